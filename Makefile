@@ -1,0 +1,33 @@
+# Needs python3 (with venv) and make; everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check fix bench docs
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[subword,dev]'
+	touch $@
+
+demo: install  ## learns Python's own source for three minutes and writes some
+	$(BIN)/unrolled train text --minutes 3 --run runs/demo-$$(date +%Y%m%d-%H%M%S)
+	$(BIN)/unrolled generate $$(ls -td runs/demo-*/ | head -n 1)model.safetensors --prompt "def " --temperature 0.6 --length 400 --seed 1
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+fix: install
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: install
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,5 @@
+"""`python -m unrolled`, which is `unrolled`."""
+
+from unrolled.cli import main
+
+main()

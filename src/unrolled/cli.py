@@ -1,0 +1,239 @@
+"""The command line: words come in, a task's verbs are called, text goes out.
+
+Options are made from the settings' dataclasses, so each is declared once. Every error that the library raises on
+purpose is printed as one line and ends the command with exit code 2.
+"""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from unrolled import distributed, tasks
+from unrolled.errors import UnrolledError
+from unrolled.modelfile import ModelFile, read_model
+from unrolled.progress import display_for
+from unrolled.runs import Run, free_folder
+from unrolled.settings import Settings, value_type
+from unrolled.tasks.text import GenerateSettings, TextModel, TextSettings, describe
+from unrolled.train import TrainSettings
+
+
+def options(*kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command one option for each field of the settings."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for kind in reversed(kinds):
+            for field in reversed(dataclasses.fields(kind)):
+                plain, _ = value_type(field)
+                limits = field.metadata
+                shown = click.Choice(limits["choices"]) if limits["choices"] else plain
+                name = f"--{field.name.replace('_', '-')}"
+                has_default = field.default is not None
+                command = click.option(
+                    name, field.name, type=shown, default=field.default, show_default=has_default, help=limits["help"]
+                )(command)
+        return command
+
+    return decorate
+
+
+def settings_of(kind: type[Settings], values: dict[str, Any]) -> Any:
+    """Settings from the options that belong to them."""
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="unrolled")
+def cli() -> None:
+    """Recurrent neural networks: train on your files, predict, look inside.
+
+    \b
+    unrolled train text book.txt --minutes 5     learn to write like a book
+    unrolled generate MODEL --prompt "Once"      write
+    """
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--resume", metavar="RUN", type=click.Path(path_type=Path), help="go on with a run that was cut off")
+@click.pass_context
+def train(context: click.Context, resume: Path | None) -> None:
+    """Train a model: `unrolled train TASK FILE...`, or go on: `unrolled train --resume RUN`.
+
+    Progress goes to standard error, the result to standard output. Ctrl-C stops and keeps the run; a run that was
+    killed at any moment goes on with --resume.
+    """
+    if context.invoked_subcommand is None and resume is None:
+        click.echo(context.get_help())
+        context.exit(2)
+    if resume is None:
+        return
+    if context.invoked_subcommand is not None:
+        raise click.UsageError("--resume takes the task and its files from the run; leave them out")
+    run = Run.open(resume)
+    _hint_on_interrupt(resume)
+    model, result = tasks.task(run.config["task"]).Model.resume(run, display=_display())
+    _report(model, result.reason, result.best_step, run.folder)
+
+
+@train.command("text")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.option("--run", type=click.Path(path_type=Path), help="folder for the run  [runs/text-DATE-TIME]")
+@options(TextSettings, TrainSettings)
+def train_text(files: tuple[Path, ...], run: Path | None, **values: Any) -> None:
+    """Train a language model of characters, bytes or subwords on text files.
+
+    Without FILE it learns the source code of Python's standard library. The last tenth of the text is kept for
+    validation; beside the model's figure stands the floor, an n-gram model on the same split.
+
+    \b
+    unrolled train text                              15 minutes on Python's source
+    unrolled train text book.txt --minutes 5
+    unrolled train text a.txt b.txt --units subword --steps 2000
+    """
+    if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
+        values["minutes"] = 15.0
+    settings, training = settings_of(TextSettings, values), settings_of(TrainSettings, values)
+    folder = distributed.same_text(str(free_folder("text") if run is None else run))
+    _hint_on_interrupt(Path(folder))
+    model = TextModel(settings)
+    result = model.fit(files, train=training, run=folder, display=_display())
+    _report(model, result.reason, result.best_step, Path(folder))
+
+
+def _display() -> Any:
+    return display_for(sys.stderr) if distributed.rank() == 0 else None
+
+
+def _report(model: TextModel, reason: str, best_step: int, folder: Path) -> None:
+    """What a training came to: figures, floor, where the model is, and a taste of it."""
+    if distributed.rank() != 0:
+        return
+    nats, floor = model.figures["nats"], model.figures["floor_nats"]
+    path = folder / "model.safetensors"
+    click.echo(f"stopped     {reason}; best at step {best_step}")
+    click.echo(f"model       {describe(nats, model.item)}")
+    click.echo(f"floor       {describe(floor, model.item)}, {_floor_name(model)} on the same split")
+    click.echo(f"file        {path}")
+    click.echo(f'write more  unrolled generate {path} --prompt "..."')
+    click.echo("\n" + "".join(model.generate(length=300, temperature=0.7, seed=0)).strip("\n") + "\n")
+    if nats < floor:
+        click.echo(f"The model beats the floor by {floor - nats:.3f} nats/{model.item}.")
+    else:
+        click.echo(
+            f"The model LOSES to the floor by {nats - floor:.3f} nats/{model.item}: "
+            "train longer, or give it more text; until then the n-gram model is the better one."
+        )
+
+
+def _floor_name(model: TextModel) -> str:
+    return f"a {model.floor.order}-gram model" if model.floor else "an n-gram model"
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--prompt", default="", help="text to go on from")
+@click.option("--seed", type=int, help="same seed, same text  [a new one each time]")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
+@options(GenerateSettings)
+def generate(model: Path, prompt: str, seed: int | None, device: str, **values: Any) -> None:
+    """Write text with a model, as it comes, after the prompt.
+
+    \b
+    unrolled generate runs/book/model.safetensors --prompt "Once upon" --temperature 0.7 --length 1000
+    """
+    settings = settings_of(GenerateSettings, values)
+    pieces = TextModel.load(model, device=device).generate(prompt, seed=seed, **settings.to_dict())
+    click.echo(prompt, nl=False)
+    for piece in pieces:
+        click.echo(piece, nl=False)
+        sys.stdout.flush()
+    click.echo()
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--encoding", default="utf-8", show_default=True, help="of the file")
+@click.option(
+    "--streams", type=click.IntRange(1), help="pieces evaluated side by side; 1 is exact  [1 up to 200,000 units]"
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
+def evaluate(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> None:
+    """How well a model tells a text file that it has not seen, beside the n-gram model."""
+    from unrolled.data.corpus import read_corpus
+
+    loaded = TextModel.load(model, device=device)
+    corpus = read_corpus([file], encoding=encoding, as_bytes=loaded.item == "byte")
+    figures = loaded.evaluate(corpus.data if loaded.item == "byte" else corpus.text, n_streams=streams)
+    click.echo(f"text   {file}, {figures['items']:,} {loaded.item}s")
+    click.echo(f"model  {describe(figures['nats'], loaded.item)}")
+    click.echo(f"floor  {describe(figures['floor_nats'], loaded.item)}, {_floor_name(loaded)}")
+    if figures["nats"] >= figures["floor_nats"]:
+        click.echo("The model LOSES to the floor on this text.")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+def info(model: Path) -> None:
+    """What a model file holds: task, settings, figures, training record."""
+    file = read_model(model)
+    n_weights = sum(value.numel() for name, value in file.tensors.items() if name.startswith("model."))
+    click.echo(f"{model}: a model of the task {file.task!r}, {n_weights:,} weights")
+    for part in ("model", "training"):
+        click.echo(f"\n{part} settings")
+        for name, value in (file.settings.get(part) or {}).items():
+            click.echo(f"  {name:<14} {value}")
+    click.echo("\nfigures of the validation part")
+    for name, value in file.floor.items():
+        click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {value}")
+    click.echo("\nrecord")
+    _print_record(file)
+
+
+def _print_record(file: ModelFile) -> None:
+    names = list(dict.fromkeys(name for row in file.record for name in row))
+    click.echo("  " + "".join(f"{name:>15}" for name in names))
+    for row in file.record:
+        cells = [row.get(name, math.nan) for name in names]
+        click.echo("  " + "".join(f"{cell:>15.5g}" if isinstance(cell, float) else f"{cell:>15}" for cell in cells))
+
+
+_interrupted_run: Path | None = None
+
+
+def _hint_on_interrupt(folder: Path) -> None:
+    global _interrupted_run
+    _interrupted_run = folder
+
+
+def main() -> None:
+    """Runs the command line; the exit code is 0, 2 for a fault told in one line, 130 for Ctrl-C."""
+    try:
+        code = cli.main(standalone_mode=False) or 0
+    except click.ClickException as fault:
+        click.echo(f"unrolled: {' '.join(fault.format_message().split())}", err=True)
+        code = 2
+    except UnrolledError as fault:
+        click.echo(f"unrolled: {fault}", err=True)
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        hint = f" Go on: unrolled train --resume {_interrupted_run}" if _interrupted_run else ""
+        click.echo(f"unrolled: interrupted.{hint}", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()  # what reads our output, such as head, has seen enough
+        code = 0
+    except torch.OutOfMemoryError as fault:
+        click.echo(
+            f"unrolled: out of memory: {str(fault).splitlines()[0]} Take a smaller --batch or --hidden", err=True
+        )
+        code = 2
+    finally:
+        distributed.leave()
+    sys.exit(code)

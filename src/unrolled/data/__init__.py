@@ -1,0 +1,1 @@
+"""Files come in; records, then numbers, then batches go out. The data know no model."""

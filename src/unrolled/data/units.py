@@ -1,0 +1,206 @@
+"""What a text model reads and writes: characters, bytes or subwords. Text comes in, integers go out, and back.
+
+Fitted on the training part only. Each kind turns into plain data for the model file and back.
+"""
+
+import codecs
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from unrolled.errors import DataError, MissingExtraError, ModelFileError
+
+KINDS = ("char", "byte", "subword")
+_UNICODE_SIZE = 0x110000
+
+
+class Units(ABC):
+    """A vocabulary with its way of cutting text.
+
+    Attributes:
+        size: number of distinct units.
+    """
+
+    size: int
+
+    @abstractmethod
+    def encode(self, text: str | bytes) -> np.ndarray:
+        """int64 [length]."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text of the units, in pieces, as soon as each is complete."""
+
+    @abstractmethod
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for the model file; `from_data` takes it."""
+
+    def check(self, text: str) -> None:
+        """Raises DataError where the text holds what the model cannot read."""
+
+    def extra_nats(self, ids: np.ndarray) -> float:
+        """What the units leave untold, in nats: to be added to a model's loss over them."""
+        return 0.0
+
+
+class Chars(Units):
+    """Unicode characters that occurred in the training part; unit 0 stands for any other.
+
+    An unknown character costs the model's loss for unit 0, and the loss of naming it among all other characters of
+    Unicode, each as likely: so the figure per character is one of a model that can write any text.
+    """
+
+    def __init__(self, chars: list[str]) -> None:
+        self.chars = chars
+        self.size = len(chars) + 1
+        self._sorted = np.array(sorted(map(ord, chars)), dtype=np.int64)
+        place = {char: i + 1 for i, char in enumerate(chars)}
+        self._ids = np.array([place[chr(code)] for code in self._sorted], dtype=np.int64)
+
+    @classmethod
+    def fit(cls, text: str) -> "Chars":
+        return cls(sorted(set(text)))
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        assert isinstance(text, str)
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.int64)
+        at = np.searchsorted(self._sorted, codes).clip(max=len(self._sorted) - 1)
+        return np.where(self._sorted[at] == codes, self._ids[at], 0)
+
+    def decode(self, ids: Iterable[int]) -> Iterator[str]:
+        for unit in ids:
+            yield self.chars[unit - 1] if unit else "\N{REPLACEMENT CHARACTER}"
+
+    def to_data(self) -> dict[str, Any]:
+        return {"kind": "char", "chars": "".join(self.chars)}
+
+    def check(self, text: str) -> None:
+        unknown = sorted(set(text) - set(self.chars))
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
+            raise DataError(
+                f"prompt: {shown} did not occur in the text the model was trained on. Leave it out, "
+                "or train with --units byte or subword, which know every character"
+            )
+
+    def extra_nats(self, ids: np.ndarray) -> float:
+        return int((ids == 0).sum()) * math.log(_UNICODE_SIZE - len(self.chars))
+
+
+class Bytes(Units):
+    """The 256 bytes; text goes through UTF-8."""
+
+    size = 256
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
+
+    def decode(self, ids: Iterable[int]) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for unit in ids:
+            if piece := decoder.decode(bytes([unit])):
+                yield piece
+        if piece := decoder.decode(b"", final=True):
+            yield piece
+
+    def to_data(self) -> dict[str, Any]:
+        return {"kind": "byte"}
+
+
+class Subwords(Units):
+    """Subwords of a byte-level BPE, learnt from the training part; they know every text.
+
+    R. Sennrich, B. Haddow and A. Birch, ACL 2016; made by the tokenizers library (extra: subword).
+    """
+
+    def __init__(self, description: str) -> None:
+        tokenizers = _tokenizers()
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(description)
+        except Exception as fault:  # the library raises bare Exception for a description that it cannot read
+            raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
+        self.size = self._tokenizer.get_vocab_size()
+        self._bytes = _byte_alphabet()
+
+    @classmethod
+    def fit(cls, text: str, size: int) -> "Subwords":
+        tokenizers = _tokenizers()
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = tokenizers.decoders.ByteLevel()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=size,
+            show_progress=False,
+            initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+        )
+        tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+        return cls(tokenizer.to_str())
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        assert isinstance(text, str)
+        # line by line: the library's time is more than linear in the length of one piece
+        pieces = self._tokenizer.encode_batch(text.splitlines(keepends=True), add_special_tokens=False)
+        return np.array([unit for piece in pieces for unit in piece.ids], dtype=np.int64)
+
+    def decode(self, ids: Iterable[int]) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for unit in ids:
+            token = self._tokenizer.id_to_token(unit) or ""
+            if piece := decoder.decode(bytes(self._bytes[char] for char in token if char in self._bytes)):
+                yield piece
+        if piece := decoder.decode(b"", final=True):
+            yield piece
+
+    def to_data(self) -> dict[str, Any]:
+        return {"kind": "subword", "tokenizer": json.loads(self._tokenizer.to_str())}
+
+
+def fit_units(kind: str, text: str, n_subwords: int) -> Units:
+    """The units of a kind, fitted on a text."""
+    if kind == "char":
+        return Chars.fit(text)
+    return Bytes() if kind == "byte" else Subwords.fit(text, n_subwords)
+
+
+def units_from_data(data: Any) -> Units:
+    """The units that `to_data` described.
+
+    Raises:
+        ModelFileError: it is no such description.
+    """
+    match data:
+        case {"kind": "byte"}:
+            return Bytes()
+        case {"kind": "char", "chars": str(chars)} if chars and len(set(chars)) == len(chars):
+            return Chars(list(chars))
+        case {"kind": "subword", "tokenizer": dict(tokenizer)}:
+            return Subwords(json.dumps(tokenizer))
+    raise ModelFileError("its vocabulary is damaged or of a kind that this version does not know")
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte that each character of byte-level BPE stands for: printable ones for themselves, the others shifted
+    past U+0100 in their order (GPT-2's convention, A. Radford et al., 2019).
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+        import tokenizers.decoders
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError:
+        raise MissingExtraError(
+            "--units subword needs the tokenizers library. Install it: pip install 'unrolled[subword]'"
+        ) from None
+    return tokenizers

@@ -1,0 +1,131 @@
+"""The loop over time in plain PyTorch: the definition of what a scan means, and the oracle of every other back-end.
+
+Comes in: inputs and state as checked trees, optional masks. Goes out: stacked outputs and the last state.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from unrolled.errors import StepError
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def run(
+    step: Step,
+    xs: Any,
+    state: Any,
+    *,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+) -> tuple[Any, Any]:
+    """Runs `step` over time. `active` and `resets` are bool [time, batch]; a row that is not active keeps its state
+    and gives zeros.
+    """
+    xs_leaves, xs_spec = pytree.tree_flatten(xs)
+    n_steps = xs_leaves[0].shape[0]
+    # unbind, not leaf[t]: the backward of an index writes a full-size gradient at every step, O(time²) in all
+    columns = [leaf.unbind(0) for leaf in xs_leaves]
+    initial, state_spec = pytree.tree_flatten(state)
+    current = list(initial)
+    outputs: list[Any] = [None] * n_steps
+    ys_spec: pytree.TreeSpec | None = None
+    for t in reversed(range(n_steps)) if is_reversed else range(n_steps):
+        if resets is not None:
+            current = [_choose(resets[t], first, now) for first, now in zip(initial, current, strict=True)]
+        x = pytree.tree_unflatten([column[t] for column in columns], xs_spec)
+        y, returned = call_step(step, x, pytree.tree_unflatten(current, state_spec), current, state_spec)
+        y_leaves, spec = pytree.tree_flatten(y)
+        if ys_spec is None:
+            ys_spec = spec
+        elif spec != ys_spec:
+            raise StepError(
+                f"scan: step returned an output of structure {spec} at step {t}; it was {ys_spec} before. "
+                "A step must return outputs of one structure at every step."
+            )
+        if active is None:
+            current = returned
+        else:
+            current = [_choose(active[t], new, old) for new, old in zip(returned, current, strict=True)]
+            y_leaves = [_choose(active[t], leaf, torch.zeros_like(leaf)) for leaf in y_leaves]
+        outputs[t] = y_leaves
+    if ys_spec is None:
+        outputs, ys_spec = _outputs_of_no_steps(step, xs_leaves, xs_spec, initial, state_spec)
+    else:
+        outputs = [torch.stack(leaves) for leaves in zip(*outputs, strict=True)]
+    return pytree.tree_unflatten(outputs, ys_spec), pytree.tree_unflatten(current, state_spec)
+
+
+def call_step(
+    step: Step, x: Any, state: Any, state_leaves: list[Tensor], state_spec: pytree.TreeSpec
+) -> tuple[Any, list[Tensor]]:
+    """Calls the step once and holds what it returned to what it was given."""
+    result = step(x, state)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise StepError(
+            f"scan: step returned {_kind(result)}; a step must return a pair (y_t, state). "
+            "If the output is the state itself, return (h, h)."
+        )
+    y, returned = result
+    for leaf in pytree.tree_leaves(y):
+        if not isinstance(leaf, Tensor):
+            raise StepError(f"scan: step returned {_kind(leaf)} within its output; outputs must be tensors.")
+    leaves, spec = pytree.tree_flatten(returned)
+    if spec != state_spec:
+        raise StepError(
+            f"scan: step returned a state of structure {_structure(returned)}; it was given {_structure(state)}. "
+            "A step must return a state of the structure it got."
+        )
+    for new, old in zip(leaves, state_leaves, strict=True):
+        if not isinstance(new, Tensor):
+            raise StepError(f"scan: step returned {_kind(new)} within its state; a state must hold tensors.")
+        if new.shape != old.shape:
+            raise StepError(
+                f"scan: step returned a state of shape {list(new.shape)}; it was given {list(old.shape)}. "
+                "A step must return a state of the shape it got."
+            )
+        if new.dtype != old.dtype:
+            raise StepError(
+                f"scan: step returned a state of dtype {new.dtype}; it was given {old.dtype}. "
+                "A step must return a state of the dtype it got."
+            )
+    return y, leaves
+
+
+def _outputs_of_no_steps(
+    step: Step,
+    xs_leaves: list[Tensor],
+    xs_spec: pytree.TreeSpec,
+    state_leaves: list[Tensor],
+    state_spec: pytree.TreeSpec,
+) -> tuple[list[Tensor], pytree.TreeSpec]:
+    """Empty outputs for time = 0: one call on zeros tells their shapes."""
+    zeros = [leaf.new_zeros(leaf.shape[1:]) for leaf in xs_leaves]
+    with torch.no_grad(), torch.random.fork_rng():
+        y, _ = call_step(
+            step,
+            pytree.tree_unflatten(zeros, xs_spec),
+            pytree.tree_unflatten(state_leaves, state_spec),
+            state_leaves,
+            state_spec,
+        )
+    leaves, spec = pytree.tree_flatten(y)
+    return [leaf.new_zeros((0, *leaf.shape)) for leaf in leaves], spec
+
+
+def _choose(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """`yes` where the row's mask is set, else `no`; the mask is [batch], the tensors [batch, ...]."""
+    return torch.where(rows.view(-1, *(1,) * (yes.dim() - 1)), yes, no)
+
+
+def _kind(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a value of type {type(value).__name__}"
+
+
+def _structure(tree: Any) -> str:
+    return str(pytree.tree_map(lambda _: "tensor", tree)).replace("'tensor'", "tensor")

@@ -1,0 +1,1 @@
+"""Trivial methods, one file each, that every result stands beside."""

@@ -1,0 +1,122 @@
+"""What a person sees of a training: a live display on a terminal, plain lines elsewhere, nothing in a library call.
+
+Comes in: steps and evaluations. Goes out: text on standard error.
+"""
+
+import sys
+import time
+from typing import Any, TextIO
+
+_EVERY_S = 15.0
+
+
+class Display:
+    """A silent display, and the interface of the others."""
+
+    def start(self, *, items_per_step: int, item: str) -> None:
+        """A training begins; a step takes so many items, of that name."""
+
+    def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
+        """A step is done; `progress` runs from 0 to 1, `seconds` since the run's first start."""
+
+    def evaluated(self, row: dict[str, Any], figure: str, *, is_best: bool) -> None:
+        """An evaluation is done; `figure` is the one that the user knows, in words."""
+
+    def stop(self) -> None:
+        """The training is over, or cut off."""
+
+
+def display_for(stream: TextIO = sys.stderr) -> Display:
+    """The display that suits a stream: live on a terminal, else plain lines."""
+    return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
+
+
+class PlainDisplay(Display):
+    """A line now and then, and one an evaluation; for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.speed = _Speed()
+        self.last = time.monotonic()
+
+    def start(self, *, items_per_step: int, item: str) -> None:
+        self.items_per_step, self.item = items_per_step, item
+
+    def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
+        self.speed.step(step, progress)
+        if time.monotonic() - self.last >= _EVERY_S:
+            self.last = time.monotonic()
+            self._print(f"step {step}: {self._line(loss, gradient_norm)}")
+
+    def evaluated(self, row: dict[str, Any], figure: str, *, is_best: bool) -> None:
+        self.last = time.monotonic()
+        self._print(_evaluation(row, figure, is_best=is_best))
+
+    def _line(self, loss: float, gradient_norm: float) -> str:
+        rate = self.speed.rate * self.items_per_step
+        left = self.speed.left()
+        parts = [f"loss {loss:.3f}", f"gradient {gradient_norm:.2f}", f"{rate:,.0f} {self.item}s/s"]
+        return "  ".join(parts + ([f"{_clock(left)} left"] if left is not None else []))
+
+    def _print(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+class LiveDisplay(PlainDisplay):
+    """A bar that moves, above it a line an evaluation."""
+
+    def start(self, *, items_per_step: int, item: str) -> None:
+        # imported here so that `import unrolled` needs torch alone
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        super().start(items_per_step=items_per_step, item=item)
+        columns = (TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.fields[line]}"))
+        self.bar = Progress(*columns, console=Console(file=self.stream), transient=True, refresh_per_second=4)
+        self.task = self.bar.add_task("", total=1.0, step=0, line="")
+        self.bar.start()
+
+    def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
+        self.speed.step(step, progress)
+        self.bar.update(self.task, completed=progress, step=step, line=self._line(loss, gradient_norm))
+
+    def stop(self) -> None:
+        self.bar.stop()
+
+    def _print(self, line: str) -> None:
+        self.bar.console.print(line, highlight=False, markup=False)
+
+
+class _Speed:
+    """Steps and progress a second, over the last half minute."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, int, float]] = []
+
+    def step(self, step: int, progress: float) -> None:
+        now = time.monotonic()
+        self.points.append((now, step, progress))
+        while len(self.points) > 2 and self.points[0][0] < now - 30:
+            self.points.pop(0)
+
+    @property
+    def rate(self) -> float:
+        (start, first, _), (end, last, _) = self.points[0], self.points[-1]
+        return (last - first) / (end - start) if end > start else 0.0
+
+    def left(self) -> float | None:
+        """Seconds left, or None where there is no telling."""
+        (start, _, first), (end, _, last) = self.points[0], self.points[-1]
+        return (1 - last) * (end - start) / (last - first) if last > first else None
+
+
+def _evaluation(row: dict[str, Any], figure: str, *, is_best: bool) -> str:
+    best = "  best" if is_best else ""
+    at = f"{_clock(row['seconds'])}  step {row['step']}"
+    return f"{at}: validation {figure}{best}  (training loss {row['train_loss']:.3f})"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,186 @@
+"""`scan`, the one primitive: a step and a sequence come in, the step's outputs over time and its last state go out."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from unrolled.engine.backends import eager
+from unrolled.errors import NotFusedError, ShapeError
+
+Engine = Literal["auto", "fused", "eager"]
+ENGINES = ("auto", "fused", "eager")
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]] | nn.Module,
+    xs: Any,
+    state: Any,
+    *,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    reverse: bool = False,
+    engine: Engine = "auto",
+) -> tuple[Any, Any]:
+    """Runs a step over time.
+
+    Means exactly the loop
+
+        for t in range(time):                       # from the last to the first with reverse=True
+            ys[t], state = step(xs[t], state)
+
+    with two options that act on single rows of the batch. Gradients of every order flow through everything.
+
+    Args:
+        step: any callable or `nn.Module` `(x_t, state) -> (y_t, state)`. The state that it returns has the structure,
+            shapes and dtypes of the one it was given; `y_t` is a tensor or a tree of tensors. `torch.nn.RNNCell`,
+            `LSTMCell` and `GRUCell` objects are accepted as they are; their output is the hidden state.
+        xs: inputs, a tensor [time, batch, ...] or nested tuples, lists and dicts of such; any dtype.
+        state: the first state, a tensor [batch, ...] or nested tuples, lists and dicts of such.
+        lengths: integers [batch], each from 0 to time. Row b runs for its first `lengths[b]` steps (with
+            `reverse=True`, from its step `lengths[b] - 1` down to 0). Elsewhere its state is frozen, its outputs are
+            zero, and what its inputs hold is of no effect, NaN included.
+        resets: bool [time, batch]. Where `resets[t, b]` is set, row b is put back to its first state before step t
+            runs.
+        reverse: run from the last time step to the first. `ys[t]` still belongs to `xs[t]`.
+        engine: "auto", "fused" or "eager". "eager" is the plain loop. "fused" runs as one compiled loop or raises.
+            This version has the eager loop only: "auto" takes it, "fused" raises `NotFusedError`.
+
+    Returns:
+        `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.
+
+    Raises:
+        ShapeError: an argument does not fit the others.
+        StepError: the step returned something that does not fit what it was given.
+        NotFusedError: engine="fused".
+
+    Note:
+        With `lengths` or `resets`, every leaf of `xs` has `batch` as its second axis and every leaf of the state as
+        its first. Time 0 is allowed: the state comes back as it was; one call of the step on zeros finds the outputs'
+        shapes.
+
+    Example:
+        >>> import torch, unrolled
+        >>> decay = torch.tensor(0.5)
+        >>> def step(x, h):
+        ...     h = decay * h + x
+        ...     return h, h
+        >>> ys, last = unrolled.scan(step, torch.ones(3, 1), torch.zeros(1))
+        >>> ys.squeeze(1).tolist()
+        [1.0, 1.5, 1.75]
+    """
+    if engine not in ENGINES:
+        raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
+    if engine == "fused":
+        raise NotFusedError(
+            "scan: engine='fused' was asked for, and this version of unrolled has no compiled loop yet. "
+            "Pass engine='auto' to run eagerly until it has."
+        )
+    if isinstance(step, nn.RNNCell | nn.GRUCell):
+        step = _hidden_is_output(step)
+    elif isinstance(step, nn.LSTMCell):
+        step = _first_of_state_is_output(step)
+    n_steps = _check_trees(xs, state)
+    active = None
+    if lengths is not None or resets is not None:
+        n_rows = _check_rows(xs, state)
+        device = pytree.tree_leaves(xs)[0].device
+        if lengths is not None:
+            active = _active(lengths, n_steps, n_rows).to(device)
+            xs = pytree.tree_map(lambda leaf: _zero_inactive(leaf, active), xs)
+        if resets is not None:
+            resets = _check_resets(resets, n_steps, n_rows).to(device)
+    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=reverse)
+
+
+def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def step(x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = cell(x, hidden)
+        return hidden, hidden
+
+    return step
+
+
+def _first_of_state_is_output(cell: nn.Module) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
+    def step(x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        hidden, memory = cell(x, tuple(state))
+        return hidden, [hidden, memory] if isinstance(state, list) else (hidden, memory)
+
+    return step
+
+
+def _check_trees(xs: Any, state: Any) -> int:
+    """Holds inputs and state to their form; returns the number of time steps."""
+    leaves = pytree.tree_leaves(xs)
+    if not leaves:
+        raise ShapeError("scan: xs holds no tensor; it must tell the number of time steps.")
+    for name, tree in (("xs", leaves), ("state", pytree.tree_leaves(state))):
+        for leaf in tree:
+            if not isinstance(leaf, Tensor):
+                raise ShapeError(
+                    f"scan: {name} holds a value of type {type(leaf).__name__}; "
+                    "expected tensors, alone or in nested tuples, lists and dicts."
+                )
+    for leaf in leaves:
+        if leaf.dim() == 0:
+            raise ShapeError("scan: xs holds a tensor without axes; expected the time axis first, [time, batch, ...].")
+        if leaf.shape[0] != leaves[0].shape[0]:
+            raise ShapeError(
+                f"scan: the tensors of xs have {leaves[0].shape[0]} and {leaf.shape[0]} time steps; "
+                "all must have the same number, on their first axis."
+            )
+    return int(leaves[0].shape[0])
+
+
+def _check_rows(xs: Any, state: Any) -> int:
+    """The batch size, for options that act on rows."""
+    n_rows: int | None = None
+    for name, axis, tree in (("xs", 1, xs), ("state", 0, state)):
+        for leaf in pytree.tree_leaves(tree):
+            if leaf.dim() <= axis:
+                raise ShapeError(
+                    f"scan: lengths and resets act on rows of the batch, but {name} holds a tensor of shape "
+                    f"{list(leaf.shape)}; expected {'[time, batch, ...]' if axis else '[batch, ...]'}."
+                )
+            if n_rows is None:
+                n_rows = int(leaf.shape[axis])
+            elif leaf.shape[axis] != n_rows:
+                raise ShapeError(
+                    f"scan: {name} holds a tensor of shape {list(leaf.shape)}, whose batch axis is {leaf.shape[axis]}; "
+                    f"the batch is {n_rows}."
+                )
+    assert n_rows is not None, "xs has at least one leaf"
+    return n_rows
+
+
+def _active(lengths: Tensor, n_steps: int, n_rows: int) -> Tensor:
+    """bool [time, batch]: the steps that each row runs."""
+    if not isinstance(lengths, Tensor):
+        lengths = torch.as_tensor(lengths)
+    if lengths.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+        raise ShapeError(f"scan: lengths has dtype {lengths.dtype}; expected integers.")
+    if lengths.shape != (n_rows,):
+        raise ShapeError(f"scan: lengths has shape {list(lengths.shape)}; expected [{n_rows}], one length a row.")
+    if n_rows and (int(lengths.min()) < 0 or int(lengths.max()) > n_steps):
+        raise ShapeError(
+            f"scan: lengths holds {int(lengths.min())} to {int(lengths.max())}; expected 0 to {n_steps}, "
+            "the number of time steps."
+        )
+    return torch.arange(n_steps, device=lengths.device).unsqueeze(1) < lengths
+
+
+def _check_resets(resets: Tensor, n_steps: int, n_rows: int) -> Tensor:
+    if not isinstance(resets, Tensor) or resets.dtype != torch.bool:
+        given = f"dtype {resets.dtype}" if isinstance(resets, Tensor) else f"type {type(resets).__name__}"
+        raise ShapeError(f"scan: resets has {given}; expected a bool tensor.")
+    if resets.shape != (n_steps, n_rows):
+        raise ShapeError(f"scan: resets has shape {list(resets.shape)}; expected [{n_steps}, {n_rows}], [time, batch].")
+    return resets
+
+
+def _zero_inactive(leaf: Tensor, active: Tensor) -> Tensor:
+    """Zeroes padded inputs: 0 · NaN in the backward would otherwise carry a NaN of the padding into the weights."""
+    mask = active.view(*active.shape, *(1,) * (leaf.dim() - 2))
+    return torch.where(mask, leaf, torch.zeros((), dtype=leaf.dtype, device=leaf.device))

@@ -1,0 +1,88 @@
+"""Settings as frozen dataclasses: an option's name, type, range and help stand once, beside its default.
+
+Comes in: field declarations. Goes out: checked settings, and what the command line needs to offer them.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any
+
+from unrolled.errors import SettingsError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A dataclass field with its help text and its range: `least` <= value <= `most`, value > `above`."""
+    return dataclasses.field(
+        default=default,
+        metadata={"help": help, "choices": choices, "least": least, "most": most, "above": above},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of the settings' dataclasses: checks every field against its declaration, and tells all faults at once."""
+
+    def __post_init__(self) -> None:
+        faults = [fault for field in dataclasses.fields(self) for fault in _faults(field, getattr(self, field.name))]
+        if faults:
+            raise SettingsError("; ".join(faults))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> typing.Self:
+        """The settings from plain data, as read from a file; every fault of it raises SettingsError."""
+        if not isinstance(values, dict):
+            raise SettingsError(f"settings: expected a table of names and values, got {type(values).__name__}")
+        names = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(str(name) for name in values if name not in names)
+        if unknown:
+            raise SettingsError(f"settings: {', '.join(unknown)} not known to this version")
+        return cls(**values)
+
+
+def value_type(field: dataclasses.Field) -> tuple[type, bool]:
+    """A field's plain type, and whether None is allowed."""
+    declared = field.type
+    if isinstance(declared, types.UnionType):
+        [plain] = [part for part in typing.get_args(declared) if part is not types.NoneType]
+        return plain, True
+    return typing.cast(type, declared), False
+
+
+def _faults(field: dataclasses.Field, value: Any) -> list[str]:
+    kind, is_optional = value_type(field)
+    if value is None:
+        return [] if is_optional else [f"{field.name}: expected {_words(kind)}, got None"]
+    is_number = kind in (int, float)
+    fits = isinstance(value, (int, float) if kind is float else kind) and not (is_number and isinstance(value, bool))
+    if not fits:
+        return [f"{field.name}={value!r}: expected {_words(kind)}"]
+    if kind is float and not math.isfinite(value):
+        return [f"{field.name}={value!r}: expected a finite number"]
+    limits = field.metadata
+    if limits["choices"] and value not in limits["choices"]:
+        return [f"{field.name}={value!r}: expected one of {', '.join(limits['choices'])}"]
+    if limits["least"] is not None and value < limits["least"]:
+        return [f"{field.name}={value!r}: expected at least {limits['least']}"]
+    if limits["above"] is not None and value <= limits["above"]:
+        return [f"{field.name}={value!r}: expected more than {limits['above']}"]
+    if limits["most"] is not None and value > limits["most"]:
+        return [f"{field.name}={value!r}: expected at most {limits['most']}"]
+    return []
+
+
+def _words(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]

@@ -1,0 +1,109 @@
+"""Files that are whole or absent, and trees of tensors in safetensors files.
+
+Comes in: plain data and tensors. Goes out: files that appear under their name only when complete, and what they held.
+Nothing read here is executed: safetensors holds numbers, JSON holds text.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+_TREE_KEY = "tree"
+
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a file beside `path` and renames it to `path` once it is on the disk.
+
+    A kill at any moment leaves the old file or the new one, never a part.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(aside)
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes one safetensors file, aside and renamed; the tensors may share memory and lie on any device."""
+    # imported here so that `import unrolled` needs torch alone
+    from safetensors.torch import save_file
+
+    whole: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        # safetensors refuses tensors that share memory
+        whole[name] = value.clone() if value.untyped_storage().data_ptr() in seen else value
+        seen.add(value.untyped_storage().data_ptr())
+    write_aside(path, lambda aside: save_file(whole, aside, metadata=metadata))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises:
+        ValueError: the file is damaged or of another kind; the text says why.
+        OSError: it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path.open("rb").close()  # a clear OSError first: safetensors words it less well
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as fault:
+        raise ValueError(str(fault)) from fault
+
+
+def write_tree(path: Path, tree: Any) -> None:
+    """Writes nested dicts, lists, tuples, tensors, numbers, strings and None."""
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_encode(tree, tensors))
+    write_tensors(path, tensors, {_TREE_KEY: text})
+
+
+def read_tree(path: Path) -> Any:
+    """What `write_tree` wrote; ValueError and OSError as for `read_tensors`."""
+    tensors, metadata = read_tensors(path)
+    try:
+        return _decode(json.loads(metadata[_TREE_KEY]), tensors)
+    except (KeyError, TypeError, RecursionError) as fault:
+        raise ValueError(f"it holds no tree that this version knows ({fault!r})") from fault
+
+
+def _encode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    match tree:
+        case Tensor():
+            name = str(len(tensors))
+            tensors[name] = tree
+            return {"tensor": name}
+        case dict():
+            return {"dict": [[key, _encode(value, tensors)] for key, value in tree.items()]}
+        case list():
+            return {"list": [_encode(value, tensors) for value in tree]}
+        case tuple():
+            return {"tuple": [_encode(value, tensors) for value in tree]}
+        case None | bool() | int() | float() | str():
+            return tree
+    raise TypeError(f"a tree cannot hold a {type(tree).__name__}")
+
+
+def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    [(kind, value)] = tree.items()
+    if kind == "tensor":
+        return tensors[value]
+    if kind == "dict":
+        return {key: _decode(item, tensors) for key, item in value}
+    if kind in ("list", "tuple"):
+        items = [_decode(item, tensors) for item in value]
+        return items if kind == "list" else tuple(items)
+    raise KeyError(kind)

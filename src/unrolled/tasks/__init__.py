@@ -1,0 +1,26 @@
+"""One file a task: reader, encoder, model, loss, metric, decoding, floor. A task is found by its file's name.
+
+Each file has `Model`, the task's class, with `fit`, `evaluate`, `save` and `load`, and `Settings`, its settings.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from unrolled.errors import ModelFileError
+
+
+def names() -> list[str]:
+    """The tasks that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def task(name: str) -> ModuleType:
+    """A task's file, by name.
+
+    Raises:
+        ModelFileError: there is none of that name; names may come out of a file, so only ours are imported.
+    """
+    if name not in names():
+        raise ModelFileError(f"task {name!r} is not known to this version; expected one of {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")
