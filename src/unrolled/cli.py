@@ -83,9 +83,9 @@ def train(context: click.Context, resume: Path | None) -> None:
 
 @train.command("text")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-@click.option("--run", type=click.Path(path_type=Path), help="folder for the run  [runs/text-DATE-TIME]")
+@click.option("--folder", type=click.Path(path_type=Path), help="new folder for the run  [runs/text-DATE-TIME]")
 @options(TextSettings, TrainSettings)
-def train_text(files: tuple[Path, ...], run: Path | None, **values: Any) -> None:
+def train_text(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
     """Train a language model of characters, bytes or subwords on text files.
 
     Without FILE it learns the source code of Python's standard library. The last tenth of the text is kept for
@@ -99,11 +99,11 @@ def train_text(files: tuple[Path, ...], run: Path | None, **values: Any) -> None
     if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
         values["minutes"] = 15.0
     settings, training = settings_of(TextSettings, values), settings_of(TrainSettings, values)
-    folder = distributed.same_text(str(free_folder("text") if run is None else run))
-    _hint_on_interrupt(Path(folder))
+    folder = Path(distributed.same_text(str(folder or free_folder("text"))))
+    _hint_on_interrupt(folder)
     model = TextModel(settings)
     result = model.fit(files, train=training, run=folder, display=_display())
-    _report(model, result.reason, result.best_step, Path(folder))
+    _report(model, result.reason, result.best_step, folder)
 
 
 def _display() -> Any:
@@ -226,9 +226,6 @@ def main() -> None:
         hint = f" Go on: unrolled train --resume {_interrupted_run}" if _interrupted_run else ""
         click.echo(f"unrolled: interrupted.{hint}", err=True)
         code = 130
-    except BrokenPipeError:
-        sys.stderr.close()  # what reads our output, such as head, has seen enough
-        code = 0
     except torch.OutOfMemoryError as fault:
         click.echo(
             f"unrolled: out of memory: {str(fault).splitlines()[0]} Take a smaller --batch or --hidden", err=True

@@ -55,8 +55,7 @@ class Run:
         path = Path(folder)
         if path.exists():
             raise RunError(
-                f"{path}: exists already. Choose another folder with --run, or go on with it: "
-                f"unrolled train --resume {path}"
+                f"{path}: exists already. Choose another folder, or go on with it: unrolled train --resume {path}"
             )
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:

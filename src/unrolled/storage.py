@@ -57,7 +57,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     path.open("rb").close()  # a clear OSError first: safetensors words it less well
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            # clones: the file's own pages are not aligned, which changes sums, and change with the file
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError, KeyError) as fault:
         raise ValueError(str(fault)) from fault
 

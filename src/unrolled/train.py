@@ -44,7 +44,7 @@ class TrainSettings(Settings):
     )
     checkpoint_s: float = option(60.0, "seconds between checkpoints", least=0)
     optimizer: str = option("adamw", "optimizer, of torch.optim", choices=tuple(OPTIMIZERS))
-    lr: float = option(2e-3, "highest learning rate", above=0)
+    lr: float = option(4e-3, "highest learning rate", above=0)
     weight_decay: float = option(0.01, "weight decay", least=0)
     schedule: str = option("cosine", "course of the learning rate over the run's bound", choices=SCHEDULES)
     warmup: int = option(100, "updates over which the learning rate rises from 0", least=0)

@@ -41,7 +41,7 @@ class TextSettings(Settings):
     layers: int = option(2, "recurrent layers", least=1, most=100)
     hidden: int = option(512, "features of a layer's hidden state", least=1, most=65536)
     dropout: float = option(0.3, "share of features dropped between layers in training", least=0, most=0.95)
-    batch: int = option(50, "streams of text trained side by side", least=1, most=10**6)
+    batch: int = option(32, "streams of text trained side by side", least=1, most=10**6)
     k1: int = option(100, "time steps between updates", least=1, most=10**6)
     k2: int | None = option(None, "time steps that a gradient reaches back [k1]", least=1, most=10**6)
     validation: float = option(0.1, "share of the text, its end, kept for validation", above=0, most=0.5)

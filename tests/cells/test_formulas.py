@@ -1,0 +1,107 @@
+"""Each cell against torch's, or against a NumPy transcript of its paper."""
+
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+
+import unrolled
+from tests import strategies
+from unrolled import cells
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def arrays(cell):
+    return {name: value.detach().numpy() for name, value in cell.named_parameters()}
+
+
+def inputs():
+    return strategies.make_inputs(1, 4, 8)[0]
+
+
+def test_every_cell_of_the_folder_is_held_to_the_laws():
+    folder = {module.name for module in pkgutil.iter_modules(cells.__path__) if not module.name.startswith("_")}
+    assert folder == {name.split("-")[0] for name in strategies.CELLS}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (cells.Elman(3, 5), torch.nn.RNNCell(3, 5)),
+        (cells.Elman(3, 5, activation=torch.relu), torch.nn.RNNCell(3, 5, nonlinearity="relu")),
+        (cells.Elman(3, 5, bias=False), torch.nn.RNNCell(3, 5, bias=False)),
+        (cells.LSTM(3, 5), torch.nn.LSTMCell(3, 5)),
+        (cells.LSTM(3, 5, bias=False), torch.nn.LSTMCell(3, 5, bias=False)),
+        (cells.GRU(3, 5), torch.nn.GRUCell(3, 5)),
+        (cells.GRU(3, 5, bias=False), torch.nn.GRUCell(3, 5, bias=False)),
+    ],
+)
+def test_torch_weights_load_and_give_torch_results(ours, theirs):
+    ours.double().load_state_dict(theirs.double().state_dict())
+    x, state = inputs(), strategies.make_state(ours, 4, 9)
+    output, new = ours(x, state)
+    expected = theirs(x, state)
+    torch.testing.assert_close(new, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(output, expected[0] if isinstance(expected, tuple) else expected, rtol=1e-12, atol=1e-12)
+
+
+def test_initialization_is_torchs():
+    for ours, theirs in (
+        (cells.LSTM, torch.nn.LSTMCell),
+        (cells.GRU, torch.nn.GRUCell),
+        (cells.Elman, torch.nn.RNNCell),
+    ):
+        torch.manual_seed(0)
+        a = ours(3, 5).state_dict()
+        torch.manual_seed(0)
+        b = theirs(3, 5).state_dict()
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_elman_takes_any_activation():
+    cell = cells.Elman(3, 5, activation=torch.sin).double()
+    w, x, h = arrays(cell), inputs().numpy(), strategies.make_state(cell, 4, 1).numpy()
+    expected = np.sin(x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"])
+    np.testing.assert_allclose(cell(inputs(), torch.from_numpy(h))[0].detach().numpy(), expected, rtol=1e-12)
+
+
+def test_gru_with_reset_before_is_the_papers():
+    cell = cells.GRU(3, 5, reset="before").double()
+    w, x, h = arrays(cell), inputs().numpy(), strategies.make_state(cell, 4, 1).numpy()
+    (w_r, w_z, w_n), (u_r, u_z, u_n) = np.split(w["weight_ih"], 3), np.split(w["weight_hh"], 3)
+    (b_r, b_z, b_n), (d_r, d_z, d_n) = np.split(w["bias_ih"], 3), np.split(w["bias_hh"], 3)
+    r, z = sigmoid(x @ w_r.T + b_r + h @ u_r.T + d_r), sigmoid(x @ w_z.T + b_z + h @ u_z.T + d_z)
+    n = np.tanh(x @ w_n.T + b_n + (r * h) @ u_n.T + d_n)
+    expected = (1 - z) * n + z * h
+    np.testing.assert_allclose(cell(inputs(), torch.from_numpy(h))[0].detach().numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", [None, torch.tanh])
+def test_simple_rnn_is_the_listing(activation):
+    rnn = cells.SimpleRNN(3, 5, 4, activation=activation).double()
+    x, hidden = inputs(), strategies.make_state(rnn, 4, 2)
+    output, new = rnn(x, hidden)
+    combined = torch.cat((x, hidden), 1)
+    linear = rnn.i2h(combined)
+    assert torch.equal(new, linear if activation is None else torch.tanh(linear))
+    assert torch.equal(output, rnn.softmax(rnn.i2o(combined)))
+    assert isinstance(rnn.softmax, torch.nn.LogSoftmax)
+    assert rnn.initHidden().shape == (1, 5)
+    assert not rnn.initHidden().any()
+
+
+def test_the_listings_state_is_linear_unless_told_otherwise():
+    rnn = cells.SimpleRNN(3, 5, 4).double()
+    x, a, b = inputs(), strategies.make_state(rnn, 4, 2), strategies.make_state(rnn, 4, 3)
+    middle = rnn(x, (a + b) / 2)[1]
+    torch.testing.assert_close(middle, (rnn(x, a)[1] + rnn(x, b)[1]) / 2, rtol=1e-12, atol=1e-12)
+
+
+def test_an_unknown_reset_is_told():
+    with pytest.raises(unrolled.errors.SettingsError, match=r"^GRU: reset='never' is not known. Expected 'after' or"):
+        cells.GRU(3, 5, reset="never")

@@ -1,0 +1,13 @@
+"""Settings that all tests share."""
+
+import os
+
+import torch
+from hypothesis import HealthCheck, settings
+
+# one thread: the tests' tensors are tiny, and two pools that spin on two cores slow each other down a hundredfold
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
+settings.register_profile("here", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")

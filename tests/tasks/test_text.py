@@ -1,0 +1,203 @@
+"""The text task from Python: figures, generation, evaluation, and streams that equal batches."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import unrolled
+from tests.assertions import assert_equal
+from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
+from unrolled.runs import Run
+from unrolled.tasks import text as task
+
+TEXT = "".join(f"The {animal} number {i} says hello.\n" for i in range(200) for animal in ("cat", "dog", "owl"))
+SMALL = unrolled.TextSettings(hidden=12, layers=2, batch=4, k1=16, dropout=0.1)
+TRAINING = unrolled.TrainSettings(steps=30, precision="float32", lr=0.02, warmup=5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = unrolled.TextModel(SMALL)
+    model.fit(text=TEXT, train=TRAINING)
+    return model
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    return tmp_path / "text.txt"
+
+
+def test_learns_and_stands_beside_the_floor(model):
+    first, last = model.record[0]["loss"], model.record[-1]["loss"]
+    assert last < first - 0.3
+    assert model.figures["nats"] == pytest.approx(min(row["loss"] for row in model.record), abs=0.02)
+    assert 0 < model.figures["floor_nats"] < 1
+
+
+def test_evaluation_carries_the_state_through_the_whole_text(model):
+    text = TEXT[:3000]
+    ids = torch.from_numpy(model.units.encode("\n" + text))
+    model.net.eval()
+    state, total = None, 0.0
+    with torch.no_grad():
+        for now, then in zip(ids, ids[1:], strict=False):  # one unit at a time, as a stream comes
+            logits, state = model.net(now.view(1, 1), state)
+            total += torch.nn.functional.cross_entropy(logits[0].double(), then.view(1)).item()
+    figures = model.evaluate(text)
+    assert figures["nats"] == pytest.approx(total / len(text), rel=1e-5)
+    assert figures["bits"] == pytest.approx(figures["nats"] / math.log(2))
+    assert figures["items"] == len(text)
+
+
+def test_streams_side_by_side_come_near_the_exact_figure(model):
+    text = TEXT[: 256 * 20 + 77]
+    exact = model.evaluate(text, n_streams=1)["nats"]
+    for n_streams in (2, 3, 7):
+        assert model.evaluate(text, n_streams=n_streams)["nats"] == pytest.approx(exact, abs=2e-3)
+    ids = model.units.encode(text)
+    assert model._nats(ids[300:], context=ids[:300]) == pytest.approx(
+        model._nats(ids[300:], context=ids[:300], n_streams=3), rel=2e-3
+    )
+
+
+def test_unknown_characters_cost_what_it_takes_to_name_them(model):
+    plain, odd = model.evaluate("The cat"), model.evaluate("The c猫t")
+    assert odd["nats"] * 7 > plain["nats"] * 7 + math.log(0x110000) - 1
+    assert odd["floor_nats"] > plain["floor_nats"] + 1
+
+
+def test_generation_is_the_models_own_distribution(model):
+    """Greedy text is the argmax of the logits of the whole text so far, computed as one batch."""
+    text = "".join(model.generate("The cat", length=40, temperature=0))
+    ids = torch.from_numpy(model.units.encode("The cat" + text)).unsqueeze(1)
+    with torch.no_grad():
+        logits, _ = model.net(ids, None)
+    logits[:, :, 0] = -math.inf
+    assert "".join(model.units.decode(logits[6:-1, 0].argmax(-1).tolist())) == text
+
+
+def test_generation_options(model):
+    def write(**options):
+        return "".join(model.generate("The ", length=60, seed=3, **options))
+
+    greedy = write(temperature=0)
+    assert write() == write()
+    assert write() != "".join(model.generate("The ", length=60, seed=4))
+    assert write(top_k=1) == greedy
+    assert write(top_p=1e-9) == greedy
+    assert write(temperature=1e-6) == greedy
+    assert write(top_k=10**6, top_p=1.0) == write()
+    assert "".join(model.generate(length=0)) == ""
+    assert len("".join(model.generate(length=10))) == 10
+    assert "\N{REPLACEMENT CHARACTER}" not in "".join(model.generate(length=500, temperature=50.0, seed=0))
+
+
+def test_sampling_follows_the_probabilities(model):
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.tensor([0.0, 0.5, 0.3, 0.15, 0.05])
+    logits = probabilities.log()
+
+    def shares(**options):
+        chosen = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | options
+        units = model.units
+        drawn = [task._sample(logits.clone(), units, **chosen, generator=generator) for _ in range(3000)]
+        return np.bincount(drawn, minlength=5) / 3000
+
+    np.testing.assert_allclose(shares(), probabilities, atol=0.03)
+    np.testing.assert_allclose(shares(top_k=2), [0, 0.625, 0.375, 0, 0], atol=0.03)
+    np.testing.assert_allclose(shares(top_p=0.6), [0, 0.625, 0.375, 0, 0], atol=0.03)
+    np.testing.assert_allclose(shares(top_p=0.5), [0, 1, 0, 0, 0], atol=0)
+    np.testing.assert_allclose(shares(temperature=0.5)[1], 0.25 / 0.365, atol=0.03)
+
+
+def test_faults_are_told(model):
+    with pytest.raises(SettingsError, match=r"^temperature=-1: expected at least 0; top_p=0: expected more than 0$"):
+        model.generate(temperature=-1, top_p=0)
+    with pytest.raises(DataError, match=r"^prompt: '€' did not occur"):
+        model.generate("€")
+    with pytest.raises(DataError, match=r"^evaluate: the text is empty$"):
+        model.evaluate("")
+    with pytest.raises(DataError, match=r"holds 5 chars; a text model needs at least 1000\. Give more text$"):
+        unrolled.TextModel(SMALL).fit(text="short")
+    with pytest.raises(ModelFileError, match=r"^the model is not fitted yet"):
+        unrolled.TextModel().generate()
+    with pytest.raises(SettingsError, match=r"^fit: text goes without files and without run"):
+        unrolled.TextModel().fit("file", text="x")
+    with pytest.raises(SettingsError, match=r"k2=5: the gradient must reach back at least k1=16 steps"):
+        replace(SMALL, k2=5)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"units": "byte"},
+        {"units": "subword", "subwords": 300},
+        {"cell": "gru"},
+        {"cell": "rnn", "layers": 1},
+        {"k2": 40},
+    ],
+)
+def test_every_kind_saves_loads_and_goes_on_the_same(tmp_path, changed):
+    model = unrolled.TextModel(replace(SMALL, **changed))
+    model.fit(text=TEXT, train=replace(TRAINING, steps=4))
+    model.save(tmp_path / "model.safetensors")
+    loaded = unrolled.TextModel.load(tmp_path / "model.safetensors")
+    assert_equal(dict(loaded.net.state_dict()), dict(model.net.state_dict()))
+    sample = TEXT[:500].encode() if changed.get("units") == "byte" else TEXT[:500]
+    assert loaded.evaluate(sample) == model.evaluate(sample)
+    assert "".join(loaded.generate("The", length=20, seed=1)) == "".join(model.generate("The", length=20, seed=1))
+    assert loaded.settings == model.settings
+    assert (loaded.figures, loaded.record, loaded.training) == (model.figures, model.record, model.training)
+
+
+def test_the_vocabulary_and_the_floor_are_fitted_on_the_training_part_only():
+    model = unrolled.TextModel(replace(SMALL, validation=0.1))
+    model.fit(text=TEXT + "ß" * 50, train=replace(TRAINING, steps=1))
+    assert "ß" not in model.units.chars
+    assert model.figures["floor_nats"] > 0
+
+
+def test_a_short_text_takes_fewer_streams():
+    model = unrolled.TextModel(replace(SMALL, batch=500, k1=100))
+    result = model.fit(text=TEXT[:1000], train=replace(TRAINING, steps=3))
+    assert result.steps == 3
+
+
+def test_windows_with_k2_beyond_k1_see_the_same_text():
+    """With one epoch and carried state, the loss of a window is over its k1 new units, whatever k2."""
+    losses = {}
+    for k2 in (16, 40):
+        model = unrolled.TextModel(replace(SMALL, k2=k2, dropout=0.0))
+        corpus = task.Corpus(TEXT, TEXT.encode(), (), "utf-8", "")
+        job = model._prepare(corpus, TRAINING, torch.device("cpu"))
+        carried, losses[k2] = None, []
+        for step in range(8):
+            loss, carried = job.loss(job.module, step, carried)
+            losses[k2].append(loss.item())
+    np.testing.assert_allclose(losses[16], losses[40], rtol=1e-4)
+
+
+def test_resume_finishes_a_run_and_sees_changed_files(tmp_path, file):
+    run = tmp_path / "run"
+    model = unrolled.TextModel(SMALL)
+    model.fit(file, train=TRAINING, run=run)
+    loaded = unrolled.TextModel.load(run / "model.safetensors")
+    assert_equal(dict(loaded.net.state_dict()), dict(model.net.state_dict()))
+    again, result = unrolled.TextModel.resume(Run.open(run))
+    assert result.steps == 30
+    assert_equal(dict(again.net.state_dict()), dict(model.net.state_dict()))
+    file.write_text(TEXT + "more")
+    with pytest.raises(RunError, match=r"text\.txt changed since the run began\. Train anew on it$"):
+        unrolled.TextModel.resume(Run.open(run))
+
+
+def test_it_learns_from_files_in_any_encoding_and_raw_bytes(tmp_path):
+    (tmp_path / "latin").write_text("größe " * 300, encoding="latin-1")
+    for settings in (replace(SMALL, encoding="latin-1"), replace(SMALL, units="byte")):
+        model = unrolled.TextModel(settings)
+        model.fit([tmp_path / "latin"], train=replace(TRAINING, steps=2))
+        assert model.figures["nats"] > 0

@@ -1,0 +1,149 @@
+"""Files that are cut, changed or made to do harm: a clear error, and nothing runs."""
+
+import json
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import unrolled
+from unrolled import modelfile, storage
+from unrolled.errors import ModelFileError, UnrolledError
+
+TEXT = "to be or not to be, that is the question\n" * 40
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    model = unrolled.TextModel(unrolled.TextSettings(hidden=8, layers=1, batch=2, k1=10))
+    model.fit(text=TEXT, train=unrolled.TrainSettings(steps=2, precision="float32"))
+    model.save(path)
+    return path
+
+
+def changed(path, tmp_path, **metadata):
+    """The file with other metadata, or without some."""
+    tensors, given = storage.read_tensors(path)
+    given = {name: value for name, value in (given | metadata).items() if value is not None}
+    save_file(tensors, tmp_path / "changed.safetensors", metadata=given)
+    return tmp_path / "changed.safetensors"
+
+
+@given(st.data())
+def test_a_file_cut_anywhere_is_refused(path, tmp_path_factory, data):
+    content = path.read_bytes()
+    cut = tmp_path_factory.mktemp("cut") / "cut.safetensors"
+    cut.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(ModelFileError, match="is damaged or no model file"):
+        unrolled.TextModel.load(cut)
+
+
+@given(st.data())
+def test_a_file_with_changed_bytes_loads_or_is_refused(path, tmp_path_factory, data):
+    content = bytearray(path.read_bytes())
+    header = 8 + struct.unpack("<Q", content[:8])[0]
+    for at in data.draw(st.lists(st.integers(0, header - 1), min_size=1, max_size=3)):
+        content[at] = data.draw(st.integers(0, 255))
+    damaged = tmp_path_factory.mktemp("damaged") / "damaged.safetensors"
+    damaged.write_bytes(content)
+    _load_or_refuse(damaged)
+
+
+def _load_or_refuse(path):
+    try:
+        unrolled.TextModel.load(path)
+    except UnrolledError as fault:
+        assert str(path) in str(fault)  # noqa: PT017 - either way is right, no other error is
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path):
+    trap = tmp_path / "trap"
+
+    class Harm:
+        def __reduce__(self):
+            return Path.touch, (trap,)
+
+    (tmp_path / "a.safetensors").write_bytes(pickle.dumps(Harm()))
+    torch.save({"a": Harm()}, tmp_path / "b.safetensors")
+    for name in ("a", "b"):
+        with pytest.raises(ModelFileError, match="is damaged or no model file"):
+            unrolled.TextModel.load(tmp_path / f"{name}.safetensors")
+    assert not trap.exists()
+
+
+def test_foreign_and_newer_files_are_told(path, tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    cases = {
+        "is a safetensors file, but not one that unrolled wrote": tmp_path / "foreign.safetensors",
+        "has format version '2'; this unrolled reads version 1. Install a newer unrolled": changed(
+            path, tmp_path, version="2"
+        ),
+        "no such file": tmp_path / "absent",
+        "cannot be read: Is a directory": tmp_path,
+    }
+    for text, file in cases.items():
+        if "version" in text:
+            file = changed(path, tmp_path, version="2")
+        with pytest.raises(ModelFileError) as caught:
+            unrolled.TextModel.load(file)
+        assert str(caught.value) == f"{file}: {text}"
+    with pytest.raises(ModelFileError, match=r"is a model of the task 'os'; expected one of 'text'$"):
+        unrolled.TextModel.load(changed(path, tmp_path, task="os"))
+    with pytest.raises(ModelFileError, match=r"^task 'os' is not known to this version; expected one of text$"):
+        unrolled.tasks.task("os")
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("settings", "null"),
+        ("settings", "{}"),
+        ("settings", '{"model": {"hidden": 1000000000000}}'),
+        ("settings", '{"model": {"hidden": "8"}}'),
+        ("settings", '{"model": {"units": "__import__"}}'),
+        ("settings", '{"model": {"layers": 99, "hidden": 8}}'),
+        ("settings", "[" * 100_000),
+        ("settings", "{"),
+        ("settings", None),
+        ("vocabulary", "{}"),
+        ("vocabulary", '{"kind": "byte"}'),
+        ("vocabulary", '{"kind": "char", "chars": "ab"}'),
+        ("vocabulary", '{"kind": "subword", "tokenizer": {"model": 1}}'),
+        ("floor", "[]"),
+        ("record", "{}"),
+    ],
+)
+def test_damaged_descriptions_are_refused(path, tmp_path, part, text):
+    with pytest.raises(ModelFileError):
+        unrolled.TextModel.load(changed(path, tmp_path, **{part: text}))
+
+
+def test_weights_that_do_not_fit_are_told_all_at_once(path, tmp_path):
+    tensors, metadata = storage.read_tensors(path)
+    del tensors["model.output.bias"]
+    tensors["model.embedding.weight"] = tensors["model.embedding.weight"].double()
+    tensors["model.extra"] = torch.zeros(1)
+    save_file(tensors, tmp_path / "odd.safetensors", metadata=metadata)
+    with pytest.raises(ModelFileError) as caught:
+        unrolled.TextModel.load(tmp_path / "odd.safetensors")
+    size = len(json.loads(metadata["vocabulary"])["chars"]) + 1
+    assert str(caught.value) == (
+        f"{tmp_path / 'odd.safetensors'}: its weights do not fit its settings: embedding.weight is torch.float64 "
+        f"[{size}, 8], expected torch.float32 [{size}, 8]; extra is not of this model; output.bias is missing"
+    )
+
+
+def test_what_was_written_is_read(tmp_path):
+    model = modelfile.ModelFile("text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}], {"x": torch.ones(2)})
+    modelfile.write_model(tmp_path / "m", model)
+    read = modelfile.read_model(tmp_path / "m", task="text")
+    assert (read.task, read.settings, read.vocabulary, read.floor, read.record) == (
+        "text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}],
+    )  # fmt: skip
+    assert torch.equal(read.tensors["x"], torch.ones(2))
