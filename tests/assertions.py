@@ -9,8 +9,8 @@ from torch.utils import _pytree as pytree
 
 
 def assert_as_exact_as(ours: Any, yardstick: Any, oracle: Any) -> None:
-    """Each tensor's error against the float64 oracle is at most twice the yardstick's in the same dtype, plus one rounding
-    unit of the largest value."""
+    """Each tensor's error against the float64 oracle is at most twice the yardstick's in the same dtype, plus one
+    rounding unit of the largest value."""
     leaves = [pytree.tree_leaves(tree) for tree in (ours, yardstick, oracle)]
     assert len(leaves[0]) == len(leaves[1]) == len(leaves[2])
     for a, b, exact in zip(*leaves, strict=True):

@@ -1,6 +1,5 @@
 """The command line as a stranger uses it: what it prints, its exit codes, and what it leaves behind."""
 
-import contextlib
 import os
 import random
 import re

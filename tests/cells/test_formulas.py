@@ -5,9 +5,9 @@ import pkgutil
 import numpy as np
 import pytest
 import torch
+from tests import strategies
 
 import unrolled
-from tests import strategies
 from unrolled import cells
 
 

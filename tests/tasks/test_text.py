@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.assertions import assert_equal
 
 import unrolled
-from tests.assertions import assert_equal
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.runs import Run
 from unrolled.tasks import text as task

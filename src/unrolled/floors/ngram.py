@@ -17,7 +17,8 @@ _MULTIPLIER = np.array([0x9E3779B97F4A7C15], dtype=np.uint64)  # an array: its p
 @dataclass(frozen=True)
 class _Table:
     """The n-grams of one length that occurred in training: sorted hashes, how often each occurred, how often something
-    followed it, and how many different units did."""
+    followed it, and how many different units did.
+    """
 
     keys: np.ndarray  # uint64
     counts: np.ndarray  # int64
@@ -122,8 +123,9 @@ class NGram:
 
 
 def _hashes(ids: np.ndarray, order: int) -> Iterator[np.ndarray]:
-    """For each n from 1 to `order`: uint64 [length], the hash of the n-gram that ends at each place, or of what there is
-    of it near the start."""
+    """For each n from 1 to `order`: uint64 [length], the hash of the n-gram that ends at each place, or of what
+    there is of it near the start.
+    """
     units = (ids + 1).astype(np.uint64)
     hashes = units * _MULTIPLIER
     yield hashes

@@ -57,7 +57,8 @@ DEFAULT_TRAINING = TrainSettings(minutes=15)
 
 class TextNet(nn.Module):
     """Embedding, recurrent layers, output product. Units int64 [time, batch] and a state (None at first) come in,
-    logits [time, batch, size] and the next state go out."""
+    logits [time, batch, size] and the next state go out.
+    """
 
     def __init__(self, size: int, settings: TextSettings) -> None:
         super().__init__()

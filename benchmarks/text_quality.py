@@ -1,0 +1,36 @@
+"""How well does the text task learn in so many minutes? Trains by the command line and keeps the figure.
+
+    python -m benchmarks.text_quality FILE --minutes 15
+
+FILE for the project's figures: Tiny Shakespeare, 1,115,394 characters; first 90 % to learn from, last 10 % validation.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.harness import append
+from unrolled import TextModel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--minutes", default="15")
+    parser.add_argument("options", nargs="*", help="further options of `unrolled train text`, after --")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["unrolled", "train", "text", str(given.file), "--minutes", given.minutes, *given.options]
+        subprocess.run([sys.executable, "-m", *command, "--folder", f"{folder}/run"], check=True)
+        model = TextModel.load(f"{folder}/run/model.safetensors")
+    shown = " ".join(["unrolled", "train", "text", given.file.name, "--minutes", given.minutes, *given.options])
+    last = model.record[-1]
+    row = {"command": shown, "nats_per_char": round(model.figures["nats"], 4)}
+    row |= {"floor_nats_per_char": round(model.figures["floor_nats"], 4), "steps": last["step"]}
+    append("text_quality", [row | {"seconds": last["seconds"], "precision": model.training["precision"]}])
+
+
+if __name__ == "__main__":
+    main()
