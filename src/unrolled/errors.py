@@ -31,6 +31,10 @@ class NotFusedError(UnrolledError, RuntimeError):
     """engine="fused" was asked for and cannot be had."""
 
 
+class NotFusedWarning(UserWarning):
+    """A step that was not asked to runs eagerly."""
+
+
 class SettingsError(UnrolledError, ValueError):
     """A setting is out of its range, or two contradict each other."""
 

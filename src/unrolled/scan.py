@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.backends import eager
-from unrolled.errors import NotFusedError, ShapeError
+from unrolled.engine import choose
+from unrolled.errors import ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
 ENGINES = ("auto", "fused", "eager")
@@ -45,8 +45,9 @@ def scan(
         resets: bool [time, batch]. Where `resets[t, b]` is set, row b is put back to its first state before step t
             runs.
         reverse: run from the last time step to the first. `ys[t]` still belongs to `xs[t]`.
-        engine: "auto", "fused" or "eager". "eager" is the plain loop. "fused" runs as one compiled loop or raises.
-            This version has the eager loop only: "auto" takes it, "fused" raises `NotFusedError`.
+        engine: "auto", "fused" or "eager". "eager" is the plain loop. "fused" runs as one compiled loop, or raises
+            with the operation or argument that prevents it. "auto" runs fused where it can, and else eagerly, with one
+            warning.
 
     Returns:
         `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.
@@ -54,7 +55,7 @@ def scan(
     Raises:
         ShapeError: an argument does not fit the others.
         StepError: the step returned something that does not fit what it was given.
-        NotFusedError: engine="fused".
+        NotFusedError: engine="fused", and the step cannot run so.
 
     Note:
         With `lengths` or `resets`, every leaf of `xs` has `batch` as its second axis and every leaf of the state as
@@ -73,11 +74,6 @@ def scan(
     """
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
-    if engine == "fused":
-        raise NotFusedError(
-            "scan: engine='fused' was asked for, and this version of unrolled has no compiled loop yet. "
-            "Pass engine='auto' to run eagerly until it has."
-        )
     if isinstance(step, nn.RNNCell | nn.GRUCell):
         step = _hidden_is_output(step)
     elif isinstance(step, nn.LSTMCell):
@@ -92,7 +88,7 @@ def scan(
             xs = pytree.tree_map(lambda leaf: _zero_inactive(leaf, active), xs)
         if resets is not None:
             resets = _check_resets(resets, n_steps, n_rows).to(device)
-    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=reverse)
+    return choose.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -37,7 +37,7 @@ def run(
     ys_spec: pytree.TreeSpec | None = None
     for t in reversed(range(n_steps)) if is_reversed else range(n_steps):
         if resets is not None:
-            current = [_choose(resets[t], first, now) for first, now in zip(initial, current, strict=True)]
+            current = [choose(resets[t], first, now) for first, now in zip(initial, current, strict=True)]
         x = pytree.tree_unflatten([column[t] for column in columns], xs_spec)
         y, returned = call_step(step, x, pytree.tree_unflatten(current, state_spec), current, state_spec)
         y_leaves, spec = pytree.tree_flatten(y)
@@ -51,8 +51,8 @@ def run(
         if active is None:
             current = returned
         else:
-            current = [_choose(active[t], new, old) for new, old in zip(returned, current, strict=True)]
-            y_leaves = [_choose(active[t], leaf, torch.zeros_like(leaf)) for leaf in y_leaves]
+            current = [choose(active[t], new, old) for new, old in zip(returned, current, strict=True)]
+            y_leaves = [choose(active[t], leaf, torch.zeros_like(leaf)) for leaf in y_leaves]
         outputs[t] = y_leaves
     if ys_spec is None:
         outputs, ys_spec = _outputs_of_no_steps(step, xs_leaves, xs_spec, initial, state_spec)
@@ -118,7 +118,7 @@ def _outputs_of_no_steps(
     return [leaf.new_zeros((0, *leaf.shape)) for leaf in leaves], spec
 
 
-def _choose(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+def choose(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """`yes` where the row's mask is set, else `no`; the mask is [batch], the tensors [batch, ...]."""
     return torch.where(rows.view(-1, *(1,) * (yes.dim() - 1)), yes, no)
 

@@ -1,0 +1,286 @@
+"""A loop and its backward, as loop programs.
+
+Comes in: a split step. Goes out: the program of the loop, one that also keeps what the backward needs, and the backward's,
+made from `torch.func.vjp` of the loop: no derivative is written by hand. Sums over time of outer products (the weights'
+gradients) leave the loop: the backward keeps their factors, and one large product makes the sum.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+from unrolled.engine.lower import Lowering, OverBatch, Weight
+from unrolled.engine.program import EXPENSIVE, REDUCTIONS, Builder, Program, Value, in_order, verify
+from unrolled.engine.split import Split, part_of
+from unrolled.engine.trace import BATCH, NotTraceable, decompositions, fake_like, make_graph
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A constant's gradient: the sum of left^T · right over time and batch, or of right where there is no left. Factors
+    are numbers of backward inputs ("step", i) or backward outputs ("output", i)."""
+
+    parts: tuple[tuple[tuple[str, int] | None, tuple[str, int]], ...]
+    is_transposed: bool
+
+
+@dataclass
+class LoopPrograms:
+    """The programs of one loop.
+
+    Attributes:
+        forward: steps, states → the kept outputs.
+        training: the same, and after the kept outputs the values that the backward reads.
+        backward: its steps are listed by `backward_inputs`; its states are the gradients of the loop's states.
+        backward_inputs: ("step", i), ("previous", state), ("next", state), ("saved", i), ("output", i)
+            for a kept output, and ("gradient", i) for the gradient of a kept output or, after those, of a sequence of
+            states.
+        step_gradients: for each step input the backward output with its gradient, or None.
+        constant_gradients: for each constant its gradient, or None.
+        constants: for each constant ("row", i) or ("matrix", i).
+        weights: for each program, which matrix each of its weights is, and whether transposed.
+    """
+
+    forward: Program
+    training: Program
+    backward: Program
+    backward_inputs: list[tuple[str, int]]
+    step_gradients: list[int | None]
+    constant_gradients: list[Gradient | None]
+    constants: list[tuple[str, int]]
+    weights: list[tuple[int, bool]]
+    n_kept: int
+    widths: list[int] = field(default_factory=list)
+
+
+def programs(split: Split) -> LoopPrograms:
+    """Lowers a split step's loop and makes its backward.
+
+    Raises:
+        NotTraceable: the loop holds what a program cannot.
+    """
+    gradients_in = split.kept + [split.next_states[i] for i in split.sequences]
+    outputs = split.next_states + gradients_in
+    inputs = split.steps + split.constants + split.states
+    loop = part_of(split.loop, inputs, outputs)
+    examples = [fake_like(node) for node in inputs]
+    is_float = [example.is_floating_point() for example in examples]
+    n_steps, n_constants = len(split.steps), len(split.constants)
+
+    def joint(*leaves: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        given, cotangents = list(leaves[: len(inputs)]), leaves[len(inputs) :]
+
+        def run(*floats: Tensor) -> tuple[Tensor, ...]:
+            rest = iter(floats)
+            return tuple(loop(*[next(rest) if f else g for f, g in zip(is_float, given, strict=True)], BATCH))
+
+        results, back = torch.func.vjp(run, *[g for f, g in zip(is_float, given, strict=True) if f])
+        return list(results), list(back(tuple(cotangents)))
+
+    cotangents = [fake_like(node) for node in outputs]
+    if not all(each.is_floating_point() for each in cotangents):
+        raise NotTraceable("its state, or what its output needs of it, is not of floating numbers")
+    graph = make_graph(joint, [*examples, *cotangents], table=decompositions())
+
+    builder = Builder()
+    lowering = Lowering(builder)
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    constants: list[tuple[str, int]] = []
+    steps = [builder.input("step", i, _width(node)) for i, node in enumerate(split.steps)]
+    states = [builder.input("state", i, _width(node)) for i, node in enumerate(split.states)]
+    constant_values: list[Value | Weight] = []
+    for example in examples[n_steps : n_steps + n_constants]:
+        if BATCH in example.shape or example.dim() > 2:
+            raise NotTraceable(f"it uses a constant of shape {list(example.shape)}; a fused loop takes vectors and matrices")
+        kind = "matrix" if example.dim() == 2 else "row"
+        index = sum(other == kind for other, _ in constants)
+        constants.append((kind, index))
+        constant_values.append(
+            Weight(index, (int(example.shape[0]), int(example.shape[1])))
+            if kind == "matrix"
+            else builder.input("row", index, example.numel())
+        )
+    # cotangents: those of the states are carried, those of kept outputs come in; both numbered after the loop's own
+    n_states = len(states)
+    state_cotangents = [builder.input("state", n_states + i, state.width) for i, state in enumerate(states)]
+    kept_cotangents = [builder.input("step", n_steps + i, _width(node)) for i, node in enumerate(gradients_in)]
+    lowering.env = dict(
+        zip(placeholders, [*steps, *constant_values, *states, *state_cotangents, *kept_cotangents], strict=True)
+    )
+    lowering.run([node for node in graph.graph.nodes if node.op == "call_function"])
+    [result] = [node for node in graph.graph.nodes if node.op == "output"]
+    results, gradients = ([lowering.env[n] if isinstance(n, fx.Node) else n for n in part] for part in result.args[0])
+    results = [lowering.builder.widened(lowering.value(r), _width(node)) for r, node in zip(results, outputs, strict=True)]
+    next_states, kept = results[:n_states], results[n_states : n_states + len(split.kept)]
+    return _Adjoint(builder, split, steps, states, constants, next_states, kept, gradients, is_float, lowering).programs()
+
+
+class _Adjoint:
+    """Cuts the joint graph of loop and backward in two."""
+
+    def __init__(self, builder, split, steps, states, constants, next_states, kept, gradients, is_float, lowering) -> None:
+        self.builder, self.split, self.steps, self.states, self.constants = builder, split, steps, states, constants
+        self.next_states, self.kept, self.lowering = next_states, kept, lowering
+        given = iter(gradients)
+        self.gradients = [next(given) if f else None for f in is_float]
+        self.saved: list[Value] = []
+        self.inputs: list[tuple[str, int]] = []
+        self.input_widths: list[int] = []
+        self.new: dict[int, Value] = {}
+        self.outputs: list[Value] = []
+        n_steps, n_states = len(steps), len(states)
+        self.of_backward: set[int] = set()
+        roots = [part for gradient in self.gradients for part in _values_of(gradient)]
+        for value in in_order(roots):
+            is_cotangent = (value.op == "state" and int(value.attribute or 0) >= n_states) or (
+                value.op == "step" and int(value.attribute or 0) >= n_steps
+            )
+            if is_cotangent or any(id(arg) in self.of_backward for arg in value.args):
+                self.of_backward.add(id(value))
+
+    def programs(self) -> LoopPrograms:
+        n_steps, n_constants = len(self.steps), len(self.constants)
+        matrices = [
+            tuple(int(size) for size in node.meta["val"].shape)
+            for node, (kind, _) in zip(self.split.constants, self.constants, strict=True)
+            if kind == "matrix"
+        ]
+        step_gradients: list[int | None] = []
+        for gradient in self.gradients[:n_steps]:
+            step_gradients.append(None if gradient is None else self._output(self._moved(self.lowering.value(gradient))))
+        state_gradients = []
+        for gradient, state in zip(self.gradients[n_steps + n_constants :], self.states, strict=True):
+            moved = self._moved(self.lowering.value(gradient))
+            state_gradients.append(self.builder.widened(moved, state.width))
+        constant_gradients = [
+            None if gradient is None else self._constant_gradient(gradient)
+            for gradient in self.gradients[n_steps : n_steps + n_constants]
+        ]
+        rows = tuple(
+            int(node.meta["val"].numel())
+            for node, (kind, _) in zip(self.split.constants, self.constants, strict=True)
+            if kind == "row"
+        )
+        weights = [(index, transposed) for index in range(len(matrices)) for transposed in (False, True)]
+        shapes = tuple((m[1], m[0]) if transposed else m for m in matrices for transposed in (False, True))
+        steps, states = tuple(v.width for v in self.steps), tuple(v.width for v in self.states)
+        forward = Program(steps, states, rows, shapes, tuple(self.next_states), tuple(self.kept))
+        training = Program(steps, states, rows, shapes, tuple(self.next_states), (*self.kept, *self.saved))
+        backward = Program(tuple(self.input_widths), states, rows, shapes, tuple(state_gradients), tuple(self.outputs))
+        return LoopPrograms(
+            verify(forward), verify(training), verify(backward), self.inputs, step_gradients, constant_gradients,
+            self.constants, weights, len(self.kept),
+        )  # fmt: skip
+
+    def _constant_gradient(self, gradient) -> Gradient:
+        if isinstance(gradient, Value):
+            raise NotTraceable("the gradient of a constant is not a sum over the batch")
+        if not isinstance(gradient, OverBatch):
+            raise NotTraceable("the gradient of a constant has an unexpected form")
+        parts = []
+        for left, right in gradient.parts:
+            moved = self._factor(right)
+            parts.append((None if left is None else self._factor(left), moved))
+        return Gradient(tuple(parts), gradient.is_transposed)
+
+    def _factor(self, value: Value) -> tuple[str, int]:
+        moved = self._moved(value)
+        if moved.op == "step":
+            return "step", int(moved.attribute or 0)
+        return "output", self._output(moved)
+
+    def _output(self, value: Value) -> int:
+        if value not in self.outputs:
+            self.outputs.append(value)
+        return self.outputs.index(value)
+
+    def _input(self, kind: str, index: int, width: int) -> Value:
+        if (kind, index) not in self.inputs:
+            self.inputs.append((kind, index))
+            self.input_widths.append(width)
+        return self.builder.input("step", self.inputs.index((kind, index)), width)
+
+    def _moved(self, value: Value) -> Value:
+        """The value in terms of the backward's inputs."""
+        if id(value) not in self.new:
+            for each in in_order([value]):
+                if id(each) not in self.new and (id(each) in self.of_backward or each is value and not each.args):
+                    self.new[id(each)] = self._moved_once(each)
+            if id(value) not in self.new:
+                self.new[id(value)] = self._from_forward(value)
+        return self.new[id(value)]
+
+    def _moved_once(self, value: Value) -> Value:
+        index = int(value.attribute or 0) if value.op in ("step", "state") else 0
+        if value.op == "state":
+            n = len(self.states)
+            if index >= n:
+                return self.builder.input("state", index - n, value.width)
+            return self._input("previous", index, value.width)
+        if value.op == "step":
+            n = len(self.steps)
+            return self._input("gradient", index - n, value.width) if index >= n else self._input("step", index, value.width)
+        if not value.args:
+            return value
+        return self._rebuilt(value, [self._moved_arg(arg) for arg in value.args])
+
+    def _moved_arg(self, arg: Value) -> Value:
+        return self.new[id(arg)] if id(arg) in self.new else self._moved(arg)
+
+    def _rebuilt(self, value: Value, args: list[Value]) -> Value:
+        match value.op:
+            case "slice":
+                return self.builder.slice(args[0], int(value.attribute or 0), value.width)
+            case "cat":
+                return self.builder.cat(args)
+            case "matmul":
+                return self.builder.matmul(args[0], int(value.attribute or 0), value.width)
+            case "sum" | "max":
+                return self.builder.reduce(value.op, args[0])
+        return self.builder.pointwise(value.op, *args)
+
+    def _from_forward(self, value: Value) -> Value:
+        """A value of the loop itself: read where it lies in memory, else computed again where cheap, else saved."""
+        for kind, values in (("next", self.next_states), ("output", self.kept)):
+            if value in values:
+                return self._input(kind, values.index(value), value.width)
+        if value in self.saved:
+            return self._input("saved", self.saved.index(value), value.width)
+        if value.op == "slice" and value.args[0].op != "matmul":
+            return self.builder.slice(self._moved(value.args[0]), int(value.attribute or 0), value.width)
+        if value.op not in EXPENSIVE and value.op != "slice" and value.op not in REDUCTIONS and value.op not in ("matmul", "cat"):
+            needed = {id(leaf) for leaf in self._leaves(value)}
+            if len(needed) <= 1:
+                return self._rebuilt(value, [self._moved(arg) for arg in value.args])
+        if not value.per_row:
+            return self._rebuilt(value, [self._moved(arg) for arg in value.args])
+        self.saved.append(value)
+        return self._input("saved", len(self.saved) - 1, value.width)
+
+    def _leaves(self, value: Value) -> list[Value]:
+        """What would have to be saved to compute the value again."""
+        if not value.args:
+            return []
+        if value in self.next_states or value in self.kept or value in self.saved or not value.per_row:
+            return []
+        if value.op in EXPENSIVE or value.op in REDUCTIONS or value.op == "matmul":
+            return [value]
+        if value.op == "slice" and value.args[0].op == "matmul":
+            return [value]
+        return [leaf for arg in value.args for leaf in self._leaves(arg)]
+
+
+def _values_of(gradient) -> list[Value]:
+    if isinstance(gradient, OverBatch):
+        return [value for part in gradient.parts for value in part if value is not None]
+    return [gradient] if isinstance(gradient, Value) else []
+
+
+def _width(node: fx.Node) -> int:
+    shape = tuple(node.meta["val"].shape)
+    if len(shape) > 2 or shape[:1] != (BATCH,):
+        shown = ["batch" if size == BATCH else size for size in shape]
+        raise NotTraceable(f"it carries a tensor of shape {shown}; a fused loop holds [batch, features]")
+    return int(shape[1]) if len(shape) == 2 else 1
+

@@ -1,0 +1,1 @@
+"""The CPU back-end: a loop program becomes C++, is compiled by the system's compiler at first use, and runs."""

@@ -1,0 +1,121 @@
+"""C++ source becomes a loaded function, compiled once for this compiler and processor and cached on disk.
+
+The cache's key is the source, the flags, the compiler's version and the processor's features. A library is written aside
+and renamed, so that two processes may build at once and a killed one leaves nothing half-written; what another user may
+have written is not loaded.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from unrolled.engine.trace import NotTraceable
+
+HEADER = Path(__file__).with_name("kernel.h")
+FLAGS = (
+    "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp",
+    "-fno-gnu-unique", "-fvisibility=hidden", "-shared", "-fPIC",
+)  # fmt: skip
+REALS = {"torch.float32": "float", "torch.float64": "double"}
+
+
+class NoCompiler(NotTraceable):
+    """There is no compiler on this machine, or it does not work."""
+
+
+@functools.cache
+def compiler() -> tuple[str, str]:
+    """The C++ compiler and its version.
+
+    Raises:
+        NoCompiler: none is found.
+    """
+    for name in (os.environ.get("CXX"), "g++", "c++", "clang++"):
+        path = shutil.which(name) if name else None
+        if path is None:
+            continue
+        version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        if version.returncode == 0:
+            return path, version.stdout
+    raise NoCompiler(
+        "there is no C++ compiler on this machine. Install one (Debian, Ubuntu: apt install g++; Fedora: dnf install "
+        "gcc-c++; macOS: xcode-select --install) or set CXX to its path"
+    )
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's features, as far as the machine tells."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    wanted = ("model name", "cpu family", "model", "flags", "Features", "CPU part")
+    facts = dict.fromkeys(line for line in text.splitlines() if line.split("\t")[0].split(":")[0].strip() in wanted)
+    return "\n".join(facts)
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept: XDG_CACHE_HOME, or ~/.cache, or a private folder for this process."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unrolled"
+    try:
+        root.mkdir(parents=True, mode=0o700, exist_ok=True)
+        facts = root.stat()
+        is_ours = not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & stat.S_IWOTH)
+        if is_ours and os.access(root, os.W_OK):
+            return root
+    except OSError:
+        pass  # a home that cannot be written is no fault: the private folder serves
+    return _private_folder()
+
+
+@functools.cache
+def _private_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="unrolled-"))
+
+
+@functools.lru_cache(maxsize=1024)
+def build(source: str, dtype: str) -> ctypes._CFuncPtr:
+    """Compiles and loads; the function takes a pointer to a `Call`.
+
+    Raises:
+        NoCompiler: there is none, or it fails; its first complaint is in the text.
+    """
+    command, version = compiler()
+    flags = (*FLAGS, f"-DREAL={REALS[dtype]}", f"-I{HEADER.parent}")
+    header = HEADER.read_text(encoding="utf-8")
+    key = hashlib.sha256("\0".join((source, header, *FLAGS, REALS[dtype], version, processor())).encode()).hexdigest()
+    path = cache_folder() / f"{key[:32]}.so"
+    if not _is_whole(path):
+        _compile(command, flags, source, path)
+    library = ctypes.CDLL(str(path))
+    library.run.restype = None
+    return library.run
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        facts = path.stat()
+    except OSError:
+        return False
+    return facts.st_size > 0 and (not hasattr(os, "getuid") or facts.st_uid == os.getuid())
+
+
+def _compile(command: str, flags: tuple[str, ...], source: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        file, library = Path(folder) / "loop.cpp", Path(folder) / "loop.so"
+        file.write_text(source, encoding="utf-8")
+        done = subprocess.run(
+            [command, *flags, str(file), "-o", str(library)], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
+            raise NoCompiler(f"the compiler {command} failed: {complaint.strip()}")
+        os.replace(library, path)

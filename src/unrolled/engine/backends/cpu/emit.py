@@ -1,0 +1,324 @@
+"""A loop program becomes C++ for one function that runs it over time.
+
+Within a step the work falls into levels. At each level first come loops over the features that compute and store what
+the next products, reductions and the step's results need (everything pointwise between is in registers), then the
+products and reductions. Threads share either the rows of the batch, and never meet, or the features, and meet after each.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value
+
+
+@dataclass
+class _Loop:
+    """One loop over rows and features: values to store, and where."""
+
+    width: int
+    stores: list[tuple[str, Value]] = field(default_factory=list)
+
+
+def emit(program: Program) -> str:
+    """The C++ source; see kernel.h for what it is made of."""
+    return _Emitter(program).source()
+
+
+class _Emitter:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.values = program.values()
+        self.names = {id(value): i for i, value in enumerate(self.values)}
+        self.level: dict[int, int] = {}
+        for value in self.values:
+            self.level[id(value)] = self._level(value)
+        self.n_levels = 1 + max([0, *(self.level[id(value)] for value in self.values)])
+        # where a value can be read once its level's loops are done: (pointer, row stride, offset)
+        self.place: dict[int, tuple[str, str, int]] = {}
+        self.scratch: list[tuple[str, str]] = []  # name, numbers per row
+        self.loops: dict[int, dict[int, _Loop]] = defaultdict(dict)
+        self._place_inputs()
+        self._place_results()
+        self._share_what_is_expensive()
+
+    def _level(self, value: Value) -> int:
+        before = max([0, *(self.level[id(arg)] for arg in value.args)])
+        return before + 1 if value.op == "matmul" or value.op in REDUCTIONS else before
+
+    # ---- where things are
+    def _place_inputs(self) -> None:
+        for value in self.values:
+            if value.op in INPUTS:
+                name = {"step": "x", "state": "s", "row": "p"}[value.op] + str(value.attribute)
+                self.place[id(value)] = (name, "0" if value.op == "row" else str(value.width), 0)
+            elif value.op == "matmul":
+                name = f"m{self.names[id(value)]}"
+                self.scratch.append((name, f"ceil_div({value.width}, {_vectors(value)} * VL) * {_vectors(value)} * VL"))
+                self.place[id(value)] = (name, f"{name}_width", 0)
+            elif value.op in REDUCTIONS:
+                self._new_scratch(value)
+
+    def _new_scratch(self, value: Value) -> str:
+        name = f"v{self.names[id(value)]}"
+        self.scratch.append((name, str(value.width)))
+        self.place[id(value)] = (name, f"{name}_width", 0)
+        return name
+
+    def _place_results(self) -> None:
+        for i, value in enumerate(self.program.next_states):
+            self._store(value, f"n{i}", str(value.width))
+        for i, value in enumerate(self.program.outputs):
+            self._store(value, f"o{i}", str(value.width))
+        for value in self.values:
+            if value.op == "matmul" and not self._is_in_memory(value.args[0]):
+                self._store(value.args[0], self._new_scratch(value.args[0]), None)
+
+    def _store(self, value: Value, pointer: str, stride: str | None) -> None:
+        loop = self.loops[self.level[id(value)]]
+        stride = stride or f"{pointer}_width"
+        parts = value.args if value.op == "cat" else (value,)
+        at = 0
+        for part in parts:
+            loop.setdefault(part.width, _Loop(part.width)).stores.append((f"{pointer} + r * {stride} + {at}", part))
+            at += part.width
+        self.place.setdefault(id(value), (pointer, stride, 0))
+
+    def _is_in_memory(self, value: Value) -> bool:
+        return self._where(value) is not None
+
+    def _where(self, value: Value) -> tuple[str, str, int] | None:
+        if value.op == "slice":
+            pointer, stride, at = self.place[id(value.args[0])]
+            return pointer, stride, at + int(value.attribute or 0)
+        return self.place.get(id(value))
+
+    def _share_what_is_expensive(self) -> None:
+        """A value that is dear and needed in several loops is stored in the first."""
+        while True:
+            users: dict[int, int] = defaultdict(int)
+            for level in range(self.n_levels):
+                contexts = [[value for _, value in loop.stores] for loop in self.loops[level].values()]
+                contexts += [[value.args[0]] for value in self._reductions(level)]
+                for roots in contexts:
+                    for value in self._inlined(roots, level):
+                        users[id(value)] += 1
+            shared = [
+                value
+                for value in self.values
+                if users[id(value)] > 1 and value.op in EXPENSIVE and id(value) not in self.place and value.per_row
+            ]
+            if not shared:
+                return
+            value = shared[0]
+            self._store(value, self._new_scratch(value), None)
+
+    def _inlined(self, roots: list[Value], level: int) -> list[Value]:
+        """What a loop of a level computes in registers for these roots, arguments first."""
+        order: list[Value] = []
+        done: set[int] = set()
+
+        def visit(value: Value, *, is_root: bool) -> None:
+            if id(value) in done or (not is_root and self._is_readable(value, level)):
+                return
+            done.add(id(value))
+            for arg in value.args:
+                visit(arg, is_root=False)
+            if value.op in POINTWISE:
+                order.append(value)
+
+        for root in roots:
+            visit(root, is_root=not self._is_readable(root, level))
+        return order
+
+    def _is_readable(self, value: Value, level: int) -> bool:
+        """Whether a loop of this level may read the value from memory; what loops of the same level store, it may not."""
+        if value.op in INPUTS or value.op == "slice" or value.op == "matmul" or value.op in REDUCTIONS:
+            return True
+        return id(value) in self.place and self.level[id(value)] < level
+
+    def _reductions(self, level: int) -> list[Value]:
+        return [v for v in self.values if v.op in REDUCTIONS and self.level[id(v)] == level + 1]
+
+    def _products(self, level: int) -> list[Value]:
+        return [v for v in self.values if v.op == "matmul" and self.level[id(v)] == level + 1]
+
+    # ---- text
+    def source(self) -> str:
+        program = self.program
+        lines = ['#include "kernel.h"', "", "namespace {", "void run_thread(const Call& call, R* memory, Barrier& barrier, int tid, bool by_rows) {"]
+        lines.append("  const long T = call.T, B = call.B;\n  const int nt = call.threads;")
+        lines.append("  const long r0 = by_rows ? B * tid / nt : 0, r1 = by_rows ? B * (tid + 1) / nt : B;")
+        lines.append("  const long q0 = B * tid / nt, q1 = B * (tid + 1) / nt;  // rows of a reduction")
+        lines.append("  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;")
+        at = "memory"
+        for name, width in self.scratch:
+            lines.append(f"  const long {name}_width = {width};\n  R* const {name} = {at};")
+            at = f"{name} + B * {name}_width"
+        products = [value for value in self.values if value.op == "matmul"]
+        packed: dict[tuple[int, int], str] = {}
+        for value in products:
+            key = (int(value.attribute or 0), _vectors(value))
+            if key not in packed:
+                name = f"w{key[0]}_{key[1]}"
+                rows, columns = program.weights[key[0]]
+                lines.append(f"  R* const {name} = (R*)(((uintptr_t)({at}) + 63) / 64 * 64);")
+                at = f"{name} + ceil_div({columns}, {key[1]} * VL) * {key[1]} * VL * {rows}"
+                lines.append(
+                    f"  pack<{key[1]}>(call.weights[{key[0]}], call.strides[{2 * key[0]}], call.strides[{2 * key[0] + 1}], "
+                    f"{rows}, {columns}, {name}, tid, nt);"
+                )
+                packed[key] = name
+        lines += [f"  const R* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
+        lines.append("  barrier.wait(nt);")
+        lines.append("  for (long k = 0; k < T; k++) {")
+        lines.append("    const long t = call.reversed ? T - 1 - k : k;")
+        lines.append("    const long t1 = t + call.before;")
+        for i, width in enumerate(program.steps):
+            lines.append(
+                f"    const R* const x{i} = !call.firsts[{i}] ? call.steps[{i}] + t * B * {width} : "
+                f"t1 < 0 || t1 >= T ? call.firsts[{i}] : call.steps[{i}] + t1 * B * {width};"
+            )
+        for i, width in enumerate(program.states):
+            lines.append(
+                f"    const R* const s{i} = k == 0 ? call.first_states[{i}] : call.states[{i}] + "
+                f"(call.rings[{i}] ? (k - 1) & 1 : call.reversed ? t + 1 : t - 1) * B * {width};"
+            )
+            lines.append(f"    R* const n{i} = call.states[{i}] + (call.rings[{i}] ? k & 1 : t) * B * {width};")
+        lines += [f"    R* const o{i} = call.outputs[{i}] + t * B * {v.width};" for i, v in enumerate(program.outputs)]
+        for level in range(self.n_levels):
+            loops = [loop for loop in self.loops[level].values() if loop.stores]
+            for loop in loops:
+                lines += self._loop(loop, level)
+            if loops:
+                lines.append("    if (!by_rows) barrier.wait(nt);")
+            followers = self._products(level) + self._reductions(level)
+            for value in self._products(level):
+                lines += self._product(value, packed)
+            for value in self._reductions(level):
+                lines += self._reduction(value, level)
+            if followers:
+                lines.append("    if (!by_rows) barrier.wait(nt);")
+        lines += ["  }", "}", "}  // namespace", ""]
+        lines += self._entry(packed)
+        return "\n".join(lines) + "\n"
+
+    def _entry(self, packed: dict[tuple[int, int], str]) -> list[str]:
+        numbers = " + ".join([f"({width})" for _, width in self.scratch] or ["0"])
+        weights = " + ".join(
+            [f"ceil_div({self.program.weights[w][1]}, {n} * VL) * {n} * VL * {self.program.weights[w][0]} + 64" for w, n in packed] or ["0"]
+        )
+        bytes_of_weights = sum(rows * columns for rows, columns in (self.program.weights[w] for w, _ in packed))
+        return [
+            'extern "C" __attribute__((visibility("default"))) void run(const Call* call) {',
+            f"  Scratch scratch(sizeof(R) * (call->B * ({numbers}) + {weights} + 64));",
+            "  Barrier barrier;",
+            # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
+            f"  bool by_rows = call->threads == 1 || (call->B >= 4 * call->threads && sizeof(R) * {bytes_of_weights} <= (1 << 20)) || "
+            "call->B >= 24 * call->threads;",
+            "#pragma omp parallel num_threads(call->threads)",
+            "  run_thread(*call, (R*)scratch.memory, barrier, omp_get_thread_num(), by_rows);",
+            "}",
+        ]
+
+    def _product(self, value: Value, packed: dict[tuple[int, int], str]) -> list[str]:
+        where = self._where(value.args[0])
+        assert where is not None, "a product's operand lies in memory"
+        pointer, stride, at = where
+        vectors, name = _vectors(value), f"m{self.names[id(value)]}"
+        panels = f"ceil_div({value.width}, {vectors} * VL)"
+        return [
+            f"    product<{vectors}>({pointer} + {at}, {stride}, {packed[(int(value.attribute or 0), vectors)]}, {name}, "
+            f"{name}_width, {value.args[0].width}, r0, r1, {panels} * part / parts, {panels} * (part + 1) / parts);"
+        ]
+
+    def _loop(self, loop: _Loop, level: int) -> list[str]:
+        roots = [value for _, value in loop.stores]
+        per_row, per_feature = self._text(roots, level, loop.width)
+        stores = [f"        S({pointer} + c, {self._name(value)});" for pointer, value in loop.stores]
+        if loop.width == 1:
+            lines = ["    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {", *per_row]
+            return lines + [f"      ({pointer})[0] = {self._name(value)}[0];" for pointer, value in loop.stores] + ["    }"]
+        blocks = f"ceil_div({loop.width}, VL)"
+        return [
+            f"    for (long r = r0, c0 = {blocks} * part / parts * VL, c1 = {blocks} * (part + 1) / parts * VL; r < r1; r++) {{",
+            *per_row,
+            "      auto body = [&](long c, auto L, auto S) __attribute__((always_inline)) {",
+            *per_feature,
+            *stores,
+            "      };",
+            "      long c = c0;",
+            f"      for (; c + VL <= (c1 < {loop.width} ? c1 : {loop.width}); c += VL)",
+            "        body(c, [](const R* p) { return ld(p); }, [](R* p, V v) { st(p, v); });",
+            f"      if (c < c1) {{ const long n = {loop.width} - c; body(c, [n](const R* p) {{ return ld(p, n); }}, [n](R* p, V v) {{ st(p, v, n); }}); }}",
+            "    }",
+        ]
+
+    def _reduction(self, value: Value, level: int) -> list[str]:
+        [arg] = value.args
+        name = f"v{self.names[id(value)]}"
+        per_row, per_feature = self._text([arg], level, arg.width)
+        nothing, join, whole = (
+            ("0", "total = total + {}", "hsum") if value.op == "sum" else ("-std::numeric_limits<R>::infinity()", "total = vmax2(total, {})", "hmax")
+        )
+        inside = self._name(arg)
+        return [
+            "    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {",
+            *per_row,
+            f"      V total = bc({nothing});",
+            "      auto body = [&](long c, auto L) __attribute__((always_inline)) {",
+            *per_feature,
+            f"        return {inside};",
+            "      };",
+            "      long c = 0;",
+            f"      for (; c + VL <= {arg.width}; c += VL) {join.format('body(c, [](const R* p) { return ld(p); })')};",
+            f"      if (c < {arg.width}) {{ const long n = {arg.width} - c; "
+            + join.format(f"keep(body(c, [n](const R* p) {{ return ld(p, n); }}), n, {nothing})") + "; }",
+            f"      {name}[r] = {whole}(total);",
+            "    }",
+        ]
+
+    def _text(self, roots: list[Value], level: int, width: int) -> tuple[list[str], list[str]]:
+        """Declarations before the loop over features (width 1) and within it, arguments first."""
+        before: list[str] = []
+        inside: list[str] = []
+        done: set[int] = set()
+
+        def visit(value: Value) -> None:
+            if id(value) in done:
+                return
+            done.add(id(value))
+            name = self._name(value)
+            where = self._where(value) if self._is_readable(value, level) else None
+            if value.op in ("const", "fill"):
+                before.append(f"      const V {name} = bc({_number(float(value.attribute or 0))});")
+            elif where is not None:
+                pointer, stride, at = where
+                if value.width == 1:
+                    before.append(f"      const V {name} = bc(({pointer})[r * {stride} + {at}]);")
+                else:
+                    inside.append(f"        const V {name} = L({pointer} + r * {stride} + {at} + c);")
+            else:
+                for arg in value.args:
+                    visit(arg)
+                call = f"v{value.op}({', '.join(self._name(arg) for arg in value.args)})"
+                (before if value.width == 1 else inside).append(f"      const V {name} = {call};")
+
+        for root in roots:
+            visit(root)
+        return before, inside
+
+    def _name(self, value: Value) -> str:
+        return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"
+
+
+def _vectors(value: Value) -> int:
+    """Vectors a panel: 4, the best tile, unless the product is narrower than two of them (16 numbers each at most)."""
+    return 4 if value.width > 32 else 2 if value.width > 16 else 1
+
+
+def _number(number: float) -> str:
+    if number != number:
+        return "std::numeric_limits<R>::quiet_NaN()"
+    if number in (float("inf"), float("-inf")):
+        return f"{'-' if number < 0 else ''}std::numeric_limits<R>::infinity()"
+    return f"R({number!r})"

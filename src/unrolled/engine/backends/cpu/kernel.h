@@ -1,0 +1,264 @@
+// What every generated loop is made of: vectors, functions on them, packed products, a barrier, an arena.
+// REAL is float or double; comes in by -DREAL=... . Portable by GCC's and Clang's vector extensions.
+#pragma once
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <omp.h>
+#include <type_traits>
+
+namespace {
+
+typedef REAL R;
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, REGISTERS = 32;
+#elif defined(__AVX__)
+constexpr int BYTES = 32, REGISTERS = 16;
+#else
+constexpr int BYTES = 16, REGISTERS = 32;
+#endif
+constexpr int VL = BYTES / sizeof(R);
+typedef R V __attribute__((vector_size(BYTES)));
+typedef R U __attribute__((vector_size(BYTES), aligned(sizeof(R)), may_alias));  // anywhere in memory
+typedef std::conditional_t<sizeof(R) == 4, int32_t, int64_t> I;
+typedef I VI __attribute__((vector_size(BYTES)));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE V bc(R x) { return x - V{}; }
+INLINE V ld(const R* p) { return *(const U*)p; }
+INLINE void st(R* p, V v) { *(U*)p = v; }
+// the first n numbers alone
+INLINE V ld(const R* p, long n) { V v{}; memcpy(&v, p, n * sizeof(R)); return v; }
+INLINE void st(R* p, V v, long n) { memcpy(p, &v, n * sizeof(R)); }
+
+template <class F> INLINE V each(V a, F f) { V r; for (int i = 0; i < VL; i++) r[i] = f(a[i]); return r; }
+
+INLINE V vneg(V a) { return -a; }
+INLINE V vadd(V a, V b) { return a + b; }
+INLINE V vsub(V a, V b) { return a - b; }
+INLINE V vmul(V a, V b) { return a * b; }
+INLINE V vdiv(V a, V b) { return a / b; }
+INLINE V pick(VI c, V a, V b) { return c ? a : b; }
+INLINE V vbool(VI c) { return pick(c, bc(1), bc(0)); }
+INLINE V vwhere(V c, V a, V b) { return pick(c != 0, a, b); }
+INLINE V vgt(V a, V b) { return vbool(a > b); }
+INLINE V vlt(V a, V b) { return vbool(a < b); }
+INLINE V vge(V a, V b) { return vbool(a >= b); }
+INLINE V vle(V a, V b) { return vbool(a <= b); }
+INLINE V veq(V a, V b) { return vbool(a == b); }
+INLINE V vne(V a, V b) { return vbool(a != b); }
+INLINE V vand(V a, V b) { return vbool((a != 0) & (b != 0)); }
+INLINE V vor(V a, V b) { return vbool((a != 0) | (b != 0)); }
+INLINE V vnot(V a) { return vbool(a == 0); }
+// a NaN in either argument comes out, as torch's maximum and minimum have it
+INLINE V vmax2(V a, V b) { return pick((a > b) | (a != a), a, b); }
+INLINE V vmin(V a, V b) { return pick((a < b) | (a != a), a, b); }
+INLINE V vabs(V a) { return pick(a < 0, -a, pick(a == 0, bc(0), a)); }
+INLINE V vsign(V a) { return vbool(a > 0) - vbool(a < 0); }
+INLINE V vsqrt(V a) { return each(a, [](R x) { return std::sqrt(x); }); }
+INLINE V vlog(V a) { return each(a, [](R x) { return std::log(x); }); }
+INLINE V vlog1p(V a) { return each(a, [](R x) { return std::log1p(x); }); }
+INLINE V vexpm1(V a) { return each(a, [](R x) { return std::expm1(x); }); }
+INLINE V verf(V a) { return each(a, [](R x) { return std::erf(x); }); }
+INLINE V vsin(V a) { return each(a, [](R x) { return std::sin(x); }); }
+INLINE V vcos(V a) { return each(a, [](R x) { return std::cos(x); }); }
+INLINE V vpow(V a, V b) { V r; for (int i = 0; i < VL; i++) r[i] = std::pow(a[i], b[i]); return r; }
+
+// float: Cody and Waite's reduction and a polynomial of degree 5 (Cephes' expf), about 1 ulp; overflow, underflow and NaN
+// as in the C library. double: the C library.
+INLINE V vexp(V x) {
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::exp(a); });
+  else {
+    V y = pick(x > R(89), bc(89), pick(x < R(-104), bc(-104), x));
+    V n = y * R(1.44269504088896341) + R(12582912);
+    VI k = (VI)n - 0x4B400000;
+    n = n - R(12582912);
+    V r = y - n * R(0.693359375);
+    r = r + n * R(2.12194440e-4);
+    V p = r * R(1.9875691500e-4) + R(1.3981999507e-3);
+    p = p * r + R(8.3334519073e-3);
+    p = p * r + R(4.1665795894e-2);
+    p = p * r + R(1.6666665459e-1);
+    p = p * r + R(5.0000001201e-1);
+    p = p * (r * r) + r + R(1);
+    VI half = k >> 1;
+    // in two factors: the whole power may be beyond a float's exponent where the result is not
+    return p * (V)((half + 127) << 23) * (V)((k - half + 127) << 23);
+  }
+}
+INLINE V vsigmoid(V x) { return R(1) / (R(1) + vexp(-x)); }
+// float: Cephes' tanhf, about 1 ulp. double: the C library.
+INLINE V vtanh(V x) {
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::tanh(a); });
+  else {
+    V a = vabs(x), z = x * x;
+    V p = z * R(-5.70498872745e-3) + R(2.06390887954e-2);
+    p = p * z - R(5.37397155531e-2);
+    p = p * z + R(1.33314422036e-1);
+    p = p * z - R(3.33332819422e-1);
+    V small = p * z * x + x;
+    V large = R(1) - R(2) / (vexp(a + a) + R(1));
+    return pick(a < R(0.625), small, pick(x < 0, -large, large));
+  }
+}
+
+INLINE R hsum(V v) { R s = 0; for (int i = 0; i < VL; i++) s += v[i]; return s; }
+INLINE R hmax(V v) { R m = v[0]; for (int i = 1; i < VL; i++) m = v[i] > m || v[i] != v[i] ? v[i] : m; return m; }
+// lanes from n on become x
+INLINE V keep(V v, long n, R x) { for (int i = 0; i < VL; i++) v[i] = i < n ? v[i] : x; return v; }
+
+constexpr long ceil_div(long a, long b) { return (a + b - 1) / b; }
+
+struct Barrier {
+  alignas(64) std::atomic<int> count{0};
+  alignas(64) std::atomic<int> turn{0};
+  void wait(int n) {
+    if (n == 1) return;
+    int now = turn.load(std::memory_order_relaxed);
+    if (count.fetch_add(1, std::memory_order_acq_rel) == n - 1) {
+      count.store(0, std::memory_order_relaxed);
+      turn.store(now + 1, std::memory_order_release);
+    } else {
+      while (turn.load(std::memory_order_acquire) == now) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+      }
+    }
+  }
+};
+
+// ---- products: C[rows][N] = A[rows][K] · W[K][N], W packed into panels of NV vectors
+template <int NV> constexpr int ROWS = (REGISTERS == 32 ? 24 : 12) / NV > 12 ? 12 : (REGISTERS == 32 ? 24 : 12) / NV;
+
+template <int NV> void pack(const R* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {
+  constexpr int PW = NV * VL;
+  for (long p = tid; p < ceil_div(N, PW); p += nt)
+    for (long k = 0; k < K; k++) {
+      R* to = out + (p * K + k) * PW;
+      const R* from = w + k * row_stride + p * PW * column_stride;
+      long n = N - p * PW < PW ? N - p * PW : PW;
+      for (long i = 0; i < n; i++) to[i] = from[i * column_stride];
+      for (long i = n; i < PW; i++) to[i] = 0;
+    }
+}
+
+template <int NV, int MR> INLINE void tile(const R* a, long lda, const R* b, R* c, long ldc, long K) {
+  V acc[MR][NV];
+#pragma GCC unroll 12
+  for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) acc[i][j] = V{};
+  if constexpr (MR == 1) {
+    // one row: four partial sums hide the latency of the additions
+    V more[3][NV];
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) more[i][j] = V{};
+    long k = 0;
+    for (; k + 4 <= K; k += 4)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) {
+        const R* p = b + k * NV * VL + j * VL;
+        acc[0][j] += bc(a[k]) * ld(p);
+        more[0][j] += bc(a[k + 1]) * ld(p + NV * VL);
+        more[1][j] += bc(a[k + 2]) * ld(p + 2 * NV * VL);
+        more[2][j] += bc(a[k + 3]) * ld(p + 3 * NV * VL);
+      }
+    for (; k < K; k++)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) acc[0][j] += bc(a[k]) * ld(b + k * NV * VL + j * VL);
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) acc[0][j] += more[0][j] + (more[1][j] + more[2][j]);
+  } else {
+    for (long k = 0; k < K; k++) {
+      V w[NV];
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) w[j] = ld(b + j * VL);
+      b += NV * VL;
+#pragma GCC unroll 12
+      for (int i = 0; i < MR; i++) {
+        V x = bc(a[i * lda + k]);
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) acc[i][j] += x * w[j];
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) st(c + i * ldc + j * VL, acc[i][j]);
+}
+
+template <int NV, int MR> INLINE void tile_of(long m, const R* a, long lda, const R* b, R* c, long ldc, long K) {
+  if constexpr (MR >= 1) {
+    if (m == MR) tile<NV, MR>(a, lda, b, c, ldc, K);
+    else tile_of<NV, MR - 1>(m, a, lda, b, c, ldc, K);
+  }
+}
+
+// rows [r0, r1) and panels [p0, p1); the rows are shared out evenly among tiles
+template <int NV> void product(const R* a, long lda, const R* packed, R* c, long ldc, long K, long r0, long r1, long p0, long p1) {
+  long n = r1 - r0;
+  if (n <= 0) return;
+  long tiles = ceil_div(n, ROWS<NV>);
+  for (long p = p0; p < p1; p++) {
+    long r = r0;
+    for (long i = 0; i < tiles; i++) {
+      long m = n / tiles + (i < n % tiles);
+      tile_of<NV, ROWS<NV>>(m, a + r * lda, lda, packed + p * K * NV * VL, c + r * ldc + p * NV * VL, ldc, K);
+      r += m;
+    }
+  }
+}
+
+// memory that is kept between calls: a page touched for the first time costs more than the page's use
+struct Arena {
+  char* memory = nullptr;
+  size_t size = 0;
+  std::atomic_flag busy = ATOMIC_FLAG_INIT;
+};
+Arena kept;
+
+struct Scratch {
+  char* memory;
+  bool own;
+  explicit Scratch(size_t bytes) {
+    own = kept.busy.test_and_set();
+    if (own) {
+      memory = (char*)aligned_alloc(64, (bytes + 63) / 64 * 64);
+      return;
+    }
+    if (kept.size < bytes) {
+      free(kept.memory);
+      kept.size = (bytes + (1 << 16)) / 64 * 64;
+      kept.memory = (char*)aligned_alloc(64, kept.size);
+    }
+    memory = kept.memory;
+  }
+  ~Scratch() {
+    if (own) free(memory);
+    else kept.busy.clear();
+  }
+};
+
+}  // namespace
+
+struct Call {
+  int64_t T, B, threads, reversed;
+  int64_t before;             // where, from t, the step lies that a `first` stands in for at the edge: -1 or +1
+  const R** steps;
+  const R** firsts;           // for each step input: null, or what the step before the first reads; then t + before is read
+  R** states;                 // time slots each, or two that take turns
+  const R** first_states;
+  const int64_t* rings;       // for each state: two slots that take turns
+  const R** rows;
+  const R** weights;
+  const int64_t* strides;     // of the weights, two each
+  R** outputs;
+};

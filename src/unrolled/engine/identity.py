@@ -1,0 +1,91 @@
+"""What a step is made of: a key that is equal where tracing gives the same graph, and the tensors that it holds.
+
+A plan made for one step serves every step of the same key, with that step's own tensors: so a closure made anew at every
+call, or a module whose parameters were exchanged, is neither traced again nor run with another's tensors.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_OF_TORCH = frozenset(nn.Module().__dict__)
+_PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.device, type, types.ModuleType)
+
+
+def identity(step: Callable) -> tuple[Hashable, list[Tensor]]:
+    """The key of a step, and its tensors in a fixed order."""
+    tensors: list[Tensor] = []
+    return _Walk(tensors).of(step), tensors
+
+
+class _Walk:
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = tensors
+        self.seen: dict[int, int] = {}
+
+    def of(self, value: Any) -> Hashable:
+        if isinstance(value, _PLAIN):
+            # 1, 1.0 and True are equal, and make different graphs
+            return (type(value), value)
+        if id(value) in self.seen:
+            return ("again", self.seen[id(value)])
+        self.seen[id(value)] = len(self.seen)
+        if isinstance(value, Tensor):
+            self.tensors.append(value)
+            return ("tensor", tuple(value.shape), value.dtype, value.device, value.requires_grad)
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            return ("method", self.of(value.__func__), self.of(value.__self__))
+        if isinstance(value, functools.partial):
+            return ("partial", self.of(value.func), self.of(value.args), self.of(value.keywords))
+        if isinstance(value, list | tuple | set | frozenset):
+            return (type(value), *map(self.of, value))
+        if isinstance(value, dict):
+            return ("dict", *((self.of(key), self.of(item)) for key, item in value.items()))
+        if hasattr(value, "__dict__") and not callable(getattr(value, "__self__", None)):
+            return ("object", type(value), *((name, self.of(item)) for name, item in vars(value).items()))
+        return ("id", id(value))
+
+    def _module(self, module: nn.Module) -> Hashable:
+        parts: list[Hashable] = [type(module), module.training]
+        for name, item in module.__dict__.items():
+            if name not in _OF_TORCH:
+                parts.append((name, self.of(item)))
+            elif name.endswith("_hooks") and item:
+                parts.append((name, *map(id, item.values())))
+        for group in (module._parameters, module._buffers, module._modules):
+            parts += [(name, self.of(item)) for name, item in group.items()]
+        return ("module", *parts)
+
+    def _function(self, function: types.FunctionType) -> Hashable:
+        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
+        return (
+            "function",
+            function.__code__,
+            *map(self.of, cells),
+            self.of(function.__defaults__),
+            self.of(function.__kwdefaults__),
+            *((name, self.of(function.__globals__[name])) for name in _globals(function.__code__) if name in function.__globals__),
+        )
+
+
+@functools.lru_cache(maxsize=4096)
+def _globals(code: types.CodeType) -> tuple[str, ...]:
+    """The names that a function, and those within it, may look up among its globals."""
+    inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _globals(const)]
+    return tuple(dict.fromkeys([*code.co_names, *inner]))
+
+
+def _is_full(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - looking is what tells
+    except ValueError:
+        return False
+    return True

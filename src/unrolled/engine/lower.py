@@ -1,0 +1,441 @@
+"""A loop's graph of ATen operations becomes values of the loop program.
+
+Comes in: an FX graph over rows of the batch, and what its placeholders are. Goes out: the values of its results. What a
+program cannot hold raises NotTraceable with the operation and the line of the user's step that it came from.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from unrolled.engine.program import Builder, Value
+from unrolled.engine.trace import BATCH, NotTraceable
+
+aten, prims = torch.ops.aten, torch.ops.prims
+
+
+@dataclass(frozen=True)
+class Weight:
+    """An invariant matrix, number `index` of the loop's weights, as it is or transposed."""
+
+    index: int
+    shape: tuple[int, int]
+    is_transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A row value transposed, [width, batch]: it can only go into a weight's gradient."""
+
+    value: Value
+
+
+@dataclass(frozen=True)
+class OverBatch:
+    """A sum over time and batch: of products left^T · right [left.width, right.width], or of `right` alone where `left`
+    is None; transposed or not."""
+
+    parts: tuple[tuple[Value | None, Value], ...]
+    is_transposed: bool = False
+
+
+class Lowering:
+    """Lowers one graph; `env` maps its placeholders."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+        self.env: dict[fx.Node, Any] = {}
+
+    def run(self, nodes: list[fx.Node]) -> None:
+        """Lowers the nodes in their order."""
+        for node in nodes:
+            handler = HANDLERS.get(node.target)
+            if handler is None:
+                raise NotTraceable(f"{operation(node)} is not among the operations that a fused loop can hold{line_of(node)}")
+            try:
+                self.env[node] = handler(self, node, *self._arguments(node.args), **self._arguments(node.kwargs))
+            except NotTraceable as fault:
+                raise NotTraceable(f"{operation(node)} {fault}{line_of(node)}") from None
+            except (TypeError, AttributeError, AssertionError) as fault:
+                raise NotTraceable(f"{operation(node)} with these arguments cannot be fused ({fault}){line_of(node)}") from fault
+
+    def _arguments(self, args: Any) -> Any:
+        return fx.node.map_arg(args, lambda arg: self.env[arg])
+
+    def value(self, arg: Any) -> Value:
+        """An operand as a value."""
+        if isinstance(arg, Value):
+            return arg
+        if isinstance(arg, bool | int | float):
+            return self.builder.const(float(arg))
+        raise NotTraceable(f"takes {_kind(arg)}, which only a product can")
+
+
+def operation(node: fx.Node) -> str:
+    """An operation's name, such as aten.tanh."""
+    return str(node.target).rsplit(".", 1)[0] if node.op == "call_function" else node.op
+
+
+def line_of(node: fx.Node) -> str:
+    """Where in the user's step an operation came from."""
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    files = [i for i, line in enumerate(lines) if line.startswith("File ") and "/torch/" not in line]
+    if not files:
+        return ""
+    at = files[-1]
+    source = f": {lines[at + 1]}" if at + 1 < len(lines) else ""
+    return f" ({lines[at].removeprefix('File ').split(', in ')[0]}{source})"
+
+
+def _kind(arg: Any) -> str:
+    return {Weight: "a matrix", Columns: "a transposed batch", OverBatch: "a sum over the batch"}.get(
+        type(arg), f"a {type(arg).__name__}"
+    )
+
+
+def _rows(node: fx.Node) -> tuple[int, ...]:
+    """The result's shape without the batch; told apart from what has no batch by `_is_per_row`."""
+    shape = tuple(node.meta["val"].shape)
+    if BATCH in shape[1:] or len(shape) > 2:
+        raise NotTraceable(f"gives a tensor of shape {_shape(shape)}; a fused loop holds [batch, features]")
+    return shape[1:] if shape[:1] == (BATCH,) else shape
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join("batch" if size == BATCH else str(size) for size in shape) + "]"
+
+
+def _pointwise(name: str) -> Callable:
+    def handler(lower: Lowering, node: fx.Node, *args: Any, **_: Any) -> Any:
+        _rows(node)
+        return lower.builder.pointwise(name, *map(lower.value, args))
+
+    return handler
+
+
+def _add(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Any:
+    if isinstance(a, OverBatch) and isinstance(b, OverBatch) and a.is_transposed == b.is_transposed and alpha == 1:
+        return OverBatch(a.parts + b.parts, a.is_transposed)
+    _rows(node)
+    b = lower.value(b)
+    scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
+    return lower.builder.pointwise("add", lower.value(a), scaled)
+
+
+def _sub(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Value:
+    _rows(node)
+    b = lower.value(b)
+    scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
+    return lower.builder.pointwise("sub", lower.value(a), scaled)
+
+
+def _div(lower: Lowering, node: fx.Node, a: Any, b: Any, rounding_mode: str | None = None) -> Value:
+    assert rounding_mode is None, "a rounding mode"
+    _rows(node)
+    return lower.builder.pointwise("div", lower.value(a), lower.value(b))
+
+
+def _composed(formula: Callable) -> Callable:
+    """An operation in terms of others: formula(pointwise by name, const, values...)."""
+
+    def handler(lower: Lowering, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
+        _rows(node)
+        return formula(lower.builder.pointwise, lower.builder.const, *map(lower.value, args), **kwargs)
+
+    return handler
+
+
+def _pow(lower: Lowering, node: fx.Node, base: Any, exponent: Any) -> Value:
+    _rows(node)
+    make, a, b = lower.builder.pointwise, lower.value(base), lower.value(exponent)
+    if b.op == "const":
+        match b.attribute:
+            case 1.0:
+                return a
+            case 2.0:
+                return make("mul", a, a)
+            case 3.0:
+                return make("mul", make("mul", a, a), a)
+            case 0.5:
+                return make("sqrt", a)
+            case -0.5:
+                return make("div", lower.builder.const(1), make("sqrt", a))
+            case -1.0:
+                return make("div", lower.builder.const(1), a)
+    return make("pow", a, b)
+
+
+def _clamp(lower: Lowering, node: fx.Node, a: Any, least: Any = None, most: Any = None) -> Value:
+    _rows(node)
+    make, a = lower.builder.pointwise, lower.value(a)
+    if least is not None:
+        a = make("max2", a, lower.value(least))
+    return a if most is None else make("min", a, lower.value(most))
+
+
+def _same(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any:
+    return a
+
+
+def _to(lower: Lowering, node: fx.Node, a: Any, *args: Any, dtype: torch.dtype | None = None, **_: Any) -> Any:
+    dtype = dtype or next((arg for arg in args if isinstance(arg, torch.dtype)), None)
+    if dtype is not None and not dtype.is_floating_point and dtype != torch.bool:
+        raise NotTraceable(f"turns it into {dtype}")
+    return a
+
+
+def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any:
+    """View, squeeze, unsqueeze and the like: nothing moves while the batch stays first."""
+    if isinstance(a, OverBatch):
+        return a
+    shape = tuple(node.meta["val"].shape)
+    source = tuple(node.args[0].meta["val"].shape)
+    if isinstance(a, Weight):
+        if shape != source:
+            raise NotTraceable("reshapes a matrix inside the loop")
+        return a
+    features = math.prod(_rows(node))
+    if (shape[:1] == (BATCH,)) != (source[:1] == (BATCH,)) or features != a.width:
+        raise NotTraceable(f"turns {_shape(source)} into {_shape(shape)}")
+    return a
+
+
+def _expand(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Value:
+    shape, source = tuple(node.meta["val"].shape), tuple(node.args[0].meta["val"].shape)
+    features = _rows(node)
+    width = features[-1] if features else 1
+    a = lower.value(a)
+    if source[:1] == (BATCH,) and shape[:1] != (BATCH,):
+        raise NotTraceable(f"turns {_shape(source)} into {_shape(shape)}")
+    return lower.builder.widened(a, width) if a.width == 1 else a
+
+
+def _permute(lower: Lowering, node: fx.Node, a: Any, dims: Any = (1, 0), *_: Any) -> Any:
+    if list(dims) not in ([1, 0], [0, 1]):
+        if isinstance(a, Value) and list(dims) == [0]:
+            return a
+        raise NotTraceable("moves axes about")
+    if list(dims) == [0, 1]:
+        return a
+    if isinstance(a, Weight):
+        return Weight(a.index, a.shape, not a.is_transposed)
+    if isinstance(a, OverBatch):
+        return OverBatch(a.parts, not a.is_transposed)
+    if isinstance(a, Columns):
+        return a.value
+    if isinstance(a, Value) and a.per_row:
+        return Columns(a)
+    raise NotTraceable("transposes this")
+
+
+def _transpose(lower: Lowering, node: fx.Node, a: Any, first: int = 0, second: int = 1) -> Any:
+    return _permute(lower, node, a, [1, 0] if first % 2 != second % 2 else [0, 1])
+
+
+def _mm(lower: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
+    if isinstance(a, Columns) and isinstance(b, Value):
+        return OverBatch(((a.value, b),))
+    if isinstance(a, Value) and isinstance(b, Weight) and a.per_row:
+        width = int(node.meta["val"].shape[1])
+        return lower.builder.matmul(a, 2 * b.index + b.is_transposed, width)
+    if isinstance(a, Weight) and isinstance(b, Columns):
+        width = int(node.meta["val"].shape[0])
+        return Columns(lower.builder.matmul(b.value, 2 * a.index + (not a.is_transposed), width))
+    raise NotTraceable("multiplies two things that change from step to step")
+
+
+def _addmm(lower: Lowering, node: fx.Node, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Value:
+    assert beta == alpha == 1, "factors"
+    return lower.builder.pointwise("add", _mm(lower, node, a, b), lower.value(bias))
+
+
+def _reduced_axes(node: fx.Node, dims: Any) -> str:
+    """"row" for the features, "batch" for the batch."""
+    source = tuple(node.args[0].meta["val"].shape)
+    axes = {dim % len(source) for dim in ([dims] if isinstance(dims, int) else list(dims or range(len(source))))}
+    if source[:1] != (BATCH,):
+        raise NotTraceable("reduces what is the same for all rows")
+    if axes == set(range(1, len(source))):
+        return "row"
+    if axes == {0}:
+        return "batch"
+    raise NotTraceable(f"reduces over the batch: {_shape(source)}")
+
+
+def _sum(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Any:
+    if not isinstance(a, Value):
+        raise NotTraceable("sums this")
+    source = tuple(node.args[0].meta["val"].shape)
+    if source[:1] != (BATCH,):
+        return _sum_of_shared(lower, a, source, dims)
+    if dims is not None and len(source) == 2 and {dim % 2 for dim in dims} == {0, 1}:
+        return OverBatch(((None, lower.builder.reduce("sum", a)),))
+    if _reduced_axes(node, dims) == "batch":
+        return OverBatch(((None, lower.builder.widened(a, math.prod(source[1:]))),))
+    return lower.builder.reduce("sum", a)
+
+
+def _sum_of_shared(lower: Lowering, a: Value, source: tuple[int, ...], dims: Any) -> Value:
+    return lower.builder.reduce("sum", a)
+
+
+def _mean(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
+    if _reduced_axes(node, dims) != "row":
+        raise NotTraceable("averages over the batch")
+    total = lower.builder.reduce("sum", lower.value(a))
+    return lower.builder.pointwise("div", total, lower.builder.const(a.width))
+
+
+def _max(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
+    if _reduced_axes(node, dims) != "row":
+        raise NotTraceable("takes a maximum over the batch")
+    return lower.builder.reduce("max", lower.value(a))
+
+
+def _min(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
+    make = lower.builder.pointwise
+    if _reduced_axes(node, dims) != "row":
+        raise NotTraceable("takes a minimum over the batch")
+    return make("neg", lower.builder.reduce("max", make("neg", lower.value(a))))
+
+
+def _var(lower: Lowering, node: fx.Node, a: Any, dims: Any, correction: float = 1) -> Value:
+    if _reduced_axes(node, dims) != "row":
+        raise NotTraceable("takes a variance over the batch")
+    make, const, a = lower.builder.pointwise, lower.builder.const, lower.value(a)
+    mean = make("div", lower.builder.reduce("sum", a), const(a.width))
+    apart = make("sub", a, mean)
+    return make("div", lower.builder.reduce("sum", make("mul", apart, apart)), const(a.width - correction))
+
+
+def _along_features(node: fx.Node, dim: int) -> None:
+    source = tuple(node.args[0].meta["val"].shape if isinstance(node.args[0], fx.Node) else node.meta["val"].shape)
+    if dim % len(source) != 1 or len(source) != 2:
+        raise NotTraceable("works along another axis than the features")
+
+
+def _split(lower: Lowering, node: fx.Node, a: Any, sizes: Any, dim: int = 0) -> list[Value]:
+    _along_features(node, dim)
+    a, at, parts = lower.builder.widened(lower.value(a), node.args[0].meta["val"].shape[1]), 0, []
+    widths = sizes if not isinstance(sizes, int) else [min(sizes, a.width - i) for i in range(0, a.width, sizes)]
+    for width in widths:
+        parts.append(lower.builder.slice(a, at, width))
+        at += width
+    return parts
+
+
+def _slice(lower: Lowering, node: fx.Node, a: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    source = tuple(node.args[0].meta["val"].shape)
+    size = source[dim]
+    start, end = (max(0, bound + size) if bound < 0 else min(bound, size) for bound in (start or 0, size if end is None else end))
+    if (start, end, step) == (0, size, 1):
+        return a
+    assert step == 1, "a step"
+    _along_features(node, dim)
+    return lower.builder.slice(lower.builder.widened(lower.value(a), size), start, end - start)
+
+
+def _select(lower: Lowering, node: fx.Node, a: Any, dim: int, index: int) -> Value:
+    _along_features(node, dim)
+    size = node.args[0].meta["val"].shape[1]
+    return lower.builder.slice(lower.builder.widened(lower.value(a), size), index % size, 1)
+
+
+def _cat(lower: Lowering, node: fx.Node, parts: list[Any], dim: int = 0) -> Value:
+    if dim % 2 != 1 or node.meta["val"].dim() != 2:
+        raise NotTraceable("joins along another axis than the features")
+    values = [
+        lower.builder.widened(lower.value(part), source.meta["val"].shape[1])
+        for part, source in zip(parts, node.args[0], strict=True)
+    ]
+    return lower.builder.cat([value for value in values if value.width])
+
+
+def _slice_scatter(lower: Lowering, node: fx.Node, base: Any, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+    size = node.meta["val"].shape[dim]
+    start, end = start or 0, min(size if end is None else end, size)
+    assert step == 1, "a step"
+    if (start, end) == (0, size):
+        return part
+    if dim % 2 != 1:
+        raise NotTraceable("works along another axis than the features")
+    base, part = lower.builder.widened(lower.value(base), size), lower.builder.widened(lower.value(part), end - start)
+    pieces = [(base, 0, start), (part, 0, end - start), (base, end, size - end)]
+    return lower.builder.cat([lower.builder.slice(value, at, width) for value, at, width in pieces if width])
+
+
+def _pad(lower: Lowering, node: fx.Node, a: Any, pad: list[int], number: float = 0) -> Value:
+    if any(pad[2:]) or node.meta["val"].dim() != 2:
+        raise NotTraceable("pads another axis than the features")
+    parts = [lower.builder.fill(float(number), pad[0])] * (pad[0] > 0) + [lower.value(a)]
+    return lower.builder.cat(parts + [lower.builder.fill(float(number), pad[1])] * (pad[1] > 0))
+
+
+def _full(number: float | None) -> Callable:
+    def handler(lower: Lowering, node: fx.Node, *args: Any, **_: Any) -> Value:
+        features = _rows(node)
+        fill = number if number is not None else args[1]
+        if isinstance(fill, Value):
+            return fill
+        return lower.builder.fill(float(fill), features[-1]) if features and features[-1] > 1 else lower.builder.const(float(fill))
+
+    return handler
+
+
+def _getitem(lower: Lowering, node: fx.Node, parts: Any, index: int) -> Any:
+    return parts[index]
+
+
+HANDLERS: dict[Any, Callable] = {
+    aten.add.Tensor: _add, aten.add.Scalar: _add, aten.sub.Tensor: _sub, aten.sub.Scalar: _sub,
+    aten.rsub.Scalar: _composed(lambda f, k, a, b: f("sub", b, a)),
+    aten.rsub.Tensor: _composed(lambda f, k, a, b: f("sub", b, a)),
+    aten.mul.Tensor: _pointwise("mul"), aten.mul.Scalar: _pointwise("mul"),
+    aten.div.Tensor: _div, aten.div.Scalar: _div, prims.div.default: _div,
+    aten.neg.default: _pointwise("neg"), aten.abs.default: _pointwise("abs"), aten.sign.default: _pointwise("sign"),
+    aten.sgn.default: _pointwise("sign"),
+    aten.exp.default: _pointwise("exp"), aten.log.default: _pointwise("log"), aten.erf.default: _pointwise("erf"),
+    aten.log1p.default: _pointwise("log1p"), aten.expm1.default: _pointwise("expm1"),
+    aten.tanh.default: _pointwise("tanh"), aten.sigmoid.default: _pointwise("sigmoid"),
+    aten.sqrt.default: _pointwise("sqrt"), aten.sin.default: _pointwise("sin"), aten.cos.default: _pointwise("cos"),
+    aten.rsqrt.default: _composed(lambda f, k, a: f("div", k(1), f("sqrt", a))),
+    aten.reciprocal.default: _composed(lambda f, k, a: f("div", k(1), a)),
+    aten.relu.default: _composed(lambda f, k, a: f("max2", a, k(0))),
+    aten.square.default: _composed(lambda f, k, a: f("mul", a, a)),
+    aten.pow.Tensor_Scalar: _pow, aten.pow.Tensor_Tensor: _pow, aten.pow.Scalar: _pow,
+    aten.maximum.default: _pointwise("max2"), aten.minimum.default: _pointwise("min"),
+    aten.clamp.default: _clamp, aten.clamp.Tensor: _clamp, aten.clamp_min.default: _clamp,
+    aten.clamp_max.default: _composed(lambda f, k, a, b: f("min", a, b)),
+    aten.where.self: _pointwise("where"), aten.where.ScalarOther: _pointwise("where"),
+    aten.where.ScalarSelf: _pointwise("where"), aten.where.Scalar: _pointwise("where"),
+    aten.logical_and.default: _pointwise("and"), aten.bitwise_and.Tensor: _pointwise("and"),
+    aten.logical_or.default: _pointwise("or"), aten.bitwise_or.Tensor: _pointwise("or"),
+    aten.logical_not.default: _pointwise("not"), aten.bitwise_not.default: _pointwise("not"),
+    aten.sigmoid_backward.default: _composed(lambda f, k, g, y: f("mul", g, f("mul", y, f("sub", k(1), y)))),
+    aten.tanh_backward.default: _composed(lambda f, k, g, y: f("mul", g, f("sub", k(1), f("mul", y, y)))),
+    aten.threshold_backward.default: _composed(lambda f, k, g, x, t: f("where", f("gt", x, t), g, k(0))),
+    aten.mm.default: _mm, aten.addmm.default: _addmm,
+    aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum, aten.mean.dim: _mean,
+    aten.amax.default: _max, aten.amin.default: _min, prims.var.default: _var,
+    aten.permute.default: _permute, aten.t.default: _permute, aten.transpose.int: _transpose,
+    aten.view.default: _reshaped, aten.reshape.default: _reshaped, aten._unsafe_view.default: _reshaped,
+    aten.unsqueeze.default: _reshaped, aten.squeeze.dims: _reshaped, aten.squeeze.dim: _reshaped,
+    aten.expand.default: _expand, prims.broadcast_in_dim.default: _expand,
+    aten.clone.default: _same, aten.detach.default: _same, aten.alias.default: _same, aten.lift_fresh_copy.default: _same,
+    aten._to_copy.default: _to, prims.convert_element_type.default: _to,
+    aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.slice.Tensor: _slice,
+    aten.select.int: _select, aten.cat.default: _cat, aten.slice_scatter.default: _slice_scatter,
+    aten.constant_pad_nd.default: _pad,
+    aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
+    aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
+    aten.scalar_tensor.default: lambda lower, node, number, **_: lower.value(number),
+    operator.getitem: _getitem,
+}  # fmt: skip
+for _name in ("gt", "lt", "ge", "le", "eq", "ne"):
+    for _overload in ("Tensor", "Scalar"):
+        HANDLERS[getattr(getattr(aten, _name), _overload)] = _pointwise(_name)

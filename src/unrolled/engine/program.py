@@ -1,0 +1,279 @@
+"""The loop program: what one time step does to rows of the batch, in a form that a back-end can emit.
+
+A program is a graph of values. A value is a row of `width` numbers for every row of the batch, or, where `per_row` is
+false, one row that is the same for all. Equal values are one object. The operations:
+
+    step(i)            input i of the step, an array [time, batch, width]
+    state(i)           state i, carried from the step before, [batch, width]
+    row(i)             input i that is the same at every step and row, [width]
+    const(number)      width 1
+    slice(a; start)    width numbers of a, from `start`; only of step, state, row and matmul
+    cat(a, b, ...)     one after the other; only as an output or as the operand of a matmul
+    matmul(a; i)       a times weight i [a.width, width], the same at every step
+    sum(a), max(a)     over the row's numbers, width 1
+    any other name     elementwise over its arguments, whose widths are `width` or 1; see POINTWISE
+
+`verify` holds a program to this.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+# name: number of arguments
+POINTWISE = {
+    "add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1, "sign": 1,
+    "exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 1, "sigmoid": 1, "sqrt": 1, "erf": 1, "sin": 1, "cos": 1, "pow": 2,
+    "min": 2, "max2": 2, "where": 3,
+    "gt": 2, "lt": 2, "ge": 2, "le": 2, "eq": 2, "ne": 2, "and": 2, "or": 2, "not": 1,
+}  # fmt: skip
+INPUTS = ("step", "state", "row")
+REDUCTIONS = ("sum", "max")
+VIEWED = (*INPUTS, "matmul")  # what a slice can be taken of without computing anything
+EXPENSIVE = (
+    "exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sqrt", "erf", "sin", "cos", "pow", "div",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One value of a program; made by `Builder` alone."""
+
+    op: str
+    args: tuple["Value", ...]
+    attribute: float | int | None
+    width: int
+    per_row: bool
+
+    def __repr__(self) -> str:
+        inside = ", ".join([f"%{id(arg) % 9973}" for arg in self.args] + ([str(self.attribute)] * (self.attribute is not None)))
+        return f"%{id(self) % 9973} = {self.op}({inside}) [{self.width}]"
+
+
+class Builder:
+    """Makes values, equal ones once, simple ones simpler."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple, Value] = {}
+
+    def _make(
+        self, op: str, args: tuple[Value, ...], attribute: float | int | None, width: int, *, per_row: bool
+    ) -> Value:
+        # repr tells 0.0 from -0.0 and finds nan equal to itself
+        key = (op, tuple(map(id, args)), repr(attribute), width, per_row)
+        return self._values.setdefault(key, Value(op, args, attribute, width, per_row))
+
+    def input(self, op: str, index: int, width: int) -> Value:
+        """step, state or row number `index`."""
+        return self._make(op, (), index, width, per_row=op != "row")
+
+    def const(self, number: float) -> Value:
+        return self._make("const", (), float(number), 1, per_row=False)
+
+    def matmul(self, a: Value, weight: int, width: int) -> Value:
+        return self._make("matmul", (a,), weight, width, per_row=True)
+
+    def reduce(self, op: str, a: Value) -> Value:
+        return a if a.width == 1 else self._make(op, (a,), None, 1, per_row=a.per_row)
+
+    def slice(self, a: Value, start: int, width: int) -> Value:
+        """`width` numbers of a from `start`; moves inward to what can be viewed."""
+        if start == 0 and width == a.width:
+            return a
+        if a.op in VIEWED:
+            return self._make("slice", (a,), start, width, per_row=a.per_row)
+        if a.op == "slice":
+            return self.slice(a.args[0], int(a.attribute or 0) + start, width)
+        if a.op == "cat":
+            return self.cat(list(_pieces(self, a, start, width)))
+        if a.op == "fill":
+            return self.fill(float(a.attribute or 0), width)
+        if a.width == 1:
+            return a
+        return self.pointwise(a.op, *(arg if arg.width == 1 else self.slice(arg, start, width) for arg in a.args))
+
+    def cat(self, parts: list[Value]) -> Value:
+        flat = [piece for part in parts for piece in (part.args if part.op == "cat" else (part,))]
+        flat = list(_joined(self, flat))
+        if len(flat) == 1:
+            return flat[0]
+        return self._make(
+            "cat", tuple(flat), None, sum(part.width for part in flat), per_row=any(part.per_row for part in flat)
+        )
+
+    def widened(self, a: Value, width: int) -> Value:
+        """A value of width 1 as one of `width`."""
+        if a.width == width:
+            return a
+        if a.op == "const":
+            return self.fill(float(a.attribute or 0), width)
+        return self._make("add", (a, self.fill(0.0, width)), None, width, per_row=a.per_row)
+
+    def fill(self, number: float, width: int) -> Value:
+        """One number, `width` times."""
+        return self._make("fill", (), float(number), width, per_row=False)
+
+    def pointwise(self, op: str, *args: Value) -> Value:
+        simple = self._simplified(op, args)
+        if simple is not None:
+            return simple
+        width = max(arg.width for arg in args)
+        if any(arg.op == "cat" for arg in args):
+            cuts = sorted({cut for arg in args if arg.op == "cat" for cut in _cuts(arg)})
+            bounds = zip([0, *cuts], [*cuts, width], strict=True)
+            pieces = [
+                self.pointwise(op, *(arg if arg.width == 1 else self.slice(arg, at, stop - at) for arg in args))
+                for at, stop in bounds
+            ]
+            pieces = [
+                self.widened(piece, stop - at)
+                for piece, (at, stop) in zip(pieces, zip([0, *cuts], [*cuts, width], strict=True), strict=True)
+            ]
+            return self.cat(pieces)
+        return self._make(op, args, None, width, per_row=any(arg.per_row for arg in args))
+
+    def _simplified(self, op: str, args: tuple[Value, ...]) -> Value | None:
+        """The identities that hold for every number, NaN and infinities included."""
+        match op, args:
+            case "mul", (a, Value(op="const", attribute=1.0)):
+                return a
+            case "mul", (Value(op="const", attribute=1.0), a):
+                return a
+            case "div", (a, Value(op="const", attribute=1.0)):
+                return a
+            case "neg", (Value(op="neg", args=(a,)),):
+                return a
+            # x + 0 differs from x for x = -0 alone; the derivative's zeros come from here
+            case "add", (a, Value(op="const" | "fill", attribute=0.0) as zero) if a.width >= zero.width:
+                return a
+            case "add", (Value(op="const" | "fill", attribute=0.0) as zero, a) if a.width >= zero.width:
+                return a
+            case "sub", (a, Value(op="const" | "fill", attribute=0.0) as zero) if a.width >= zero.width:
+                return a
+            case _:
+                return None
+
+
+def _cuts(cat: Value) -> Iterator[int]:
+    at = 0
+    for part in cat.args[:-1]:
+        at += part.width
+        yield at
+
+
+def _pieces(builder: Builder, cat: Value, start: int, width: int) -> Iterator[Value]:
+    at = 0
+    for part in cat.args:
+        first, last = max(start, at), min(start + width, at + part.width)
+        if first < last:
+            # a part of width 1 is never wider than one number of the cat
+            yield builder.slice(part, first - at, last - first) if part.width > 1 else part
+        at += part.width
+
+
+def _joined(builder: Builder, parts: list[Value]) -> Iterator[Value]:
+    """Neighbouring slices of one value become one slice."""
+    current: Value | None = None
+    for part in parts:
+        if current is not None:
+            (base, at), (other, start) = _view(current), _view(part)
+            if base is other and base.op in VIEWED and start == at + current.width:
+                current = builder.slice(base, at, current.width + part.width)
+                continue
+            yield current
+        current = part
+    if current is not None:
+        yield current
+
+
+def _view(a: Value) -> tuple[Value, int]:
+    return (a.args[0], int(a.attribute or 0)) if a.op == "slice" else (a, 0)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One time step.
+
+    Attributes:
+        steps, states, rows: widths of the inputs of each kind.
+        weights: shapes (in, out) of the weights.
+        next_states: the states that the next step gets, one for each of `states`.
+        outputs: what is kept of every step, arrays [time, batch, width].
+    """
+
+    steps: tuple[int, ...]
+    states: tuple[int, ...]
+    rows: tuple[int, ...]
+    weights: tuple[tuple[int, int], ...]
+    next_states: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    _order: list[Value] = field(default_factory=list, repr=False, compare=False)
+
+    def values(self) -> list[Value]:
+        """All values that count, arguments first."""
+        return in_order((*self.next_states, *self.outputs))
+
+    def __str__(self) -> str:
+        values = self.values()
+        place = {id(value): i for i, value in enumerate(values)}
+        lines = []
+        for i, value in enumerate(values):
+            inside = [f"%{place[id(arg)]}" for arg in value.args]
+            if value.attribute is not None:
+                inside.append(f"{value.attribute:g}")
+            lines.append(f"%{i} = {value.op}({', '.join(inside)})  [{value.width}]{'' if value.per_row else ' same for all rows'}")
+        lines += [f"next state {i} = %{place[id(value)]}" for i, value in enumerate(self.next_states)]
+        lines += [f"output {i} = %{place[id(value)]}" for i, value in enumerate(self.outputs)]
+        return "\n".join(lines)
+
+
+def in_order(roots: Iterable[Value]) -> list[Value]:
+    """The roots and all that they need, arguments first."""
+    order: list[Value] = []
+    done: set[int] = set()
+    stack = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        value, is_ready = stack.pop()
+        if id(value) in done:
+            continue
+        if is_ready:
+            done.add(id(value))
+            order.append(value)
+        else:
+            stack.append((value, True))
+            stack.extend((arg, False) for arg in reversed(value.args))
+    return order
+
+
+def verify(program: Program) -> Program:
+    """Holds a program to its specification; returns it.
+
+    Raises:
+        AssertionError: a stage before made it wrongly; this is a bug, never the user's fault.
+    """
+    assert len(program.next_states) == len(program.states)
+    assert all(new.width == width for new, width in zip(program.next_states, program.states, strict=True))
+    roots = {id(value) for value in (*program.next_states, *program.outputs)}
+    values = program.values()
+    operands = {id(value.args[0]) for value in values if value.op == "matmul"}
+    widths = {"step": program.steps, "state": program.states, "row": program.rows}
+    for value in values:
+        if value.op in INPUTS:
+            assert widths[value.op][int(value.attribute or 0)] == value.width, value
+        elif value.op == "slice":
+            [base] = value.args
+            assert base.op in VIEWED, value
+            assert 0 <= int(value.attribute or 0) <= base.width - value.width, value
+        elif value.op == "cat":
+            assert id(value) in roots | operands, value
+            assert sum(arg.width for arg in value.args) == value.width, value
+        elif value.op == "matmul":
+            assert program.weights[int(value.attribute or 0)] == (value.args[0].width, value.width), value
+        elif value.op in REDUCTIONS:
+            assert value.width == 1, value
+        elif value.op in ("const", "fill"):
+            assert not value.args, value
+        else:
+            assert len(value.args) == POINTWISE[value.op], value
+            assert all(arg.width in (1, value.width) for arg in value.args), value
+        assert not (value.op == "cat" and any(arg.op == "cat" for arg in value.args)), value
+    return program

@@ -1,0 +1,207 @@
+"""A step's graph becomes three: before, loop, after.
+
+    before   depends on the inputs alone: done once for all time steps, as large operations on time · batch rows
+    loop     lies on the cycle through the state
+    after    depends on the state and does not feed it: done once for all time steps
+
+What depends on neither (weights transposed, cut, normalized) is done once: invariant. A product over a concatenation,
+W·[x, h], is taken apart first, so that its x half leaves the loop.
+"""
+
+import operator
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from unrolled.engine.trace import BATCH, NotTraceable, Traced, shape_of
+
+aten = torch.ops.aten
+VIEWS = {operator.getitem, aten.split_with_sizes.default, aten.split.Tensor, aten.slice.Tensor}
+RANDOM = {
+    aten.bernoulli.default, aten.bernoulli.p, aten.rand.default, aten.randn.default, aten.rand_like.default,
+    aten.randn_like.default, aten.native_dropout.default, aten.normal_functional.default,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Split:
+    """The three parts of a step, and the invariant one.
+
+    Attributes:
+        invariant: captured tensors → the loop's and the others' invariant inputs.
+        before: captured, inputs → the values that loop and after read, one row for each time step and row of the batch.
+        loop: steps, invariants, states → next states, outputs.
+        after: captured and invariants, before's values, the loop's outputs, states before and after each step → y.
+        steps, constants, states: what the loop reads: a row for each time step, the same for all, carried.
+        next_states, kept: what it gives: carried on, and read by after.
+        ys: the step's outputs.
+        previous, sequences: the states that are read outside the loop, as they were before each step, and after it.
+    """
+
+    traced: Traced
+    invariant: list[fx.Node]
+    before: list[fx.Node]
+    loop: list[fx.Node]
+    after: list[fx.Node]
+    steps: list[fx.Node]
+    constants: list[fx.Node]
+    states: list[fx.Node]
+    next_states: list[fx.Node]
+    kept: list[fx.Node]
+    ys: list[fx.Node]
+    previous: list[int]
+    sequences: list[int]
+
+
+def split(traced: Traced) -> Split:
+    """Splits a traced step; see `Split`."""
+    graph = traced.graph.graph
+    _take_products_apart(graph)
+    graph.eliminate_dead_code()
+    nodes = list(graph.nodes)
+    placeholders = [node for node in nodes if node.op == "placeholder"]
+    n_captured = len(traced.captured)
+    inputs = placeholders[n_captured : n_captured + traced.n_inputs]
+    states = placeholders[n_captured + traced.n_inputs :]
+    [output] = [node for node in nodes if node.op == "output"]
+    results = list(output.args[0])
+    ys, next_states = results[: traced.n_outputs], results[traced.n_outputs :]
+
+    on_state, on_input = set(states), set(inputs)
+    for node in nodes:
+        if node.op != "call_function":
+            continue
+        if any(arg in on_state for arg in node.all_input_nodes):
+            on_state.add(node)
+        elif node.target in RANDOM or any(arg in on_input for arg in node.all_input_nodes):
+            on_input.add(node)
+    feeding: set[fx.Node] = set()
+    stack = list(next_states)
+    while stack:
+        node = stack.pop()
+        if node in on_state and node not in feeding:
+            feeding.add(node)
+            stack.extend(node.all_input_nodes)
+
+    calls = [node for node in nodes if node.op == "call_function"]
+    loop = [node for node in calls if node in feeding]
+    after = [node for node in calls if node in on_state and node not in feeding]
+    # a constant that has the batch in its shape belongs to whoever reads it
+    repeated = [node for node in calls if node not in on_state | on_input and _has_batch(node)]
+    before = [node for node in calls if node in on_input]
+    invariant = [node for node in calls if node not in on_state | on_input and node not in repeated]
+    loop = _with_repeated(loop, repeated, nodes)
+    after = _with_repeated(after, repeated, nodes)
+    before = _with_repeated(before, repeated, nodes)
+
+    # a view of an input is read where it lies; outside the loop it would be copied
+    views: set[fx.Node] = set()
+    stack = [node for part in loop for node in part.all_input_nodes]
+    while stack:
+        node = stack.pop()
+        if node in on_input and node.target in VIEWS and node not in views:
+            views.add(node)
+            stack.extend(node.all_input_nodes)
+    inside = views | set(loop)
+    loop = [node for node in calls if node in inside]
+    reads = _reads(loop) + [node for node in next_states if node not in inside]
+    steps = _unique(node for node in reads if node in on_input and node not in inside)
+    constants = _unique(
+        node for node in reads if node not in inside and node not in on_input and node not in states
+    )
+    wanted = set(_reads(after)) | set(ys)
+    # tuples stay where they were made
+    kept = [node for node in loop if node in wanted and node not in next_states and node not in repeated]
+    for node in loop:
+        if node.target in RANDOM:
+            raise NotTraceable("it draws random numbers whose law depends on the state")
+    previous = [i for i, node in enumerate(states) if node in wanted]
+    sequences = [i for i, node in enumerate(next_states) if node in wanted or i in previous]
+    return Split(
+        traced, invariant, before, loop, after, steps, constants, states, next_states, kept, ys, previous, sequences
+    )
+
+
+def _take_products_apart(graph: fx.Graph) -> None:
+    """[a, b] · W = a · W[:n] + b · W[n:], and c + a · W is the sum of the two."""
+    for node in list(graph.nodes):
+        if node.target is aten.addmm.default:
+            bias, left, right = node.args
+            if node.kwargs or not _is_cat(left):
+                continue
+            with graph.inserting_before(node):
+                product = _call(graph, aten.mm.default, (left, right), node)
+                total = _call(graph, aten.add.Tensor, (product, bias), node)
+            node.replace_all_uses_with(total)
+            graph.erase_node(node)
+            node = product
+        if node.target is not aten.mm.default or not _is_cat(node.args[0]):
+            continue
+        left, right = node.args
+        at, total = 0, None
+        with graph.inserting_before(node):
+            for part in left.args[0]:
+                width = shape_of(part)[1]
+                rows = graph.call_function(aten.slice.Tensor, (right, 0, at, at + width))
+                rows.meta["val"] = right.meta["val"][at : at + width]
+                product = _call(graph, aten.mm.default, (part, rows), node)
+                total = product if total is None else _call(graph, aten.add.Tensor, (total, product), node)
+                at += width
+        node.replace_all_uses_with(total)
+        graph.erase_node(node)
+
+
+def _is_cat(node: fx.Node) -> bool:
+    return node.target is aten.cat.default and len(node.args) > 1 and node.args[1] in (1, -1)
+
+
+def _call(graph: fx.Graph, target, args: tuple, like: fx.Node) -> fx.Node:
+    node = graph.call_function(target, args)
+    node.meta = dict(like.meta)
+    return node
+
+
+def _has_batch(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and BATCH in value.shape
+
+
+def _with_repeated(part: list[fx.Node], repeated: list[fx.Node], order: list[fx.Node]) -> list[fx.Node]:
+    """The part with the repeated constants that it needs, in the graph's order."""
+    pool, needed, stack = set(repeated), set(part), list(part)
+    while stack:
+        for arg in stack.pop().all_input_nodes:
+            if arg in pool and arg not in needed:
+                needed.add(arg)
+                stack.append(arg)
+    return [node for node in order if node in needed]
+
+
+def _reads(nodes: list[fx.Node]) -> list[fx.Node]:
+    return [arg for node in nodes for arg in node.all_input_nodes]
+
+
+def _unique(nodes) -> list[fx.Node]:
+    return list(dict.fromkeys(nodes))
+
+
+def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node]) -> fx.GraphModule:
+    """A graph of its own of some nodes of a graph; where the batch's size stands in it, its last placeholder is read."""
+    graph = fx.Graph()
+    place: dict[fx.Node, fx.Node] = {}
+    for i, node in enumerate(inputs):
+        place[node] = graph.placeholder(f"in_{i}")
+        place[node].meta = dict(node.meta)
+    rows = graph.placeholder("n_rows")
+    for node in nodes:
+        copied = graph.node_copy(node, lambda arg: place[arg])
+        copied.args, copied.kwargs = (
+            fx.node.map_aggregate(each, lambda arg: rows if type(arg) is int and arg == BATCH else arg)
+            for each in (copied.args, copied.kwargs)
+        )
+        place[node] = copied
+    graph.output([place[node] for node in outputs])
+    module = fx.GraphModule(torch.nn.Module(), graph)
+    module.recompile()
+    return module

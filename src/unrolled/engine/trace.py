@@ -1,0 +1,165 @@
+"""A step becomes a graph of ATen operations.
+
+Comes in: any step, and the shapes of its inputs and state. Goes out: an FX graph whose placeholders are the captured
+tensors (parameters, buffers, whatever a closure holds), the inputs and the state. Nothing is computed.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+aten = torch.ops.aten
+
+# a batch size that no other axis has: wherever it stands in the graph, it means the batch
+BATCH = 10_007
+
+
+class NotTraceable(Exception):  # noqa: N818 - a fact within the engine, never shown by itself
+    """Why a step cannot become a graph, in words for the user."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A step as a graph.
+
+    Attributes:
+        graph: placeholders captured..., inputs..., states... in this order; it returns outputs..., next states...
+        captured: the tensors that the step uses beside its arguments, in the order of their placeholders.
+        n_inputs, n_states, n_outputs: how many of each.
+        outputs_spec: the structure of y_t.
+    """
+
+    graph: fx.GraphModule
+    captured: list[Tensor]
+    n_inputs: int
+    n_states: int
+    n_outputs: int
+    outputs_spec: pytree.TreeSpec
+
+
+@functools.cache
+def decompositions() -> dict[Any, Callable]:
+    """What is taken apart: everything that has a decomposition, but for products and the two squashing functions."""
+    table = dict(core_aten_decompositions())
+    table |= get_decompositions(
+        [
+            aten.native_layer_norm, aten.native_layer_norm_backward, aten._softmax, aten._softmax_backward_data,
+            aten._log_softmax, aten._log_softmax_backward_data, aten.gelu, aten.gelu_backward, aten.var_mean,
+            aten._fused_rms_norm, aten.var, aten.std, aten.linear_backward, aten.rms_norm, aten.lerp,
+        ]
+    )  # fmt: skip
+    for kept in (aten.addmm.default, aten.sigmoid_backward.default, aten.tanh_backward.default, aten.mm.default):
+        table.pop(kept, None)
+    return table
+
+
+def trace(step: Callable, xs: Any, state: Any) -> Traced:
+    """Traces a step on inputs and states of the given shapes, with a batch of `BATCH` rows.
+
+    Args:
+        step: the step.
+        xs: the inputs of one step, a tree of tensors [batch, ...].
+        state: a tree of tensors [batch, ...].
+
+    Raises:
+        NotTraceable: it cannot be traced faithfully.
+    """
+    leaves, spec = pytree.tree_flatten((xs, state))
+    n_inputs, n_states = len(pytree.tree_leaves(xs)), len(pytree.tree_leaves(state))
+    specs: list[pytree.TreeSpec] = []
+
+    def flat(*leaves: Tensor) -> list[Tensor]:
+        x, state = pytree.tree_unflatten(list(leaves), spec)
+        result = step(x, state)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise NotTraceable("it does not return a pair (y_t, state)")
+        outputs, outputs_spec = pytree.tree_flatten(result[0])
+        next_states, next_spec = pytree.tree_flatten(result[1])
+        if next_spec != pytree.tree_structure(state):
+            raise NotTraceable("its state does not keep its structure")
+        specs.append(outputs_spec)
+        for new, old in zip(next_states, leaves[n_inputs:], strict=True):
+            if new.shape != old.shape or new.dtype != old.dtype:
+                raise NotTraceable("its state does not keep its shape and dtype")
+        return [*outputs, *next_states]
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        fakes = [torch.empty((BATCH, *leaf.shape[1:]), dtype=leaf.dtype, device=leaf.device) for leaf in leaves]
+    # not taken apart yet: what the derivative of an operation is, torch knows of the whole one
+    graph = make_graph(flat, fakes, table={})
+    again = make_graph(flat, fakes, table={})
+    if _text(graph) != _text(again):
+        raise NotTraceable("it does something else each time it is called")
+    captured = lift_captured(graph)
+    for node in graph.graph.nodes:
+        if node.target is aten.copy_.default:
+            raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
+    return Traced(graph, captured, n_inputs, n_states, specs[-1].num_leaves, specs[-1])
+
+
+def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
+    """The function as a graph without changes in place, taken apart by a table."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
+            whole = torch.func.functionalize(function, remove="mutations")
+            graph = make_fx(whole, decomposition_table=table)(*inputs)
+    except NotTraceable:
+        raise
+    except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
+        raise NotTraceable(f"tracing it raises {type(fault).__name__}: {str(fault).splitlines()[0][:200]}") from fault
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def lift_captured(graph: fx.GraphModule) -> list[Tensor]:
+    """Turns the tensors that the graph holds into placeholders, put first; returns them."""
+    found: dict[int, tuple[fx.Node, Tensor]] = {}
+    first = next(iter(graph.graph.nodes))
+    for node in list(graph.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        tensor = getattr(graph, str(node.target))
+        if id(tensor) not in found:
+            with graph.graph.inserting_before(first):
+                placeholder = graph.graph.placeholder(f"captured_{len(found)}")
+            placeholder.meta = dict(node.meta)
+            placeholder.meta["val"] = tensor
+            found[id(tensor)] = (placeholder, tensor)
+        node.replace_all_uses_with(found[id(tensor)][0])
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return [tensor for _, tensor in found.values()]
+
+
+def _text(graph: fx.GraphModule) -> str:
+    return str(graph.graph) + str([getattr(graph, str(n.target)).shape for n in graph.graph.nodes if n.op == "get_attr"])
+
+
+def operation_shape(node: fx.Node) -> tuple[int, ...]:
+    """The traced shape of one row: without the batch."""
+    return shape_of(node)[1:]
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """The traced shape."""
+    return tuple(int(size) for size in node.meta["val"].shape)
+
+
+
+def fake_like(node: fx.Node) -> Tensor:
+    """A tensor without numbers, of the node's traced shape."""
+    value = node.meta["val"]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device)
