@@ -1,5 +1,6 @@
 """`make bench`: every benchmark that needs nothing but this machine, one after the other."""
 
-from benchmarks import text_throughput
+from benchmarks import engine, text_throughput
 
+engine.main()
 text_throughput.main()

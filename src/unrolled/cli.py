@@ -204,6 +204,22 @@ def _print_record(file: ModelFile) -> None:
         click.echo("  " + "".join(f"{cell:>15.5g}" if isinstance(cell, float) else f"{cell:>15}" for cell in cells))
 
 
+@cli.command()
+def doctor() -> None:
+    """What this machine has for the compiled loop, and what is missing and how to get it."""
+    from unrolled.engine.backends.cpu import build
+
+    click.echo(f"torch     {torch.__version__}, {torch.get_num_threads()} threads, GPU: {torch.cuda.is_available()}")
+    click.echo(f"cache     {build.cache_folder()}")
+    try:
+        path, version = build.compiler()
+        click.echo(f"compiler  {path}: {version.splitlines()[0]}")
+        build.build('extern "C" __attribute__((visibility("default"))) void run(const void*) {}', "torch.float32")
+        click.echo("It compiles and loads: scans run as compiled loops.")
+    except build.NoCompiler as fault:
+        click.echo(f"compiler  {fault}.\nUntil then scans run eagerly, as loops in Python.")
+
+
 _interrupted_run: Path | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unrolled.cells import elman, gru, lstm
@@ -20,9 +21,14 @@ _SAME_AS_TORCH = """
     `PackedSequence`), outputs and errors as `torch.nn.{name}`, of which it is a subclass; weights load both ways.
 
     Args:
-        engine: "auto" takes the fastest way, in this version torch's own implementation; "eager" runs the definition,
-            a scan of the cell's step; "fused" raises `NotFusedError` in this version.
+        engine: "auto" takes the faster way: on the CPU the compiled loop for RNN and GRU, torch's own implementation
+            for LSTM and wherever there is no compiled loop. "fused" runs the compiled loop, or raises `NotFusedError`;
+            "eager" runs the definition, a scan of the cell's step in Python.
     """
+
+
+# measured in docs/design/engine.md: oneDNN's LSTM is the faster one at most sizes, its GRU and RNN are not
+_FASTER_FUSED = ("GRU", "RNN_TANH", "RNN_RELU")
 
 
 class _Layer(nn.RNNBase):
@@ -37,15 +43,18 @@ class _Layer(nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """See torch.nn; `input` [time, batch, input], or as `batch_first` and 2-D input say."""
-        if self.engine == "auto":
-            return super().forward(input, hx)
-        if self.engine == "fused":
-            raise NotFusedError(
-                f"{type(self).__name__}: engine='fused' was asked for, and this version of unrolled has no compiled "
-                "loop yet. Pass engine='auto'."
-            )
+        if self.engine != "auto":
+            return self._forward_scan(input, hx, self.engine)
+        if self.mode in _FASTER_FUSED and _is_for_the_engine(input):
+            try:
+                return self._forward_scan(input, hx, "fused")
+            except NotFusedError:
+                pass  # torch's own implementation is the faster one then
+        return super().forward(input, hx)
+
+    def _forward_scan(self, input: Any, hx: Any, engine: Engine) -> Any:
         if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx)
+            return self._forward_packed(input, hx, engine)
         if input.dim() not in (2, 3):
             raise ValueError(f"{type(self).__name__}: expected 2-D or 3-D input, got {input.dim()}-D.")
         is_batched = input.dim() == 3
@@ -54,18 +63,18 @@ class _Layer(nn.RNNBase):
             input, hx = input.unsqueeze(1), _each(hx, lambda state: state.unsqueeze(1))
         elif self.batch_first:
             input = input.transpose(0, 1)
-        output, states = self._forward_padded(input, self._first_states(input, hx), None)
+        output, states = self._forward_padded(input, self._first_states(input, hx), None, engine)
         if not is_batched:
             return output.squeeze(axis), _each(states, lambda state: state.squeeze(1))
         return (output.transpose(0, 1) if self.batch_first else output), states
 
-    def _forward_packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+    def _forward_packed(self, packed: PackedSequence, hx: Any, engine: Engine) -> tuple[PackedSequence, Any]:
         in_order = PackedSequence(packed.data, packed.batch_sizes)
         padded, lengths = pad_packed_sequence(in_order)
         to_sorted, to_unsorted = packed.sorted_indices, packed.unsorted_indices
         if to_sorted is not None:
             hx = _each(hx, lambda state: state.index_select(1, to_sorted))
-        output, states = self._forward_padded(padded, self._first_states(padded, hx), lengths)
+        output, states = self._forward_padded(padded, self._first_states(padded, hx), lengths, engine)
         data = pack_padded_sequence(output, lengths).data
         if to_unsorted is not None:
             states = _each(states, lambda state: state.index_select(1, to_unsorted))
@@ -84,7 +93,7 @@ class _Layer(nn.RNNBase):
         self.check_forward_args(input.transpose(0, 1) if self.batch_first else input, hx, None)
         return hx
 
-    def _forward_padded(self, xs: Tensor, states: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+    def _forward_padded(self, xs: Tensor, states: Any, lengths: Tensor | None, engine: Engine) -> tuple[Tensor, Any]:
         """xs [time, batch, input]; states with [layers · directions, batch, hidden]."""
         is_lstm = isinstance(states, tuple)
         last: list[Any] = []
@@ -94,7 +103,8 @@ class _Layer(nn.RNNBase):
                 suffix = f"l{layer}{'_reverse' if direction else ''}"
                 row = len(last)
                 first = _each(states, lambda state: state[row])  # noqa: B023 - called at once
-                ys, state = self._scan(xs, first, suffix, lengths, is_reversed=bool(direction))
+                step = self._step(*self._weights(suffix))
+                ys, state = scan(step, xs, first, lengths=lengths, reverse=bool(direction), engine=engine)
                 outputs.append(ys)
                 last.append(state)
             xs = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
@@ -104,23 +114,12 @@ class _Layer(nn.RNNBase):
             return xs, tuple(torch.stack(each) for each in zip(*last, strict=True))
         return xs, torch.stack(last)
 
-    def _scan(
-        self, xs: Tensor, state: Any, suffix: str, lengths: Tensor | None, *, is_reversed: bool
-    ) -> tuple[Tensor, Any]:
-        bias_ih, bias_hh = (getattr(self, f"bias_{half}_{suffix}") if self.bias else None for half in ("ih", "hh"))
-        weight_hh = getattr(self, f"weight_hh_{suffix}")
-        weight_hr = getattr(self, f"weight_hr_{suffix}") if self.proj_size else None
-        # the input's product for all time steps at once
-        projected = nn.functional.linear(xs, getattr(self, f"weight_ih_{suffix}"), bias_ih)
+    def _weights(self, suffix: str) -> list[Tensor | None]:
+        """weight_ih, weight_hh, bias_ih, bias_hh and weight_hr of one layer and direction."""
+        names = [f"{kind}_{half}_{suffix}" for kind in ("weight", "bias") for half in ("ih", "hh")]
+        return [getattr(self, name, None) for name in (*names, f"weight_hr_{suffix}")]
 
-        def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:
-            return self._recur(x, state, weight_hh, bias_hh, weight_hr)
-
-        return scan(step, projected, state, lengths=lengths, reverse=is_reversed, engine="eager")
-
-    def _recur(
-        self, projected: Tensor, state: Any, weight_hh: Tensor, bias_hh: Tensor | None, weight_hr: Tensor | None
-    ) -> tuple[Tensor, Any]:
+    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         raise AssertionError("each layer has its own")
 
 
@@ -157,11 +156,9 @@ class RNN(_Layer, nn.RNN):
         )
         self._set_engine(engine)
 
-    def _recur(
-        self, projected: Tensor, state: Any, weight_hh: Tensor, bias_hh: Tensor | None, weight_hr: Tensor | None
-    ) -> tuple[Tensor, Any]:
+    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         activation = torch.tanh if self.nonlinearity == "tanh" else torch.relu
-        return elman.recur(projected, state, weight_hh, bias_hh, activation)
+        return lambda x, state: elman.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, activation)
 
 
 class LSTM(_Layer, nn.LSTM):
@@ -200,10 +197,8 @@ class LSTM(_Layer, nn.LSTM):
         )
         self._set_engine(engine)
 
-    def _recur(
-        self, projected: Tensor, state: Any, weight_hh: Tensor, bias_hh: Tensor | None, weight_hr: Tensor | None
-    ) -> tuple[Tensor, Any]:
-        return lstm.recur(projected, state, weight_hh, bias_hh, weight_hr)
+    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+        return lambda x, state: lstm.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, w_hr)
 
 
 class GRU(_Layer, nn.GRU):
@@ -240,10 +235,15 @@ class GRU(_Layer, nn.GRU):
         )
         self._set_engine(engine)
 
-    def _recur(
-        self, projected: Tensor, state: Any, weight_hh: Tensor, bias_hh: Tensor | None, weight_hr: Tensor | None
-    ) -> tuple[Tensor, Any]:
-        return gru.recur_reset_after(projected, state, weight_hh, bias_hh)
+    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+        return lambda x, state: gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
+
+
+def _is_for_the_engine(input: Any) -> bool:
+    data = input.data if isinstance(input, PackedSequence) else input
+    return (
+        data.device.type == "cpu" and data.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
+    )
 
 
 def _each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:

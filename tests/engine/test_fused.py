@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from torch.utils import _pytree as pytree
-
-import unrolled
 from tests import strategies
 from tests.assertions import assert_as_exact_as, to_dtype, values_and_gradients
 from tests.engine import odd_steps
+from torch.utils import _pytree as pytree
+
+import unrolled
 
 
 def assert_fused_is_eager(step, xs, state, **options):
@@ -35,7 +35,13 @@ def assert_fused_is_eager(step, xs, state, **options):
     assert_as_exact_as(*forward)
 
 
-@given(strategies.cell_names, st.sampled_from([1, 2, 7, 20]), st.sampled_from([1, 2, 5, 33]), strategies.seeds, st.booleans())
+@given(
+    strategies.cell_names,
+    st.sampled_from([1, 2, 7, 20]),
+    st.sampled_from([1, 2, 5, 33]),
+    strategies.seeds,
+    st.booleans(),
+)
 @settings(max_examples=120)
 def test_cells(name, steps, batch, seed, reverse):
     cell = strategies.make_cell(name, seed, torch.float32)
@@ -57,7 +63,8 @@ def test_cells_with_rows_that_end_and_rows_that_start_anew(name, batch, seed, re
 
 
 @given(odd_steps.odd_steps, st.sampled_from([1, 4]), st.sampled_from([1, 3]), strategies.seeds)
-@settings(max_examples=40, derandomize=True)
+# each step is compiled, so a failing one is shown as it is; the same steps at every run, so that the cache serves
+@settings(max_examples=30, derandomize=True, phases=[Phase.generate])
 def test_odd_steps(step, steps, batch, seed):
     generator = torch.Generator().manual_seed(seed)
     xs = torch.randn(steps, batch, odd_steps.INPUT, generator=generator)

@@ -1,11 +1,12 @@
 """A loop and its backward, as loop programs.
 
-Comes in: a split step. Goes out: the program of the loop, one that also keeps what the backward needs, and the backward's,
-made from `torch.func.vjp` of the loop: no derivative is written by hand. Sums over time of outer products (the weights'
-gradients) leave the loop: the backward keeps their factors, and one large product makes the sum.
+Comes in: a split step. Goes out: the program of the loop, one that also keeps what the backward needs, and the
+backward's, made from `torch.func.vjp` of the loop: no derivative is written by hand. Sums over time of outer products
+(the weights' gradients) leave the loop: the backward keeps their factors, and one large product makes the sum.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -19,7 +20,8 @@ from unrolled.engine.trace import BATCH, NotTraceable, decompositions, fake_like
 @dataclass(frozen=True)
 class Gradient:
     """A constant's gradient: the sum of left^T · right over time and batch, or of right where there is no left. Factors
-    are numbers of backward inputs ("step", i) or backward outputs ("output", i)."""
+    are numbers of backward inputs ("step", i) or backward outputs ("output", i).
+    """
 
     parts: tuple[tuple[tuple[str, int] | None, tuple[str, int]], ...]
     is_transposed: bool
@@ -75,7 +77,7 @@ def programs(split: Split) -> LoopPrograms:
             rest = iter(floats)
             return tuple(loop(*[next(rest) if f else g for f, g in zip(is_float, given, strict=True)], BATCH))
 
-        results, back = torch.func.vjp(run, *[g for f, g in zip(is_float, given, strict=True) if f])
+        results, back, *_ = torch.func.vjp(run, *[g for f, g in zip(is_float, given, strict=True) if f])
         return list(results), list(back(tuple(cotangents)))
 
     cotangents = [fake_like(node) for node in outputs]
@@ -92,7 +94,9 @@ def programs(split: Split) -> LoopPrograms:
     constant_values: list[Value | Weight] = []
     for example in examples[n_steps : n_steps + n_constants]:
         if BATCH in example.shape or example.dim() > 2:
-            raise NotTraceable(f"it uses a constant of shape {list(example.shape)}; a fused loop takes vectors and matrices")
+            raise NotTraceable(
+                f"it uses a constant of shape {list(example.shape)}; a fused loop takes vectors and matrices"
+            )
         kind = "matrix" if example.dim() == 2 else "row"
         index = sum(other == kind for other, _ in constants)
         constants.append((kind, index))
@@ -111,15 +115,29 @@ def programs(split: Split) -> LoopPrograms:
     lowering.run([node for node in graph.graph.nodes if node.op == "call_function"])
     [result] = [node for node in graph.graph.nodes if node.op == "output"]
     results, gradients = ([lowering.env[n] if isinstance(n, fx.Node) else n for n in part] for part in result.args[0])
-    results = [lowering.builder.widened(lowering.value(r), _width(node)) for r, node in zip(results, outputs, strict=True)]
+    results = [
+        lowering.builder.widened(lowering.value(r), _width(node)) for r, node in zip(results, outputs, strict=True)
+    ]
     next_states, kept = results[:n_states], results[n_states : n_states + len(split.kept)]
-    return _Adjoint(builder, split, steps, states, constants, next_states, kept, gradients, is_float, lowering).programs()
+    return _Adjoint(lowering, split, steps, states, constants, next_states, kept, gradients, is_float).programs()
 
 
 class _Adjoint:
     """Cuts the joint graph of loop and backward in two."""
 
-    def __init__(self, builder, split, steps, states, constants, next_states, kept, gradients, is_float, lowering) -> None:
+    def __init__(
+        self,
+        lowering: Lowering,
+        split: Split,
+        steps: list[Value],
+        states: list[Value],
+        constants: list[tuple[str, int]],
+        next_states: list[Value],
+        kept: list[Value],
+        gradients: list[Any],
+        is_float: list[bool],
+    ) -> None:
+        builder = lowering.builder
         self.builder, self.split, self.steps, self.states, self.constants = builder, split, steps, states, constants
         self.next_states, self.kept, self.lowering = next_states, kept, lowering
         given = iter(gradients)
@@ -142,13 +160,14 @@ class _Adjoint:
     def programs(self) -> LoopPrograms:
         n_steps, n_constants = len(self.steps), len(self.constants)
         matrices = [
-            tuple(int(size) for size in node.meta["val"].shape)
+            (int(node.meta["val"].shape[0]), int(node.meta["val"].shape[1]))
             for node, (kind, _) in zip(self.split.constants, self.constants, strict=True)
             if kind == "matrix"
         ]
-        step_gradients: list[int | None] = []
-        for gradient in self.gradients[:n_steps]:
-            step_gradients.append(None if gradient is None else self._output(self._moved(self.lowering.value(gradient))))
+        step_gradients = [
+            None if gradient is None else self._output(self._moved(self.lowering.value(gradient)))
+            for gradient in self.gradients[:n_steps]
+        ]
         state_gradients = []
         for gradient, state in zip(self.gradients[n_steps + n_constants :], self.states, strict=True):
             moved = self._moved(self.lowering.value(gradient))
@@ -173,7 +192,7 @@ class _Adjoint:
             self.constants, weights, len(self.kept),
         )  # fmt: skip
 
-    def _constant_gradient(self, gradient) -> Gradient:
+    def _constant_gradient(self, gradient: Any) -> Gradient:
         if isinstance(gradient, Value):
             raise NotTraceable("the gradient of a constant is not a sum over the batch")
         if not isinstance(gradient, OverBatch):
@@ -205,7 +224,7 @@ class _Adjoint:
         """The value in terms of the backward's inputs."""
         if id(value) not in self.new:
             for each in in_order([value]):
-                if id(each) not in self.new and (id(each) in self.of_backward or each is value and not each.args):
+                if id(each) not in self.new and (id(each) in self.of_backward or (each is value and not each.args)):
                     self.new[id(each)] = self._moved_once(each)
             if id(value) not in self.new:
                 self.new[id(value)] = self._from_forward(value)
@@ -220,7 +239,11 @@ class _Adjoint:
             return self._input("previous", index, value.width)
         if value.op == "step":
             n = len(self.steps)
-            return self._input("gradient", index - n, value.width) if index >= n else self._input("step", index, value.width)
+            return (
+                self._input("gradient", index - n, value.width)
+                if index >= n
+                else self._input("step", index, value.width)
+            )
         if not value.args:
             return value
         return self._rebuilt(value, [self._moved_arg(arg) for arg in value.args])
@@ -249,7 +272,12 @@ class _Adjoint:
             return self._input("saved", self.saved.index(value), value.width)
         if value.op == "slice" and value.args[0].op != "matmul":
             return self.builder.slice(self._moved(value.args[0]), int(value.attribute or 0), value.width)
-        if value.op not in EXPENSIVE and value.op != "slice" and value.op not in REDUCTIONS and value.op not in ("matmul", "cat"):
+        if (
+            value.op not in EXPENSIVE
+            and value.op != "slice"
+            and value.op not in REDUCTIONS
+            and value.op not in ("matmul", "cat")
+        ):
             needed = {id(leaf) for leaf in self._leaves(value)}
             if len(needed) <= 1:
                 return self._rebuilt(value, [self._moved(arg) for arg in value.args])
@@ -271,7 +299,7 @@ class _Adjoint:
         return [leaf for arg in value.args for leaf in self._leaves(arg)]
 
 
-def _values_of(gradient) -> list[Value]:
+def _values_of(gradient: Any) -> list[Value]:
     if isinstance(gradient, OverBatch):
         return [value for part in gradient.parts for value in part if value is not None]
     return [gradient] if isinstance(gradient, Value) else []
@@ -283,4 +311,3 @@ def _width(node: fx.Node) -> int:
         shown = ["batch" if size == BATCH else size for size in shape]
         raise NotTraceable(f"it carries a tensor of shape {shown}; a fused loop holds [batch, features]")
     return int(shape[1]) if len(shape) == 2 else 1
-

@@ -60,9 +60,10 @@ def run(
     except NotTraceable as reason:
         if engine == "fused":
             raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
-        _warn_once(str(reason))
-        return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-    except _Silently as reason:
+        result = eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+        _warn_once(str(reason))  # not of a step that is at fault itself: that has raised by now
+        return result
+    except RunsEagerly as reason:
         if engine == "fused":
             raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
         return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
@@ -72,7 +73,7 @@ def run(
     return pytree.tree_unflatten(ys, planned.plan.traced.outputs_spec), last[0] if whole is not step else last
 
 
-class _Silently(Exception):  # noqa: N818 - no fault of the step
+class RunsEagerly(Exception):  # noqa: N818 - no fault of the step
     """Why this call runs eagerly although the step has nothing against it; not worth a warning."""
 
 
@@ -81,7 +82,7 @@ def plan_for(step: Callable, xs: Any, state: Any) -> tuple[Planned, list[Tensor]
 
     Raises:
         NotTraceable: there is none.
-        _Silently: there is none for this call.
+        RunsEagerly: there is none for this call.
     """
     x_leaves, x_spec = pytree.tree_flatten(xs)
     state_leaves, state_spec = pytree.tree_flatten(state)
@@ -92,6 +93,8 @@ def plan_for(step: Callable, xs: Any, state: Any) -> tuple[Planned, list[Tensor]
     key = (key_of_step, x_spec, state_spec, shapes, torch.get_default_dtype())
     known = _plans.get(key)
     if known is None:
+        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+            raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
         try:
             first = pytree.tree_unflatten([leaf[0] for leaf in x_leaves], x_spec)
             known = Planned(Plan(step, first, state), tensors)
@@ -102,17 +105,23 @@ def plan_for(step: Callable, xs: Any, state: Any) -> tuple[Planned, list[Tensor]
             _plans.popitem(last=False)
     if isinstance(known, NotTraceable):
         raise NotTraceable(str(known))
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *tensors))
+    try:
+        known.plan.prepare(training=training)
+    except NotTraceable as reason:
+        _plans[key] = reason
+        raise
     return known, tensors
 
 
 def _check_call(xs: list[Tensor], states: list[Tensor]) -> None:
     """What only the eager loop serves, whatever the step."""
     if xs[0].shape[0] == 0:
-        raise _Silently("there are no time steps")
+        raise RunsEagerly("there are no time steps")
     if torch._C._functorch.peek_interpreter_stack() is not None:
-        raise _Silently("it runs under a transform of torch.func")
+        raise RunsEagerly("it runs under a transform of torch.func")
     if torch.autograd.forward_ad._current_level >= 0:
-        raise _Silently("it runs in forward-mode differentiation")
+        raise RunsEagerly("it runs in forward-mode differentiation")
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         raise NotTraceable("it runs under autocast")
     n_rows = {leaf.shape[1] if leaf.dim() > 1 else None for leaf in xs}
@@ -120,7 +129,7 @@ def _check_call(xs: list[Tensor], states: list[Tensor]) -> None:
     if len(n_rows) != 1 or None in n_rows or not states:
         raise NotTraceable("its inputs and state do not share a batch axis")
     if n_rows == {0}:
-        raise _Silently("there are no rows")
+        raise RunsEagerly("there are no rows")
 
 
 def with_masks(

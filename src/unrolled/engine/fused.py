@@ -1,7 +1,7 @@
 """A scan runs as: what is invariant, what goes before for all time steps, the compiled loop, what comes after.
 
-The parts around the loop are ordinary torch under autograd; the loop is one autograd function whose backward is compiled
-too. A plan is made once for a step and the widths of its inputs, and serves every length and batch.
+The parts around the loop are ordinary torch under autograd; the loop is one autograd function whose backward is
+compiled too. A plan is made once for a step and the widths of its inputs, and serves every length and batch.
 """
 
 from typing import Any
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.adjoint import LoopPrograms, programs
+from unrolled.engine.adjoint import Gradient, LoopPrograms, programs
+from unrolled.engine.backends.cpu.build import new_tensor
 from unrolled.engine.backends.cpu.run import Kernel
 from unrolled.engine.lower import Lowering, Weight
 from unrolled.engine.products import outer_sum, product, product_plus
@@ -61,6 +62,15 @@ class Plan:
             self._kernels[name] = Kernel(getattr(self.programs, name), self.dtype)
         return self._kernels[name]
 
+    def prepare(self, *, training: bool) -> None:
+        """Builds what a call needs.
+
+        Raises:
+            NotTraceable: the compiler is missing or fails.
+        """
+        for name in ("training", "backward") if training else ("forward",):
+            self.kernel(name)
+
     def _make_parts(self, parts: Split) -> None:
         placeholders = [node for node in self.traced.graph.graph.nodes if node.op == "placeholder"]
         captured = placeholders[: len(self.traced.captured)]
@@ -89,7 +99,9 @@ class Plan:
             _take_products(part)
         self.sources: list[tuple[str, int]] = []  # of the loop's step inputs
         for node in parts.steps:
-            self.sources.append(("before", self.before_nodes.index(node)) if node in before else ("input", inputs.index(node)))
+            self.sources.append(
+                ("before", self.before_nodes.index(node)) if node in before else ("input", inputs.index(node))
+            )
         self.constant_sources = [
             ("captured", captured.index(node)) if node in own else ("invariant", self.invariant_nodes.index(node))
             for node in parts.constants
@@ -98,16 +110,14 @@ class Plan:
         self.loop = part_of(parts.loop, parts.steps + parts.constants + parts.states, parts.next_states + parts.kept)
 
     def __call__(self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], *, is_reversed: bool) -> Any:
-        """Runs over time; xs [time, batch, ...], states [batch, ...] → leaves of the outputs, leaves of the last state."""
+        """Runs over time; xs [time, batch, ...], states [batch, ...] → leaves of the outputs and of the last state."""
         n_steps, n_rows = int(xs[0].shape[0]), int(xs[0].shape[1])
         total = n_steps * n_rows
         flat = [x.reshape(total, *x.shape[2:]) for x in xs]
         invariant = self.invariant(*captured, 0) if self.invariant_nodes else []
         before = self.before(*captured, *invariant, *flat, total) if self.before_nodes else []
         pools = {"before": before, "input": flat, "captured": captured, "invariant": invariant}
-        steps = [
-            pools[kind][i].to(self.dtype).reshape(n_steps, n_rows, -1).contiguous() for kind, i in self.sources
-        ]
+        steps = [pools[kind][i].to(self.dtype).reshape(n_steps, n_rows, -1).contiguous() for kind, i in self.sources]
         constants = [pools[kind][i].to(self.dtype) for kind, i in self.constant_sources]
         flat_states = [state.reshape(n_rows, -1).contiguous() for state in states]
         results = _Loop.apply(self, n_steps, n_rows, is_reversed, *steps, *constants, *flat_states)
@@ -119,7 +129,9 @@ class Plan:
             whole = sequences[self.sequences.index(i)]
             first = flat_states[i].unsqueeze(0)
             previous.append(torch.cat((whole[1:], first)) if is_reversed else torch.cat((first, whole[:-1])))
-        kept_values = [value.view(total, *operation_shape(node)) for value, node in zip(kept, self.split.kept, strict=True)]
+        kept_values = [
+            value.view(total, *operation_shape(node)) for value, node in zip(kept, self.split.kept, strict=True)
+        ]
         of_states = [
             value.view(total, *self.state_widths[i])
             for value, i in zip((*previous, *sequences), (*self.previous, *self.sequences), strict=True)
@@ -131,9 +143,13 @@ class Plan:
         """The loop's definition, for what the compiled one does not give: derivatives of its derivatives."""
         parts, n = self.split, len(self.split.steps)
         constants = tensors[n : n + len(parts.constants)]
-        columns = [step.view(n_steps, n_rows, *operation_shape(node)).unbind(0) for step, node in zip(tensors[:n], parts.steps, strict=True)]
+        columns = [
+            step.to(node.meta["val"].dtype).view(n_steps, n_rows, *operation_shape(node)).unbind(0)
+            for step, node in zip(tensors[:n], parts.steps, strict=True)
+        ]
         states = [
-            state.view(n_rows, *width) for state, width in zip(tensors[n + len(constants) :], self.state_widths, strict=True)
+            state.view(n_rows, *width)
+            for state, width in zip(tensors[n + len(constants) :], self.state_widths, strict=True)
         ]
         rows: list[Any] = [None] * n_steps
         for t in reversed(range(n_steps)) if is_reversed else range(n_steps):
@@ -188,8 +204,9 @@ def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
 
 
 class _Loop(torch.autograd.Function):
-    """The compiled loop. Tensors in: steps [time, batch, width], constants, states [batch, width]. Tensors out: last states,
-    wanted sequences of states, kept outputs."""
+    """The compiled loop. Tensors in: steps [time, batch, width], constants, states [batch, width]. Tensors out: last
+    states, wanted sequences of states, kept outputs.
+    """
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, n_steps: int, n_rows: int, is_reversed: bool, *tensors: Tensor) -> Any:
@@ -198,16 +215,16 @@ class _Loop(torch.autograd.Function):
         n, m = len(plan.split.steps), len(made.constants)
         steps, constants, firsts = tensors[:n], tensors[n : n + m], tensors[n + m :]
         rows, weights = _constants(made, constants)
-        wanted = {index for kind, index in made.backward_inputs if kind in ("previous", "next")} if needs_backward else set()
+        wanted = (
+            {index for kind, index in made.backward_inputs if kind in ("previous", "next")} if needs_backward else set()
+        )
         wanted |= set(plan.sequences)
         states = [
-            first.new_empty((n_steps if i in wanted else 2, *first.shape)) for i, first in enumerate(firsts)
+            new_tensor((n_steps if i in wanted else 2, *first.shape), first.dtype) for i, first in enumerate(firsts)
         ]
         kernel = plan.kernel("training" if needs_backward else "forward")
         rings = [i not in wanted for i in range(len(states))]
-        outputs = kernel(
-            n_steps, n_rows, steps, states, firsts, rows, weights, rings=rings, is_reversed=is_reversed
-        )
+        outputs = kernel(n_steps, n_rows, steps, states, firsts, rows, weights, rings=rings, is_reversed=is_reversed)
         end = 0 if is_reversed else n_steps - 1
         last = [s[(n_steps - 1) % 2 if ring else end].clone() for s, ring in zip(states, rings, strict=True)]
         kept, saved = outputs[: made.n_kept], outputs[made.n_kept :]
@@ -233,7 +250,14 @@ class _Loop(torch.autograd.Function):
             for part in (gradients[:n_states], gradients[n_states:][:n_sequences], gradients[n_states + n_sequences :])
         )
         steps, firsts = tensors[:n], tensors[n + m :]
-        pools = {"step": steps, "previous": states, "next": states, "saved": saved, "output": kept, "gradient": of_kept + of_sequences}
+        pools = {
+            "step": steps,
+            "previous": states,
+            "next": states,
+            "saved": saved,
+            "output": kept,
+            "gradient": of_kept + of_sequences,
+        }
         inputs = [pools[kind][i] for kind, i in made.backward_inputs]
         edges = [firsts[i] if kind == "previous" else None for kind, i in made.backward_inputs]
         rows, weights = _constants(made, tensors[n : n + m])
@@ -245,7 +269,7 @@ class _Loop(torch.autograd.Function):
         )  # fmt: skip
         of_steps = [None if at is None else outputs[at] for at in made.step_gradients]
         of_constants = [
-            _constant_gradient(gradient, constant, made, inputs, edges, outputs, is_reversed) if needed else None
+            _constant_gradient(gradient, constant, inputs, edges, outputs, is_reversed) if needed else None
             for gradient, constant, needed in zip(
                 made.constant_gradients, tensors[n : n + m], ctx.needs_input_grad[4 + n : 4 + n + m], strict=True
             )
@@ -260,7 +284,14 @@ def _constants(made: LoopPrograms, constants: Any) -> tuple[list[Tensor], list[T
     return rows, [each for matrix in matrices for each in (matrix, matrix.t())]
 
 
-def _constant_gradient(gradient, constant, made, inputs, edges, outputs, is_reversed) -> Tensor | None:
+def _constant_gradient(
+    gradient: Gradient | None,
+    constant: Tensor,
+    inputs: list[Tensor],
+    edges: list[Tensor | None],
+    outputs: list[Tensor],
+    is_reversed: bool,
+) -> Tensor | None:
     """One large product for the sum over time."""
     if gradient is None:
         return None
@@ -279,7 +310,7 @@ def _constant_gradient(gradient, constant, made, inputs, edges, outputs, is_reve
 
 
 def _outer_sum(left: Tensor, first: Tensor | None, right: Tensor, is_reversed: bool) -> Tensor:
-    """Σ left^T · right over time and batch; where `first` is given, left is read one step before, `first` at the edge."""
+    """Σ left^T · right over time and batch; with `first`, left is read one step before, and `first` at the edge."""
     if first is None:
         return outer_sum(left.flatten(0, 1), right.flatten(0, 1))
     edge, late, early = (-1, right[:-1], left[1:]) if is_reversed else (0, right[1:], left[:-1])

@@ -1,7 +1,7 @@
 """What a step is made of: a key that is equal where tracing gives the same graph, and the tensors that it holds.
 
-A plan made for one step serves every step of the same key, with that step's own tensors: so a closure made anew at every
-call, or a module whose parameters were exchanged, is neither traced again nor run with another's tensors.
+A plan made for one step serves every step of the same key, with that step's own tensors: so a closure made anew at
+every call, or a module whose parameters were exchanged, is neither traced again nor run with another's tensors.
 """
 
 import functools
@@ -54,7 +54,7 @@ class _Walk:
         return ("id", id(value))
 
     def _module(self, module: nn.Module) -> Hashable:
-        parts: list[Hashable] = [type(module), module.training]
+        parts: list[Any] = [type(module), module.training]
         for name, item in module.__dict__.items():
             if name not in _OF_TORCH:
                 parts.append((name, self.of(item)))
@@ -72,7 +72,11 @@ class _Walk:
             *map(self.of, cells),
             self.of(function.__defaults__),
             self.of(function.__kwdefaults__),
-            *((name, self.of(function.__globals__[name])) for name in _globals(function.__code__) if name in function.__globals__),
+            *(
+                (name, self.of(function.__globals__[name]))
+                for name in _globals(function.__code__)
+                if name in function.__globals__
+            ),
         )
 
 

@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx
@@ -38,7 +38,8 @@ class Columns:
 @dataclass(frozen=True)
 class OverBatch:
     """A sum over time and batch: of products left^T · right [left.width, right.width], or of `right` alone where `left`
-    is None; transposed or not."""
+    is None; transposed or not.
+    """
 
     parts: tuple[tuple[Value | None, Value], ...]
     is_transposed: bool = False
@@ -56,13 +57,17 @@ class Lowering:
         for node in nodes:
             handler = HANDLERS.get(node.target)
             if handler is None:
-                raise NotTraceable(f"{operation(node)} is not among the operations that a fused loop can hold{line_of(node)}")
+                raise NotTraceable(
+                    f"{operation(node)} is not among the operations that a fused loop can hold{line_of(node)}"
+                )
             try:
                 self.env[node] = handler(self, node, *self._arguments(node.args), **self._arguments(node.kwargs))
             except NotTraceable as fault:
                 raise NotTraceable(f"{operation(node)} {fault}{line_of(node)}") from None
             except (TypeError, AttributeError, AssertionError) as fault:
-                raise NotTraceable(f"{operation(node)} with these arguments cannot be fused ({fault}){line_of(node)}") from fault
+                raise NotTraceable(
+                    f"{operation(node)} with these arguments cannot be fused ({fault}){line_of(node)}"
+                ) from fault
 
     def _arguments(self, args: Any) -> Any:
         return fx.node.map_arg(args, lambda arg: self.env[arg])
@@ -104,6 +109,11 @@ def _rows(node: fx.Node) -> tuple[int, ...]:
     if BATCH in shape[1:] or len(shape) > 2:
         raise NotTraceable(f"gives a tensor of shape {_shape(shape)}; a fused loop holds [batch, features]")
     return shape[1:] if shape[:1] == (BATCH,) else shape
+
+
+def _source(node: fx.Node) -> tuple[int, ...]:
+    """The shape of the first argument."""
+    return tuple(cast(fx.Node, node.args[0]).meta["val"].shape)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -194,7 +204,7 @@ def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any
     if isinstance(a, OverBatch):
         return a
     shape = tuple(node.meta["val"].shape)
-    source = tuple(node.args[0].meta["val"].shape)
+    source = _source(node)
     if isinstance(a, Weight):
         if shape != source:
             raise NotTraceable("reshapes a matrix inside the loop")
@@ -206,7 +216,7 @@ def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any
 
 
 def _expand(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Value:
-    shape, source = tuple(node.meta["val"].shape), tuple(node.args[0].meta["val"].shape)
+    shape, source = tuple(node.meta["val"].shape), _source(node)
     features = _rows(node)
     width = features[-1] if features else 1
     a = lower.value(a)
@@ -255,8 +265,8 @@ def _addmm(lower: Lowering, node: fx.Node, bias: Any, a: Any, b: Any, *, beta: f
 
 
 def _reduced_axes(node: fx.Node, dims: Any) -> str:
-    """"row" for the features, "batch" for the batch."""
-    source = tuple(node.args[0].meta["val"].shape)
+    """What the axes are: the features ("row") or the batch ("batch")."""
+    source = _source(node)
     axes = {dim % len(source) for dim in ([dims] if isinstance(dims, int) else list(dims or range(len(source))))}
     if source[:1] != (BATCH,):
         raise NotTraceable("reduces what is the same for all rows")
@@ -270,17 +280,13 @@ def _reduced_axes(node: fx.Node, dims: Any) -> str:
 def _sum(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Any:
     if not isinstance(a, Value):
         raise NotTraceable("sums this")
-    source = tuple(node.args[0].meta["val"].shape)
+    source = _source(node)
     if source[:1] != (BATCH,):
-        return _sum_of_shared(lower, a, source, dims)
+        return lower.builder.reduce("sum", a)
     if dims is not None and len(source) == 2 and {dim % 2 for dim in dims} == {0, 1}:
         return OverBatch(((None, lower.builder.reduce("sum", a)),))
     if _reduced_axes(node, dims) == "batch":
         return OverBatch(((None, lower.builder.widened(a, math.prod(source[1:]))),))
-    return lower.builder.reduce("sum", a)
-
-
-def _sum_of_shared(lower: Lowering, a: Value, source: tuple[int, ...], dims: Any) -> Value:
     return lower.builder.reduce("sum", a)
 
 
@@ -314,14 +320,14 @@ def _var(lower: Lowering, node: fx.Node, a: Any, dims: Any, correction: float = 
 
 
 def _along_features(node: fx.Node, dim: int) -> None:
-    source = tuple(node.args[0].meta["val"].shape if isinstance(node.args[0], fx.Node) else node.meta["val"].shape)
+    source = _source(node)
     if dim % len(source) != 1 or len(source) != 2:
         raise NotTraceable("works along another axis than the features")
 
 
 def _split(lower: Lowering, node: fx.Node, a: Any, sizes: Any, dim: int = 0) -> list[Value]:
     _along_features(node, dim)
-    a, at, parts = lower.builder.widened(lower.value(a), node.args[0].meta["val"].shape[1]), 0, []
+    a, at, parts = lower.builder.widened(lower.value(a), _source(node)[1]), 0, []
     widths = sizes if not isinstance(sizes, int) else [min(sizes, a.width - i) for i in range(0, a.width, sizes)]
     for width in widths:
         parts.append(lower.builder.slice(a, at, width))
@@ -329,10 +335,14 @@ def _split(lower: Lowering, node: fx.Node, a: Any, sizes: Any, dim: int = 0) -> 
     return parts
 
 
-def _slice(lower: Lowering, node: fx.Node, a: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
-    source = tuple(node.args[0].meta["val"].shape)
+def _slice(
+    lower: Lowering, node: fx.Node, a: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
+    source = _source(node)
     size = source[dim]
-    start, end = (max(0, bound + size) if bound < 0 else min(bound, size) for bound in (start or 0, size if end is None else end))
+    start, end = (
+        max(0, bound + size) if bound < 0 else min(bound, size) for bound in (start or 0, size if end is None else end)
+    )
     if (start, end, step) == (0, size, 1):
         return a
     assert step == 1, "a step"
@@ -342,7 +352,7 @@ def _slice(lower: Lowering, node: fx.Node, a: Any, dim: int = 0, start: Any = No
 
 def _select(lower: Lowering, node: fx.Node, a: Any, dim: int, index: int) -> Value:
     _along_features(node, dim)
-    size = node.args[0].meta["val"].shape[1]
+    size = _source(node)[1]
     return lower.builder.slice(lower.builder.widened(lower.value(a), size), index % size, 1)
 
 
@@ -351,12 +361,21 @@ def _cat(lower: Lowering, node: fx.Node, parts: list[Any], dim: int = 0) -> Valu
         raise NotTraceable("joins along another axis than the features")
     values = [
         lower.builder.widened(lower.value(part), source.meta["val"].shape[1])
-        for part, source in zip(parts, node.args[0], strict=True)
+        for part, source in zip(parts, cast(list[fx.Node], node.args[0]), strict=True)
     ]
     return lower.builder.cat([value for value in values if value.width])
 
 
-def _slice_scatter(lower: Lowering, node: fx.Node, base: Any, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+def _slice_scatter(
+    lower: Lowering,
+    node: fx.Node,
+    base: Any,
+    part: Any,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
+) -> Value:
     size = node.meta["val"].shape[dim]
     start, end = start or 0, min(size if end is None else end, size)
     assert step == 1, "a step"
@@ -382,7 +401,11 @@ def _full(number: float | None) -> Callable:
         fill = number if number is not None else args[1]
         if isinstance(fill, Value):
             return fill
-        return lower.builder.fill(float(fill), features[-1]) if features and features[-1] > 1 else lower.builder.const(float(fill))
+        return (
+            lower.builder.fill(float(fill), features[-1])
+            if features and features[-1] > 1
+            else lower.builder.const(float(fill))
+        )
 
     return handler
 
@@ -426,9 +449,11 @@ HANDLERS: dict[Any, Callable] = {
     aten.view.default: _reshaped, aten.reshape.default: _reshaped, aten._unsafe_view.default: _reshaped,
     aten.unsqueeze.default: _reshaped, aten.squeeze.dims: _reshaped, aten.squeeze.dim: _reshaped,
     aten.expand.default: _expand, prims.broadcast_in_dim.default: _expand,
-    aten.clone.default: _same, aten.detach.default: _same, aten.alias.default: _same, aten.lift_fresh_copy.default: _same,
+    aten.clone.default: _same, aten.detach.default: _same, aten.alias.default: _same,
+    aten.lift_fresh_copy.default: _same,
     aten._to_copy.default: _to, prims.convert_element_type.default: _to,
-    aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.slice.Tensor: _slice,
+    aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,
+    aten.slice.Tensor: _slice,
     aten.select.int: _select, aten.cat.default: _cat, aten.slice_scatter.default: _slice_scatter,
     aten.constant_pad_nd.default: _pad,
     aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),

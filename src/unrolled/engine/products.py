@@ -1,72 +1,85 @@
-"""The large products outside the loop: rows of all time steps times a weight, and the sums over time that are its gradient.
+"""The large products outside the loop: rows of all time steps times a weight, and the sums over time that are its
+gradient.
 
-A sum over many rows in one chain of additions rounds worse than the eager loop's, which adds one step's sum to the next:
-9 rounding units against 1.5 for 1,600 rows. So long sums run in pieces that are added up.
+They take the back-end's own product, torch's for small ones. torch's sums over many rows round worse than the eager
+loop's, which adds one step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own product, and
+`outer_sum`, sum in pieces.
 """
 
+import ctypes
+import functools
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# results up to so many numbers, and the rows in a piece of their sums; for larger results the library's own product works
-# in pieces already, and adding up costs more
-PIECES = ((1 << 12, 16), (1 << 16, 64))
-LONG_PIECE = 1024
+from unrolled.engine.backends.cpu.build import build, new_tensor
+
+# below so many multiplications the call costs more than the product
+SMALL = 1 << 14
+PIECE = 128
+_SOURCE = Path(__file__).parent / "backends" / "cpu" / "products.cpp"
+
+
+class _Call(ctypes.Structure):
+    """As `Product` in products.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("a", "w", "bias", "c")),
+        *((name, ctypes.c_int64) for name in ("M", "N", "K", "row", "step", "w_row", "w_column", "threads")),
+    )
+
+
+@functools.cache
+def _kernel(dtype: torch.dtype) -> Any:
+    return build(_SOURCE.read_text(encoding="utf-8"), str(dtype))
+
+
+def multiply(a: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    """[M, K] times [K, N], plus a bias [N]; any strides, no graph."""
+    (m, k), n = a.shape, w.shape[1]
+    if m * n * k < SMALL and k <= PIECE:
+        return a @ w if bias is None else torch.addmm(bias, a, w)
+    result = new_tensor((m, n), a.dtype)
+    bias = None if bias is None else bias.contiguous()
+    at = (a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr())
+    call = _Call(*at, m, n, k, *a.stride(), *w.stride(), torch.get_num_threads())
+    _kernel(a.dtype)(ctypes.byref(call))
+    return result
 
 
 def outer_sum(left: Tensor, right: Tensor) -> Tensor:
-    """left^T · right, [n, k] and [n, m] → [k, m], in pieces."""
-    size = left.shape[1] * right.shape[1]
-    piece = next((rows for most, rows in PIECES if size <= most), LONG_PIECE)
-    whole = len(left) // piece * piece
-    if whole <= piece:
-        return left.t() @ right
-    # one product for each piece, and not addmm: it would go on with the chain of additions
-    if piece == PIECES[0][1]:
-        total = torch.bmm(left[:whole].unflatten(0, (-1, piece)).mT, right[:whole].unflatten(0, (-1, piece))).sum(0)
-        return total + left[whole:].t() @ right[whole:]
-    total = left[:piece].t() @ right[:piece]
-    for a, b in zip(left[piece:].split(piece), right[piece:].split(piece), strict=True):
-        total = total + a.t() @ b if torch.is_grad_enabled() else total.add_(a.t() @ b)
-    return total
+    """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces."""
+    if not torch.is_grad_enabled():
+        return multiply(left.t(), right)
+    pieces = [a.t() @ b for a, b in zip(left.split(PIECE), right.split(PIECE), strict=True)]
+    return torch.stack(pieces).sum(0)
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """[n, k] times [k, m], whose gradient to `right` is summed in pieces."""
-    return _Product.apply(left, right)
+    """[n, k] times [k, m]; its gradient to `right` is summed in pieces."""
+    return _Product.apply(None, left, right)
 
 
 def product_plus(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """The same plus a bias [m]."""
-    return _ProductPlus.apply(bias, left, right)
+    return _Product.apply(bias, left, right)
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
+    def forward(ctx: Any, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)
-        return left @ right
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        left, right = ctx.saved_tensors
-        needs_left, needs_right = ctx.needs_input_grad
-        return gradient @ right.t() if needs_left else None, outer_sum(left, gradient) if needs_right else None
-
-
-class _ProductPlus(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        ctx.save_for_backward(left, right)
-        return torch.addmm(bias, left, right)
+        return multiply(left, right, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         left, right = ctx.saved_tensors
         needs_bias, needs_left, needs_right = ctx.needs_input_grad
+        back = torch.matmul if torch.is_grad_enabled() else multiply
         return (
             gradient.sum(0) if needs_bias else None,
-            gradient @ right.t() if needs_left else None,
+            back(gradient, right.t()) if needs_left else None,
             outer_sum(left, gradient) if needs_right else None,
         )

@@ -16,13 +16,15 @@ false, one row that is the same for all. Equal values are one object. The operat
 `verify` holds a program to this.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 # name: number of arguments
 POINTWISE = {
     "add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1, "sign": 1,
-    "exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 1, "sigmoid": 1, "sqrt": 1, "erf": 1, "sin": 1, "cos": 1, "pow": 2,
+    "exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 1, "sigmoid": 1, "sqrt": 1, "erf": 1, "sin": 1, "cos": 1,
+    "pow": 2,
     "min": 2, "max2": 2, "where": 3,
     "gt": 2, "lt": 2, "ge": 2, "le": 2, "eq": 2, "ne": 2, "and": 2, "or": 2, "not": 1,
 }  # fmt: skip
@@ -45,7 +47,9 @@ class Value:
     per_row: bool
 
     def __repr__(self) -> str:
-        inside = ", ".join([f"%{id(arg) % 9973}" for arg in self.args] + ([str(self.attribute)] * (self.attribute is not None)))
+        inside = ", ".join(
+            [f"%{id(arg) % 9973}" for arg in self.args] + ([str(self.attribute)] * (self.attribute is not None))
+        )
         return f"%{id(self) % 9973} = {self.op}({inside}) [{self.width}]"
 
 
@@ -73,7 +77,14 @@ class Builder:
         return self._make("matmul", (a,), weight, width, per_row=True)
 
     def reduce(self, op: str, a: Value) -> Value:
-        return a if a.width == 1 else self._make(op, (a,), None, 1, per_row=a.per_row)
+        if a.width == 1:
+            return a if a.op != "fill" else self.const(float(a.attribute or 0))
+        if a.op == "fill":
+            return self.const(float(a.attribute or 0) * (a.width if op == "sum" else 1))
+        if a.op == "cat":
+            join = "add" if op == "sum" else "max2"
+            return functools.reduce(lambda x, y: self.pointwise(join, x, y), [self.reduce(op, part) for part in a.args])
+        return self._make(op, (a,), None, 1, per_row=a.per_row)
 
     def slice(self, a: Value, start: int, width: int) -> Value:
         """`width` numbers of a from `start`; moves inward to what can be viewed."""
@@ -220,7 +231,8 @@ class Program:
             inside = [f"%{place[id(arg)]}" for arg in value.args]
             if value.attribute is not None:
                 inside.append(f"{value.attribute:g}")
-            lines.append(f"%{i} = {value.op}({', '.join(inside)})  [{value.width}]{'' if value.per_row else ' same for all rows'}")
+            same = "" if value.per_row else " same for all rows"
+            lines.append(f"%{i} = {value.op}({', '.join(inside)})  [{value.width}]{same}")
         lines += [f"next state {i} = %{place[id(value)]}" for i, value in enumerate(self.next_states)]
         lines += [f"output {i} = %{place[id(value)]}" for i, value in enumerate(self.outputs)]
         return "\n".join(lines)

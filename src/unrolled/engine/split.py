@@ -9,7 +9,9 @@ W·[x, h], is taken apart first, so that its x half leaves the loop.
 """
 
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -17,7 +19,13 @@ from torch import fx
 from unrolled.engine.trace import BATCH, NotTraceable, Traced, shape_of
 
 aten = torch.ops.aten
-VIEWS = {operator.getitem, aten.split_with_sizes.default, aten.split.Tensor, aten.slice.Tensor}
+VIEWS = {
+    operator.getitem,
+    aten.split_with_sizes.default,
+    aten.split.Tensor,
+    aten.unsafe_split.Tensor,
+    aten.slice.Tensor,
+}
 RANDOM = {
     aten.bernoulli.default, aten.bernoulli.p, aten.rand.default, aten.randn.default, aten.rand_like.default,
     aten.randn_like.default, aten.native_dropout.default, aten.normal_functional.default,
@@ -107,9 +115,7 @@ def split(traced: Traced) -> Split:
     loop = [node for node in calls if node in inside]
     reads = _reads(loop) + [node for node in next_states if node not in inside]
     steps = _unique(node for node in reads if node in on_input and node not in inside)
-    constants = _unique(
-        node for node in reads if node not in inside and node not in on_input and node not in states
-    )
+    constants = _unique(node for node in reads if node not in inside and node not in on_input and node not in states)
     wanted = set(_reads(after)) | set(ys)
     # tuples stay where they were made
     kept = [node for node in loop if node in wanted and node not in next_states and node not in repeated]
@@ -132,14 +138,15 @@ def _take_products_apart(graph: fx.Graph) -> None:
                 continue
             with graph.inserting_before(node):
                 product = _call(graph, aten.mm.default, (left, right), node)
-                total = _call(graph, aten.add.Tensor, (product, bias), node)
-            node.replace_all_uses_with(total)
+                plus_bias = _call(graph, aten.add.Tensor, (product, bias), node)
+            node.replace_all_uses_with(plus_bias)
             graph.erase_node(node)
             node = product
         if node.target is not aten.mm.default or not _is_cat(node.args[0]):
             continue
         left, right = node.args
-        at, total = 0, None
+        at = 0
+        total: fx.Node | None = None
         with graph.inserting_before(node):
             for part in left.args[0]:
                 width = shape_of(part)[1]
@@ -156,7 +163,7 @@ def _is_cat(node: fx.Node) -> bool:
     return node.target is aten.cat.default and len(node.args) > 1 and node.args[1] in (1, -1)
 
 
-def _call(graph: fx.Graph, target, args: tuple, like: fx.Node) -> fx.Node:
+def _call(graph: fx.Graph, target: Any, args: tuple, like: fx.Node) -> fx.Node:
     node = graph.call_function(target, args)
     node.meta = dict(like.meta)
     return node
@@ -182,12 +189,12 @@ def _reads(nodes: list[fx.Node]) -> list[fx.Node]:
     return [arg for node in nodes for arg in node.all_input_nodes]
 
 
-def _unique(nodes) -> list[fx.Node]:
+def _unique(nodes: Iterable[fx.Node]) -> list[fx.Node]:
     return list(dict.fromkeys(nodes))
 
 
 def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node]) -> fx.GraphModule:
-    """A graph of its own of some nodes of a graph; where the batch's size stands in it, its last placeholder is read."""
+    """A graph of its own of some nodes of a graph; the batch's size in it is its last placeholder."""
     graph = fx.Graph()
     place: dict[fx.Node, fx.Node] = {}
     for i, node in enumerate(inputs):
@@ -196,12 +203,14 @@ def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node])
     rows = graph.placeholder("n_rows")
     for node in nodes:
         copied = graph.node_copy(node, lambda arg: place[arg])
-        copied.args, copied.kwargs = (
-            fx.node.map_aggregate(each, lambda arg: rows if type(arg) is int and arg == BATCH else arg)
-            for each in (copied.args, copied.kwargs)
-        )
+        copied.args = fx.node.map_aggregate(copied.args, lambda arg: rows if _is_batch(arg) else arg)
+        copied.kwargs = fx.node.map_aggregate(copied.kwargs, lambda arg: rows if _is_batch(arg) else arg)
         place[node] = copied
     graph.output([place[node] for node in outputs])
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.recompile()
     return module
+
+
+def _is_batch(arg: Any) -> bool:
+    return type(arg) is int and arg == BATCH

@@ -50,13 +50,15 @@ class Traced:
 def decompositions() -> dict[Any, Callable]:
     """What is taken apart: everything that has a decomposition, but for products and the two squashing functions."""
     table = dict(core_aten_decompositions())
-    table |= get_decompositions(
-        [
-            aten.native_layer_norm, aten.native_layer_norm_backward, aten._softmax, aten._softmax_backward_data,
-            aten._log_softmax, aten._log_softmax_backward_data, aten.gelu, aten.gelu_backward, aten.var_mean,
-            aten._fused_rms_norm, aten.var, aten.std, aten.linear_backward, aten.rms_norm, aten.lerp,
-        ]
-    )  # fmt: skip
+    names = (
+        "native_layer_norm native_layer_norm_backward _softmax _softmax_backward_data _log_softmax "
+        "_log_softmax_backward_data gelu gelu_backward var_mean var std _fused_rms_norm _fused_rms_norm_backward lerp "
+        "elu elu_backward leaky_relu leaky_relu_backward hardtanh hardtanh_backward hardsigmoid hardsigmoid_backward "
+        "hardswish hardswish_backward silu silu_backward softplus softplus_backward mish mish_backward "
+        "log_sigmoid_forward log_sigmoid_backward prelu addcmul addcdiv masked_fill glu glu_backward logaddexp "
+        "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout"
+    )
+    table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
     for kept in (aten.addmm.default, aten.sigmoid_backward.default, aten.tanh_backward.default, aten.mm.default):
         table.pop(kept, None)
     return table
@@ -86,6 +88,8 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
         next_states, next_spec = pytree.tree_flatten(result[1])
         if next_spec != pytree.tree_structure(state):
             raise NotTraceable("its state does not keep its structure")
+        if not all(isinstance(leaf, Tensor) for leaf in (*outputs, *next_states)):
+            raise NotTraceable("it returns something that is no tensor")
         specs.append(outputs_spec)
         for new, old in zip(next_states, leaves[n_inputs:], strict=True):
             if new.shape != old.shape or new.dtype != old.dtype:
@@ -144,7 +148,9 @@ def lift_captured(graph: fx.GraphModule) -> list[Tensor]:
 
 
 def _text(graph: fx.GraphModule) -> str:
-    return str(graph.graph) + str([getattr(graph, str(n.target)).shape for n in graph.graph.nodes if n.op == "get_attr"])
+    return str(graph.graph) + str(
+        [getattr(graph, str(n.target)).shape for n in graph.graph.nodes if n.op == "get_attr"]
+    )
 
 
 def operation_shape(node: fx.Node) -> tuple[int, ...]:
@@ -155,7 +161,6 @@ def operation_shape(node: fx.Node) -> tuple[int, ...]:
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """The traced shape."""
     return tuple(int(size) for size in node.meta["val"].shape)
-
 
 
 def fake_like(node: fx.Node) -> Tensor:

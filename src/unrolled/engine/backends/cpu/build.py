@@ -1,8 +1,8 @@
 """C++ source becomes a loaded function, compiled once for this compiler and processor and cached on disk.
 
-The cache's key is the source, the flags, the compiler's version and the processor's features. A library is written aside
-and renamed, so that two processes may build at once and a killed one leaves nothing half-written; what another user may
-have written is not loaded.
+The cache's key is the source, the flags, the compiler's version and the processor's features. A library is written
+aside and renamed, so that two processes may build at once and a killed one leaves nothing half-written; what another
+user may have written is not loaded.
 """
 
 import ctypes
@@ -14,7 +14,11 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from unrolled.engine.trace import NotTraceable
 
@@ -82,7 +86,7 @@ def _private_folder() -> Path:
 
 
 @functools.lru_cache(maxsize=1024)
-def build(source: str, dtype: str) -> ctypes._CFuncPtr:
+def build(source: str, dtype: str) -> Callable[[Any], None]:
     """Compiles and loads; the function takes a pointer to a `Call`.
 
     Raises:
@@ -95,9 +99,31 @@ def build(source: str, dtype: str) -> ctypes._CFuncPtr:
     path = cache_folder() / f"{key[:32]}.so"
     if not _is_whole(path):
         _compile(command, flags, source, path)
-    library = ctypes.CDLL(str(path))
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError:  # damaged on the disk
+        _compile(command, flags, source, path)
+        library = ctypes.CDLL(str(path))
     library.run.restype = None
     return library.run
+
+
+def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An empty tensor; a large one asks for large pages, as half the time of writing to new memory is page faults."""
+    tensor = torch.empty(shape, dtype=dtype)
+    if tensor.nbytes >= 1 << 22 and (advise := _madvise()) is not None:
+        first = -(-tensor.data_ptr() // 4096) * 4096
+        advise(first, (tensor.data_ptr() + tensor.nbytes - first) // 4096 * 4096, 14)  # MADV_HUGEPAGE
+    return tensor
+
+
+@functools.cache
+def _madvise() -> Any:
+    if platform.system() != "Linux":
+        return None
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return function
 
 
 def _is_whole(path: Path) -> bool:

@@ -145,14 +145,19 @@ class _Emitter:
     # ---- text
     def source(self) -> str:
         program = self.program
-        lines = ['#include "kernel.h"', "", "namespace {", "void run_thread(const Call& call, R* memory, Barrier& barrier, int tid, bool by_rows) {"]
+        lines = [
+            '#include "kernel.h"',
+            "",
+            "namespace {",
+            "void run_thread(const Call& call, R* memory, Barrier& barrier, int tid, bool by_rows) {",
+        ]
         lines.append("  const long T = call.T, B = call.B;\n  const int nt = call.threads;")
         lines.append("  const long r0 = by_rows ? B * tid / nt : 0, r1 = by_rows ? B * (tid + 1) / nt : B;")
         lines.append("  const long q0 = B * tid / nt, q1 = B * (tid + 1) / nt;  // rows of a reduction")
         lines.append("  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;")
         at = "memory"
-        for name, width in self.scratch:
-            lines.append(f"  const long {name}_width = {width};\n  R* const {name} = {at};")
+        for name, numbers in self.scratch:
+            lines.append(f"  const long {name}_width = {numbers};\n  R* const {name} = {at};")
             at = f"{name} + B * {name}_width"
         products = [value for value in self.values if value.op == "matmul"]
         packed: dict[tuple[int, int], str] = {}
@@ -205,7 +210,11 @@ class _Emitter:
     def _entry(self, packed: dict[tuple[int, int], str]) -> list[str]:
         numbers = " + ".join([f"({width})" for _, width in self.scratch] or ["0"])
         weights = " + ".join(
-            [f"ceil_div({self.program.weights[w][1]}, {n} * VL) * {n} * VL * {self.program.weights[w][0]} + 64" for w, n in packed] or ["0"]
+            [
+                f"ceil_div({self.program.weights[w][1]}, {n} * VL) * {n} * VL * {self.program.weights[w][0]} + 64"
+                for w, n in packed
+            ]
+            or ["0"]
         )
         bytes_of_weights = sum(rows * columns for rows, columns in (self.program.weights[w] for w, _ in packed))
         return [
@@ -214,7 +223,7 @@ class _Emitter:
             "  Barrier barrier;",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
             f"  bool by_rows = call->threads == 1 || (call->B >= 4 * call->threads && sizeof(R) * {bytes_of_weights} <= (1 << 20)) || "
-            "call->B >= 24 * call->threads;",
+            "call->B >= 64 * call->threads;",
             "#pragma omp parallel num_threads(call->threads)",
             "  run_thread(*call, (R*)scratch.memory, barrier, omp_get_thread_num(), by_rows);",
             "}",
@@ -237,7 +246,11 @@ class _Emitter:
         stores = [f"        S({pointer} + c, {self._name(value)});" for pointer, value in loop.stores]
         if loop.width == 1:
             lines = ["    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {", *per_row]
-            return lines + [f"      ({pointer})[0] = {self._name(value)}[0];" for pointer, value in loop.stores] + ["    }"]
+            return (
+                lines
+                + [f"      ({pointer})[0] = {self._name(value)}[0];" for pointer, value in loop.stores]
+                + ["    }"]
+            )
         blocks = f"ceil_div({loop.width}, VL)"
         return [
             f"    for (long r = r0, c0 = {blocks} * part / parts * VL, c1 = {blocks} * (part + 1) / parts * VL; r < r1; r++) {{",
@@ -258,7 +271,9 @@ class _Emitter:
         name = f"v{self.names[id(value)]}"
         per_row, per_feature = self._text([arg], level, arg.width)
         nothing, join, whole = (
-            ("0", "total = total + {}", "hsum") if value.op == "sum" else ("-std::numeric_limits<R>::infinity()", "total = vmax2(total, {})", "hmax")
+            ("0", "total = total + {}", "hsum")
+            if value.op == "sum"
+            else ("-std::numeric_limits<R>::infinity()", "total = vmax2(total, {})", "hmax")
         )
         inside = self._name(arg)
         return [
@@ -272,7 +287,8 @@ class _Emitter:
             "      long c = 0;",
             f"      for (; c + VL <= {arg.width}; c += VL) {join.format('body(c, [](const R* p) { return ld(p); })')};",
             f"      if (c < {arg.width}) {{ const long n = {arg.width} - c; "
-            + join.format(f"keep(body(c, [n](const R* p) {{ return ld(p, n); }}), n, {nothing})") + "; }",
+            + join.format(f"keep(body(c, [n](const R* p) {{ return ld(p, n); }}), n, {nothing})")
+            + "; }",
             f"      {name}[r] = {whole}(total);",
             "    }",
         ]

@@ -147,7 +147,8 @@ template <int NV> void pack(const R* w, long row_stride, long column_stride, lon
     }
 }
 
-template <int NV, int MR> INLINE void tile(const R* a, long lda, const R* b, R* c, long ldc, long K) {
+// MR rows of A, `row` apart, their numbers `step` apart; `add`: to what is in C already
+template <int NV, int MR> INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add) {
   V acc[MR][NV];
 #pragma GCC unroll 12
   for (int i = 0; i < MR; i++)
@@ -165,14 +166,14 @@ template <int NV, int MR> INLINE void tile(const R* a, long lda, const R* b, R* 
 #pragma GCC unroll 4
       for (int j = 0; j < NV; j++) {
         const R* p = b + k * NV * VL + j * VL;
-        acc[0][j] += bc(a[k]) * ld(p);
-        more[0][j] += bc(a[k + 1]) * ld(p + NV * VL);
-        more[1][j] += bc(a[k + 2]) * ld(p + 2 * NV * VL);
-        more[2][j] += bc(a[k + 3]) * ld(p + 3 * NV * VL);
+        acc[0][j] += bc(a[k * step]) * ld(p);
+        more[0][j] += bc(a[(k + 1) * step]) * ld(p + NV * VL);
+        more[1][j] += bc(a[(k + 2) * step]) * ld(p + 2 * NV * VL);
+        more[2][j] += bc(a[(k + 3) * step]) * ld(p + 3 * NV * VL);
       }
     for (; k < K; k++)
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; j++) acc[0][j] += bc(a[k]) * ld(b + k * NV * VL + j * VL);
+      for (int j = 0; j < NV; j++) acc[0][j] += bc(a[k * step]) * ld(b + k * NV * VL + j * VL);
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) acc[0][j] += more[0][j] + (more[1][j] + more[2][j]);
   } else {
@@ -183,7 +184,7 @@ template <int NV, int MR> INLINE void tile(const R* a, long lda, const R* b, R* 
       b += NV * VL;
 #pragma GCC unroll 12
       for (int i = 0; i < MR; i++) {
-        V x = bc(a[i * lda + k]);
+        V x = bc(a[i * row + k * step]);
 #pragma GCC unroll 4
         for (int j = 0; j < NV; j++) acc[i][j] += x * w[j];
       }
@@ -192,13 +193,17 @@ template <int NV, int MR> INLINE void tile(const R* a, long lda, const R* b, R* 
 #pragma GCC unroll 12
   for (int i = 0; i < MR; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) st(c + i * ldc + j * VL, acc[i][j]);
+    for (int j = 0; j < NV; j++) {
+      R* to = c + i * ldc + j * VL;
+      st(to, add ? ld(to) + acc[i][j] : acc[i][j]);
+    }
 }
 
-template <int NV, int MR> INLINE void tile_of(long m, const R* a, long lda, const R* b, R* c, long ldc, long K) {
+template <int NV, int MR>
+INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add) {
   if constexpr (MR >= 1) {
-    if (m == MR) tile<NV, MR>(a, lda, b, c, ldc, K);
-    else tile_of<NV, MR - 1>(m, a, lda, b, c, ldc, K);
+    if (m == MR) tile<NV, MR>(a, row, step, b, c, ldc, K, add);
+    else tile_of<NV, MR - 1>(m, a, row, step, b, c, ldc, K, add);
   }
 }
 
@@ -211,7 +216,7 @@ template <int NV> void product(const R* a, long lda, const R* packed, R* c, long
     long r = r0;
     for (long i = 0; i < tiles; i++) {
       long m = n / tiles + (i < n % tiles);
-      tile_of<NV, ROWS<NV>>(m, a + r * lda, lda, packed + p * K * NV * VL, c + r * ldc + p * NV * VL, ldc, K);
+      tile_of<NV, ROWS<NV>>(m, a + r * lda, lda, 1, packed + p * K * NV * VL, c + r * ldc + p * NV * VL, ldc, K, false);
       r += m;
     }
   }

@@ -2,11 +2,12 @@
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.build import build
+from unrolled.engine.backends.cpu.build import build, new_tensor
 from unrolled.engine.backends.cpu.emit import emit
 from unrolled.engine.program import Program
 
@@ -57,7 +58,8 @@ class Kernel:
         """Runs over time.
 
         Args:
-            n_steps, n_rows: time and batch.
+            n_steps: time.
+            n_rows: batch.
             steps: contiguous [time, batch, width].
             states: contiguous [time, batch, width], to be written with the state after each step.
             rings: for each state whether it has two slots only, which take turns: the last in slot `(time - 1) % 2`.
@@ -67,11 +69,12 @@ class Kernel:
             is_reversed: run from the last step to the first.
             firsts: for each step input None, or [batch, width]: such an input is read at t + before instead of t, and
                 at the edge, where there is no such step, `first` is read.
+            before: -1 or 1.
 
         Returns:
             The outputs [time, batch, width].
         """
-        outputs = [torch.empty((n_steps, n_rows, v.width), dtype=self.dtype) for v in self.program.outputs]
+        outputs = [new_tensor((n_steps, n_rows, v.width), self.dtype) for v in self.program.outputs]
         firsts = firsts or [None] * len(steps)
         groups = (steps, firsts, states, first_states, rows, weights, outputs)
         arrays = [
@@ -80,7 +83,7 @@ class Kernel:
         ]
         turns = self._rings(*rings)
         strides = self._strides(*[stride for weight in weights for stride in weight.stride()])
-        at = [ctypes.addressof(array) for array in (*arrays[:4], turns, *arrays[4:6], strides, arrays[6])]
+        at = [ctypes.addressof(cast(Any, array)) for array in (*arrays[:4], turns, *arrays[4:6], strides, arrays[6])]
         call = _Call(n_steps, n_rows, torch.get_num_threads(), is_reversed, before, *at)
         self._run(ctypes.byref(call))
         return outputs

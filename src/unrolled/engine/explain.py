@@ -1,0 +1,164 @@
+"""`explain`: which way a scan runs, what was moved out of the loop, what is in it, and what it costs."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from unrolled.engine.choose import Planned, RunsEagerly, plan_for, run, with_masks
+from unrolled.engine.lower import operation
+from unrolled.engine.program import POINTWISE, REDUCTIONS, Program
+from unrolled.engine.trace import NotTraceable
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a scan runs; `str()` of it is for reading.
+
+    Attributes:
+        path: "fused", a compiled loop, or "eager", the loop in Python.
+        reason: why not fused, with the operation and its line in the step; empty where fused.
+        before, after: operations done once for all time steps, by name, with how many.
+        loop: operations inside the loop's step, by name, with how many.
+        products: shapes (in, out) of the products inside the loop.
+        flops_per_step: floating operations of the products inside the loop, for one step of the whole batch, forward.
+        saved_bytes: memory that the loop keeps for its backward, over all time steps.
+        us_per_step: measured microseconds a step, forward; None unless asked for.
+        share_of_peak: of the machine's measured peak of products; None unless asked for.
+        stages: what each stage of the engine made of the step, in order; empty unless verbose.
+    """
+
+    path: str
+    reason: str = ""
+    before: dict[str, int] = field(default_factory=dict)
+    after: dict[str, int] = field(default_factory=dict)
+    loop: dict[str, int] = field(default_factory=dict)
+    products: list[tuple[int, int]] = field(default_factory=list)
+    flops_per_step: int = 0
+    saved_bytes: int = 0
+    us_per_step: float | None = None
+    share_of_peak: float | None = None
+    stages: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.path == "eager":
+            return f"eager: {self.reason}"
+        lines = [
+            "fused: one compiled loop over time",
+            f"before the loop, once for all steps: {_listed(self.before)}",
+            f"in the loop: {_listed(self.loop)}",
+            f"  products [in, out]: {', '.join(f'[{a}, {b}]' for a, b in self.products) or 'none'}, "
+            f"{self.flops_per_step:,} floating operations a step",
+            f"after the loop, once for all steps: {_listed(self.after)}",
+            f"kept for the backward: {self.saved_bytes:,} bytes",
+        ]
+        if self.us_per_step is not None:
+            lines.append(f"measured: {self.us_per_step:.1f} us a step, {self.share_of_peak:.0%} of the machine's peak")
+        lines += [f"\n---- {name}\n{text}" for name, text in self.stages.items()]
+        return "\n".join(lines)
+
+
+def explain(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    xs: Any,
+    state: Any,
+    *,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    verbose: bool = False,
+    timed: bool = False,
+) -> Explanation:
+    """Says how `scan` runs a step on such inputs.
+
+    Args:
+        step: as for `scan`, like the following four.
+        xs: inputs.
+        state: the first state.
+        lengths: of rows that end.
+        resets: of rows that start anew.
+        verbose: also what each stage of the engine made of the step: graph, loop programs, source.
+        timed: also measure the forward, and the machine's peak.
+
+    Example:
+        >>> import torch, unrolled
+        >>> print(unrolled.explain(lambda x, h: (h, x.cumsum(1) + h), torch.zeros(3, 2, 4), torch.zeros(2, 4)).path)
+        eager
+    """
+    n_steps, n_rows = (int(size) for size in pytree.tree_leaves(xs)[0].shape[:2])
+    active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < lengths
+    whole, all_xs, all_state = with_masks(step, xs, state, active, resets)
+    try:
+        planned, _ = plan_for(whole, all_xs, all_state)
+    except (NotTraceable, RunsEagerly) as reason:
+        return Explanation("eager", str(reason))
+    plan, programs = planned.plan, planned.plan.programs
+    values = programs.forward.values()
+    products = [programs.forward.weights[int(v.attribute or 0)] for v in values if v.op == "matmul"]
+    flops = sum(2 * rows * columns * n_rows for rows, columns in products)
+    kept = sum(value.width for value in programs.training.outputs[programs.n_kept :]) + sum(programs.training.states)
+    us = share = None
+    if timed:
+        us = (
+            _best(lambda: run(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
+            / n_steps
+        )
+        share = flops / us / 1e3 / _peak()
+    return Explanation(
+        "fused",
+        before=_named(plan.split.before),
+        after=_named(plan.split.after),
+        loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, "matmul"))),
+        products=products,
+        flops_per_step=flops,
+        saved_bytes=kept * n_steps * n_rows * (4 if plan.dtype == torch.float32 else 8),
+        us_per_step=us,
+        share_of_peak=share,
+        stages=_stages(planned) if verbose else {},
+    )
+
+
+def _stages(planned: Planned) -> dict[str, str]:
+    plan, programs = planned.plan, planned.plan.programs
+    shown: dict[str, Program] = {
+        "loop program, forward": programs.forward,
+        "loop program, forward in training": programs.training,
+        "loop program, backward": programs.backward,
+    }
+    return {
+        "traced": str(plan.traced.graph.graph),
+        "before": str(plan.before.graph),
+        "loop": str(plan.loop.graph),
+        "after": str(plan.after.graph),
+        **{name: str(program) for name, program in shown.items()},
+        "C++ of the forward": plan.kernel("forward").source,
+    }
+
+
+def _named(nodes: list[Any]) -> dict[str, int]:
+    return dict(Counter(operation(node) for node in nodes if node.op == "call_function"))
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" if count > 1 else name for name, count in counts.items()) or "nothing"
+
+
+def _best(call: Callable[[], object]) -> float:
+    """Microseconds of the best of some calls."""
+    times = []
+    with torch.no_grad():
+        for _ in range(7):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    return min(times) * 1e6
+
+
+def _peak() -> float:
+    """Measured peak of single-precision products, in GFLOP a second, as torch's own product reaches it."""
+    a = torch.ones(1024, 1024)
+    return 2 * 1024**3 / (_best(lambda: a @ a) * 1e3)

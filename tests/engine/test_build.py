@@ -1,0 +1,91 @@
+"""The compiler and its cache: absent, damaged, and asked for by several processes at once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import unrolled
+from unrolled.engine.backends.cpu import build
+
+PROGRAM = """
+import torch, unrolled, warnings
+cell = unrolled.cells.Elman(2, 3)
+xs = torch.ones(4, 2, 2)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    ys, _ = unrolled.scan(cell, xs, cell.initial_state(2))
+    ys, _ = unrolled.scan(cell, xs, cell.initial_state(2))
+    unrolled.GRU(2, 3)(xs)
+eager, _ = unrolled.scan(cell, xs, cell.initial_state(2), engine="eager")
+torch.testing.assert_close(ys, eager)
+print([str(each.message) for each in caught if each.category is unrolled.errors.NotFusedWarning])
+"""
+
+
+def environment(folder, **changed):
+    return os.environ | {"XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"} | changed
+
+
+def test_without_a_compiler_everything_works_with_one_warning(tmp_path):
+    changed = environment(tmp_path, PATH=str(tmp_path), CXX="")
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=changed, check=False)
+    assert done.returncode == 0, done.stderr
+    [warning] = eval(done.stdout)  # our own program's list of strings
+    assert "there is no C++ compiler on this machine. Install one (Debian, Ubuntu: apt install g++" in warning
+    command = [sys.executable, "-m", "unrolled", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, env=changed, check=True)
+    assert "Until then scans run eagerly" in done.stdout
+
+
+def test_processes_that_start_at_once_on_a_cold_cache_all_succeed(tmp_path):
+    start = lambda: subprocess.Popen(  # noqa: E731
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+        text=True,
+    )
+    processes = [start() for _ in range(4)]
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out == "[]\n"
+    assert not [path for path in (tmp_path / "unrolled").iterdir() if path.suffix != ".so"]
+
+
+def test_a_damaged_library_is_built_again(tmp_path):
+    command = [sys.executable, "-c", PROGRAM]
+    for _ in range(2):
+        subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
+        libraries = list((tmp_path / "unrolled").iterdir())
+        assert all(path.stat().st_size > 1000 for path in libraries)
+        for path in libraries:
+            path.write_bytes(b"damaged")
+
+
+def test_a_source_that_does_not_compile_is_told():
+    with pytest.raises(build.NoCompiler, match="failed: .*error"):
+        build.build("this is no C++", "torch.float32")
+
+
+def test_a_home_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert build.cache_folder().is_dir()
+    assert build.cache_folder() != tmp_path
+
+
+def test_explain_says_what_became_of_a_step():
+    cell = unrolled.cells.LSTM(3, 5)
+    told = unrolled.explain(cell, torch.zeros(4, 2, 3), cell.initial_state(2), verbose=True)
+    assert told.path == "fused"
+    assert told.before == {"aten.addmm": 1}
+    assert told.products == [(5, 20)]
+    assert told.flops_per_step == 2 * 5 * 20 * 2
+    assert list(told.stages)[0] == "traced"
+    assert "fused: one compiled loop over time" in str(told)
+    told = unrolled.explain(lambda x, h: (h, h.sort(1)[0]), torch.zeros(4, 2, 3), torch.zeros(2, 5))
+    assert str(told) == "eager: aten.sort is not among the operations that a fused loop can hold"

@@ -1,0 +1,86 @@
+"""The suite notices a wrong rule: each test makes one rule of the engine wrong and demands a failure."""
+
+import pytest
+import torch
+
+from tests import strategies
+from tests.engine.odd_steps import Node, Odd
+from tests.engine.test_fused import assert_fused_is_eager
+from unrolled.engine import choose, lower
+from unrolled.engine.backends.cpu import emit
+from unrolled.engine.program import Builder
+
+aten = torch.ops.aten
+
+
+@pytest.fixture(autouse=True)
+def anew():
+    choose._plans.clear()
+    yield
+    choose._plans.clear()
+
+
+def check(name="lstm"):
+    cell = strategies.make_cell(name, 1, torch.float32)
+    xs = strategies.make_inputs(5, 3, 2, torch.float32)
+    assert_fused_is_eager(cell, xs, strategies.make_state(cell, 3, 3, torch.float32))
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru-before", "elman", "simple_rnn-tanh"])
+def test_the_rules_as_they_are_pass(name):
+    check(name)
+
+
+WRONG = {
+    aten.tanh_backward.default: lower._composed(lambda f, k, g, y: f("mul", g, f("add", k(1), f("mul", y, y)))),
+    aten.sigmoid_backward.default: lower._composed(lambda f, k, g, y: f("mul", g, f("mul", y, f("sub", y, k(1))))),
+    aten.sigmoid.default: lower._pointwise("tanh"),
+    aten.mul.Tensor: lower._pointwise("add"),
+    aten.add.Tensor: lambda self, node, a, b: self.builder.pointwise("sub", self.value(a), self.value(b)),
+}
+
+
+@pytest.mark.parametrize("rule", WRONG, ids=str)
+def test_a_wrong_rule_of_lowering_is_noticed(monkeypatch, rule):
+    monkeypatch.setitem(lower.HANDLERS, rule, WRONG[rule])
+    with pytest.raises(AssertionError, match="yardstick"):
+        check()
+
+
+def test_a_wrong_order_of_subtraction_is_noticed(monkeypatch):
+    right = Builder.pointwise
+    monkeypatch.setattr(
+        Builder, "pointwise", lambda self, op, *args: right(self, op, *(args[::-1] if op == "sub" else args))
+    )
+    with pytest.raises(AssertionError, match="yardstick"):
+        check("gru")
+
+
+def test_a_transposed_weight_is_noticed(monkeypatch):
+    right = Builder.matmul
+    monkeypatch.setattr(Builder, "matmul", lambda self, a, weight, width: right(self, a, weight ^ 1, width))
+    with pytest.raises(AssertionError):
+        check("elman")
+
+
+def test_a_wrong_emission_is_noticed(monkeypatch):
+    right = emit._Emitter.source
+    monkeypatch.setattr(emit._Emitter, "source", lambda self: right(self).replace("= vsub(", "= vadd("))
+    with pytest.raises(AssertionError, match="yardstick"):
+        check("gru")
+
+
+@pytest.mark.parametrize("name", ["softmax", "layer_norm", "l2_norm", "less_max"])
+def test_a_wrong_reduction_is_noticed(monkeypatch, name):
+    step = Odd((Node(name, 0, 0),), 1, returns_more=False)
+    inputs = torch.randn(4, 3, 3), (torch.randn(3, 6), torch.randn(3, 6))
+    assert_fused_is_eager(step, *inputs)
+    choose._plans.clear()
+    right = emit._Emitter.source
+    monkeypatch.setattr(
+        emit._Emitter,
+        "source",
+        lambda self: right(self).replace("hsum(total)", "-hsum(total)").replace("hmax(total)", "hsum(total)"),
+    )
+    with pytest.raises(AssertionError, match="yardstick"):
+        assert_fused_is_eager(step, *inputs)
