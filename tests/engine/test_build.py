@@ -67,7 +67,7 @@ def test_a_damaged_library_is_built_again(tmp_path):
 
 
 def test_a_source_that_does_not_compile_is_told():
-    with pytest.raises(build.NoCompiler, match="failed: .*error"):
+    with pytest.raises(build.NoCompiler, match=r"failed: .*error"):
         build.build("this is no C++", "torch.float32")
 
 
@@ -85,7 +85,7 @@ def test_explain_says_what_became_of_a_step():
     assert told.before == {"aten.addmm": 1}
     assert told.products == [(5, 20)]
     assert told.flops_per_step == 2 * 5 * 20 * 2
-    assert list(told.stages)[0] == "traced"
+    assert next(iter(told.stages)) == "traced"
     assert "fused: one compiled loop over time" in str(told)
     told = unrolled.explain(lambda x, h: (h, h.sort(1)[0]), torch.zeros(4, 2, 3), torch.zeros(2, 5))
     assert str(told) == "eager: aten.sort is not among the operations that a fused loop can hold"

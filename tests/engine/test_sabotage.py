@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
 from tests import strategies
 from tests.engine.odd_steps import Node, Odd
 from tests.engine.test_fused import assert_fused_is_eager
+
 from unrolled.engine import choose, lower
 from unrolled.engine.backends.cpu import emit
 from unrolled.engine.program import Builder

@@ -29,6 +29,8 @@ from unrolled.train import TrainResult, TrainSettings, choose_device, choose_pre
 
 CELLS = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.RNN}
 LEAST_UNITS = 1000
+# more would tell the figure no better, and take its time from the training
+MOST_VALIDATION = 120_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class TextSettings(Settings):
     batch: int = option(32, "streams of text trained side by side", least=1, most=10**6)
     k1: int = option(100, "time steps between updates", least=1, most=10**6)
     k2: int | None = option(None, "time steps that a gradient reaches back [k1]", least=1, most=10**6)
-    validation: float = option(0.1, "share of the text, its end, kept for validation", above=0, most=0.5)
+    validation: float = option(
+        0.1, "share of the text, its end, kept for validation; at most 120,000 characters", above=0, most=0.5
+    )
     encoding: str = option("utf-8", "of the files")
 
     def __post_init__(self) -> None:
@@ -195,7 +199,7 @@ class TextModel:
     def _prepare(self, corpus: Corpus, training: TrainSettings, device: torch.device) -> "_TextJob":
         """Splits the text, fits vocabulary and floor, makes the network."""
         whole: str | bytes = corpus.data if self.settings.units == "byte" else corpus.text
-        at = int(len(whole) * (1 - self.settings.validation))
+        at = len(whole) - min(int(len(whole) * self.settings.validation), MOST_VALIDATION)
         if len(whole) < LEAST_UNITS:
             raise DataError(
                 f"{corpus.name}: holds {len(whole)} {self.item}s; a text model needs at least {LEAST_UNITS}. "
@@ -203,7 +207,7 @@ class TextModel:
             )
         first, last = whole[:at], whole[at:]
         self.units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
-        job = _TextJob(self, self.units.encode(first), self.units.encode(last), len(last), training.seed, device)
+        job = _TextJob(self, self.units.encode(first), self.units.encode(last), len(last), training, device)
         self.floor = NGram.fit(job.train_ids, self.units.size)
         nats = self.floor.nats(job.valid_ids, context=job.train_ids) + self.units.extra_nats(job.valid_ids)
         self.figures = {"floor_nats": nats / len(last)}
@@ -218,8 +222,7 @@ class TextModel:
         finally:
             display.stop()
         self.record = result.record
-        exactly = job.n_streams if len(job.valid_ids) > 200_000 else 1
-        self.figures["nats"] = self._nats(job.valid_ids, context=job.train_ids, n_streams=exactly) / job.n_valid_items
+        self.figures["nats"] = self._nats(job.valid_ids, context=job.train_ids) / job.n_valid_items
         if run is not None and distributed.rank() == 0:
             self.save(run.model_path)
         return result
@@ -383,12 +386,12 @@ class _TextJob:
         train_ids: np.ndarray,
         valid_ids: np.ndarray,
         n_valid_items: int,
-        seed: int,
+        training: TrainSettings,
         device: torch.device,
     ) -> None:
         settings = model.settings
         self.model, self.train_ids, self.valid_ids, self.n_valid_items = model, train_ids, valid_ids, n_valid_items
-        self.n_streams, self.seed, self.device, self.item = _streams(len(valid_ids)), seed, device, "unit"
+        self.n_streams, self.seed, self.device = _streams(len(valid_ids)), training.seed, device
         self.k1 = min(settings.k1, (len(train_ids) - 1) // 2)
         self.overlap = (settings.k2 or settings.k1) - settings.k1
         # a short text has room for fewer streams
@@ -401,9 +404,10 @@ class _TextJob:
         self.length = (len(train_ids) - 1) // self.batch
         self.windows = self.length // self.k1
         self.items_per_step = self.batch * self.k1
+        self.is_bfloat16 = training.precision == "bfloat16"
         self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(training.seed)
             assert model.units is not None, "the vocabulary is fitted first"
             self.module = TextNet(model.units.size, settings).to(device)
         model.net = self.module
@@ -430,8 +434,9 @@ class _TextJob:
         return units[:-1], units[1:]
 
     def evaluate(self) -> dict[str, float]:
-        nats = self.model._nats(self.valid_ids, context=self.train_ids, n_streams=self.n_streams) / self.n_valid_items
-        return {"loss": nats}
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_bfloat16):
+            nats = self.model._nats(self.valid_ids, context=self.train_ids, n_streams=self.n_streams)
+        return {"loss": nats / self.n_valid_items}
 
     def describe(self, figures: dict[str, float]) -> str:
         return describe(figures["loss"], self.model.item)
