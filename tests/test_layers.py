@@ -134,6 +134,12 @@ def test_dropout_acts_between_layers_in_training_only(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_device_and_dtype_of_the_parameters(kind):
+    layer = getattr(unrolled, kind)(3, 5, device="meta", dtype=torch.float64)
+    assert all(value.is_meta and value.dtype == torch.float64 for value in layer.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_is_torchs_class_with_torchs_names_and_initialization(kind):
     torch.manual_seed(3)
     ours = getattr(unrolled, kind)(3, 5, 2, bidirectional=True)

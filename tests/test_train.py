@@ -230,6 +230,19 @@ def test_run_folders_are_whole_or_absent(tmp_path):
         Run.open(run.folder)
 
 
+def test_a_folder_that_cannot_be_written_any_more_is_told(tmp_path):
+    import shutil
+
+    class Removed(Regression):
+        def evaluate(self):
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+            return super().evaluate()
+
+    run = Run.create(tmp_path / "run", {"task": "none"})
+    with pytest.raises(RunError, match=r"model\.safetensors: cannot be written: "):
+        train(Removed(), SETTINGS, run=run)
+
+
 def test_it_takes_an_optimizer_of_ones_own():
     made = []
 

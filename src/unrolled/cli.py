@@ -239,7 +239,8 @@ def main() -> None:
         click.echo(f"unrolled: {fault}", err=True)
         code = 2
     except (KeyboardInterrupt, click.Abort):
-        hint = f" Go on: unrolled train --resume {_interrupted_run}" if _interrupted_run else ""
+        is_there = _interrupted_run is not None and _interrupted_run.exists()
+        hint = f" Go on: unrolled train --resume {_interrupted_run}" if is_there else ""
         click.echo(f"unrolled: interrupted.{hint}", err=True)
         code = 130
     except torch.OutOfMemoryError as fault:

@@ -62,8 +62,9 @@ class Run:
             aside.mkdir(parents=True)
             cls(aside, config).write_state(None)
             os.rename(aside, path)
-        except OSError as fault:
-            raise RunError(f"{path}: cannot make the run folder: {fault.strerror or fault}") from fault
+        except (OSError, RunError) as fault:
+            reason = fault.strerror if isinstance(fault, OSError) else None
+            raise RunError(f"{path}: cannot make the run folder: {reason or fault}") from fault
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return cls(path, config)
@@ -94,7 +95,11 @@ class Run:
     def write_state(self, state: Any) -> None:
         """Replaces the checkpoint."""
         tree = {"version": VERSION, "config": self.config, "state": state}
-        storage.write_tree(self.folder / CHECKPOINT, tree)
+        path = self.folder / CHECKPOINT
+        try:
+            storage.write_tree(path, tree)
+        except OSError as fault:
+            raise RunError(f"{path}: cannot be written: {fault.strerror or fault}") from fault
 
     def write_log(self, rows: list[dict[str, Any]]) -> None:
         """Rewrites log.csv."""

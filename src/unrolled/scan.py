@@ -88,7 +88,13 @@ def scan(
             xs = pytree.tree_map(lambda leaf: _zero_inactive(leaf, active), xs)
         if resets is not None:
             resets = _check_resets(resets, n_steps, n_rows).to(device)
-    return choose.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+    run = _outside_of_graphs() if torch.compiler.is_compiling() else choose.run
+    return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+
+
+def _outside_of_graphs() -> Callable:
+    """The engine, not looked into by torch.compile, which would unroll it; made late, as it loads torch's compiler."""
+    return torch.compiler.disable(choose.run)
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -33,6 +33,7 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes one safetensors file, aside and renamed; the tensors may share memory and lie on any device."""
     # imported here so that `import unrolled` needs torch alone
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     whole: dict[str, Tensor] = {}
@@ -42,7 +43,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         # safetensors refuses tensors that share memory
         whole[name] = value.clone() if value.untyped_storage().data_ptr() in seen else value
         seen.add(value.untyped_storage().data_ptr())
-    write_aside(path, lambda aside: save_file(whole, aside, metadata=metadata))
+
+    def save(aside: Path) -> None:
+        try:
+            save_file(whole, aside, metadata=metadata)
+        except SafetensorError as fault:  # how the library words a full disk
+            raise OSError(str(fault)) from fault
+
+    write_aside(path, save)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

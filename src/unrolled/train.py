@@ -225,7 +225,11 @@ class _Training:
         if is_best:
             at.best_loss, at.best_step, self.best = figures["loss"], at.step, _copy(self.job.module)
             if self.run is not None and distributed.rank() == 0:
-                self.job.save(self.run.model_path, at.record)
+                try:
+                    self.job.save(self.run.model_path, at.record)
+                except OSError as fault:
+                    where = self.run.model_path
+                    raise RunError(f"{where}: cannot be written: {fault.strerror or fault}") from fault
         at.seconds = distributed.agreed(time.monotonic() - self.began)
         self.display.evaluated(at.record[-1], self.job.describe(figures), is_best=is_best)
 

@@ -1,6 +1,7 @@
 """The compiled loop against the eager one in float64: values and all gradients, by the one tolerance rule."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -84,3 +85,102 @@ def test_float64(name):
     )
     for a, b in zip(fused, eager, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own tracing looks at it
+def test_inside_torch_compile_the_loop_runs_as_outside():
+    torch.manual_seed(0)
+    cell, readout, xs = unrolled.cells.GRU(3, 5), torch.nn.Linear(5, 2), torch.randn(9, 2, 3)
+
+    def model(xs):
+        ys, _ = unrolled.scan(cell, xs * 2, cell.initial_state(2), engine="fused")
+        return readout(ys).relu()
+
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(model, backend="eager")(xs), model(xs))
+
+
+def test_several_threads_of_python_may_scan_at_once():
+    cell = unrolled.cells.LSTM(3, 5)
+    inputs = [torch.randn(30, 4, 3) for _ in range(8)]
+    state = cell.initial_state(4)
+    expected = [unrolled.scan(cell, xs, state)[0].detach() for xs in inputs]
+
+    def run(at):
+        for _ in range(20):
+            ys, _ = unrolled.scan(cell, inputs[at].clone().requires_grad_(), state)
+            ys.sum().backward()
+        return ys.detach()
+
+    with ThreadPoolExecutor(8) as pool:
+        for ys, wanted in zip(pool.map(run, range(8)), expected, strict=True):
+            torch.testing.assert_close(ys, wanted)
+
+
+def test_second_derivatives_take_the_eager_loops_way():
+    cell = strategies.make_cell("lstm", 1)
+    xs = strategies.make_inputs(4, 2, 2).requires_grad_()
+    state = strategies.make_state(cell, 2, 3)
+    results = []
+    for engine in ("fused", "eager"):
+        ys, _ = unrolled.scan(cell, xs, state, engine=engine)
+        (first,) = torch.autograd.grad(ys.square().sum(), xs, create_graph=True)
+        results.append((first, *torch.autograd.grad(first.square().sum(), [xs, cell.weight_hh])))
+    for fused, eager in zip(*results, strict=True):
+        torch.testing.assert_close(fused, eager, rtol=1e-10, atol=1e-10)
+
+
+def test_a_plan_follows_what_the_step_holds():
+    """Parameters exchanged, a flag turned, a closure made anew: each scan runs with what the step holds now."""
+    cell, xs = unrolled.cells.Elman(3, 5), torch.randn(6, 2, 3)
+    state = cell.initial_state(2)
+
+    def both():
+        torch.testing.assert_close(
+            unrolled.scan(cell, xs, state, engine="fused")[0], unrolled.scan(cell, xs, state, engine="eager")[0]
+        )
+
+    both()
+    cell.weight_hh = torch.nn.Parameter(torch.randn(5, 5))
+    both()
+    with torch.no_grad():
+        cell.weight_hh.mul_(0.5)
+    both()
+    cell.activation = torch.relu
+    both()
+    cell.weight_ih.requires_grad_(False)
+    both()
+    for factor in (0.5, 2.0):
+        for weight in (torch.eye(5), torch.ones(5, 5)):
+            step = lambda x, h, f=factor, w=weight: ((h @ w) * f, torch.tanh(h @ w + f))  # noqa: E731
+            fused, eager = (unrolled.scan(step, xs, state, engine=engine) for engine in ("fused", "eager"))
+            torch.testing.assert_close(fused, eager)
+
+
+def test_nan_and_infinity_travel_as_in_the_eager_loop():
+    step = lambda x, h: (torch.sigmoid(h), torch.maximum(torch.tanh(x * h), torch.exp(x)).abs())  # noqa: E731
+    special = torch.tensor(
+        [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e30, -1e30, 88.0, 89.5, -87.5, -104.0]
+    )
+    xs = special.repeat(3, 2, 1)
+    fused, eager = (unrolled.scan(step, xs, torch.ones(2, 11), engine=engine) for engine in ("fused", "eager"))
+    torch.testing.assert_close(fused, eager, equal_nan=True)
+
+
+def test_masks_are_drawn_anew_at_every_step_with_the_eager_loops_law():
+    step = lambda x, h: (torch.nn.functional.dropout(x, 0.5), 0.5 * h + x)  # noqa: E731
+    ys, _ = unrolled.scan(step, torch.ones(50, 20, 30), torch.zeros(20, 30), engine="fused")
+    assert set(ys.unique().tolist()) == {0.0, 2.0}
+    assert abs(ys.mean().item() - 1) < 0.05
+    assert not torch.equal(ys[0], ys[1])
+
+
+def test_embeddings_of_integer_inputs_are_done_before_the_loop():
+    table, cell = torch.nn.Embedding(7, 3), unrolled.cells.GRU(3, 5)
+    step = lambda x, h: cell(table(x), h)  # noqa: E731
+    words = torch.randint(0, 7, (6, 4))
+    told = unrolled.explain(step, words, cell.initial_state(4))
+    assert told.path == "fused"
+    assert told.before["aten.embedding"] == 1
+    fused, eager = (unrolled.scan(step, words, cell.initial_state(4), engine=engine) for engine in ("fused", "eager"))
+    torch.testing.assert_close(fused, eager)
