@@ -130,6 +130,12 @@ def test_help_teaches(call):
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
+def test_no_words_at_all_show_the_help(call):
+    code, out, err = call()
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: unrolled [OPTIONS] COMMAND [ARGS]...\n\n  Recurrent neural networks")
+
+
 def start(*arguments):
     """Starts the command line in a process of its own; to be used in a `with`."""
     command = [sys.executable, "-m", "unrolled", *map(str, arguments)]

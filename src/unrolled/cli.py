@@ -232,6 +232,9 @@ def main() -> None:
     """Runs the command line; the exit code is 0, 2 for a fault told in one line, 130 for Ctrl-C."""
     try:
         code = cli.main(standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as fault:
+        click.echo(fault.format_message(), err=True)
+        code = 2
     except click.ClickException as fault:
         click.echo(f"unrolled: {' '.join(fault.format_message().split())}", err=True)
         code = 2

@@ -36,7 +36,9 @@ SCHEDULES = ("cosine", "linear", "constant", "plateau")
 class TrainSettings(Settings):
     """How to train: bounds, optimizer, schedule and clipping. Every task takes these."""
 
-    minutes: float | None = option(None, "stop after this many minutes of training", above=0)
+    minutes: float | None = option(
+        None, "stop after this many minutes of training [without steps: the task's own, for text 15]", above=0
+    )
     steps: int | None = option(None, "stop after this many updates; such a run can be repeated bit for bit", least=1)
     patience: int = option(5, "stop after this many evaluations without improvement; 0: never", least=0)
     eval_every: int | None = option(
