@@ -231,7 +231,7 @@ def _hint_on_interrupt(folder: Path) -> None:
 def main() -> None:
     """Runs the command line; the exit code is 0, 2 for a fault told in one line, 130 for Ctrl-C."""
     try:
-        code = cli.main(standalone_mode=False) or 0
+        code = cli.main(prog_name="unrolled", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as fault:
         click.echo(fault.format_message(), err=True)
         code = 2

@@ -71,7 +71,7 @@ class LiveDisplay(PlainDisplay):
         from rich.progress import BarColumn, Progress, TextColumn
 
         super().start(items_per_step=items_per_step, item=item)
-        columns = (TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.fields[line]}"))
+        columns = (TextColumn("step {task.fields[step]}"), BarColumn(bar_width=12), TextColumn("{task.fields[line]}"))
         self.bar = Progress(*columns, console=Console(file=self.stream), transient=True, refresh_per_second=4)
         self.task = self.bar.add_task("", total=1.0, step=0, line="")
         self.bar.start()

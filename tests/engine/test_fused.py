@@ -1,6 +1,7 @@
 """The compiled loop against the eager one in float64: values and all gradients, by the one tolerance rule."""
 
 import copy
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -184,3 +185,75 @@ def test_embeddings_of_integer_inputs_are_done_before_the_loop():
     assert told.before["aten.embedding"] == 1
     fused, eager = (unrolled.scan(step, words, cell.initial_state(4), engine=engine) for engine in ("fused", "eager"))
     torch.testing.assert_close(fused, eager)
+
+
+class Straight(torch.autograd.Function):
+    """Rounds, and lets the gradient through as it is."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Writes(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.history, self.last = [], None
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x, h):
+        self.last = h
+        self.history.append(1)
+        return h, torch.tanh(h + x)
+
+
+def without_gradient(x, h):
+    with torch.no_grad():
+        scale = h.abs().amax(1, keepdim=True)
+    return h, torch.tanh(x + h) / (1 + scale)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (without_gradient, "it calls _set_grad_enabled, which changes how gradients flow"),
+        (lambda x, h: (h, Straight.apply(x + 0.5 * h)), "it calls the autograd function Straight, whose backward"),
+        (Writes(), "it writes to its own attributes, or to something else that it holds"),
+        (lambda x, h: (h, h.mul_(0.5) + x), "it changes one of its arguments, or a tensor that it holds, in place"),
+        (lambda x, h: (h, h * 0.5 if h.sum() > 0 else h + x), "tracing it raises"),
+        (lambda x, h: (h, h + x - (h + x).mean(0)), "reduces over the batch|averages over the batch"),
+        (lambda x, h: (h, h.cumsum(1) + x), "aten.cumsum is not among the operations that a fused loop can hold"),
+        (lambda x, h: (h, torch.bernoulli(torch.sigmoid(h)) + x), "random numbers whose law depends on the state"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_traced_faithfully_runs_eagerly_and_right(step, reason):
+    xs, h = torch.randn(5, 3, 4), torch.randn(3, 4)
+    with pytest.raises(unrolled.errors.NotFusedError, match=reason):
+        unrolled.scan(step, xs, h.clone(), engine="fused")
+
+    def run(engine):
+        torch.manual_seed(0)
+        inputs = xs.clone().requires_grad_()
+        ys, last = unrolled.scan(step, inputs, h.clone(), engine=engine)
+        return (ys.detach(), last.detach(), *torch.autograd.grad(last.sum(), inputs, allow_unused=True))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", unrolled.errors.NotFusedWarning)
+        torch.testing.assert_close(run("auto"), run("eager"), rtol=0, atol=0)
+    if isinstance(step, Writes):
+        assert len(step.history) == 10
+        assert type(step.last) is torch.Tensor
+
+
+def test_a_detached_value_passes_no_gradient():
+    step = lambda x, h: (h, torch.tanh(x + h.detach() * h))  # noqa: E731
+    results = []
+    for engine in ("fused", "eager"):
+        xs = torch.linspace(-1, 1, 60).view(5, 3, 4).requires_grad_()
+        _, last = unrolled.scan(step, xs, torch.ones(3, 4), engine=engine)
+        results.append(torch.autograd.grad(last.sum(), xs))
+    torch.testing.assert_close(*results)

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends import eager
 from unrolled.engine.fused import Plan
-from unrolled.engine.identity import identity
+from unrolled.engine.identity import Walk, identity, restore
 from unrolled.engine.trace import NotTraceable
 from unrolled.errors import NotFusedError, NotFusedWarning
 
@@ -27,9 +27,10 @@ _warned: set[str] = set()
 class Planned:
     """A plan, and where in a step of its key the tensors lie that it captured."""
 
-    def __init__(self, plan: Plan, tensors: list[Tensor]) -> None:
-        place = {id(tensor): i for i, tensor in enumerate(tensors)}
+    def __init__(self, plan: Plan, walk: Walk) -> None:
+        place = {id(tensor): i for i, tensor in enumerate(walk.tensors)}
         self.plan = plan
+        self._held = walk.held  # while the plan lives, their addresses are theirs
         self._captured: list[int | Tensor] = [place.get(id(tensor), tensor) for tensor in plan.traced.captured]
 
     def captured(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -87,7 +88,8 @@ def plan_for(step: Callable, xs: Any, state: Any) -> tuple[Planned, list[Tensor]
     x_leaves, x_spec = pytree.tree_flatten(xs)
     state_leaves, state_spec = pytree.tree_flatten(state)
     _check_call(x_leaves, state_leaves)
-    key_of_step, tensors = identity(step)
+    walk = Walk()
+    key_of_step, tensors = walk.of(step), walk.tensors
     shapes = tuple((leaf.shape[2:], leaf.dtype, leaf.device) for leaf in x_leaves)
     shapes += tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in state_leaves)
     key = (key_of_step, x_spec, state_spec, shapes, torch.get_default_dtype())
@@ -97,7 +99,7 @@ def plan_for(step: Callable, xs: Any, state: Any) -> tuple[Planned, list[Tensor]
             raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
         try:
             first = pytree.tree_unflatten([leaf[0] for leaf in x_leaves], x_spec)
-            known = Planned(Plan(step, first, state), tensors)
+            known = Planned(_undisturbed(step, walk, lambda: Plan(step, first, state)), walk)
         except NotTraceable as reason:
             known = reason
         _plans[key] = known
@@ -112,6 +114,24 @@ def plan_for(step: Callable, xs: Any, state: Any) -> tuple[Planned, list[Tensor]
         _plans[key] = reason
         raise
     return known, tensors
+
+
+def _undisturbed(step: Callable, walk: Walk, make: Callable[[], Plan]) -> Plan:
+    """Makes a plan of a step that tracing leaves as it was.
+
+    Raises:
+        NotTraceable: it writes to what it holds. That is put back: the eager loop will write it as it should.
+    """
+    before, snapshot = identity(step)[0], walk.snapshot()
+    try:
+        plan = make()
+    finally:
+        is_changed = identity(step)[0] != before
+        if is_changed:
+            restore(snapshot)
+    if is_changed:
+        raise NotTraceable("it writes to its own attributes, or to something else that it holds")
+    return plan
 
 
 def _check_call(xs: list[Tensor], states: list[Tensor]) -> None:

@@ -18,14 +18,28 @@ _PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.
 
 def identity(step: Callable) -> tuple[Hashable, list[Tensor]]:
     """The key of a step, and its tensors in a fixed order."""
-    tensors: list[Tensor] = []
-    return _Walk(tensors).of(step), tensors
+    walk = Walk()
+    return walk.of(step), walk.tensors
 
 
-class _Walk:
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self.tensors = tensors
+class Walk:
+    """A walk over what a step holds.
+
+    Attributes:
+        tensors: those met, in a fixed order.
+        held: objects that are told apart by their address: whoever keeps the key must keep them too.
+        containers: what a step might write to (attributes of modules, lists, dicts, sets), for `restore`.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self.held: list[Any] = []
+        self.containers: list[Any] = []
         self.seen: dict[int, int] = {}
+
+    def snapshot(self) -> list[tuple[Any, Any]]:
+        """The containers, and what they hold now."""
+        return [(container, container.copy()) for container in self.containers]
 
     def of(self, value: Any) -> Hashable:
         if isinstance(value, _PLAIN):
@@ -45,20 +59,26 @@ class _Walk:
             return ("method", self.of(value.__func__), self.of(value.__self__))
         if isinstance(value, functools.partial):
             return ("partial", self.of(value.func), self.of(value.args), self.of(value.keywords))
+        if isinstance(value, list | dict | set):
+            self.containers.append(value)
         if isinstance(value, list | tuple | set | frozenset):
             return (type(value), *map(self.of, value))
         if isinstance(value, dict):
             return ("dict", *((self.of(key), self.of(item)) for key, item in value.items()))
         if hasattr(value, "__dict__") and not callable(getattr(value, "__self__", None)):
+            self.containers.append(vars(value))
             return ("object", type(value), *((name, self.of(item)) for name, item in vars(value).items()))
+        self.held.append(value)
         return ("id", id(value))
 
     def _module(self, module: nn.Module) -> Hashable:
+        self.containers += [module.__dict__, module._parameters, module._buffers, module._modules]
         parts: list[Any] = [type(module), module.training]
         for name, item in module.__dict__.items():
             if name not in _OF_TORCH:
                 parts.append((name, self.of(item)))
             elif name.endswith("_hooks") and item:
+                self.held += item.values()
                 parts.append((name, *map(id, item.values())))
         for group in (module._parameters, module._buffers, module._modules):
             parts += [(name, self.of(item)) for name, item in group.items()]
@@ -66,16 +86,22 @@ class _Walk:
 
     def _function(self, function: types.FunctionType) -> Hashable:
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
+        names = _globals(function.__code__)
+        used = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
         return (
             "function",
             function.__code__,
             *map(self.of, cells),
             self.of(function.__defaults__),
             self.of(function.__kwdefaults__),
+            *((name, self.of(value)) for name, value in used),
+            # settings that are read off a module, such as config.RATE
             *(
-                (name, self.of(function.__globals__[name]))
-                for name in _globals(function.__code__)
-                if name in function.__globals__
+                (name, attribute, self.of(vars(value)[attribute]))
+                for name, value in used
+                if isinstance(value, types.ModuleType)
+                for attribute in names
+                if isinstance(vars(value).get(attribute), int | float | str | Tensor)
             ),
         )
 
@@ -85,6 +111,16 @@ def _globals(code: types.CodeType) -> tuple[str, ...]:
     """The names that a function, and those within it, may look up among its globals."""
     inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _globals(const)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
+
+
+def restore(snapshot: list[tuple[Any, Any]]) -> None:
+    """Puts containers back to what they held."""
+    for container, copy in snapshot:
+        if isinstance(container, list):
+            container[:] = copy
+        else:
+            container.clear()
+            container.update(copy)
 
 
 def _is_full(cell: Any) -> bool:

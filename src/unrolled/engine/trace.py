@@ -15,6 +15,7 @@ from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 aten = torch.ops.aten
@@ -81,7 +82,8 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
 
     def flat(*leaves: Tensor) -> list[Tensor]:
         x, state = pytree.tree_unflatten(list(leaves), spec)
-        result = step(x, state)
+        with _Watch():
+            result = step(x, state)
         if not isinstance(result, tuple) or len(result) != 2:
             raise NotTraceable("it does not return a pair (y_t, state)")
         outputs, outputs_spec = pytree.tree_flatten(result[0])
@@ -109,6 +111,30 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
         if node.target is aten.copy_.default:
             raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
     return Traced(graph, captured, n_inputs, n_states, specs[-1].num_leaves, specs[-1])
+
+
+class _Watch(TorchFunctionMode):
+    """Refuses, while a step is traced, what a graph of forward operations does not show: gradients turned off, hooks,
+    and backward functions of one's own.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch._C._set_grad_enabled, Tensor.register_hook, Tensor.backward, Tensor.requires_grad_):
+            raise NotTraceable(f"it calls {getattr(func, '__name__', func)}, which changes how gradients flow")
+        return func(*args, **(kwargs or {}))
+
+    def __enter__(self) -> Any:
+        self._apply = torch.autograd.Function.__dict__["apply"]
+        torch.autograd.Function.apply = classmethod(_refuse)
+        return super().__enter__()
+
+    def __exit__(self, *fault: Any) -> None:
+        torch.autograd.Function.apply = self._apply
+        super().__exit__(*fault)
+
+
+def _refuse(cls: type, *_: Any, **__: Any) -> Any:
+    raise NotTraceable(f"it calls the autograd function {cls.__name__}, whose backward tracing does not see")
 
 
 def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
