@@ -125,11 +125,11 @@ class _Watch(TorchFunctionMode):
 
     def __enter__(self) -> Any:
         self._apply = torch.autograd.Function.__dict__["apply"]
-        torch.autograd.Function.apply = classmethod(_refuse)
+        setattr(torch.autograd.Function, "apply", classmethod(_refuse))  # noqa: B010 - it is put back below
         return super().__enter__()
 
     def __exit__(self, *fault: Any) -> None:
-        torch.autograd.Function.apply = self._apply
+        setattr(torch.autograd.Function, "apply", self._apply)  # noqa: B010
         super().__exit__(*fault)
 
 
