@@ -187,6 +187,43 @@ def test_embeddings_of_integer_inputs_are_done_before_the_loop():
     torch.testing.assert_close(fused, eager)
 
 
+@pytest.fixture
+def two_threads():
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", sorted(strategies.CELLS))
+@pytest.mark.parametrize("batch", [1, 3, 8, 33])
+def test_two_threads_share_the_rows_or_the_features(two_threads, name, batch):
+    cell = strategies.make_cell(name, 2, torch.float32)
+    xs = strategies.make_inputs(11, batch, 3, torch.float32)
+    assert_fused_is_eager(cell, xs, strategies.make_state(cell, batch, 4, torch.float32), reverse=batch == 8)
+
+
+@pytest.mark.parametrize("node", ["softmax", "layer_norm", "product", "rotate"])
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_two_threads_share_reductions(two_threads, node, batch):
+    step = odd_steps.Odd((odd_steps.Node(node, 0, 0), odd_steps.Node("product", 4, 4)), 1, returns_more=True)
+    # two steps: over more, such a step makes much of a single rounding, and which way it falls is luck
+    inputs = torch.randn(2, batch, 3), (torch.randn(batch, 6), torch.randn(batch, 6))
+    assert_fused_is_eager(step, *inputs)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("hidden", "batch"), [(300, 9), (65, 130), (16, 1), (33, 7)])
+def test_sizes_beyond_a_tile_a_panel_and_a_cache(threads, hidden, batch):
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    cell, xs = unrolled.cells.GRU(hidden - 3, hidden), torch.randn(4, batch, hidden - 3)
+    assert_fused_is_eager(cell, xs, torch.randn(batch, hidden))
+    again = [unrolled.scan(cell, xs, torch.ones(batch, hidden))[0] for _ in range(5)]
+    assert all(torch.equal(each, again[0]) for each in again)
+    torch.set_num_threads(1)
+
+
 class Straight(torch.autograd.Function):
     """Rounds, and lets the gradient through as it is."""
 

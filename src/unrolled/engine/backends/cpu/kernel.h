@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 #include <omp.h>
+#include <thread>
 #include <type_traits>
 
 namespace {
@@ -123,7 +124,8 @@ struct Barrier {
       count.store(0, std::memory_order_relaxed);
       turn.store(now + 1, std::memory_order_release);
     } else {
-      while (turn.load(std::memory_order_acquire) == now) {
+      for (long spins = 0; turn.load(std::memory_order_acquire) == now; spins++) {
+        if (spins > 4096) std::this_thread::yield();  // the other may be waiting for this core
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
