@@ -1,0 +1,37 @@
+"""The generated code on narrower processors, and under the sanitizers. Slow: run on purpose with -m slow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(tmp_path, *flags, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.engine.with_flags", *flags],
+        cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list((tmp_path / "unrolled").iterdir())) > 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("march", ["x86-64", "haswell"])
+def test_narrower_processors(tmp_path, march):
+    run(tmp_path, f"-march={march}")
+
+
+@pytest.mark.slow
+def test_sanitizers_find_nothing(tmp_path):
+    library = lambda name: subprocess.run(  # noqa: E731
+        ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    preload = f"{library('libasan.so')}:{library('libubsan.so')}"
+    options = {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0"}
+    flags = ("-march=native", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    run(tmp_path, *flags, **options)
