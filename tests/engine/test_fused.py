@@ -1,7 +1,9 @@
 """The compiled loop against the eager one in float64: values and all gradients, by the one tolerance rule."""
 
 import copy
+import gc
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -156,6 +158,15 @@ def test_a_plan_follows_what_the_step_holds():
             step = lambda x, h, f=factor, w=weight: ((h @ w) * f, torch.tanh(h @ w + f))  # noqa: E731
             fused, eager = (unrolled.scan(step, xs, state, engine=engine) for engine in ("fused", "eager"))
             torch.testing.assert_close(fused, eager)
+
+
+def test_a_plan_keeps_no_model_alive():
+    cell = unrolled.cells.GRU(4, 6)
+    unrolled.scan(cell, torch.randn(3, 2, 4), cell.initial_state(2), engine="fused")[0].sum().backward()
+    alive = [weakref.ref(parameter) for parameter in cell.parameters()]
+    del cell
+    gc.collect()
+    assert [each() for each in alive] == [None] * 4
 
 
 def test_nan_and_infinity_travel_as_in_the_eager_loop():

@@ -5,7 +5,7 @@ backward's, made from `torch.func.vjp` of the loop: no derivative is written by 
 (the weights' gradients) leave the loop: the backward keeps their factors, and one large product makes the sum.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,8 +40,9 @@ class LoopPrograms:
             states.
         step_gradients: for each step input the backward output with its gradient, or None.
         constant_gradients: for each constant its gradient, or None.
-        constants: for each constant ("row", i) or ("matrix", i).
-        weights: for each program, which matrix each of its weights is, and whether transposed.
+        constants: for each constant ("row", i) or ("matrix", i); matrix i is weight 2 i of the programs as it is, and
+            weight 2 i + 1 transposed.
+        n_kept: how many outputs the forward keeps.
     """
 
     forward: Program
@@ -51,9 +52,7 @@ class LoopPrograms:
     step_gradients: list[int | None]
     constant_gradients: list[Gradient | None]
     constants: list[tuple[str, int]]
-    weights: list[tuple[int, bool]]
     n_kept: int
-    widths: list[int] = field(default_factory=list)
 
 
 def programs(split: Split) -> LoopPrograms:
@@ -181,7 +180,6 @@ class _Adjoint:
             for node, (kind, _) in zip(self.split.constants, self.constants, strict=True)
             if kind == "row"
         )
-        weights = [(index, transposed) for index in range(len(matrices)) for transposed in (False, True)]
         shapes = tuple((m[1], m[0]) if transposed else m for m in matrices for transposed in (False, True))
         steps, states = tuple(v.width for v in self.steps), tuple(v.width for v in self.states)
         forward = Program(steps, states, rows, shapes, tuple(self.next_states), tuple(self.kept))
@@ -189,7 +187,7 @@ class _Adjoint:
         backward = Program(tuple(self.input_widths), states, rows, shapes, tuple(state_gradients), tuple(self.outputs))
         return LoopPrograms(
             verify(forward), verify(training), verify(backward), self.inputs, step_gradients, constant_gradients,
-            self.constants, weights, len(self.kept),
+            self.constants, len(self.kept),
         )  # fmt: skip
 
     def _constant_gradient(self, gradient: Any) -> Gradient:

@@ -32,6 +32,7 @@ class Planned:
         self.plan = plan
         self._held = walk.held  # while the plan lives, their addresses are theirs
         self._captured: list[int | Tensor] = [place.get(id(tensor), tensor) for tensor in plan.traced.captured]
+        plan.traced.captured.clear()  # a plan outlives the step that it was made for
 
     def captured(self, tensors: list[Tensor]) -> list[Tensor]:
         """The captured tensors of a step that holds these."""

@@ -165,10 +165,13 @@ def lift_captured(graph: fx.GraphModule) -> list[Tensor]:
             with graph.graph.inserting_before(first):
                 placeholder = graph.graph.placeholder(f"captured_{len(found)}")
             placeholder.meta = dict(node.meta)
-            placeholder.meta["val"] = tensor
+            placeholder.meta["val"] = _without_numbers(tensor)
             found[id(tensor)] = (placeholder, tensor)
         node.replace_all_uses_with(found[id(tensor)][0])
         graph.graph.erase_node(node)
+    # the graph outlives the step that it was made of, and must not keep its tensors alive
+    for name in [name for name in (*graph._parameters, *graph._buffers, *vars(graph)) if "_constant" in name]:
+        delattr(graph, name)
     graph.recompile()
     return [tensor for _, tensor in found.values()]
 
@@ -191,6 +194,9 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
 
 def fake_like(node: fx.Node) -> Tensor:
     """A tensor without numbers, of the node's traced shape."""
-    value = node.meta["val"]
+    return _without_numbers(node.meta["val"])
+
+
+def _without_numbers(value: Tensor) -> Tensor:
     with FakeTensorMode(allow_non_fake_inputs=True):
         return torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device)

@@ -1,1 +1,1 @@
-"""One file a back-end. Every back-end has the same function `run`, with the same signature as `eager.run`."""
+"""Ways of running a loop over time: `eager.py`, the definition, over any step; `cpu/`, over loop programs, compiled."""
