@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.adjoint import Gradient, LoopPrograms, programs
-from unrolled.engine.backends.cpu.build import new_tensor
+from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.backends.cpu.run import Kernel
 from unrolled.engine.lower import Lowering, Weight
 from unrolled.engine.products import outer_sum, product, product_plus

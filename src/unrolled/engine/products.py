@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.build import build, new_tensor
+from unrolled.engine.backends.cpu.build import build
+from unrolled.engine.backends.cpu.memory import new_tensor
 
 # below so many multiplications the call costs more than the product
 SMALL = 1 << 14

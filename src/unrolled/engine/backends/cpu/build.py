@@ -18,8 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unrolled.engine.trace import NotTraceable
 
 HEADER = Path(__file__).with_name("kernel.h")
@@ -106,24 +104,6 @@ def build(source: str, dtype: str) -> Callable[[Any], None]:
         library = ctypes.CDLL(str(path))
     library.run.restype = None
     return library.run
-
-
-def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """An empty tensor; a large one asks for large pages, as half the time of writing to new memory is page faults."""
-    tensor = torch.empty(shape, dtype=dtype)
-    if tensor.nbytes >= 1 << 22 and (advise := _madvise()) is not None:
-        first = -(-tensor.data_ptr() // 4096) * 4096
-        advise(first, (tensor.data_ptr() + tensor.nbytes - first) // 4096 * 4096, 14)  # MADV_HUGEPAGE
-    return tensor
-
-
-@functools.cache
-def _madvise() -> Any:
-    if platform.system() != "Linux":
-        return None
-    function = ctypes.CDLL(None).madvise
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return function
 
 
 def _is_whole(path: Path) -> bool:

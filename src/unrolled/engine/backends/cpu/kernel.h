@@ -209,19 +209,21 @@ INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, l
   }
 }
 
-// rows [r0, r1) and panels [p0, p1); the rows are shared out evenly among tiles
+// rows [r0, r1) and panels [p0, p1), in pieces of DEPTH that stay in the cache; the rows are shared out evenly among tiles
+constexpr long DEPTH = 256;
 template <int NV> void product(const R* a, long lda, const R* packed, R* c, long ldc, long K, long r0, long r1, long p0, long p1) {
-  long n = r1 - r0;
+  const long n = r1 - r0, tiles = ceil_div(n, ROWS<NV>);
   if (n <= 0) return;
-  long tiles = ceil_div(n, ROWS<NV>);
-  for (long p = p0; p < p1; p++) {
-    long r = r0;
-    for (long i = 0; i < tiles; i++) {
-      long m = n / tiles + (i < n % tiles);
-      tile_of<NV, ROWS<NV>>(m, a + r * lda, lda, 1, packed + p * K * NV * VL, c + r * ldc + p * NV * VL, ldc, K, false);
-      r += m;
+  for (long p = p0; p < p1; p++)
+    for (long k = 0; k < K; k += DEPTH) {
+      const R* w = packed + (p * K + k) * NV * VL;
+      long r = r0;
+      for (long i = 0; i < tiles; i++) {
+        const long m = n / tiles + (i < n % tiles);
+        tile_of<NV, ROWS<NV>>(m, a + r * lda + k, lda, 1, w, c + r * ldc + p * NV * VL, ldc, K - k < DEPTH ? K - k : DEPTH, k > 0);
+        r += m;
+      }
     }
-  }
 }
 
 // memory that is kept between calls: a page touched for the first time costs more than the page's use

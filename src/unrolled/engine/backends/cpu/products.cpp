@@ -1,41 +1,24 @@
 // The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own.
-// Long sums run in pieces of PIECE that are added up: one chain of additions rounds worse.
+// Goto and van de Geijn's order (Anatomy of high-performance matrix multiplication, 2008): a block of W, packed, stays in the
+// second-level cache while the rows of A pass by. Long sums run in pieces of DEPTH that are added up: one chain of additions
+// rounds worse.
 #include "kernel.h"
 
 namespace {
-constexpr long PIECE = 128;
-constexpr int NV = 4, PW = NV * VL;
+constexpr int NV = 4, MR = ROWS<NV>;
+constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR;
 
-void run_thread(const R* a, long row, long step, const R* w, long w_row, long w_column, const R* bias, R* c, long M, long N,
-                long K, R* memory, int tid, int nt) {
-  const long panels = ceil_div(N, PW);
-  const bool by_panels = panels >= nt;
-  const long p0 = by_panels ? panels * tid / nt : 0, p1 = by_panels ? panels * (tid + 1) / nt : panels;
-  const long r0 = by_panels ? 0 : M * tid / nt, r1 = by_panels ? M : M * (tid + 1) / nt;
-  R* const packed = memory;
-  R* const edge = memory + PIECE * PW;  // a tile of the last panel, whose columns C may lack
-  const long n = r1 - r0, tiles = ceil_div(n, ROWS<NV>);
-  for (long p = p0; p < p1; p++) {
-    const long columns = N - p * PW < PW ? N - p * PW : PW;
-    for (long k0 = 0; k0 < K || k0 == 0; k0 += PIECE) {
-      const long k1 = K - k0 < PIECE ? K - k0 : PIECE;
-      pack<NV>(w + k0 * w_row + p * PW * w_column, w_row, w_column, k1, columns, packed, 0, 1);
-      long r = r0;
-      for (long i = 0; i < tiles; i++) {
-        const long m = n / tiles + (i < n % tiles);
-        const R* from = a + r * row + k0 * step;
-        R* to = c + r * N + p * PW;
-        const bool add = k0 > 0 || bias;
-        if (k0 == 0 && bias)
-          for (long j = 0; j < m; j++) memcpy(to + j * N, bias + p * PW, columns * sizeof(R));
-        if (columns == PW) tile_of<NV, ROWS<NV>>(m, from, row, step, packed, to, N, k1, add);
-        else {
-          for (long j = 0; add && j < m; j++) memcpy(edge + j * PW, to + j * N, columns * sizeof(R));
-          tile_of<NV, ROWS<NV>>(m, from, row, step, packed, edge, PW, k1, add);
-          for (long j = 0; j < m; j++) memcpy(to + j * N, edge + j * PW, columns * sizeof(R));
-        }
-        r += m;
-      }
+// rows of A become panels of MR, [panel][k][MR]
+void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
+  for (long i = 0; i < m; i += MR, out += MR * K) {
+    const long n = m - i < MR ? m - i : MR;
+    const R* from = a + i * row;
+    if (n == MR) {
+      for (long k = 0; k < K; k++)
+        for (int j = 0; j < MR; j++) out[k * MR + j] = from[j * row + k * step];
+    } else {
+      for (long k = 0; k < K; k++)
+        for (long j = 0; j < n; j++) out[k * MR + j] = from[j * row + k * step];
     }
   }
 }
@@ -47,14 +30,61 @@ struct Product {
   int64_t M, N, K, row, step, w_row, w_column, threads;
 };
 
+namespace {
+// one thread's part of C: rows [m0, m1), columns [n0, n1)
+constexpr long MEMORY = DEPTH * WIDTH + DEPTH * HEIGHT + 16 * PW;
+
+void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1) {
+  R *const packed = memory, *const rows = packed + DEPTH * WIDTH, *const edge = rows + DEPTH * HEIGHT;
+  for (long n = n0; n < n1; n += WIDTH)
+    for (long k = 0; k < p.K || k == 0; k += DEPTH) {
+      const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < DEPTH ? p.K - k : DEPTH;
+      pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
+      const bool add = k > 0 || p.bias;
+      for (long m = m0; m < m1; m += HEIGHT) {
+        const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
+        const R* a = p.a + m * p.row + k * p.step;
+        long row = p.row, step = p.step, panel = MR * p.row;
+        if (step != 1) {
+          pack_rows(a, row, step, height, K, rows);
+          a = rows, row = 1, step = MR, panel = MR * K;
+        }
+        for (long i = 0; i < height; i += MR, a += panel) {
+          const long h = height - i < MR ? height - i : MR;
+          R* c = p.c + (m + i) * p.N + n;
+          if (k == 0 && p.bias)
+            for (long j = 0; j < h; j++) memcpy(c + j * p.N, p.bias + n, columns * sizeof(R));
+          for (long j = 0; j < columns; j += PW) {
+            const R* w = packed + j * K;
+            const long width = columns - j < PW ? columns - j : PW;
+            if (width == PW) tile_of<NV, MR>(h, a, row, step, w, c + j, p.N, K, add);
+            else {
+              for (long r = 0; add && r < h; r++) memcpy(edge + r * PW, c + r * p.N + j, width * sizeof(R));
+              tile_of<NV, MR>(h, a, row, step, w, edge, PW, K, add);
+              for (long r = 0; r < h; r++) memcpy(c + r * p.N + j, edge + r * PW, width * sizeof(R));
+            }
+          }
+        }
+      }
+    }
+}
+}  // namespace
+
 extern "C" __attribute__((visibility("default"))) void run(const Product* call) {
   const Product& p = *call;
-  const size_t each = (PIECE * PW + 16 * PW) * sizeof(R);
-  Scratch scratch(each * p.threads);
+  Scratch scratch((MEMORY + 64) * sizeof(R) * p.threads);
 #pragma omp parallel num_threads(p.threads)
   {
-    int tid = omp_get_thread_num();
-    run_thread(p.a, p.row, p.step, p.w, p.w_row, p.w_column, p.bias, p.c, p.M, p.N, p.K, (R*)(scratch.memory + each * tid), tid,
-               p.threads);
+    const long tid = omp_get_thread_num(), nt = p.threads;
+    R* memory = (R*)scratch.memory + (MEMORY + 64) / 64 * 64 * tid;
+    // whole tiles for every thread, of rows where there are as many of them
+    const long panels = ceil_div(p.M, MR), blocks = ceil_div(p.N, PW);
+    if (p.M >= p.N) {
+      long end = panels * (tid + 1) / nt * MR;
+      run_thread(p, memory, panels * tid / nt * MR, end < p.M ? end : p.M, 0, p.N);
+    } else {
+      long end = blocks * (tid + 1) / nt * PW;
+      run_thread(p, memory, 0, p.M, blocks * tid / nt * PW, end < p.N ? end : p.N);
+    }
   }
 }

@@ -7,8 +7,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.build import build, new_tensor
+from unrolled.engine.backends.cpu.build import build
 from unrolled.engine.backends.cpu.emit import emit
+from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.program import Program
 
 

@@ -1,0 +1,80 @@
+"""Memory of large tensors, kept when they die and lent again.
+
+A page that is touched for the first time costs more than most uses of it, and the C library gives large blocks back to
+the system at once. A block is lent as the buffer of an ordinary tensor, and comes back when the last tensor, view or
+graph that holds the buffer is gone.
+"""
+
+import ctypes
+import functools
+import math
+import mmap
+import os
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LEAST = 1 << 16
+_HUGE_PAGE = 1 << 21
+_free: dict[int, list[mmap.mmap]] = {}
+_order: deque[int] = deque()  # sizes of the free blocks, the longest free first
+
+
+def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An empty tensor, contiguous."""
+    count = math.prod(shape)
+    n_bytes = count * dtype.itemsize
+    if n_bytes < LEAST:
+        return torch.empty(shape, dtype=dtype)
+    size = _rounded(n_bytes)
+    try:
+        block = _free[size].pop()
+    except (KeyError, IndexError):
+        block = _new_block(size)
+    else:
+        _order.remove(size)
+    lent = _kind(size).from_buffer(block)
+    lent.block = block
+    return torch.frombuffer(lent, dtype=dtype, count=count).view(shape)
+
+
+@functools.cache
+def most_bytes() -> int:
+    """The most that is kept: an eighth of the machine's memory, 2 GiB at most."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        memory = 1 << 32
+    return min(memory // 8, 2 << 30)
+
+
+def _rounded(n_bytes: int) -> int:
+    """Up to one of four sizes for each power of two, so that lengths that vary share blocks."""
+    quarter = max(mmap.PAGESIZE, 1 << (n_bytes.bit_length() - 3))
+    return -(-n_bytes // quarter) * quarter
+
+
+def _new_block(size: int) -> mmap.mmap:
+    block = mmap.mmap(-1, size)
+    if size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            block.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # a kernel built without them
+    return block
+
+
+@functools.cache
+def _kind(size: int) -> Any:
+    """The type of a lent buffer of a size; the last holder's end calls `__del__`."""
+    return type("Lent", (ctypes.c_byte * size,), {"__del__": _come_back})
+
+
+def _come_back(lent: Any) -> None:
+    block, size = lent.block, ctypes.sizeof(lent)
+    _free.setdefault(size, []).append(block)
+    _order.append(size)
+    while len(_order) > 1 and sum(_order) > most_bytes():
+        _free[_order.popleft()].pop(0)
