@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import choose
+from unrolled.engine.trees import flatten
 from unrolled.errors import ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
@@ -43,7 +44,7 @@ def scan(
             `reverse=True`, from its step `lengths[b] - 1` down to 0). Elsewhere its state is frozen, its outputs are
             zero, and what its inputs hold is of no effect, NaN included.
         resets: bool [time, batch]. Where `resets[t, b]` is set, row b is put back to its first state before step t
-            runs.
+            runs. Beyond a row's length it has no effect.
         reverse: run from the last time step to the first. `ys[t]` still belongs to `xs[t]`.
         engine: "auto", "fused" or "eager". "eager" is the plain loop. "fused" runs as one compiled loop, or raises
             with the operation or argument that prevents it. "auto" runs fused where it can, and else eagerly, with one
@@ -85,16 +86,14 @@ def scan(
         device = pytree.tree_leaves(xs)[0].device
         if lengths is not None:
             active = _active(lengths, n_steps, n_rows).to(device)
-            xs = pytree.tree_map(lambda leaf: _zero_inactive(leaf, active), xs)
         if resets is not None:
             resets = _check_resets(resets, n_steps, n_rows).to(device)
-    run = _outside_of_graphs() if torch.compiler.is_compiling() else choose.run
-    return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+            resets = resets if active is None else resets & active
+    if torch.compiler.is_compiling():
+        from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
 
-
-def _outside_of_graphs() -> Callable:
-    """The engine, not looked into by torch.compile, which would unroll it; made late, as it loads torch's compiler."""
-    return torch.compiler.disable(choose.run)
+        return in_graph.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+    return choose.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -115,10 +114,10 @@ def _first_of_state_is_output(cell: nn.Module) -> Callable[[Tensor, Any], tuple[
 
 def _check_trees(xs: Any, state: Any) -> int:
     """Holds inputs and state to their form; returns the number of time steps."""
-    leaves = pytree.tree_leaves(xs)
+    leaves = flatten(xs)[0]
     if not leaves:
         raise ShapeError("scan: xs holds no tensor; it must tell the number of time steps.")
-    for name, tree in (("xs", leaves), ("state", pytree.tree_leaves(state))):
+    for name, tree in (("xs", leaves), ("state", flatten(state)[0])):
         for leaf in tree:
             if not isinstance(leaf, Tensor):
                 raise ShapeError(
@@ -165,7 +164,8 @@ def _active(lengths: Tensor, n_steps: int, n_rows: int) -> Tensor:
         raise ShapeError(f"scan: lengths has dtype {lengths.dtype}; expected integers.")
     if lengths.shape != (n_rows,):
         raise ShapeError(f"scan: lengths has shape {list(lengths.shape)}; expected [{n_rows}], one length a row.")
-    if n_rows and (int(lengths.min()) < 0 or int(lengths.max()) > n_steps):
+    # within a graph their values are not known
+    if n_rows and not torch.compiler.is_compiling() and (int(lengths.min()) < 0 or int(lengths.max()) > n_steps):
         raise ShapeError(
             f"scan: lengths holds {int(lengths.min())} to {int(lengths.max())}; expected 0 to {n_steps}, "
             "the number of time steps."
@@ -180,9 +180,3 @@ def _check_resets(resets: Tensor, n_steps: int, n_rows: int) -> Tensor:
     if resets.shape != (n_steps, n_rows):
         raise ShapeError(f"scan: resets has shape {list(resets.shape)}; expected [{n_steps}, {n_rows}], [time, batch].")
     return resets
-
-
-def _zero_inactive(leaf: Tensor, active: Tensor) -> Tensor:
-    """Zeroes padded inputs: 0 · NaN in the backward would otherwise carry a NaN of the padding into the weights."""
-    mask = active.view(*active.shape, *(1,) * (leaf.dim() - 2))
-    return torch.where(mask, leaf, torch.zeros((), dtype=leaf.dtype, device=leaf.device))

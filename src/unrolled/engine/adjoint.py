@@ -184,7 +184,10 @@ class _Adjoint:
         steps, states = tuple(v.width for v in self.steps), tuple(v.width for v in self.states)
         forward = Program(steps, states, rows, shapes, tuple(self.next_states), tuple(self.kept))
         training = Program(steps, states, rows, shapes, tuple(self.next_states), (*self.kept, *self.saved))
-        backward = Program(tuple(self.input_widths), states, rows, shapes, tuple(state_gradients), tuple(self.outputs))
+        shifted = tuple(i for i, (kind, _) in enumerate(self.inputs) if kind == "previous")
+        backward = Program(
+            tuple(self.input_widths), states, rows, shapes, tuple(state_gradients), tuple(self.outputs), shifted
+        )
         return LoopPrograms(
             verify(forward), verify(training), verify(backward), self.inputs, step_gradients, constant_gradients,
             self.constants, len(self.kept),

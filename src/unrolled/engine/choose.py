@@ -16,7 +16,9 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.backends import eager
 from unrolled.engine.fused import Plan
 from unrolled.engine.identity import Walk, identity, restore
+from unrolled.engine.span import Span, packed
 from unrolled.engine.trace import NotTraceable
+from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
 
 _MOST_PLANS = 256
@@ -49,75 +51,120 @@ def run(
     is_reversed: bool,
     engine: str,
 ) -> tuple[Any, Any]:
-    """Runs a scan by the way that `engine` asks for.
+    """Runs a scan by the way that `engine` asks for; `active` is true in each row up to its length.
 
     Raises:
         NotFusedError: engine="fused" and there is no compiled loop for it.
     """
-    if engine == "eager":
-        return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-    whole, all_xs, all_state = with_masks(step, xs, state, active, resets)
-    try:
-        planned, tensors = plan_for(whole, all_xs, all_state)
-    except NotTraceable as reason:
+    if engine != "eager":
+        try:
+            return _fused(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+        except NotTraceable as fault:
+            reason, is_step = str(fault), True
+        except RunsEagerly as fault:
+            reason, is_step = str(fault), False
         if engine == "fused":
-            raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
-        result = eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-        _warn_once(str(reason))  # not of a step that is at fault itself: that has raised by now
-        return result
-    except RunsEagerly as reason:
-        if engine == "fused":
-            raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
-        return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-    leaves, spec = pytree.tree_flatten(all_state)
-    ys, last = planned.plan(planned.captured(tensors), pytree.tree_leaves(all_xs), leaves, is_reversed=is_reversed)
-    last = pytree.tree_unflatten(list(last), spec)
-    return pytree.tree_unflatten(ys, planned.plan.traced.outputs_spec), last[0] if whole is not step else last
+            raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
+    result = eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+    if engine == "auto" and is_step:
+        warn_once(reason)  # not of a step that is at fault itself: that has raised by now
+    return result
+
+
+def _fused(
+    step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
+) -> tuple[Any, Any]:
+    """Rows that end are not computed after their end: the batch becomes the rows that run, the longest first."""
+    whole, all_xs, all_state = with_resets(step, xs, state, resets)
+    x_leaves, x_form = flatten(all_xs)
+    states, state_form = flatten(all_state)
+    planned, tensors = plan_for(whole, x_leaves, x_form, states, state_form)
+    plan, captured = planned.plan, planned.captured(tensors)
+    if active is None or active.all():
+        n_steps, n_rows = x_leaves[0].shape[:2]
+        span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
+        rows, last = plan(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
+        ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
+    else:
+        batch = packed(active, is_reversed=is_reversed)
+        if not batch.span.total:  # nothing to run: the definition tells the outputs' shapes
+            return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+        rows, last = plan(captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span)
+        ys, last = list(map(batch.unpack, rows)), list(map(batch.unsorted, last))
+    last = unflatten(last, state_form)
+    return unflatten(ys, plan.outputs_form), last if whole is step else last[0]
 
 
 class RunsEagerly(Exception):  # noqa: N818 - no fault of the step
     """Why this call runs eagerly although the step has nothing against it; not worth a warning."""
 
 
-def plan_for(step: Callable, xs: Any, state: Any) -> tuple[Planned, list[Tensor]]:
+def plan_for(
+    step: Callable, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
+) -> tuple[Planned, list[Tensor]]:
     """The plan for a step with such inputs, made at the first call, and the tensors that the step holds now.
 
     Raises:
         NotTraceable: there is none.
         RunsEagerly: there is none for this call.
     """
-    x_leaves, x_spec = pytree.tree_flatten(xs)
-    state_leaves, state_spec = pytree.tree_flatten(state)
     _check_call(x_leaves, state_leaves)
     walk = Walk()
-    key_of_step, tensors = walk.of(step), walk.tensors
-    shapes = tuple((leaf.shape[2:], leaf.dtype, leaf.device) for leaf in x_leaves)
-    shapes += tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in state_leaves)
-    key = (key_of_step, x_spec, state_spec, shapes, torch.get_default_dtype())
-    known = _plans.get(key)
-    if known is None:
+    tensors = walk.tensors
+    key = key_of(walk.of(step), x_leaves, x_form, state_leaves, state_form)
+    planned = known(key)
+    if planned is None:
         if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
             raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
         try:
-            first = pytree.tree_unflatten([leaf[0] for leaf in x_leaves], x_spec)
-            known = Planned(_undisturbed(step, walk, lambda: Plan(step, first, state)), walk)
+            first = unflatten([leaf[0] for leaf in x_leaves], x_form)
+            state = unflatten(state_leaves, state_form)
+            planned = Planned(undisturbed(step, walk, lambda: Plan(step, first, state)), walk)
         except NotTraceable as reason:
-            known = reason
-        _plans[key] = known
-        if len(_plans) > _MOST_PLANS:
-            _plans.popitem(last=False)
-    if isinstance(known, NotTraceable):
-        raise NotTraceable(str(known))
+            learn(key, reason)
+            raise
+        learn(key, planned)
     training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *tensors))
     try:
-        known.plan.prepare(training=training)
+        planned.plan.prepare(training=training)
     except NotTraceable as reason:
-        _plans[key] = reason
+        learn(key, reason)
         raise
-    return known, tensors
+    return planned, tensors
 
 
-def _undisturbed(step: Callable, walk: Walk, make: Callable[[], Plan]) -> Plan:
+def key_of(
+    step: Hashable, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
+) -> Hashable:
+    """What a plan depends on: the step, and its inputs but for time and batch."""
+    shapes = [(leaf.shape[2:], leaf.dtype, leaf.device) for leaf in x_leaves]
+    shapes += [(leaf.shape[1:], leaf.dtype, leaf.device) for leaf in state_leaves]
+    return step, x_form, state_form, tuple(shapes), torch.get_default_dtype()
+
+
+def known(key: Hashable) -> Planned | None:
+    """The plan of such a key, None where there is none yet.
+
+    Raises:
+        NotTraceable: it is known that there can be none.
+    """
+    found = _plans.get(key)
+    if found is None:
+        return None
+    _plans.move_to_end(key)
+    if isinstance(found, NotTraceable):
+        raise NotTraceable(str(found))
+    return found
+
+
+def learn(key: Hashable, found: Planned | NotTraceable) -> None:
+    """Keeps a plan, or why there is none; the one used longest ago goes."""
+    _plans[key] = found
+    if len(_plans) > _MOST_PLANS:
+        _plans.popitem(last=False)
+
+
+def undisturbed(step: Callable, walk: Walk, make: Callable[[], Plan]) -> Plan:
     """Makes a plan of a step that tracing leaves as it was.
 
     Raises:
@@ -153,30 +200,22 @@ def _check_call(xs: list[Tensor], states: list[Tensor]) -> None:
         raise RunsEagerly("there are no rows")
 
 
-def with_masks(
-    step: Callable, xs: Any, state: Any, active: Tensor | None, resets: Tensor | None
-) -> tuple[Callable, Any, Any]:
-    """The step with rows that end and rows that start anew: ordinary PyTorch around it, compiled along with it."""
-    if active is None and resets is None:
+def with_resets(step: Callable, xs: Any, state: Any, resets: Tensor | None) -> tuple[Callable, Any, Any]:
+    """The step with rows that start anew: ordinary PyTorch around it, compiled along with it."""
+    if resets is None:
         return step, xs, state
 
-    ends, restarts = active is not None, resets is not None
-
-    def masked(inputs: Any, states: Any) -> tuple[Any, Any]:
-        x, masks, state = inputs[0], inputs[1:], states[0]
-        if restarts:
-            state = pytree.tree_map(lambda now, start: eager.choose(masks[-1], start, now), state, states[1])
+    def restarting(inputs: Any, states: Any) -> tuple[Any, Any]:
+        x, mask = inputs
+        state = pytree.tree_map(lambda now, start: eager.choose(mask, start, now), *states)
         y, new = step(x, state)
-        if ends:
-            new = pytree.tree_map(lambda new, old: eager.choose(masks[0], new, old), new, state)
-            y = pytree.tree_map(lambda leaf: eager.choose(masks[0], leaf, torch.zeros_like(leaf)), y)
-        return y, (new, *states[1:])
+        return y, (new, states[1])
 
-    masks = tuple(mask for mask in (active, resets) if mask is not None)
-    return masked, (xs, *masks), (state, state) if restarts else (state,)
+    return restarting, (xs, resets), (state, state)
 
 
-def _warn_once(reason: str) -> None:
+def warn_once(reason: str) -> None:
+    """Tells why a step runs eagerly, once for each reason."""
     if reason not in _warned:
         _warned.add(reason)
         warnings.warn(

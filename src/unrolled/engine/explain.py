@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from unrolled.engine.choose import Planned, RunsEagerly, plan_for, run, with_masks
+from unrolled.engine.choose import Planned, RunsEagerly, plan_for, run, with_resets
 from unrolled.engine.lower import operation
 from unrolled.engine.program import POINTWISE, REDUCTIONS, Program
 from unrolled.engine.trace import NotTraceable
+from unrolled.engine.trees import flatten
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ def explain(
         >>> print(unrolled.explain(lambda x, h: (h, x.cumsum(1) + h), torch.zeros(3, 2, 4), torch.zeros(2, 4)).path)
         eager
     """
-    n_steps, n_rows = (int(size) for size in pytree.tree_leaves(xs)[0].shape[:2])
+    n_steps, n_rows = (int(size) for size in flatten(xs)[0][0].shape[:2])
     active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < lengths
-    whole, all_xs, all_state = with_masks(step, xs, state, active, resets)
+    whole, all_xs, all_state = with_resets(step, xs, state, resets)
     try:
-        planned, _ = plan_for(whole, all_xs, all_state)
+        planned, _ = plan_for(whole, *flatten(all_xs), *flatten(all_state))
     except (NotTraceable, RunsEagerly) as reason:
         return Explanation("eager", str(reason))
     plan, programs = planned.plan, planned.plan.programs

@@ -1,21 +1,24 @@
 """A scan runs as: what is invariant, what goes before for all time steps, the compiled loop, what comes after.
 
-The parts around the loop are ordinary torch under autograd; the loop is one autograd function whose backward is
-compiled too. A plan is made once for a step and the widths of its inputs, and serves every length and batch.
+The parts around the loop are ordinary torch under autograd; the loop is one autograd function (loop.py) whose backward
+is compiled too. A plan is made once for a step and the widths of its inputs, and serves every length and batch.
 """
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.adjoint import Gradient, LoopPrograms, programs
-from unrolled.engine.backends.cpu.memory import new_tensor
+from unrolled.engine.adjoint import LoopPrograms, programs
 from unrolled.engine.backends.cpu.run import Kernel
+from unrolled.engine.loop import loop
 from unrolled.engine.lower import Lowering, Weight
-from unrolled.engine.products import outer_sum, product, product_plus
+from unrolled.engine.products import product, product_plus
 from unrolled.engine.program import Builder
+from unrolled.engine.span import Span
 from unrolled.engine.split import RANDOM, Split, part_of, split
 from unrolled.engine.trace import (
     BATCH,
@@ -27,6 +30,7 @@ from unrolled.engine.trace import (
     operation_shape,
     trace,
 )
+from unrolled.engine.trees import Form
 
 aten = torch.ops.aten
 # operations outside the loop that work on each row by itself, beside those that a loop can hold
@@ -53,6 +57,7 @@ class Plan:
             raise NotTraceable(f"it mixes {self.dtype} with tensors of another dtype")
         self.split = split(self.traced)
         self.programs: LoopPrograms = programs(self.split)
+        self.outputs_form: Form = None if self.traced.outputs_spec.is_leaf() else self.traced.outputs_spec
         self._make_parts(self.split)
         self._kernels: dict[str, Kernel] = {}
 
@@ -87,6 +92,8 @@ class Plan:
         self.before_nodes = [node for node in parts.before if node in parts.steps or node in read_after]
         self.before = part_of(parts.before, [*captured, *self.invariant_nodes, *inputs], self.before_nodes)
         self.previous, self.sequences = parts.previous, parts.sequences
+        self.read_states = {i for kind, i in self.programs.backward_inputs if kind in ("previous", "next")}
+        self.read_states |= set(self.sequences)  # kept after every step, in training
         self.after_inputs = [*captured, *self.invariant_nodes, *inputs, *self.before_nodes, *parts.kept]
         self.after_inputs += [parts.states[i] for i in self.previous] + [parts.next_states[i] for i in self.sequences]
         self.after = part_of(parts.after, self.after_inputs, parts.ys)
@@ -95,8 +102,13 @@ class Plan:
                 raise NotTraceable("its output is the same for all rows")
         _check_rowwise(self.before, [*captured, *self.invariant_nodes, *inputs])
         _check_rowwise(self.after, self.after_inputs)
+        self.plain_before, self.plain_after = copy.deepcopy(self.before), copy.deepcopy(self.after)
         for part in (self.before, self.after):
             _take_products(part)
+        for node in self.invariant.graph.nodes:
+            if node.target is aten.t.default:
+                node.target = torch.t  # the same, called faster
+        self.invariant.recompile()
         self.sources: list[tuple[str, int]] = []  # of the loop's step inputs
         for node in parts.steps:
             self.sources.append(
@@ -107,57 +119,82 @@ class Plan:
             for node in parts.constants
         ]
         self.state_widths = [operation_shape(node) for node in parts.states]
+        self.kept_is_output = self._outputs_as_they_are(parts)
         self.loop = part_of(parts.loop, parts.steps + parts.constants + parts.states, parts.next_states + parts.kept)
 
-    def __call__(self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], *, is_reversed: bool) -> Any:
-        """Runs over time; xs [time, batch, ...], states [batch, ...] → leaves of the outputs and of the last state."""
-        n_steps, n_rows = int(xs[0].shape[0]), int(xs[0].shape[1])
-        total = n_steps * n_rows
-        flat = [x.reshape(total, *x.shape[2:]) for x in xs]
-        invariant = self.invariant(*captured, 0) if self.invariant_nodes else []
-        before = self.before(*captured, *invariant, *flat, total) if self.before_nodes else []
-        pools = {"before": before, "input": flat, "captured": captured, "invariant": invariant}
-        steps = [pools[kind][i].to(self.dtype).reshape(n_steps, n_rows, -1).contiguous() for kind, i in self.sources]
-        constants = [pools[kind][i].to(self.dtype) for kind, i in self.constant_sources]
-        flat_states = [state.reshape(n_rows, -1).contiguous() for state in states]
-        results = _Loop.apply(self, n_steps, n_rows, is_reversed, *steps, *constants, *flat_states)
-        n = len(states)
-        last, sequences, kept = results[:n], results[n : n + len(self.sequences)], results[n + len(self.sequences) :]
-        last = [value.view(state.shape) for value, state in zip(last, states, strict=True)]
-        previous = []
-        for i in self.previous:
-            whole = sequences[self.sequences.index(i)]
-            first = flat_states[i].unsqueeze(0)
-            previous.append(torch.cat((whole[1:], first)) if is_reversed else torch.cat((first, whole[:-1])))
-        kept_values = [
-            value.view(total, *operation_shape(node)) for value, node in zip(kept, self.split.kept, strict=True)
-        ]
+    def _outputs_as_they_are(self, parts: Split) -> list[tuple[str, int]] | None:
+        """Where the loop's results are the step's outputs, which of them; None where more is to be done."""
+        found = []
+        for y in parts.ys:
+            if operation_shape(y) != (int(torch.Size(operation_shape(y)).numel()),):
+                return None
+            if y in parts.next_states and parts.next_states.index(y) in self.sequences:
+                found.append(("sequence", self.sequences.index(parts.next_states.index(y))))
+            elif y in parts.kept:
+                found.append(("kept", parts.kept.index(y)))
+            else:
+                return None
+        return found if len(set(found)) == len(found) else None
+
+    def __call__(
+        self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span, through: Callable = loop
+    ) -> Any:
+        """Runs over time; xs [total, ...], states [batch, ...] → leaves of outputs and last state, likewise.
+
+        `through` is `loop`, or what stands for it in a graph of torch, with plain products around it.
+        """
+        before_loop, after_loop = (
+            (self.before, self.after) if through is loop else (self.plain_before, self.plain_after)
+        )
+        invariant = self.invariant.forward(*captured, 0) if self.invariant_nodes else []
+        before = before_loop.forward(*captured, *invariant, *xs, span.total) if self.before_nodes else []
+        pools = {"before": before, "input": xs, "captured": captured, "invariant": invariant}
+        steps = [self._rows(pools[kind][i], span.total) for kind, i in self.sources]
+        constants = [pools[kind][i] for kind, i in self.constant_sources]
+        constants = [c if c.dtype == self.dtype else c.to(self.dtype) for c in constants]
+        firsts = [self._rows(state, span.n_rows) for state in states]
+        last, sequences, kept = through(self, span, [*steps, *constants, *firsts])
+        last = [a if a.shape == b.shape else a.view(b.shape) for a, b in zip(last, states, strict=True)]
+        if self.kept_is_output is not None:
+            return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.kept_is_output], last
+        previous = [span.before(firsts[i], sequences[self.sequences.index(i)]) for i in self.previous]
+        kept = [k.view(span.total, *operation_shape(node)) for k, node in zip(kept, self.split.kept, strict=True)]
         of_states = [
-            value.view(total, *self.state_widths[i])
+            value.view(span.total, *self.state_widths[i])
             for value, i in zip((*previous, *sequences), (*self.previous, *self.sequences), strict=True)
         ]
-        ys = self.after(*captured, *invariant, *flat, *before, *kept_values, *of_states, total)
-        return [y.view(n_steps, n_rows, *y.shape[1:]) for y in ys], last
+        return after_loop.forward(*captured, *invariant, *xs, *before, *kept, *of_states, span.total), last
 
-    def eager_loop(self, n_steps: int, n_rows: int, is_reversed: bool, tensors: list[Tensor]) -> list[Tensor]:
-        """The loop's definition, for what the compiled one does not give: derivatives of its derivatives."""
-        parts, n = self.split, len(self.split.steps)
+    def _rows(self, tensor: Tensor, n_rows: int) -> Tensor:
+        """As [rows, width], contiguous."""
+        if tensor.dim() != 2:
+            tensor = tensor.reshape(n_rows, -1)
+        return (tensor if tensor.dtype == self.dtype else tensor.to(self.dtype)).contiguous()
+
+    def eager_loop(self, span: Span, tensors: list[Tensor]) -> list[Tensor]:
+        """The loop's definition, for what the compiled one does not give: derivatives of its derivatives.
+
+        Takes and gives what `loop` does, sequences of states and kept outputs.
+        """
+        parts, n, sizes = self.split, len(self.split.steps), span.sizes()
         constants = tensors[n : n + len(parts.constants)]
         columns = [
-            step.to(node.meta["val"].dtype).view(n_steps, n_rows, *operation_shape(node)).unbind(0)
+            step.to(node.meta["val"].dtype).view(span.total, *operation_shape(node)).split(sizes)
             for step, node in zip(tensors[:n], parts.steps, strict=True)
         ]
         states = [
-            state.view(n_rows, *width)
+            state.view(span.n_rows, *width)
             for state, width in zip(tensors[n + len(constants) :], self.state_widths, strict=True)
         ]
-        rows: list[Any] = [None] * n_steps
-        for t in reversed(range(n_steps)) if is_reversed else range(n_steps):
-            results = self.loop(*[column[t] for column in columns], *constants, *states, n_rows)
-            states = results[: len(states)]
-            rows[t] = [states[i] for i in self.sequences] + results[len(states) :]
-        stacked = [torch.stack(each).view(n_steps, n_rows, -1) for each in zip(*rows, strict=True)]
-        return [state.reshape(n_rows, -1) for state in states] + stacked
+        rows: list[Any] = [None] * span.n_steps
+        for t in reversed(range(span.n_steps)) if span.is_reversed else range(span.n_steps):
+            now = [state[: sizes[t]] for state in states]
+            results = self.loop.forward(*[column[t] for column in columns], *constants, *now, sizes[t])
+            new = results[: len(states)]
+            states = [torch.cat((a, b[sizes[t] :])) for a, b in zip(new, states, strict=True)]
+            rows[t] = [new[i] for i in self.sequences] + results[len(states) :]
+        joined = [torch.cat(each).reshape(span.total, -1) for each in zip(*rows, strict=True)]
+        return [state.reshape(span.n_rows, -1) for state in states] + joined
 
 
 def _take_products(part: fx.GraphModule) -> None:
@@ -201,134 +238,3 @@ def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
             n_steps += 1
         elif node.op == "call_function":
             lowering.run([node])
-
-
-class _Loop(torch.autograd.Function):
-    """The compiled loop. Tensors in: steps [time, batch, width], constants, states [batch, width]. Tensors out: last
-    states, wanted sequences of states, kept outputs.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, plan: Plan, n_steps: int, n_rows: int, is_reversed: bool, *tensors: Tensor) -> Any:
-        made = plan.programs
-        needs_backward = any(ctx.needs_input_grad)
-        n, m = len(plan.split.steps), len(made.constants)
-        steps, constants, firsts = tensors[:n], tensors[n : n + m], tensors[n + m :]
-        rows, weights = _constants(made, constants)
-        wanted = (
-            {index for kind, index in made.backward_inputs if kind in ("previous", "next")} if needs_backward else set()
-        )
-        wanted |= set(plan.sequences)
-        states = [
-            new_tensor((n_steps if i in wanted else 2, *first.shape), first.dtype) for i, first in enumerate(firsts)
-        ]
-        kernel = plan.kernel("training" if needs_backward else "forward")
-        rings = [i not in wanted for i in range(len(states))]
-        outputs = kernel(n_steps, n_rows, steps, states, firsts, rows, weights, rings=rings, is_reversed=is_reversed)
-        end = 0 if is_reversed else n_steps - 1
-        last = [s[(n_steps - 1) % 2 if ring else end].clone() for s, ring in zip(states, rings, strict=True)]
-        kept, saved = outputs[: made.n_kept], outputs[made.n_kept :]
-        ctx.plan, ctx.sizes, ctx.n_saved = plan, (n_steps, n_rows, is_reversed), len(saved)
-        if needs_backward:
-            ctx.save_for_backward(*tensors, *[s if i in wanted else None for i, s in enumerate(states)], *saved, *kept)
-        return (*last, *[states[i] for i in plan.sequences], *kept)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        plan, made = ctx.plan, ctx.plan.programs
-        n_steps, n_rows, is_reversed = ctx.sizes
-        n, m, n_states = len(plan.split.steps), len(made.constants), len(plan.split.states)
-        tensors = list(ctx.saved_tensors[: n + m + n_states])
-        if torch.is_grad_enabled():
-            return None, None, None, None, *_differentiable(plan, ctx, tensors, gradients)
-        states = ctx.saved_tensors[n + m + n_states : n + m + 2 * n_states]
-        rest = ctx.saved_tensors[n + m + 2 * n_states :]
-        saved, kept = rest[: ctx.n_saved], rest[ctx.n_saved :]
-        n_sequences = len(plan.sequences)
-        of_last, of_sequences, of_kept = (
-            [gradient.contiguous() for gradient in part]
-            for part in (gradients[:n_states], gradients[n_states:][:n_sequences], gradients[n_states + n_sequences :])
-        )
-        steps, firsts = tensors[:n], tensors[n + m :]
-        pools = {
-            "step": steps,
-            "previous": states,
-            "next": states,
-            "saved": saved,
-            "output": kept,
-            "gradient": of_kept + of_sequences,
-        }
-        inputs = [pools[kind][i] for kind, i in made.backward_inputs]
-        edges = [firsts[i] if kind == "previous" else None for kind, i in made.backward_inputs]
-        rows, weights = _constants(made, tensors[n : n + m])
-        carried = [first.new_empty((2, *first.shape)) for first in firsts]
-        kernel = plan.kernel("backward")
-        outputs = kernel(
-            n_steps, n_rows, inputs, carried, of_last, rows, weights,
-            rings=[True] * n_states, is_reversed=not is_reversed, firsts=edges, before=1 if is_reversed else -1,
-        )  # fmt: skip
-        of_steps = [None if at is None else outputs[at] for at in made.step_gradients]
-        of_constants = [
-            _constant_gradient(gradient, constant, inputs, edges, outputs, is_reversed) if needed else None
-            for gradient, constant, needed in zip(
-                made.constant_gradients, tensors[n : n + m], ctx.needs_input_grad[4 + n : 4 + n + m], strict=True
-            )
-        ]
-        return None, None, None, None, *of_steps, *of_constants, *[c[(n_steps - 1) % 2] for c in carried]
-
-
-def _constants(made: LoopPrograms, constants: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """Rows, contiguous, and matrices as they are and transposed."""
-    rows = [c.reshape(-1).contiguous() for c, (kind, _) in zip(constants, made.constants, strict=True) if kind == "row"]
-    matrices = [c for c, (kind, _) in zip(constants, made.constants, strict=True) if kind == "matrix"]
-    return rows, [each for matrix in matrices for each in (matrix, matrix.t())]
-
-
-def _constant_gradient(
-    gradient: Gradient | None,
-    constant: Tensor,
-    inputs: list[Tensor],
-    edges: list[Tensor | None],
-    outputs: list[Tensor],
-    is_reversed: bool,
-) -> Tensor | None:
-    """One large product for the sum over time."""
-    if gradient is None:
-        return None
-    total: Tensor | None = None
-    for left, (kind, at) in gradient.parts:
-        right = inputs[at] if kind == "step" else outputs[at]
-        if left is None:
-            part = right.sum((0, 1))
-        else:
-            kind, at = left
-            values, first = (inputs[at], edges[at]) if kind == "step" else (outputs[at], None)
-            part = _outer_sum(values, first, right, is_reversed)
-        total = part if total is None else total + part
-    assert total is not None, "a gradient has parts"
-    return (total.t() if gradient.is_transposed else total).reshape(constant.shape)
-
-
-def _outer_sum(left: Tensor, first: Tensor | None, right: Tensor, is_reversed: bool) -> Tensor:
-    """Σ left^T · right over time and batch; with `first`, left is read one step before, and `first` at the edge."""
-    if first is None:
-        return outer_sum(left.flatten(0, 1), right.flatten(0, 1))
-    edge, late, early = (-1, right[:-1], left[1:]) if is_reversed else (0, right[1:], left[:-1])
-    return outer_sum(first, right[edge]) + outer_sum(early.flatten(0, 1), late.flatten(0, 1))
-
-
-def _differentiable(plan: Plan, ctx: Any, tensors: list[Tensor], gradients: Any) -> list[Tensor | None]:
-    """The same gradients by way of the eager loop, with a graph of their own."""
-    n_steps, n_rows, is_reversed = ctx.sizes
-    needed = ctx.needs_input_grad[4:]
-    with torch.enable_grad():
-        copies = [t.view_as(t) for t in tensors]
-        results = plan.eager_loop(n_steps, n_rows, is_reversed, copies)
-        wanted = [copy for copy, need in zip(copies, needed, strict=True) if need]
-        pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if r.requires_grad]
-        found = iter(
-            torch.autograd.grad(
-                [r for r, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
-            )
-        )
-    return [next(found) if need else None for need in needed]

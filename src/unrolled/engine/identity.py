@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
+_HOOKS = tuple(name for name in sorted(_OF_TORCH) if name.endswith("_hooks"))
 _PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.device, type, types.ModuleType)
 
 
@@ -42,15 +43,17 @@ class Walk:
         return [(container, container.copy()) for container in self.containers]
 
     def of(self, value: Any) -> Hashable:
+        if value is None:
+            return None
         if isinstance(value, _PLAIN):
             # 1, 1.0 and True are equal, and make different graphs
             return (type(value), value)
-        if id(value) in self.seen:
-            return ("again", self.seen[id(value)])
-        self.seen[id(value)] = len(self.seen)
+        at = self.seen.setdefault(id(value), len(self.seen))
+        if at < len(self.seen) - 1:
+            return ("again", at)
         if isinstance(value, Tensor):
             self.tensors.append(value)
-            return ("tensor", tuple(value.shape), value.dtype, value.device, value.requires_grad)
+            return (value.shape, value.dtype, value.device, value.requires_grad)
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, types.FunctionType):
@@ -72,17 +75,21 @@ class Walk:
         return ("id", id(value))
 
     def _module(self, module: nn.Module) -> Hashable:
-        self.containers += [module.__dict__, module._parameters, module._buffers, module._modules]
-        parts: list[Any] = [type(module), module.training]
-        for name, item in module.__dict__.items():
+        names = module.__dict__
+        groups = (names["_parameters"], names["_buffers"], names["_modules"])
+        self.containers += (names, *groups)
+        parts: list[Any] = ["module", type(module), names["training"]]
+        for name, item in names.items():
             if name not in _OF_TORCH:
-                parts.append((name, self.of(item)))
-            elif name.endswith("_hooks") and item:
+                parts += (name, self.of(item))
+        for name in _HOOKS:
+            if item := names[name]:
                 self.held += item.values()
                 parts.append((name, *map(id, item.values())))
-        for group in (module._parameters, module._buffers, module._modules):
-            parts += [(name, self.of(item)) for name, item in group.items()]
-        return ("module", *parts)
+        for group in groups:
+            for name, item in group.items():
+                parts += (name, self.of(item))
+        return tuple(parts)
 
     def _function(self, function: types.FunctionType) -> Hashable:
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
@@ -111,6 +118,12 @@ def _globals(code: types.CodeType) -> tuple[str, ...]:
     """The names that a function, and those within it, may look up among its globals."""
     inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _globals(const)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
+
+
+def held_by(module: nn.Module) -> list[dict[str, Any]]:
+    """The dictionaries of what a module holds: parameters, buffers, modules, and what its class has added."""
+    own = {name: item for name, item in module.__dict__.items() if name not in _OF_TORCH}
+    return [module._parameters, module._buffers, module._modules, *([module.__dict__] if own else [])]
 
 
 def restore(snapshot: list[tuple[Any, Any]]) -> None:

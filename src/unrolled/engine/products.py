@@ -50,9 +50,13 @@ def multiply(a: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     return result
 
 
-def outer_sum(left: Tensor, right: Tensor) -> Tensor:
-    """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces."""
+def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None) -> Tensor:
+    """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces; it lies in memory as `like` does, whose gradient it
+    is: else autograd would copy it.
+    """
     if not torch.is_grad_enabled():
+        if like is not None and like.stride(0) == 1 != like.stride(1):
+            return multiply(right.t(), left).t()
         return multiply(left.t(), right)
     pieces = [a.t() @ b for a, b in zip(left.split(PIECE), right.split(PIECE), strict=True)]
     return torch.stack(pieces).sum(0)
@@ -60,12 +64,12 @@ def outer_sum(left: Tensor, right: Tensor) -> Tensor:
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """[n, k] times [k, m]; its gradient to `right` is summed in pieces."""
-    return _Product.apply(None, left, right)
+    return product_plus(None, left, right)
 
 
-def product_plus(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def product_plus(bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     """The same plus a bias [m]."""
-    return _Product.apply(bias, left, right)
+    return _Product.apply(bias, left, right) if torch.is_grad_enabled() else multiply(left, right, bias)
 
 
 class _Product(torch.autograd.Function):
@@ -82,5 +86,5 @@ class _Product(torch.autograd.Function):
         return (
             gradient.sum(0) if needs_bias else None,
             back(gradient, right.t()) if needs_left else None,
-            outer_sum(left, gradient) if needs_right else None,
+            outer_sum(left, gradient, right) if needs_right else None,
         )

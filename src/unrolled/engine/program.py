@@ -18,7 +18,7 @@ false, one row that is the same for all. Equal values are one object. The operat
 
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # name: number of arguments
 POINTWISE = {
@@ -209,6 +209,8 @@ class Program:
         weights: shapes (in, out) of the weights.
         next_states: the states that the next step gets, one for each of `states`.
         outputs: what is kept of every step, arrays [time, batch, width].
+        shifted: those of the step inputs that are read as they are at the step that runs next; where there is none,
+            a value for that edge is read.
     """
 
     steps: tuple[int, ...]
@@ -217,7 +219,7 @@ class Program:
     weights: tuple[tuple[int, int], ...]
     next_states: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    _order: list[Value] = field(default_factory=list, repr=False, compare=False)
+    shifted: tuple[int, ...] = ()
 
     def values(self) -> list[Value]:
         """All values that count, arguments first."""

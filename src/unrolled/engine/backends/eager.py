@@ -29,6 +29,9 @@ def run(
     """
     xs_leaves, xs_spec = pytree.tree_flatten(xs)
     n_steps = xs_leaves[0].shape[0]
+    if active is not None:
+        # 0 · NaN in the backward would otherwise carry a NaN of the padding into the weights
+        xs_leaves = [choose_steps(active, leaf) for leaf in xs_leaves]
     # unbind, not leaf[t]: the backward of an index writes a full-size gradient at every step, O(time²) in all
     columns = [leaf.unbind(0) for leaf in xs_leaves]
     initial, state_spec = pytree.tree_flatten(state)
@@ -121,6 +124,12 @@ def _outputs_of_no_steps(
 def choose(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """`yes` where the row's mask is set, else `no`; the mask is [batch], the tensors [batch, ...]."""
     return torch.where(rows.view(-1, *(1,) * (yes.dim() - 1)), yes, no)
+
+
+def choose_steps(active: Tensor, leaf: Tensor) -> Tensor:
+    """`leaf` [time, batch, ...] where the mask [time, batch] is set, else zeros."""
+    mask = active.view(*active.shape, *(1,) * (leaf.dim() - 2))
+    return torch.where(mask, leaf, torch.zeros((), dtype=leaf.dtype, device=leaf.device))
 
 
 def _kind(value: Any) -> str:

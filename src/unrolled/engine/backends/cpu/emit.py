@@ -152,13 +152,17 @@ class _Emitter:
             "void run_thread(const Call& call, R* memory, Barrier& barrier, int tid, bool by_rows) {",
         ]
         lines.append("  const long T = call.T, B = call.B;\n  const int nt = call.threads;")
-        lines.append("  const long r0 = by_rows ? B * tid / nt : 0, r1 = by_rows ? B * (tid + 1) / nt : B;")
-        lines.append("  const long q0 = B * tid / nt, q1 = B * (tid + 1) / nt;  // rows of a reduction")
         lines.append("  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;")
         at = "memory"
         for name, numbers in self.scratch:
             lines.append(f"  const long {name}_width = {numbers};\n  R* const {name} = {at};")
             at = f"{name} + B * {name}_width"
+        for i, width in enumerate(program.states):
+            lines.append(f"  R* const h{i} = {at};  // two slots of a state that is not kept, which take turns")
+            at = f"h{i} + 2 * B * {width}"
+        for i in program.shifted:
+            lines.append(f"  R* const e{i} = {at};  // rows of an input, where they lie apart")
+            at = f"e{i} + B * {program.steps[i]}"
         products = [value for value in self.values if value.op == "matmul"]
         packed: dict[tuple[int, int], str] = {}
         for value in products:
@@ -176,20 +180,24 @@ class _Emitter:
         lines += [f"  const R* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
         lines.append("  barrier.wait(nt);")
         lines.append("  for (long k = 0; k < T; k++) {")
-        lines.append("    const long t = call.reversed ? T - 1 - k : k;")
-        lines.append("    const long t1 = t + call.before;")
+        lines.append("    const long t = call.time(k);")
+        lines.append(
+            "    const long n = call.count(t), at = call.offset(t);  // rows that run in this step, and where they lie"
+        )
+        lines.append(
+            "    const long q0 = n * tid / nt, q1 = n * (tid + 1) / nt;  // this thread's rows where each has some"
+        )
+        lines.append("    const long r0 = by_rows ? q0 : 0, r1 = by_rows ? q1 : n;")
         for i, width in enumerate(program.steps):
-            lines.append(
-                f"    const R* const x{i} = !call.firsts[{i}] ? call.steps[{i}] + t * B * {width} : "
-                f"t1 < 0 || t1 >= T ? call.firsts[{i}] : call.steps[{i}] + t1 * B * {width};"
-            )
+            if i in program.shifted:
+                lines.append(f"    const R* const x{i} = call.shifted_step({i}, e{i}, t, n, q0, q1, {width});")
+            else:
+                lines.append(f"    const R* const x{i} = call.steps[{i}] + at * {width};")
         for i, width in enumerate(program.states):
-            lines.append(
-                f"    const R* const s{i} = k == 0 ? call.first_states[{i}] : call.states[{i}] + "
-                f"(call.rings[{i}] ? (k - 1) & 1 : call.reversed ? t + 1 : t - 1) * B * {width};"
-            )
-            lines.append(f"    R* const n{i} = call.states[{i}] + (call.rings[{i}] ? k & 1 : t) * B * {width};")
-        lines += [f"    R* const o{i} = call.outputs[{i}] + t * B * {v.width};" for i, v in enumerate(program.outputs)]
+            lines.append(f"    const R* const s{i} = call.state({i}, h{i}, k, q0, q1, {width});")
+            lines.append(f"    R* const n{i} = call.next_state({i}, h{i}, k, at, {width});")
+        lines.append("    if (call.counts && !by_rows) barrier.wait(nt);")
+        lines += [f"    R* const o{i} = call.outputs[{i}] + at * {v.width};" for i, v in enumerate(program.outputs)]
         for level in range(self.n_levels):
             loops = [loop for loop in self.loops[level].values() if loop.stores]
             for loop in loops:
@@ -203,12 +211,15 @@ class _Emitter:
                 lines += self._reduction(value, level)
             if followers:
                 lines.append("    if (!by_rows) barrier.wait(nt);")
-        lines += ["  }", "}", "}  // namespace", ""]
+        for i, width in enumerate(program.states):
+            lines.append(f"    call.keep_state({i}, n{i}, k, at, q0, q1, {width});")
+        lines += ["    if (call.counts) barrier.wait(nt);", "  }", "}", "}  // namespace", ""]
         lines += self._entry(packed)
         return "\n".join(lines) + "\n"
 
     def _entry(self, packed: dict[tuple[int, int], str]) -> list[str]:
-        numbers = " + ".join([f"({width})" for _, width in self.scratch] or ["0"])
+        per_row = [f"({width})" for _, width in self.scratch] + [f"2 * {width}" for width in self.program.states]
+        numbers = " + ".join([*per_row, *(str(self.program.steps[i]) for i in self.program.shifted), "0"])
         weights = " + ".join(
             [
                 f"ceil_div({self.program.weights[w][1]}, {n} * VL) * {n} * VL * {self.program.weights[w][0]} + 64"
@@ -218,14 +229,15 @@ class _Emitter:
         )
         bytes_of_weights = sum(rows * columns for rows, columns in (self.program.weights[w] for w, _ in packed))
         return [
-            'extern "C" __attribute__((visibility("default"))) void run(const Call* call) {',
-            f"  Scratch scratch(sizeof(R) * (call->B * ({numbers}) + {weights} + 64));",
+            'extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {',
+            f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
+            f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
             "  Barrier barrier;",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
-            f"  bool by_rows = call->threads == 1 || (call->B >= 4 * call->threads && sizeof(R) * {bytes_of_weights} <= (1 << 20)) || "
-            "call->B >= 64 * call->threads;",
-            "#pragma omp parallel num_threads(call->threads)",
-            "  run_thread(*call, (R*)scratch.memory, barrier, omp_get_thread_num(), by_rows);",
+            f"  bool by_rows = call.threads == 1 || (call.B >= 4 * call.threads && sizeof(R) * {bytes_of_weights} <= (1 << 20)) || "
+            "call.B >= 64 * call.threads;",
+            "#pragma omp parallel num_threads(call.threads)",
+            "  run_thread(call, (R*)scratch.memory, barrier, omp_get_thread_num(), by_rows);",
             "}",
         ]
 

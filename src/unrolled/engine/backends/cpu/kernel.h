@@ -256,18 +256,67 @@ struct Scratch {
   }
 };
 
-}  // namespace
-
+// what a loop is called with; arrays of pointers, one for each of the program's inputs and outputs
 struct Call {
-  int64_t T, B, threads, reversed;
-  int64_t before;             // where, from t, the step lies that a `first` stands in for at the edge: -1 or +1
-  const R** steps;
-  const R** firsts;           // for each step input: null, or what the step before the first reads; then t + before is read
-  R** states;                 // time slots each, or two that take turns
-  const R** first_states;
-  const int64_t* rings;       // for each state: two slots that take turns
-  const R** rows;
-  const R** weights;
-  const int64_t* strides;     // of the weights, two each
-  R** outputs;
+  long T, B, threads, reversed;
+  const int64_t *counts, *offsets;  // of each step: the rows that run, the first `count` of all, and where they lie; or null
+  const R* const* steps;
+  const R* const* firsts;           // of shifted inputs: what is read where there is no next step
+  R* const* states;                 // to be written with the state after every step, or null
+  const R* const* first_states;
+  R* const* last_states;
+  const R* const* rows;
+  const R* const* weights;
+  const int64_t* strides;           // of the weights, two each
+  R* const* outputs;
+
+  Call(const int64_t* a, int n_steps, int n_states, int n_rows, int n_weights)
+      : T(a[0]), B(a[1]), threads(a[2]), reversed(a[3]), counts((const int64_t*)a[4]), offsets((const int64_t*)a[5]),
+        steps((const R* const*)(a + 6)), firsts(steps + n_steps), states((R* const*)(firsts + n_steps)),
+        first_states((const R* const*)(states + n_states)), last_states((R* const*)(first_states + n_states)),
+        rows((const R* const*)(last_states + n_states)), weights(rows + n_rows),
+        strides((const int64_t*)(weights + n_weights)), outputs((R* const*)(strides + 2 * n_weights)) {}
+
+  long time(long k) const { return reversed ? T - 1 - k : k; }
+  long count(long t) const { return counts ? counts[t] : B; }
+  long offset(long t) const { return counts ? offsets[t] : t * B; }
+  static void copy(R* to, const R* from, long r0, long r1, long width) {
+    if (r0 < r1) memcpy(to + r0 * width, from + r0 * width, (r1 - r0) * width * sizeof(R));
+  }
+
+  // an input as it is at the step that runs next; rows [q0, q1) are this thread's to copy
+  const R* shifted_step(int i, R* apart, long t, long n, long q0, long q1, long width) const {
+    const long next = reversed ? t - 1 : t + 1;
+    if (next < 0 || next >= T) return firsts[i];
+    const R* there = steps[i] + offset(next) * width;
+    const long m = count(next);
+    if (m >= n) return there;
+    copy(apart, there, q0, q1 < m ? q1 : m, width);
+    copy(apart, firsts[i], q0 > m ? q0 : m, q1, width);
+    return apart;
+  }
+  // the state before step k; rows that only now begin come from the first states
+  const R* state(int i, R* slots, long k, long q0, long q1, long width) const {
+    R* slot = slots + ((k - 1) & 1) * B * width;
+    if (counts) {
+      const long ran = k ? count(time(k - 1)) : 0;
+      copy(slot, first_states[i], q0 > ran ? q0 : ran, q1, width);
+      return slot;
+    }
+    return k == 0 ? first_states[i] : states[i] ? states[i] + time(k - 1) * B * width : slot;
+  }
+  R* next_state(int i, R* slots, long k, long at, long width) const {
+    if (!counts && states[i]) return states[i] + at * width;
+    return !counts && k == T - 1 ? last_states[i] : slots + (k & 1) * B * width;
+  }
+  // after step k: the state goes to where it is kept; rows that end are last
+  void keep_state(int i, const R* now, long k, long at, long q0, long q1, long width) const {
+    if (counts) {
+      if (states[i]) copy(states[i] + at * width, now, q0, q1, width);
+      const long next = k + 1 < T ? count(time(k + 1)) : 0;
+      copy(last_states[i], now, q0 > next ? q0 : next, q1, width);
+    } else if (k == T - 1 && states[i]) copy(last_states[i], now, q0, q1, width);
+  }
 };
+
+}  // namespace

@@ -5,6 +5,7 @@ the system at once. A block is lent as the buffer of an ordinary tensor, and com
 graph that holds the buffer is gone.
 """
 
+import contextlib
 import ctypes
 import functools
 import math
@@ -59,10 +60,8 @@ def _rounded(n_bytes: int) -> int:
 def _new_block(size: int) -> mmap.mmap:
     block = mmap.mmap(-1, size)
     if size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with contextlib.suppress(OSError):  # a kernel built without them
             block.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass  # a kernel built without them
     return block
 
 

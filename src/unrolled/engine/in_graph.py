@@ -1,0 +1,188 @@
+"""A scan inside torch.compile or torch.export: the loop is one operator of the graph.
+
+torch.compile calls a scan whose step is an `nn.Module` without looking into it, and torch's tracing sees what it calls:
+the operations before and after the loop, and the operator. A step that is another callable may hold tensors that torch
+would take for constants; it runs between two graphs.
+"""
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo import nonstrict_trace
+from torch.utils._python_dispatch import _disable_current_modes
+
+from unrolled.engine import choose, operator
+from unrolled.engine.backends import eager
+from unrolled.engine.choose import Planned
+from unrolled.engine.fused import Plan
+from unrolled.engine.identity import Walk, held_by
+from unrolled.engine.span import Span
+from unrolled.engine.trace import NotTraceable
+from unrolled.engine.trees import flatten, unflatten
+from unrolled.errors import NotFusedError
+
+
+def run(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    *,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+    engine: str,
+) -> tuple[Any, Any]:
+    """As `choose.run`."""
+    masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
+    if not torch.compiler.is_dynamo_compiling():
+        return _run(step, xs, state, masks, is_reversed, engine)
+    if isinstance(step, nn.Module):
+        return _whole(step, xs, state, masks, is_reversed, engine)
+    outside = torch.compiler.disable(choose.run)
+    return outside(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine)
+
+
+@nonstrict_trace
+def call(module: nn.Module, method: str, *args: Any) -> Any:
+    """Calls a module's method, whose scans become operators of the graph."""
+    return getattr(module, method)(*args)
+
+
+def _run(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    masks: dict[str, Tensor],
+    is_reversed: bool,
+    engine: str,
+) -> tuple[Any, Any]:
+    active, resets = masks.get("active"), masks.get("resets")
+    if engine != "eager":
+        try:
+            return _fused(step, xs, state, active, resets, is_reversed)
+        except (NotTraceable, choose.RunsEagerly) as reason:
+            if engine == "fused":
+                raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
+            choose.warn_once(str(reason))
+    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+
+
+_whole = nonstrict_trace(_run)
+
+
+def _fused(
+    step: Callable, xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, is_reversed: bool
+) -> tuple[Any, Any]:
+    whole, xs, state = choose.with_resets(step, xs, state, resets)
+    whole, xs, state = _with_ends(whole, xs, state, active)
+    x_leaves, x_form = flatten(xs)
+    states, state_form = flatten(state)
+    n_steps, n_rows = x_leaves[0].shape[:2]
+    walk = Walk()
+    key = choose.key_of(walk.of(whole), x_leaves, x_form, states, state_form)
+    planned = choose.known(key)
+    if planned is None:
+        with _disable_current_modes():
+            planned = _planned(whole, key, x_leaves, x_form, states, state_form)
+    captured = planned.captured(walk.tensors)
+    places = set(map(id, walk.tensors))
+    if any(id(tensor) not in places for tensor in captured):
+        raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
+    span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
+    rows, last = planned.plan(captured, [x.flatten(0, 1) for x in x_leaves], states, span, through=operator.call)
+    ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
+    last = unflatten(list(last), state_form)
+    for is_wrapped in (active is not None, resets is not None):
+        last = last[0] if is_wrapped else last
+    return unflatten(ys, planned.plan.outputs_form), last
+
+
+def _with_ends(step: Callable, xs: Any, state: Any, active: Tensor | None) -> tuple[Callable, Any, Any]:
+    """The step with rows that end, as masks: how many rows run when is not known to a graph."""
+    if active is None:
+        return step, xs, state
+
+    def ending(inputs: Any, states: Any) -> tuple[Any, Any]:
+        x, mask = inputs
+        y, new = step(x, states[0])
+        old, form = flatten(states[0])
+        new = [eager.choose(mask, a, b) for a, b in zip(flatten(new)[0], old, strict=True)]
+        ys, of_ys = flatten(y)
+        return unflatten([eager.choose(mask, leaf, torch.zeros_like(leaf)) for leaf in ys], of_ys), (
+            unflatten(new, form),
+        )
+
+    leaves, form = flatten(xs)
+    return ending, (unflatten([eager.choose_steps(active, leaf) for leaf in leaves], form), active), (state,)
+
+
+def _planned(step: Callable, key: Any, xs: list[Tensor], x_form: Any, states: list[Tensor], state_form: Any) -> Planned:
+    """A plan of a twin of the step that holds ordinary tensors: those of a graph cannot be traced a second time."""
+    twin = _Twin()
+    try:
+        copy = twin.of(step)
+        walk = Walk()
+        same = choose.key_of(walk.of(copy), xs, x_form, states, state_form)
+        if same != key:
+            raise NotTraceable("it holds something that cannot be traced within a graph")
+        first = unflatten([twin.like(x, (2, *x.shape[2:])) for x in xs], x_form)
+        state = unflatten([twin.like(s, (2, *s.shape[1:])) for s in states], state_form)
+        with torch.enable_grad():
+            planned = Planned(choose.undisturbed(copy, walk, lambda: Plan(copy, first, state)), walk)
+        planned.plan.prepare(training=False)
+    finally:
+        twin.restore()
+    choose.learn(key, planned)
+    return planned
+
+
+class _Twin:
+    """A copy of a step with tensors of its own, of the same shapes; modules are changed in place, until `restore`."""
+
+    def __init__(self) -> None:
+        self.memo: dict[int, Any] = {}
+        self.changed: list[tuple[dict, str, Any]] = []
+
+    @staticmethod
+    def like(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros([int(size) for size in shape], dtype=tensor.dtype, device=tensor.device)
+
+    def of(self, value: Any) -> Any:
+        if id(value) not in self.memo:
+            self.memo[id(value)] = value  # until its twin is made, for what holds itself
+            self.memo[id(value)] = self._made(value)
+        return self.memo[id(value)]
+
+    def _made(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self.like(value, value.shape).requires_grad_(value.requires_grad)
+        if isinstance(value, nn.Module):
+            for group in held_by(value):
+                for name, item in list(group.items()):
+                    twin = self.of(item)
+                    if twin is not item:
+                        self.changed.append((group, name, item))
+                        group[name] = twin
+            return value
+        if isinstance(value, types.FunctionType) and value.__closure__:
+            cells = [types.CellType(self.of(cell.cell_contents)) for cell in value.__closure__]
+            if all(new.cell_contents is old.cell_contents for new, old in zip(cells, value.__closure__, strict=True)):
+                return value
+            twin = types.FunctionType(
+                value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(cells)
+            )
+            twin.__kwdefaults__ = value.__kwdefaults__
+            return twin
+        if isinstance(value, types.MethodType):
+            return types.MethodType(self.of(value.__func__), self.of(value.__self__))
+        if type(value) in (list, tuple):
+            items = [self.of(item) for item in value]
+            return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+        return value
+
+    def restore(self) -> None:
+        for group, name, item in reversed(self.changed):
+            group[name] = item

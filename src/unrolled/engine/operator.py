@@ -1,0 +1,151 @@
+"""The compiled loop as operators of torch, which torch.compile and torch.export keep whole in their graphs.
+
+`unrolled::loop` takes what `loop.loop` takes, with a plan's number; its derivative is `unrolled::loop_backward`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.engine.fused import Plan
+from unrolled.engine.loop import run_backward, run_forward
+from unrolled.engine.span import Span
+
+_plans: list[Plan] = []  # those that a graph may call, for as long as the process lives
+
+
+def number_of(plan: Plan) -> int:
+    """The plan's number, by which graphs name it."""
+    if plan not in _plans:
+        _plans.append(plan)
+    return _plans.index(plan)
+
+
+def _span(tensors: Sequence[Tensor], n_steps: int, is_reversed: bool) -> Span:
+    n_rows = tensors[-1].shape[0]  # a first state: a scan without state has no plan
+    return Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
+
+
+def _kept_states(plan: Plan, *, is_training: bool) -> list[int]:
+    return sorted(plan.read_states) if is_training else list(plan.sequences)
+
+
+@torch.library.custom_op(
+    "unrolled::loop",
+    mutates_args=(),
+    schema="(Tensor[] tensors, int plan, SymInt n_steps, bool is_reversed, bool is_training) -> Tensor[]",
+)
+def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, is_training: bool) -> list[Tensor]:
+    """Last states, states after every step, kept outputs, and what else the backward reads."""
+    made = _plans[plan]
+    tensors = [tensor.detach() for tensor in tensors]
+    n, m = len(made.split.steps), len(made.programs.constants)
+    tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
+    tensors[n + m :] = [tensor.contiguous() for tensor in tensors[n + m :]]
+    span = _span(tensors, n_steps, is_reversed)
+    last, states, kept, saved = run_forward(made, span, tensors, training=is_training)
+    return [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
+
+
+@loop.register_fake
+def _(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, is_training: bool) -> list[Tensor]:
+    made = _plans[plan]
+    firsts = tensors[len(tensors) - len(made.split.states) :]
+    program = made.programs.training if is_training else made.programs.forward
+    total = n_steps * firsts[0].shape[0]
+    states = [firsts[i].new_empty(total, firsts[i].shape[1]) for i in _kept_states(made, is_training=is_training)]
+    outputs = [firsts[0].new_empty(total, value.width) for value in program.outputs]
+    return [*[first.new_empty(first.shape) for first in firsts], *states, *outputs]
+
+
+@torch.library.custom_op(
+    "unrolled::loop_backward",
+    mutates_args=(),
+    schema="(Tensor[] tensors, Tensor[] results, Tensor[] gradients, int plan, SymInt n_steps, bool is_reversed) "
+    "-> Tensor[]",
+)
+def loop_backward(
+    tensors: Sequence[Tensor],
+    results: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    plan: int,
+    n_steps: int,
+    is_reversed: bool,
+) -> list[Tensor]:
+    """The gradients of those tensors that have one; `results` are the loop's but for the last states."""
+    made = _plans[plan]
+    kept = _kept_states(made, is_training=True)
+    n_states, n_saved = len(made.split.states), len(made.programs.training.outputs) - made.programs.n_kept
+    states: list[Any] = [None] * n_states
+    for place, i in enumerate(kept):
+        states[i] = results[place]
+    outputs, saved = results[len(kept) :][: made.programs.n_kept], results[len(kept) + made.programs.n_kept :]
+    found = run_backward(
+        made,
+        _span(tensors, n_steps, is_reversed),
+        tensors,
+        [*states, *saved, *outputs],
+        gradients,
+        n_saved,
+        [True] * len(tensors),
+    )
+    return [gradient.contiguous() for gradient in found if gradient is not None]
+
+
+@loop_backward.register_fake
+def _(
+    tensors: Sequence[Tensor],
+    results: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    plan: int,
+    n_steps: int,
+    is_reversed: bool,
+) -> list[Tensor]:
+    return [
+        torch.empty_like(t, memory_format=torch.contiguous_format)
+        for t, has in zip(tensors, _have(plan), strict=True)
+        if has
+    ]
+
+
+def _have(plan: int) -> list[bool]:
+    """Which of the loop's tensors have a gradient."""
+    made = _plans[plan].programs
+    parts = (made.step_gradients, made.constant_gradients)
+    return [each is not None for part in parts for each in part] + [True] * len(_plans[plan].split.states)
+
+
+def _setup(ctx: Any, inputs: tuple, output: list[Tensor]) -> None:
+    tensors, ctx.plan, ctx.n_steps, ctx.is_reversed, is_training = inputs
+    assert is_training, "a loop that is to be differentiated keeps what its backward reads"
+    ctx.n_tensors = len(tensors)
+    ctx.save_for_backward(*tensors, *output[len(_plans[ctx.plan].split.states) :])
+
+
+def _backward(ctx: Any, gradients: list[Tensor | None]) -> Any:
+    made = _plans[ctx.plan]
+    tensors, results = ctx.saved_tensors[: ctx.n_tensors], ctx.saved_tensors[ctx.n_tensors :]
+    n_states, kept = len(made.split.states), _kept_states(made, is_training=True)
+    like = [*tensors[ctx.n_tensors - n_states :], *results]
+    given = [torch.zeros_like(t) if g is None else g for t, g in zip(like, gradients, strict=True)]
+    of_states = [given[n_states + kept.index(i)] for i in made.sequences]
+    of_kept = given[n_states + len(kept) :][: made.programs.n_kept]
+    wanted = [*given[:n_states], *of_states, *of_kept]
+    found = iter(
+        torch.ops.unrolled.loop_backward(list(tensors), list(results), wanted, ctx.plan, ctx.n_steps, ctx.is_reversed)
+    )
+    return [next(found) if has else None for has in _have(ctx.plan)], None, None, None, None
+
+
+loop.register_autograd(_backward, setup_context=_setup)
+
+
+def call(plan: Plan, span: Span, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """As `loop.loop`, within a graph."""
+    is_training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    results = torch.ops.unrolled.loop(tensors, number_of(plan), span.n_steps, span.is_reversed, is_training)
+    n_states, kept = len(plan.split.states), _kept_states(plan, is_training=is_training)
+    of_states = [results[n_states + kept.index(i)] for i in plan.sequences]
+    return results[:n_states], of_states, results[n_states + len(kept) :][: plan.programs.n_kept]

@@ -1,0 +1,98 @@
+"""Which rows of a batch run at which time steps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Span:
+    """The rows of all time steps, one after the other: `total` of them.
+
+    Attributes:
+        n_steps: time.
+        n_rows: batch.
+        is_reversed: from the last step to the first.
+        total: rows of all steps together.
+        counts: int64 [time], how many rows run at each step, the first ones of all; they never grow from a step to the
+            one after. None where all rows run at all steps.
+        offsets: int64 [time], where each step's rows begin.
+    """
+
+    n_steps: int
+    n_rows: int
+    is_reversed: bool
+    total: int
+    counts: Tensor | None = None
+    offsets: Tensor | None = None
+
+    def backward(self) -> "Span":
+        """The same, in the other direction."""
+        return Span(self.n_steps, self.n_rows, not self.is_reversed, self.total, self.counts, self.offsets)
+
+    def sizes(self) -> list[int]:
+        """How many rows run at each step."""
+        return [self.n_rows] * self.n_steps if self.counts is None else self.counts.tolist()
+
+    def before(self, first: Tensor, states: Tensor) -> Tensor:
+        """States [batch, width] before the first step and [total, width] after each → before each, [total, width]."""
+        if self.counts is None:
+            rest = states[self.n_rows :] if self.is_reversed else states[: self.total - self.n_rows]
+            return torch.cat((rest, first) if self.is_reversed else (first, rest))
+        return torch.cat((states, first)).index_select(0, self._places_before())
+
+    def _places_before(self) -> Tensor:
+        counts, offsets = self.counts, self.offsets
+        assert counts is not None
+        assert offsets is not None
+        time = torch.repeat_interleave(torch.arange(self.n_steps), counts)
+        row = torch.arange(self.total) - offsets[time]
+        before = time + (1 if self.is_reversed else -1)
+        inside = (before >= 0) & (before < self.n_steps)
+        before = before.clamp(0, self.n_steps - 1)
+        return torch.where(inside & (row < counts[before]), offsets[before] + row, self.total + row)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A padded batch of rows that end, as the rows of a `Span`.
+
+    Attributes:
+        span: the rows, the longest first.
+        order: int64 [batch], the longest row first.
+        places: int64 [total], where each row of the span lies among time · batch rows.
+    """
+
+    span: Span
+    order: Tensor
+    places: Tensor
+
+    def pack(self, leaf: Tensor) -> Tensor:
+        """[time, batch, ...] → [total, ...]"""
+        return leaf.flatten(0, 1).index_select(0, self.places)
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """[total, ...] → [time, batch, ...], zeros elsewhere."""
+        shape = (self.span.n_steps * self.span.n_rows, *rows.shape[1:])
+        whole = rows.new_zeros(shape).index_copy(0, self.places, rows)
+        return whole.view(self.span.n_steps, self.span.n_rows, *rows.shape[1:])
+
+    def sorted(self, state: Tensor) -> Tensor:
+        """[batch, ...], the longest row first."""
+        return state.index_select(0, self.order)
+
+    def unsorted(self, state: Tensor) -> Tensor:
+        """As the batch was."""
+        return state.index_select(0, torch.argsort(self.order))
+
+
+def packed(active: Tensor, *, is_reversed: bool) -> Packed:
+    """From bool [time, batch], true in each row up to its length."""
+    n_steps, n_rows = active.shape
+    order = torch.argsort(active.sum(0), descending=True, stable=True)
+    counts = active.sum(1)
+    offsets = counts.cumsum(0) - counts
+    time, row = active[:, order].nonzero(as_tuple=True)
+    places = time * n_rows + order[row]
+    return Packed(Span(n_steps, n_rows, is_reversed, len(places), counts, offsets), order, places)
