@@ -43,6 +43,10 @@ class _Layer(nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """See torch.nn; `input` [time, batch, input], or as `batch_first` and 2-D input say."""
+        if torch.compiler.is_dynamo_compiling() and isinstance(input, Tensor) and input.device.type == "cpu":
+            from unrolled.engine import in_graph
+
+            return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
         if self.engine != "auto":
             return self._forward_scan(input, hx, self.engine)
         if self.mode in _FASTER_FUSED and _is_for_the_engine(input):
@@ -51,6 +55,9 @@ class _Layer(nn.RNNBase):
             except NotFusedError:
                 pass  # torch's own implementation is the faster one then
         return super().forward(input, hx)
+
+    def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
+        return self._forward_scan(input, hx, self.engine)
 
     def _forward_scan(self, input: Any, hx: Any, engine: Engine) -> Any:
         if isinstance(input, PackedSequence):

@@ -132,7 +132,7 @@ def _check_trees(xs: Any, state: Any) -> int:
                 f"scan: the tensors of xs have {leaves[0].shape[0]} and {leaf.shape[0]} time steps; "
                 "all must have the same number, on their first axis."
             )
-    return int(leaves[0].shape[0])
+    return leaves[0].shape[0]
 
 
 def _check_rows(xs: Any, state: Any) -> int:
@@ -146,7 +146,7 @@ def _check_rows(xs: Any, state: Any) -> int:
                     f"{list(leaf.shape)}; expected {'[time, batch, ...]' if axis else '[batch, ...]'}."
                 )
             if n_rows is None:
-                n_rows = int(leaf.shape[axis])
+                n_rows = leaf.shape[axis]
             elif leaf.shape[axis] != n_rows:
                 raise ShapeError(
                     f"scan: {name} holds a tensor of shape {list(leaf.shape)}, whose batch axis is {leaf.shape[axis]}; "

@@ -90,19 +90,6 @@ def test_float64(name):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own tracing looks at it
-def test_inside_torch_compile_the_loop_runs_as_outside():
-    torch.manual_seed(0)
-    cell, readout, xs = unrolled.cells.GRU(3, 5), torch.nn.Linear(5, 2), torch.randn(9, 2, 3)
-
-    def model(xs):
-        ys, _ = unrolled.scan(cell, xs * 2, cell.initial_state(2), engine="fused")
-        return readout(ys).relu()
-
-    torch._dynamo.reset()
-    torch.testing.assert_close(torch.compile(model, backend="eager")(xs), model(xs))
-
-
 def test_several_threads_of_python_may_scan_at_once():
     cell = unrolled.cells.LSTM(3, 5)
     inputs = [torch.randn(30, 4, 3) for _ in range(8)]

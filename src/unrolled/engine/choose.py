@@ -137,8 +137,9 @@ def key_of(
     step: Hashable, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
 ) -> Hashable:
     """What a plan depends on: the step, and its inputs but for time and batch."""
-    shapes = [(leaf.shape[2:], leaf.dtype, leaf.device) for leaf in x_leaves]
-    shapes += [(leaf.shape[1:], leaf.dtype, leaf.device) for leaf in state_leaves]
+    # int: within a graph of torch a size may be a symbol
+    shapes = [(tuple(map(int, leaf.shape[2:])), leaf.dtype, leaf.device) for leaf in x_leaves]
+    shapes += [(tuple(map(int, leaf.shape[1:])), leaf.dtype, leaf.device) for leaf in state_leaves]
     return step, x_form, state_form, tuple(shapes), torch.get_default_dtype()
 
 

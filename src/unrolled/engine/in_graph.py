@@ -5,13 +5,15 @@ the operations before and after the loop, and the operator. A step that is anoth
 would take for constants; it runs between two graphs.
 """
 
+import contextlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo import nonstrict_trace
+from torch.overrides import _pop_mode_temporarily
 from torch.utils._python_dispatch import _disable_current_modes
 
 from unrolled.engine import choose, operator
@@ -47,8 +49,18 @@ def run(
 
 @nonstrict_trace
 def call(module: nn.Module, method: str, *args: Any) -> Any:
-    """Calls a module's method, whose scans become operators of the graph."""
+    """Calls a module's method; the scans in it become operators of the graph."""
     return getattr(module, method)(*args)
+
+
+@contextlib.contextmanager
+def _outside() -> Iterator[None]:
+    """Ordinary Python, which the graph does not see."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(torch._C._len_torch_function_stack()):
+            stack.enter_context(_pop_mode_temporarily())
+        stack.enter_context(_disable_current_modes())
+        yield
 
 
 def _run(
@@ -85,7 +97,7 @@ def _fused(
     key = choose.key_of(walk.of(whole), x_leaves, x_form, states, state_form)
     planned = choose.known(key)
     if planned is None:
-        with _disable_current_modes():
+        with _outside():
             planned = _planned(whole, key, x_leaves, x_form, states, state_form)
     captured = planned.captured(walk.tensors)
     places = set(map(id, walk.tensors))

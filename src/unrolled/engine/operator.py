@@ -23,6 +23,15 @@ def number_of(plan: Plan) -> int:
     return _plans.index(plan)
 
 
+def _plan(number: int) -> Plan:
+    if number >= len(_plans):
+        raise RuntimeError(
+            f"unrolled::loop: this process has no plan number {number}. A graph that holds a scan runs in the process "
+            "that made it; export the model anew in this one."
+        )
+    return _plans[number]
+
+
 def _span(tensors: Sequence[Tensor], n_steps: int, is_reversed: bool) -> Span:
     n_rows = tensors[-1].shape[0]  # a first state: a scan without state has no plan
     return Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
@@ -39,7 +48,7 @@ def _kept_states(plan: Plan, *, is_training: bool) -> list[int]:
 )
 def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, is_training: bool) -> list[Tensor]:
     """Last states, states after every step, kept outputs, and what else the backward reads."""
-    made = _plans[plan]
+    made = _plan(plan)
     tensors = [tensor.detach() for tensor in tensors]
     n, m = len(made.split.steps), len(made.programs.constants)
     tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
@@ -51,7 +60,7 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
 
 @loop.register_fake
 def _(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, is_training: bool) -> list[Tensor]:
-    made = _plans[plan]
+    made = _plan(plan)
     firsts = tensors[len(tensors) - len(made.split.states) :]
     program = made.programs.training if is_training else made.programs.forward
     total = n_steps * firsts[0].shape[0]
@@ -75,7 +84,7 @@ def loop_backward(
     is_reversed: bool,
 ) -> list[Tensor]:
     """The gradients of those tensors that have one; `results` are the loop's but for the last states."""
-    made = _plans[plan]
+    made = _plan(plan)
     kept = _kept_states(made, is_training=True)
     n_states, n_saved = len(made.split.states), len(made.programs.training.outputs) - made.programs.n_kept
     states: list[Any] = [None] * n_states
@@ -112,20 +121,20 @@ def _(
 
 def _have(plan: int) -> list[bool]:
     """Which of the loop's tensors have a gradient."""
-    made = _plans[plan].programs
+    made = _plan(plan).programs
     parts = (made.step_gradients, made.constant_gradients)
-    return [each is not None for part in parts for each in part] + [True] * len(_plans[plan].split.states)
+    return [each is not None for part in parts for each in part] + [True] * len(_plan(plan).split.states)
 
 
 def _setup(ctx: Any, inputs: tuple, output: list[Tensor]) -> None:
     tensors, ctx.plan, ctx.n_steps, ctx.is_reversed, is_training = inputs
     assert is_training, "a loop that is to be differentiated keeps what its backward reads"
     ctx.n_tensors = len(tensors)
-    ctx.save_for_backward(*tensors, *output[len(_plans[ctx.plan].split.states) :])
+    ctx.save_for_backward(*tensors, *output[len(_plan(ctx.plan).split.states) :])
 
 
 def _backward(ctx: Any, gradients: list[Tensor | None]) -> Any:
-    made = _plans[ctx.plan]
+    made = _plan(ctx.plan)
     tensors, results = ctx.saved_tensors[: ctx.n_tensors], ctx.saved_tensors[ctx.n_tensors :]
     n_states, kept = len(made.split.states), _kept_states(made, is_training=True)
     like = [*tensors[ctx.n_tensors - n_states :], *results]
