@@ -1,19 +1,32 @@
-"""How fast is the compiled loop? Against torch.nn's layers and a careful Python loop, forward and forward + backward.
+"""How fast is the compiled loop? Against its peers, forward and forward + backward, interleaved in one run.
 
-python -m benchmarks.engine            # about four minutes
+python -m benchmarks.engine              # all questions, about half an hour
+python -m benchmarks.engine layers       # torch.nn, a careful Python loop, jax.jit(lax.scan) where jax is installed
+python -m benchmarks.engine steps        # steps that no test names, against a Python loop
+python -m benchmarks.engine diagonal     # a diagonal linear recurrence: Python loop, share of memory bandwidth
+python -m benchmarks.engine compiled     # torch.compile of the loop, with its compile time
+python -m benchmarks.engine costs        # a call, rows that end, compiling a cell, the first call of a second process
 """
 
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
+import time
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import unrolled
+from benchmarks import jax_peers
 from benchmarks.harness import append, interleaved, quartiles
 from unrolled import cells
+from unrolled.engine.backends.cpu.peak import peak
 
 SHAPES = ((1, 128, 128), (16, 128, 64), (32, 128, 128), (32, 128, 256), (64, 128, 512), (128, 64, 1024))
-KINDS = {"LSTM": (cells.LSTM, nn.LSTM), "GRU": (cells.GRU, nn.GRU), "RNN": (cells.Elman, nn.RNN)}
+KINDS = {"LSTM": (cells.LSTM, nn.LSTM, 4), "GRU": (cells.GRU, nn.GRU, 3), "RNN": (cells.Elman, nn.RNN, 1)}
 
 
 def python_loop(cell, xs, state):
@@ -25,51 +38,273 @@ def python_loop(cell, xs, state):
     return torch.stack(ys)
 
 
-def rivals(kind: str, batch: int, steps: int, hidden: int):
-    cell_kind, layer_kind = KINDS[kind]
-    cell, layer = cell_kind(hidden, hidden), layer_kind(hidden, hidden)
-    xs, gradient = torch.randn(steps, batch, hidden, requires_grad=True), torch.randn(steps, batch, hidden)
-    state = cell.initial_state(batch)
-    forward = {
-        "fused": lambda: unrolled.scan(cell, xs, state, engine="fused")[0],
-        "torch.nn": lambda: layer(xs)[0],
-        "python loop": lambda: python_loop(cell, xs, state),
-    }
+def both_ways(runs, leaves, gradient):
+    """Forward without a graph, and forward + backward, of functions that give the outputs."""
 
     def without_graph(run):
         with torch.no_grad():
             return run()
 
     def with_backward(run):
-        xs.grad = None
-        for parameter in (*cell.parameters(), *layer.parameters()):
-            parameter.grad = None
+        for leaf in leaves:
+            leaf.grad = None
         run().backward(gradient)
 
     return {
-        "forward": {name: lambda run=run: without_graph(run) for name, run in forward.items()},
-        "forward+backward": {name: lambda run=run: with_backward(run) for name, run in forward.items()},
+        "forward": {name: lambda run=run: without_graph(run) for name, run in runs.items()},
+        "forward+backward": {name: lambda run=run: with_backward(run) for name, run in runs.items()},
     }
 
 
-def main() -> None:
-    rows: list[dict[str, object]] = []
-    for kind in KINDS:
+def measured(question, name, shape, ways, rounds, *, flops=0):
+    """Times the rivals of both ways; rows for the results, and a line on the screen."""
+    rows = []
+    for way, runs in ways.items():
+        seconds = interleaved(runs, rounds=rounds, warm_up=2)
+        ours = statistics.median(seconds["fused"])
+        share = flops * (3 if "backward" in way else 1) / ours / 1e9 / peak() if flops else 0
+        shown = []
+        for rival, each in seconds.items():
+            ratio = statistics.median(each) / ours
+            us = statistics.median(each) / shape[1] * 1e6
+            row = {"question": question, "step": name, "batch": shape[0], "time": shape[1], "hidden": shape[2]}
+            row |= {"pass": way, "rival": rival} | quartiles(each)
+            rows.append(row | {"us_per_step": round(us, 2), "of_fused": round(ratio, 3), "share": round(share, 3)})
+            shown.append(f"{rival} {us:.1f} us (x{ratio:.2f})")
+        print(f"{name} {shape} {way}: {', '.join(shown)}{f', {share:.0%} of peak' if share else ''}", flush=True)
+    return rows
+
+
+def layers():
+    rows = []
+    for kind, (cell_kind, layer_kind, gates) in KINDS.items():
         for batch, steps, hidden in SHAPES:
-            rounds = 9 if hidden <= 128 else 5 if hidden <= 512 else 3
-            for way, runs in rivals(kind, batch, steps, hidden).items():
-                seconds = interleaved(runs, rounds=rounds)
-                ours = statistics.median(seconds["fused"])
-                shown = []
-                for name, each in seconds.items():
-                    ratio = statistics.median(each) / ours
-                    us = statistics.median(each) / steps * 1e6
-                    row = {"cell": kind, "batch": batch, "time": steps, "hidden": hidden, "pass": way, "rival": name}
-                    rows.append(row | quartiles(each) | {"us_per_step": round(us, 2), "of_fused": round(ratio, 3)})
-                    shown.append(f"{name} {us:.1f} us (x{ratio:.2f})")
-                print(f"{kind} ({batch}, {steps}, {hidden}) {way}: {', '.join(shown)}", flush=True)
-    append("engine", rows)
+            cell, layer = cell_kind(hidden, hidden), layer_kind(hidden, hidden)
+            xs, gradient = torch.randn(steps, batch, hidden, requires_grad=True), torch.randn(steps, batch, hidden)
+            state = cell.initial_state(batch)
+            runs = {
+                "fused": lambda cell=cell, xs=xs, state=state: unrolled.scan(cell, xs, state, engine="fused")[0],
+                "torch.nn": lambda layer=layer, xs=xs: layer(xs)[0],
+                "python loop": lambda cell=cell, xs=xs, state=state: python_loop(cell, xs, state),
+            }
+            ways = both_ways(runs, [xs, *cell.parameters(), *layer.parameters()], gradient)
+            if kind in ("LSTM", "GRU") and jax_peers.is_there():
+                for way, run in jax_peers.recurrences(kind, batch, steps, hidden).items():
+                    ways[way]["jax.jit(lax.scan)"] = run
+            rounds = 15 if hidden <= 128 else 9 if hidden <= 512 else 5
+            flops = 2 * 2 * gates * hidden * hidden * batch * steps
+            rows += measured("layers", kind, (batch, steps, hidden), ways, rounds, flops=flops)
+    return rows
+
+
+class Multiplicative(nn.Module):
+    """The multiplicative LSTM (Krause and others, 2016)."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.input, self.factor = nn.Linear(size, 5 * size), nn.Linear(size, size, bias=False)
+        self.gates = nn.Linear(size, 4 * size, bias=False)
+
+    def forward(self, x, state):
+        h, c = state
+        gates, factor = self.input(x).split((4 * c.shape[1], c.shape[1]), 1)
+        i, f, o, g = (gates + self.gates(factor * self.factor(h))).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return h, (h, c)
+
+
+class Normalized(nn.Module):
+    """A GRU with its reset before the product and layer norm on what it adds."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.gates, self.new, self.norm = nn.Linear(2 * size, 2 * size), nn.Linear(2 * size, size), nn.LayerNorm(size)
+
+    def forward(self, x, h):
+        z, r = torch.sigmoid(self.gates(torch.cat((x, h), 1))).chunk(2, 1)
+        new = torch.tanh(self.norm(self.new(torch.cat((x, r * h), 1))))
+        h = h + z * (new - h)
+        return h, h
+
+
+class Highway(nn.Module):
+    """A recurrent highway network of depth 3 (Zilly and others, 2017)."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.input = nn.Linear(size, 2 * size)
+        self.depths = nn.ModuleList(nn.Linear(size, 2 * size) for _ in range(3))
+
+    def forward(self, x, s):
+        for depth, linear in enumerate(self.depths):
+            both = linear(s) + (self.input(x) if depth == 0 else 0)
+            h, t = both.chunk(2, 1)
+            t = torch.sigmoid(t)
+            s = torch.tanh(h) * t + s * (1 - t)
+        return s, s
+
+
+class Exponential(nn.Module):
+    """A cell with exponential gates and a normalizer, four heads (sLSTM; Beck and others, 2024)."""
+
+    def __init__(self, size, heads=4):
+        super().__init__()
+        self.input, self.heads = nn.Linear(size, 4 * size), heads
+        self.recurrent = nn.Parameter(torch.randn(heads, size // heads, 4 * size // heads) * size**-0.5)
+
+    def forward(self, x, state):
+        h, c, n, m = state
+        rows = torch.einsum("bhd,hde->bhe", h.view(len(h), self.heads, -1), self.recurrent)
+        gates = self.input(x) + rows.reshape(len(h), self.heads, 4, -1).transpose(1, 2).reshape(len(h), -1)
+        i, f, z, o = gates.chunk(4, 1)
+        new = torch.maximum(F.logsigmoid(f) + m, i)
+        kept, added = torch.exp(F.logsigmoid(f) + m - new), torch.exp(i - new)
+        c, n = kept * c + added * torch.tanh(z), kept * n + added
+        h = torch.sigmoid(o) * c / n.clamp_min(1e-3)
+        return h, (h, c, n, new)
+
+
+STEPS = {Multiplicative: 2, Normalized: 1, Highway: 1, Exponential: 4}
+
+
+def steps():
+    rows = []
+    for kind, n_states in STEPS.items():
+        for batch, time_, hidden in ((4, 128, 64), (32, 128, 128)):
+            cell = kind(hidden)
+            xs, gradient = torch.randn(time_, batch, hidden, requires_grad=True), torch.randn(time_, batch, hidden)
+            first = tuple(torch.zeros(batch, hidden) for _ in range(n_states))
+            state = first if n_states > 1 else first[0]
+            runs = {
+                "fused": lambda cell=cell, xs=xs, state=state: unrolled.scan(cell, xs, state, engine="fused")[0],
+                "python loop": lambda cell=cell, xs=xs, state=state: python_loop(cell, xs, state),
+            }
+            ways = both_ways(runs, [xs, *cell.parameters()], gradient)
+            rows += measured("steps", kind.__name__, (batch, time_, hidden), ways, 9)
+    return rows
+
+
+def bandwidth():
+    """Bytes a second that this machine reads and writes, measured on a copy of a large tensor."""
+    source, target = torch.zeros(1 << 26), torch.zeros(1 << 26)
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        target.copy_(source)
+        times.append(time.perf_counter() - start)
+    # a plain store reads the line it writes to: three transfers for each number
+    return 3 * source.nbytes / min(times)
+
+
+def diagonal():
+    batch, time_, hidden = 16, 1024, 256
+    a = torch.rand(time_, batch, hidden).requires_grad_()
+    b, gradient = torch.randn(time_, batch, hidden, requires_grad=True), torch.randn(time_, batch, hidden)
+    state = torch.zeros(batch, hidden)
+
+    def step(x, h):
+        h = x[0] * h + x[1]
+        return h, h
+
+    def loop():
+        h, ys = state, []
+        for pair in zip(a.unbind(0), b.unbind(0), strict=True):
+            y, h = step(pair, h)
+            ys.append(y)
+        return torch.stack(ys)
+
+    runs = {"fused": lambda: unrolled.scan(step, (a, b), state, engine="fused")[0], "python loop": loop}
+    rows = measured("diagonal", "h = a h + b", (batch, time_, hidden), both_ways(runs, [a, b], gradient), 9)
+    rate = bandwidth()
+    for row in rows:
+        if row["rival"] == "fused":
+            # forward: a, b in, h out; backward: a, h, gradient in, gradients of a and b out
+            moved = (3 if row["pass"] == "forward" else 8) * a.nbytes
+            row["share"] = round(moved / row["median_s"] / rate, 3)
+            print(f"  {row['pass']}: {row['share']:.0%} of the {rate / 1e9:.1f} GB/s of a copy")
+    return rows
+
+
+def compiled():
+    batch, time_, hidden = 32, 128, 128
+    cell = cells.LSTM(hidden, hidden)
+    xs, gradient = torch.randn(time_, batch, hidden, requires_grad=True), torch.randn(time_, batch, hidden)
+    state = cell.initial_state(batch)
+    loop = torch.compile(lambda: python_loop(cell, xs, state))
+    start = time.perf_counter()
+    loop().backward(gradient)
+    print(f"torch.compile of the loop: first call forward and backward {time.perf_counter() - start:.1f} s")
+    start = time.perf_counter()
+    with torch.no_grad():
+        loop()
+    print(f"torch.compile of the loop: first call without gradient {time.perf_counter() - start:.1f} s")
+    runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused")[0], "torch.compile": loop}
+    ways = both_ways(runs, [xs, *cell.parameters()], gradient)
+    return measured("compiled", "LSTM", (batch, time_, hidden), ways, 9)
+
+
+FIRST_CALL = """
+import time, torch, unrolled
+from unrolled.engine import choose
+cell = unrolled.cells.{cell}(8, 8)
+xs, state = torch.zeros(4, 2, 8, requires_grad=True), cell.initial_state(2)
+started = time.perf_counter()
+unrolled.scan(cell, xs, state, engine="fused")[0].sum().backward()
+first = time.perf_counter() - started
+other = unrolled.cells.{cell}(8, 9)
+xs, state = torch.zeros(4, 2, 8, requires_grad=True), other.initial_state(2)
+started = time.perf_counter()
+unrolled.scan(other, xs, state, engine="fused")[0].sum().backward()
+print(first, time.perf_counter() - started)
+"""
+
+
+def costs():
+    cell = cells.LSTM(64, 64)
+    xs, state = torch.randn(1, 1, 64), cell.initial_state(1)
+    runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused")}
+    rows = measured("costs", "a call", (1, 1, 64), {"forward": both_ways(runs, [], None)["forward"]}, 2001)
+
+    batch, time_, hidden = 32, 128, 256
+    for kind in ("LSTM", "GRU"):
+        cell = KINDS[kind][0](hidden, hidden)
+        xs, gradient = torch.randn(time_, batch, hidden, requires_grad=True), torch.randn(time_, batch, hidden)
+        state = cell.initial_state(batch)
+        lengths = torch.linspace(0, time_, batch).round().long()
+        scan = lambda cell=cell, xs=xs, state=state, **options: unrolled.scan(  # noqa: E731
+            cell, xs, state, engine="fused", **options
+        )[0]
+        runs = {"fused": scan, "half the steps padded": lambda scan=scan, n=lengths: scan(lengths=n)}
+        ways = both_ways(runs, [xs, *cell.parameters()], gradient)
+        rows += measured("costs", f"{kind}, rows that end", (batch, time_, hidden), ways, 15)
+
+    for cell_name in ("LSTM", "GRU"):
+        with tempfile.TemporaryDirectory() as folder:
+            for turn in ("compiling", "from the cache"):
+                done = subprocess.run(
+                    [sys.executable, "-c", FIRST_CALL.format(cell=cell_name)],
+                    env=os.environ | {"XDG_CACHE_HOME": folder},
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                first, second = map(float, done.stdout.split())
+                print(f"{cell_name}: first call {turn} {first:.2f} s, of a second shape {second:.2f} s", flush=True)
+                row = {"question": "costs", "step": f"{cell_name}, {turn}", "batch": 2, "time": 4, "hidden": 8}
+                row |= {"pass": "second shape", "rival": "fused"} | quartiles([second] * 2)
+                rows.append(row | {"us_per_step": 0, "of_fused": 1, "share": 0})
+    return rows
+
+
+QUESTIONS = {each.__name__: each for each in (layers, steps, diagonal, compiled, costs)}
+
+
+def main(names=()) -> None:
+    print(f"peak {peak():.0f} GFLOP/s on {torch.get_num_threads()} threads")
+    for name in names or QUESTIONS:
+        append("engine", QUESTIONS[name]())
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from unrolled.engine.lower import Lowering, OverBatch, Weight
+from unrolled.engine.blocks import Blocks, shown
+from unrolled.engine.lower import Lowering, OverBatch
+from unrolled.engine.lower_blocks import Gradients, Weights
 from unrolled.engine.program import EXPENSIVE, REDUCTIONS, Builder, Program, Value, in_order, verify
 from unrolled.engine.split import Split, part_of
 from unrolled.engine.trace import BATCH, NotTraceable, decompositions, fake_like, make_graph
@@ -40,8 +42,8 @@ class LoopPrograms:
             states.
         step_gradients: for each step input the backward output with its gradient, or None.
         constant_gradients: for each constant its gradient, or None.
-        constants: for each constant ("row", i) or ("matrix", i); matrix i is weight 2 i of the programs as it is, and
-            weight 2 i + 1 transposed.
+        constants: for each constant ("row", 1), or ("matrix", n) for n matrices; they are numbered in this order, and
+            matrix i is weight 2 i of the programs as it is, and weight 2 i + 1 transposed.
         n_kept: how many outputs the forward keeps.
     """
 
@@ -50,7 +52,7 @@ class LoopPrograms:
     backward: Program
     backward_inputs: list[tuple[str, int]]
     step_gradients: list[int | None]
-    constant_gradients: list[Gradient | None]
+    constant_gradients: list[Gradient | tuple[Gradient, ...] | None]
     constants: list[tuple[str, int]]
     n_kept: int
 
@@ -90,20 +92,15 @@ def programs(split: Split) -> LoopPrograms:
     constants: list[tuple[str, int]] = []
     steps = [builder.input("step", i, _width(node)) for i, node in enumerate(split.steps)]
     states = [builder.input("state", i, _width(node)) for i, node in enumerate(split.states)]
-    constant_values: list[Value | Weight] = []
-    for example in examples[n_steps : n_steps + n_constants]:
-        if BATCH in example.shape or example.dim() > 2:
-            raise NotTraceable(
-                f"it uses a constant of shape {list(example.shape)}; a fused loop takes vectors and matrices"
-            )
-        kind = "matrix" if example.dim() == 2 else "row"
-        index = sum(other == kind for other, _ in constants)
-        constants.append((kind, index))
-        constant_values.append(
-            Weight(index, (int(example.shape[0]), int(example.shape[1])))
-            if kind == "matrix"
-            else builder.input("row", index, example.numel())
-        )
+    constant_values: list[Any] = []
+    for node, example in zip(placeholders[n_steps:], examples[n_steps : n_steps + n_constants], strict=False):
+        if BATCH in example.shape:
+            raise NotTraceable(f"it uses a constant of shape {shown(example.shape)}")
+        n_rows, n_weights = (sum(count for kind, count in constants if kind == wanted) for wanted in ("row", "matrix"))
+        value = lowering.constant(node, n_rows, n_weights)
+        is_row = isinstance(value, Value)
+        constants.append(("row", 1) if is_row else ("matrix", len(value.indices) if isinstance(value, Weights) else 1))
+        constant_values.append(value)
     # cotangents: those of the states are carried, those of kept outputs come in; both numbered after the loop's own
     n_states = len(states)
     state_cotangents = [builder.input("state", n_states + i, state.width) for i, state in enumerate(states)]
@@ -141,6 +138,9 @@ class _Adjoint:
         self.next_states, self.kept, self.lowering = next_states, kept, lowering
         given = iter(gradients)
         self.gradients = [next(given) if f else None for f in is_float]
+        for i, gradient in enumerate(self.gradients):
+            if isinstance(gradient, Blocks):
+                self.gradients[i] = lowering.value(gradient)
         self.saved: list[Value] = []
         self.inputs: list[tuple[str, int]] = []
         self.input_widths: list[int] = []
@@ -159,9 +159,10 @@ class _Adjoint:
     def programs(self) -> LoopPrograms:
         n_steps, n_constants = len(self.steps), len(self.constants)
         matrices = [
-            (int(node.meta["val"].shape[0]), int(node.meta["val"].shape[1]))
-            for node, (kind, _) in zip(self.split.constants, self.constants, strict=True)
+            (int(node.meta["val"].shape[-2]), int(node.meta["val"].shape[-1]))
+            for node, (kind, count) in zip(self.split.constants, self.constants, strict=True)
             if kind == "matrix"
+            for _ in range(count)
         ]
         step_gradients = [
             None if gradient is None else self._output(self._moved(self.lowering.value(gradient)))
@@ -193,7 +194,13 @@ class _Adjoint:
             self.constants, len(self.kept),
         )  # fmt: skip
 
-    def _constant_gradient(self, gradient: Any) -> Gradient:
+    def _constant_gradient(self, gradient: Any) -> "Gradient | tuple[Gradient, ...]":
+        if isinstance(gradient, Gradients):
+            parts = (OverBatch(each.parts, gradient.is_transposed) for each in gradient.parts)
+            return tuple(self._gradient(each) for each in parts)
+        return self._gradient(gradient)
+
+    def _gradient(self, gradient: Any) -> Gradient:
         if isinstance(gradient, Value):
             raise NotTraceable("the gradient of a constant is not a sum over the batch")
         if not isinstance(gradient, OverBatch):
@@ -301,6 +308,10 @@ class _Adjoint:
 
 
 def _values_of(gradient: Any) -> list[Value]:
+    if isinstance(gradient, Gradients):
+        return [value for part in gradient.parts for value in _values_of(part)]
+    if isinstance(gradient, Blocks):
+        return list(gradient.rows.flat)
     if isinstance(gradient, OverBatch):
         return [value for part in gradient.parts for value in part if value is not None]
     return [gradient] if isinstance(gradient, Value) else []
@@ -308,7 +319,6 @@ def _values_of(gradient: Any) -> list[Value]:
 
 def _width(node: fx.Node) -> int:
     shape = tuple(node.meta["val"].shape)
-    if len(shape) > 2 or shape[:1] != (BATCH,):
-        shown = ["batch" if size == BATCH else size for size in shape]
-        raise NotTraceable(f"it carries a tensor of shape {shown}; a fused loop holds [batch, features]")
-    return int(shape[1]) if len(shape) == 2 else 1
+    if shape[:1] != (BATCH,) or BATCH in shape[1:]:
+        raise NotTraceable(f"it carries a tensor of shape {shown(shape)}; a fused loop holds [batch, ...]")
+    return int(torch.Size(shape[1:]).numel())

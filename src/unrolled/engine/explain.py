@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrolled.engine.backends.cpu.peak import peak
 from unrolled.engine.choose import Planned, RunsEagerly, plan_for, run, with_resets
 from unrolled.engine.lower import operation
 from unrolled.engine.program import POINTWISE, REDUCTIONS, Program
@@ -107,7 +108,7 @@ def explain(
             _best(lambda: run(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
             / n_steps
         )
-        share = flops / us / 1e3 / _peak()
+        share = flops / us / 1e3 / peak(plan.dtype)
     return Explanation(
         "fused",
         before=_named(plan.split.before),
@@ -156,9 +157,3 @@ def _best(call: Callable[[], object]) -> float:
             call()
             times.append(time.perf_counter() - start)
     return min(times) * 1e6
-
-
-def _peak() -> float:
-    """Measured peak of single-precision products, in GFLOP a second, as torch's own product reaches it."""
-    a = torch.ones(1024, 1024)
-    return 2 * 1024**3 / (_best(lambda: a @ a) * 1e3)

@@ -15,9 +15,10 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.adjoint import LoopPrograms, programs
 from unrolled.engine.backends.cpu.run import Kernel
 from unrolled.engine.loop import loop
-from unrolled.engine.lower import Lowering, Weight
+from unrolled.engine.lower import Lowering
+from unrolled.engine.lower_blocks import Weights
 from unrolled.engine.products import product, product_plus
-from unrolled.engine.program import Builder
+from unrolled.engine.program import Builder, Value
 from unrolled.engine.span import Span
 from unrolled.engine.split import RANDOM, Split, part_of, split
 from unrolled.engine.trace import (
@@ -226,12 +227,10 @@ def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
         if shape[:1] == (BATCH,):
             lowering.env[node] = builder.input("step", n_steps, int(torch.Size(shape[1:]).numel()))
             n_steps += 1
-        elif len(shape) == 2:
-            lowering.env[node] = Weight(n_weights, (int(shape[0]), int(shape[1])))
-            n_weights += 1
         else:
-            lowering.env[node] = builder.input("row", n_rows, int(torch.Size(shape).numel()))
-            n_rows += 1
+            value = lowering.env[node] = lowering.constant(node, n_rows, n_weights)
+            n_rows += isinstance(value, Value)
+            n_weights += len(value.indices) if isinstance(value, Weights) else 1
     for node in graph.graph.nodes:
         if node.target in ROWWISE:
             lowering.env[node] = builder.input("step", n_steps, int(torch.Size(node.meta["val"].shape[1:]).numel()))

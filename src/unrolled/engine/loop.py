@@ -133,12 +133,13 @@ def _constants(made: LoopPrograms, constants: Any) -> tuple[list[Tensor], list[T
         if kind == "row":
             rows.append(constant.reshape(-1).contiguous())
         else:
-            weights += [constant, constant.t()]
+            for matrix in (constant,) if constant.dim() == 2 else constant:
+                weights += [matrix, matrix.t()]
     return rows, weights
 
 
 def _constant_gradient(
-    gradient: Gradient | None,
+    gradient: Gradient | tuple[Gradient, ...] | None,
     constant: Tensor,
     inputs: list[Tensor],
     edges: list[Tensor | None],
@@ -148,6 +149,10 @@ def _constant_gradient(
     """One large product for the sum over time."""
     if gradient is None:
         return None
+    if isinstance(gradient, tuple):
+        parts = zip(gradient, constant, strict=True)
+        found = [_constant_gradient(each, matrix, inputs, edges, outputs, span) for each, matrix in parts]
+        return torch.stack([each for each in found if each is not None])
     total: Tensor | None = None
     like = constant.t() if gradient.is_transposed else constant
     for left, (kind, at) in gradient.parts:

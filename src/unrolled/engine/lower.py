@@ -13,6 +13,8 @@ from typing import Any, cast
 import torch
 from torch import fx
 
+from unrolled.engine import blocks, lower_blocks
+from unrolled.engine.blocks import Blocks
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.trace import BATCH, NotTraceable
 
@@ -56,12 +58,16 @@ class Lowering:
         """Lowers the nodes in their order."""
         for node in nodes:
             handler = HANDLERS.get(node.target)
-            if handler is None:
+            if handler is None and node.target not in lower_blocks.HANDLERS:
                 raise NotTraceable(
                     f"{operation(node)} is not among the operations that a fused loop can hold{line_of(node)}"
                 )
             try:
-                self.env[node] = handler(self, node, *self._arguments(node.args), **self._arguments(node.kwargs))
+                if handler is None or lower_blocks.is_deep(self, node):
+                    is_elementwise = node.target not in NOT_ELEMENTWISE
+                    self.env[node] = lower_blocks.lowered(self, node, handler, is_elementwise)
+                else:
+                    self.env[node] = handler(self, node, *self._arguments(node.args), **self._arguments(node.kwargs))
             except NotTraceable as fault:
                 raise NotTraceable(f"{operation(node)} {fault}{line_of(node)}") from None
             except (TypeError, AttributeError, AssertionError) as fault:
@@ -74,11 +80,44 @@ class Lowering:
 
     def value(self, arg: Any) -> Value:
         """An operand as a value."""
+        if isinstance(arg, Blocks):
+            return blocks.flat(self.builder, arg)
         if isinstance(arg, Value):
             return arg
         if isinstance(arg, bool | int | float):
             return self.builder.const(float(arg))
         raise NotTraceable(f"takes {_kind(arg)}, which only a product can")
+
+    def constant(self, node: fx.Node, n_rows: int, n_weights: int) -> Any:
+        """What an invariant tensor is to the loop: a row of numbers, or what products take, numbered from n_weights."""
+        shape = tuple(int(size) for size in node.meta["val"].shape)
+        if BATCH in shape or not (_is_factor(node) and len(shape) in (2, 3)):
+            return self.builder.input("row", n_rows, math.prod(shape))
+        if len(shape) == 2:
+            return Weight(n_weights, (shape[0], shape[1]))
+        return lower_blocks.Weights(tuple(range(n_weights, n_weights + shape[0])), (shape[1], shape[2]))
+
+    @staticmethod
+    def over_batch(parts: tuple[tuple[Value | None, Value], ...]) -> OverBatch:
+        """A sum over time and batch."""
+        return OverBatch(parts)
+
+    @staticmethod
+    def weight(arg: Any) -> int | None:
+        """The number of a weight among a program's."""
+        return 2 * arg.index + arg.is_transposed if isinstance(arg, Weight) else None
+
+
+def _is_factor(node: fx.Node) -> bool:
+    """Whether a tensor goes into products, maybe by way of a view."""
+    for user in node.users:
+        if user.target in (aten.mm.default, aten.bmm.default):
+            return True
+        if user.target is aten.addmm.default and node in user.args[1:]:
+            return True
+        if user.target in VIEWS_OF_WEIGHTS and _is_factor(user):
+            return True
+    return False
 
 
 def operation(node: fx.Node) -> str:
@@ -122,7 +161,6 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _pointwise(name: str) -> Callable:
     def handler(lower: Lowering, node: fx.Node, *args: Any, **_: Any) -> Any:
-        _rows(node)
         return lower.builder.pointwise(name, *map(lower.value, args))
 
     return handler
@@ -131,14 +169,12 @@ def _pointwise(name: str) -> Callable:
 def _add(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Any:
     if isinstance(a, OverBatch) and isinstance(b, OverBatch) and a.is_transposed == b.is_transposed and alpha == 1:
         return OverBatch(a.parts + b.parts, a.is_transposed)
-    _rows(node)
     b = lower.value(b)
     scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
     return lower.builder.pointwise("add", lower.value(a), scaled)
 
 
 def _sub(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Value:
-    _rows(node)
     b = lower.value(b)
     scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
     return lower.builder.pointwise("sub", lower.value(a), scaled)
@@ -146,7 +182,6 @@ def _sub(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Va
 
 def _div(lower: Lowering, node: fx.Node, a: Any, b: Any, rounding_mode: str | None = None) -> Value:
     assert rounding_mode is None, "a rounding mode"
-    _rows(node)
     return lower.builder.pointwise("div", lower.value(a), lower.value(b))
 
 
@@ -154,14 +189,12 @@ def _composed(formula: Callable) -> Callable:
     """An operation in terms of others: formula(pointwise by name, const, values...)."""
 
     def handler(lower: Lowering, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
-        _rows(node)
         return formula(lower.builder.pointwise, lower.builder.const, *map(lower.value, args), **kwargs)
 
     return handler
 
 
 def _pow(lower: Lowering, node: fx.Node, base: Any, exponent: Any) -> Value:
-    _rows(node)
     make, a, b = lower.builder.pointwise, lower.value(base), lower.value(exponent)
     if b.op == "const":
         match b.attribute:
@@ -181,7 +214,6 @@ def _pow(lower: Lowering, node: fx.Node, base: Any, exponent: Any) -> Value:
 
 
 def _clamp(lower: Lowering, node: fx.Node, a: Any, least: Any = None, most: Any = None) -> Value:
-    _rows(node)
     make, a = lower.builder.pointwise, lower.value(a)
     if least is not None:
         a = make("max2", a, lower.value(least))
@@ -388,6 +420,11 @@ def _slice_scatter(
     return lower.builder.cat([lower.builder.slice(value, at, width) for value, at, width in pieces if width])
 
 
+def _select_scatter(lower: Lowering, node: fx.Node, base: Any, part: Any, dim: int, index: int) -> Value:
+    index %= node.meta["val"].shape[dim]
+    return _slice_scatter(lower, node, base, part, dim, index, index + 1)
+
+
 def _pad(lower: Lowering, node: fx.Node, a: Any, pad: list[int], number: float = 0) -> Value:
     if any(pad[2:]) or node.meta["val"].dim() != 2:
         raise NotTraceable("pads another axis than the features")
@@ -455,6 +492,7 @@ HANDLERS: dict[Any, Callable] = {
     aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,
     aten.slice.Tensor: _slice,
     aten.select.int: _select, aten.cat.default: _cat, aten.slice_scatter.default: _slice_scatter,
+    aten.select_scatter.default: _select_scatter,
     aten.constant_pad_nd.default: _pad,
     aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
     aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
@@ -464,3 +502,16 @@ HANDLERS: dict[Any, Callable] = {
 for _name in ("gt", "lt", "ge", "le", "eq", "ne"):
     for _overload in ("Tensor", "Scalar"):
         HANDLERS[getattr(getattr(aten, _name), _overload)] = _pointwise(_name)
+VIEWS_OF_WEIGHTS = {
+    aten.permute.default, aten.t.default, aten.transpose.int, aten.view.default, aten.unsqueeze.default,
+    aten.squeeze.dim, aten.squeeze.dims, aten.clone.default, aten.detach.default, aten.expand.default,
+}  # fmt: skip
+NOT_ELEMENTWISE = {
+    *VIEWS_OF_WEIGHTS, aten.mm.default, aten.addmm.default, aten.sum.dim_IntList, aten.sum.default, prims.sum.default,
+    aten.mean.dim, aten.amax.default, aten.amin.default, prims.var.default, aten.reshape.default,
+    aten._unsafe_view.default, prims.broadcast_in_dim.default, aten.split_with_sizes.default, aten.split.Tensor,
+    aten.unsafe_split.Tensor, aten.slice.Tensor, aten.select.int, aten.cat.default, aten.slice_scatter.default,
+    aten.select_scatter.default, aten.constant_pad_nd.default,
+    aten.full.default, aten.full_like.default, aten.zeros.default, aten.ones.default,
+    aten.zeros_like.default, aten.ones_like.default, operator.getitem,
+}  # fmt: skip

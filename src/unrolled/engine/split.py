@@ -203,8 +203,10 @@ def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node])
     rows = graph.placeholder("n_rows")
     for node in nodes:
         copied = graph.node_copy(node, lambda arg: place[arg])
-        copied.args = fx.node.map_aggregate(copied.args, lambda arg: rows if _is_batch(arg) else arg)
-        copied.kwargs = fx.node.map_aggregate(copied.kwargs, lambda arg: rows if _is_batch(arg) else arg)
+        with graph.inserting_before(copied):
+            size = lambda arg: _batch_size(graph, rows, arg)  # noqa: E731 - used at once
+            copied.args = fx.node.map_aggregate(copied.args, size)
+            copied.kwargs = fx.node.map_aggregate(copied.kwargs, size)
         place[node] = copied
     graph.output([place[node] for node in outputs])
     module = fx.GraphModule(torch.nn.Module(), graph)
@@ -212,5 +214,8 @@ def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node])
     return module
 
 
-def _is_batch(arg: Any) -> bool:
-    return type(arg) is int and arg == BATCH
+def _batch_size(graph: fx.Graph, rows: fx.Node, arg: Any) -> Any:
+    """Where the traced batch, or a multiple of it, stands in an argument: the batch's size."""
+    if type(arg) is not int or arg <= 0 or arg % BATCH:
+        return arg
+    return rows if arg == BATCH else graph.call_function(operator.mul, (rows, arg // BATCH))

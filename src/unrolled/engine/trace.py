@@ -60,7 +60,13 @@ def decompositions() -> dict[Any, Callable]:
         "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout"
     )
     table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
-    for kept in (aten.addmm.default, aten.sigmoid_backward.default, aten.tanh_backward.default, aten.mm.default):
+    for kept in (
+        aten.select_scatter.default,
+        aten.addmm.default,
+        aten.sigmoid_backward.default,
+        aten.tanh_backward.default,
+        aten.mm.default,
+    ):
         table.pop(kept, None)
     return table
 

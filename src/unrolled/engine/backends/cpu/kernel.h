@@ -61,10 +61,6 @@ INLINE V vmin(V a, V b) { return pick((a < b) | (a != a), a, b); }
 INLINE V vabs(V a) { return pick(a < 0, -a, pick(a == 0, bc(0), a)); }
 INLINE V vsign(V a) { return vbool(a > 0) - vbool(a < 0); }
 INLINE V vsqrt(V a) { return each(a, [](R x) { return std::sqrt(x); }); }
-INLINE V vlog(V a) { return each(a, [](R x) { return std::log(x); }); }
-INLINE V vlog1p(V a) { return each(a, [](R x) { return std::log1p(x); }); }
-INLINE V vexpm1(V a) { return each(a, [](R x) { return std::expm1(x); }); }
-INLINE V verf(V a) { return each(a, [](R x) { return std::erf(x); }); }
 INLINE V vsin(V a) { return each(a, [](R x) { return std::sin(x); }); }
 INLINE V vcos(V a) { return each(a, [](R x) { return std::cos(x); }); }
 INLINE V vpow(V a, V b) { V r; for (int i = 0; i < VL; i++) r[i] = std::pow(a[i], b[i]); return r; }
@@ -104,6 +100,71 @@ INLINE V vtanh(V x) {
     V small = p * z * x + x;
     V large = R(1) - R(2) / (vexp(a + a) + R(1));
     return pick(a < R(0.625), small, pick(x < 0, -large, large));
+  }
+}
+
+// float: the exponent apart, and a polynomial of the rest, fitted at Chebyshev's nodes; 2 ulp. double: the C library.
+INLINE V vlog(V x) {
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::log(a); });
+  else {
+    VI tiny = x < R(1.17549435e-38);
+    VI bits = (VI)pick(tiny, x * R(8388608), x);
+    VI e = (bits - 0x3F3504F3) >> 23;  // so that the rest lies in [sqrt 1/2, sqrt 2)
+    V f = (V)(bits - (e << 23)) - R(1), z = f * f;
+    V p = f * R(7.149753574e-2) - R(1.15712008e-1);
+    p = p * f + R(1.166151123e-1);
+    p = p * f - R(1.241105068e-1);
+    p = p * f + R(1.424993651e-1);
+    p = p * f - R(1.666848024e-1);
+    p = p * f + R(2.000070748e-1);
+    p = p * f - R(2.499998905e-1);
+    p = p * f + R(3.333333119e-1);
+    V n = __builtin_convertvector(tiny ? e - 23 : e, V);
+    V r = (p * f * z - n * R(2.12194440e-4)) - R(0.5) * z + f + n * R(0.693359375);
+    r = pick(x == 0, bc(-std::numeric_limits<R>::infinity()), r);
+    r = pick(x < 0, bc(std::numeric_limits<R>::quiet_NaN()), r);
+    return pick((x != x) | (x == std::numeric_limits<R>::infinity()), x, r);
+  }
+}
+// float: Kahan's way, which takes the rounding of 1 + x, or of exp(x), out again; 4 ulp. double: the C library.
+INLINE V vlog1p(V x) {
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::log1p(a); });
+  else {
+    V u = x + R(1), d = u - R(1);
+    V r = pick(d == 0, x, vlog(u) * (x / d));
+    return pick(x == std::numeric_limits<R>::infinity(), x, r);
+  }
+}
+INLINE V vexpm1(V x) {
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::expm1(a); });
+  else {
+    V u = vexp(x), d = u - R(1);
+    V r = pick(u == 1, x, d * (x / vlog(u)));
+    return pick((x > R(80)) | (x < R(-20)) | (x != x), d, r);
+  }
+}
+// float: a polynomial within 1; beyond, 1 - exp(-x²) · q(1 / (x + 1)), fitted likewise; 3 ulp. double: the C library.
+INLINE V verf(V x) {
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::erf(a); });
+  else {
+    V a = vabs(x), z = x * x;
+    V p = z * R(7.882497106e-5) - R(8.018854991e-4);
+    p = p * z + R(5.189311943e-3);
+    p = p * z - R(2.68543288e-2);
+    p = p * z + R(1.128359746e-1);
+    p = p * z - R(3.76126269e-1);
+    p = p * z + R(1.128379166);
+    V b = pick(a < R(4), a, bc(4)), t = R(1) / (b + R(1));
+    V q = t * R(-6.019992699e-1) + R(1.299274287);
+    q = q * t - R(6.128096904e-1);
+    q = q * t - R(6.337063666e-1);
+    q = q * t + R(4.287582177e-1);
+    q = q * t + R(5.34617991e-1);
+    q = q * t + R(5.672465234e-1);
+    q = q * t - R(1.300531779e-4);
+    V far = R(1) - vexp(-b * b) * q;
+    V r = pick(a < R(1), p * x, pick(x < 0, -far, far));
+    return pick(x != x, x, r);
   }
 }
 

@@ -1,0 +1,454 @@
+"""Operations on tensors of more than two axes become operations on their rows; see blocks.py.
+
+Comes in: a node of the loop's graph whose operands or result have more axes than [batch, features]. Goes out: its
+result as `Blocks`, or as what `lower` knows where it has two axes again.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from unrolled.engine import blocks
+from unrolled.engine.blocks import Blocks
+from unrolled.engine.program import Value
+from unrolled.engine.trace import BATCH, NotTraceable
+
+if TYPE_CHECKING:
+    from unrolled.engine.lower import Lowering
+
+aten, prims = torch.ops.aten, torch.ops.prims
+MOST_SCALARS = 1024  # numbers of a factor of a product within each row of the batch
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Invariant matrices, one for each head: numbers of the loop's weights, as they are or transposed."""
+
+    indices: tuple[int, ...]
+    shape: tuple[int, int]
+    is_transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Sums over time and batch of outer products, one for each head."""
+
+    parts: tuple[Any, ...]
+    is_transposed: bool = False
+
+
+@dataclass(frozen=True)
+class MergedColumns:
+    """[batch · heads, width] transposed: it can only go into a weight's gradient."""
+
+    value: Blocks
+
+
+DEEP = (Blocks, Weights, Gradients, MergedColumns)
+
+
+def is_deep(lower: "Lowering", node: fx.Node) -> bool:
+    """Whether a node is for this module."""
+    if any(isinstance(lower.env.get(arg), DEEP) for arg in node.all_input_nodes):
+        return True
+    values = [each.meta.get("val") for each in (node, *node.all_input_nodes)]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return any(tensor.dim() > 2 or BATCH in tensor.shape[2:] for tensor in tensors)
+
+
+def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None, is_elementwise: bool) -> Any:
+    """The node's result."""
+    args = [_operand(lower, arg) for arg in node.args]
+    kwargs = {name: _operand(lower, arg) for name, arg in node.kwargs.items()}
+    first = args[0] if args else None
+    if isinstance(first, Gradients):
+        return _of_gradients(node, args)
+    if any(type(arg).__name__ == "OverBatch" for arg in args):
+        return _of_sums(lower, node, handler, args, kwargs)
+    if isinstance(first, Weights) and node.target is not aten.bmm.default:
+        return _of_weights(node, first, args)
+    if is_elementwise and handler is not None:
+        apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # noqa: E731
+        return _two_axes(lower, node, blocks.elementwise(lower.builder, apply, args, _shape(node, args)))
+    if node.target not in HANDLERS:
+        raise NotTraceable("is not among the operations that a fused loop can hold on more than two axes")
+    return _two_axes(lower, node, HANDLERS[node.target](lower, node, *args, **kwargs))
+
+
+def _operand(lower: "Lowering", arg: Any) -> Any:
+    if isinstance(arg, fx.Node):
+        value = lower.env[arg]
+        if isinstance(value, Value):
+            return blocks.of_value(lower.builder, value, tuple(arg.meta["val"].shape))
+        if type(value).__name__ == "Columns":
+            whole = blocks.of_value(lower.builder, value.value, tuple(reversed(arg.meta["val"].shape)))
+            return blocks.permuted(whole, (1, 0))
+        return value
+    return [_operand(lower, each) for each in arg] if isinstance(arg, list | tuple) else arg
+
+
+def _shape(node: fx.Node, operands: list[Any]) -> tuple[int, ...]:
+    """The result's shape, nothing merged."""
+    shape = tuple(int(size) for size in node.meta["val"].shape)
+    merged = [each for each in operands if isinstance(each, Blocks) and each.n_merged]
+    return (*merged[0].shape[:2], *shape[1:]) if merged else shape
+
+
+def _two_axes(lower: "Lowering", node: fx.Node, result: Any) -> Any:
+    """Back to what the rest of the lowering knows, where it has the form for it."""
+    if not isinstance(result, Blocks) or result.n_merged:
+        return result
+    shape = result.shape
+    if shape == (BATCH,) or (len(shape) == 2 and shape[0] == BATCH) or (len(shape) == 1):
+        return blocks.flat(lower.builder, result)
+    return result
+
+
+def _of_weights(node: fx.Node, weights: Weights, args: list[Any]) -> Weights:
+    n = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
+    if node.target in (aten.permute.default, aten.transpose.int) and n == 3:
+        order = list(range(n))
+        if node.target is aten.permute.default:
+            order = [axis % n for axis in args[1]]
+        else:
+            a, b = args[1] % n, args[2] % n
+            order[a], order[b] = order[b], order[a]
+        if order == [0, 2, 1]:
+            return Weights(weights.indices, weights.shape, not weights.is_transposed)
+        if order == [0, 1, 2]:
+            return weights
+    if node.target in SAME or tuple(node.meta["val"].shape) == tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
+        return weights
+    raise NotTraceable("rearranges matrices inside the loop")
+
+
+def _of_gradients(node: fx.Node, args: list[Any]) -> Any:
+    first = args[0]
+    if node.target is aten.add.Tensor and isinstance(args[1], Gradients):
+        if first.is_transposed != args[1].is_transposed:
+            raise NotTraceable("adds gradients that lie in memory in two ways")
+        return Gradients(
+            tuple(type(a)(a.parts + b.parts) for a, b in zip(first.parts, args[1].parts, strict=True)),
+            first.is_transposed,
+        )
+    if node.target in (aten.permute.default, aten.transpose.int):
+        if node.target is aten.permute.default and list(args[1]) == [0, 2, 1]:
+            return Gradients(first.parts, not first.is_transposed)
+        if node.target is aten.transpose.int and {args[1] % 3, args[2] % 3} == {1, 2}:
+            return Gradients(first.parts, not first.is_transposed)
+    if node.target in SAME or tuple(node.meta["val"].shape) == tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
+        return first
+    raise NotTraceable("rearranges the gradients of matrices")
+
+
+def _of_sums(lower: "Lowering", node: fx.Node, handler: Callable | None, args: list[Any], kwargs: dict) -> Any:
+    """Sums over the batch keep their numbers in order; what adds two or names another shape is the same."""
+    if node.target in SAME or node.target in RESHAPES:
+        return args[0]
+    if handler is not None and node.target is aten.add.Tensor:
+        return handler(lower, node, *args, **kwargs)
+    raise NotTraceable("changes a sum over the batch")
+
+
+def _reshape(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) -> Blocks:
+    return blocks.reshaped(lower.builder, a, tuple(int(size) for size in node.meta["val"].shape))
+
+
+def _expand(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) -> Blocks:
+    shape = tuple(int(size) for size in node.meta["val"].shape)
+    if BATCH in shape and "b" not in a.axes:
+        at = shape.index(BATCH)
+        if at == 0:
+            rest = blocks.expanded(
+                lower.builder, Blocks(a.axes[-(len(shape) - 1) :], _trimmed(a, len(shape) - 1), a.width), shape[1:]
+            )
+            return Blocks(("b", *rest.axes), rest.rows, rest.width)
+    return blocks.expanded(lower.builder, a, shape)
+
+
+def _broadcast(lower: "Lowering", node: fx.Node, a: Blocks, shape: Any, places: Any) -> Blocks:
+    """The operand's axes stand at `places` of the result's."""
+    sizes = [1] * node.meta["val"].dim()
+    for place, size in zip(places, a.shape, strict=True):
+        sizes[place] = size
+    return _expand(lower, node, blocks.reshaped(lower.builder, a, tuple(sizes)))
+
+
+def _trimmed(a: Blocks, n: int) -> Any:
+    """The rows without leading axes of size 1 beyond n axes."""
+    rows = a.rows
+    for _ in range(len(a.axes) - n):
+        rows = rows[0]
+    return rows
+
+
+def _permute(lower: "Lowering", node: fx.Node, a: Blocks, order: Any) -> Any:
+    if a.n_merged:
+        if [axis % 2 for axis in order] == [1, 0] and node.meta["val"].dim() == 2:
+            return MergedColumns(a)
+        raise NotTraceable("moves axes about")
+    return blocks.permuted(a, [axis % len(a.axes) for axis in order])
+
+
+def _transpose(lower: "Lowering", node: fx.Node, a: Blocks, first: int = 0, second: int = 1) -> Any:
+    order = list(range(node.meta["val"].dim()))
+    first, second = first % len(order), second % len(order)
+    order[first], order[second] = order[second], order[first]
+    return _permute(lower, node, a, order)
+
+
+def _bmm(lower: "Lowering", node: fx.Node, a: Any, b: Any) -> Any:
+    make = lower.builder.matmul
+    if isinstance(a, Blocks) and isinstance(b, Weights) and a.axes == ("o", "b", "f"):
+        width = b.shape[not b.is_transposed]
+        rows = [make(row, 2 * i + b.is_transposed, width) for row, i in zip(a.rows.flat, b.indices, strict=True)]
+        return Blocks(a.axes, blocks.array_of(a.rows.shape, rows), width)
+    if isinstance(a, Weights) and isinstance(b, Blocks) and b.axes == ("o", "f", "b"):
+        width = a.shape[a.is_transposed]
+        rows = [make(row, 2 * i + (not a.is_transposed), width) for row, i in zip(b.rows.flat, a.indices, strict=True)]
+        return Blocks(b.axes, blocks.array_of(b.rows.shape, rows), width)
+    if isinstance(a, Blocks) and isinstance(b, Blocks):
+        if a.axes == ("o", "f", "b") and b.axes == ("o", "b", "f"):
+            pairs = zip(a.rows.flat, b.rows.flat, strict=True)
+            return Gradients(tuple(lower.over_batch(((left, right),)) for left, right in pairs))
+        if a.axes[0] == b.axes[0] == "b":
+            return _within_rows(lower, a, b)
+    raise NotTraceable("multiplies matrices that change from step to step, or along the batch")
+
+
+def _within_rows(lower: "Lowering", a: Blocks, b: Blocks) -> Blocks:
+    """[batch, n, k] · [batch, k, m], each row of the batch with its own: Σ over k of columns times rows."""
+    builder = lower.builder
+    (_, n, k), (_, _, m) = a.shape, b.shape
+    if m > 1 and n > 1 and k == 1:  # an outer product
+        return blocks.elementwise(builder, lambda x, y: builder.pointwise("mul", x, y), [a, b], (BATCH, n, m))
+    if m == 1 and a.axes[2] == "f":  # rows of a with b
+        column: Any = blocks.with_features(builder, b, 1).rows.flat[0]
+        rows = [builder.reduce("sum", builder.pointwise("mul", builder.widened(row, k), column)) for row in a.rows.flat]
+        return Blocks(("b", "o", "f"), blocks.array_of((n,), rows), 1)
+    if n == 1 and b.axes[1] == "f":  # a with columns of b
+        only: Any = blocks.with_features(builder, a, 2).rows.flat[0]
+        rows = [builder.reduce("sum", builder.pointwise("mul", only, builder.widened(row, k))) for row in b.rows.flat]
+        return Blocks(("b", "f", "o"), blocks.array_of((m,), rows), 1)
+    if m == 1:  # columns of a, each times a number of b
+        scalars: Any = blocks.with_features(builder, b, 2).rows.reshape(k)
+        total = _weighted(lower, a.rows.flat, scalars, n)
+        return Blocks(("b", "f", "o"), blocks.array_of((1,), [total]), n)
+    if n * k > MOST_SCALARS:
+        raise NotTraceable(f"multiplies matrices of {n} · {k} numbers within each row of the batch")
+    left, right = blocks.with_features(builder, a, 2), blocks.with_features(builder, b, 2)
+    results = []
+    for row in left.rows.flat:
+        numbers = [builder.slice(builder.widened(row, k), i, 1) for i in range(k)]
+        results.append(_weighted(lower, right.rows.flat, numbers, m))
+    return Blocks(("b", "o", "f"), blocks.array_of((n,), results), m)
+
+
+def _weighted(lower: "Lowering", rows: Any, scalars: Any, width: int) -> Value:
+    builder = lower.builder
+    total: Value | None = None
+    for row, scalar in zip(rows, scalars, strict=True):
+        part = builder.pointwise("mul", builder.widened(row, width), scalar)
+        total = part if total is None else builder.pointwise("add", total, part)
+    assert total is not None, "a matrix has rows"
+    return total
+
+
+def _mm(lower: "Lowering", node: fx.Node, a: Any, b: Any) -> Any:
+    """[batch · heads, width] times one weight, or into its gradient."""
+    if isinstance(a, MergedColumns) and isinstance(b, Blocks) and b.n_merged:
+        return lower.over_batch(tuple(zip(a.value.rows.flat, b.rows.flat, strict=True)))
+    index = lower.weight(b)
+    if isinstance(a, Blocks) and a.n_merged and index is not None:
+        width = int(node.meta["val"].shape[1])
+        rows = [lower.builder.matmul(row, index, width) for row in a.rows.flat]
+        return Blocks(a.axes, blocks.array_of(a.rows.shape, rows), width, a.n_merged)
+    raise NotTraceable("multiplies two things that change from step to step")
+
+
+def _addmm(lower: "Lowering", node: fx.Node, bias: Any, a: Any, b: Any) -> Any:
+    product = _mm(lower, node, a, b)
+    plus = lambda x, y: lower.builder.pointwise("add", x, y)  # noqa: E731
+    return blocks.elementwise(lower.builder, plus, [product, bias], product.shape)
+
+
+def _reduce(join: str) -> Callable:
+    def handler(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Any:
+        n = len(a.axes)
+        axes = list(range(n)) if not dims and dims != 0 else [dims] if isinstance(dims, int) else list(dims)
+        if a.n_merged:
+            if join == "add" and axes == [0]:
+                return lower.over_batch(tuple((None, row) for row in a.rows.flat))
+            axes = [axis % node.args[0].meta["val"].dim() + 1 for axis in axes]  # type: ignore[union-attr]
+        batch = a.axes.index("b") if "b" in a.axes else None
+        axes = [axis % n for axis in axes]
+        if batch not in axes:
+            return blocks.reduced(lower.builder, join, a, axes, keeps=keeps)
+        if join != "add":
+            raise NotTraceable("takes a maximum over the batch")
+        rest = blocks.reduced(lower.builder, join, a, [axis for axis in axes if axis != batch], keeps=True)
+        rows = [lower.builder.widened(row, rest.width) for row in rest.rows.flat]
+        if "f" in rest.axes and rest.axes.index("f") != max(i for i, kind in enumerate(rest.axes) if kind != "b"):
+            order = [i for i, kind in enumerate(rest.axes) if kind != "b"]
+            there = blocks.permuted(rest, [rest.axes.index("b"), *order])
+            return lower.over_batch(((None, blocks.flat(lower.builder, there)),))
+        return lower.over_batch(((None, lower.builder.cat(rows)),))
+
+    return handler
+
+
+def _mean(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Blocks:
+    axes = [dims] if isinstance(dims, int) else list(dims)
+    if any(a.axes[axis] == "b" for axis in axes):
+        raise NotTraceable("averages over the batch")
+    total = blocks.reduced(lower.builder, "add", a, axes, keeps=keeps)
+    count = lower.builder.const(math.prod(a.shape[axis] for axis in axes))
+    rows = [lower.builder.pointwise("div", row, count) for row in total.rows.flat]
+    return Blocks(total.axes, blocks.array_of(total.rows.shape, rows), total.width)
+
+
+def _var(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any, correction: float = 1) -> Blocks:
+    builder, axes = lower.builder, list(dims)
+    count = math.prod(a.shape[axis] for axis in axes)
+    total = blocks.reduced(builder, "add", a, axes, keeps=True)
+    apart = blocks.elementwise(
+        builder,
+        lambda x, s: builder.pointwise("sub", x, builder.pointwise("div", s, builder.const(count))),
+        [a, total],
+        a.shape,
+    )
+    square = Blocks(
+        apart.axes,
+        blocks.array_of(apart.rows.shape, [builder.pointwise("mul", r, r) for r in apart.rows.flat]),
+        apart.width,
+    )
+    spread = blocks.reduced(builder, "add", square, axes, keeps=False)
+    rows = [builder.pointwise("div", row, builder.const(count - correction)) for row in spread.rows.flat]
+    return Blocks(spread.axes, blocks.array_of(spread.rows.shape, rows), spread.width)
+
+
+def _min(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Blocks:
+    negative = lambda each: Blocks(  # noqa: E731
+        each.axes,
+        blocks.array_of(each.rows.shape, [lower.builder.pointwise("neg", row) for row in each.rows.flat]),
+        each.width,
+    )
+    return negative(_reduce("max2")(lower, node, negative(a), dims, keeps))
+
+
+def _cut(lower: "Lowering", a: Blocks, axis: int, start: int, stop: int) -> Blocks:
+    """The tensor from start to stop along an axis."""
+    kind = a.axes[axis]
+    if kind == "b":
+        raise NotTraceable("takes some rows of the batch")
+    if kind == "f":
+        rows = [lower.builder.slice(lower.builder.widened(row, a.width), start, stop - start) for row in a.rows.flat]
+        return Blocks(a.axes, blocks.array_of(a.rows.shape, rows), stop - start)
+    place = a.axes[:axis].count("o")
+    return Blocks(a.axes, a.rows[(slice(None),) * place + (slice(start, stop),)], a.width)
+
+
+def _slice(
+    lower: "Lowering", node: fx.Node, a: Blocks, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Blocks:
+    size = a.shape[axis % len(a.axes)]
+    first, last, every = slice(start, end, step).indices(size)
+    if (first, last, every) == (0, size, 1):
+        return a
+    if every != 1:
+        raise NotTraceable("skips some numbers")
+    return _cut(lower, a, axis % len(a.axes), first, last)
+
+
+def _select(lower: "Lowering", node: fx.Node, a: Blocks, axis: int, index: int) -> Blocks:
+    axis %= len(a.axes)
+    index %= a.shape[axis]
+    one = _cut(lower, a, axis, index, index + 1)
+    return blocks.reshaped(lower.builder, one, tuple(int(size) for size in node.meta["val"].shape))
+
+
+def _split(lower: "Lowering", node: fx.Node, a: Blocks, sizes: Any, axis: int = 0) -> list[Blocks]:
+    axis %= len(a.axes)
+    size, at, parts = a.shape[axis], 0, []
+    widths = sizes if not isinstance(sizes, int) else [min(sizes, size - i) for i in range(0, size, sizes)]
+    for width in widths:
+        parts.append(_two_axes(lower, node, _cut(lower, a, axis, at, at + width)))
+        at += width
+    return parts
+
+
+def _cat(lower: "Lowering", node: fx.Node, parts: list[Blocks], axis: int = 0) -> Blocks:
+    builder, axis = lower.builder, axis % len(parts[0].axes)
+    kinds = {part.axes[axis] for part in parts}
+    if kinds == {"o"} and len({(part.axes, part.width) for part in parts}) == 1:
+        place = parts[0].axes[:axis].count("o")
+        return Blocks(parts[0].axes, np.concatenate([part.rows for part in parts], place), parts[0].width)
+    parts = [blocks.with_features(builder, part, axis) for part in parts]
+    rows = [
+        builder.cat([builder.widened(row, part.width) for row, part in zip(same, parts, strict=True)])
+        for same in zip(*[part.rows.flat for part in parts], strict=True)
+    ]
+    return Blocks(parts[0].axes, blocks.array_of(parts[0].rows.shape, rows), sum(part.width for part in parts))
+
+
+def _slice_scatter(
+    lower: "Lowering", node: fx.Node, base: Blocks, part: Blocks, axis: int = 0, start: Any = None, end: Any = None,
+    step: int = 1,
+) -> Blocks:  # fmt: skip
+    axis %= len(base.axes)
+    size = base.shape[axis]
+    first, last, every = slice(start, end, step).indices(size)
+    if every != 1:
+        raise NotTraceable("skips some numbers")
+    pieces = [(base, 0, first), (base, last, size)]
+    parts = [_cut(lower, whole, axis, a, b) if b > a else None for whole, a, b in pieces]
+    whole = [each for each in (parts[0], part, parts[1]) if each is not None]
+    return _cat(lower, node, whole, axis) if len(whole) > 1 else part
+
+
+def _select_scatter(lower: "Lowering", node: fx.Node, base: Blocks, part: Blocks, axis: int, index: int) -> Blocks:
+    axis %= len(base.axes)
+    index %= base.shape[axis]
+    shape = tuple(1 if i == axis else size for i, size in enumerate(base.shape))
+    return _slice_scatter(lower, node, base, blocks.reshaped(lower.builder, part, shape), axis, index, index + 1)
+
+
+def _full(number: float | None) -> Callable:
+    def handler(lower: "Lowering", node: fx.Node, *args: Any, **_: Any) -> Blocks:
+        fill = number if number is not None else args[1]
+        return blocks.of_value(
+            lower.builder, lower.builder.const(float(fill)), tuple(int(s) for s in node.meta["val"].shape)
+        )
+
+    return handler
+
+
+def _same(lower: "Lowering", node: fx.Node, a: Any, *_: Any, **__: Any) -> Any:
+    return a
+
+
+SAME = {aten.clone.default, aten.detach.default, aten.alias.default, aten._to_copy.default, aten.contiguous.default}
+RESHAPES = {
+    aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.unsqueeze.default, aten.squeeze.dims,
+    aten.squeeze.dim, aten.expand.default,
+}  # fmt: skip
+HANDLERS: dict[Any, Callable] = {
+    **dict.fromkeys(RESHAPES, _reshape), **dict.fromkeys(SAME, _same),
+    aten.expand.default: _expand, prims.broadcast_in_dim.default: _broadcast,
+    aten.permute.default: _permute, aten.transpose.int: _transpose, aten.t.default: _transpose,
+    aten.bmm.default: _bmm, aten.mm.default: _mm, aten.addmm.default: _addmm,
+    aten.sum.dim_IntList: _reduce("add"), aten.sum.default: _reduce("add"), prims.sum.default: _reduce("add"),
+    aten.amax.default: _reduce("max2"), aten.amin.default: _min, aten.mean.dim: _mean, prims.var.default: _var,
+    aten.slice.Tensor: _slice, aten.select.int: _select, aten.cat.default: _cat,
+    aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,
+    aten.slice_scatter.default: _slice_scatter, aten.select_scatter.default: _select_scatter,
+    operator.getitem: lambda lower, node, parts, index: parts[index],
+    aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
+    aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
+}  # fmt: skip

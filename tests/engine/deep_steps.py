@@ -1,0 +1,124 @@
+"""Steps over tensors of more than two axes: heads, memories that are matrices, products within a head."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+INPUT, HEADS, WIDTH = 3, 3, 4
+HIDDEN = HEADS * WIDTH
+
+
+class Deep(nn.Module):
+    """A step with a state [batch, HIDDEN], or of another shape."""
+
+    state_shape: tuple[int, ...] = (HIDDEN,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(len(type(self).__name__))
+        draw = lambda *shape: nn.Parameter(0.5 * torch.randn(*shape, generator=generator))  # noqa: E731
+        self.inner, self.heads = draw(HIDDEN, INPUT), draw(HEADS, WIDTH, WIDTH)
+        self.shared, self.bias, self.gains = draw(WIDTH, WIDTH), draw(HEADS, WIDTH), draw(HEADS, 1)
+        self.keys, self.values = draw(WIDTH, INPUT), draw(WIDTH, INPUT)
+
+
+class Einsum(Deep):
+    """Block-diagonal recurrence, as in sLSTM."""
+
+    def forward(self, x, h):
+        heads = torch.einsum("bhd,hde->bhe", h.view(-1, HEADS, WIDTH), self.heads) + self.bias
+        new = torch.tanh(heads.reshape(-1, HIDDEN) + F.linear(x, self.inner))
+        return new, new
+
+
+class EinsumOtherWay(Deep):
+    def forward(self, x, h):
+        heads = torch.einsum("hed,bhd->bhe", self.heads, h.view(-1, HEADS, WIDTH))
+        new = torch.tanh(heads.flatten(1) + x @ self.inner.t())
+        return new, new
+
+
+class Bmm(Deep):
+    def forward(self, x, h):
+        heads = torch.bmm(h.view(-1, HEADS, WIDTH).transpose(0, 1), self.heads).transpose(0, 1)
+        new = torch.tanh(heads.reshape(-1, HIDDEN) + F.linear(x, self.inner))
+        return new * 2, new
+
+
+class StateOfHeads(Deep):
+    """The state itself has heads; each head is normalized."""
+
+    state_shape = (HEADS, WIDTH)
+
+    def forward(self, x, h):
+        heads = torch.einsum("bhd,hde->bhe", h, self.heads)
+        heads = self.gains * F.layer_norm(heads, (WIDTH,)) + self.bias
+        new = torch.tanh(heads + F.linear(x, self.inner).view(-1, HEADS, WIDTH))
+        return new.mean(1), new
+
+
+class Shared(Deep):
+    """One weight for all heads, a softmax over the heads."""
+
+    state_shape = (HEADS, WIDTH)
+
+    def forward(self, x, h):
+        mixed = F.linear(h, self.shared)
+        weight = torch.softmax(mixed.sum(-1), -1)
+        new = torch.tanh(mixed * weight.unsqueeze(-1) + F.linear(x, self.inner).view(-1, HEADS, WIDTH))
+        return new.flatten(1), new
+
+
+class Memory(Deep):
+    """A memory that is a matrix, written by outer products and read by a query, as in fast weights and mLSTM."""
+
+    state_shape = (WIDTH, WIDTH)
+
+    def forward(self, x, memory):
+        key, value = torch.tanh(F.linear(x, self.keys)), F.linear(x, self.values)
+        query = torch.softmax(key, -1)
+        read = torch.bmm(memory, query.unsqueeze(-1)).squeeze(-1)
+        memory = 0.9 * memory + value.unsqueeze(-1) * key.unsqueeze(1)
+        return read, memory
+
+
+class Delta(Deep):
+    """The delta rule, with einsum: what the memory gives for the key is taken away before it is written."""
+
+    state_shape = (WIDTH, WIDTH)
+
+    def forward(self, x, memory):
+        key, value = F.normalize(F.linear(x, self.keys), dim=-1), F.linear(x, self.values)
+        old = torch.einsum("bij,bj->bi", memory, key)
+        memory = memory + torch.einsum("bi,bj->bij", torch.tanh(value - old), key)
+        return old, memory
+
+
+class Slices(Deep):
+    """Heads picked, joined and put back."""
+
+    state_shape = (HEADS, WIDTH)
+
+    def forward(self, x, h):
+        first, rest = h[:, :1], h[:, 1:]
+        turned = torch.cat((rest, first), 1)
+        wide = torch.cat((turned[..., 2:], turned[..., :2]), -1)
+        new = 0.5 * wide + torch.sigmoid(h[:, 0]).unsqueeze(1) * F.linear(x, self.inner).view(-1, HEADS, WIDTH)
+        return new[:, 1], torch.tanh(new) / math.sqrt(2)
+
+
+class Largest(Deep):
+    """Reductions over both axes."""
+
+    state_shape = (HEADS, WIDTH)
+
+    def forward(self, x, h):
+        low, high = h.amin(-1, keepdim=True), h.amax(1, keepdim=True)
+        spread = (h - h.mean((1, 2), keepdim=True)) * torch.rsqrt(h.square().sum((1, 2), keepdim=True) + 1)
+        new = torch.tanh(spread + 0.1 * low - 0.1 * high + F.linear(x, self.inner).view(-1, HEADS, WIDTH) + self.bias)
+        return new.sum(2), new
+
+
+STEPS = [Einsum, EinsumOtherWay, Bmm, StateOfHeads, Shared, Memory, Delta, Slices, Largest]

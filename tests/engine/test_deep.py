@@ -1,0 +1,24 @@
+"""Steps over tensors of more than two axes, by the one tolerance rule."""
+
+import pytest
+import torch
+from tests.engine.deep_steps import INPUT, STEPS
+from tests.engine.test_fused import assert_fused_is_eager
+
+import unrolled
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("options", [{}, {"reverse": True, "lengths": torch.tensor([5, 2, 4])}], ids=["plain", "ends"])
+def test_deep_steps(kind, options):
+    torch.manual_seed(1)
+    step = kind()
+    assert_fused_is_eager(step, torch.randn(5, 3, INPUT), torch.randn(3, *step.state_shape), **options)
+
+
+def test_too_many_rows_are_told():
+    step = lambda x, h: (h.sum((1, 2)), torch.tanh(h + x.unsqueeze(-1)))  # noqa: E731
+    with pytest.raises(
+        unrolled.errors.NotFusedError, match=r"of shape \[batch, 65, 2\], of more than 64 rows of numbers"
+    ):
+        unrolled.scan(step, torch.zeros(2, 3, 65), torch.zeros(3, 65, 2), engine="fused")
