@@ -171,7 +171,7 @@ def test_wrong_shapes_are_refused(kind, engine, x, hidden):
 def test_engines_are_told_word_for_word():
     with pytest.raises(unrolled.errors.SettingsError, match=re.escape("LSTM: engine='fast' is not known.")):
         unrolled.LSTM(3, 5, engine="fast")
-    text = "scan: the step cannot run fused: its inputs and state are of torch.float16; a fused loop takes float32 or float64."
+    text = "scan: the step cannot run fused: its inputs and state are of torch.float16; a fused loop takes one of float32, float64 and bfloat16."
     with pytest.raises(unrolled.errors.NotFusedError, match=f"^{re.escape(text)}$"):
         unrolled.GRU(3, 5, engine="fused").half()(torch.zeros(1, 1, 3).half())
 

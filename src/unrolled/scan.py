@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import choose
+from unrolled.engine.recompute import run_in_chunks
 from unrolled.engine.trees import flatten
 from unrolled.errors import ShapeError
 
@@ -24,6 +25,7 @@ def scan(
     resets: Tensor | None = None,
     reverse: bool = False,
     engine: Engine = "auto",
+    recompute: bool = False,
 ) -> tuple[Any, Any]:
     """Runs a step over time.
 
@@ -49,6 +51,9 @@ def scan(
         engine: "auto", "fused" or "eager". "eager" is the plain loop. "fused" runs as one compiled loop, or raises
             with the operation or argument that prevents it. "auto" runs fused where it can, and else eagerly, with one
             warning.
+        recompute: keep only the state after every √time steps for the backward, and run the steps between again when
+            it comes: training takes memory as √time and half as long again. `explain` says how much. Not within
+            torch.compile.
 
     Returns:
         `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.
@@ -93,7 +98,15 @@ def scan(
         from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
 
         return in_graph.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
-    return choose.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+    if not (recompute and torch.is_grad_enabled() and n_steps):
+        return choose.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+    choose.prepare(step, xs, state, resets, engine)
+    return run_in_chunks(
+        lambda xs, state, active, resets, first: choose.run(
+            step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, first=first
+        ),
+        xs, state, active=active, resets=resets, is_reversed=reverse,
+    )  # fmt: skip
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

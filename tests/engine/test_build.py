@@ -48,7 +48,7 @@ def test_processes_that_start_at_once_on_a_cold_cache_all_succeed(tmp_path):
         env=environment(tmp_path),
         text=True,
     )
-    processes = [start() for _ in range(4)]
+    processes = [start() for _ in range(10)]
     for process in processes:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err

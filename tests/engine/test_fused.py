@@ -292,3 +292,66 @@ def test_a_detached_value_passes_no_gradient():
         _, last = unrolled.scan(step, xs, torch.ones(3, 4), engine=engine)
         results.append(torch.autograd.grad(last.sum(), xs))
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru-before", "elman"])
+@pytest.mark.parametrize("options", [{}, {"reverse": True, "lengths": torch.tensor([9, 4, 6])}], ids=["plain", "ends"])
+def test_bfloat16_is_stored_and_float_computed(name, options):
+    cell = strategies.make_cell(name, 1, torch.bfloat16)
+    xs, state = strategies.make_inputs(9, 3, 2), strategies.make_state(cell, 3, 3)
+    assert_fused_is_eager(cell, *to_dtype((xs, state), torch.bfloat16), **options)
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("masks", ["none", "ends", "ends and resets"])
+def test_recomputed_is_kept(engine, reverse, masks):
+    cell = strategies.make_cell("lstm", 1, torch.float32)
+    xs, state = strategies.make_inputs(11, 3, 2, torch.float32), strategies.make_state(cell, 3, 3, torch.float32)
+    options = {"engine": engine, "reverse": reverse}
+    if masks != "none":
+        options["lengths"] = torch.tensor([11, 3, 7])
+    if masks == "ends and resets":
+        options["resets"] = torch.rand(11, 3, generator=torch.Generator().manual_seed(0)) > 0.7
+    kept, recomputed = (
+        values_and_gradients(
+            lambda args, r=r: unrolled.scan(cell, *args, recompute=r, **options), (xs, state), list(cell.parameters())
+        )
+        for r in (False, True)
+    )
+    for a, b in zip(kept, recomputed, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_recomputing_draws_the_same_masks():
+    """With y = masked x, the gradient is the mask: it must be the one that the forward drew."""
+    step = lambda x, h: (torch.nn.functional.dropout(x, 0.5), h)  # noqa: E731
+    xs = torch.ones(10, 4, 3, requires_grad=True)
+    ys, _ = unrolled.scan(step, xs, torch.zeros(4, 3), engine="fused", recompute=True)
+    [gradient] = torch.autograd.grad(ys.sum(), xs)
+    assert 0 < ys.count_nonzero() < ys.numel()
+    torch.testing.assert_close(gradient, ys.detach())
+
+
+class Scans(torch.utils.data.Dataset):
+    """Items that are made by a scan, in a worker process."""
+
+    def __init__(self, cell):
+        self.cell = cell
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        xs = torch.full((7, 2, 3), float(i), requires_grad=True)
+        ys, _ = unrolled.scan(self.cell, xs, self.cell.initial_state(2), engine="fused")
+        return torch.cat((ys.detach().flatten(), torch.autograd.grad(ys.sum(), xs)[0].flatten()))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_workers_of_a_data_loader_scan(context):
+    data = Scans(unrolled.cells.GRU(3, 5))
+    here = torch.stack([data[i] for i in range(len(data))])
+    loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=2, multiprocessing_context=context)
+    torch.testing.assert_close(torch.cat(list(loader)), here)

@@ -4,6 +4,7 @@ Comes in: a checked scan. Goes out: its result, from the compiled loop where the
 and the reason, in words, where it has none.
 """
 
+import contextlib
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -50,32 +51,42 @@ def run(
     resets: Tensor | None,
     is_reversed: bool,
     engine: str,
+    first: Any = None,
 ) -> tuple[Any, Any]:
-    """Runs a scan by the way that `engine` asks for; `active` is true in each row up to its length.
+    """Runs a scan by the way that `engine` asks for; `active` is true in each row up to its length, and rows are reset
+    to `first`, where it is not the state.
 
     Raises:
         NotFusedError: engine="fused" and there is no compiled loop for it.
     """
     if engine != "eager":
         try:
-            return _fused(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+            return _fused(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
         except NotTraceable as fault:
             reason, is_step = str(fault), True
         except RunsEagerly as fault:
             reason, is_step = str(fault), False
         if engine == "fused":
             raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
-    result = eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+    result = eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
     if engine == "auto" and is_step:
         warn_once(reason)  # not of a step that is at fault itself: that has raised by now
     return result
 
 
+def prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str) -> None:
+    """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
+    if engine != "eager":
+        with contextlib.suppress(NotTraceable, RunsEagerly):
+            whole, all_xs, all_state = with_resets(step, xs, state, resets)
+            plan_for(whole, *flatten(all_xs), *flatten(all_state))
+
+
 def _fused(
-    step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
+    step: Callable, xs: Any, state: Any, first: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
 ) -> tuple[Any, Any]:
     """Rows that end are not computed after their end: the batch becomes the rows that run, the longest first."""
-    whole, all_xs, all_state = with_resets(step, xs, state, resets)
+    whole, all_xs, all_state = with_resets(step, xs, state, resets, first)
     x_leaves, x_form = flatten(all_xs)
     states, state_form = flatten(all_state)
     planned, tensors = plan_for(whole, x_leaves, x_form, states, state_form)
@@ -88,7 +99,7 @@ def _fused(
     else:
         batch = packed(active, is_reversed=is_reversed)
         if not batch.span.total:  # nothing to run: the definition tells the outputs' shapes
-            return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+            return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
         rows, last = plan(captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span)
         ys, last = list(map(batch.unpack, rows)), list(map(batch.unsorted, last))
     last = unflatten(last, state_form)
@@ -201,7 +212,9 @@ def _check_call(xs: list[Tensor], states: list[Tensor]) -> None:
         raise RunsEagerly("there are no rows")
 
 
-def with_resets(step: Callable, xs: Any, state: Any, resets: Tensor | None) -> tuple[Callable, Any, Any]:
+def with_resets(
+    step: Callable, xs: Any, state: Any, resets: Tensor | None, first: Any = None
+) -> tuple[Callable, Any, Any]:
     """The step with rows that start anew: ordinary PyTorch around it, compiled along with it."""
     if resets is None:
         return step, xs, state
@@ -212,7 +225,7 @@ def with_resets(step: Callable, xs: Any, state: Any, resets: Tensor | None) -> t
         y, new = step(x, state)
         return y, (new, states[1])
 
-    return restarting, (xs, resets), (state, state)
+    return restarting, (xs, resets), (state, state if first is None else first)
 
 
 def warn_once(reason: str) -> None:

@@ -13,6 +13,7 @@ from unrolled.engine.backends.cpu.peak import peak
 from unrolled.engine.choose import Planned, RunsEagerly, plan_for, run, with_resets
 from unrolled.engine.lower import operation
 from unrolled.engine.program import POINTWISE, REDUCTIONS, Program
+from unrolled.engine.recompute import chunk_of
 from unrolled.engine.trace import NotTraceable
 from unrolled.engine.trees import flatten
 
@@ -29,6 +30,7 @@ class Explanation:
         products: shapes (in, out) of the products inside the loop.
         flops_per_step: floating operations of the products inside the loop, for one step of the whole batch, forward.
         saved_bytes: memory that the loop keeps for its backward, over all time steps.
+        recomputed_bytes: the same with `recompute=True`: states every √time steps, and the steps between once.
         us_per_step: measured microseconds a step, forward; None unless asked for.
         share_of_peak: of the machine's measured peak of products; None unless asked for.
         stages: what each stage of the engine made of the step, in order; empty unless verbose.
@@ -42,6 +44,7 @@ class Explanation:
     products: list[tuple[int, int]] = field(default_factory=list)
     flops_per_step: int = 0
     saved_bytes: int = 0
+    recomputed_bytes: int = 0
     us_per_step: float | None = None
     share_of_peak: float | None = None
     stages: dict[str, str] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Explanation:
             f"  products [in, out]: {', '.join(f'[{a}, {b}]' for a, b in self.products) or 'none'}, "
             f"{self.flops_per_step:,} floating operations a step",
             f"after the loop, once for all steps: {_listed(self.after)}",
-            f"kept for the backward: {self.saved_bytes:,} bytes",
+            f"kept for the backward: {self.saved_bytes:,} bytes; {self.recomputed_bytes:,} with recompute=True",
         ]
         if self.us_per_step is not None:
             lines.append(f"measured: {self.us_per_step:.1f} us a step, {self.share_of_peak:.0%} of the machine's peak")
@@ -102,6 +105,7 @@ def explain(
     products = [programs.forward.weights[int(v.attribute or 0)] for v in values if v.op == "matmul"]
     flops = sum(2 * rows * columns * n_rows for rows, columns in products)
     kept = sum(value.width for value in programs.training.outputs[programs.n_kept :]) + sum(programs.training.states)
+    chunk = chunk_of(n_steps)
     us = share = None
     if timed:
         us = (
@@ -116,7 +120,10 @@ def explain(
         loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, "matmul"))),
         products=products,
         flops_per_step=flops,
-        saved_bytes=kept * n_steps * n_rows * (4 if plan.dtype == torch.float32 else 8),
+        saved_bytes=kept * n_steps * n_rows * plan.dtype.itemsize,
+        recomputed_bytes=(kept * chunk + sum(programs.training.states) * -(-n_steps // chunk))
+        * n_rows
+        * plan.dtype.itemsize,
         us_per_step=us,
         share_of_peak=share,
         stages=_stages(planned) if verbose else {},

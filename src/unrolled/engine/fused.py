@@ -48,8 +48,10 @@ class Plan:
     def __init__(self, step: Any, xs: Any, state: Any) -> None:
         leaves = pytree.tree_leaves((xs, state))
         floats = {leaf.dtype for leaf in leaves if leaf.is_floating_point()}
-        if len(floats) != 1 or not floats <= {torch.float32, torch.float64}:
-            raise NotTraceable(f"its inputs and state are of {_words(floats)}; a fused loop takes float32 or float64")
+        if len(floats) != 1 or not floats <= {torch.float32, torch.float64, torch.bfloat16}:
+            raise NotTraceable(
+                f"its inputs and state are of {_words(floats)}; a fused loop takes one of float32, float64 and bfloat16"
+            )
         if any(leaf.device.type != "cpu" for leaf in leaves):
             raise NotTraceable("its tensors are not on the CPU; there are no kernels for other devices yet")
         [self.dtype] = floats

@@ -60,15 +60,14 @@ class _Loop(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         plan, made = ctx.plan, ctx.plan.programs
         n_tensors = len(plan.split.steps) + len(made.constants) + len(plan.split.states)
-        tensors = ctx.saved_tensors[:n_tensors]
+        saved = ctx.saved_tensors  # once: under recomputation it is gone after
+        tensors, results = saved[:n_tensors], saved[n_tensors:]
         if torch.is_grad_enabled():
             return None, None, *_differentiable(plan, ctx, tensors, gradients)
         return (
             None,
             None,
-            *run_backward(
-                plan, ctx.span, tensors, ctx.saved_tensors[n_tensors:], gradients, ctx.n_saved, ctx.needs_input_grad[2:]
-            ),
+            *run_backward(plan, ctx.span, tensors, results, gradients, ctx.n_saved, ctx.needs_input_grad[2:]),
         )
 
 
@@ -117,12 +116,7 @@ def run_backward(
     kernel = plan.kernel("backward")
     outputs = kernel(span.backward(), inputs, edges, [None] * n_states, of_last, of_firsts, rows, weights)
     of_steps = [None if at is None else outputs[at] for at in made.step_gradients]
-    of_constants = [
-        _constant_gradient(gradient, constant, inputs, edges, outputs, span) if is_needed else None
-        for gradient, constant, is_needed in zip(
-            made.constant_gradients, tensors[n : n + m], needed[n : n + m], strict=True
-        )
-    ]
+    of_constants = _constant_gradients(made, tensors[n : n + m], needed[n : n + m], inputs, edges, outputs, span)
     return [*of_steps, *of_constants, *of_firsts]
 
 
@@ -138,48 +132,70 @@ def _constants(made: LoopPrograms, constants: Any) -> tuple[list[Tensor], list[T
     return rows, weights
 
 
-def _constant_gradient(
-    gradient: Gradient | tuple[Gradient, ...] | None,
-    constant: Tensor,
+def _constant_gradients(
+    made: LoopPrograms,
+    constants: Sequence[Tensor],
+    needed: Sequence[bool],
     inputs: list[Tensor],
     edges: list[Tensor | None],
     outputs: list[Tensor],
     span: Span,
-) -> Tensor | None:
-    """One large product for the sum over time."""
-    if gradient is None:
-        return None
-    if isinstance(gradient, tuple):
-        parts = zip(gradient, constant, strict=True)
-        found = [_constant_gradient(each, matrix, inputs, edges, outputs, span) for each, matrix in parts]
-        return torch.stack([each for each in found if each is not None])
-    total: Tensor | None = None
-    like = constant.t() if gradient.is_transposed else constant
-    for left, (kind, at) in gradient.parts:
-        right = inputs[at] if kind == "step" else outputs[at]
-        if left is None:
-            part = right.sum(0)
-        else:
-            kind, at = left
-            values, first = (inputs[at], edges[at]) if kind == "step" else (outputs[at], None)
-            part = _outer_sum(values, first, right, like, span)
-        total = part if total is None else total + part
-    assert total is not None, "a gradient has parts"
-    return (total.t() if gradient.is_transposed else total).view(constant.shape)
+) -> list[Tensor | None]:
+    """One large product for each sum over time; sums of a factor alone are made on the way of its product."""
+    wanted = [g if is_needed else None for g, is_needed in zip(made.constant_gradients, needed, strict=True)]
+    parts = [
+        part for g in wanted if g is not None for each in (g if isinstance(g, tuple) else (g,)) for part in each.parts
+    ]
+    alone = {right for left, right in parts if left is None}
+    sums: dict[tuple[str, int], Tensor] = {}
+
+    def factor(key: tuple[str, int]) -> Tensor:
+        kind, at = key
+        return inputs[at] if kind == "step" else outputs[at]
+
+    def total(gradient: Gradient, constant: Tensor) -> Tensor:
+        like = constant.t() if gradient.is_transposed else constant
+        found: Tensor | None = None
+        for left, right in gradient.parts:
+            if left is None:
+                part = sums[right] if right in sums else factor(right).sum(0)
+            else:
+                edge = edges[left[1]] if left[0] == "step" else None
+                to: Tensor | None = None
+                if right in alone and right not in sums:
+                    to = sums[right] = factor(right).new_zeros(factor(right).shape[1])
+                part = _outer_sum(factor(left), edge, factor(right), like, span, to)
+            found = part if found is None else found + part
+        assert found is not None, "a gradient has parts"
+        return (found.t() if gradient.is_transposed else found).view(constant.shape)
+
+    def each(gradient: Gradient | tuple[Gradient, ...] | None, constant: Tensor) -> Tensor | None:
+        if gradient is None or isinstance(gradient, Gradient):
+            return None if gradient is None else total(gradient, constant)
+        return torch.stack([total(one, matrix) for one, matrix in zip(gradient, constant, strict=True)])
+
+    # matrices first
+    order = sorted(range(len(wanted)), key=lambda i: constants[i].dim() < 2)
+    results = {i: each(wanted[i], constants[i]) for i in order}
+    return [results[i] for i in range(len(wanted))]
 
 
-def _outer_sum(left: Tensor, first: Tensor | None, right: Tensor, like: Tensor, span: Span) -> Tensor:
+def _outer_sum(
+    left: Tensor, first: Tensor | None, right: Tensor, like: Tensor, span: Span, sums: Tensor | None
+) -> Tensor:
     """Σ left^T · right over time and batch; with `first`, left is read one step before, and `first` at the edge."""
     if first is None:
-        return outer_sum(left, right, like)
+        return outer_sum(left, right, like, sums)
     if span.counts is not None:
-        return outer_sum(span.before(first, left), right, like)
+        return outer_sum(span.before(first, left), right, like, sums)
     n, rest = span.n_rows, span.total - span.n_rows
     if not rest:
-        return outer_sum(first, right, like)
+        return outer_sum(first, right, like, sums)
     if span.is_reversed:
-        return outer_sum(left[n:], right[:rest], like).add_(outer_sum(first, right[rest:], like))
-    return outer_sum(left[:rest], right[n:], like).add_(outer_sum(first, right[:n], like))
+        late, early, edge = left[n:], right[:rest], right[rest:]
+    else:
+        late, early, edge = left[:rest], right[n:], right[:n]
+    return outer_sum(late, early, like, sums).add_(outer_sum(first, edge, like, sums))
 
 
 def _differentiable(plan: "Plan", ctx: Any, tensors: Sequence[Tensor], gradients: Any) -> list[Tensor | None]:

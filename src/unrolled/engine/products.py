@@ -29,6 +29,7 @@ class _Call(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("a", "w", "bias", "c")),
         *((name, ctypes.c_int64) for name in ("M", "N", "K", "row", "step", "w_row", "w_column", "threads")),
+        ("sums", ctypes.c_void_p),
     )
 
 
@@ -37,27 +38,32 @@ def _kernel(dtype: torch.dtype) -> Any:
     return build(_SOURCE.read_text(encoding="utf-8"), str(dtype))
 
 
-def multiply(a: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
-    """[M, K] times [K, N], plus a bias [N]; any strides, no graph."""
+def multiply(a: Tensor, w: Tensor, bias: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
+    """[M, K] times [K, N], plus a bias [N]; any strides, no graph. The rows of `w` are added to `sums` [N]."""
     (m, k), n = a.shape, w.shape[1]
-    if m * n * k < SMALL and k <= PIECE:
+    # torch adds up products in bfloat16 as float
+    if a.dtype == torch.bfloat16 or (m * n * k < SMALL and k <= PIECE):
+        if sums is not None:
+            sums += w.sum(0)
         return a @ w if bias is None else torch.addmm(bias, a, w)
     result = new_tensor((m, n), a.dtype)
     bias = None if bias is None else bias.contiguous()
     at = (a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr())
-    call = _Call(*at, m, n, k, *a.stride(), *w.stride(), torch.get_num_threads())
+    call = _Call(
+        *at, m, n, k, *a.stride(), *w.stride(), torch.get_num_threads(), 0 if sums is None else sums.data_ptr()
+    )
     _kernel(a.dtype)(ctypes.byref(call))
     return result
 
 
-def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None) -> Tensor:
+def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
     """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces; it lies in memory as `like` does, whose gradient it
-    is: else autograd would copy it.
+    is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way.
     """
     if not torch.is_grad_enabled():
-        if like is not None and like.stride(0) == 1 != like.stride(1):
-            return multiply(right.t(), left).t()
-        return multiply(left.t(), right)
+        result = multiply(left.t(), right, sums=sums)
+        is_transposed = like is not None and like.stride(0) == 1 != like.stride(1)
+        return result.t().contiguous().t() if is_transposed else result
     pieces = [a.t() @ b for a, b in zip(left.split(PIECE), right.split(PIECE), strict=True)]
     return torch.stack(pieces).sum(0)
 
@@ -82,9 +88,14 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         left, right = ctx.saved_tensors
         needs_bias, needs_left, needs_right = ctx.needs_input_grad
-        back = torch.matmul if torch.is_grad_enabled() else multiply
-        return (
-            gradient.sum(0) if needs_bias else None,
-            back(gradient, right.t()) if needs_left else None,
-            outer_sum(left, gradient, right) if needs_right else None,
-        )
+        if torch.is_grad_enabled():
+            return (
+                gradient.sum(0) if needs_bias else None,
+                gradient @ right.t() if needs_left else None,
+                outer_sum(left, gradient) if needs_right else None,
+            )
+        sums = gradient.new_zeros(gradient.shape[1]) if needs_bias else None
+        of_left = multiply(gradient, right.t()) if needs_left else None
+        if needs_right:
+            return sums, of_left, outer_sum(left, gradient, right, sums)
+        return gradient.sum(0) if needs_bias else None, of_left, None

@@ -23,9 +23,10 @@ def run(
     active: Tensor | None,
     resets: Tensor | None,
     is_reversed: bool,
+    first: Any = None,
 ) -> tuple[Any, Any]:
     """Runs `step` over time. `active` and `resets` are bool [time, batch]; a row that is not active keeps its state
-    and gives zeros.
+    and gives zeros; one that is reset goes back to `first`, or to the state.
     """
     xs_leaves, xs_spec = pytree.tree_flatten(xs)
     n_steps = xs_leaves[0].shape[0]
@@ -36,6 +37,8 @@ def run(
     columns = [leaf.unbind(0) for leaf in xs_leaves]
     initial, state_spec = pytree.tree_flatten(state)
     current = list(initial)
+    if first is not None:
+        initial = pytree.tree_leaves(first)
     outputs: list[Any] = [None] * n_steps
     ys_spec: pytree.TreeSpec | None = None
     for t in reversed(range(n_steps)) if is_reversed else range(n_steps):

@@ -25,7 +25,11 @@ FLAGS = (
     "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp",
     "-fno-gnu-unique", "-fvisibility=hidden", "-shared", "-fPIC",
 )  # fmt: skip
-REALS = {"torch.float32": "float", "torch.float64": "double"}
+TYPES = {
+    "torch.float32": ("-DREAL=float",),
+    "torch.float64": ("-DREAL=double",),
+    "torch.bfloat16": ("-DREAL=float", "-DBFLOAT16"),
+}
 
 
 class NoCompiler(NotTraceable):
@@ -91,9 +95,9 @@ def build(source: str, dtype: str) -> Callable[[Any], None]:
         NoCompiler: there is none, or it fails; its first complaint is in the text.
     """
     command, version = compiler()
-    flags = (*FLAGS, f"-DREAL={REALS[dtype]}", f"-I{HEADER.parent}")
+    flags = (*FLAGS, *TYPES[dtype], f"-I{HEADER.parent}")
     header = HEADER.read_text(encoding="utf-8")
-    key = hashlib.sha256("\0".join((source, header, *FLAGS, REALS[dtype], version, processor())).encode()).hexdigest()
+    key = hashlib.sha256("\0".join((source, header, *FLAGS, *TYPES[dtype], version, processor())).encode()).hexdigest()
     path = cache_folder() / f"{key[:32]}.so"
     if not _is_whole(path):
         _compile(command, flags, source, path)

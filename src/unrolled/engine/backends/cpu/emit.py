@@ -19,14 +19,14 @@ class _Loop:
     stores: list[tuple[str, Value]] = field(default_factory=list)
 
 
-def emit(program: Program) -> str:
-    """The C++ source; see kernel.h for what it is made of."""
-    return _Emitter(program).source()
+def emit(program: Program, *, is_narrow: bool = False) -> str:
+    """The C++ source; see kernel.h for what it is made of. Narrow: what is stored is not what is computed in."""
+    return _Emitter(program, is_narrow).source()
 
 
 class _Emitter:
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, is_narrow: bool) -> None:
+        self.program, self.is_narrow = program, is_narrow
         self.values = program.values()
         self.names = {id(value): i for i, value in enumerate(self.values)}
         self.level: dict[int, int] = {}
@@ -36,6 +36,7 @@ class _Emitter:
         # where a value can be read once its level's loops are done: (pointer, row stride, offset)
         self.place: dict[int, tuple[str, str, int]] = {}
         self.scratch: list[tuple[str, str]] = []  # name, numbers per row
+        self.operands: dict[int, str] = {}  # of products, where they are widened: the name of their scratch
         self.loops: dict[int, dict[int, _Loop]] = defaultdict(dict)
         self._place_inputs()
         self._place_results()
@@ -70,8 +71,17 @@ class _Emitter:
         for i, value in enumerate(self.program.outputs):
             self._store(value, f"o{i}", str(value.width))
         for value in self.values:
-            if value.op == "matmul" and not self._is_in_memory(value.args[0]):
-                self._store(value.args[0], self._new_scratch(value.args[0]), None)
+            if value.op != "matmul":
+                continue
+            [operand] = value.args
+            where = self._where(operand)
+            if where is None:
+                self._store(operand, self._new_scratch(operand), None)
+            elif self.is_narrow and where[0][0] not in "mv" and id(operand) not in self.operands:
+                # a product reads what is computed in
+                name = self.operands[id(operand)] = f"w{self.names[id(operand)]}"
+                self.scratch.append((name, str(operand.width)))
+                self._store(operand, name, None)
 
     def _store(self, value: Value, pointer: str, stride: str | None) -> None:
         loop = self.loops[self.level[id(value)]]
@@ -158,11 +168,11 @@ class _Emitter:
             lines.append(f"  const long {name}_width = {numbers};\n  R* const {name} = {at};")
             at = f"{name} + B * {name}_width"
         for i, width in enumerate(program.states):
-            lines.append(f"  R* const h{i} = {at};  // two slots of a state that is not kept, which take turns")
-            at = f"h{i} + 2 * B * {width}"
+            lines.append(f"  S* const h{i} = (S*)({at});  // two slots of a state that is not kept, which take turns")
+            at = f"{at} + 2 * B * {width}"
         for i in program.shifted:
-            lines.append(f"  R* const e{i} = {at};  // rows of an input, where they lie apart")
-            at = f"e{i} + B * {program.steps[i]}"
+            lines.append(f"  S* const e{i} = (S*)({at});  // rows of an input, where they lie apart")
+            at = f"{at} + B * {program.steps[i]}"
         products = [value for value in self.values if value.op == "matmul"]
         packed: dict[tuple[int, int], str] = {}
         for value in products:
@@ -177,7 +187,7 @@ class _Emitter:
                     f"{rows}, {columns}, {name}, tid, nt);"
                 )
                 packed[key] = name
-        lines += [f"  const R* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
+        lines += [f"  const S* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
         lines.append("  barrier.wait(nt);")
         lines.append("  for (long k = 0; k < T; k++) {")
         lines.append("    const long t = call.time(k);")
@@ -190,14 +200,14 @@ class _Emitter:
         lines.append("    const long r0 = by_rows ? q0 : 0, r1 = by_rows ? q1 : n;")
         for i, width in enumerate(program.steps):
             if i in program.shifted:
-                lines.append(f"    const R* const x{i} = call.shifted_step({i}, e{i}, t, n, q0, q1, {width});")
+                lines.append(f"    const S* const x{i} = call.shifted_step({i}, e{i}, t, n, q0, q1, {width});")
             else:
-                lines.append(f"    const R* const x{i} = call.steps[{i}] + at * {width};")
+                lines.append(f"    const S* const x{i} = call.steps[{i}] + at * {width};")
         for i, width in enumerate(program.states):
-            lines.append(f"    const R* const s{i} = call.state({i}, h{i}, k, q0, q1, {width});")
-            lines.append(f"    R* const n{i} = call.next_state({i}, h{i}, k, at, {width});")
+            lines.append(f"    const S* const s{i} = call.state({i}, h{i}, k, q0, q1, {width});")
+            lines.append(f"    S* const n{i} = call.next_state({i}, h{i}, k, at, {width});")
         lines.append("    if (call.counts && !by_rows) barrier.wait(nt);")
-        lines += [f"    R* const o{i} = call.outputs[{i}] + at * {v.width};" for i, v in enumerate(program.outputs)]
+        lines += [f"    S* const o{i} = call.outputs[{i}] + at * {v.width};" for i, v in enumerate(program.outputs)]
         for level in range(self.n_levels):
             loops = [loop for loop in self.loops[level].values() if loop.stores]
             for loop in loops:
@@ -242,7 +252,9 @@ class _Emitter:
         ]
 
     def _product(self, value: Value, packed: dict[tuple[int, int], str]) -> list[str]:
-        where = self._where(value.args[0])
+        [operand] = value.args
+        name = self.operands.get(id(operand))
+        where = self._where(operand) if name is None else (name, f"{name}_width", 0)
         assert where is not None, "a product's operand lies in memory"
         pointer, stride, at = where
         vectors, name = _vectors(value), f"m{self.names[id(value)]}"
@@ -258,11 +270,7 @@ class _Emitter:
         stores = [f"        S({pointer} + c, {self._name(value)});" for pointer, value in loop.stores]
         if loop.width == 1:
             lines = ["    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {", *per_row]
-            return (
-                lines
-                + [f"      ({pointer})[0] = {self._name(value)}[0];" for pointer, value in loop.stores]
-                + ["    }"]
-            )
+            return lines + [f"      put({pointer}, {self._name(value)});" for pointer, value in loop.stores] + ["    }"]
         blocks = f"ceil_div({loop.width}, VL)"
         return [
             f"    for (long r = r0, c0 = {blocks} * part / parts * VL, c1 = {blocks} * (part + 1) / parts * VL; r < r1; r++) {{",
@@ -273,8 +281,8 @@ class _Emitter:
             "      };",
             "      long c = c0;",
             f"      for (; c + VL <= (c1 < {loop.width} ? c1 : {loop.width}); c += VL)",
-            "        body(c, [](const R* p) { return ld(p); }, [](R* p, V v) { st(p, v); });",
-            f"      if (c < c1) {{ const long n = {loop.width} - c; body(c, [n](const R* p) {{ return ld(p, n); }}, [n](R* p, V v) {{ st(p, v, n); }}); }}",
+            "        body(c, [](auto p) { return ld(p); }, [](auto p, V v) { st(p, v); });",
+            f"      if (c < c1) {{ const long n = {loop.width} - c; body(c, [n](auto p) {{ return ld(p, n); }}, [n](auto p, V v) {{ st(p, v, n); }}); }}",
             "    }",
         ]
 
@@ -297,9 +305,9 @@ class _Emitter:
             f"        return {inside};",
             "      };",
             "      long c = 0;",
-            f"      for (; c + VL <= {arg.width}; c += VL) {join.format('body(c, [](const R* p) { return ld(p); })')};",
+            f"      for (; c + VL <= {arg.width}; c += VL) {join.format('body(c, [](auto p) { return ld(p); })')};",
             f"      if (c < {arg.width}) {{ const long n = {arg.width} - c; "
-            + join.format(f"keep(body(c, [n](const R* p) {{ return ld(p, n); }}), n, {nothing})")
+            + join.format(f"keep(body(c, [n](auto p) {{ return ld(p, n); }}), n, {nothing})")
             + "; }",
             f"      {name}[r] = {whole}(total);",
             "    }",
@@ -322,7 +330,7 @@ class _Emitter:
             elif where is not None:
                 pointer, stride, at = where
                 if value.width == 1:
-                    before.append(f"      const V {name} = bc(({pointer})[r * {stride} + {at}]);")
+                    before.append(f"      const V {name} = bc(number(({pointer})[r * {stride} + {at}]));")
                 else:
                     inside.append(f"        const V {name} = L({pointer} + r * {stride} + {at} + c);")
             else:

@@ -1,5 +1,6 @@
 // What every generated loop is made of: vectors, functions on them, packed products, a barrier, an arena.
-// REAL is float or double; comes in by -DREAL=... . Portable by GCC's and Clang's vector extensions.
+// REAL, float or double, is what is computed in; with -DBFLOAT16, tensors are stored in bfloat16 and computed in float.
+// Portable by GCC's and Clang's vector extensions.
 #pragma once
 #include <atomic>
 #include <cmath>
@@ -35,6 +36,28 @@ INLINE void st(R* p, V v) { *(U*)p = v; }
 // the first n numbers alone
 INLINE V ld(const R* p, long n) { V v{}; memcpy(&v, p, n * sizeof(R)); return v; }
 INLINE void st(R* p, V v, long n) { memcpy(p, &v, n * sizeof(R)); }
+
+#if defined(BFLOAT16)
+struct S { uint16_t bits; };  // the upper half of a float
+typedef uint16_t H __attribute__((vector_size(VL * 2)));
+typedef uint16_t HU __attribute__((vector_size(VL * 2), aligned(2), may_alias));
+typedef uint32_t VW __attribute__((vector_size(BYTES)));
+INLINE V widened(H h) { return (V)(__builtin_convertvector(h, VW) << 16); }
+INLINE H narrowed(V v) {  // to the nearest, ties to even; a NaN stays one
+  VW w = (VW)v, up = w + 0x7FFF + ((w >> 16) & 1);
+  return __builtin_convertvector((v != v ? (w | 0x400000) : up) >> 16, H);
+}
+INLINE V ld(const S* p) { return widened(*(const HU*)p); }
+INLINE void st(S* p, V v) { *(HU*)p = narrowed(v); }
+INLINE V ld(const S* p, long n) { H h{}; memcpy(&h, p, n * sizeof(S)); return widened(h); }
+INLINE void st(S* p, V v, long n) { H h = narrowed(v); memcpy(p, &h, n * sizeof(S)); }
+INLINE R number(S s) { return widened(H{} + s.bits)[0]; }
+INLINE void put(S* p, V v) { st(p, v, 1); }
+#else
+typedef R S;
+#endif
+INLINE R number(R r) { return r; }
+INLINE void put(R* p, V v) { *p = v[0]; }
 
 template <class F> INLINE V each(V a, F f) { V r; for (int i = 0; i < VL; i++) r[i] = f(a[i]); return r; }
 
@@ -198,14 +221,14 @@ struct Barrier {
 // ---- products: C[rows][N] = A[rows][K] · W[K][N], W packed into panels of NV vectors
 template <int NV> constexpr int ROWS = (REGISTERS == 32 ? 24 : 12) / NV > 12 ? 12 : (REGISTERS == 32 ? 24 : 12) / NV;
 
-template <int NV> void pack(const R* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {
+template <int NV> void pack(const S* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {
   constexpr int PW = NV * VL;
   for (long p = tid; p < ceil_div(N, PW); p += nt)
     for (long k = 0; k < K; k++) {
       R* to = out + (p * K + k) * PW;
-      const R* from = w + k * row_stride + p * PW * column_stride;
+      const S* from = w + k * row_stride + p * PW * column_stride;
       long n = N - p * PW < PW ? N - p * PW : PW;
-      for (long i = 0; i < n; i++) to[i] = from[i * column_stride];
+      for (long i = 0; i < n; i++) to[i] = number(from[i * column_stride]);
       for (long i = n; i < PW; i++) to[i] = 0;
     }
 }
@@ -321,35 +344,35 @@ struct Scratch {
 struct Call {
   long T, B, threads, reversed;
   const int64_t *counts, *offsets;  // of each step: the rows that run, the first `count` of all, and where they lie; or null
-  const R* const* steps;
-  const R* const* firsts;           // of shifted inputs: what is read where there is no next step
-  R* const* states;                 // to be written with the state after every step, or null
-  const R* const* first_states;
-  R* const* last_states;
-  const R* const* rows;
-  const R* const* weights;
+  const S* const* steps;
+  const S* const* firsts;           // of shifted inputs: what is read where there is no next step
+  S* const* states;                 // to be written with the state after every step, or null
+  const S* const* first_states;
+  S* const* last_states;
+  const S* const* rows;
+  const S* const* weights;
   const int64_t* strides;           // of the weights, two each
-  R* const* outputs;
+  S* const* outputs;
 
   Call(const int64_t* a, int n_steps, int n_states, int n_rows, int n_weights)
       : T(a[0]), B(a[1]), threads(a[2]), reversed(a[3]), counts((const int64_t*)a[4]), offsets((const int64_t*)a[5]),
-        steps((const R* const*)(a + 6)), firsts(steps + n_steps), states((R* const*)(firsts + n_steps)),
-        first_states((const R* const*)(states + n_states)), last_states((R* const*)(first_states + n_states)),
-        rows((const R* const*)(last_states + n_states)), weights(rows + n_rows),
-        strides((const int64_t*)(weights + n_weights)), outputs((R* const*)(strides + 2 * n_weights)) {}
+        steps((const S* const*)(a + 6)), firsts(steps + n_steps), states((S* const*)(firsts + n_steps)),
+        first_states((const S* const*)(states + n_states)), last_states((S* const*)(first_states + n_states)),
+        rows((const S* const*)(last_states + n_states)), weights(rows + n_rows),
+        strides((const int64_t*)(weights + n_weights)), outputs((S* const*)(strides + 2 * n_weights)) {}
 
   long time(long k) const { return reversed ? T - 1 - k : k; }
   long count(long t) const { return counts ? counts[t] : B; }
   long offset(long t) const { return counts ? offsets[t] : t * B; }
-  static void copy(R* to, const R* from, long r0, long r1, long width) {
-    if (r0 < r1) memcpy(to + r0 * width, from + r0 * width, (r1 - r0) * width * sizeof(R));
+  static void copy(S* to, const S* from, long r0, long r1, long width) {
+    if (r0 < r1) memcpy(to + r0 * width, from + r0 * width, (r1 - r0) * width * sizeof(S));
   }
 
   // an input as it is at the step that runs next; rows [q0, q1) are this thread's to copy
-  const R* shifted_step(int i, R* apart, long t, long n, long q0, long q1, long width) const {
+  const S* shifted_step(int i, S* apart, long t, long n, long q0, long q1, long width) const {
     const long next = reversed ? t - 1 : t + 1;
     if (next < 0 || next >= T) return firsts[i];
-    const R* there = steps[i] + offset(next) * width;
+    const S* there = steps[i] + offset(next) * width;
     const long m = count(next);
     if (m >= n) return there;
     copy(apart, there, q0, q1 < m ? q1 : m, width);
@@ -357,8 +380,8 @@ struct Call {
     return apart;
   }
   // the state before step k; rows that only now begin come from the first states
-  const R* state(int i, R* slots, long k, long q0, long q1, long width) const {
-    R* slot = slots + ((k - 1) & 1) * B * width;
+  const S* state(int i, S* slots, long k, long q0, long q1, long width) const {
+    S* slot = slots + ((k - 1) & 1) * B * width;
     if (counts) {
       const long ran = k ? count(time(k - 1)) : 0;
       copy(slot, first_states[i], q0 > ran ? q0 : ran, q1, width);
@@ -366,12 +389,12 @@ struct Call {
     }
     return k == 0 ? first_states[i] : states[i] ? states[i] + time(k - 1) * B * width : slot;
   }
-  R* next_state(int i, R* slots, long k, long at, long width) const {
+  S* next_state(int i, S* slots, long k, long at, long width) const {
     if (!counts && states[i]) return states[i] + at * width;
     return !counts && k == T - 1 ? last_states[i] : slots + (k & 1) * B * width;
   }
   // after step k: the state goes to where it is kept; rows that end are last
-  void keep_state(int i, const R* now, long k, long at, long q0, long q1, long width) const {
+  void keep_state(int i, const S* now, long k, long at, long q0, long q1, long width) const {
     if (counts) {
       if (states[i]) copy(states[i] + at * width, now, q0, q1, width);
       const long next = k + 1 < T ? count(time(k + 1)) : 0;

@@ -28,9 +28,24 @@ struct Product {
   const R *a, *w, *bias;
   R* c;
   int64_t M, N, K, row, step, w_row, w_column, threads;
+  R* sums;  // N numbers to which the rows of W are added, or null
 };
 
 namespace {
+// the sums over k of packed columns, in short chains for the sake of rounding
+void add_rows(const R* packed, long K, long columns, R* sums) {
+  for (long j = 0; j < columns; j += PW, packed += K * PW) {
+    V total[NV] = {};
+    for (long k = 0; k < K; k += 16) {
+      V part[NV] = {};
+      for (long l = k; l < K && l < k + 16; l++)
+        for (int i = 0; i < NV; i++) part[i] += ld(packed + l * PW + i * VL);
+      for (int i = 0; i < NV; i++) total[i] += part[i];
+    }
+    for (long i = 0; i < PW && j + i < columns; i++) sums[j + i] += total[i / VL][i % VL];
+  }
+}
+
 // one thread's part of C: rows [m0, m1), columns [n0, n1)
 constexpr long MEMORY = DEPTH * WIDTH + DEPTH * HEIGHT + 16 * PW;
 
@@ -40,6 +55,7 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1)
     for (long k = 0; k < p.K || k == 0; k += DEPTH) {
       const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < DEPTH ? p.K - k : DEPTH;
       pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
+      if (p.sums && m0 == 0) add_rows(packed, K, columns, p.sums + n);
       const bool add = k > 0 || p.bias;
       for (long m = m0; m < m1; m += HEIGHT) {
         const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;

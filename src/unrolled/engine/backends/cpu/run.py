@@ -20,7 +20,7 @@ class Kernel:
     def __init__(self, program: Program, dtype: torch.dtype) -> None:
         self.program = program
         self.dtype = dtype
-        self.source = emit(program)
+        self.source = emit(program, is_narrow=dtype == torch.bfloat16)
         self._run = build(self.source, str(dtype))
         self._widths = [value.width for value in program.outputs]
         n_steps, n_states, n_weights = len(program.steps), len(program.states), len(program.weights)
