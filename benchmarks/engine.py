@@ -2,6 +2,7 @@
 
 python -m benchmarks.engine              # all questions, about half an hour
 python -m benchmarks.engine layers       # torch.nn, a careful Python loop, jax.jit(lax.scan) where jax is installed
+python -m benchmarks.engine stacks       # two layers, both directions, against torch.nn
 python -m benchmarks.engine steps        # steps that no test names, against a Python loop
 python -m benchmarks.engine diagonal     # a diagonal linear recurrence: Python loop, share of memory bandwidth
 python -m benchmarks.engine compiled     # torch.compile of the loop, with its compile time
@@ -97,6 +98,27 @@ def layers():
     return rows
 
 
+def stacks():
+    """Two layers, both directions: the layers as a user has them."""
+    rows = []
+    for kind, ours, theirs in (("LSTM", unrolled.LSTM, nn.LSTM), ("GRU", unrolled.GRU, nn.GRU)):
+        for batch, steps_, hidden in ((1, 128, 128), (16, 128, 64), (32, 128, 256)):
+            peer = theirs(hidden, hidden, 2, bidirectional=True)
+            layer = ours(hidden, hidden, 2, bidirectional=True, engine="fused")
+            layer.load_state_dict(peer.state_dict())
+            xs, gradient = (
+                torch.randn(steps_, batch, hidden, requires_grad=True),
+                torch.randn(steps_, batch, 2 * hidden),
+            )
+            runs = {
+                "fused": lambda layer=layer, xs=xs: layer(xs)[0],
+                "torch.nn": lambda peer=peer, xs=xs: peer(xs)[0],
+            }
+            ways = both_ways(runs, [xs, *layer.parameters(), *peer.parameters()], gradient)
+            rows += measured("stacks", f"{kind}, 2 layers, both directions", (batch, steps_, hidden), ways, 9)
+    return rows
+
+
 class Multiplicative(nn.Module):
     """The multiplicative LSTM (Krause and others, 2016)."""
 
@@ -186,15 +208,14 @@ def steps():
 
 
 def bandwidth():
-    """Bytes a second that this machine reads and writes, measured on a copy of a large tensor."""
-    source, target = torch.zeros(1 << 26), torch.zeros(1 << 26)
+    """Bytes a second that this machine reads from its memory, measured on the sum of a large tensor."""
+    source = torch.zeros(1 << 27)
     times = []
     for _ in range(9):
         start = time.perf_counter()
-        target.copy_(source)
+        source.sum()
         times.append(time.perf_counter() - start)
-    # a plain store reads the line it writes to: three transfers for each number
-    return 3 * source.nbytes / min(times)
+    return source.nbytes / min(times)
 
 
 def diagonal():
@@ -222,7 +243,7 @@ def diagonal():
             # forward: a, b in, h out; backward: a, h, gradient in, gradients of a and b out
             moved = (3 if row["pass"] == "forward" else 8) * a.nbytes
             row["share"] = round(moved / row["median_s"] / rate, 3)
-            print(f"  {row['pass']}: {row['share']:.0%} of the {rate / 1e9:.1f} GB/s of a copy")
+            print(f"  {row['pass']}: {row['share']:.0%} of the {rate / 1e9:.1f} GB/s that it reads")
     return rows
 
 
@@ -297,7 +318,7 @@ def costs():
     return rows
 
 
-QUESTIONS = {each.__name__: each for each in (layers, steps, diagonal, compiled, costs)}
+QUESTIONS = {each.__name__: each for each in (layers, stacks, steps, diagonal, compiled, costs)}
 
 
 def main(names=()) -> None:

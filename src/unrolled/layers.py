@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unrolled.cells import elman, gru, lstm
+from unrolled.engine.explain import Explanation, explain
 from unrolled.errors import NotFusedError, SettingsError
 from unrolled.scan import ENGINES, Engine, scan
 
@@ -21,14 +22,15 @@ _SAME_AS_TORCH = """
     `PackedSequence`), outputs and errors as `torch.nn.{name}`, of which it is a subclass; weights load both ways.
 
     Args:
-        engine: "auto" takes the faster way: on the CPU the compiled loop for RNN and GRU, torch's own implementation
-            for LSTM and wherever there is no compiled loop. "fused" runs the compiled loop, or raises `NotFusedError`;
-            "eager" runs the definition, a scan of the cell's step in Python.
+        engine: "auto" takes the faster way, which `unrolled.explain(layer, input)` tells: on the CPU the compiled loop,
+            but torch's own implementation for a large LSTM in inference, and wherever there is no compiled loop.
+            "fused" runs the compiled loop, or raises `NotFusedError`; "eager" runs the definition, a scan of the
+            cell's step in Python.
     """
 
 
-# measured in docs/design/engine.md: oneDNN's LSTM is the faster one at most sizes, its GRU and RNN are not
-_FASTER_FUSED = ("GRU", "RNN_TANH", "RNN_RELU")
+# batch · hidden up to which the compiled loop beats oneDNN's LSTM in inference; docs/design/engine.md has the figures
+_SMALL = 2048
 
 
 class _Layer(nn.RNNBase):
@@ -49,12 +51,45 @@ class _Layer(nn.RNNBase):
             return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
         if self.engine != "auto":
             return self._forward_scan(input, hx, self.engine)
-        if self.mode in _FASTER_FUSED and _is_for_the_engine(input):
+        if self._why_torch(input) is None:
             try:
                 return self._forward_scan(input, hx, "fused")
             except NotFusedError:
                 pass  # torch's own implementation is the faster one then
         return super().forward(input, hx)
+
+    def _why_torch(self, input: Any) -> str | None:
+        """Why torch's own implementation runs under engine="auto"; None where the compiled loop does."""
+        data = input.data if isinstance(input, PackedSequence) else input
+        if data.device.type != "cpu":
+            return f"the input is on {data.device}; there are no kernels for other devices than the CPU yet"
+        if data.dtype not in (torch.float32, torch.float64):
+            return f"the input is of {data.dtype}"
+        if torch.compiler.is_compiling():
+            return "it runs within torch.compile or torch.export"
+        # oneDNN serves neither packed sequences, nor projections, nor float64
+        if self.mode != "LSTM" or self.proj_size or data is not input or data.dtype == torch.float64:
+            return None
+        needs_backward = torch.is_grad_enabled() and (
+            data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+        )
+        rows = 1 if data.dim() == 2 else data.shape[0 if self.batch_first else 1]
+        if needs_backward or rows * self.hidden_size <= _SMALL:
+            return None
+        return "oneDNN's LSTM is the faster one in inference at this size"
+
+    def explain(self, input: Any, hx: Any = None, **options: Any) -> Explanation:
+        """How the layer runs on such an input: of its first layer and direction, which stands for all."""
+        reason = self._why_torch(input) if self.engine == "auto" else None
+        if reason is None and self.engine == "eager":
+            reason = "engine='eager' was asked for"
+        if reason is not None:
+            path = "eager" if self.engine == "eager" else "torch"
+            return Explanation(path, reason)
+        xs = pad_packed_sequence(input)[0] if isinstance(input, PackedSequence) else input
+        xs = xs.unsqueeze(1) if xs.dim() == 2 else xs.transpose(0, 1) if self.batch_first else xs
+        first = _each(self._first_states(xs, hx), lambda state: state[0])
+        return explain(self._step(*self._weights("l0")), xs, first, **options)
 
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
         return self._forward_scan(input, hx, self.engine)
@@ -244,13 +279,6 @@ class GRU(_Layer, nn.GRU):
 
     def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         return lambda x, state: gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
-
-
-def _is_for_the_engine(input: Any) -> bool:
-    data = input.data if isinstance(input, PackedSequence) else input
-    return (
-        data.device.type == "cpu" and data.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
-    )
 
 
 def _each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:

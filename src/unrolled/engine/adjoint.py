@@ -76,7 +76,8 @@ def programs(split: Split) -> LoopPrograms:
 
         def run(*floats: Tensor) -> tuple[Tensor, ...]:
             rest = iter(floats)
-            return tuple(loop(*[next(rest) if f else g for f, g in zip(is_float, given, strict=True)], BATCH))
+            leaves = [next(rest) if f else g for f, g in zip(is_float, given, strict=True)]
+            return tuple(fx.Interpreter(loop).run(*leaves, BATCH))  # which hands the lines of the step on
 
         results, back, *_ = torch.func.vjp(run, *[g for f, g in zip(is_float, given, strict=True) if f])
         return list(results), list(back(tuple(cotangents)))

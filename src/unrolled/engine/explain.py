@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.engine.backends.cpu.peak import peak
 from unrolled.engine.choose import Planned, RunsEagerly, plan_for, run, with_resets
@@ -23,7 +23,7 @@ class Explanation:
     """How a scan runs; `str()` of it is for reading.
 
     Attributes:
-        path: "fused", a compiled loop, or "eager", the loop in Python.
+        path: "fused", a compiled loop; "eager", the loop in Python; or, of a layer, "torch", torch's own.
         reason: why not fused, with the operation and its line in the step; empty where fused.
         before, after: operations done once for all time steps, by name, with how many.
         loop: operations inside the loop's step, by name, with how many.
@@ -50,8 +50,8 @@ class Explanation:
     stages: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if self.path == "eager":
-            return f"eager: {self.reason}"
+        if self.path != "fused":
+            return f"{self.path}: {self.reason}"
         lines = [
             "fused: one compiled loop over time",
             f"before the loop, once for all steps: {_listed(self.before)}",
@@ -70,7 +70,7 @@ class Explanation:
 def explain(
     step: Callable[[Any, Any], tuple[Any, Any]],
     xs: Any,
-    state: Any,
+    state: Any = None,
     *,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
@@ -80,9 +80,9 @@ def explain(
     """Says how `scan` runs a step on such inputs.
 
     Args:
-        step: as for `scan`, like the following four.
+        step: as for `scan`, like the following four; or one of Unrolled's layers, with its input.
         xs: inputs.
-        state: the first state.
+        state: the first state; of a layer it may be left out.
         lengths: of rows that end.
         resets: of rows that start anew.
         verbose: also what each stage of the engine made of the step: graph, loop programs, source.
@@ -93,6 +93,9 @@ def explain(
         >>> print(unrolled.explain(lambda x, h: (h, x.cumsum(1) + h), torch.zeros(3, 2, 4), torch.zeros(2, 4)).path)
         eager
     """
+    of_layer = getattr(step, "explain", None) if isinstance(step, nn.RNNBase) else None
+    if callable(of_layer):
+        return of_layer(xs, state, verbose=verbose, timed=timed)
     n_steps, n_rows = (int(size) for size in flatten(xs)[0][0].shape[:2])
     active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < lengths
     whole, all_xs, all_state = with_resets(step, xs, state, resets)

@@ -217,7 +217,7 @@ def _words(dtypes: set[torch.dtype]) -> str:
 def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
     """Holds the operations outside the loop to work on each row by itself, so that time may go into the batch."""
     examples = [fake_like(node) for node in inputs]
-    graph = make_graph(lambda *leaves: part(*leaves, BATCH), examples, table=decompositions())
+    graph = make_graph(lambda *leaves: fx.Interpreter(part).run(*leaves, BATCH), examples, table=decompositions())
     if lift_captured(graph):
         raise NotTraceable("it makes a tensor of its own outside the loop")
     builder = Builder()

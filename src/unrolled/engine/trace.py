@@ -5,9 +5,12 @@ tensors (parameters, buffers, whatever a closure holds), the inputs and the stat
 """
 
 import functools
+import linecache
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -121,12 +124,13 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
 
 class _Watch(TorchFunctionMode):
     """Refuses, while a step is traced, what a graph of forward operations does not show: gradients turned off, hooks,
-    and backward functions of one's own.
+    and backward functions of one's own. Notes the line of the step that each operation comes from.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch._C._set_grad_enabled, Tensor.register_hook, Tensor.backward, Tensor.requires_grad_):
             raise NotTraceable(f"it calls {getattr(func, '__name__', func)}, which changes how gradients flow")
+        fx.traceback.current_meta["stack_trace"] = _line_of_step()
         return func(*args, **(kwargs or {}))
 
     def __enter__(self) -> Any:
@@ -139,6 +143,18 @@ class _Watch(TorchFunctionMode):
         super().__exit__(*fault)
 
 
+def _line_of_step() -> str:
+    """The innermost line that is neither torch's nor the engine's, as a traceback shows it."""
+    frame = sys._getframe(2)
+    own = str(Path(__file__).parent)
+    while frame.f_back is not None and (
+        "/torch/" in frame.f_code.co_filename or frame.f_code.co_filename.startswith((own, "<"))
+    ):
+        frame = frame.f_back
+    name, line = frame.f_code.co_filename, frame.f_lineno
+    return f'File "{name}", line {line}, in {frame.f_code.co_name}\n  {linecache.getline(name, line).strip()}'
+
+
 def _refuse(cls: type, *_: Any, **__: Any) -> Any:
     raise NotTraceable(f"it calls the autograd function {cls.__name__}, whose backward tracing does not see")
 
@@ -149,7 +165,8 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
             whole = torch.func.functionalize(function, remove="mutations")
-            graph = make_fx(whole, decomposition_table=table)(*inputs)
+            with fx.traceback.preserve_node_meta():
+                graph = make_fx(whole, decomposition_table=table)(*inputs)
     except NotTraceable:
         raise
     except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better

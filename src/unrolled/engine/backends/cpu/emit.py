@@ -54,7 +54,9 @@ class _Emitter:
                 self.place[id(value)] = (name, "0" if value.op == "row" else str(value.width), 0)
             elif value.op == "matmul":
                 name = f"m{self.names[id(value)]}"
-                self.scratch.append((name, f"ceil_div({value.width}, {_vectors(value)} * VL) * {_vectors(value)} * VL"))
+                self.scratch.append(
+                    (name, f"ceil_div({value.width}, FIT<{_vectors(value)}> * VL) * FIT<{_vectors(value)}> * VL")
+                )
                 self.place[id(value)] = (name, f"{name}_width", 0)
             elif value.op in REDUCTIONS:
                 self._new_scratch(value)
@@ -181,9 +183,9 @@ class _Emitter:
                 name = f"w{key[0]}_{key[1]}"
                 rows, columns = program.weights[key[0]]
                 lines.append(f"  R* const {name} = (R*)(((uintptr_t)({at}) + 63) / 64 * 64);")
-                at = f"{name} + ceil_div({columns}, {key[1]} * VL) * {key[1]} * VL * {rows}"
+                at = f"{name} + ceil_div({columns}, FIT<{key[1]}> * VL) * FIT<{key[1]}> * VL * {rows}"
                 lines.append(
-                    f"  pack<{key[1]}>(call.weights[{key[0]}], call.strides[{2 * key[0]}], call.strides[{2 * key[0] + 1}], "
+                    f"  pack<FIT<{key[1]}>>(call.weights[{key[0]}], call.strides[{2 * key[0]}], call.strides[{2 * key[0] + 1}], "
                     f"{rows}, {columns}, {name}, tid, nt);"
                 )
                 packed[key] = name
@@ -232,7 +234,7 @@ class _Emitter:
         numbers = " + ".join([*per_row, *(str(self.program.steps[i]) for i in self.program.shifted), "0"])
         weights = " + ".join(
             [
-                f"ceil_div({self.program.weights[w][1]}, {n} * VL) * {n} * VL * {self.program.weights[w][0]} + 64"
+                f"ceil_div({self.program.weights[w][1]}, FIT<{n}> * VL) * FIT<{n}> * VL * {self.program.weights[w][0]} + 64"
                 for w, n in packed
             ]
             or ["0"]
@@ -258,9 +260,9 @@ class _Emitter:
         assert where is not None, "a product's operand lies in memory"
         pointer, stride, at = where
         vectors, name = _vectors(value), f"m{self.names[id(value)]}"
-        panels = f"ceil_div({value.width}, {vectors} * VL)"
+        panels = f"ceil_div({value.width}, FIT<{vectors}> * VL)"
         return [
-            f"    product<{vectors}>({pointer} + {at}, {stride}, {packed[(int(value.attribute or 0), vectors)]}, {name}, "
+            f"    product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(value.attribute or 0), vectors)]}, {name}, "
             f"{name}_width, {value.args[0].width}, r0, r1, {panels} * part / parts, {panels} * (part + 1) / parts);"
         ]
 

@@ -219,6 +219,8 @@ struct Barrier {
 };
 
 // ---- products: C[rows][N] = A[rows][K] · W[K][N], W packed into panels of NV vectors
+// where registers are few, panels of two vectors make the better tile
+template <int NV> constexpr int FIT = REGISTERS == 16 && NV > 2 ? 2 : NV;
 template <int NV> constexpr int ROWS = (REGISTERS == 32 ? 24 : 12) / NV > 12 ? 12 : (REGISTERS == 32 ? 24 : 12) / NV;
 
 template <int NV> void pack(const S* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {

@@ -5,7 +5,7 @@
 #include "kernel.h"
 
 namespace {
-constexpr int NV = 4, MR = ROWS<NV>;
+constexpr int NV = FIT<4>, MR = ROWS<NV>;
 constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR;
 
 // rows of A become panels of MR, [panel][k][MR]
@@ -50,6 +50,7 @@ void add_rows(const R* packed, long K, long columns, R* sums) {
 constexpr long MEMORY = DEPTH * WIDTH + DEPTH * HEIGHT + 16 * PW;
 
 void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1) {
+  if (m0 >= m1) return;
   R *const packed = memory, *const rows = packed + DEPTH * WIDTH, *const edge = rows + DEPTH * HEIGHT;
   for (long n = n0; n < n1; n += WIDTH)
     for (long k = 0; k < p.K || k == 0; k += DEPTH) {
