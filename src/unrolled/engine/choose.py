@@ -148,9 +148,10 @@ def key_of(
     step: Hashable, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
 ) -> Hashable:
     """What a plan depends on: the step, and its inputs but for time and batch."""
-    # int: within a graph of torch a size may be a symbol
-    shapes = [(tuple(map(int, leaf.shape[2:])), leaf.dtype, leaf.device) for leaf in x_leaves]
-    shapes += [(tuple(map(int, leaf.shape[1:])), leaf.dtype, leaf.device) for leaf in state_leaves]
+    shapes = [(leaf.shape[2:], leaf.dtype, leaf.device) for leaf in x_leaves]
+    shapes += [(leaf.shape[1:], leaf.dtype, leaf.device) for leaf in state_leaves]
+    if torch.compiler.is_compiling():  # a size may be a symbol there
+        shapes = [(torch.Size(map(int, shape)), dtype, device) for shape, dtype, device in shapes]
     return step, x_form, state_form, tuple(shapes), torch.get_default_dtype()
 
 

@@ -28,7 +28,10 @@ class _Call(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("a", "w", "bias", "c")),
-        *((name, ctypes.c_int64) for name in ("M", "N", "K", "row", "step", "w_row", "w_column", "threads")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("M", "N", "K", "row", "step", "w_row", "w_column", "c_row", "c_column", "threads")
+        ),
         ("sums", ctypes.c_void_p),
     )
 
@@ -38,19 +41,31 @@ def _kernel(dtype: torch.dtype) -> Any:
     return build(_SOURCE.read_text(encoding="utf-8"), str(dtype))
 
 
-def multiply(a: Tensor, w: Tensor, bias: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
-    """[M, K] times [K, N], plus a bias [N]; any strides, no graph. The rows of `w` are added to `sums` [N]."""
+def multiply(
+    a: Tensor, w: Tensor, bias: Tensor | None = None, sums: Tensor | None = None, *, is_transposed: bool = False
+) -> Tensor:
+    """[M, K] times [K, N], plus a bias [N]; any strides, no graph. The rows of `w` are added to `sums` [N]. The
+    columns of the result, not its rows, lie together where it is transposed.
+    """
     (m, k), n = a.shape, w.shape[1]
     # torch adds up products in bfloat16 as float
     if a.dtype == torch.bfloat16 or (m * n * k < SMALL and k <= PIECE):
         if sums is not None:
             sums += w.sum(0)
         return a @ w if bias is None else torch.addmm(bias, a, w)
-    result = new_tensor((m, n), a.dtype)
+    result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
     bias = None if bias is None else bias.contiguous()
     at = (a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr())
     call = _Call(
-        *at, m, n, k, *a.stride(), *w.stride(), torch.get_num_threads(), 0 if sums is None else sums.data_ptr()
+        *at,
+        m,
+        n,
+        k,
+        *a.stride(),
+        *w.stride(),
+        *result.stride(),
+        torch.get_num_threads(),
+        0 if sums is None else sums.data_ptr(),
     )
     _kernel(a.dtype)(ctypes.byref(call))
     return result
@@ -61,9 +76,8 @@ def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Ten
     is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way.
     """
     if not torch.is_grad_enabled():
-        result = multiply(left.t(), right, sums=sums)
         is_transposed = like is not None and like.stride(0) == 1 != like.stride(1)
-        return result.t().contiguous().t() if is_transposed else result
+        return multiply(left.t(), right, sums=sums, is_transposed=is_transposed)
     pieces = [a.t() @ b for a, b in zip(left.split(PIECE), right.split(PIECE), strict=True)]
     return torch.stack(pieces).sum(0)
 

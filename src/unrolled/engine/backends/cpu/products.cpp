@@ -13,7 +13,9 @@ void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
   for (long i = 0; i < m; i += MR, out += MR * K) {
     const long n = m - i < MR ? m - i : MR;
     const R* from = a + i * row;
-    if (n == MR) {
+    if (n == MR && row == 1) {
+      for (long k = 0; k < K; k++) memcpy(out + k * MR, from + k * step, MR * sizeof(R));
+    } else if (n == MR) {
       for (long k = 0; k < K; k++)
         for (int j = 0; j < MR; j++) out[k * MR + j] = from[j * row + k * step];
     } else {
@@ -27,7 +29,7 @@ void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
 struct Product {
   const R *a, *w, *bias;
   R* c;
-  int64_t M, N, K, row, step, w_row, w_column, threads;
+  int64_t M, N, K, row, step, w_row, w_column, c_row, c_column, threads;
   R* sums;  // N numbers to which the rows of W are added, or null
 };
 
@@ -44,6 +46,14 @@ void add_rows(const R* packed, long K, long columns, R* sums) {
     }
     for (long i = 0; i < PW && j + i < columns; i++) sums[j + i] += total[i / VL][i % VL];
   }
+}
+
+void move(R* to, long to_row, long to_column, const R* from, long row, long column, long height, long width) {
+  if (column == 1 && to_column == 1)
+    for (long r = 0; r < height; r++) memcpy(to + r * to_row, from + r * row, width * sizeof(R));
+  else
+    for (long j = 0; j < width; j++)
+      for (long r = 0; r < height; r++) to[r * to_row + j * to_column] = from[r * row + j * column];
 }
 
 // one thread's part of C: rows [m0, m1), columns [n0, n1)
@@ -68,18 +78,18 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1)
         }
         for (long i = 0; i < height; i += MR, a += panel) {
           const long h = height - i < MR ? height - i : MR;
-          R* c = p.c + (m + i) * p.N + n;
-          if (k == 0 && p.bias)
-            for (long j = 0; j < h; j++) memcpy(c + j * p.N, p.bias + n, columns * sizeof(R));
-          for (long j = 0; j < columns; j += PW) {
+          R* c = p.c + (m + i) * p.c_row + n * p.c_column;
+          for (long j = 0; j < columns; j += PW, c += PW * p.c_column) {
             const R* w = packed + j * K;
             const long width = columns - j < PW ? columns - j : PW;
-            if (width == PW) tile_of<NV, MR>(h, a, row, step, w, c + j, p.N, K, add);
-            else {
-              for (long r = 0; add && r < h; r++) memcpy(edge + r * PW, c + r * p.N + j, width * sizeof(R));
-              tile_of<NV, MR>(h, a, row, step, w, edge, PW, K, add);
-              for (long r = 0; r < h; r++) memcpy(c + r * p.N + j, edge + r * PW, width * sizeof(R));
-            }
+            const bool is_direct = width == PW && p.c_column == 1;
+            R* const to = is_direct ? c : edge;
+            const long ld = is_direct ? p.c_row : PW;
+            if (k == 0 && p.bias)
+              for (long r = 0; r < h; r++) memcpy(to + r * ld, p.bias + n + j, width * sizeof(R));
+            else if (add && !is_direct) move(edge, PW, 1, c, p.c_row, p.c_column, h, width);
+            tile_of<NV, MR>(h, a, row, step, w, to, ld, K, add);
+            if (!is_direct) move(c, p.c_row, p.c_column, edge, PW, 1, h, width);
           }
         }
       }
