@@ -205,11 +205,11 @@ def _check_call(xs: list[Tensor], states: list[Tensor]) -> None:
         raise RunsEagerly("it runs in forward-mode differentiation")
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         raise NotTraceable("it runs under autocast")
-    n_rows = {leaf.shape[1] if leaf.dim() > 1 else None for leaf in xs}
-    n_rows |= {leaf.shape[0] if leaf.dim() > 0 else None for leaf in states}
-    if len(n_rows) != 1 or None in n_rows or not states:
+    sizes = [leaf.shape[1] if leaf.dim() > 1 else None for leaf in xs]
+    sizes += [leaf.shape[0] if leaf.dim() else None for leaf in states]
+    if sizes.count(sizes[0]) != len(sizes) or sizes[0] is None or not states:
         raise NotTraceable("its inputs and state do not share a batch axis")
-    if n_rows == {0}:
+    if sizes[0] == 0:
         raise RunsEagerly("there are no rows")
 
 

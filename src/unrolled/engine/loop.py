@@ -121,14 +121,14 @@ def run_backward(
 
 
 def _constants(made: LoopPrograms, constants: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """Rows, contiguous, and matrices as they are and transposed."""
-    rows, weights = [], []
+    """Rows, contiguous, and matrices."""
+    rows: list[Tensor] = []
+    weights: list[Tensor] = []
     for constant, (kind, _) in zip(constants, made.constants, strict=True):
         if kind == "row":
             rows.append(constant.reshape(-1).contiguous())
         else:
-            for matrix in (constant,) if constant.dim() == 2 else constant:
-                weights += [matrix, matrix.t()]
+            weights += (constant,) if constant.dim() == 2 else constant
     return rows, weights
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Span:
     """The rows of all time steps, one after the other: `total` of them.
 

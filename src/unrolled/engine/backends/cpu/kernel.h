@@ -235,6 +235,9 @@ template <int NV> void pack(const S* w, long row_stride, long column_stride, lon
     }
 }
 
+// numbers of W to ask for ahead of their use: with few rows the product takes as long as its weights take to come
+constexpr long AHEAD = 512;
+
 // MR rows of A, `row` apart, their numbers `step` apart; `add`: to what is in C already
 template <int NV, int MR> INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add) {
   V acc[MR][NV];
@@ -254,6 +257,7 @@ template <int NV, int MR> INLINE void tile(const R* a, long row, long step, cons
 #pragma GCC unroll 4
       for (int j = 0; j < NV; j++) {
         const R* p = b + k * NV * VL + j * VL;
+        for (int i = 0; i < 4; i++) __builtin_prefetch(p + i * NV * VL + AHEAD);
         acc[0][j] += bc(a[k * step]) * ld(p);
         more[0][j] += bc(a[(k + 1) * step]) * ld(p + NV * VL);
         more[1][j] += bc(a[(k + 2) * step]) * ld(p + 2 * NV * VL);

@@ -48,17 +48,21 @@ class Kernel:
             first_states: [batch, width].
             last_states: [batch, width], to be written.
             rows: [width].
-            weights: [in, out] with any strides.
+            weights: [in, out] with any strides; the program has each twice, as it is and transposed.
 
         Returns:
             The outputs [rows of all steps, width].
         """
         outputs = [new_tensor((span.total, width), self.dtype) for width in self._widths]
         arguments = [span.n_steps, span.n_rows, torch.get_num_threads(), span.is_reversed]
-        for group in ((span.counts, span.offsets), steps, firsts, states, first_states, last_states, rows, weights):
+        for group in ((span.counts, span.offsets), steps, firsts, states, first_states, last_states, rows):
             arguments += [0 if tensor is None else tensor.data_ptr() for tensor in group]
-        for weight in weights:
-            arguments += weight.stride()
+        strides: list[int] = []
+        for weight in weights:  # as it is, and transposed
+            at, (row, column) = weight.data_ptr(), weight.stride()
+            arguments += (at, at)
+            strides += (row, column, column, row)
+        arguments += strides
         arguments += [tensor.data_ptr() for tensor in outputs]
         self._run(ctypes.c_char_p(self._pack(*arguments)))
         return outputs

@@ -1,0 +1,77 @@
+"""The large products outside the loop, and the memory that they are written to."""
+
+import gc
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unrolled.engine import products
+from unrolled.engine.backends.cpu import memory
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+def laid_out(shape, generator, is_transposed):
+    values = torch.randn(shape, generator=generator)
+    return values.t().contiguous().t() if is_transposed else values
+
+
+@given(
+    st.tuples(*[st.integers(1, 140)] * 2, st.sampled_from([1, 7, 128, 300, 600])),
+    st.tuples(*[st.booleans()] * 3),
+    st.booleans(),
+    st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_products_of_every_layout(shape, transposed, has_bias, seed):
+    (m, n, k), generator = shape, torch.Generator().manual_seed(seed)
+    a = laid_out((m, k), generator, transposed[0])
+    w = laid_out((k, n), generator, transposed[1])
+    bias = torch.randn(n, generator=generator) if has_bias else None
+    sums = torch.ones(n)
+    result = products.multiply(a, w, bias, sums, is_transposed=transposed[2])
+    exact = a.double() @ w.double() + (0 if bias is None else bias.double())
+    assert (result - exact).abs().max() <= 4e-7 * k**0.5 * max(1, exact.abs().max())
+    assert (sums - 1 - w.double().sum(0)).abs().max() <= 4e-7 * k**0.5 * 4
+    if transposed[2] and m * n * k >= products.SMALL:
+        assert result.t().is_contiguous()
+
+
+def test_memory_of_a_tensor_that_died_is_lent_again():
+    first = memory.new_tensor((300, 1000), torch.float32)
+    address = first.data_ptr()
+    view = first[10:20].t()
+    del first
+    other = memory.new_tensor((300, 1000), torch.float32)
+    assert other.data_ptr() != address, "a view still holds it"
+    del view
+    gc.collect()
+    again = memory.new_tensor((1000, 299), torch.float32)  # another shape of nearly as many bytes
+    assert again.data_ptr() == address
+    again.fill_(1)
+    assert again.sum() == 299_000
+
+
+def test_no_more_is_kept_than_said(monkeypatch):
+    monkeypatch.setattr(memory, "most_bytes", lambda: 3 << 20)
+    tensors = [memory.new_tensor((1 << 18,), torch.float32) for _ in range(8)]
+    assert len({tensor.data_ptr() for tensor in tensors}) == 8
+    tensors.clear()
+    gc.collect()
+    assert sum(memory._order) <= 3 << 20
+    assert sum(len(blocks) for blocks in memory._free.values()) == len(memory._order)
+
+
+def test_a_lent_tensor_is_an_ordinary_one():
+    tensor = memory.new_tensor((100, 1000), torch.float32).fill_(2)
+    assert tensor.clone().share_memory_().sum() == 200_000
+    assert torch.equal(torch.stack([tensor, tensor])[1], tensor)
+    assert tensor.numpy().sum() == 200_000
