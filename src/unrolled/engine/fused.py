@@ -6,6 +6,7 @@ is compiled too. A plan is made once for a step and the widths of its inputs, an
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -71,13 +72,17 @@ class Plan:
         return self._kernels[name]
 
     def prepare(self, *, training: bool) -> None:
-        """Builds what a call needs.
+        """Builds what a call needs, both compilers at once.
 
         Raises:
             NotTraceable: the compiler is missing or fails.
         """
-        for name in ("training", "backward") if training else ("forward",):
-            self.kernel(name)
+        names = [name for name in (("training", "backward") if training else ("forward",)) if name not in self._kernels]
+        if len(names) > 1:
+            with ThreadPoolExecutor(len(names)) as pool:
+                list(pool.map(self.kernel, names))
+        elif names:
+            self.kernel(names[0])
 
     def _make_parts(self, parts: Split) -> None:
         placeholders = [node for node in self.traced.graph.graph.nodes if node.op == "placeholder"]
