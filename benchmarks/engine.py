@@ -314,7 +314,7 @@ def costs():
                 print(f"{cell_name}: first call {turn} {first:.2f} s, of a second shape {second:.2f} s", flush=True)
                 row = {"question": "costs", "step": f"{cell_name}, {turn}", "batch": 2, "time": 4, "hidden": 8}
                 row |= {"pass": "second shape", "rival": "fused"} | quartiles([second] * 2)
-                rows.append(row | {"us_per_step": 0, "of_fused": 1, "share": 0})
+                rows.append(row | {"us_per_step": "", "of_fused": "", "share": ""})
     return rows
 
 

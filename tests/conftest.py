@@ -9,5 +9,8 @@ from hypothesis import HealthCheck, settings
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
-settings.register_profile("here", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+# the same examples at every run: rounding errors of a few numbers are a matter of luck, and a run must be repeatable
+settings.register_profile(
+    "here", deadline=None, max_examples=30, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("here")

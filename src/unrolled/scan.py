@@ -52,8 +52,8 @@ def scan(
             with the operation or argument that prevents it. "auto" runs fused where it can, and else eagerly, with one
             warning.
         recompute: keep only the state after every √time steps for the backward, and run the steps between again when
-            it comes: training takes memory as √time and half as long again. `explain` says how much. Not within
-            torch.compile.
+            it comes: training takes memory as √time, which `explain` tells, and each step runs forward twice. Within
+            torch.compile it has no effect.
 
     Returns:
         `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.

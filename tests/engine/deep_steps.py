@@ -122,3 +122,79 @@ class Largest(Deep):
 
 
 STEPS = [Einsum, EinsumOtherWay, Bmm, StateOfHeads, Shared, Memory, Delta, Slices, Largest]
+
+
+class Square(nn.Module):
+    """As many heads as numbers in a head: a wrong order of axes would fit too."""
+
+    state_shape = (3, 3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        draw = lambda *shape: nn.Parameter(0.5 * torch.randn(*shape, generator=generator))  # noqa: E731
+        self.inner, self.heads, self.shared = draw(9, INPUT), draw(3, 3, 3), draw(3, 3)
+        self.bias = draw(3, 1, 3)
+
+    def mixed(self, h):
+        raise NotImplementedError
+
+    def forward(self, x, h):
+        new = torch.tanh(self.mixed(h) + F.linear(x, self.inner).view(-1, 3, 3))
+        return new.sum(1), new
+
+
+class OtherOrder(Square):
+    def mixed(self, h):
+        return torch.bmm(h.transpose(0, 1), self.heads.permute(2, 1, 0)).transpose(0, 1)
+
+
+class WithItself(Square):
+    def mixed(self, h):
+        return h @ h.transpose(1, 2) @ self.shared
+
+
+class FromTheLeft(Square):
+    def mixed(self, h):
+        return self.shared @ h + h.transpose(1, 2) @ self.shared
+
+
+class SoftmaxOfMerged(Square):
+    def mixed(self, h):
+        return torch.softmax(h.reshape(-1, 3) @ self.shared, -1).view(-1, 3, 3)
+
+
+class ScaledProduct(Square):
+    def mixed(self, h):
+        return torch.baddbmm(self.bias, h.transpose(0, 1), self.heads, alpha=2, beta=0.5).transpose(0, 1)
+
+
+class PartsOfMerged(Square):
+    def mixed(self, h):
+        return torch.stack((h.reshape(-1, 3) @ self.shared).chunk(3, 0), 1)
+
+
+class SoftmaxOverBatch(Square):
+    def mixed(self, h):
+        return torch.softmax(h.reshape(-1, 3) @ self.shared, 0).view(-1, 3, 3)
+
+
+class RowsInAnotherOrder(Square):
+    def mixed(self, h):
+        merged = h.reshape(-1, 3) @ self.shared
+        return torch.cat((merged[3:], merged[:3]), 0).view(-1, 3, 3)
+
+
+class WholeNumbers(Square):
+    def mixed(self, h):
+        return (3 * h @ self.shared).long()
+
+
+SQUARE = [OtherOrder, WithItself, FromTheLeft, SoftmaxOfMerged]
+REFUSED = {
+    ScaledProduct: "aten.mul changes a weight, or the gradient of one, inside the loop",
+    PartsOfMerged: "aten.split_with_sizes works on batch and heads as one axis",
+    SoftmaxOverBatch: "aten.div takes a sum over the batch, which only a product can",
+    RowsInAnotherOrder: "aten.slice works on batch and heads as one axis",
+    WholeNumbers: "aten._to_copy turns it into torch.int64",
+}

@@ -1,8 +1,10 @@
 """Steps over tensors of more than two axes, by the one tolerance rule."""
 
+import re
+
 import pytest
 import torch
-from tests.engine.deep_steps import INPUT, STEPS
+from tests.engine.deep_steps import INPUT, REFUSED, SQUARE, STEPS
 from tests.engine.test_fused import assert_fused_is_eager
 
 import unrolled
@@ -14,6 +16,20 @@ def test_deep_steps(kind, options):
     torch.manual_seed(1)
     step = kind()
     assert_fused_is_eager(step, torch.randn(5, 3, INPUT), torch.randn(3, *step.state_shape), **options)
+
+
+@pytest.mark.parametrize("kind", SQUARE)
+@pytest.mark.parametrize("batch", [3, 4])
+def test_axes_of_the_same_size_are_told_apart(kind, batch):
+    torch.manual_seed(1)
+    assert_fused_is_eager(kind(), torch.randn(5, batch, INPUT), torch.randn(batch, 3, 3))
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_would_come_out_wrong_is_refused(kind):
+    step, xs, state = kind(), torch.randn(5, 3, INPUT), torch.randn(3, 3, 3)
+    with pytest.raises(unrolled.errors.NotFusedError, match=re.escape(REFUSED[kind])):
+        unrolled.scan(step, xs, state, engine="fused")
 
 
 def test_too_many_rows_are_told():

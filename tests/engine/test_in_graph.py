@@ -117,3 +117,16 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     number = operator.number_of(planned.plan)
     checks = opcheck(torch.ops.unrolled.loop.default, (tensors, number, 4, is_reversed, True))
     assert set(checks.values()) == {"SUCCESS"}
+
+
+def test_autocast_is_eager_in_a_graph_too():
+    torch._dynamo.reset()
+    cell = strategies.make_cell("gru", 1, torch.float32)
+    xs, state = strategies.make_inputs(4, 2, 3, torch.float32), strategies.make_state(cell, 2, 4, torch.float32)
+
+    def run(xs, state):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return unrolled.scan(cell, xs, state)
+
+    compiled = torch.compile(run, backend="aot_eager")
+    torch.testing.assert_close(compiled(xs, state), run(xs, state), check_dtype=True)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx
 
 from unrolled.engine.blocks import Blocks, shown
-from unrolled.engine.lower import Lowering, OverBatch
-from unrolled.engine.lower_blocks import Gradients, Weights
+from unrolled.engine.factors import Gradients, OverBatch, Weights
+from unrolled.engine.lower import Lowering
 from unrolled.engine.program import EXPENSIVE, REDUCTIONS, Builder, Program, Value, in_order, verify
 from unrolled.engine.split import Split, part_of
 from unrolled.engine.trace import BATCH, NotTraceable, decompositions, fake_like, make_graph
@@ -100,7 +100,7 @@ def programs(split: Split) -> LoopPrograms:
         n_rows, n_weights = (sum(count for kind, count in constants if kind == wanted) for wanted in ("row", "matrix"))
         value = lowering.constant(node, n_rows, n_weights)
         is_row = isinstance(value, Value)
-        constants.append(("row", 1) if is_row else ("matrix", len(value.indices) if isinstance(value, Weights) else 1))
+        constants.append(("row", 1) if is_row else ("matrix", len(value.matrices) if isinstance(value, Weights) else 1))
         constant_values.append(value)
     # cotangents: those of the states are carried, those of kept outputs come in; both numbered after the loop's own
     n_states = len(states)
@@ -197,8 +197,7 @@ class _Adjoint:
 
     def _constant_gradient(self, gradient: Any) -> "Gradient | tuple[Gradient, ...]":
         if isinstance(gradient, Gradients):
-            parts = (OverBatch(each.parts, gradient.is_transposed) for each in gradient.parts)
-            return tuple(self._gradient(each) for each in parts)
+            return tuple(self._gradient(each) for each in gradient.parts)
         return self._gradient(gradient)
 
     def _gradient(self, gradient: Any) -> Gradient:

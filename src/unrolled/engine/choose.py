@@ -119,7 +119,7 @@ def plan_for(
         NotTraceable: there is none.
         RunsEagerly: there is none for this call.
     """
-    _check_call(x_leaves, state_leaves)
+    check_call(x_leaves, state_leaves)
     walk = Walk()
     tensors = walk.tensors
     key = key_of(walk.of(step), x_leaves, x_form, state_leaves, state_form)
@@ -195,7 +195,7 @@ def undisturbed(step: Callable, walk: Walk, make: Callable[[], Plan]) -> Plan:
     return plan
 
 
-def _check_call(xs: list[Tensor], states: list[Tensor]) -> None:
+def check_call(xs: list[Tensor], states: list[Tensor]) -> None:
     """What only the eager loop serves, whatever the step."""
     if xs[0].shape[0] == 0:
         raise RunsEagerly("there are no time steps")

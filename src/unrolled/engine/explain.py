@@ -107,7 +107,9 @@ def explain(
     values = programs.forward.values()
     products = [programs.forward.weights[int(v.attribute or 0)] for v in values if v.op == "matmul"]
     flops = sum(2 * rows * columns * n_rows for rows, columns in products)
-    kept = sum(value.width for value in programs.training.outputs[programs.n_kept :]) + sum(programs.training.states)
+    states = sum(programs.training.states)
+    kept = sum(value.width for value in programs.training.outputs[programs.n_kept :])
+    kept += sum(programs.training.states[i] for i in plan.read_states)
     chunk = chunk_of(n_steps)
     us = share = None
     if timed:
@@ -124,9 +126,7 @@ def explain(
         products=products,
         flops_per_step=flops,
         saved_bytes=kept * n_steps * n_rows * plan.dtype.itemsize,
-        recomputed_bytes=(kept * chunk + sum(programs.training.states) * -(-n_steps // chunk))
-        * n_rows
-        * plan.dtype.itemsize,
+        recomputed_bytes=(kept * chunk + states * -(-n_steps // chunk)) * n_rows * plan.dtype.itemsize,
         us_per_step=us,
         share_of_peak=share,
         stages=_stages(planned) if verbose else {},

@@ -4,7 +4,6 @@ The parts around the loop are ordinary torch under autograd; the loop is one aut
 is compiled too. A plan is made once for a step and the widths of its inputs, and serves every length and batch.
 """
 
-import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,9 +14,9 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.adjoint import LoopPrograms, programs
 from unrolled.engine.backends.cpu.run import Kernel
+from unrolled.engine.factors import Weight, Weights
 from unrolled.engine.loop import loop
 from unrolled.engine.lower import Lowering
-from unrolled.engine.lower_blocks import Weights
 from unrolled.engine.products import product, product_plus
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.span import Span
@@ -110,7 +109,6 @@ class Plan:
                 raise NotTraceable("its output is the same for all rows")
         _check_rowwise(self.before, [*captured, *self.invariant_nodes, *inputs])
         _check_rowwise(self.after, self.after_inputs)
-        self.plain_before, self.plain_after = copy.deepcopy(self.before), copy.deepcopy(self.after)
         for part in (self.before, self.after):
             _take_products(part)
         for node in self.invariant.graph.nodes:
@@ -149,13 +147,10 @@ class Plan:
     ) -> Any:
         """Runs over time; xs [total, ...], states [batch, ...] → leaves of outputs and last state, likewise.
 
-        `through` is `loop`, or what stands for it in a graph of torch, with plain products around it.
+        `through` is `loop`, or what stands for it in a graph of torch.
         """
-        before_loop, after_loop = (
-            (self.before, self.after) if through is loop else (self.plain_before, self.plain_after)
-        )
         invariant = self.invariant.forward(*captured, 0) if self.invariant_nodes else []
-        before = before_loop.forward(*captured, *invariant, *xs, span.total) if self.before_nodes else []
+        before = self.before.forward(*captured, *invariant, *xs, span.total) if self.before_nodes else []
         pools = {"before": before, "input": xs, "captured": captured, "invariant": invariant}
         steps = [self._rows(pools[kind][i], span.total) for kind, i in self.sources]
         constants = [pools[kind][i] for kind, i in self.constant_sources]
@@ -171,7 +166,7 @@ class Plan:
             value.view(span.total, *self.state_widths[i])
             for value, i in zip((*previous, *sequences), (*self.previous, *self.sequences), strict=True)
         ]
-        return after_loop.forward(*captured, *invariant, *xs, *before, *kept, *of_states, span.total), last
+        return self.after.forward(*captured, *invariant, *xs, *before, *kept, *of_states, span.total), last
 
     def _rows(self, tensor: Tensor, n_rows: int) -> Tensor:
         """As [rows, width], contiguous."""
@@ -237,7 +232,7 @@ def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
         else:
             value = lowering.env[node] = lowering.constant(node, n_rows, n_weights)
             n_rows += isinstance(value, Value)
-            n_weights += len(value.indices) if isinstance(value, Weights) else 1
+            n_weights += len(value.matrices) if isinstance(value, Weights) else isinstance(value, Weight)
     for node in graph.graph.nodes:
         if node.target in ROWWISE:
             lowering.env[node] = builder.input("step", n_steps, int(torch.Size(node.meta["val"].shape[1:]).numel()))

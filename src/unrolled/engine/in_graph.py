@@ -92,6 +92,7 @@ def _fused(
     whole, xs, state = _with_ends(whole, xs, state, active)
     x_leaves, x_form = flatten(xs)
     states, state_form = flatten(state)
+    choose.check_call(x_leaves, states)
     n_steps, n_rows = x_leaves[0].shape[:2]
     walk = Walk()
     key = choose.key_of(walk.of(whole), x_leaves, x_form, states, state_form)

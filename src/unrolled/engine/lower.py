@@ -7,44 +7,18 @@ program cannot hold raises NotTraceable with the operation and the line of the u
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import fx
 
 from unrolled.engine import blocks, lower_blocks
-from unrolled.engine.blocks import Blocks
+from unrolled.engine.blocks import Blocks, shown
+from unrolled.engine.factors import Columns, OverBatch, Weight, Weights
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.trace import BATCH, NotTraceable
 
 aten, prims = torch.ops.aten, torch.ops.prims
-
-
-@dataclass(frozen=True)
-class Weight:
-    """An invariant matrix, number `index` of the loop's weights, as it is or transposed."""
-
-    index: int
-    shape: tuple[int, int]
-    is_transposed: bool = False
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A row value transposed, [width, batch]: it can only go into a weight's gradient."""
-
-    value: Value
-
-
-@dataclass(frozen=True)
-class OverBatch:
-    """A sum over time and batch: of products left^T · right [left.width, right.width], or of `right` alone where `left`
-    is None; transposed or not.
-    """
-
-    parts: tuple[tuple[Value | None, Value], ...]
-    is_transposed: bool = False
 
 
 class Lowering:
@@ -64,8 +38,7 @@ class Lowering:
                 )
             try:
                 if handler is None or lower_blocks.is_deep(self, node):
-                    is_elementwise = node.target not in NOT_ELEMENTWISE
-                    self.env[node] = lower_blocks.lowered(self, node, handler, is_elementwise)
+                    self.env[node] = lower_blocks.lowered(self, node, handler)
                 else:
                     self.env[node] = handler(self, node, *self._arguments(node.args), **self._arguments(node.kwargs))
             except NotTraceable as fault:
@@ -95,17 +68,7 @@ class Lowering:
             return self.builder.input("row", n_rows, math.prod(shape))
         if len(shape) == 2:
             return Weight(n_weights, (shape[0], shape[1]))
-        return lower_blocks.Weights(tuple(range(n_weights, n_weights + shape[0])), (shape[1], shape[2]))
-
-    @staticmethod
-    def over_batch(parts: tuple[tuple[Value | None, Value], ...]) -> OverBatch:
-        """A sum over time and batch."""
-        return OverBatch(parts)
-
-    @staticmethod
-    def weight(arg: Any) -> int | None:
-        """The number of a weight among a program's."""
-        return 2 * arg.index + arg.is_transposed if isinstance(arg, Weight) else None
+        return Weights(tuple(Weight(n_weights + i, (shape[1], shape[2])) for i in range(shape[0])))
 
 
 def _is_factor(node: fx.Node) -> bool:
@@ -128,12 +91,10 @@ def operation(node: fx.Node) -> str:
 def line_of(node: fx.Node) -> str:
     """Where in the user's step an operation came from."""
     lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
-    files = [i for i, line in enumerate(lines) if line.startswith("File ") and "/torch/" not in line]
-    if not files:
+    if not lines:
         return ""
-    at = files[-1]
-    source = f": {lines[at + 1]}" if at + 1 < len(lines) else ""
-    return f" ({lines[at].removeprefix('File ').split(', in ')[0]}{source})"
+    source = f": {lines[1]}" if len(lines) > 1 and lines[1] else ""
+    return f" ({lines[0].removeprefix('File ').split(', in ')[0]}{source})"
 
 
 def _kind(arg: Any) -> str:
@@ -146,17 +107,13 @@ def _rows(node: fx.Node) -> tuple[int, ...]:
     """The result's shape without the batch; told apart from what has no batch by `_is_per_row`."""
     shape = tuple(node.meta["val"].shape)
     if BATCH in shape[1:] or len(shape) > 2:
-        raise NotTraceable(f"gives a tensor of shape {_shape(shape)}; a fused loop holds [batch, features]")
+        raise NotTraceable(f"gives a tensor of shape {shown(shape)}; a fused loop holds [batch, features]")
     return shape[1:] if shape[:1] == (BATCH,) else shape
 
 
 def _source(node: fx.Node) -> tuple[int, ...]:
     """The shape of the first argument."""
     return tuple(cast(fx.Node, node.args[0]).meta["val"].shape)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "[" + ", ".join("batch" if size == BATCH else str(size) for size in shape) + "]"
 
 
 def _pointwise(name: str) -> Callable:
@@ -167,8 +124,8 @@ def _pointwise(name: str) -> Callable:
 
 
 def _add(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Any:
-    if isinstance(a, OverBatch) and isinstance(b, OverBatch) and a.is_transposed == b.is_transposed and alpha == 1:
-        return OverBatch(a.parts + b.parts, a.is_transposed)
+    if isinstance(a, OverBatch) and isinstance(b, OverBatch) and alpha == 1 and (total := a.plus(b)):
+        return total
     b = lower.value(b)
     scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
     return lower.builder.pointwise("add", lower.value(a), scaled)
@@ -243,7 +200,7 @@ def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any
         return a
     features = math.prod(_rows(node))
     if (shape[:1] == (BATCH,)) != (source[:1] == (BATCH,)) or features != a.width:
-        raise NotTraceable(f"turns {_shape(source)} into {_shape(shape)}")
+        raise NotTraceable(f"turns {shown(source)} into {shown(shape)}")
     return a
 
 
@@ -253,7 +210,7 @@ def _expand(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Value
     width = features[-1] if features else 1
     a = lower.value(a)
     if source[:1] == (BATCH,) and shape[:1] != (BATCH,):
-        raise NotTraceable(f"turns {_shape(source)} into {_shape(shape)}")
+        raise NotTraceable(f"turns {shown(source)} into {shown(shape)}")
     return lower.builder.widened(a, width) if a.width == 1 else a
 
 
@@ -267,7 +224,7 @@ def _permute(lower: Lowering, node: fx.Node, a: Any, dims: Any = (1, 0), *_: Any
     if isinstance(a, Weight):
         return Weight(a.index, a.shape, not a.is_transposed)
     if isinstance(a, OverBatch):
-        return OverBatch(a.parts, not a.is_transposed)
+        return a.transposed()
     if isinstance(a, Columns):
         return a.value
     if isinstance(a, Value) and a.per_row:
@@ -284,10 +241,10 @@ def _mm(lower: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
         return OverBatch(((a.value, b),))
     if isinstance(a, Value) and isinstance(b, Weight) and a.per_row:
         width = int(node.meta["val"].shape[1])
-        return lower.builder.matmul(a, 2 * b.index + b.is_transposed, width)
+        return lower.builder.matmul(a, b.number(), width)
     if isinstance(a, Weight) and isinstance(b, Columns):
         width = int(node.meta["val"].shape[0])
-        return Columns(lower.builder.matmul(b.value, 2 * a.index + (not a.is_transposed), width))
+        return Columns(lower.builder.matmul(b.value, a.number(transposed=True), width))
     raise NotTraceable("multiplies two things that change from step to step")
 
 
@@ -306,7 +263,7 @@ def _reduced_axes(node: fx.Node, dims: Any) -> str:
         return "row"
     if axes == {0}:
         return "batch"
-    raise NotTraceable(f"reduces over the batch: {_shape(source)}")
+    raise NotTraceable(f"reduces over the batch: {shown(source)}")
 
 
 def _sum(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Any:
@@ -505,13 +462,4 @@ for _name in ("gt", "lt", "ge", "le", "eq", "ne"):
 VIEWS_OF_WEIGHTS = {
     aten.permute.default, aten.t.default, aten.transpose.int, aten.view.default, aten.unsqueeze.default,
     aten.squeeze.dim, aten.squeeze.dims, aten.clone.default, aten.detach.default, aten.expand.default,
-}  # fmt: skip
-NOT_ELEMENTWISE = {
-    *VIEWS_OF_WEIGHTS, aten.mm.default, aten.addmm.default, aten.sum.dim_IntList, aten.sum.default, prims.sum.default,
-    aten.mean.dim, aten.amax.default, aten.amin.default, prims.var.default, aten.reshape.default,
-    aten._unsafe_view.default, prims.broadcast_in_dim.default, aten.split_with_sizes.default, aten.split.Tensor,
-    aten.unsafe_split.Tensor, aten.slice.Tensor, aten.select.int, aten.cat.default, aten.slice_scatter.default,
-    aten.select_scatter.default, aten.constant_pad_nd.default,
-    aten.full.default, aten.full_like.default, aten.zeros.default, aten.ones.default,
-    aten.zeros_like.default, aten.ones_like.default, operator.getitem,
 }  # fmt: skip

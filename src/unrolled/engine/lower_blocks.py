@@ -7,7 +7,6 @@ result as `Blocks`, or as what `lower` knows where it has two axes again.
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,8 @@ import torch
 from torch import fx
 
 from unrolled.engine import blocks
-from unrolled.engine.blocks import Blocks
+from unrolled.engine.blocks import Blocks, array_of
+from unrolled.engine.factors import Columns, Gradients, MergedColumns, OverBatch, Weight, Weights
 from unrolled.engine.program import Value
 from unrolled.engine.trace import BATCH, NotTraceable
 
@@ -24,30 +24,6 @@ if TYPE_CHECKING:
 
 aten, prims = torch.ops.aten, torch.ops.prims
 MOST_SCALARS = 1024  # numbers of a factor of a product within each row of the batch
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Invariant matrices, one for each head: numbers of the loop's weights, as they are or transposed."""
-
-    indices: tuple[int, ...]
-    shape: tuple[int, int]
-    is_transposed: bool = False
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """Sums over time and batch of outer products, one for each head."""
-
-    parts: tuple[Any, ...]
-    is_transposed: bool = False
-
-
-@dataclass(frozen=True)
-class MergedColumns:
-    """[batch · heads, width] transposed: it can only go into a weight's gradient."""
-
-    value: Blocks
 
 
 DEEP = (Blocks, Weights, Gradients, MergedColumns)
@@ -59,26 +35,28 @@ def is_deep(lower: "Lowering", node: fx.Node) -> bool:
         return True
     values = [each.meta.get("val") for each in (node, *node.all_input_nodes)]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
-    return any(tensor.dim() > 2 or BATCH in tensor.shape[2:] for tensor in tensors)
+    return any(tensor.dim() > 2 for tensor in tensors)
 
 
-def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None, is_elementwise: bool) -> Any:
-    """The node's result."""
+def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None) -> Any:
+    """The node's result; `handler` is what lowers it on two axes."""
     args = [_operand(lower, arg) for arg in node.args]
     kwargs = {name: _operand(lower, arg) for name, arg in node.kwargs.items()}
     first = args[0] if args else None
-    if isinstance(first, Gradients):
-        return _of_gradients(node, args)
-    if any(type(arg).__name__ == "OverBatch" for arg in args):
-        return _of_sums(lower, node, handler, args, kwargs)
-    if isinstance(first, Weights) and node.target is not aten.bmm.default:
-        return _of_weights(node, first, args)
-    if is_elementwise and handler is not None:
-        apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # noqa: E731
-        return _two_axes(lower, node, blocks.elementwise(lower.builder, apply, args, _shape(node, args)))
-    if node.target not in HANDLERS:
-        raise NotTraceable("is not among the operations that a fused loop can hold on more than two axes")
-    return _two_axes(lower, node, HANDLERS[node.target](lower, node, *args, **kwargs))
+    if isinstance(first, Weights | Gradients | OverBatch) and node.target is not aten.bmm.default:
+        return _of_factors(node, first, args)
+    of_blocks = HANDLERS.get(node.target)
+    if of_blocks is not None:
+        if node.target not in ON_MERGED and any(isinstance(arg, Blocks) and arg.n_merged for arg in _flat(args)):
+            raise NotTraceable("works on batch and heads as one axis")
+        return _two_axes(lower, of_blocks(lower, node, *args, **kwargs))
+    assert handler is not None, "an operation without a handler is refused before"
+    apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # noqa: E731
+    return _two_axes(lower, blocks.elementwise(lower.builder, apply, args, _shape(node, args)))
+
+
+def _flat(args: list[Any]) -> list[Any]:
+    return [each for arg in args for each in (arg if isinstance(arg, list) else [arg])]
 
 
 def _operand(lower: "Lowering", arg: Any) -> Any:
@@ -86,7 +64,7 @@ def _operand(lower: "Lowering", arg: Any) -> Any:
         value = lower.env[arg]
         if isinstance(value, Value):
             return blocks.of_value(lower.builder, value, tuple(arg.meta["val"].shape))
-        if type(value).__name__ == "Columns":
+        if isinstance(value, Columns):
             whole = blocks.of_value(lower.builder, value.value, tuple(reversed(arg.meta["val"].shape)))
             return blocks.permuted(whole, (1, 0))
         return value
@@ -100,60 +78,36 @@ def _shape(node: fx.Node, operands: list[Any]) -> tuple[int, ...]:
     return (*merged[0].shape[:2], *shape[1:]) if merged else shape
 
 
-def _two_axes(lower: "Lowering", node: fx.Node, result: Any) -> Any:
+def _two_axes(lower: "Lowering", result: Any) -> Any:
     """Back to what the rest of the lowering knows, where it has the form for it."""
     if not isinstance(result, Blocks) or result.n_merged:
         return result
-    shape = result.shape
-    if shape == (BATCH,) or (len(shape) == 2 and shape[0] == BATCH) or (len(shape) == 1):
-        return blocks.flat(lower.builder, result)
-    return result
+    has_form = len(result.axes) == 1 or (len(result.axes) == 2 and result.axes[0] == "b")
+    return blocks.flat(lower.builder, result) if has_form else result
 
 
-def _of_weights(node: fx.Node, weights: Weights, args: list[Any]) -> Weights:
-    n = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
-    if node.target in (aten.permute.default, aten.transpose.int) and n == 3:
-        order = list(range(n))
-        if node.target is aten.permute.default:
-            order = [axis % n for axis in args[1]]
-        else:
-            a, b = args[1] % n, args[2] % n
-            order[a], order[b] = order[b], order[a]
-        if order == [0, 2, 1]:
-            return Weights(weights.indices, weights.shape, not weights.is_transposed)
-        if order == [0, 1, 2]:
-            return weights
-    if node.target in SAME or tuple(node.meta["val"].shape) == tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
-        return weights
-    raise NotTraceable("rearranges matrices inside the loop")
-
-
-def _of_gradients(node: fx.Node, args: list[Any]) -> Any:
-    first = args[0]
-    if node.target is aten.add.Tensor and isinstance(args[1], Gradients):
-        if first.is_transposed != args[1].is_transposed:
-            raise NotTraceable("adds gradients that lie in memory in two ways")
-        return Gradients(
-            tuple(type(a)(a.parts + b.parts) for a, b in zip(first.parts, args[1].parts, strict=True)),
-            first.is_transposed,
-        )
-    if node.target in (aten.permute.default, aten.transpose.int):
-        if node.target is aten.permute.default and list(args[1]) == [0, 2, 1]:
-            return Gradients(first.parts, not first.is_transposed)
-        if node.target is aten.transpose.int and {args[1] % 3, args[2] % 3} == {1, 2}:
-            return Gradients(first.parts, not first.is_transposed)
-    if node.target in SAME or tuple(node.meta["val"].shape) == tuple(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
+def _of_factors(node: fx.Node, first: Any, args: list[Any]) -> Any:
+    """What may happen to weights and to gradients: another order of their last two axes, sums of gradients, and other
+    names for the same numbers.
+    """
+    before, after = (tuple(each.meta["val"].shape) for each in (node.args[0], node))  # type: ignore[union-attr]
+    of_rows = isinstance(first, OverBatch) and all(left is None for left, _ in first.parts)
+    in_order = before == after or (of_rows and math.prod(before) == math.prod(after))
+    if node.target in SAME or (node.target in RESHAPES and in_order):
         return first
-    raise NotTraceable("rearranges the gradients of matrices")
-
-
-def _of_sums(lower: "Lowering", node: fx.Node, handler: Callable | None, args: list[Any], kwargs: dict) -> Any:
-    """Sums over the batch keep their numbers in order; what adds two or names another shape is the same."""
-    if node.target in SAME or node.target in RESHAPES:
-        return args[0]
-    if handler is not None and node.target is aten.add.Tensor:
-        return handler(lower, node, *args, **kwargs)
-    raise NotTraceable("changes a sum over the batch")
+    if node.target in (aten.permute.default, aten.transpose.int) and len(before) == 3:
+        order = [0, 1, 2]
+        if node.target is aten.permute.default:
+            order = [axis % 3 for axis in args[1]]
+        else:
+            a, b = args[1] % 3, args[2] % 3
+            order[a], order[b] = b, a
+        if order == [0, 2, 1] and not isinstance(first, OverBatch):
+            return first.transposed()
+    is_sum = node.target is aten.add.Tensor and len(args) == 2 and not node.kwargs
+    if is_sum and type(args[1]) is type(first) and not isinstance(first, Weights):
+        return first.plus(args[1])
+    raise NotTraceable("changes a weight, or the gradient of one, inside the loop")
 
 
 def _reshape(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) -> Blocks:
@@ -162,14 +116,13 @@ def _reshape(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) ->
 
 def _expand(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) -> Blocks:
     shape = tuple(int(size) for size in node.meta["val"].shape)
-    if BATCH in shape and "b" not in a.axes:
-        at = shape.index(BATCH)
-        if at == 0:
-            rest = blocks.expanded(
-                lower.builder, Blocks(a.axes[-(len(shape) - 1) :], _trimmed(a, len(shape) - 1), a.width), shape[1:]
-            )
-            return Blocks(("b", *rest.axes), rest.rows, rest.width)
-    return blocks.expanded(lower.builder, a, shape)
+    if shape[0] != BATCH or "b" in a.axes:
+        return blocks.expanded(lower.builder, a, shape)
+    # the same for all rows of the batch
+    extra = max(0, len(a.axes) - len(shape) + 1)
+    rest = Blocks(a.axes[extra:], a.rows[(0,) * extra], a.width)
+    rest = blocks.expanded(lower.builder, rest, shape[1:])
+    return Blocks(("b", *rest.axes), rest.rows, rest.width)
 
 
 def _broadcast(lower: "Lowering", node: fx.Node, a: Blocks, shape: Any, places: Any) -> Blocks:
@@ -178,14 +131,6 @@ def _broadcast(lower: "Lowering", node: fx.Node, a: Blocks, shape: Any, places: 
     for place, size in zip(places, a.shape, strict=True):
         sizes[place] = size
     return _expand(lower, node, blocks.reshaped(lower.builder, a, tuple(sizes)))
-
-
-def _trimmed(a: Blocks, n: int) -> Any:
-    """The rows without leading axes of size 1 beyond n axes."""
-    rows = a.rows
-    for _ in range(len(a.axes) - n):
-        rows = rows[0]
-    return rows
 
 
 def _permute(lower: "Lowering", node: fx.Node, a: Blocks, order: Any) -> Any:
@@ -205,18 +150,20 @@ def _transpose(lower: "Lowering", node: fx.Node, a: Blocks, first: int = 0, seco
 
 def _bmm(lower: "Lowering", node: fx.Node, a: Any, b: Any) -> Any:
     make = lower.builder.matmul
+    width = int(node.meta["val"].shape[2])
     if isinstance(a, Blocks) and isinstance(b, Weights) and a.axes == ("o", "b", "f"):
-        width = b.shape[not b.is_transposed]
-        rows = [make(row, 2 * i + b.is_transposed, width) for row, i in zip(a.rows.flat, b.indices, strict=True)]
-        return Blocks(a.axes, blocks.array_of(a.rows.shape, rows), width)
+        rows = [make(row, each.number(), width) for row, each in zip(a.rows.flat, b.matrices, strict=True)]
+        return Blocks(a.axes, array_of(a.rows.shape, rows), width)
     if isinstance(a, Weights) and isinstance(b, Blocks) and b.axes == ("o", "f", "b"):
-        width = a.shape[a.is_transposed]
-        rows = [make(row, 2 * i + (not a.is_transposed), width) for row, i in zip(b.rows.flat, a.indices, strict=True)]
-        return Blocks(b.axes, blocks.array_of(b.rows.shape, rows), width)
+        width = int(node.meta["val"].shape[1])
+        rows = [
+            make(row, each.number(transposed=True), width) for row, each in zip(b.rows.flat, a.matrices, strict=True)
+        ]
+        return Blocks(b.axes, array_of(b.rows.shape, rows), width)
     if isinstance(a, Blocks) and isinstance(b, Blocks):
         if a.axes == ("o", "f", "b") and b.axes == ("o", "b", "f"):
             pairs = zip(a.rows.flat, b.rows.flat, strict=True)
-            return Gradients(tuple(lower.over_batch(((left, right),)) for left, right in pairs))
+            return Gradients(tuple(OverBatch(((left, right),)) for left, right in pairs))
         if a.axes[0] == b.axes[0] == "b":
             return _within_rows(lower, a, b)
     raise NotTraceable("multiplies matrices that change from step to step, or along the batch")
@@ -231,15 +178,15 @@ def _within_rows(lower: "Lowering", a: Blocks, b: Blocks) -> Blocks:
     if m == 1 and a.axes[2] == "f":  # rows of a with b
         column: Any = blocks.with_features(builder, b, 1).rows.flat[0]
         rows = [builder.reduce("sum", builder.pointwise("mul", builder.widened(row, k), column)) for row in a.rows.flat]
-        return Blocks(("b", "o", "f"), blocks.array_of((n,), rows), 1)
+        return Blocks(("b", "o", "f"), array_of((n,), rows), 1)
     if n == 1 and b.axes[1] == "f":  # a with columns of b
         only: Any = blocks.with_features(builder, a, 2).rows.flat[0]
         rows = [builder.reduce("sum", builder.pointwise("mul", only, builder.widened(row, k))) for row in b.rows.flat]
-        return Blocks(("b", "f", "o"), blocks.array_of((m,), rows), 1)
+        return Blocks(("b", "f", "o"), array_of((m,), rows), 1)
     if m == 1:  # columns of a, each times a number of b
         scalars: Any = blocks.with_features(builder, b, 2).rows.reshape(k)
         total = _weighted(lower, a.rows.flat, scalars, n)
-        return Blocks(("b", "f", "o"), blocks.array_of((1,), [total]), n)
+        return Blocks(("b", "f", "o"), array_of((1,), [total]), n)
     if n * k > MOST_SCALARS:
         raise NotTraceable(f"multiplies matrices of {n} · {k} numbers within each row of the batch")
     left, right = blocks.with_features(builder, a, 2), blocks.with_features(builder, b, 2)
@@ -247,7 +194,7 @@ def _within_rows(lower: "Lowering", a: Blocks, b: Blocks) -> Blocks:
     for row in left.rows.flat:
         numbers = [builder.slice(builder.widened(row, k), i, 1) for i in range(k)]
         results.append(_weighted(lower, right.rows.flat, numbers, m))
-    return Blocks(("b", "o", "f"), blocks.array_of((n,), results), m)
+    return Blocks(("b", "o", "f"), array_of((n,), results), m)
 
 
 def _weighted(lower: "Lowering", rows: Any, scalars: Any, width: int) -> Value:
@@ -263,12 +210,11 @@ def _weighted(lower: "Lowering", rows: Any, scalars: Any, width: int) -> Value:
 def _mm(lower: "Lowering", node: fx.Node, a: Any, b: Any) -> Any:
     """[batch · heads, width] times one weight, or into its gradient."""
     if isinstance(a, MergedColumns) and isinstance(b, Blocks) and b.n_merged:
-        return lower.over_batch(tuple(zip(a.value.rows.flat, b.rows.flat, strict=True)))
-    index = lower.weight(b)
-    if isinstance(a, Blocks) and a.n_merged and index is not None:
+        return OverBatch(tuple(zip(a.value.rows.flat, b.rows.flat, strict=True)))
+    if isinstance(a, Blocks) and a.n_merged and isinstance(b, Weight):
         width = int(node.meta["val"].shape[1])
-        rows = [lower.builder.matmul(row, index, width) for row in a.rows.flat]
-        return Blocks(a.axes, blocks.array_of(a.rows.shape, rows), width, a.n_merged)
+        rows = [lower.builder.matmul(row, b.number(), width) for row in a.rows.flat]
+        return Blocks(a.axes, array_of(a.rows.shape, rows), width, a.n_merged)
     raise NotTraceable("multiplies two things that change from step to step")
 
 
@@ -284,7 +230,7 @@ def _reduce(join: str) -> Callable:
         axes = list(range(n)) if not dims and dims != 0 else [dims] if isinstance(dims, int) else list(dims)
         if a.n_merged:
             if join == "add" and axes == [0]:
-                return lower.over_batch(tuple((None, row) for row in a.rows.flat))
+                return OverBatch(tuple((None, row) for row in a.rows.flat))
             axes = [axis % node.args[0].meta["val"].dim() + 1 for axis in axes]  # type: ignore[union-attr]
         batch = a.axes.index("b") if "b" in a.axes else None
         axes = [axis % n for axis in axes]
@@ -297,8 +243,8 @@ def _reduce(join: str) -> Callable:
         if "f" in rest.axes and rest.axes.index("f") != max(i for i, kind in enumerate(rest.axes) if kind != "b"):
             order = [i for i, kind in enumerate(rest.axes) if kind != "b"]
             there = blocks.permuted(rest, [rest.axes.index("b"), *order])
-            return lower.over_batch(((None, blocks.flat(lower.builder, there)),))
-        return lower.over_batch(((None, lower.builder.cat(rows)),))
+            return OverBatch(((None, blocks.flat(lower.builder, there)),))
+        return OverBatch(((None, lower.builder.cat(rows)),))
 
     return handler
 
@@ -310,7 +256,7 @@ def _mean(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: 
     total = blocks.reduced(lower.builder, "add", a, axes, keeps=keeps)
     count = lower.builder.const(math.prod(a.shape[axis] for axis in axes))
     rows = [lower.builder.pointwise("div", row, count) for row in total.rows.flat]
-    return Blocks(total.axes, blocks.array_of(total.rows.shape, rows), total.width)
+    return Blocks(total.axes, array_of(total.rows.shape, rows), total.width)
 
 
 def _var(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any, correction: float = 1) -> Blocks:
@@ -325,18 +271,18 @@ def _var(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any, correction: flo
     )
     square = Blocks(
         apart.axes,
-        blocks.array_of(apart.rows.shape, [builder.pointwise("mul", r, r) for r in apart.rows.flat]),
+        array_of(apart.rows.shape, [builder.pointwise("mul", r, r) for r in apart.rows.flat]),
         apart.width,
     )
     spread = blocks.reduced(builder, "add", square, axes, keeps=False)
     rows = [builder.pointwise("div", row, builder.const(count - correction)) for row in spread.rows.flat]
-    return Blocks(spread.axes, blocks.array_of(spread.rows.shape, rows), spread.width)
+    return Blocks(spread.axes, array_of(spread.rows.shape, rows), spread.width)
 
 
 def _min(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Blocks:
     negative = lambda each: Blocks(  # noqa: E731
         each.axes,
-        blocks.array_of(each.rows.shape, [lower.builder.pointwise("neg", row) for row in each.rows.flat]),
+        array_of(each.rows.shape, [lower.builder.pointwise("neg", row) for row in each.rows.flat]),
         each.width,
     )
     return negative(_reduce("max2")(lower, node, negative(a), dims, keeps))
@@ -349,7 +295,7 @@ def _cut(lower: "Lowering", a: Blocks, axis: int, start: int, stop: int) -> Bloc
         raise NotTraceable("takes some rows of the batch")
     if kind == "f":
         rows = [lower.builder.slice(lower.builder.widened(row, a.width), start, stop - start) for row in a.rows.flat]
-        return Blocks(a.axes, blocks.array_of(a.rows.shape, rows), stop - start)
+        return Blocks(a.axes, array_of(a.rows.shape, rows), stop - start)
     place = a.axes[:axis].count("o")
     return Blocks(a.axes, a.rows[(slice(None),) * place + (slice(start, stop),)], a.width)
 
@@ -378,7 +324,7 @@ def _split(lower: "Lowering", node: fx.Node, a: Blocks, sizes: Any, axis: int = 
     size, at, parts = a.shape[axis], 0, []
     widths = sizes if not isinstance(sizes, int) else [min(sizes, size - i) for i in range(0, size, sizes)]
     for width in widths:
-        parts.append(_two_axes(lower, node, _cut(lower, a, axis, at, at + width)))
+        parts.append(_two_axes(lower, _cut(lower, a, axis, at, at + width)))
         at += width
     return parts
 
@@ -394,7 +340,7 @@ def _cat(lower: "Lowering", node: fx.Node, parts: list[Blocks], axis: int = 0) -
         builder.cat([builder.widened(row, part.width) for row, part in zip(same, parts, strict=True)])
         for same in zip(*[part.rows.flat for part in parts], strict=True)
     ]
-    return Blocks(parts[0].axes, blocks.array_of(parts[0].rows.shape, rows), sum(part.width for part in parts))
+    return Blocks(parts[0].axes, array_of(parts[0].rows.shape, rows), sum(part.width for part in parts))
 
 
 def _slice_scatter(
@@ -433,7 +379,7 @@ def _same(lower: "Lowering", node: fx.Node, a: Any, *_: Any, **__: Any) -> Any:
     return a
 
 
-SAME = {aten.clone.default, aten.detach.default, aten.alias.default, aten._to_copy.default, aten.contiguous.default}
+SAME = {aten.clone.default, aten.detach.default, aten.alias.default, aten.contiguous.default}
 RESHAPES = {
     aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.unsqueeze.default, aten.squeeze.dims,
     aten.squeeze.dim, aten.expand.default,
@@ -451,4 +397,9 @@ HANDLERS: dict[Any, Callable] = {
     operator.getitem: lambda lower, node, parts, index: parts[index],
     aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
     aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
+}  # fmt: skip
+# where the first axis may be batch and heads as one
+ON_MERGED = {
+    *RESHAPES - {aten.expand.default}, *SAME, aten.permute.default, aten.transpose.int, aten.t.default, aten.mm.default,
+    aten.addmm.default, aten.sum.dim_IntList, aten.amax.default, operator.getitem,
 }  # fmt: skip

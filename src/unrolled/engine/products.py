@@ -88,7 +88,9 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def product_plus(bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-    """The same plus a bias [m]."""
+    """The same plus a bias [m]. Within a graph of torch, torch's own."""
+    if torch.compiler.is_compiling():
+        return left @ right if bias is None else torch.addmm(bias, left, right)
     return _Product.apply(bias, left, right) if torch.is_grad_enabled() else multiply(left, right, bias)
 
 

@@ -27,6 +27,9 @@ aten = torch.ops.aten
 BATCH = 10_007
 
 
+_NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<eval_with_key>")
+
+
 class NotTraceable(Exception):  # noqa: N818 - a fact within the engine, never shown by itself
     """Why a step cannot become a graph, in words for the user."""
 
@@ -146,10 +149,7 @@ class _Watch(TorchFunctionMode):
 def _line_of_step() -> str:
     """The innermost line that is neither torch's nor the engine's, as a traceback shows it."""
     frame = sys._getframe(2)
-    own = str(Path(__file__).parent)
-    while frame.f_back is not None and (
-        "/torch/" in frame.f_code.co_filename or frame.f_code.co_filename.startswith((own, "<"))
-    ):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_OF_A_STEP):
         frame = frame.f_back
     name, line = frame.f_code.co_filename, frame.f_lineno
     return f'File "{name}", line {line}, in {frame.f_code.co_name}\n  {linecache.getline(name, line).strip()}'

@@ -11,7 +11,6 @@ import functools
 import math
 import mmap
 import os
-from collections import deque
 from typing import Any
 
 import torch
@@ -19,8 +18,7 @@ from torch import Tensor
 
 LEAST = 1 << 16
 _HUGE_PAGE = 1 << 21
-_free: dict[int, list[mmap.mmap]] = {}
-_order: deque[int] = deque()  # sizes of the free blocks, the longest free first
+_free: dict[int, list[mmap.mmap]] = {}  # by size; each change is one operation, so that threads need no lock
 
 
 def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -34,8 +32,6 @@ def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         block = _free[size].pop()
     except (KeyError, IndexError):
         block = _new_block(size)
-    else:
-        _order.remove(size)
     lent = _kind(size).from_buffer(block)
     lent.block = block
     return torch.frombuffer(lent, dtype=dtype, count=count).view(shape)
@@ -72,8 +68,14 @@ def _kind(size: int) -> Any:
 
 
 def _come_back(lent: Any) -> None:
-    block, size = lent.block, ctypes.sizeof(lent)
-    _free.setdefault(size, []).append(block)
-    _order.append(size)
-    while len(_order) > 1 and sum(_order) > most_bytes():
-        _free[_order.popleft()].pop(0)
+    _free.setdefault(ctypes.sizeof(lent), []).append(lent.block)
+    while kept_bytes() > most_bytes():
+        for blocks in list(_free.values()):
+            with contextlib.suppress(IndexError):  # another thread has taken it
+                blocks.pop(0)
+                break
+
+
+def kept_bytes() -> int:
+    """How much is kept now."""
+    return sum(size * len(blocks) for size, blocks in list(_free.items()))

@@ -62,9 +62,11 @@ constexpr long MEMORY = DEPTH * WIDTH + DEPTH * HEIGHT + 16 * PW;
 void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1) {
   if (m0 >= m1) return;
   R *const packed = memory, *const rows = packed + DEPTH * WIDTH, *const edge = rows + DEPTH * HEIGHT;
+  // a small result is soon added to: shorter pieces for less rounding
+  const long depth = p.M * p.N <= 4096 ? 32 : DEPTH;
   for (long n = n0; n < n1; n += WIDTH)
-    for (long k = 0; k < p.K || k == 0; k += DEPTH) {
-      const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < DEPTH ? p.K - k : DEPTH;
+    for (long k = 0; k < p.K || k == 0; k += depth) {
+      const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < depth ? p.K - k : depth;
       pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
       if (p.sums && m0 == 0) add_rows(packed, K, columns, p.sums + n);
       const bool add = k > 0 || p.bias;
