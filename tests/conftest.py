@@ -1,7 +1,9 @@
 """Settings that all tests share."""
 
 import os
+import sys
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +16,19 @@ settings.register_profile(
     "here", deadline=None, max_examples=30, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("here")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs the command line in this process: (exit code, standard output, standard error)."""
+
+    from unrolled import cli
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["unrolled", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return call

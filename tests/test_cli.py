@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.assertions import assert_equal
-from unrolled import cli, storage
+from unrolled import storage
 
 TEXT = "".join(f"line {i} of the tale, told by the fire\n" for i in range(300))
 SMALL = ["--hidden", "8", "--layers", "1", "--batch", "4", "--k1", "16", "--precision", "float32"]
@@ -22,20 +22,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tale.txt").write_text(TEXT)
     return tmp_path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs the command line in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["unrolled", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code, out, err
-
-    return call
 
 
 def test_from_text_to_text(call, folder):

@@ -13,8 +13,16 @@ from unrolled.losses import sequence_loss as sequence_loss
 from unrolled.scan import scan as scan
 from unrolled.swap import SwapReport as SwapReport
 from unrolled.swap import swap as swap
+from unrolled.tasks.classify import ClassifyModel as ClassifyModel
+from unrolled.tasks.classify import ClassifySettings as ClassifySettings
+from unrolled.tasks.forecast import ForecastModel as ForecastModel
+from unrolled.tasks.forecast import ForecastSettings as ForecastSettings
+from unrolled.tasks.tag import TagModel as TagModel
+from unrolled.tasks.tag import TagSettings as TagSettings
 from unrolled.tasks.text import TextModel as TextModel
 from unrolled.tasks.text import TextSettings as TextSettings
+from unrolled.tasks.understand import UnderstandModel as UnderstandModel
+from unrolled.tasks.understand import UnderstandSettings as UnderstandSettings
 from unrolled.train import Job as Job
 from unrolled.train import TrainResult as TrainResult
 from unrolled.train import TrainSettings as TrainSettings

@@ -4,48 +4,22 @@ Options are made from the settings' dataclasses, so each is declared once. Every
 purpose is printed as one line and ends the command with exit code 2.
 """
 
-import dataclasses
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from unrolled import distributed, tasks
+from unrolled import distributed, tasks, verbs
 from unrolled.errors import UnrolledError
 from unrolled.modelfile import ModelFile, read_model
 from unrolled.progress import display_for
 from unrolled.runs import Run, free_folder
-from unrolled.settings import Settings, value_type
-from unrolled.tasks.text import GenerateSettings, TextModel, TextSettings, describe
+from unrolled.tasks.text import GenerateSettings, TextModel, TextSettings, describe, floor_name
 from unrolled.train import TrainSettings
-
-
-def options(*kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command one option for each field of the settings."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for kind in reversed(kinds):
-            for field in reversed(dataclasses.fields(kind)):
-                plain, _ = value_type(field)
-                limits = field.metadata
-                shown = click.Choice(limits["choices"]) if limits["choices"] else plain
-                name = f"--{field.name.replace('_', '-')}"
-                has_default = field.default is not None
-                command = click.option(
-                    name, field.name, type=shown, default=field.default, show_default=has_default, help=limits["help"]
-                )(command)
-        return command
-
-    return decorate
-
-
-def settings_of(kind: type[Settings], values: dict[str, Any]) -> Any:
-    """Settings from the options that belong to them."""
-    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
+from unrolled.verbs import options, settings_of
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,8 +28,13 @@ def cli() -> None:
     """Recurrent neural networks: train on your files, predict, look inside.
 
     \b
-    unrolled train text book.txt --minutes 5     learn to write like a book
-    unrolled generate MODEL --prompt "Once"      write
+    unrolled train text book.txt --minutes 5           learn to write like a book
+    unrolled generate MODEL --prompt "Once"            write
+    unrolled train classify reviews.csv                sentiment, or any classes
+    unrolled train tag corpus.conll                    named entities, or any tags
+    unrolled train understand folder/                  intents and slots
+    unrolled train forecast sales.csv --horizon 12     what comes next, and how sure
+    unrolled predict MODEL ...                         what a model says
     """
 
 
@@ -78,7 +57,8 @@ def train(context: click.Context, resume: Path | None) -> None:
     run = Run.open(resume)
     _hint_on_interrupt(resume)
     model, result = tasks.task(run.config["task"]).Model.resume(run, display=_display())
-    _report(model, result.reason, result.best_step, run.folder)
+    show = _report if isinstance(model, TextModel) else verbs.report
+    show(model, result.reason, result.best_step, run.folder)
 
 
 @train.command("text")
@@ -118,7 +98,7 @@ def _report(model: TextModel, reason: str, best_step: int, folder: Path) -> None
     path = folder / "model.safetensors"
     click.echo(f"stopped     {reason}; best at step {best_step}")
     click.echo(f"model       {describe(nats, model.item)}")
-    click.echo(f"floor       {describe(floor, model.item)}, {_floor_name(model)} on the same split")
+    click.echo(f"floor       {describe(floor, model.item)}, {floor_name(model)} on the same split")
     click.echo(f"file        {path}")
     click.echo(f'write more  unrolled generate {path} --prompt "..."')
     click.echo("\n" + "".join(model.generate(length=300, temperature=0.7, seed=0)).strip("\n") + "\n")
@@ -129,10 +109,6 @@ def _report(model: TextModel, reason: str, best_step: int, folder: Path) -> None
             f"The model LOSES to the floor by {nats - floor:.3f} nats/{model.item}: "
             "train longer, or give it more text; until then the n-gram model is the better one."
         )
-
-
-def _floor_name(model: TextModel) -> str:
-    return f"a {model.floor.order}-gram model" if model.floor else "an n-gram model"
 
 
 @cli.command()
@@ -154,28 +130,6 @@ def generate(model: Path, prompt: str, seed: int | None, device: str, **values: 
         click.echo(piece, nl=False)
         sys.stdout.flush()
     click.echo()
-
-
-@cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--encoding", default="utf-8", show_default=True, help="of the file")
-@click.option(
-    "--streams", type=click.IntRange(1), help="pieces evaluated side by side; 1 is exact  [1 up to 200,000 units]"
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-def evaluate(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> None:
-    """How well a model tells a text file that it has not seen, beside the n-gram model."""
-    from unrolled.data.corpus import read_corpus
-
-    loaded = TextModel.load(model, device=device)
-    corpus = read_corpus([file], encoding=encoding, as_bytes=loaded.item == "byte")
-    figures = loaded.evaluate(corpus.data if loaded.item == "byte" else corpus.text, n_streams=streams)
-    click.echo(f"text   {file}, {figures['items']:,} {loaded.item}s")
-    click.echo(f"model  {describe(figures['nats'], loaded.item)}")
-    click.echo(f"floor  {describe(figures['floor_nats'], loaded.item)}, {_floor_name(loaded)}")
-    if figures["nats"] >= figures["floor_nats"]:
-        click.echo("The model LOSES to the floor on this text.")
 
 
 @cli.command()
@@ -220,12 +174,19 @@ def doctor() -> None:
         click.echo(f"compiler  {fault}.\nUntil then scans run eagerly, as loops in Python.")
 
 
+cli.add_command(verbs.predict)
+cli.add_command(verbs.evaluate)
+
 _interrupted_run: Path | None = None
 
 
 def _hint_on_interrupt(folder: Path) -> None:
     global _interrupted_run
     _interrupted_run = folder
+
+
+for _name, _module in verbs.estimators().items():
+    train.add_command(verbs.train_command(_name, _module, _hint_on_interrupt))
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ _EVERY_S = 15.0
 class Display:
     """A silent display, and the interface of the others."""
 
+    def note(self, text: str) -> None:
+        """Something that the user should know before the training."""
+
     def start(self, *, items_per_step: int, item: str) -> None:
         """A training begins; a step takes so many items, of that name."""
 
@@ -33,6 +36,9 @@ def display_for(stream: TextIO = sys.stderr) -> Display:
 
 class PlainDisplay(Display):
     """A line now and then, and one an evaluation; for logs and pipes."""
+
+    def note(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

@@ -52,6 +52,12 @@ class TrainSettings(Settings):
     warmup: int = option(100, "updates over which the learning rate rises from 0", least=0)
     clip_norm: float = option(1.0, "clip the gradient to this norm; 0: do not", least=0)
     clip_value: float = option(0.0, "clip every entry of the gradient to ± this; 0: do not", least=0)
+    average: float = option(
+        0.0,
+        "decay of a running average of the weights, which is judged and kept in their place; 0: none",
+        least=0,
+        most=0.99999,
+    )
     precision: str = option(
         "auto",
         "of the products: float32, bfloat16, or the faster one on this machine",
@@ -155,7 +161,8 @@ def train(
                 if training.is_checkpoint_due():
                     training.checkpoint()
         except KeyboardInterrupt:
-            training.checkpoint()
+            if training.is_whole:  # within an update the checkpoint before is the one to go on from
+                training.checkpoint()
             raise
         training.checkpoint()
     return training.result(reason)
@@ -182,9 +189,12 @@ class _Training:
         self.position = _Position()
         self.carried: Any = None
         self.best = _copy(job.module)
+        self.average = _copy(job.module) if settings.average else None
         torch.manual_seed(settings.seed + distributed.rank())
         if run is not None and run.state is not None:
             self._restore(run.state)
+        self.is_whole = True
+        self.random = _random_state(self.device)  # as it was before the step that is under way
         self.module = distributed.shared_gradients(job.module)
         self.began = time.monotonic() - self.position.seconds
         self.last_progress = self.progress()
@@ -193,6 +203,7 @@ class _Training:
     def update(self) -> None:
         """One step: loss, gradient, clipping, optimizer."""
         at, settings = self.position, self.settings
+        self.random = _random_state(self.device)
         if settings.schedule != "plateau":
             factor = _schedule_factor(settings, at.step, self.progress())
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -208,9 +219,18 @@ class _Training:
         at.train_loss = float(distributed.mean(loss.detach()))
         if not (math.isfinite(at.train_loss) and math.isfinite(at.gradient_norm)):
             raise DivergedError(self._advice())
+        self.is_whole = False
         self.optimizer.step()
+        if self.average is not None:
+            # short at first, so that the random first weights are soon forgotten
+            decay = min(settings.average, (1 + at.step) / (10 + at.step))
+            for name, value in self.job.module.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1 - decay)
         self.carried = detached(carried)
         at.step += 1
+        self.random = _random_state(self.device)
+        self.is_whole = True
         self.last_progress = self.progress()
         at.seconds = distributed.agreed(time.monotonic() - self.began)
         self.display.step(at.step, self.progress(), at.seconds, at.train_loss, at.gradient_norm)
@@ -218,6 +238,9 @@ class _Training:
     def evaluate(self) -> None:
         """Figures of the validation part; the best weights are kept, in memory and in the run folder."""
         at = self.position
+        now = _copy(self.job.module) if self.average is not None else None
+        if self.average is not None:
+            self.job.module.load_state_dict(self.average)
         figures = self.job.evaluate()
         self.plateau.step(figures["loss"])
         is_best = figures["loss"] < at.best_loss
@@ -232,13 +255,15 @@ class _Training:
                 except OSError as fault:
                     where = self.run.model_path
                     raise RunError(f"{where}: cannot be written: {fault.strerror or fault}") from fault
+        if now is not None:
+            self.job.module.load_state_dict(now)
         at.seconds = distributed.agreed(time.monotonic() - self.began)
         self.display.evaluated(at.record[-1], self.job.describe(figures), is_best=is_best)
 
     def checkpoint(self) -> None:
         """Writes all that is needed to go on from here, bit for bit."""
         self.last_checkpoint = time.monotonic()
-        parts = distributed.gathered({"random": _random_state(self.device), "carried": self.carried})
+        parts = distributed.gathered({"random": self.random, "carried": self.carried})
         if self.run is None or distributed.rank() != 0:
             return
         self.run.write_state(
@@ -246,6 +271,7 @@ class _Training:
                 "position": dataclasses.asdict(self.position),
                 "module": dict(self.job.module.state_dict()),
                 "best": self.best,
+                "average": self.average,
                 "optimizer": self.optimizer.state_dict(),
                 "plateau": self.plateau.state_dict(),
                 "parts": parts,
@@ -261,7 +287,7 @@ class _Training:
             )
         self.position = _Position(**saved["position"])
         self.job.module.load_state_dict(saved["module"])
-        self.best = saved["best"]
+        self.best, self.average = saved["best"], saved.get("average")
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plateau.load_state_dict(saved["plateau"])
         part = saved["parts"][distributed.rank()]
@@ -346,7 +372,9 @@ _EVAL_EVERY_UNBOUNDED = 500
 
 def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
     kind = OPTIMIZERS[settings.optimizer]
-    extra = {"momentum": 0.9, "nesterov": True} if kind is torch.optim.SGD else {}
+    extra: dict[str, Any] = {"momentum": 0.9, "nesterov": True} if kind is torch.optim.SGD else {}
+    if kind in (torch.optim.Adam, torch.optim.AdamW) and parameters[0].device.type in ("cpu", "cuda"):
+        extra["fused"] = True  # one pass over a large vocabulary's weights in place of ten
     return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay, **extra)
 
 

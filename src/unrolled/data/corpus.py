@@ -1,14 +1,15 @@
 """Text files as they lie come in, one text with its origin goes out."""
 
-import codecs
 import hashlib
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrolled.data.files import decode, read_bytes
 from unrolled.errors import DataError
 
+_OTHERWISE = ", or --units byte to learn from raw bytes"
 STANDARD_LIBRARY = "the Python standard library's source"
 _SKIPPED_FOLDERS = {"test", "tests", "site-packages", "__pycache__", "idlelib", "lib2to3", "pydoc_data", "encodings"}
 
@@ -57,8 +58,8 @@ def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_byte
     texts: list[str] = []
     for file in files:
         try:
-            content = _read(Path(file))
-            texts.append("" if as_bytes else _decode(content, str(file), encoding))
+            content = read_bytes(Path(file))
+            texts.append("" if as_bytes else decode(content, str(file), encoding, _OTHERWISE))
             raw.append(content)
         except DataError as fault:
             faults.append(str(fault))
@@ -67,40 +68,6 @@ def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_byte
     data = b"".join(raw)
     paths = tuple(str(Path(file).absolute()) for file in files)
     return Corpus("".join(texts), data, paths, encoding, hashlib.sha256(data).hexdigest())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder; name the files in it, such as {path}/*.txt") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
-    if not content:
-        raise DataError(f"{path}: is empty; expected text to learn from")
-    return content
-
-
-def _decode(content: bytes, name: str, encoding: str) -> str:
-    try:
-        text = content.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
-    except LookupError:
-        raise DataError(
-            f"{name}: encoding {encoding!r} is not known; expected one of Python's, such as utf-8"
-        ) from None
-    except UnicodeError as fault:
-        at = getattr(fault, "start", 0)
-        line = content.count(b"\n", 0, at) + 1
-        found = f"byte 0x{content[at]:02x}" if at < len(content) else "its end"
-        guess = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
-        raise DataError(
-            f"{name}, line {line}: {found} is not {encoding}. Pass --encoding with the right one (such as {guess}), "
-            "or --units byte to learn from raw bytes"
-        ) from None
-    # line ends as Python's text files have them
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _standard_library() -> bytes:

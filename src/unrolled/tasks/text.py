@@ -447,6 +447,23 @@ class _TextJob:
         self.model.save(path)
 
 
+def evaluate_file(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> None:
+    """Prints how well a model tells a text file, beside its floor."""
+    loaded = TextModel.load(model, device=device)
+    corpus = read_corpus([file], encoding=encoding, as_bytes=loaded.item == "byte")
+    figures = loaded.evaluate(corpus.data if loaded.item == "byte" else corpus.text, n_streams=streams)
+    print(f"text   {file}, {figures['items']:,} {loaded.item}s")
+    print(f"model  {describe(figures['nats'], loaded.item)}")
+    print(f"floor  {describe(figures['floor_nats'], loaded.item)}, {floor_name(loaded)}")
+    if figures["nats"] >= figures["floor_nats"]:
+        print("The model LOSES to the floor on this text.")
+
+
+def floor_name(model: TextModel) -> str:
+    """What stands beside the model."""
+    return f"a {model.floor.order}-gram model" if model.floor else "an n-gram model"
+
+
 def describe(nats: float, item: str) -> str:
     """A loss in words."""
     return f"{nats:.3f} nats/{item} ({nats / math.log(2):.3f} bits/{item})"

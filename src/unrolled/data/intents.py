@@ -1,0 +1,131 @@
+"""Sentences with an intent and slots come in from a user's folder or file, as lists they go out.
+
+A folder holds seq.in (tokens, a sentence a line), seq.out (their tags) and label (intents). JSON
+lines: {"text": "...", "intent": "...", "spans": [...]} or {"tokens": [...], "tags": [...],
+"intent": "..."}.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrolled.data import schemes
+from unrolled.data.files import Faults, read_texts
+from unrolled.data.tagged import Tagged, json_sentence, noted
+from unrolled.errors import DataError
+
+PARTS = ("seq.in", "seq.out", "label")
+
+
+@dataclass(frozen=True)
+class Intents:
+    """Tagged sentences with intents.
+
+    Attributes:
+        tagged: the sentences with their slots.
+        intents: of each sentence.
+        sha256: of the files.
+    """
+
+    tagged: Tagged
+    intents: list[str]
+    sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.intents)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was noticed on reading, for the user."""
+        return [*self.tagged.notes, f"{len(set(self.intents))} intents"]
+
+    def part(self, places: Sequence[int]) -> "Intents":
+        """The sentences at some places."""
+        return Intents(self.tagged.part(places), [self.intents[i] for i in places])
+
+
+def sub_folder(folder: Path | str, *names: str) -> Path | None:
+    """The first of some sub-folders that is there."""
+    return next((Path(folder) / name for name in names if (Path(folder) / name).is_dir()), None)
+
+
+def read_intents(files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8") -> Intents:
+    """Reads a folder of seq.in, seq.out and label, or files of JSON lines.
+
+    Raises:
+        DataError: files or lines cannot be used; all of them are told at once.
+    """
+    faults = Faults()
+    sentences: list[list[str]] = []
+    tags: list[list[str]] = []
+    intents: list[str] = []
+    where: list[str] = []
+    digest = ""
+    for file in map(Path, files):
+        reader = _folder if file.is_dir() else _json_lines
+        found, sha256 = reader(file, encoding, faults)
+        digest += sha256
+        for tokens, of_tokens, intent, place in found:
+            sentences.append(tokens)
+            tags.append(of_tokens)
+            intents.append(intent)
+            where.append(place)
+    faults.stop()
+    if not sentences:
+        raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
+    found_scheme = schemes.recognize(tags) if scheme == "auto" else scheme
+    return Intents(Tagged(sentences, tags, found_scheme, noted(sentences, tags, found_scheme, where)), intents, digest)
+
+
+_Row = tuple[list[str], list[str], str, str]
+
+
+def _folder(folder: Path, encoding: str, faults: Faults) -> tuple[list[_Row], str]:
+    missing = [part for part in PARTS if not (folder / part).is_file()]
+    if missing:
+        there = sub_folder(folder, "train")
+        hint = f" Name {there} to learn from it alone." if there else ""
+        raise DataError(f"{folder}: has no {', '.join(missing)}; expected the files {', '.join(PARTS)}.{hint}")
+    texts, sha256 = read_texts([folder / part for part in PARTS], encoding=encoding)
+    columns = [text.removesuffix("\n").split("\n") for text in texts.values()]
+    if len({len(column) for column in columns}) > 1:
+        counts = ", ".join(f"{part} {len(column):,}" for part, column in zip(PARTS, columns, strict=True))
+        raise DataError(
+            f"{folder}: its files have different numbers of lines ({counts}); line i of each must be one sentence"
+        )
+    rows: list[_Row] = []
+    for number, (words, of_words, intent) in enumerate(zip(*columns, strict=True), 1):
+        tokens, tags = words.split(), of_words.split()
+        place = f"{folder}, line {number}"
+        if not tokens:
+            faults.add(f"{place}: seq.in is empty")
+        elif len(tokens) != len(tags):
+            faults.add(f"{place}: {len(tokens)} tokens in seq.in and {len(tags)} tags in seq.out")
+        elif not intent.strip():
+            faults.add(f"{place}: label is empty")
+        else:
+            rows.append((tokens, tags, intent.strip(), place))
+    return rows, sha256
+
+
+def _json_lines(file: Path, encoding: str, faults: Faults) -> tuple[list[_Row], str]:
+    texts, sha256 = read_texts([file], encoding=encoding)
+    rows: list[_Row] = []
+    for number, line in enumerate(texts[str(file)].split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{file}, line {number}"
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError) as fault:
+            faults.add(f"{place}: is no JSON: {fault}")
+            continue
+        intent = item.get("intent") if isinstance(item, dict) else None
+        if not isinstance(intent, str) or not intent.strip():
+            faults.add(f'{place}: has no "intent", a text')
+            continue
+        pair = json_sentence(item, place, faults)
+        if pair is not None and pair[0]:
+            rows.append((*pair, intent.strip(), place))
+    return rows, sha256

@@ -1,0 +1,171 @@
+"""Tags of tokens ↔ spans. Tags of any scheme come in; spans, and tags of one scheme within, go out.
+
+    BIO    B-PER I-PER O            a span begins with B (also called IOB2)
+    IOB1   I-PER I-PER O            B only where a span follows another of its kind
+    BIOES  B-PER E-PER S-LOC O      the last token and single tokens are marked too
+    BILOU  the same with L and U;  BMES  the same with M for I
+    plain  NOUN VERB                no spans: a label for each token
+
+Inside, everything is BIOES. Spans are read as conlleval reads them: what does not fit its scheme begins a new span.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SCHEMES = ("BIO", "IOB1", "BIOES", "BILOU", "BMES", "plain")
+_TO_BIOES = {"BIO": {}, "IOB1": {}, "BIOES": {}, "BILOU": {"L": "E", "U": "S"}, "BMES": {"M": "I"}}
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens `start` to `end` (exclusive) that are one thing of kind `label`."""
+
+    start: int
+    end: int
+    label: str
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Prefix and label of a tag: "B-PER" → ("B", "PER")."""
+    prefix, _, label = tag.partition("-")
+    return prefix, label
+
+
+def recognize(sentences: Sequence[Sequence[str]]) -> str:
+    """The scheme that tags are written in."""
+    tags = {tag for sentence in sentences for tag in sentence}
+    parts = {split_tag(tag) for tag in tags if tag != "O"}
+    prefixes = {prefix for prefix, _ in parts}
+    if not parts or not all(label for _, label in parts) or not all(len(prefix) == 1 for prefix in prefixes):
+        return "plain"
+    for scheme, known in (("BIO", "BI"), ("BIOES", "BIES"), ("BMES", "BMES"), ("BILOU", "BILU")):
+        if prefixes <= set(known):
+            if scheme != "BIO":
+                return scheme
+            return "IOB1" if _begins_with_i(sentences) else "BIO"
+    return "plain"
+
+
+def _begins_with_i(sentences: Sequence[Sequence[str]]) -> bool:
+    """Whether B occurs only where a span follows another of its kind, and spans begin with I elsewhere."""
+    begins = 0
+    for sentence in sentences:
+        before = ("O", "")
+        for tag in sentence:
+            prefix, label = split_tag(tag)
+            follows = before[0] != "O" and before[1] == label
+            if prefix == "B" and not follows:
+                return False
+            begins += prefix == "I" and not follows
+            before = (prefix, label)
+    return begins > 0
+
+
+def misfits(tags: Sequence[str], scheme: str) -> list[int]:
+    """Places of tags that cannot follow the tag before them, or end a sentence, in this scheme."""
+    if scheme in ("plain", "IOB1"):
+        return []
+    changes = _TO_BIOES[scheme]
+    found = []
+    is_open, of = False, ""
+    marks_end = scheme != "BIO"
+    for i, tag in enumerate(tags):
+        prefix, label = split_tag(tag)
+        prefix = changes.get(prefix, prefix)
+        if prefix in "IE":
+            if not (is_open and of == label):
+                found.append(i)
+        elif is_open and marks_end:
+            found.append(i)
+        is_open, of = prefix in "BI", label
+    if is_open and marks_end:
+        found.append(len(tags) - 1)
+    return found
+
+
+def spans_of(tags: Sequence[str], scheme: str) -> list[Span]:
+    """The spans that tags mark, as conlleval reads them (E. Tjong Kim Sang, CoNLL-2000)."""
+    if scheme == "plain":
+        return []
+    changes = _TO_BIOES[scheme]
+    spans: list[Span] = []
+    start, of, ended = -1, "", True
+    for i, tag in enumerate([*tags, "O"]):
+        prefix, label = split_tag(tag)
+        prefix = changes.get(prefix, prefix)
+        begins = prefix in "BS" or (prefix in "IE" and (start < 0 or label != of or ended))
+        if start >= 0 and (begins or prefix == "O" or ended):
+            spans.append(Span(start, i, of))
+            start = -1
+        if begins:
+            start, of = i, label
+        ended = prefix in "ES"
+    return spans
+
+
+def to_bioes(tags: Sequence[str], scheme: str) -> list[str]:
+    """The same spans in BIOES; plain tags as they are."""
+    if scheme == "plain":
+        return list(tags)
+    return tags_of(spans_of(tags, scheme), len(tags), "BIOES")
+
+
+def tags_of(spans: Sequence[Span], length: int, scheme: str) -> list[str]:
+    """Tags that mark spans, which do not overlap, in a scheme."""
+    tags = ["O"] * length
+    back = {new: old for old, new in _TO_BIOES[scheme].items()}
+    last: Span | None = None
+    for span in sorted(spans, key=lambda span: span.start):
+        prefixes = ["B", *"I" * (span.end - span.start - 1)]
+        if scheme == "IOB1":
+            follows = last is not None and last.end == span.start and last.label == span.label
+            prefixes[0] = "B" if follows else "I"
+        elif scheme != "BIO":
+            prefixes = ["S"] if len(prefixes) == 1 else [*prefixes[:-1], "E"]
+        tags[span.start : span.end] = [f"{back.get(prefix, prefix)}-{span.label}" for prefix in prefixes]
+        last = span
+    return tags
+
+
+def follows(before: str, after: str) -> bool:
+    """Whether a BIOES tag may follow another; "" stands for the sentence's begin and end."""
+    prefix, label = split_tag(before)
+    is_open = prefix in ("B", "I")
+    next_prefix, next_label = split_tag(after)
+    if next_prefix in ("I", "E"):
+        return is_open and label == next_label
+    return not is_open
+
+
+@dataclass
+class SpanCounts:
+    """Spans marked, found, and found rightly, of one kind or of all."""
+
+    gold: int = 0
+    found: int = 0
+    right: int = 0
+
+    @property
+    def precision(self) -> float:
+        return self.right / self.found if self.found else 0.0
+
+    @property
+    def recall(self) -> float:
+        return self.right / self.gold if self.gold else 0.0
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.right / (self.gold + self.found) if self.gold + self.found else 0.0
+
+
+def count_spans(gold: Sequence[Sequence[Span]], found: Sequence[Sequence[Span]]) -> dict[str, SpanCounts]:
+    """Counts by label, and of all under "". A span is right when its place and label are."""
+    counts: dict[str, SpanCounts] = {"": SpanCounts()}
+    for marked, predicted in zip(gold, found, strict=True):
+        both = set(marked) & set(predicted)
+        for name, spans in (("gold", marked), ("found", predicted), ("right", both)):
+            for span in spans:
+                for key in ("", span.label):
+                    each = counts.setdefault(key, SpanCounts())
+                    setattr(each, name, getattr(each, name) + 1)
+    return counts

@@ -1,0 +1,61 @@
+"""Tags and spans on their way in and out of a network: what the tasks that mark tokens share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.data import schemes
+from unrolled.data.schemes import SpanCounts, count_spans, spans_of
+from unrolled.data.tokens import Token, tokens_of, words_of
+from unrolled.data.vocabulary import TokenVocabulary
+
+
+def padded(rows: Sequence[np.ndarray]) -> Tensor:
+    """int64 [time, batch] from rows of numbers."""
+    whole = np.zeros((max(map(len, rows)), len(rows)), dtype=np.int64)
+    for i, row in enumerate(rows):
+        whole[: len(row), i] = row
+    return torch.from_numpy(whole)
+
+
+def complete(tags: list[str], scheme: str) -> list[str]:
+    """The tags that there are, and in a scheme the one of tokens outside all spans."""
+    return tags if scheme == "plain" else ["O", *(tag for tag in tags if tag != "O")]
+
+
+def scores(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme: str) -> dict[str, Any]:
+    """Precision, recall, F1 of spans as conlleval counts them, in all and by label; for plain tags their accuracy."""
+    pairs = [(a, b) for tags, others in zip(gold, found, strict=True) for a, b in zip(tags, others, strict=True)]
+    accuracy = sum(a == b for a, b in pairs) / len(pairs)
+    if scheme == "plain":
+        return {"accuracy": accuracy}
+    counts = count_spans([spans_of(tags, scheme) for tags in gold], [spans_of(tags, scheme) for tags in found])
+    return {**_shares(counts.pop("")), "accuracy": accuracy, "labels": {k: _shares(counts[k]) for k in sorted(counts)}}
+
+
+def _shares(counts: SpanCounts) -> dict[str, float]:
+    return {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1, "n": counts.gold}
+
+
+def located(text: str, tokens: Sequence[Token], spans: Sequence[schemes.Span]) -> list[dict[str, Any]]:
+    """Spans of tokens as places in the text."""
+    found = []
+    for span in spans:
+        start, end = tokens[span.start].start, tokens[span.end - 1].end
+        found.append({"start": start, "end": end, "label": span.label, "text": text[start:end]})
+    return found
+
+
+def refined(text: str, vocabulary: TokenVocabulary) -> list[Token]:
+    """Words between spaces; those that training never saw are cut at punctuation."""
+    tokens: list[Token] = []
+    for word in words_of(text):
+        if word.text.lower() in vocabulary.words.ids:
+            tokens.append(word)
+        else:
+            pieces = tokens_of(word.text)
+            tokens += [Token(each.text, word.start + each.start, word.start + each.end) for each in pieces]
+    return tokens

@@ -1,0 +1,38 @@
+"""A text in any script comes in, its tokens with their places in it go out.
+
+Words are runs of letters and digits; scripts that are written without spaces (Chinese, Japanese, Thai ...) are taken
+character by character, so that no outside tokenizer is needed; everything else that is not space is a token by itself.
+"""
+
+import re
+from dataclasses import dataclass
+
+_NO_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+(?:['’][^\W{_NO_SPACES}]+)*|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of a text.
+
+    Attributes:
+        text: the piece.
+        start, end: its place, in characters: `whole[start:end] == text`.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+def tokens_of(text: str) -> list[Token]:
+    """The tokens of a text, in their order."""
+    return [Token(found[0], found.start(), found.end()) for found in _TOKEN.finditer(text)]
+
+
+def words_of(text: str) -> list[Token]:
+    """The pieces between spaces, for texts that were cut into tokens before."""
+    return [Token(found[0], found.start(), found.end()) for found in re.finditer(r"\S+", text)]

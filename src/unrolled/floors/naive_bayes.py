@@ -1,0 +1,87 @@
+"""The floor of classifiers: multinomial naive Bayes over tokens and pairs of neighbors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.errors import ModelFileError
+
+_SMOOTHING = 1.0
+
+
+class NaiveBayes:
+    """log P(class | text) = log P(class) + Σ log P(feature | class), add-one smoothed.
+
+    With several labels for a text, each label stands against its absence.
+    """
+
+    name = "naive Bayes on words and pairs"
+
+    def __init__(self, features: dict[str, int], weights: np.ndarray, priors: np.ndarray) -> None:
+        self.features, self.weights, self.priors = features, weights, priors  # weights [features, classes]
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Sequence[Sequence[str]],
+        labels: Sequence[Sequence[str]],
+        classes: Sequence[str],
+        *,
+        is_multiple: bool = False,
+    ) -> "NaiveBayes":
+        """Texts as tokens, and the labels of each."""
+        features: dict[str, int] = {}
+        rows = [[features.setdefault(each, len(features)) for each in _features(text)] for text in texts]
+        place = {name: i for i, name in enumerate(classes)}
+        counts = np.zeros((len(features), len(classes)))
+        n_texts = np.zeros(len(classes))
+        for row, names in zip(rows, labels, strict=True):
+            for name in names:
+                np.add.at(counts[:, place[name]], row, 1)
+                n_texts[place[name]] += 1
+        weights = np.log(counts + _SMOOTHING) - np.log(counts.sum(0) + _SMOOTHING * len(features))
+        priors = np.log(n_texts / len(texts))
+        if is_multiple:
+            total = np.zeros(len(features))
+            for row in rows:
+                np.add.at(total, row, 1)
+            others = np.maximum(total[:, None] - counts, 0)
+            weights -= np.log(others + _SMOOTHING) - np.log(others.sum(0) + _SMOOTHING * len(features))
+            priors -= np.log(np.maximum(1 - n_texts / len(texts), 1e-9))
+        return cls(features, weights.astype(np.float32), priors.astype(np.float32))
+
+    def scores(self, texts: Sequence[Sequence[str]]) -> np.ndarray:
+        """[texts, classes]; the largest wins, or each above 0 where a text has several labels."""
+        result = np.tile(self.priors.astype(np.float64), (len(texts), 1))
+        for i, text in enumerate(texts):
+            known = [self.features[each] for each in _features(text) if each in self.features]
+            result[i] += self.weights[known].sum(0)
+        return result
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Plain data, and tensors under "floor."."""
+        tensors = {"floor.weights": torch.from_numpy(self.weights), "floor.priors": torch.from_numpy(self.priors)}
+        return {"features": list(self.features)}, tensors
+
+    @classmethod
+    def from_parts(cls, data: Any, tensors: dict[str, Tensor], n_classes: int) -> "NaiveBayes":
+        """What `to_parts` gave.
+
+        Raises:
+            ModelFileError: it is not that.
+        """
+        names = data.get("features") if isinstance(data, dict) else None
+        weights, priors = tensors.get("floor.weights"), tensors.get("floor.priors")
+        if not isinstance(names, list) or weights is None or priors is None:
+            raise ModelFileError("its floor is missing")
+        if tuple(weights.shape) != (len(names), n_classes) or tuple(priors.shape) != (n_classes,):
+            raise ModelFileError("its floor is damaged")
+        return cls({name: i for i, name in enumerate(names)}, weights.numpy(), priors.numpy())
+
+
+def _features(tokens: Sequence[str]) -> list[str]:
+    lowered = [token.lower() for token in tokens]
+    return lowered + [f"{a} {b}" for a, b in zip(lowered, lowered[1:], strict=False)]

@@ -1,0 +1,48 @@
+"""The floors of forecasts: last value, same time last season, and a linear autoregression."""
+
+import math
+
+import numpy as np
+
+NAMES = ("last value", "seasonal naive", "linear autoregression")
+_RIDGE = 1e-3
+
+
+def scale_of(windows: np.ndarray) -> np.ndarray:
+    """The spread of each window [windows, context] → [windows, 1]: its standard deviation, or a thousandth of its size
+    where it is constant.
+    """
+    spread = windows.std(1, keepdims=True)
+    size = np.abs(windows).mean(1, keepdims=True)
+    return np.where(spread > 1e-6 * size, spread, np.where(size > 0, 1e-3 * size, 1.0))
+
+
+def last_value(windows: np.ndarray, horizon: int) -> np.ndarray:
+    """[windows, context] → [windows, horizon]."""
+    return np.repeat(windows[:, -1:], horizon, 1)
+
+
+def seasonal_naive(windows: np.ndarray, horizon: int, season: int) -> np.ndarray:
+    """The value of the same time in the last season; the last value where the window is shorter than that."""
+    if windows.shape[1] < season:
+        return last_value(windows, horizon)
+    return np.tile(windows[:, -season:], (1, math.ceil(horizon / season)))[:, :horizon]
+
+
+def fit_autoregression(windows: np.ndarray, targets: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Weights [context + 1, horizon] of a linear map from a window to what follows, by ridge regression.
+
+    The window is taken less its last value and over its scale [windows, 1], and so are the targets [windows, horizon];
+    the last row is a constant.
+    """
+    last = windows[:, -1:]
+    x = np.concatenate(((windows - last) / scale, np.ones((len(windows), 1))), 1)
+    moments = x.T @ x
+    moments[np.diag_indices(len(moments))] += _RIDGE * len(x)
+    return np.linalg.solve(moments, x.T @ ((targets - last) / scale))
+
+
+def autoregression(windows: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What the linear map says: [windows, context] → [windows, horizon]."""
+    last = windows[:, -1:]
+    return last + scale * (((windows - last) / scale) @ weights[:-1] + weights[-1])

@@ -1,0 +1,451 @@
+"""The classification task: sentiment, or any classes, one or several for a text.
+
+Comes in: a table with texts and labels. Goes out: a model that gives calibrated probabilities and shows which words
+moved the decision, beside the most frequent class and naive Bayes on the same split.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled import pictures
+from unrolled.data.batches import Batches, by_length
+from unrolled.data.labeled import Labeled, read_labeled
+from unrolled.data.tokens import Token, tokens_of
+from unrolled.data.vocabulary import UNKNOWN, TokenBatch, TokenVocabulary
+from unrolled.encoder import EncoderSettings, TokenEncoder
+from unrolled.errors import DataError, ModelFileError
+from unrolled.estimator import Estimator, Files
+from unrolled.floors.naive_bayes import NaiveBayes
+from unrolled.heads import Pooling
+from unrolled.modelfile import ModelFile
+from unrolled.settings import option
+from unrolled.train import TrainSettings
+
+
+@dataclass(frozen=True)
+class ClassifySettings(EncoderSettings):
+    """What the model is, and how the files are read."""
+
+    text: str | None = option(None, "column with the texts  [guessed from its name]")
+    label: str | None = option(None, "column with the classes  [guessed from its name]")
+    separator: str | None = option(None, "what stands between the labels of a text that may have several")
+    most_tokens: int = option(
+        400, "tokens of a text that are read: half from its begin, half from its end", least=2, most=10**6
+    )
+    pairs: int = option(50, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096)
+    layers: int = option(1, "recurrent layers, each in both directions", least=1, most=20)
+    word_dropout: float = option(0.1, "share of words shown as unknown in training", least=0, most=0.95)
+    batch: int = option(32, "texts of an update", least=1, most=10**6)
+    validation: float = option(0.1, "share of each class kept for validation, where no file is", above=0, most=0.5)
+    encoding: str = option("utf-8", "of the files")
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A text with its class.
+
+    Attributes:
+        text: as given.
+        labels: its class; where a text may have several, those more likely than not.
+        probabilities: of all classes, the likeliest first.
+        highlights: if asked for, what each token did for the likeliest class: by how much, in nats, its log-probability
+            falls when the token is hidden, with the token's place in the text.
+    """
+
+    text: str
+    labels: list[str]
+    probabilities: dict[str, float]
+    highlights: list[dict[str, Any]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        result = {"text": self.text, "labels": self.labels, "probabilities": self.probabilities}
+        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row: the text, its labels, and the probability of each class."""
+        named = {f"p({name})": f"{self.probabilities[name]:.6f}" for name in sorted(self.probabilities)}
+        return [{"text": self.text, "labels": ";".join(self.labels), **named}]
+
+    def __str__(self) -> str:
+        names = self.labels or [next(iter(self.probabilities))]
+        shown = ", ".join(f"{name} ({100 * self.probabilities[name]:.0f} %)" for name in names)
+        if not self.labels:
+            shown = f"none; likeliest {shown}"
+        if self.highlights:
+            moved = sorted(self.highlights, key=lambda each: -abs(each["nats"]))[:5]
+            shown += "  " + ", ".join(f"{each['token']} {each['nats']:+.2f}" for each in moved)
+        return shown
+
+
+class _Member(nn.Module):
+    def __init__(self, vocabulary: TokenVocabulary, n_classes: int, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.encoder = TokenEncoder(vocabulary, settings)
+        self.pooling = Pooling(self.encoder.size)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.output = nn.Linear(2 * self.encoder.size, n_classes)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        pooled, _ = self.pooling(self.encoder(batch), batch.lengths)
+        return self.output(self.dropout(pooled))
+
+
+class ClassifyNet(nn.Module):
+    """Members of one kind; a `TokenBatch` comes in, the loss goes out, or the mean of the logits."""
+
+    def __init__(
+        self, vocabulary: TokenVocabulary, n_classes: int, settings: EncoderSettings, is_multiple: bool
+    ) -> None:
+        super().__init__()
+        self.is_multiple = is_multiple
+        self.members = nn.ModuleList(_Member(vocabulary, n_classes, settings) for _ in range(settings.members))
+
+    def forward(self, batch: TokenBatch, targets: Tensor) -> Tensor:
+        """The mean of the members' losses; targets [batch, classes], 0 or 1."""
+        losses = [loss_of(member(batch), targets, self.is_multiple) for member in self.members]
+        return torch.stack(losses).mean()
+
+    def logits(self, batch: TokenBatch) -> Tensor:
+        """[batch, classes]."""
+        return torch.stack([member(batch) for member in self.members]).mean(0)
+
+
+def loss_of(logits: Tensor, targets: Tensor, is_multiple: bool) -> Tensor:
+    """Cross-entropy; of each class against its absence where a text may have several."""
+    if is_multiple:
+        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    return nn.functional.cross_entropy(logits, targets)
+
+
+class ClassifyModel(Estimator):
+    """A classifier of texts with the task's verbs.
+
+    Example:
+        >>> import unrolled
+        >>> data = [("good food, fast", "up"), ("cold and late", "down"), ("so good", "up"), ("late again", "down")]
+        >>> model = unrolled.ClassifyModel(unrolled.ClassifySettings(hidden=8))
+        >>> result = model.fit(data * 10, train=unrolled.TrainSettings(steps=40, lr=0.02))
+        >>> model.predict("fast and good").labels
+        ['up']
+    """
+
+    task = "classify"
+    kind = ClassifySettings
+    default_training = TrainSettings(minutes=5, lr=1e-3, precision="float32")
+
+    def read(self, files: Files) -> Labeled:
+        paths = [files] if isinstance(files, str | Path) else list(files)
+        settings = self.settings
+        return read_labeled(
+            paths, text=settings.text, label=settings.label, separator=settings.separator, encoding=settings.encoding
+        )
+
+    def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
+        return data.stratified(self.settings.validation, seed)
+
+    def prepare(self, data: Labeled, valid: Labeled, training: TrainSettings, device: torch.device) -> "_ClassifyJob":
+        settings = self.settings
+        self.is_multiple = data.is_multiple
+        counts = Counter(name for names in data.labels for name in names)
+        self.classes = sorted(counts)
+        if len(self.classes) < (1 if self.is_multiple else 2):
+            there = f"one class only, {self.classes[0]!r}" if self.classes else "no labels at all"
+            raise DataError(f"there is {there}; a classifier needs at least two to tell apart")
+        self.temperature = 1.0
+        sentences = [self._tokens(text) for text in data.texts]
+        self.vocabulary = TokenVocabulary.fit(
+            sentences, least=settings.least, most_pairs=settings.most_pairs if settings.pairs else 0
+        )
+        self.most_frequent = max(self.classes, key=lambda name: counts[name])
+        self.floor = NaiveBayes.fit(sentences, data.labels, self.classes, is_multiple=self.is_multiple)
+        self.net = self.make_net().to(device)
+        return _ClassifyJob(self, sentences, self._targets(data.labels), valid, training, device)
+
+    def make_net(self) -> ClassifyNet:
+        return ClassifyNet(self.vocabulary, len(self.classes), self.settings, self.is_multiple)
+
+    def _tokens(self, text: str) -> list[str]:
+        tokens = [token.text for token in tokens_of(text)]
+        return [tokens[i] for i in self._kept(len(tokens))]
+
+    def _kept(self, n_tokens: int) -> list[int]:
+        """Places of the tokens that are read."""
+        most = self.settings.most_tokens
+        if n_tokens <= most:
+            return list(range(n_tokens))
+        return [*range(most // 2), *range(n_tokens - (most - most // 2), n_tokens)]
+
+    def _targets(self, labels: Sequence[Sequence[str]]) -> Tensor:
+        """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere."""
+        place = {name: i for i, name in enumerate(self.classes)}
+        targets = torch.zeros(len(labels), len(self.classes))
+        for i, names in enumerate(labels):
+            for name in names:
+                if name in place:
+                    targets[i, place[name]] = 1
+        return targets
+
+    @torch.inference_mode()
+    def logits(self, sentences: Sequence[Sequence[str]]) -> Tensor:
+        """[texts, classes], of texts as tokens, before the temperature; zeros for a text without tokens."""
+        net = self.fitted().eval()
+        device = next(net.parameters()).device
+        result = torch.zeros(len(sentences), len(self.classes))
+        places = [i for i, sentence in enumerate(sentences) if sentence]
+        for group in by_length([len(sentences[i]) for i in places], 8192):
+            chosen = [places[i] for i in group]
+            batch = self.vocabulary.batch([self.vocabulary.encode(sentences[i]) for i in chosen]).to(device)
+            result[chosen] = net.logits(batch).float().cpu()
+        return result
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        scaled = logits / self.temperature
+        return scaled.sigmoid() if self.is_multiple else scaled.softmax(1)
+
+    def finish(self, valid: Labeled) -> None:
+        """Fits the temperature on the validation part (C. Guo et al., ICML 2017)."""
+        logits, targets = self.logits([self._tokens(text) for text in valid.texts]), self._targets(valid.labels)
+        grid = np.exp(np.linspace(math.log(0.25), math.log(10), 200))
+        losses = [float(loss_of(logits / t, targets, self.is_multiple)) for t in grid]
+        self.temperature = float(grid[int(np.argmin(losses))])
+
+    def predict(self, items: Any, *, highlights: bool = False) -> Any:
+        """The class of a text; or of each of a list of texts. `highlights` tells what each token did for it."""
+        if isinstance(items, str):
+            return self.predict_all([items], highlights)[0]
+        return self.predict_all(list(items), highlights)
+
+    def predict_all(self, texts: Iterable[str], highlights: bool = False) -> list[Classified]:
+        """The class of each of some texts."""
+        texts = list(texts)
+        probabilities = self._probabilities(self.logits([self._tokens(text) for text in texts])).numpy()
+        results = []
+        for text, row in zip(texts, probabilities, strict=True):
+            best = self.classes[int(row.argmax())]
+            names = [name for name, p in zip(self.classes, row, strict=True) if p > 0.5] if self.is_multiple else [best]
+            by_class = {self.classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")}
+            moved = self._highlights(text, int(row.argmax())) if highlights else None
+            results.append(Classified(text, names, by_class, moved))
+        return results
+
+    @torch.inference_mode()
+    def _highlights(self, text: str, of_class: int) -> list[dict[str, Any]]:
+        """By how much the log-probability of a class falls when each token is hidden."""
+        tokens: list[Token] = tokens_of(text)
+        tokens = [tokens[i] for i in self._kept(len(tokens))]
+        if not tokens:
+            return []
+        net = self.fitted().eval()
+        words, pairs, forms = self.vocabulary.encode([token.text for token in tokens])
+        versions = [(words, pairs, forms)]
+        for i in range(len(tokens)):
+            hidden_words, hidden_pairs, hidden_forms = words.copy(), pairs.copy(), list(forms)
+            hidden_words[i] = hidden_pairs[i] = hidden_pairs[max(0, i - 1)] = UNKNOWN
+            hidden_forms[i] = "\N{REPLACEMENT CHARACTER}"
+            versions.append((hidden_words, hidden_pairs, hidden_forms))
+        device = next(net.parameters()).device
+        rows = [
+            net.logits(self.vocabulary.batch(versions[i : i + 64]).to(device)).float().cpu()
+            for i in range(0, len(versions), 64)
+        ]
+        log = self._probabilities(torch.cat(rows))[:, of_class].clamp_min(1e-12).log()
+        moved = (log[0] - log[1:]).tolist()
+        return [
+            {"token": token.text, "start": token.start, "end": token.end, "nats": nats}
+            for token, nats in zip(tokens, moved, strict=True)
+        ]
+
+    def evaluate(self, data: Any) -> dict[str, Any]:
+        """Figures on labeled texts: accuracy (of all labels of a text together), macro F1, log-loss and calibration
+        error, precision, recall and F1 by class, confusion matrix; the model's, naive Bayes' and the majority's.
+        """
+        data = self._labeled(data)
+        sentences = [self._tokens(text) for text in data.texts]
+        probabilities = self._probabilities(self.logits(sentences)).numpy()
+        bayes = self.floor.scores(sentences)
+        majority = [[] if self.is_multiple else [self.most_frequent]] * len(data)
+        return {
+            "model": figures_of(data.labels, self._chosen(probabilities, 0.5), self.classes)
+            | self._of_probabilities(data.labels, probabilities),
+            "floor": figures_of(data.labels, self._chosen(bayes, 0.0), self.classes),
+            "majority": figures_of(data.labels, majority, self.classes),
+            "n_texts": len(data),
+        }
+
+    def _chosen(self, scores: np.ndarray, above: float) -> list[list[str]]:
+        if self.is_multiple:
+            return [[self.classes[i] for i in np.flatnonzero(row > above)] for row in scores]
+        return [[self.classes[int(i)]] for i in scores.argmax(1)]
+
+    def _of_probabilities(self, labels: list[list[str]], probabilities: np.ndarray) -> dict[str, float]:
+        """Log-loss in nats, and the expected calibration error over ten bins (M. Naeini et al., AAAI 2015)."""
+        targets = self._targets(labels).numpy()
+        p = np.clip(probabilities, 1e-12, 1)
+        if self.is_multiple:
+            loss = -(targets * np.log(p) + (1 - targets) * np.log(np.clip(1 - probabilities, 1e-12, 1))).mean()
+            sure, right = np.maximum(p, 1 - p).ravel(), ((p > 0.5) == (targets > 0.5)).ravel()
+        else:
+            loss = -(targets * np.log(p)).sum(1).mean()
+            sure, right = p.max(1), targets[np.arange(len(p)), p.argmax(1)] > 0
+        bins = np.minimum((sure * 10).astype(int), 9)
+        gaps = [abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+        return {"log_loss": float(loss), "calibration_error": float(sum(gaps))}
+
+    def fit(self, data: Any, *, valid: Any = None, **options: Any) -> Any:
+        """See `Estimator.fit`; `data` may also be pairs of a text and its label, or its list of labels."""
+        return super().fit(self._pairs(data), valid=self._pairs(valid), **options)
+
+    def _pairs(self, data: Any) -> Any:
+        is_pairs = isinstance(data, list | tuple) and bool(data) and isinstance(data[0], list | tuple)
+        return self._labeled(data) if is_pairs else data
+
+    def _labeled(self, data: Any) -> Labeled:
+        if isinstance(data, Labeled):
+            return data
+        if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
+            is_multiple = any(isinstance(names, list | tuple) for _, names in data)
+            labels = [sorted(set(names)) if isinstance(names, list | tuple) else [names] for _, names in data]
+            return Labeled([text for text, _ in data], labels, is_multiple)
+        return self.read(data)
+
+    def table(self, figures: dict[str, Any]) -> list[str]:
+        model = figures["model"]
+        lines = [f"{'':<16}{'accuracy':>10}{'macro F1':>10}"]
+        for key, name in (("model", "model"), ("floor", self.floor.name), ("majority", "majority")):
+            row = figures[key]
+            lines.append(f"{name[:15]:<16}{100 * row['accuracy']:>8.2f} %{100 * row['macro_f1']:>8.2f} %")
+        lines.append(
+            f"log-loss {model['log_loss']:.3f} nats, calibration error {100 * model['calibration_error']:.1f} %"
+        )
+        lines.append(f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'texts':>8}")
+        for name, row in model["classes"].items():
+            shares = "".join(f"{100 * row[key]:>8.2f} %" for key in ("precision", "recall", "f1"))
+            lines.append(f"{name[:15]:<16}{shares}{row['n']:>8,}")
+        if model["confusion"] and len(model["classes"]) <= 12:
+            lines.append("rows: the label, columns: what was found")
+            lines.append(f"{'':<16}" + "".join(f"{name[:9]:>10}" for name in model["classes"]))
+            for name, counts in model["confusion"].items():
+                lines.append(f"{name[:15]:<16}" + "".join(f"{counts[each]:>10,}" for each in model["classes"]))
+        return lines
+
+    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
+        floor = max(figures[name]["accuracy"] for name in ("floor", "majority"))
+        return "accuracy", figures["model"]["accuracy"], floor
+
+    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
+        model, floor = figures["model"], figures["floor"]
+        if model["confusion"] and len(model["classes"]) <= 30:
+            return pictures.confusion(model["confusion"], folder / "confusion.png")
+        f1 = [{name: each["f1"] for name, each in part["classes"].items()} for part in (model, floor)]
+        return pictures.bars(f1[0], f1[1], "F1", folder / "classes.png")
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+        vocabulary = self.vocabulary.to_data() | {
+            "classes": self.classes, "is_multiple": self.is_multiple, "temperature": self.temperature
+        }  # fmt: skip
+        floor, tensors = self.floor.to_parts()
+        return vocabulary, {"method": self.floor.name, "bayes": floor, "most_frequent": self.most_frequent}, tensors
+
+    def from_parts(self, file: ModelFile) -> None:
+        self.vocabulary = TokenVocabulary.from_data(file.vocabulary)
+        self.classes, self.is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
+        self.temperature = float(file.vocabulary["temperature"])
+        self.most_frequent = file.floor["most_frequent"]
+        if not all(isinstance(name, str) for name in self.classes) or not self.temperature > 0:
+            raise ModelFileError("its classes are damaged")
+        self.floor = NaiveBayes.from_parts(file.floor["bayes"], file.tensors, len(self.classes))
+
+
+def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
+    names = [*classes, *sorted({name for row in gold for name in row} - set(classes))]
+    by_class = {}
+    for name in names:
+        marked, chosen = (np.array([name in row for row in rows]) for rows in (gold, found))
+        right = int((marked & chosen).sum())
+        precision = right / chosen.sum() if chosen.sum() else 0.0
+        recall = right / marked.sum() if marked.sum() else 0.0
+        f1 = 2 * right / (marked.sum() + chosen.sum()) if right else 0.0
+        by_class[name] = {
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "n": int(marked.sum()),
+        }
+    accuracy = sum(set(a) == set(b) for a, b in zip(gold, found, strict=True)) / len(gold)
+    figures = {"accuracy": accuracy, "macro_f1": float(np.mean([each["f1"] for each in by_class.values()]))}
+    confusion: dict[str, dict[str, int]] = {}
+    if all(len(row) == 1 for row in (*gold, *found)):
+        for (a,), (b,) in zip(gold, found, strict=True):
+            row = confusion.setdefault(a, dict.fromkeys(names, 0))
+            row[b] += 1
+    return {**figures, "classes": by_class, "confusion": confusion}
+
+
+class _ClassifyJob:
+    """The task as the training loop sees it."""
+
+    item = "token"
+
+    def __init__(
+        self,
+        model: ClassifyModel,
+        sentences: list[list[str]],
+        targets: Tensor,
+        valid: Labeled,
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        self.model, self.device = model, device
+        kept = [i for i, sentence in enumerate(sentences) if sentence]
+        self.encoded = [model.vocabulary.encode(sentences[i]) for i in kept]
+        self.targets = targets[kept]
+        self.valid = [model._tokens(text) for text in valid.texts]
+        self.valid_targets = model._targets(valid.labels)
+        lengths = [len(sentences[i]) for i in kept]
+        if not lengths:
+            raise DataError("none of the texts has a token in it")
+        self.batches = Batches(lengths, model.settings.batch, training.seed)
+        self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model.fitted()
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        places = self.batches.at(step)
+        batch = self.model.vocabulary.batch([self.encoded[i] for i in places])
+        return module(batch.to(self.device), self.targets[places].to(self.device)), None
+
+    def evaluate(self) -> dict[str, float]:
+        logits, is_multiple = self.model.logits(self.valid), self.model.is_multiple
+        if is_multiple:
+            right = ((logits > 0) == (self.valid_targets > 0)).all(1)
+        else:
+            right = self.valid_targets[torch.arange(len(logits)), logits.argmax(1)] > 0
+        accuracy = float(right.float().mean())
+        log_loss = float(loss_of(logits, self.valid_targets, is_multiple))
+        return {"loss": 1 - accuracy, "accuracy": accuracy, "log_loss": log_loss}
+
+    def describe(self, figures: dict[str, float]) -> str:
+        return f"accuracy {100 * figures['accuracy']:.2f} %"
+
+    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+        self.model.record = record
+        self.model.save(path)
+
+
+EXAMPLES = """
+unrolled train classify reviews.csv
+unrolled train classify reviews.csv --text review --label stars --minutes 3
+unrolled train classify posts.jsonl --text body --label topics --separator ";"
+"""
+Model = ClassifyModel

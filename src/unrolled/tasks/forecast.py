@@ -1,0 +1,584 @@
+"""The forecasting task: prices, weather, load, or any series, with intervals.
+
+Comes in: a table of one or many series. Goes out: a model that tells the next values and how sure it is, beside the
+last value, the last season and a linear autoregression on the same windows; where one of them is better, it answers.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled import pictures
+from unrolled.data.series import Frequency, Series, calendar_of, read_series
+from unrolled.data.table import Table, of_frame, read_table
+from unrolled.errors import DataError, ModelFileError, SettingsError
+from unrolled.estimator import Estimator, Files
+from unrolled.floors import series as floors
+from unrolled.forecasting import LEVELS, ForecastNet, ForecastNetSettings, Windows, mase_scale, smape
+from unrolled.modelfile import ModelFile
+from unrolled.settings import option
+from unrolled.train import TrainSettings
+
+ANSWERS = ("best", "model", *floors.NAMES)
+
+
+@dataclass(frozen=True)
+class ForecastSettings(ForecastNetSettings):
+    """What is forecast from what, how, and who answers."""
+
+    target: str | None = option(None, "column to forecast; several with commas; '*' for all  [the one of numbers]")
+    horizon: int = option(24, "steps to forecast", least=1, most=10**5)
+    time: str | None = option(None, "column with the time stamps  [guessed]")
+    series: str | None = option(None, "column that tells series apart, in a table with many below each other")
+    future: str = option("", "covariates that are known in advance, with commas between")
+    past: str = option("", "covariates known for the past alone, with commas between")
+    static: str = option("", "columns of one value a series, with commas between")
+    thousands: str = option("", "what groups thousands in numbers")
+    season: int | None = option(None, "steps after which values come again  [from the frequency]", least=1, most=10**6)
+    context: int | None = option(
+        None, "steps that a forecast is made from  [7 days of hours, 2 seasons, 2 horizons]", least=2, most=10**6
+    )
+    scaling: str = option(
+        "window", "what a window's values are measured in: its own spread, or its series'", choices=("window", "series")
+    )
+    validation: float = option(
+        0.1, "share of each series, before the test part, kept for validation", above=0, most=0.5
+    )
+    test: float = option(0.1, "share of each series, its end, for the backtest at the end; 0: none", least=0, most=0.5)
+    stride: int | None = option(None, "steps between the backtest's origins  [the horizon]", least=1, most=10**6)
+    answer: str = option("best", "who answers: the best on the validation part, or a named one", choices=ANSWERS)
+    batch: int = option(64, "windows of an update", least=1, most=10**6)
+    encoding: str = option("utf-8", "of the files")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The forecast of one series.
+
+    Attributes:
+        series: its name.
+        stamps: of the forecast values, as texts.
+        values: [horizon], the point forecast.
+        quantiles: by level [horizon].
+        by: who answers: "model", or the name of a floor.
+    """
+
+    series: str
+    stamps: list[str]
+    values: np.ndarray
+    quantiles: dict[float, np.ndarray]
+    by: str
+
+    def to_dict(self) -> dict[str, Any]:
+        quantiles = {str(level): [float(value) for value in values] for level, values in self.quantiles.items()}
+        return {
+            "series": self.series, "by": self.by, "stamps": self.stamps,
+            "values": [float(value) for value in self.values], "quantiles": quantiles,
+        }  # fmt: skip
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each step."""
+        quantiles = {f"q{level:g}": values for level, values in self.quantiles.items()}
+        return [
+            {"series": self.series, "stamp": stamp, "value": float(self.values[i])}
+            | {name: float(values[i]) for name, values in quantiles.items()}
+            for i, stamp in enumerate(self.stamps)
+        ]
+
+    def __str__(self) -> str:
+        low, high = self.quantiles[LEVELS[0]], self.quantiles[LEVELS[-1]]
+        rows = zip(self.stamps, self.values, low, high, strict=True)
+        lines = [f"{self.series}, by {self.by}" if self.series else f"by {self.by}"]
+        return "\n".join(lines + [f"  {stamp}  {value:.6g}  ({a:.6g} to {b:.6g})" for stamp, value, a, b in rows])
+
+
+class ForecastModel(Estimator):
+    """Forecasts with the task's verbs.
+
+    Example:
+        >>> import numpy as np, unrolled
+        >>> wave = np.sin(np.arange(400) / 3) + 5
+        >>> model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=4, context=30, season=19, hidden=8))
+        >>> result = model.fit(wave, train=unrolled.TrainSettings(steps=20))
+        >>> model.predict(wave)[0].values.round(1)
+        array([5.7, 5.9, 6. , 6. ])
+    """
+
+    task = "forecast"
+    kind = ForecastSettings
+    default_training = TrainSettings(minutes=3, lr=1e-3, precision="float32")
+
+    def read(self, files: Files) -> Series:
+        paths = [files] if isinstance(files, str | Path) else list(files)
+        return self._of_table(read_table(paths, encoding=self.settings.encoding))
+
+    def _of_table(self, table: Table) -> Series:
+        settings = self.settings
+        names = {name: _names(getattr(settings, name)) for name in ("future", "past", "static")}
+        return read_series(
+            table,
+            target=settings.target,
+            time=settings.time,
+            series=settings.series,
+            thousands=settings.thousands,
+            **names,
+        )
+
+    def series_of(self, data: Any) -> Series:
+        """Series from files, a data frame, an array [time], or a list of those."""
+        if isinstance(data, Series):
+            return data
+        if isinstance(data, str | Path) or (
+            isinstance(data, list | tuple) and data and all(isinstance(each, str | Path) for each in data)
+        ):
+            return self.read(data)
+        if isinstance(data, np.ndarray | list | tuple):
+            arrays = [data] if np.ndim(data[0]) == 0 else list(data)
+            values = [np.asarray(each, dtype=np.float64) for each in arrays]
+            if any(each.ndim != 1 or not np.isfinite(each).all() for each in values):
+                raise DataError("an array of values must be [time], of finite numbers")
+            return Series([str(i) if len(values) > 1 else "" for i in range(len(values))], values)
+        return self._of_table(of_frame(data))
+
+    def fit(self, data: Any, *, valid: Any = None, **options: Any) -> Any:
+        """See `Estimator.fit`; `data` may also be a data frame, an array [time] or a list of them. The validation part
+        is the end of each series, before the test part.
+        """
+        if valid is not None:
+            raise SettingsError("fit: a forecast's validation part is the end of each series; set `validation`")
+        return super().fit(data if _are_paths(data) else self.series_of(data), **options)
+
+    def split(self, data: Series, seed: int) -> tuple[Series, Series]:
+        return data, data
+
+    def prepare(self, data: Series, valid: Series, training: TrainSettings, device: torch.device) -> "_ForecastJob":
+        settings = self.settings
+        self.frequency, self.target = data.frequency, data.target
+        self.season = settings.season or data.frequency.season
+        horizon = settings.horizon
+        week = 7 * self.season if data.frequency.unit == "second" and data.frequency.count < 86400 else 0
+        parts = [self._parts(len(values)) for values in data.values]
+        shortest = min(end for end, _, _ in parts)
+        self.context = settings.context or max(2, min(max(week, 2 * self.season, 2 * horizon, 16), shortest // 2))
+        short = [
+            f"{name or data.target!r} has {len(values):,}"
+            for name, values, (end, _, _) in zip(data.names, data.values, parts, strict=True)
+            if end < horizon + 2
+        ]
+        if short:
+            shown = "; ".join(short[:10]) + ("; ..." if len(short) > 10 else "")
+            raise DataError(
+                f"series are too short for a horizon of {horizon}: {shown} values. Expected at least "
+                f"{3 * horizon + 2}, for training, validation and test; take a smaller --horizon, or --test 0"
+            )
+        self.n_future = data.n_future
+        whole = np.concatenate([each[:end] for each, (end, _, _) in zip(data.covariates, parts, strict=True)])
+        # fitted on the training part alone
+        self.means, self.spreads = _moments(whole)
+        self.covariate_names = data.covariate_names
+        self.n_static = data.static.shape[1] if data.static is not None else 0
+        self.mase_scales = [mase_scale(v[:end], self.season) for v, (end, _, _) in zip(data.values, parts, strict=True)]
+        origins = [
+            (i, t)
+            for i, (end, _, _) in enumerate(parts)
+            for t in range(min(self.context, end - horizon), end - horizon + 1)
+        ]
+        # spread as each series' training part has it, by its name
+        self.scales = {
+            name: float(floors.scale_of(values[None, :end])[0, 0])
+            for name, values, (end, _, _) in zip(data.names, data.values, parts, strict=True)
+        }
+        some = origins[:: max(1, len(origins) // 20_000)]
+        windows, targets = self._values(data, some)
+        self.weights = floors.fit_autoregression(windows, targets, self._scale(data, some, windows))
+        self.residuals: dict[str, np.ndarray] = {}
+        self.best = "model"
+        self.net = self.make_net().to(device)
+        self.net.start_as(self.weights)
+        return _ForecastJob(self, data, origins, training, device)
+
+    def _parts(self, length: int) -> tuple[int, int, int]:
+        """Where the training part, the validation part and the series end."""
+        settings, horizon = self.settings, self.settings.horizon
+        n_test = max(horizon, round(settings.test * length)) if settings.test else 0
+        n_valid = max(horizon, round(settings.validation * length))
+        return length - n_test - n_valid, length - n_test, length
+
+    def make_net(self) -> ForecastNet:
+        n_calendar = calendar_of(self.frequency, self.frequency.stamps(0, 0, 1)).shape[1]
+        n_known = self.n_future + n_calendar + self.n_static
+        n_past = len(self.covariate_names) - self.n_future
+        return ForecastNet(self.settings, 1 + n_past + n_known, n_known, self.context, self.settings.horizon)
+
+    def _values(self, data: Series, origins: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Windows [n, context] before the origins and what follows them [n, horizon], zeros where that is not known."""
+        context, horizon = self.context, self.settings.horizon
+        windows, targets = np.empty((len(origins), context)), np.zeros((len(origins), horizon))
+        for row, (i, t) in enumerate(origins):
+            values = data.values[i]
+            before = values[max(0, t - context) : t]
+            windows[row, context - len(before) :] = before
+            windows[row, : context - len(before)] = before[0]  # a series that is shorter begins with its first value
+            after = values[t : t + horizon]
+            targets[row, : len(after)] = after
+        return windows, targets
+
+    def _scale(self, data: Series, origins: Sequence[tuple[int, int]], windows: np.ndarray) -> np.ndarray:
+        """What windows' values are measured in, [n, 1]; for a series that training never saw, its windows' spread."""
+        scale = floors.scale_of(windows)
+        if self.settings.scaling == "series":
+            known = [self.scales.get(data.names[i], math.nan) for i, _ in origins]
+            scale = np.where(np.isnan(known), scale[:, 0], known)[:, None]
+        return scale
+
+    def windows(self, data: Series, origins: Sequence[tuple[int, int]]) -> Windows:
+        """The network's windows that end before the origins (series, time)."""
+        context, horizon = self.context, self.settings.horizon
+        values, targets = self._values(data, origins)
+        last, spread = values[:, -1:], self._scale(data, origins, values)
+        scaled = (np.concatenate((values, targets), 1) - last) / spread
+        n_past = len(self.covariate_names) - self.n_future
+        beside = [self._beside(data, i, t - context, t + horizon + 1) for i, t in origins]
+        past = np.stack([each[0] for each in beside])  # [batch, context + horizon + 1, n_past]
+        known = np.stack([each[1] for each in beside])
+        assert past.shape[2] == n_past
+        whole = np.concatenate((scaled[..., None], past[:, :-1], known[:, 1:]), 2).astype(np.float32)
+        tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))  # noqa: E731
+        return Windows(
+            window=tensor(scaled[:, :context]),
+            last=tensor(last),
+            spread=tensor(spread),
+            inputs=tensor(whole[:, :context].transpose(1, 0, 2)),
+            later=tensor(whole[:, context:].transpose(1, 0, 2)),
+            future=tensor(known[:, context:-1].transpose(1, 0, 2)),
+            targets=tensor(scaled[:, context:]),
+        )
+
+    def _beside(self, data: Series, place: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Past covariates and what is known of the future, [stop - start, n] each; scaled, 0 where not known."""
+        covariates = data.covariates[place]
+        rows = np.zeros((stop - start, covariates.shape[1]))
+        first, end = max(0, start), min(len(covariates), stop)
+        if end > first:
+            rows[first - start : end - start] = (covariates[first:end] - self.means) / self.spreads
+        rows = np.nan_to_num(rows, nan=0.0)
+        static = np.repeat(data.static[place : place + 1], stop - start, 0) if data.static is not None else rows[:, :0]
+        known = (rows[:, : self.n_future], data.calendar(place, start, stop), static)
+        return rows[:, self.n_future :], np.concatenate(known, 1)
+
+    @torch.inference_mode()
+    def levels(self, data: Series, origins: Sequence[tuple[int, int]]) -> np.ndarray:
+        """The network's quantiles [origins, horizon, levels] at LEVELS; for a point forecast intervals are those that
+        held on the validation part.
+        """
+        net = self.fitted().eval()
+        device = next(net.parameters()).device
+        parts = (self.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
+        whole = np.concatenate([net.levels(part).float().cpu().numpy() for part in parts]).astype(np.float64)
+        if whole.shape[2] == 1:
+            windows, _ = self._values(data, origins)
+            return self._around("model", whole[..., 0], self._scale(data, origins, windows))
+        return whole
+
+    def _around(self, name: str, points: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Quantiles around point forecasts: what their errors over the scale were on the validation part."""
+        if name not in self.residuals:
+            return np.repeat(points[..., None], len(LEVELS), 2)
+        middle = len(LEVELS) // 2
+        around = points[..., None] + self.residuals[name] * scale[..., None]
+        around[..., middle] = points
+        return around
+
+    def _floor(self, name: str, windows: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        if name == "last value":
+            return floors.last_value(windows, self.settings.horizon)
+        if name == "seasonal naive":
+            return floors.seasonal_naive(windows, self.settings.horizon, self.season)
+        return floors.autoregression(windows, scale, self.weights)
+
+    def finish(self, valid: Series) -> None:
+        """Intervals of point forecasts, and who answers: the smallest absolute error on the validation part."""
+        origins = self.every_origin(valid, "validation")
+        windows, targets = self._values(valid, origins)
+        scale = self._scale(valid, origins, windows)
+        points = {name: self._floor(name, windows, scale) for name in self.floor_names}
+        points["model"] = self.levels(valid, origins)[..., len(LEVELS) // 2]
+        errors = {}
+        for name, point in points.items():
+            error = (targets - point) / scale
+            self.residuals[name] = np.quantile(error, LEVELS, axis=0).T  # [horizon, levels]
+            errors[name] = float(np.square(error).mean() if self.settings.output == "mean" else np.abs(error).mean())
+        self.best = min(errors, key=lambda name: errors[name])
+        self.errors = errors
+
+    @property
+    def floor_names(self) -> list[str]:
+        """The floors that there are: without a season, the seasonal one is the last value."""
+        return [name for name in floors.NAMES if name != "seasonal naive" or self.season > 1]
+
+    @property
+    def answers(self) -> str:
+        """Who answers: "model", or the name of a floor."""
+        return self.best if self.settings.answer == "best" else self.settings.answer
+
+    def origins(self, data: Series, part: str, *, stride: int | None = None) -> list[tuple[int, int]]:
+        """Where forecasts of a part begin: every `stride` steps, so that all they tell lies within it."""
+        horizon = self.settings.horizon
+        stride = stride or self.settings.stride or horizon
+        found = []
+        for i, values in enumerate(data.values):
+            first, second, end = self._parts(len(values))
+            start, stop = (first, second) if part == "validation" else (second, end)
+            found += [(i, t) for t in range(start, stop - horizon + 1, stride)]
+        return found
+
+    def every_origin(self, data: Series, part: str) -> list[tuple[int, int]]:
+        """The same step by step, thinned out to some thousands: more would tell no better."""
+        found = self.origins(data, part, stride=1)
+        return found[:: max(1, math.ceil(len(found) / 3000))]
+
+    def evaluate(self, data: Any, *, part: str | None = None) -> dict[str, Any]:
+        """A backtest: figures of the forecasts from rolling origins, of the model and of each floor.
+
+        Args:
+            data: as in `fit`; the parts are cut as there.
+            part: "test" or "validation"; the test part where there is one.
+
+        Returns:
+            For "model" and each floor: mae, rmse, smape (per cent), mase, wql (weighted quantile loss), coverage (of
+            the interval from 10 to 90 %), and mae by step of the horizon.
+        """
+        data = self.series_of(data)
+        part = part or ("test" if self.settings.test else "validation")
+        origins = self.origins(data, part)
+        if not origins:
+            raise DataError(f"no forecast of {self.settings.horizon} steps fits into the {part} part")
+        windows, targets = self._values(data, origins)
+        scale = self._scale(data, origins, windows)
+        scales = [mase_scale(values[: self._parts(len(values))[0]], self.season) for values in data.values]
+        of_origins = np.array([scales[i] for i, _ in origins])[:, None]
+        figures: dict[str, Any] = {"model": _figures(self.levels(data, origins), targets, of_origins)}
+        for name in self.floor_names:
+            around = self._around(name, self._floor(name, windows, scale), scale)
+            figures[name] = _figures(around, targets, of_origins)
+        return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers}
+
+    def predict(self, data: Any) -> list[Forecast]:
+        """The steps after the end of each series; see `fit` for `data`."""
+        series = self.series_of(data)
+        if series.covariate_names != self.covariate_names:
+            raise DataError(
+                f"the covariates are {', '.join(series.covariate_names) or 'none'}; "
+                f"the model learnt with {', '.join(self.covariate_names) or 'none'}"
+            )
+        ends = [(i, len(values)) for i, values in enumerate(series.values)]
+        if self.answers == "model":
+            levels = self.levels(series, ends)
+        else:
+            windows, _ = self._values(series, ends)
+            scale = self._scale(series, ends, windows)
+            levels = self._around(self.answers, self._floor(self.answers, windows, scale), scale)
+        return [self._forecast(series, i, levels[i]) for i in range(len(series))]
+
+    def _forecast(self, series: Series, i: int, levels: np.ndarray) -> Forecast:
+        end, horizon = len(series.values[i]), self.settings.horizon
+        stamps = [str(each).replace("T", " ") for each in series.frequency.stamps(series.first[i], end, end + horizon)]
+        quantiles = {level: levels[:, k] for k, level in enumerate(LEVELS)}
+        return Forecast(series.names[i], stamps, levels[:, len(LEVELS) // 2], quantiles, self.answers)
+
+    def table(self, figures: dict[str, Any]) -> list[str]:
+        names = ["model", *self.floor_names]
+        kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
+        lines = [f"{figures['n_forecasts']:,} forecasts of {self.settings.horizon} steps from rolling origins"]
+        lines.append(f"{'':<24}" + "".join(f"{head:>11}" for head, _ in kinds) + f"{'in 10-90 %':>12}")
+        for name in names:
+            row = figures[name]
+            lines.append(
+                f"{name:<24}" + "".join(f"{row[key]:>11.4g}" for _, key in kinds) + f"{100 * row['coverage']:>10.1f} %"
+            )
+        steps = sorted({1, *(max(1, round(self.settings.horizon * share)) for share in (0.25, 0.5, 0.75, 1))})
+        lines.append(f"{'MAE at step':<24}" + "".join(f"{step:>11}" for step in steps))
+        by_step = {name: figures[name]["mae_by_step"] for name in names}
+        return lines + [
+            f"{name:<24}" + "".join(f"{errors[step - 1]:>11.4g}" for step in steps) for name, errors in by_step.items()
+        ]
+
+    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
+        kind = "rmse" if self.settings.output == "mean" else "mae"
+        return kind.upper(), -figures["model"][kind], -min(figures[name][kind] for name in self.floor_names)
+
+    def last_line(self, figures: dict[str, Any]) -> str:
+        kind, model, floor = self.verdict(figures)
+        best = min(self.floor_names, key=lambda name: figures[name][kind.lower()])
+        who = f"`unrolled predict` answers with the {self.answers}" + (
+            "" if self.settings.answer != "best" else ", the best on the validation part"
+        )
+        if model > floor:
+            return f"The model beats the {best}: {kind} {-model:.4g} against {-floor:.4g}. {who}."
+        keep = "" if self.answers == "model" else "; --answer model keeps the model all the same"
+        return f"The model LOSES to the {best}: {kind} {-model:.4g} against {-floor:.4g}. {who}{keep}."
+
+    def draw(self, data: Any, path: Path, *, most: int = 4) -> Path:
+        """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best floor."""
+        data = self.series_of(data)
+        latest: dict[int, int] = {}
+        for i, t in self.origins(data, "test" if self.settings.test else "validation"):
+            latest[i] = max(t, latest.get(i, 0))
+        origins = sorted(latest.items())[:most]
+        levels = self.levels(data, origins)
+        windows, targets = self._values(data, origins)
+        floor = min(self.floor_names, key=lambda name: self.errors[name])
+        beside = self._floor(floor, windows, self._scale(data, origins, windows))
+        panels = [
+            {
+                "name": data.names[i] or data.target, "past": windows[row], "actual": targets[row],
+                "point": levels[row, :, len(LEVELS) // 2], "low": levels[row, :, 0], "high": levels[row, :, -1],
+                "floor": beside[row], "floor_name": floor,
+            }
+            for row, (i, _) in enumerate(origins)
+        ]  # fmt: skip
+        return pictures.forecasts(panels, path)
+
+    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
+        return self.draw(self.held, folder / "forecasts.png")
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+        vocabulary = {
+            "season": self.season, "context": self.context, "unit": self.frequency.unit, "count": self.frequency.count,
+            "covariates": list(self.covariate_names), "n_future": self.n_future, "n_static": self.n_static,
+            "target": self.target, "scales": self.scales,
+        }  # fmt: skip
+        tensors = {f"floor.residuals.{name}": torch.from_numpy(each) for name, each in self.residuals.items()}
+        tensors["floor.weights"] = torch.from_numpy(self.weights)
+        tensors |= {"scaler.means": torch.from_numpy(self.means), "scaler.spreads": torch.from_numpy(self.spreads)}
+        return vocabulary, {"best": self.best}, tensors
+
+    def from_parts(self, file: ModelFile) -> None:
+        held = file.vocabulary
+        self.season, self.context = int(held["season"]), int(held["context"])
+        self.frequency = Frequency(str(held["unit"]), int(held["count"]))
+        self.covariate_names, self.target = tuple(map(str, held["covariates"])), str(held["target"])
+        self.n_future, self.n_static = int(held["n_future"]), int(held["n_static"])
+        self.best = str(file.floor["best"])
+        self.scales = {str(name): float(value) for name, value in held["scales"].items()}
+        sizes = (self.season, self.context, self.frequency.count)
+        if min(sizes) < 1 or max(sizes) > 10**9 or self.best not in ANSWERS or self.frequency.unit not in (
+            "row", "month", "second"
+        ):  # fmt: skip
+            raise ModelFileError("its description of the series is damaged")
+        horizon = self.settings.horizon
+        wanted = {"floor.weights": (self.context + 1, horizon), "scaler.means": (len(self.covariate_names),)}
+        wanted["scaler.spreads"] = wanted["scaler.means"]
+        wanted |= {name: (horizon, len(LEVELS)) for name in file.tensors if name.startswith("floor.residuals.")}
+        for name, shape in wanted.items():
+            if name not in file.tensors or tuple(file.tensors[name].shape) != shape:
+                raise ModelFileError(f"its {name} is missing or damaged")
+        self.weights, self.means, self.spreads = (
+            file.tensors[name].double().numpy() for name in ("floor.weights", "scaler.means", "scaler.spreads")
+        )
+        self.residuals = {
+            name.removeprefix("floor.residuals."): tensor.double().numpy()
+            for name, tensor in file.tensors.items()
+            if name.startswith("floor.residuals.")
+        }
+
+
+class _ForecastJob:
+    """The task as the training loop sees it."""
+
+    item = "window"
+
+    def __init__(
+        self,
+        model: ForecastModel,
+        data: Series,
+        origins: list[tuple[int, int]],
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        self.model, self.data, self.origins, self.device = model, data, np.array(origins), device
+        self.seed, self.batch = training.seed, min(model.settings.batch, len(origins))
+        self.items_per_step = self.batch
+        self.valid = model.every_origin(data, "validation")
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model.fitted()
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        from unrolled import distributed
+
+        draw = np.random.default_rng((self.seed, step, distributed.rank()))
+        n = max(1, self.batch // distributed.world_size())
+        chosen = self.origins[draw.integers(len(self.origins), size=n)]
+        return module(self.model.windows(self.data, [(int(i), int(t)) for i, t in chosen]).to(self.device)), None
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float]:
+        self.module.eval()
+        total = 0.0
+        for i in range(0, len(self.valid), 512):
+            part = self.valid[i : i + 512]
+            total += len(part) * float(self.module(self.model.windows(self.data, part).to(self.device)))
+        return {"loss": total / len(self.valid)}
+
+    def describe(self, figures: dict[str, float]) -> str:
+        return f"loss {figures['loss']:.4f}"
+
+    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+        self.model.record = record
+        self.model.save(path)
+
+
+def _figures(levels: np.ndarray, targets: np.ndarray, scales: np.ndarray) -> dict[str, Any]:
+    """levels [n, horizon, levels], targets [n, horizon], scales [n, 1] for MASE."""
+    point = levels[..., len(LEVELS) // 2]
+    error = np.abs(targets - point)
+    over = targets[..., None] - levels
+    pinball = 2 * np.maximum(np.array(LEVELS) * over, (np.array(LEVELS) - 1) * over)
+    size = np.abs(targets).sum()
+    is_scaled = ~np.isnan(scales[:, 0])
+    return {
+        "mae": float(error.mean()),
+        "rmse": float(np.sqrt(np.square(error).mean())),
+        "smape": smape(targets, point),
+        "mase": float((error / scales)[is_scaled].mean()) if is_scaled.any() else math.nan,
+        "wql": float(pinball.mean(2).sum() / size) if size else math.nan,
+        "coverage": float(((levels[..., 0] <= targets) & (targets <= levels[..., -1])).mean()),
+        "mae_by_step": error.mean(0).tolist(),
+    }
+
+
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and spreads of columns, of what is known."""
+    if not rows.shape[1]:
+        return np.zeros(0), np.ones(0)
+    known = ~np.isnan(rows)
+    counts = np.maximum(known.sum(0), 1)
+    means = np.where(known, rows, 0).sum(0) / counts
+    spreads = np.sqrt(np.where(known, np.square(rows - means), 0).sum(0) / counts)
+    return means, np.where(spreads > 0, spreads, 1.0)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _are_paths(data: Any) -> bool:
+    return isinstance(data, str | Path) or (
+        isinstance(data, list | tuple) and bool(data) and all(isinstance(each, str | Path) for each in data)
+    )
+
+
+EXAMPLES = """
+unrolled train forecast weather.csv --target temp_max --horizon 7
+unrolled train forecast stocks.csv --target price --series symbol --horizon 6
+unrolled train forecast load.csv --target OT --past HUFL,MUFL --horizon 24 --minutes 2
+"""
+Model = ForecastModel

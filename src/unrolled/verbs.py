@@ -1,0 +1,328 @@
+"""The verbs of the tasks on the command line: train, predict, evaluate; made from the files in the tasks folder.
+
+Words come in, a task's class does the work, and tables, lines or files go out.
+"""
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from unrolled import distributed, tasks
+from unrolled.data.intents import sub_folder
+from unrolled.errors import DataError, SettingsError, UnrolledError
+from unrolled.estimator import Estimator
+from unrolled.modelfile import read_model
+from unrolled.progress import display_for
+from unrolled.runs import free_folder
+from unrolled.settings import Settings, value_type
+from unrolled.storage import write_aside
+from unrolled.train import TrainSettings
+
+FORMATS = ("text", "jsonl", "csv")
+_CHUNK = 1000  # items predicted at once: what bounds the memory
+_PATH = click.Path(path_type=Path)
+
+
+def options(
+    *kinds: type[Settings], defaults: dict[str, Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command one option for each field of the settings."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for kind in reversed(kinds):
+            for field in reversed(dataclasses.fields(kind)):
+                plain, _ = value_type(field)
+                limits = field.metadata
+                shown = click.Choice(limits["choices"]) if limits["choices"] else plain
+                default = (defaults or {}).get(field.name, field.default)
+                name = f"--{field.name.replace('_', '-')}"
+                command = click.option(
+                    name,
+                    field.name,
+                    type=shown,
+                    default=default,
+                    show_default=default not in (None, ""),
+                    help=limits["help"],
+                )(command)
+        return command
+
+    return decorate
+
+
+def settings_of(kind: type[Settings], values: dict[str, Any]) -> Any:
+    """Settings from the options that belong to them."""
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
+
+
+def estimators() -> dict[str, ModuleType]:
+    """The tasks that share their verbs, by name."""
+    found = {name: tasks.task(name) for name in tasks.names()}
+    return {name: module for name, module in found.items() if issubclass(module.Model, Estimator)}
+
+
+def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None]) -> click.Command:
+    """`unrolled train NAME FILE...`; `on_start` is told of the run's folder."""
+    kind: type[Estimator] = module.Model
+    usual = kind.default_training
+
+    # bounds are filled in later: a run bounded by steps has no minutes
+    @options(kind.kind, TrainSettings, defaults=usual.to_dict() | {"minutes": None, "steps": None})
+    def command(
+        files: tuple[Path, ...],
+        valid: Path | None,
+        test_file: Path | None,
+        folder: Path | None,
+        folds: int | None,
+        **values: Any,
+    ) -> None:
+        if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
+            values["minutes"] = usual.minutes
+        settings, training = settings_of(kind.kind, values), settings_of(TrainSettings, values)
+        model = kind(settings)
+        paths, found = _parts(list(files))
+        valid, test_file = valid or found.get("valid"), test_file or found.get("test")
+        if folds is not None:
+            _cross_validate(kind, settings, training, paths, folds)
+            return
+        display = display_for(sys.stderr) if distributed.rank() == 0 else None
+        test = model.read([test_file]) if test_file is not None else None  # a fault in it must not cost a training
+        run = Path(distributed.same_text(str(folder or free_folder(name))))
+        on_start(run)
+        result = model.fit(paths, valid=None if valid is None else [valid], train=training, run=run, display=display)
+        report(model, result.reason, result.best_step, run, test)
+
+    command = click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")(command)
+    if name != "forecast":
+        for option, shown in (
+            (("--valid",), "file or folder to validate on  [a share of FILE]"),
+            (("--test-file", "test_file"), "file or folder for the figures at the end"),
+        ):
+            command = click.option(*option, type=_PATH, help=shown)(command)
+        command = click.option(
+            "--folds",
+            type=click.IntRange(2),
+            help="train so many models, each validated on another part; report the spread",
+        )(command)
+    command = click.option("--folder", type=_PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")(command)
+    whole = _Whole(command, name == "forecast")
+    whole.__click_params__ = command.__click_params__  # type: ignore[attr-defined]
+    return click.command(name, help=_help(module))(whole)
+
+
+def _help(module: ModuleType) -> str:
+    """The task's own text, and its examples as they stand."""
+    return f"{module.__doc__}\n\n\b\n{module.EXAMPLES.strip()}"
+
+
+class _Whole:
+    """A command's function with the options filled in that it does not offer."""
+
+    def __init__(self, command: Callable[..., None], is_forecast: bool) -> None:
+        self.command, self.__name__, self.__doc__ = command, "train", None
+        self.missing = {"valid": None, "test_file": None, "folds": None} if is_forecast else {}
+
+    def __call__(self, **values: Any) -> None:
+        self.command(**self.missing, **values)
+
+
+def _parts(files: list[Path]) -> tuple[list[Path], dict[str, Path]]:
+    """A folder with the sub-folders train, valid and test stands for those."""
+    if len(files) == 1 and files[0].is_dir() and (train := sub_folder(files[0], "train")):
+        valid, test = sub_folder(files[0], "valid", "dev"), sub_folder(files[0], "test")
+        return [train], {name: part for name, part in (("valid", valid), ("test", test)) if part}
+    return files, {}
+
+
+def report(model: Estimator, reason: str, best_step: int, folder: Path, test: Any = None) -> None:
+    """What a training came to: figures beside the floor's, where the model is, and whether it is worth anything."""
+    if distributed.rank() != 0:
+        return
+    path = folder / "model.safetensors"
+    click.echo(f"stopped  {reason}; best at step {best_step}")
+    figures = model.figures
+    click.echo(f"\n{figures.get('part', 'validation')} part")
+    click.echo("\n".join(f"  {line}" for line in model.table(figures)))
+    if test is not None:
+        figures = model.evaluate(test)
+        click.echo("\ntest file")
+        click.echo("\n".join(f"  {line}" for line in model.table(figures)))
+    try:
+        if picture := model.picture(figures, folder):
+            click.echo(f"\npicture  {picture}")
+    except UnrolledError as fault:  # a picture is no reason to fail
+        click.echo(f"\npicture  none: {fault}")
+    click.echo(f"file     {path}\npredict  unrolled predict {path} {'TABLE' if model.task == 'forecast' else 'TEXT'}")
+    click.echo(f"\n{model.last_line(figures)}")
+
+
+def _cross_validate(
+    kind: type[Estimator], settings: Any, training: TrainSettings, paths: list[Path], folds: int
+) -> None:
+    """Trains a model for each part held out, and tells the mean and the spread of the figure that decides."""
+    import numpy as np
+
+    data = kind(settings).read(paths)
+    if len(data) < folds:
+        raise SettingsError(f"--folds {folds}: there are {len(data)} examples only")
+    order = np.random.default_rng((training.seed, 0xF01D)).permutation(len(data))
+    figures: list[tuple[str, float, float]] = []
+    for i in range(folds):
+        model = kind(settings)
+        held = np.sort(order[i::folds])
+        rest = np.setdiff1d(np.arange(len(data)), held)
+        model.fit(
+            data.part(rest.tolist()), valid=data.part(held.tolist()), train=training, display=display_for(sys.stderr)
+        )
+        figures.append(model.verdict(model.figures))
+        click.echo(f"fold {i + 1}  {figures[-1][0]} {100 * figures[-1][1]:.2f} %, floor {100 * figures[-1][2]:.2f} %")
+    both = {"model": [100 * model for _, model, _ in figures], "floor": [100 * floor for _, _, floor in figures]}
+    for name, numbers in both.items():
+        click.echo(f"{name}  {statistics.mean(numbers):.2f} % ± {statistics.stdev(numbers):.2f}")
+
+
+@click.command("predict")
+@click.argument("model", type=_PATH)
+@click.argument("items", nargs=-1, metavar="[TEXT | TABLE]...")
+@click.option("--file", type=_PATH, help="texts, one a line, in place of TEXT")
+@click.option("--out", type=_PATH, help="file to write; whole or not at all  [standard output]")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="of the results")
+@click.option("--highlights", is_flag=True, help="of a classifier: what each word did for the decision")
+@click.option("--answer", help="of a forecast: who answers, such as model or 'last value'")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
+def predict(
+    model: Path,
+    items: tuple[str, ...],
+    file: Path | None,
+    out: Path | None,
+    form: str,
+    highlights: bool,
+    answer: str | None,
+    device: str,
+) -> None:
+    """What a model says of new texts, or of what comes after a table.
+
+    Texts come from the command line, from a file with a text a line, or from standard input; any number of them, in
+    bounded memory.
+
+    \b
+    unrolled predict runs/tag/model.safetensors "Ada Lovelace met Charles Babbage in London"
+    unrolled predict runs/classify/model.safetensors --file reviews.txt --format csv --out classes.csv
+    cat sentences.txt | unrolled predict runs/understand/model.safetensors --format jsonl
+    unrolled predict runs/forecast/model.safetensors sales.csv
+    """
+    kind = _model_of(model)
+    loaded = kind.load(model, device=device)
+    results: Iterable[Any]
+    if kind.task == "forecast":
+        if not items:
+            raise click.UsageError("a forecast goes on from a table: unrolled predict MODEL table.csv")
+        if answer is not None:
+            loaded.settings = dataclasses.replace(loaded.settings, answer=answer)
+        results = loaded.predict([Path(item) for item in items])  # type: ignore[attr-defined]
+    else:
+        texts = iter(items) if items and file is None else _lines(file)
+        more = {"highlights": True} if highlights and kind.task == "classify" else {}
+        results = itertools.chain.from_iterable(
+            loaded.predict_all(chunk, **more)  # type: ignore[attr-defined]
+            for chunk in _chunks(texts)
+        )
+    _write(results, form, out)
+
+
+def _model_of(path: Path) -> type[Estimator]:
+    name = read_model(path).task
+    module = tasks.task(name)
+    if not issubclass(module.Model, Estimator):
+        raise SettingsError(f"{path}: a model of the task {name!r} writes; use: unrolled generate {path}")
+    return module.Model
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    """Lines of a file, or of standard input, as they come."""
+    name = str(file) if file else "standard input"
+    try:
+        stream: Any = open(file, "rb") if file else sys.stdin.buffer  # noqa: SIM115 - closed below
+    except OSError as fault:
+        raise DataError(f"{file}: cannot be read: {fault.strerror or fault}") from fault
+    with stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeError:
+                raise DataError(f"{name}, line {number}: is not utf-8") from None
+
+
+def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(itertools.islice(texts, _CHUNK)):
+        yield chunk
+
+
+def _write(results: Iterable[Any], form: str, out: Path | None) -> None:
+    lines = _written(results, form)
+    if out is None:
+        for line in lines:
+            click.echo(line)
+        return
+
+    def fill(aside: Path) -> None:
+        with open(aside, "w", encoding="utf-8", newline="") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    try:
+        write_aside(out, fill)
+    except OSError as fault:
+        raise DataError(f"{out}: cannot be written: {fault.strerror or fault}") from fault
+
+
+def _written(results: Iterable[Any], form: str) -> Iterator[str]:
+    head: list[str] = []
+    for result in results:
+        if form == "text":
+            yield str(result)
+        elif form == "jsonl":
+            yield json.dumps(result.to_dict(), ensure_ascii=False)
+        else:
+            for row in result.rows():
+                if not head:
+                    head = list(row)
+                    yield _csv_line(head)
+                yield _csv_line([row[name] for name in head])
+
+
+def _csv_line(values: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
+
+
+@click.command("evaluate")
+@click.argument("model", type=_PATH)
+@click.argument("file", type=_PATH)
+@click.option("--encoding", default="utf-8", show_default=True, help="of the file")
+@click.option(
+    "--streams",
+    type=click.IntRange(1),
+    help="of a text model: pieces side by side; 1 is exact  [1 up to 200,000 units]",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
+def evaluate(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> None:
+    """How well a model does on a file with the answers, which it has not seen, beside its floor."""
+    module = tasks.task(read_model(model).task)
+    if not issubclass(module.Model, Estimator):
+        module.evaluate_file(model, file, encoding, streams, device)
+        return
+    loaded = module.Model.load(model, device=device)
+    loaded.settings = dataclasses.replace(loaded.settings, encoding=encoding)
+    figures = loaded.evaluate([file])
+    click.echo("\n".join(loaded.table(figures)))
+    click.echo(f"\n{loaded.last_line(figures)}")

@@ -1,0 +1,201 @@
+"""Files of sentences, texts and commands: read as they lie, faults told with their lines, all at once."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unrolled.data.intents import read_intents
+from unrolled.data.labeled import Labeled, read_labeled
+from unrolled.data.schemes import spans_of
+from unrolled.data.table import of_frame, read_table
+from unrolled.data.tagged import read_tagged
+from unrolled.errors import DataError
+
+
+def written(tmp_path, text, name="file.txt"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def faults(call, tmp_path):
+    with pytest.raises(DataError) as caught:
+        call()
+    return str(caught.value).replace(f"{tmp_path}/", "").split("\n  ")
+
+
+def test_columns(tmp_path):
+    text = "-DOCSTART- O\n\n# a comment here\nEU NNP B-ORG\nrejects VB O\n\n\nPeter NNP B-PER\r\nBlack NNP I-PER\r\n"
+    data = read_tagged([written(tmp_path, text)])
+    assert data.sentences == [["EU", "rejects"], ["Peter", "Black"]]
+    assert data.tags == [["B-ORG", "O"], ["B-PER", "I-PER"]]
+    assert data.scheme == "BIO"
+    assert data.notes == ["2 sentences, 4 tokens, tags in the scheme BIO"]
+
+
+def test_hash_signs_are_tokens_too(tmp_path):
+    data = read_tagged([written(tmp_path, "#wow\tO\n#\tO\n\n# O\n")])
+    assert data.sentences == [["#wow", "#"], ["#"]]
+
+
+def test_json_lines_of_tokens_and_of_spans(tmp_path):
+    rows = [
+        {"tokens": ["Ada", "sat"], "tags": ["S-PER", "O"]},
+        {
+            "text": "In New York, Bob.",
+            "spans": [{"start": 3, "end": 11, "label": "LOC"}, {"start": 13, "end": 16, "label": "PER"}],
+        },
+    ]
+    data = read_tagged([written(tmp_path, "\n".join(map(json.dumps, rows)))])
+    assert data.sentences[1] == ["In", "New", "York", ",", "Bob", "."]
+    assert [(span.start, span.end, span.label) for span in spans_of(data.tags[1], data.scheme)] == [
+        (1, 3, "LOC"),
+        (4, 5, "PER"),
+    ]
+
+
+def test_faults_of_tagged_files_are_told_at_once(tmp_path):
+    text = "EU NNP B-ORG\nrejects O\nalone\n\nfine NN O\n"
+    assert faults(lambda: read_tagged([written(tmp_path, text)]), tmp_path) == [
+        "file.txt, line 2: has 2 columns, the sentence's lines before 3",
+        "file.txt, line 3: 'alone' has no tag; expected a token, a space or tab, and its tag",
+    ]
+    lines = [
+        '{"tokens": ["a", "b"], "tags": ["O"]}', "{no", '{"text": "ab cd", "spans": [{"start": 1, "end": 5, "label": "X"}]}',
+        '{"text": "ab", "spans": [{"start": 0}]}', '{"tokens": [""], "tags": ["O"]}', '["x"]',
+    ]  # fmt: skip
+    found = faults(lambda: read_tagged([written(tmp_path, "\n".join(lines))]), tmp_path)
+    assert found[0] == "file.txt, line 1: 2 tokens and 1 tags; expected as many tags as tokens"
+    assert found[1].startswith("file.txt, line 2: is no JSON: ")
+    assert found[2] == "file.txt, line 3: the span 1 to 5, 'b cd', does not begin and end with tokens"
+    assert found[3].startswith('file.txt, line 4: a span must be {"start": ...')
+    assert found[4] == "file.txt, line 5: 'tokens' must be a list of texts, none of them empty"
+    assert len(found) == 6
+
+
+def test_tags_that_do_not_fit_are_noted(tmp_path):
+    data = read_tagged([written(tmp_path, "a B-X\nb O\nc I-X\n")])
+    assert data.scheme == "BIO"
+    assert data.notes[1].replace(f"{tmp_path}/", "") == (
+        "1 tags do not fit the scheme and are read as conlleval reads them (file.txt, sentence at line 1, token 3 ...)"
+    )
+
+
+def test_labeled_tables(tmp_path):
+    comma = read_labeled([written(tmp_path, 'stars,review\nup,"good, fast"\ndown,late\ndown,\n')])
+    assert comma.texts == ["good, fast", "late"]
+    assert comma.labels == [["up"], ["down"]]
+    assert comma.notes == (
+        "2 texts in column 'review', 2 classes in column 'stars'",
+        "1 rows without a text are left out",
+    )
+    tabs = read_labeled([written(tmp_path, 'sentence\tlabel\nsay "hi\t1\n')])
+    assert tabs.texts == ['say "hi']
+    many = read_labeled([written(tmp_path, "body;topics\nx y;a|b\nz;\n")], text="body", label="topics", separator="|")
+    assert (many.labels, many.is_multiple) == ([["a", "b"], []], True)
+    rows = read_labeled([written(tmp_path, '{"text": "x", "label": 1}\n{"label": 2, "text": "y"}\n')])
+    assert rows.labels == [["1"], ["2"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        ("review,stars\ngood,up\n", {"label": "star"}, ["file.txt: has no column 'star'. Did you mean 'stars'?"]),
+        ("review,a,b\ngood,up,1\n", {}, ["file.txt: which column is the label? Pass --label with one of 'review', 'a', 'b'"]),
+        (
+            "text,label\nx\ny,1,2\nz,\n", {},
+            ["file.txt, line 2: has 1 columns, the header 2", "file.txt, line 3: has 3 columns, the header 2",
+             "file.txt, line 4, column 'label': is empty; expected a label"],
+        ),
+        ('text,label\n"x,1\n', {}, ["file.txt, line 2: unexpected end of data; is a quotation mark left open?"]),
+        ("text,text\nx,1\n", {}, ["file.txt, line 1: has several columns named 'text'",
+                                  "file.txt: which column is the label? Pass --label with one of 'text', 'text'"]),
+        ("text,label\n", {}, ["file.txt: holds no texts"]),
+        (b"text,label\ngut,1\nsch\xf6n,2\n", {},
+         ["file.txt, line 3: byte 0xf6 is not utf-8. Pass --encoding with the right one (such as latin-1)"]),
+    ],
+)  # fmt: skip
+def test_faults_of_labeled_tables(tmp_path, text, options, told):
+    assert faults(lambda: read_labeled([written(tmp_path, text)], **options), tmp_path) == told
+
+
+def test_many_faults_are_cut_short(tmp_path):
+    found = faults(lambda: read_labeled([written(tmp_path, "text,label\n" + "x\n" * 50)]), tmp_path)
+    assert len(found) == 21
+    assert found[-1] == "and 30 faults more"
+
+
+def test_a_line_of_ten_million_characters(tmp_path):
+    data = read_labeled([written(tmp_path, "text,label\n" + "word " * 2_000_000 + ",up\n")])
+    assert len(data.texts[0]) == 9_999_999
+
+
+def test_a_stratified_split_keeps_shares():
+    data = Labeled([str(i) for i in range(100)], [["a"]] * 80 + [["b"]] * 20)
+    first, second = data.stratified(0.2, 0)
+    assert (second.labels.count(["a"]), second.labels.count(["b"])) == (16, 4)
+    assert sorted(first.texts + second.texts) == sorted(data.texts)
+    assert data.stratified(0.2, 0)[1].texts == second.texts != data.stratified(0.2, 1)[1].texts
+
+
+def folder(tmp_path, **files):
+    path = tmp_path / "atis"
+    path.mkdir()
+    for name, text in files.items():
+        (path / name.replace("_", ".")).write_text(text)
+    return path
+
+
+def test_intents(tmp_path):
+    path = folder(tmp_path, seq_in="fly to rome\nhello\n", seq_out="O O B-city\nO\n", label="flight\ngreet\n")
+    data = read_intents([path])
+    assert data.intents == ["flight", "greet"]
+    assert data.tagged.sentences[0] == ["fly", "to", "rome"]
+    rows = '{"text": "to rome", "intent": "flight", "spans": [{"start": 3, "end": 7, "label": "city"}]}\n'
+    assert read_intents([written(tmp_path, rows)]).tagged.tags == [["O", "S-city"]]
+
+
+def test_faults_of_intents(tmp_path):
+    path = folder(tmp_path, seq_in="a b\nc\n\n", seq_out="O\nO\nO\n", label="x\n\ny\n")
+    assert faults(lambda: read_intents([path]), tmp_path) == [
+        "atis, line 1: 2 tokens in seq.in and 1 tags in seq.out", "atis, line 2: label is empty", "atis, line 3: seq.in is empty",
+    ]  # fmt: skip
+    (path / "label").write_text("x\n")
+    assert faults(lambda: read_intents([path]), tmp_path) == [
+        "atis: its files have different numbers of lines (seq.in 3, seq.out 3, label 1); line i of each must be one sentence"
+    ]
+    (path / "label").unlink()
+    assert faults(lambda: read_intents([path]), tmp_path) == [
+        "atis: has no label; expected the files seq.in, seq.out, label."
+    ]
+
+
+@given(st.text(max_size=200))
+def test_any_file_is_read_or_refused(text):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "file"
+        path.write_text(text, encoding="utf-8", errors="replace")
+        for read in (read_tagged, read_labeled, read_intents, read_table):
+            with contextlib.suppress(DataError):
+                assert len(read([path]))
+
+
+def test_tables_from_files_and_frames(tmp_path):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"day": ["2024-01-01", "2024-01-02"], "sales": [1.5, None]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    frame.write_csv(tmp_path / "a.csv")
+    tables = [read_table([tmp_path / "a.parquet"]), read_table([tmp_path / "a.csv"]), of_frame(frame)]
+    assert all(table.columns == {"day": ["2024-01-01", "2024-01-02"], "sales": ["1.5", ""]} for table in tables)
+    assert tables[2].places == ["the table, row 1", "the table, row 2"]
+    with pytest.raises(DataError, match="is no data frame"):
+        of_frame({"a": 1})
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 not")
+    with pytest.raises(DataError, match=r"bad\.parquet: cannot be read as Parquet"):
+        read_table([tmp_path / "bad.parquet"])

@@ -1,0 +1,131 @@
+"""Tables become series: columns and frequencies are found, rules for what is missing are kept, faults told."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unrolled.data.series import Frequency, calendar_of, read_series
+from unrolled.data.table import Table
+from unrolled.errors import DataError
+
+
+def table(text):
+    head, *rows = [line.split(",") for line in text.strip().split("\n")]
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(head)}
+    return Table(columns, [f"t.csv, line {i + 2}" for i in range(len(rows))], "t.csv")
+
+
+def test_a_single_series_is_found():
+    data = read_series(table("day,x\n2024-01-03,3\n2024-01-01,1\n2024-01-05,5"))
+    assert data.values[0].tolist() == [1, 3, 5]
+    assert data.frequency.words == "every 2 days"
+    assert data.notes == ("1 series of 3 values, every 2 days", "1 series were not in the order of time and are sorted")
+
+
+def test_gaps_are_lines_and_told():
+    data = read_series(
+        table(
+            "time,x\n"
+            + "\n".join(f"2024-01-01 {h:02}:00,{h}" for h in range(24) if h not in (5, 6))
+            + "\n2024-01-02 00:00,NA"
+        )
+    )
+    assert data.values[0].tolist() == list(range(24))
+    assert data.notes[-1] == "2 missing values are drawn as straight lines between their neighbors"
+    assert data.frequency.season == 24
+
+
+@pytest.mark.parametrize(
+    ("stamps", "words", "season"),
+    [
+        (["Jan 1 2000", "Feb 1 2000", "Mar 1 2000"], "every month", 12),
+        (["2020-03", "2020-06", "2020-09", "2020-12"], "every 3 months", 4),
+        (["31.01.2020", "01.02.2020", "02.02.2020"], "every day", 7),
+        (["2020-01-01", "2020-01-08", "2020-01-15"], "every week", 52),
+        (["2020-01-01 00:00:00", "2020-01-01 00:15:00", "2020-01-01 00:30:00"], "every 15 minutes", 96),
+        (["2020-01-01", "2021-01-01", "2022-01-01"], "every year", 1),
+        (["1", "2", "3"], "row by row", 1),
+    ],
+)
+def test_frequencies(stamps, words, season):
+    data = read_series(
+        table("ds,x\n" + "\n".join(f"{stamp},{i}" for i, stamp in enumerate(stamps))), time="ds", target="x"
+    )
+    assert (data.frequency.words, data.frequency.season) == (words, season)
+    assert len(data.values[0]) == len(stamps)
+
+
+def test_stamps_without_a_frequency_are_taken_as_even():
+    days = ["2024-01-05", "2024-01-08", "2024-01-09", "2024-01-10", "2024-01-15"]
+    data = read_series(table("date,x\n" + "\n".join(f"{day},{i}" for i, day in enumerate(days))))
+    assert data.values[0].tolist() == [0, 1, 2, 3, 4]
+    assert data.notes[0] == (
+        "the stamps follow no frequency (every day 2 times, every 3 days 1 times, every 5 days 1 times): "
+        "rows are taken as evenly spaced"
+    )
+
+
+def test_long_and_wide_tables():
+    long = read_series(
+        table("id,date,v\na,2024-01-01,1\nb,2024-01-01,5\na,2024-01-02,2\nb,2024-01-02,6"), target="v", series="id"
+    )
+    wide = read_series(table("date,a,b\n2024-01-01,1,5\n2024-01-02,2,6"), target="*")
+    assert long.names == wide.names == ["a", "b"]
+    assert [each.tolist() for each in long.values] == [each.tolist() for each in wide.values] == [[1, 2], [5, 6]]
+    assert [each.tolist() for each in read_series(table("a,b\n1,5\n2,6"), target="a, b").values] == [[1, 2], [5, 6]]
+
+
+def test_covariates_and_what_is_static():
+    text = "id,date,v,price,rain,kind\na,2024-01-01,1,3,0,x\na,2024-01-02,2,,1,x\na,2024-01-03,,5,,x\nb,2024-01-01,1,7,0,y\nb,2024-01-02,1,7,0,y"
+    data = read_series(table(text), target="v", series="id", future=["price"], past=["rain"], static=["kind"])
+    assert data.values[0].tolist() == [1, 2]
+    np.testing.assert_array_equal(
+        data.covariates[0], [[3, 0], [3, 1], [5, np.nan]]
+    )  # the price of the third day is known
+    assert data.static.tolist() == [[1, 0], [0, 1]]
+    assert data.n_future == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        ("date,x,y\n2024-01-01,a,1\n2024-01-32,b,2", {"target": "x", "time": "date"},
+         ["t.csv, line 2, column 'x': 'a' is not a number.", "t.csv, line 3, column 'x': 'b' is not a number.",
+          "t.csv, line 2, column 'date': '2024-01-01' is no time; expected such as 2024-01-31 or 2024-01-31 13:00",
+          "t.csv, line 3, column 'date': '2024-01-32' is no time; expected such as 2024-01-31 or 2024-01-31 13:00"]),
+        ("date,x\n2024-01-01,1\n2024-01-01,2", {},
+         ["t.csv, line 3, column 'date': the stamp '2024-01-01' is in t.csv, line 2 too. Leave one out, or name the "
+          "column that tells series apart with --series"]),
+        ("date,x,y\n2024-01-01,1,2", {}, ["t.csv: which column is the target? Pass --target with one of 'x', 'y'"]),
+        ("date,x\n2024-01-01,1", {"target": "xx", "past": ["dat"]},
+         ["t.csv: has no column 'xx'. Did you mean 'x'?", "t.csv: has no column 'dat'. Did you mean 'date'?"]),
+        ("date,x\n2024-01-01,inf", {}, ["t.csv, line 2, column 'x': 'inf' is not finite"]),
+        ("date,x\n2024-01-01,NA", {}, ["t.csv: the series 'x' holds no numbers"]),
+    ],
+)  # fmt: skip
+def test_faults(text, options, told):
+    with pytest.raises(DataError) as caught:
+        read_series(table(text), **options)
+    assert str(caught.value).split("\n  ") == told
+
+
+def test_grouped_thousands():
+    whole = Table({"x": ["1,204.5", "3"]}, ["l 2", "l 3"], "t")
+    assert read_series(whole, target="x", thousands=",").values[0].tolist() == [1204.5, 3]
+    with pytest.raises(
+        DataError,
+        match=r"^l 2, column 'x': '1,204\.5' is not a number\. If ',' groups thousands, pass --thousands ','\.$",
+    ):
+        read_series(whole, target="x")
+
+
+@given(st.integers(0, 3000), st.integers(1, 40))
+def test_stamps_go_on(start, count):
+    first = np.datetime64("2023-01-31T00:00:00")
+    hours = Frequency("second", 3600).stamps(first, start, start + count)
+    assert len(hours) == count
+    assert hours[0] == first + np.timedelta64(start, "h")
+    waves = calendar_of(Frequency("second", 3600), hours)
+    np.testing.assert_allclose(np.square(waves).reshape(count, -1, 2).sum(2), 1, rtol=1e-9)
+    assert calendar_of(Frequency("row"), np.arange(3)).shape == (3, 0)

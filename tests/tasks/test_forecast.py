@@ -1,0 +1,251 @@
+"""Forecasts: they learn, know how sure they are, stand beside their floors, and answer the same saved and resumed."""
+
+import numpy as np
+import pytest
+import torch
+from tests.assertions import assert_equal
+
+import unrolled
+from unrolled import storage
+from unrolled.data.series import Frequency, Series
+from unrolled.errors import DataError, ModelFileError, SettingsError
+from unrolled.floors.series import scale_of
+from unrolled.forecasting import LEVELS, OUTPUTS, mase_scale, smape
+from unrolled.runs import Run
+
+DRAW = np.random.default_rng(0)
+TIME = np.arange(500)
+WAVE = 10 + 3 * np.sin(TIME * 2 * np.pi / 12) + DRAW.normal(size=500) * 0.3
+PAIR = Series(["small", "large"], [WAVE, 1000 * WAVE[:300]], Frequency("month"), [np.datetime64("1960-01-01")] * 2)
+SETTINGS = {"horizon": 6, "context": 24, "hidden": 12}
+TRAINING = unrolled.TrainSettings(steps=60, lr=0.005, precision="float32", patience=0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = unrolled.ForecastModel(unrolled.ForecastSettings(**SETTINGS))
+    model.fit(PAIR, train=TRAINING)
+    return model
+
+
+def test_learns_and_stands_beside_the_floors(model):
+    figures = model.figures
+    assert set(figures) == {
+        "model",
+        "last value",
+        "seasonal naive",
+        "linear autoregression",
+        "part",
+        "n_forecasts",
+        "answers",
+    }
+    assert model.record[-1]["loss"] < model.record[0]["loss"]
+    assert figures["model"]["mase"] < figures["seasonal naive"]["mase"] < figures["last value"]["mase"]
+    assert len(figures["model"]["mae_by_step"]) == 6
+    assert 0.5 < figures["seasonal naive"]["coverage"] <= 1
+    assert len(model.table(figures)) == 11
+
+
+def test_figures_are_their_formulas(model):
+    origins = model.origins(PAIR, "test")
+    assert all(
+        t + 6 <= len(PAIR.values[i]) and t >= len(PAIR.values[i]) - round(0.1 * len(PAIR.values[i])) for i, t in origins
+    )
+    levels = model.levels(PAIR, origins)
+    targets = np.stack([PAIR.values[i][t : t + 6] for i, t in origins])
+    scales = np.array([mase_scale(PAIR.values[i][: round(0.8 * len(PAIR.values[i]))], 12) for i, _ in origins])
+    point, figures = levels[..., 2], model.evaluate(PAIR)["model"]
+    assert figures["mae"] == pytest.approx(np.abs(point - targets).mean())
+    assert figures["rmse"] == pytest.approx(np.sqrt(np.square(point - targets).mean()))
+    assert figures["mase"] == pytest.approx((np.abs(point - targets).mean(1) / scales).mean())
+    assert figures["smape"] == pytest.approx(smape(targets, point))
+    losses = [
+        2 * np.maximum(q * (targets - levels[..., k]), (q - 1) * (targets - levels[..., k])).sum()
+        for k, q in enumerate(LEVELS)
+    ]
+    assert figures["wql"] == pytest.approx(np.mean(losses) / np.abs(targets).sum())
+    assert figures["coverage"] == pytest.approx(((levels[..., 0] <= targets) & (targets <= levels[..., 4])).mean())
+
+
+def test_errors_by_hand():
+    assert smape(np.array([100.0, 0]), np.array([50.0, 0])) == pytest.approx((200 * 50 / 150 + 0) / 2)
+    assert mase_scale(np.array([1.0, 2, 4, 7]), 2) == pytest.approx(4.0)
+    assert np.isnan(mase_scale(np.array([1.0, 1, 1]), 1))
+
+
+def test_a_series_a_thousand_times_as_large_is_forecast_a_thousand_times_as_large(model):
+    origins = [(0, 200), (1, 200)]
+    levels = model.levels(PAIR, origins)
+    np.testing.assert_allclose(levels[1], 1000 * levels[0], rtol=1e-4)
+
+
+def test_quantiles_are_in_order(model):
+    levels = model.levels(PAIR, [(0, t) for t in range(30, 400, 7)])
+    assert (np.diff(levels, axis=2) >= 0).all()
+
+
+def test_the_future_is_not_looked_at(model):
+    changed = Series(PAIR.names, [np.where(TIME < 300, WAVE, -1e6), PAIR.values[1]], PAIR.frequency, PAIR.first)
+    np.testing.assert_array_equal(model.levels(PAIR, [(0, 300)]), model.levels(changed, [(0, 300)]))
+
+
+def test_nothing_is_fitted_beyond_the_training_part():
+    changed = WAVE.copy()
+    changed[400:] += 1e6
+    models = []
+    for values in (WAVE, changed):
+        model = unrolled.ForecastModel(unrolled.ForecastSettings(**SETTINGS, season=12, scaling="series"))
+        model.fit(values, train=unrolled.TrainSettings(steps=3, precision="float32"))
+        models.append(model)
+    np.testing.assert_array_equal(models[0].weights, models[1].weights)
+    assert models[0].scales == models[1].scales
+    first = [row["train_loss"] for row in models[0].record]
+    assert first == [row["train_loss"] for row in models[1].record]
+
+
+def test_saved_and_loaded_forecasts_are_the_same(model, tmp_path):
+    model.save(tmp_path / "m")
+    loaded = unrolled.ForecastModel.load(tmp_path / "m")
+    for a, b in zip(model.predict(PAIR), loaded.predict(PAIR), strict=True):
+        assert a.to_dict() == b.to_dict()
+    ours = loaded.predict(PAIR)[1]
+    assert ours.stamps[0] == "1985-01-01 00:00:00"
+    assert ours.series == "large"
+    assert [row["stamp"] for row in ours.rows()] == ours.stamps
+    assert loaded.evaluate(PAIR) == model.evaluate(PAIR)
+    assert str(ours).startswith("large, by ")
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+def test_every_output_and_decoder(output, decoder):
+    counts = np.random.default_rng(1).poisson(np.exp(1.5 + np.sin(TIME * 2 * np.pi / 12))).astype(float)
+    settings = unrolled.ForecastSettings(
+        **SETTINGS, season=12, output=output, decoder=decoder, answer="model", cell="lstm", members=2
+    )
+    model = unrolled.ForecastModel(settings)
+    model.fit(counts, train=TRAINING)
+    [forecast] = model.predict(counts)
+    assert forecast.by == "model"
+    assert np.isfinite(forecast.values).all()
+    assert (forecast.quantiles[0.1] <= forecast.quantiles[0.9]).all()
+    assert model.figures["model"]["mae"] < 1.3 * model.figures["last value"]["mae"]
+    np.testing.assert_array_equal(model.predict(counts)[0].values, forecast.values)
+    if output == "negative-binomial" and decoder == "direct":
+        assert (forecast.quantiles[0.1] >= 0).all()
+
+
+def test_covariates_that_tell_the_future_help():
+    draw = np.random.default_rng(2)
+    promotion = (draw.random(500) < 0.3).astype(float)
+    values = 5 + 4 * promotion + draw.normal(size=500) * 0.1
+    known = Series(["x"], [values], covariates=[promotion[:, None]], n_future=1, covariate_names=("promotion",))
+    maes = []
+    for data in (known, Series(["x"], [values])):
+        model = unrolled.ForecastModel(unrolled.ForecastSettings(**SETTINGS, answer="model"))
+        model.fit(data, train=unrolled.TrainSettings(steps=250, lr=0.01, precision="float32", patience=0))
+        maes.append(model.figures["model"]["mae"])
+    assert maes[0] < 0.5 * maes[1]
+    with pytest.raises(DataError, match=r"^the covariates are promotion; the model learnt with none$"):
+        model.predict(known)
+
+
+def test_who_answers():
+    walk = np.cumsum(np.random.default_rng(5).normal(size=600))
+    model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=3, context=20, hidden=8, output="mean"))
+    model.fit(walk, train=unrolled.TrainSettings(steps=20, lr=0.05, precision="float32", patience=0))
+    assert model.answers == min(model.errors, key=model.errors.get)
+    line = model.last_line(model.figures)
+    assert line.startswith(("The model LOSES to the ", "The model beats the "))
+    assert f"answers with the {model.answers}" in line
+    asked = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=3, context=20, hidden=8, answer="last value"))
+    asked.fit(walk, train=unrolled.TrainSettings(steps=2, precision="float32"))
+    [forecast] = asked.predict(walk)
+    assert forecast.by == "last value"
+    assert forecast.values.tolist() == [walk[-1]] * 3
+    assert (forecast.quantiles[0.1] < walk[-1]).all()
+
+
+def table(n=80):
+    days = np.datetime64("2024-01-01") + np.arange(n)
+    rows = "".join(f"{day},{5 + i % 7}\n" for i, day in enumerate(days))
+    return f"date,x\n{rows}"
+
+
+def test_a_file_resumed_bit_for_bit(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    path.write_text(table())
+    settings = unrolled.ForecastSettings(horizon=3, hidden=8)
+    training = unrolled.TrainSettings(steps=9, precision="float32", checkpoint_s=0, lr=0.02)
+    whole = unrolled.ForecastModel(settings)
+    whole.fit(path, train=training, run=tmp_path / "whole")
+    backward, n_steps = torch.Tensor.backward, 0
+
+    def stop(loss, *arguments, **options):
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 5:
+            raise KeyboardInterrupt
+        return backward(loss, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "backward", stop)
+    with pytest.raises(KeyboardInterrupt):
+        unrolled.ForecastModel(settings).fit(path, train=training, run=tmp_path / "cut")
+    monkeypatch.undo()
+    resumed, _ = unrolled.ForecastModel.resume(Run.open(tmp_path / "cut"))
+    assert_equal(dict(resumed.net.state_dict()), dict(whole.net.state_dict()))
+    assert resumed.predict(path)[0].stamps == ["2024-03-21 00:00:00", "2024-03-22 00:00:00", "2024-03-23 00:00:00"]
+    assert resumed.season == 7
+
+
+def test_frames_and_arrays():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"day": [f"2024-01-{i:02}" for i in range(1, 32)], "x": [float(i % 7) for i in range(31)]})
+    model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=2, hidden=4))
+    model.fit(frame, train=unrolled.TrainSettings(steps=2, precision="float32"))
+    assert model.predict(frame)[0].stamps[0] == "2024-02-01 00:00:00"
+    assert model.predict([[1.0, 2, 3], [4.0, 5, 6]])[1].series == "1"
+
+
+def test_short_constant_and_odd_series():
+    model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=2, hidden=4, season=4))
+    model.fit(
+        [np.zeros(30), np.full(40, 7.0), np.arange(12.0)], train=unrolled.TrainSettings(steps=3, precision="float32")
+    )
+    assert all(np.isfinite(forecast.values).all() for forecast in model.predict([np.zeros(3), np.array([5.0])]))
+
+
+def test_faults_are_told(model, tmp_path):
+    with pytest.raises(
+        DataError, match=r"^series are too short for a horizon of 24: 'value' has 50 values\. Expected at least 74, "
+    ):
+        unrolled.ForecastModel().fit(np.arange(50.0))
+    with pytest.raises(DataError, match=r"^an array of values must be \[time\], of finite numbers$"):
+        unrolled.ForecastModel().fit(np.array([1.0, np.nan]))
+    with pytest.raises(SettingsError, match=r"^fit: a forecast's validation part is the end of each series"):
+        unrolled.ForecastModel().fit(WAVE, valid=WAVE)
+    model.save(tmp_path / "m")
+    tensors, metadata = storage.read_tensors(tmp_path / "m")
+    for changed, described in (
+        ({**tensors, "floor.weights": tensors["floor.weights"][:3]}, metadata),
+        (tensors, metadata | {"vocabulary": "{}"}),
+        (tensors, metadata | {"vocabulary": metadata["vocabulary"].replace('"context": 24', '"context": 10000000000')}),
+        (tensors, metadata | {"floor": '{"best": "me"}'}),
+    ):
+        storage.write_tensors(tmp_path / "bad", changed, described)
+        with pytest.raises(ModelFileError, match=rf"^{tmp_path}/bad: "):
+            unrolled.ForecastModel.load(tmp_path / "bad")
+
+
+def test_a_picture_is_drawn(model, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = model.draw(PAIR, tmp_path / "forecasts.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_windows_are_measured_in_their_spread(model):
+    windows = model.windows(PAIR, [(0, 100), (1, 5)])
+    assert windows.window.shape == (2, 24)
+    np.testing.assert_allclose(windows.spread[0], scale_of(WAVE[None, 76:100])[0], rtol=1e-6)
+    assert windows.window[1, :19].unique().numel() == 1  # a shorter past begins with its first value
+    np.testing.assert_allclose(windows.targets[0], (WAVE[100:106] - WAVE[99]) / windows.spread[0].numpy(), rtol=1e-4)

@@ -1,0 +1,275 @@
+"""The tasks on tokens: they learn, stand beside their floors, and answer the same saved, resumed, alone or in a batch."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from tests.assertions import assert_equal
+
+import unrolled
+from unrolled import storage
+from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
+from unrolled.runs import Run
+
+TRAINING = unrolled.TrainSettings(steps=80, lr=0.02, precision="float32", patience=0, warmup=5)
+NAMES, PLACES = ("Ada", "Bob", "Cy", "Ada Lee"), ("Rome", "Oslo", "New York")
+
+
+def sentences():
+    for name, verb, place in itertools.product(NAMES, ("went", "flew", "sailed"), PLACES):
+        tokens, tags = [], []
+        for words, label in ((name, "PER"), (verb, None), ("to", None), (place, "LOC")):
+            for i, word in enumerate(words.split()):
+                tokens.append(word)
+                tags.append("O" if label is None else f"{'I' if i else 'B'}-{label}")
+        yield tokens, tags
+
+
+TAGGED = list(sentences()) * 3
+INTENTS = [
+    (
+        f"{verb} {place.lower()} please",
+        ["O", *(f"{'I' if i else 'B'}-city" for i, _ in enumerate(place.split())), "O"],
+        intent,
+    )
+    for (verb, intent), place in itertools.product({"visit": "travel", "describe": "tell"}.items(), PLACES)
+] * 12
+TEXTS = [
+    (f"{a} {b}, {c}", label)
+    for label, words in {"up": ("good", "great", "fine"), "down": ("bad", "late", "cold")}.items()
+    for a, b, c in itertools.permutations((*words, "food"), 3)
+] * 2
+LABELS = [
+    (" ".join(words), sorted({"sun": "warm", "sea": "wet", "ice": "cold"}[word] for word in words if word != "and"))
+    for words in itertools.product(("sun", "and"), ("sea", "and"), ("ice", "and"))
+] * 8
+SMALL = {"hidden": 12, "layers": 1, "words": 12, "chars": 6, "pairs": 4, "batch": 8}
+
+
+def write_conll(path):
+    path.write_text("\n".join("".join(f"{a} {b}\n" for a, b in zip(*each, strict=True)) for each in TAGGED))
+
+
+def write_intents(path):
+    rows = [{"tokens": text.split(), "tags": tags, "intent": intent} for text, tags, intent in INTENTS]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+
+def write_texts(path):
+    path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in TEXTS))
+
+
+CASES = {
+    "tag": (unrolled.TagModel, unrolled.TagSettings(**SMALL), TAGGED, write_conll, "Bob sailed to New York"),
+    "understand": (
+        unrolled.UnderstandModel, unrolled.UnderstandSettings(**SMALL), INTENTS, write_intents, "describe new york please",
+    ),
+    "classify": (unrolled.ClassifyModel, unrolled.ClassifySettings(**SMALL), TEXTS, write_texts, "good food, great"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    kind, settings, data, _, text = CASES[request.param]
+    model = kind(settings)
+    model.fit(data, train=TRAINING)
+    return model, data, text
+
+
+def test_learns_and_stands_beside_the_floor(case):
+    model, data, _ = case
+    _, of_model, floor = model.verdict(model.figures)
+    assert of_model == 1.0
+    assert 0 <= floor <= 1
+    again = model.evaluate(data)
+    assert model.verdict(again)[1] > 0.9
+    assert len(model.table(again)) >= 3
+    assert model.record[0]["loss"] > model.record[-1]["loss"] or model.record[0]["loss"] == 0
+
+
+def test_saved_and_loaded_answers_are_the_same(case, tmp_path):
+    model, data, text = case
+    model.save(tmp_path / "m")
+    loaded = type(model).load(tmp_path / "m")
+    assert loaded.predict(text) == model.predict(text)
+    assert loaded.evaluate(data) == model.evaluate(data)
+    assert (loaded.figures, loaded.record) == (json.loads(json.dumps(model.figures)), model.record)
+
+
+def test_alone_or_in_a_batch(case):
+    model, data, text = case
+    texts = [
+        text,
+        "",
+        "x",
+        "somewhere   over the\trainbow " * 30,
+        "很好",
+        *(" ".join(row[0]) if isinstance(row[0], list) else row[0] for row in data[:20]),
+    ]
+    together = model.predict_all(texts)
+    for given, answer in zip(texts, together, strict=True):
+        alone = model.predict_all([given])[0]
+        first, second = alone.to_dict(), answer.to_dict()
+        for name in ("probability", "probabilities"):
+            a, b = first.pop(name, 0), second.pop(name, 0)
+            assert a == pytest.approx(b, abs=1e-5)
+        assert first == second
+        assert str(answer)
+        assert answer.rows() is not None
+
+
+def test_places_are_those_of_the_text(case):
+    model, _, text = case
+    found = model.predict(text).to_dict()
+    for span in (*found.get("spans", []), *found.get("slots", [])):
+        assert text[span["start"] : span["end"]] == span["text"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_resumed_weights_are_the_same_bit_for_bit(name, tmp_path, monkeypatch):
+    kind, settings, _, write, text = CASES[name]
+    write(tmp_path / "data")
+    training = unrolled.TrainSettings(steps=12, lr=0.02, precision="float32", checkpoint_s=0, average=0.9)
+    whole = kind(settings)
+    whole.fit(tmp_path / "data", train=training, run=tmp_path / "whole")
+    n_steps = 0
+
+    def stop(loss, *arguments, _loss=torch.Tensor.backward, **options):
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 8:
+            raise KeyboardInterrupt
+        return _loss(loss, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "backward", stop)
+    with pytest.raises(KeyboardInterrupt):
+        kind(settings).fit([tmp_path / "data"], train=training, run=tmp_path / "cut")
+    monkeypatch.undo()
+    resumed, result = kind.resume(Run.open(tmp_path / "cut"))
+    assert result.steps == 12
+    assert_equal(dict(resumed.net.state_dict()), dict(whole.net.state_dict()))
+    assert kind.load(tmp_path / "cut/model.safetensors").predict(text) == whole.predict(text)
+    (tmp_path / "data").write_text((tmp_path / "data").read_text() + "\n")
+    with pytest.raises(RunError, match="changed since the run began"):
+        kind.resume(Run.open(tmp_path / "cut"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_members_answer_together(name):
+    kind, settings, data, _, text = CASES[name]
+    model = kind(type(settings)(**{**settings.to_dict(), "members": 2, "cell": "gru"}))
+    model.fit(data, train=TRAINING)
+    assert model.verdict(model.figures)[1] > 0.9
+    assert str(model.predict(text))
+
+
+def test_damaged_files_are_refused(case, tmp_path):
+    model, _, _ = case
+    model.save(tmp_path / "m")
+    tensors, metadata = storage.read_tensors(tmp_path / "m")
+    kind = type(model)
+    for part, value in (
+        ("vocabulary", "{}"), ("vocabulary", json.dumps({"words": ["a", "a"], "chars": [], "pairs": []})),
+        ("settings", json.dumps({"model": {"hidden": -1}})), ("floor", "{}"), ("settings", "{}"),
+    ):  # fmt: skip
+        storage.write_tensors(tmp_path / "bad", tensors, metadata | {part: value})
+        with pytest.raises(ModelFileError, match=rf"^{tmp_path}/bad: "):
+            kind.load(tmp_path / "bad")
+    huge = json.loads(metadata["settings"])
+    huge["model"]["hidden"] = 16384
+    storage.write_tensors(tmp_path / "bad", tensors, metadata | {"settings": json.dumps(huge)})
+    with pytest.raises(ModelFileError, match="its weights do not fit its settings"):
+        kind.load(tmp_path / "bad")
+
+
+def test_faults_are_told(tmp_path):
+    with pytest.raises(
+        DataError, match=r"^there is one class only, 'a'; a classifier needs at least two to tell apart$"
+    ):
+        unrolled.ClassifyModel().fit([("x", "a"), ("y", "a"), ("z", "a")])
+    with pytest.raises(DataError, match=r"^there is one intent only, 'a'"):
+        unrolled.UnderstandModel().fit([("x", ["O"], "a"), ("y", ["O"], "a")])
+    with pytest.raises(DataError, match=r"^there is one tag only"):
+        unrolled.TagModel().fit([(["x"], ["O"]), (["y"], ["O"])])
+    with pytest.raises(DataError, match=r"^sentences \[1\]: expected as many tags as tokens, and at least one$"):
+        unrolled.TagModel().fit([(["x"], ["O"]), (["y"], [])])
+    with pytest.raises(DataError, match=r"^there is 1 example only; expected at least 2, better hundreds$"):
+        unrolled.TagModel().fit([(["x", "y"], ["O", "B-X"])])
+    with pytest.raises(SettingsError, match=r"^fit: run goes with files"):
+        unrolled.TagModel().fit(TAGGED, run=tmp_path / "run")
+    with pytest.raises(ModelFileError, match=r"^the model is not fitted yet\. Call fit, or TagModel\.load$"):
+        unrolled.TagModel().fitted()
+
+
+def test_several_labels(tmp_path):
+    model = unrolled.ClassifyModel(unrolled.ClassifySettings(**SMALL))
+    model.fit(LABELS, train=TRAINING)
+    assert model.predict("sun and ice").labels == ["cold", "warm"]
+    assert model.predict("and and and").labels == []
+    assert str(model.predict("and and and")).startswith("none; likeliest ")
+    model.save(tmp_path / "m")
+    assert unrolled.ClassifyModel.load(tmp_path / "m").predict("sea") == model.predict("sea")
+
+
+def test_a_label_that_training_never_saw_counts_as_wrong(case):
+    model, _, _ = case
+    if isinstance(model, unrolled.ClassifyModel):
+        figures = model.evaluate([("good food, great", "up"), ("odd", "sideways")])
+        assert figures["model"]["accuracy"] == 0.5
+        assert figures["model"]["classes"]["sideways"]["recall"] == 0.0
+        assert np.isfinite(figures["model"]["log_loss"])
+
+
+def test_highlights_name_what_moved_the_decision():
+    model = unrolled.ClassifyModel(CASES["classify"][1])
+    model.fit(TEXTS, train=TRAINING)
+    answer = model.predict("bad food, good bad", highlights=True)
+    assert [each["token"] for each in answer.highlights] == ["bad", "food", ",", "good", "bad"]
+    assert model.predict("great", highlights=True).highlights[0]["nats"] > 0
+    assert model.predict("", highlights=True).highlights == []
+
+
+def test_probabilities_are_calibrated_by_a_temperature():
+    model = unrolled.ClassifyModel(CASES["classify"][1])
+    draw = np.random.default_rng(0)
+    noisy = [(text, label if draw.random() < 0.7 else "up") for text, label in TEXTS * 3]
+    model.fit(noisy, train=unrolled.TrainSettings(steps=150, lr=0.02, precision="float32", patience=0))
+    logits = model.logits([model._tokens(text) for text in model.held.texts])
+    targets = model._targets(model.held.labels)
+    from unrolled.tasks.classify import loss_of
+
+    fitted = float(loss_of(logits / model.temperature, targets, False))
+    assert fitted <= float(loss_of(logits, targets, False)) + 1e-4
+
+
+def test_texts_of_single_characters_are_cut_into_characters():
+    data = [
+        (list("高勇在北京"), ["B-PER", "E-PER", "O", "B-LOC", "E-LOC"]),
+        (list("王在上海"), ["S-PER", "O", "B-LOC", "E-LOC"]),
+    ] * 15
+    model = unrolled.TagModel(CASES["tag"][1])
+    model.fit(data, train=TRAINING)
+    assert [span["text"] for span in model.predict("高勇在上海").spans] == ["高勇", "上海"]
+
+
+def test_plain_tags():
+    model = unrolled.TagModel(CASES["tag"][1])
+    model.fit(
+        [(["the", "cat", "sat"], ["DET", "NOUN", "VERB"]), (["a", "dog", "ran"], ["DET", "NOUN", "VERB"])] * 15,
+        train=TRAINING,
+    )
+    assert str(model.predict("the dog sat")) == "the/DET dog/NOUN sat/VERB"
+    assert model.verdict(model.figures) == ("accuracy", 1.0, 1.0)
+    assert model.last_line(model.figures) == "The model is no better than the floor: accuracy 100.00 % both."
+
+
+def test_two_runs_of_a_seed_are_the_same():
+    kind, settings, data, _, _ = CASES["tag"]
+    nets = []
+    for _ in range(2):
+        model = kind(settings)
+        model.fit(data, train=unrolled.TrainSettings(steps=5, precision="float32", seed=3))
+        nets.append(dict(model.net.state_dict()))
+    assert_equal(*nets)

@@ -1,0 +1,187 @@
+"""The tasks on the command line: from a stranger's file to answers, in every format, and faults in one line."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+BRIEF = ["--hidden", "8", "--layers", "1", "--steps", "30", "--lr", "0.02", "--precision", "float32"]
+CONLL = (
+    "".join(f"{name} B-PER\nsaw O\n{place} B-LOC\n\n" for name in ("Ada", "Bob", "Cy") for place in ("Rome", "Oslo"))
+    * 10
+)
+REVIEWS = "id,review,stars\n" + "".join(
+    f"{i},{'good' if i % 2 else 'bad'} food {i % 5},{'up' if i % 2 else 'down'}\n" for i in range(60)
+)
+SALES = "day,sales\n" + "".join(f"2024-{1 + i // 28:02}-{1 + i % 28:02},{5 + i % 7}\n" for i in range(120))
+COMMANDS = "".join(
+    json.dumps({"tokens": [verb, "the", thing], "tags": ["O", "O", "B-thing"], "intent": intent}) + "\n"
+    for verb, intent in (("open", "open"), ("close", "shut")) for thing in ("door", "window", "box")
+) * 10  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("c.conll", CONLL), ("r.csv", REVIEWS), ("s.csv", SALES), ("u.jsonl", COMMANDS)):
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+CASES = {
+    "tag": (["c.conll"], "Bob saw Rome.", "spans"),
+    "classify": (["r.csv", "--label", "stars"], "good food", "probabilities"),
+    "understand": (["u.jsonl"], "open the box", "slots"),
+    "forecast": (["s.csv", "--horizon", "5"], "s.csv", "quantiles"),
+}
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_from_a_file_to_answers(task, call, folder):
+    arguments, item, key = CASES[task]
+    code, out, err = call("train", task, *arguments, *BRIEF, "--folder", "run")
+    assert code == 0
+    assert err.splitlines()[0].endswith(("every day", "in the scheme BIO", "2 classes in column 'stars'"))
+    assert out.splitlines()[-1].startswith("The model ")
+    assert "floor" in out or "seasonal naive" in out
+    kept = {"checkpoint.safetensors", "log.csv", "model.safetensors"}
+    pictures = {path.name for path in (folder / "run").iterdir()} - kept
+    assert len(pictures) == 1
+    assert pictures.pop().endswith(".png")
+    model = "run/model.safetensors"
+    code, text, err = call("predict", model, item)
+    assert (code, err) == (0, "")
+    assert text.strip()
+    code, line, _ = call("predict", model, item, "--format", "jsonl")
+    assert key in json.loads(line)
+    code, table, _ = call("predict", model, item, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert rows
+    assert None not in rows[0]
+    code, _, _ = call("predict", model, item, "--format", "csv", "--out", "answers.csv")
+    assert (folder / "answers.csv").read_text() == table
+    code, out, _ = call("evaluate", model, arguments[0])
+    assert code == 0
+    assert out.splitlines()[-1].startswith("The model ")
+    code, out, _ = call("info", model)
+    assert code == 0
+    assert f"a model of the task '{task}'" in out
+
+
+def test_texts_from_files_and_standard_input_in_bounded_memory(call, folder):
+    call("train", "classify", "r.csv", "--label", "stars", *BRIEF, "--folder", "run")
+    (folder / "t.txt").write_text("good food\n\nbad food\r\n" * 1500)
+    code, out, _ = call("predict", "run/model.safetensors", "--file", "t.txt")
+    assert code == 0
+    assert len(out.splitlines()) == 4500
+    (folder / "odd.txt").write_bytes(b"fine\nsch\xf6n\n")
+    code, out, err = call("predict", "run/model.safetensors", "--file", "odd.txt", "--out", "answers.txt")
+    assert (code, err) == (2, "unrolled: odd.txt, line 2: is not utf-8\n")
+    assert not (folder / "answers.txt").exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "unrolled", "predict", "run/model.safetensors", "--highlights"],
+        input="good food\n", capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert "good" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_resumed_from_the_command_line(call):
+    call("train", "tag", "c.conll", *BRIEF, "--folder", "run")
+    code, out, _ = call("train", "--resume", "run")
+    assert code == 0
+    assert out.startswith("stopped  ")
+    assert "F1" in out
+
+
+def test_a_folder_of_parts(call, folder):
+    for name, part in (("train", COMMANDS), ("valid", COMMANDS[:2000]), ("test", COMMANDS[:1000])):
+        rows = [json.loads(line) for line in part.splitlines() if line.endswith("}")]
+        (folder / "set" / name).mkdir(parents=True)
+        for file, key in (("seq.in", "tokens"), ("seq.out", "tags"), ("label", "intent")):
+            lines = (row[key] if key == "intent" else " ".join(row[key]) for row in rows)
+            (folder / "set" / name / file).write_text("".join(f"{line}\n" for line in lines))
+    code, out, _ = call("train", "understand", "set", *BRIEF, "--folder", "run")
+    assert code == 0
+    assert "\ntest file\n" in out
+
+
+def test_folds(call, folder):
+    code, out, _ = call("train", "classify", "r.csv", "--label", "stars", *BRIEF, "--folds", "3")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == ["fold", "fold", "fold", "model", "floor"]
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["train", "tag", "absent"], "absent: no such file"),
+        (["train", "tag", "r.csv"], "r.csv, line 1: 'id,review,stars' has no tag; expected a token, a space or tab, and its tag"),
+        (["train", "tag", "c.conll", "--test-file", "absent"], "absent: no such file"),
+        (["train", "tag"], "Missing argument 'FILE...'."),
+        (["train", "classify", "r.csv", "--label", "star"], "r.csv: has no column 'star'. Did you mean 'stars'?"),
+        (["train", "classify", "r.csv", "--label", "stars", "--hidden", "0"], "hidden=0: expected at least 1"),
+        (["train", "understand", "."], ".: has no seq.in, seq.out, label; expected the files seq.in, seq.out, label."),
+        (["train", "forecast", "s.csv", "--target", "sale"], "s.csv: has no column 'sale'. Did you mean 'sales'?"),
+        (["train", "forecast", "s.csv", "--horizon", "80"], "series are too short for a horizon of 80: 'sales' has"),
+        (["train", "forecast", "s.csv", "--folds", "3"], "No such option '--folds'."),
+        (["predict", "absent"], "absent: no such file"),
+        (["predict", "s.csv", "x"], "s.csv: is damaged or no model file"),
+        (["evaluate", "s.csv", "s.csv"], "s.csv: is damaged or no model file"),
+    ],
+)  # fmt: skip
+def test_faults_are_one_line_exit_2_and_nothing_written(call, folder, arguments, text):
+    before = sorted(folder.rglob("*"))
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert any(line.startswith(f"unrolled: {text}") for line in lines), err
+    assert "Traceback" not in err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_text_model_does_not_predict(call, folder):
+    (folder / "tale.txt").write_text("once upon a time\n" * 100)
+    call(
+        "train",
+        "text",
+        "tale.txt",
+        "--hidden",
+        8,
+        "--layers",
+        1,
+        "--batch",
+        4,
+        "--k1",
+        16,
+        "--steps",
+        2,
+        "--folder",
+        "run",
+    )
+    code, _, err = call("predict", "run/model.safetensors", "x")
+    assert code == 2
+    assert (
+        err
+        == "unrolled: run/model.safetensors: a model of the task 'text' writes; use: unrolled generate run/model.safetensors\n"
+    )
+
+
+def test_help_teaches(call):
+    for arguments, words in {
+        ("train",): ["classify", "forecast", "tag", "text", "understand"],
+        ("train", "forecast"): ["--horizon", "weather.csv", "--target", "last value"],
+        ("train", "classify"): ["--label", "--separator", "reviews.csv", "naive Bayes"],
+        ("train", "tag"): ["--scheme [auto|BIO|", "corpus.conll", "--folds"],
+        ("predict",): ["--format [text|jsonl|csv]", "--highlights", "standard input", "bounded memory"],
+    }.items():
+        code, out, _ = call(*arguments, "--help")
+        assert code == 0
+        flat = " ".join(out.split())
+        assert all(word in flat for word in words), (words, out)
