@@ -107,7 +107,7 @@ class ForecastModel(Estimator):
         >>> model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=4, context=30, season=19, hidden=8))
         >>> result = model.fit(wave, train=unrolled.TrainSettings(steps=20))
         >>> model.predict(wave)[0].values.round(1)
-        array([5.7, 5.9, 6. , 6. ])
+        array([6. , 6. , 5.9, 5.7])
     """
 
     task = "forecast"
