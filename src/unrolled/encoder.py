@@ -51,12 +51,8 @@ class TokenEncoder(nn.Module):
             self.pairs = nn.Embedding(len(vocabulary.pairs), settings.pairs, padding_idx=PAD)
             nn.init.normal_(self.pairs.weight, std=0.1)
             width += settings.pairs
-        self.recurrent = CELLS[settings.cell](width, settings.hidden, settings.layers, bidirectional=True)
+        self.recurrent = recurrent_over(width, settings)
         self.size = 2 * settings.hidden
-        for name, parameter in self.recurrent.named_parameters():
-            if name.startswith("weight_hh"):
-                for gate in parameter.data.split(settings.hidden):
-                    nn.init.orthogonal_(gate)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         settings, words = self.settings, batch.words
@@ -72,10 +68,7 @@ class TokenEncoder(nn.Module):
         if settings.pairs:
             parts.append(self.pairs(batch.pairs))
         inputs = self._dropped(torch.cat(parts, 2))
-        if bool((batch.lengths == len(words)).all()):
-            return self._dropped(self.recurrent(inputs)[0])
-        packed = pack_padded_sequence(inputs, batch.lengths, enforce_sorted=False)
-        return self._dropped(pad_packed_sequence(self.recurrent(packed)[0])[0])
+        return self._dropped(run(self.recurrent, inputs, batch.lengths))
 
     def _dropped(self, xs: Tensor) -> Tensor:
         """The same features at all time steps (Y. Gal and Z. Ghahramani, NeurIPS 2016)."""
@@ -83,3 +76,21 @@ class TokenEncoder(nn.Module):
             return xs
         kept = 1 - self.settings.dropout
         return xs * (torch.rand(1, *xs.shape[1:], device=xs.device) < kept) / kept
+
+
+def recurrent_over(width: int, settings: EncoderSettings) -> nn.RNNBase:
+    """The recurrent layers of the settings over inputs of a width; their recurrent weights start orthogonal."""
+    recurrent = CELLS[settings.cell](width, settings.hidden, settings.layers, bidirectional=True)
+    for name, parameter in recurrent.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in parameter.data.split(settings.hidden):
+                nn.init.orthogonal_(gate)
+    return recurrent
+
+
+def run(recurrent: nn.RNNBase, inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Outputs [time, batch, size] over rows that end; zeros beyond their ends."""
+    if bool((lengths == len(inputs)).all()):
+        return recurrent(inputs)[0]
+    packed = pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+    return pad_packed_sequence(recurrent(packed)[0])[0]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from unrolled import distributed
+from unrolled.data.batches import Batches
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.modelfile import ModelFile, load_weights, read_model, write_model
 from unrolled.progress import Display
@@ -71,9 +72,14 @@ class Estimator(ABC):
     def from_parts(self, file: ModelFile) -> None:
         """Takes vocabulary and floor from a file."""
 
+    @abstractmethod
+    def as_data(self, data: Any) -> Any:
+        """Data of the task, from files, from examples in memory, or as it is."""
+
     def fit(
         self,
         data: Any,
+        answers: Any = None,
         *,
         valid: Any = None,
         train: TrainSettings | None = None,
@@ -83,8 +89,9 @@ class Estimator(ABC):
         """Learns from files or from data in memory; the best weights on the validation part are left in the model.
 
         Args:
-            data: files, or what `read` gives.
-            valid: the validation part, likewise; a share of `data` if None.
+            data: files, or examples in memory: see `as_data`.
+            answers: of the examples, where `data` has them without.
+            valid: the validation part, files or pairs of examples and answers; a share of `data` if None.
             train: bounds, optimizer, schedule; the task's own if None.
             run: a new folder for checkpoints, the best model and the log, to resume from; needs files.
             display: told of the progress.
@@ -95,7 +102,9 @@ class Estimator(ABC):
             DivergedError: the loss became NaN or infinite.
         """
         train = train or self.default_training
-        if run is not None and not _are_files(data):
+        if answers is not None:
+            data = list(zip(data, answers, strict=True))
+        if run is not None and not are_files(data):
             raise SettingsError("fit: run goes with files, from which it resumes")
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
@@ -142,8 +151,8 @@ class Estimator(ABC):
         return model, model._train(job, held, training, run, display)
 
     def _data(self, data: Any, valid: Any) -> tuple[Any, Any]:
-        whole = self.read(data) if _are_files(data) else data
-        held = self.read(valid) if valid is not None and _are_files(valid) else valid
+        whole = self.as_data(data)
+        held = None if valid is None else self.as_data(valid)
         self.sha256 = whole.sha256 + (held.sha256 if held is not None else "")
         return whole, held
 
@@ -248,6 +257,26 @@ class Estimator(ABC):
         return self.net
 
 
+class ExampleJob:
+    """A training on examples of different lengths, as the training loop sees it; a task adds loss and figures."""
+
+    item = "token"
+
+    def __init__(self, model: Estimator, lengths: Sequence[int], training: TrainSettings, device: torch.device) -> None:
+        self.model: Any = model
+        self.device = device
+        self.batches = Batches(lengths, model.settings.batch, training.seed)
+        self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model.fitted()
+
+    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+        self.model.record = record
+        self.model.save(path)
+
+
 def split_in_two(data: Any, share: float, seed: int) -> tuple[Any, Any]:
     """A part for training and one for validation, drawn by the seed."""
     n_valid = max(1, round(share * len(data)))
@@ -257,7 +286,8 @@ def split_in_two(data: Any, share: float, seed: int) -> tuple[Any, Any]:
     return data.part(sorted(order[n_valid:])), data.part(sorted(order[:n_valid]))
 
 
-def _are_files(data: Any) -> bool:
+def are_files(data: Any) -> bool:
+    """Whether data is named by files, and not there itself."""
     return isinstance(data, str | Path) or (
         isinstance(data, list | tuple) and bool(data) and all(isinstance(each, str | Path) for each in data)
     )

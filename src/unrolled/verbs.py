@@ -77,14 +77,9 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
 
     # bounds are filled in later: a run bounded by steps has no minutes
     @options(kind.kind, TrainSettings, defaults=usual.to_dict() | {"minutes": None, "steps": None})
-    def command(
-        files: tuple[Path, ...],
-        valid: Path | None,
-        test_file: Path | None,
-        folder: Path | None,
-        folds: int | None,
-        **values: Any,
-    ) -> None:
+    def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
+        # a forecast has none of these: its parts are cut by time
+        valid, test_file, folds = (values.pop(each, None) for each in ("valid", "test_file", "folds"))
         if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
             values["minutes"] = usual.minutes
         settings, training = settings_of(kind.kind, values), settings_of(TrainSettings, values)
@@ -95,6 +90,9 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
             _cross_validate(kind, settings, training, paths, folds)
             return
         display = display_for(sys.stderr) if distributed.rank() == 0 else None
+        for part, path in (("validation", valid), ("test", test_file)):
+            if path is not None and display is not None:
+                display.note(f"{part} part: {path}")
         test = model.read([test_file]) if test_file is not None else None  # a fault in it must not cost a training
         run = Path(distributed.same_text(str(folder or free_folder(name))))
         on_start(run)
@@ -114,25 +112,12 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
             help="train so many models, each validated on another part; report the spread",
         )(command)
     command = click.option("--folder", type=_PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")(command)
-    whole = _Whole(command, name == "forecast")
-    whole.__click_params__ = command.__click_params__  # type: ignore[attr-defined]
-    return click.command(name, help=_help(module))(whole)
+    return click.command(name, help=_help(module))(command)
 
 
 def _help(module: ModuleType) -> str:
     """The task's own text, and its examples as they stand."""
     return f"{module.__doc__}\n\n\b\n{module.EXAMPLES.strip()}"
-
-
-class _Whole:
-    """A command's function with the options filled in that it does not offer."""
-
-    def __init__(self, command: Callable[..., None], is_forecast: bool) -> None:
-        self.command, self.__name__, self.__doc__ = command, "train", None
-        self.missing = {"valid": None, "test_file": None, "folds": None} if is_forecast else {}
-
-    def __call__(self, **values: Any) -> None:
-        self.command(**self.missing, **values)
 
 
 def _parts(files: list[Path]) -> tuple[list[Path], dict[str, Path]]:
@@ -229,6 +214,10 @@ def predict(
         if answer is not None:
             loaded.settings = dataclasses.replace(loaded.settings, answer=answer)
         results = loaded.predict([Path(item) for item in items])  # type: ignore[attr-defined]
+    elif getattr(loaded, "reads_tables", False):
+        if not items:
+            raise click.UsageError("this model reads windows of numbers: unrolled predict MODEL table.csv")
+        results = loaded.predict_table([Path(item) for item in items])  # type: ignore[attr-defined]
     else:
         texts = iter(items) if items and file is None else _lines(file)
         more = {"highlights": True} if highlights and kind.task == "classify" else {}

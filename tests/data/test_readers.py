@@ -86,14 +86,14 @@ def test_tags_that_do_not_fit_are_noted(tmp_path):
 
 def test_labeled_tables(tmp_path):
     comma = read_labeled([written(tmp_path, 'stars,review\nup,"good, fast"\ndown,late\ndown,\n')])
-    assert comma.texts == ["good, fast", "late"]
+    assert comma.items == ["good, fast", "late"]
     assert comma.labels == [["up"], ["down"]]
     assert comma.notes == (
         "2 texts in column 'review', 2 classes in column 'stars'",
         "1 rows without a text are left out",
     )
     tabs = read_labeled([written(tmp_path, 'sentence\tlabel\nsay "hi\t1\n')])
-    assert tabs.texts == ['say "hi']
+    assert tabs.items == ['say "hi']
     many = read_labeled([written(tmp_path, "body;topics\nx y;a|b\nz;\n")], text="body", label="topics", separator="|")
     assert (many.labels, many.is_multiple) == ([["a", "b"], []], True)
     rows = read_labeled([written(tmp_path, '{"text": "x", "label": 1}\n{"label": 2, "text": "y"}\n')])
@@ -130,15 +130,15 @@ def test_many_faults_are_cut_short(tmp_path):
 
 def test_a_line_of_ten_million_characters(tmp_path):
     data = read_labeled([written(tmp_path, "text,label\n" + "word " * 2_000_000 + ",up\n")])
-    assert len(data.texts[0]) == 9_999_999
+    assert len(data.items[0]) == 9_999_999
 
 
 def test_a_stratified_split_keeps_shares():
     data = Labeled([str(i) for i in range(100)], [["a"]] * 80 + [["b"]] * 20)
     first, second = data.stratified(0.2, 0)
     assert (second.labels.count(["a"]), second.labels.count(["b"])) == (16, 4)
-    assert sorted(first.texts + second.texts) == sorted(data.texts)
-    assert data.stratified(0.2, 0)[1].texts == second.texts != data.stratified(0.2, 1)[1].texts
+    assert sorted(first.items + second.items) == sorted(data.items)
+    assert data.stratified(0.2, 0)[1].items == second.items != data.stratified(0.2, 1)[1].items
 
 
 def folder(tmp_path, **files):

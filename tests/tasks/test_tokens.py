@@ -222,6 +222,46 @@ def test_a_label_that_training_never_saw_counts_as_wrong(case):
         assert np.isfinite(figures["model"]["log_loss"])
 
 
+def windows():
+    draw = np.random.default_rng(0)
+    for i in range(90):
+        n = int(draw.integers(6, 20))
+        wave = np.stack(
+            [np.sin(np.arange(n) * (0.4 if i % 2 else 1.5) + draw.random() * 6), draw.normal(size=n) * 0.2], 1
+        )
+        yield wave * 50 + 1000, "slow" if i % 2 else "fast"
+
+
+def test_windows_of_numbers(tmp_path):
+    model = unrolled.ClassifyModel(unrolled.ClassifySettings(**SMALL, values="x,y", series="id"))
+    data = list(windows())
+    model.fit([window for window, _ in data], [label for _, label in data], train=TRAINING)
+    assert model.verdict(model.figures)[1] > 0.9 > model.verdict(model.figures)[2]
+    model.save(tmp_path / "m")
+    loaded = unrolled.ClassifyModel.load(tmp_path / "m")
+    rows = [f"{i},{x},{y}" for i, (window, _) in enumerate(data[:9]) for x, y in window]
+    (tmp_path / "t.csv").write_text("\n".join(["id,x,y", *rows]))
+    answers = loaded.predict_table([tmp_path / "t.csv"])
+    assert [answer.text for answer in answers] == [str(i) for i in range(9)]
+    assert [answer.labels for answer in answers] == [model.predict(window).labels for window, _ in data[:9]]
+    with pytest.raises(DataError, match=r"^a window must be \[time, 2\], of finite numbers; got \[3, 1\]"):
+        loaded.predict(np.zeros((3, 1)))
+
+
+def test_faults_of_windows(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,x,label\na,1,up\na,2,down\nb,,up\nc,z,up\n")
+    with pytest.raises(DataError) as caught:
+        unrolled.ClassifyModel(unrolled.ClassifySettings(values="x", series="id")).fit(path)
+    assert str(caught.value).replace(f"{tmp_path}/", "").split("\n  ") == [
+        "t.csv, line 5, column 'x': 'z' is not a number.",
+        "t.csv, line 4, column 'x': is empty; expected a number",
+        "t.csv, line 2: the window 'a' has the labels 'down', 'up'; expected one for all its rows",
+    ]
+    with pytest.raises(SettingsError, match=r"^--values needs --series, the column that tells windows apart$"):
+        unrolled.ClassifyModel(unrolled.ClassifySettings(values="x")).fit(path)
+
+
 def test_highlights_name_what_moved_the_decision():
     model = unrolled.ClassifyModel(CASES["classify"][1])
     model.fit(TEXTS, train=TRAINING)
@@ -236,7 +276,7 @@ def test_probabilities_are_calibrated_by_a_temperature():
     draw = np.random.default_rng(0)
     noisy = [(text, label if draw.random() < 0.7 else "up") for text, label in TEXTS * 3]
     model.fit(noisy, train=unrolled.TrainSettings(steps=150, lr=0.02, precision="float32", patience=0))
-    logits = model.logits([model._tokens(text) for text in model.held.texts])
+    logits = model.logits([model.front.pieces(item) for item in model.held.items])
     targets = model._targets(model.held.labels)
     from unrolled.tasks.classify import loss_of
 

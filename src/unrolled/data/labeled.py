@@ -1,13 +1,14 @@
-"""A user's table or JSON lines with texts and labels come in, texts with their classes go out."""
+"""A user's table with texts, or windows of numbers, and labels comes in; items with their classes go out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unrolled.data.files import Faults, read_texts
-from unrolled.data.table import no_column, rows_of
+from unrolled.data.table import MISSING, Table, no_column, numbers_of, rows_of
 from unrolled.errors import DataError
 
 _TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
@@ -16,30 +17,30 @@ _LABEL_NAMES = ("label", "class", "sentiment", "category", "target", "intent", "
 
 @dataclass(frozen=True)
 class Labeled:
-    """Texts with their classes.
+    """Items with their classes.
 
     Attributes:
-        texts: none of them empty.
-        labels: the classes of each text; one, unless `is_multiple`.
-        is_multiple: whether a text may have none or several.
+        items: texts, none of them empty; or windows of numbers [time, features].
+        labels: the classes of each item; one, unless `is_multiple`.
+        is_multiple: whether an item may have none or several.
         notes: what was noticed on reading, for the user.
-        columns: the names of the text's and the label's column.
+        names: of the items, where they have any.
         sha256: of the files.
     """
 
-    texts: list[str]
+    items: list[Any]
     labels: list[list[str]]
     is_multiple: bool = False
     notes: tuple[str, ...] = ()
-    columns: tuple[str, str] = ("text", "label")
+    names: tuple[str, ...] = ()
     sha256: str = ""
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.items)
 
     def part(self, places: Sequence[int]) -> "Labeled":
-        """The texts at some places."""
-        return Labeled([self.texts[i] for i in places], [self.labels[i] for i in places], self.is_multiple)
+        """The items at some places."""
+        return Labeled([self.items[i] for i in places], [self.labels[i] for i in places], self.is_multiple)
 
     def stratified(self, share: float, seed: int) -> tuple["Labeled", "Labeled"]:
         """Two parts, the second with `share` of each class, drawn by the seed."""
@@ -113,7 +114,7 @@ def read_labeled(
     notes = [f"{len(found):,} texts in column {names[0]!r}, {len(kinds):,} classes in column {names[1]!r}"]
     if n_empty:
         notes.append(f"{n_empty:,} rows without a text are left out")
-    return Labeled(found, labels, separator is not None, tuple(notes), names, sha256)
+    return Labeled(found, labels, separator is not None, tuple(notes), sha256=sha256)
 
 
 def _column(name: str, head: list[str], asked: str | None, usual: tuple[str, ...], option: str) -> str:
@@ -128,3 +129,47 @@ def _column(name: str, head: list[str], asked: str | None, usual: tuple[str, ...
     raise DataError(
         f"{name}: which column is the {option}? Pass --{option} with one of {', '.join(map(repr, head[:20]))}"
     )
+
+
+def read_windows(table: Table, *, values: Sequence[str], series: str, label: str | None) -> Labeled:
+    """Windows of numbers out of a long table: the rows with the same name are one window, in their order.
+
+    Args:
+        table: as read.
+        values: the columns with the numbers.
+        series: the column that tells windows apart.
+        label: the column with the class, the same in all rows of a window; None where classes are not known.
+
+    Raises:
+        DataError: columns are missing, values are no numbers, a window has two labels; all faults are told at once.
+    """
+    faults = Faults()
+    for name in (*values, series, *([label] if label else [])):
+        try:
+            table.column(name)
+        except DataError as fault:
+            faults.add(str(fault))
+    faults.stop()
+    columns = np.stack([numbers_of(table, name, "", faults) for name in values], 1)
+    is_empty = np.array(
+        [[table.columns[name][i].strip().lower() in MISSING for name in values] for i in range(len(table))]
+    )
+    for i, name in np.argwhere(is_empty):
+        faults.add(f"{table.places[i]}, column {values[name]!r}: is empty; expected a number")
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(table.column(series)):
+        rows.setdefault(name.strip(), []).append(i)
+    labels: list[list[str]] = []
+    for name, places in rows.items():
+        found = {table.column(label)[i].strip() for i in places} if label else set()
+        if len(found) > 1 or "" in found:
+            shown = ", ".join(sorted(map(repr, found)))
+            faults.add(
+                f"{table.places[places[0]]}: the window {name!r} has the labels {shown}; expected one for all its rows"
+            )
+        labels.append(sorted(found))
+    faults.stop()
+    items = [columns[places] for places in rows.values()]
+    lengths = [len(each) for each in items]
+    note = f"{len(items):,} windows of {min(lengths):,} to {max(lengths):,} rows of {len(values)} numbers"
+    return Labeled(items, labels, notes=(note,), names=tuple(rows), sha256=table.sha256)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.files import Faults
-from unrolled.data.table import Table
+from unrolled.data.table import MISSING, Table, is_number, numbers_of
 from unrolled.errors import DataError
 
 _TIME_NAMES = ("date", "time", "timestamp", "datetime", "ds", "day", "month", "year", "stamp", "period")
@@ -22,7 +22,6 @@ _FORMATS = (
     "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y-%m",
     "%b %d %Y", "%d %b %Y", "%B %d %Y", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d",
 )  # fmt: skip
-_MISSING = {"", "na", "nan", "n/a", "null", "none", "-", "?"}
 _UNITS = ((86400 * 7, "week"), (86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _EVEN = 0.9  # share of the steps that must be of the frequency
 
@@ -172,7 +171,7 @@ def read_series(
         faults.add(f"--series goes with one target; got {', '.join(targets)}")
     faults.stop()
     assert head
-    numbers = {name: _numbers(table, name, thousands, faults) for name in (*targets, *future, *past)}
+    numbers = {name: numbers_of(table, name, thousands, faults) for name in (*targets, *future, *past)}
     stamps = np.arange(len(table)) if time is None else _stamps(table, time, faults)
     faults.stop()
     groups = _groups(table.column(series) if series else [""] * len(table))
@@ -227,7 +226,7 @@ def _time_column(table: Table, asked: str | None) -> str | None:
     usual = [lowered[name] for name in _TIME_NAMES if name in lowered]
     for name in (*usual, *table.columns):
         values = table.columns[name]
-        if values and not _is_number(values[0]) and _format_of(values) is not None:
+        if values and not is_number(values[0]) and _format_of(values) is not None:
             return name
     return None
 
@@ -237,7 +236,7 @@ def _targets(table: Table, target: str | None, others: set[str | None], thousand
         assert target is not None
         return [target] if target in table.columns else [name.strip() for name in target.split(",")]
     free = [name for name, values in table.columns.items() if name not in others]
-    fitting = [name for name in free if all(_is_number(v, thousands) for v in table.columns[name][:100])]
+    fitting = [name for name in free if all(is_number(v, thousands) for v in table.columns[name][:100])]
     if target == "*" and fitting:
         return fitting
     if len(fitting) == 1:
@@ -245,31 +244,6 @@ def _targets(table: Table, target: str | None, others: set[str | None], thousand
     raise DataError(
         f"{table.name}: which column is the target? Pass --target with one of {', '.join(map(repr, fitting or free))}"
     )
-
-
-def _is_number(text: str, thousands: str = "") -> bool:
-    try:
-        float(text.replace(thousands, "") if thousands else text)
-    except ValueError:
-        return text.strip().lower() in _MISSING
-    return True
-
-
-def _numbers(table: Table, name: str, thousands: str, faults: Faults) -> np.ndarray:
-    values = table.columns[name]
-    result = np.full(len(values), np.nan)
-    for i, text in enumerate(values):
-        plain = text.strip().replace(thousands, "") if thousands else text.strip()
-        if plain.lower() in _MISSING:
-            continue
-        try:
-            result[i] = float(plain)
-        except ValueError:
-            hint = " If ',' groups thousands, pass --thousands ','." if "," in plain else ""
-            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not a number.{hint}")
-        if math.isinf(result[i]):
-            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not finite")
-    return result
 
 
 def _format_of(values: Sequence[str]) -> str | None:
@@ -291,7 +265,7 @@ def _parsed(text: str, form: str) -> datetime | None:
 def _stamps(table: Table, time: str, faults: Faults) -> np.ndarray:
     values = table.columns[time]
     form = _format_of(values)
-    if form is None and all(_is_number(text) for text in values) and all(text.strip() for text in values):
+    if form is None and all(is_number(text) for text in values) and all(text.strip() for text in values):
         return np.array([float(text) for text in values]).round().astype(np.int64)
     if form in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"):
         try:
@@ -378,8 +352,8 @@ def _static(rows: list[list[str]]) -> np.ndarray:
     """Numbers as they are, kinds as 0 and 1 for each."""
     columns = []
     for values in zip(*rows, strict=True):
-        if all(_is_number(value) for value in values):
-            column = np.array([float(value) if value.lower() not in _MISSING else 0.0 for value in values])
+        if all(is_number(value) for value in values):
+            column = np.array([float(value) if value.lower() not in MISSING else 0.0 for value in values])
             columns.append((column - column.mean()) / (column.std() or 1))
         else:
             columns += [np.array([float(value == kind) for value in values]) for kind in sorted(set(values))]

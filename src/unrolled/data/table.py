@@ -9,14 +9,19 @@ import difflib
 import hashlib
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unrolled.data.files import Faults, read_bytes, read_texts
 from unrolled.errors import DataError, MissingExtraError
+
+MISSING = {"", "na", "nan", "n/a", "null", "none", "-", "?"}
 
 
 @dataclass(frozen=True)
@@ -184,3 +189,30 @@ def _json_rows(name: str, content: str, faults: Faults) -> Iterator[tuple[int, l
             faults.add(f"{name}, line {line}: has no {', '.join(map(repr, missing))}, which the first line has")
             continue
         yield line, ["" if item[each] is None else str(item[each]) for each in head]
+
+
+def is_number(text: str, thousands: str = "") -> bool:
+    """Whether a text is a number, or stands for a missing one."""
+    try:
+        float(text.replace(thousands, "") if thousands else text)
+    except ValueError:
+        return text.strip().lower() in MISSING
+    return True
+
+
+def numbers_of(table: Table, name: str, thousands: str, faults: Faults) -> np.ndarray:
+    """A column as float64, NaN where a value is missing."""
+    values = table.columns[name]
+    result = np.full(len(values), np.nan)
+    for i, text in enumerate(values):
+        plain = text.strip().replace(thousands, "") if thousands else text.strip()
+        if plain.lower() in MISSING:
+            continue
+        try:
+            result[i] = float(plain)
+        except ValueError:
+            hint = " If ',' groups thousands, pass --thousands ','." if "," in plain else ""
+            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not a number.{hint}")
+        if math.isinf(result[i]):
+            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not finite")
+    return result

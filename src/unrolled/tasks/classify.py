@@ -1,7 +1,8 @@
-"""The classification task: sentiment, or any classes, one or several for a text.
+"""The classification task: sentiment, or any classes, one or several for a text; also of windows of numbers.
 
-Comes in: a table with texts and labels. Goes out: a model that gives calibrated probabilities and shows which words
-moved the decision, beside the most frequent class and naive Bayes on the same split.
+Comes in: a table with texts, or with columns of numbers, and labels. Goes out: a model that gives calibrated
+probabilities and shows which words moved the decision, beside the most frequent class and naive Bayes (of numbers the
+nearest class mean) on the same split.
 """
 
 import math
@@ -16,15 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from unrolled import pictures
-from unrolled.data.batches import Batches, by_length
-from unrolled.data.labeled import Labeled, read_labeled
-from unrolled.data.tokens import Token, tokens_of
-from unrolled.data.vocabulary import UNKNOWN, TokenBatch, TokenVocabulary
-from unrolled.encoder import EncoderSettings, TokenEncoder
-from unrolled.errors import DataError, ModelFileError
-from unrolled.estimator import Estimator, Files
+from unrolled.data.batches import by_length
+from unrolled.data.labeled import Labeled, read_labeled, read_windows
+from unrolled.data.table import read_table
+from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
+from unrolled.encoder import EncoderSettings
+from unrolled.errors import DataError, ModelFileError, SettingsError
+from unrolled.estimator import Estimator, ExampleJob, Files
 from unrolled.floors.naive_bayes import NaiveBayes
+from unrolled.floors.nearest_mean import NearestMean
+from unrolled.fronts import Front, NumberFront, TextFront, front_from_data
 from unrolled.heads import Pooling
+from unrolled.metrics import figures_of, sureness
 from unrolled.modelfile import ModelFile
 from unrolled.settings import option
 from unrolled.train import TrainSettings
@@ -35,6 +39,8 @@ class ClassifySettings(EncoderSettings):
     """What the model is, and how the files are read."""
 
     text: str | None = option(None, "column with the texts  [guessed from its name]")
+    values: str = option("", "columns of numbers, with commas between: windows of them are classified, not texts")
+    series: str | None = option(None, "with --values: the column that tells windows apart")
     label: str | None = option(None, "column with the classes  [guessed from its name]")
     separator: str | None = option(None, "what stands between the labels of a text that may have several")
     most_tokens: int = option(
@@ -86,34 +92,32 @@ class Classified:
 
 
 class _Member(nn.Module):
-    def __init__(self, vocabulary: TokenVocabulary, n_classes: int, settings: EncoderSettings) -> None:
+    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings) -> None:
         super().__init__()
-        self.encoder = TokenEncoder(vocabulary, settings)
+        self.encoder = front.encoder(settings)
         self.pooling = Pooling(self.encoder.size)
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(2 * self.encoder.size, n_classes)
 
-    def forward(self, batch: TokenBatch) -> Tensor:
+    def forward(self, batch: Any) -> Tensor:
         pooled, _ = self.pooling(self.encoder(batch), batch.lengths)
         return self.output(self.dropout(pooled))
 
 
 class ClassifyNet(nn.Module):
-    """Members of one kind; a `TokenBatch` comes in, the loss goes out, or the mean of the logits."""
+    """Members of one kind; a batch of the front comes in, the loss goes out, or the mean of the logits."""
 
-    def __init__(
-        self, vocabulary: TokenVocabulary, n_classes: int, settings: EncoderSettings, is_multiple: bool
-    ) -> None:
+    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings, is_multiple: bool) -> None:
         super().__init__()
         self.is_multiple = is_multiple
-        self.members = nn.ModuleList(_Member(vocabulary, n_classes, settings) for _ in range(settings.members))
+        self.members = nn.ModuleList(_Member(front, n_classes, settings) for _ in range(settings.members))
 
-    def forward(self, batch: TokenBatch, targets: Tensor) -> Tensor:
+    def forward(self, batch: Any, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets [batch, classes], 0 or 1."""
         losses = [loss_of(member(batch), targets, self.is_multiple) for member in self.members]
         return torch.stack(losses).mean()
 
-    def logits(self, batch: TokenBatch) -> Tensor:
+    def logits(self, batch: Any) -> Tensor:
         """[batch, classes]."""
         return torch.stack([member(batch) for member in self.members]).mean(0)
 
@@ -144,15 +148,23 @@ class ClassifyModel(Estimator):
     def read(self, files: Files) -> Labeled:
         paths = [files] if isinstance(files, str | Path) else list(files)
         settings = self.settings
+        if settings.values:
+            return self._windows(paths, settings.label or "label")
         return read_labeled(
             paths, text=settings.text, label=settings.label, separator=settings.separator, encoding=settings.encoding
         )
+
+    def _windows(self, paths: Sequence[Path | str], label: str | None) -> Labeled:
+        if self.settings.series is None:
+            raise SettingsError("--values needs --series, the column that tells windows apart")
+        names = [name.strip() for name in self.settings.values.split(",") if name.strip()]
+        table = read_table(paths, encoding=self.settings.encoding)
+        return read_windows(table, values=names, series=self.settings.series, label=label)
 
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
         return data.stratified(self.settings.validation, seed)
 
     def prepare(self, data: Labeled, valid: Labeled, training: TrainSettings, device: torch.device) -> "_ClassifyJob":
-        settings = self.settings
         self.is_multiple = data.is_multiple
         counts = Counter(name for names in data.labels for name in names)
         self.classes = sorted(counts)
@@ -160,28 +172,32 @@ class ClassifyModel(Estimator):
             there = f"one class only, {self.classes[0]!r}" if self.classes else "no labels at all"
             raise DataError(f"there is {there}; a classifier needs at least two to tell apart")
         self.temperature = 1.0
-        sentences = [self._tokens(text) for text in data.texts]
-        self.vocabulary = TokenVocabulary.fit(
-            sentences, least=settings.least, most_pairs=settings.most_pairs if settings.pairs else 0
-        )
+        is_text = isinstance(data.items[0], str)
+        self.front: Front = self._text_front(data.items) if is_text else NumberFront.fit(data.items)
+        pieces: list[Any] = [self.front.pieces(item) for item in data.items]
         self.most_frequent = max(self.classes, key=lambda name: counts[name])
-        self.floor = NaiveBayes.fit(sentences, data.labels, self.classes, is_multiple=self.is_multiple)
+        self.floor: Any
+        if is_text:
+            self.floor = NaiveBayes.fit(pieces, data.labels, self.classes, is_multiple=self.is_multiple)
+        elif self.is_multiple:
+            raise SettingsError("windows of numbers have one label each; leave --separator out")
+        else:
+            self.floor = NearestMean.fit(pieces, data.labels, self.classes)
         self.net = self.make_net().to(device)
-        return _ClassifyJob(self, sentences, self._targets(data.labels), valid, training, device)
+        return _ClassifyJob(self, pieces, self._targets(data.labels), valid, training, device)
+
+    def _text_front(self, texts: Sequence[str]) -> TextFront:
+        settings = self.settings
+        cut = TextFront(TokenVocabulary.fit([]), settings.most_tokens)
+        vocabulary = TokenVocabulary.fit(
+            [cut.pieces(text) for text in texts],
+            least=settings.least,
+            most_pairs=settings.most_pairs if settings.pairs else 0,
+        )
+        return TextFront(vocabulary, settings.most_tokens)
 
     def make_net(self) -> ClassifyNet:
-        return ClassifyNet(self.vocabulary, len(self.classes), self.settings, self.is_multiple)
-
-    def _tokens(self, text: str) -> list[str]:
-        tokens = [token.text for token in tokens_of(text)]
-        return [tokens[i] for i in self._kept(len(tokens))]
-
-    def _kept(self, n_tokens: int) -> list[int]:
-        """Places of the tokens that are read."""
-        most = self.settings.most_tokens
-        if n_tokens <= most:
-            return list(range(n_tokens))
-        return [*range(most // 2), *range(n_tokens - (most - most // 2), n_tokens)]
+        return ClassifyNet(self.front, len(self.classes), self.settings, self.is_multiple)
 
     def _targets(self, labels: Sequence[Sequence[str]]) -> Tensor:
         """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere."""
@@ -194,15 +210,15 @@ class ClassifyModel(Estimator):
         return targets
 
     @torch.inference_mode()
-    def logits(self, sentences: Sequence[Sequence[str]]) -> Tensor:
-        """[texts, classes], of texts as tokens, before the temperature; zeros for a text without tokens."""
+    def logits(self, items: Sequence[Any]) -> Tensor:
+        """[items, classes], of items in the front's pieces, before the temperature; zeros for an empty one."""
         net = self.fitted().eval()
         device = next(net.parameters()).device
-        result = torch.zeros(len(sentences), len(self.classes))
-        places = [i for i, sentence in enumerate(sentences) if sentence]
-        for group in by_length([len(sentences[i]) for i in places], 8192):
+        result = torch.zeros(len(items), len(self.classes))
+        places = [i for i, pieces in enumerate(items) if len(pieces)]
+        for group in by_length([len(items[i]) for i in places], 8192):
             chosen = [places[i] for i in group]
-            batch = self.vocabulary.batch([self.vocabulary.encode(sentences[i]) for i in chosen]).to(device)
+            batch = self.front.batch([self.front.encode(items[i]) for i in chosen]).to(device)
             result[chosen] = net.logits(batch).float().cpu()
         return result
 
@@ -212,39 +228,57 @@ class ClassifyModel(Estimator):
 
     def finish(self, valid: Labeled) -> None:
         """Fits the temperature on the validation part (C. Guo et al., ICML 2017)."""
-        logits, targets = self.logits([self._tokens(text) for text in valid.texts]), self._targets(valid.labels)
+        logits, targets = self.logits([self.front.pieces(item) for item in valid.items]), self._targets(valid.labels)
         grid = np.exp(np.linspace(math.log(0.25), math.log(10), 200))
         losses = [float(loss_of(logits / t, targets, self.is_multiple)) for t in grid]
         self.temperature = float(grid[int(np.argmin(losses))])
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
-        """The class of a text; or of each of a list of texts. `highlights` tells what each token did for it."""
-        if isinstance(items, str):
+        """The class of a text or of a window [time, features]; or of each of a list of them. `highlights` tells what
+        each token of a text did for it.
+        """
+        if isinstance(items, str) or (isinstance(items, np.ndarray) and items.ndim == 2):
             return self.predict_all([items], highlights)[0]
         return self.predict_all(list(items), highlights)
 
-    def predict_all(self, texts: Iterable[str], highlights: bool = False) -> list[Classified]:
-        """The class of each of some texts."""
-        texts = list(texts)
-        probabilities = self._probabilities(self.logits([self._tokens(text) for text in texts])).numpy()
+    def predict_all(
+        self, items: Iterable[Any], highlights: bool = False, *, names: Sequence[str] = ()
+    ) -> list[Classified]:
+        """The class of each of some texts or windows; `names` of windows, numbers if not given."""
+        items = list(items)
+        if highlights and not isinstance(self.front, TextFront):
+            raise SettingsError("--highlights goes with texts")
+        pieces = [self.front.pieces(item) for item in items]
+        probabilities = self._probabilities(self.logits(pieces)).numpy()
         results = []
-        for text, row in zip(texts, probabilities, strict=True):
+        for i, (item, row) in enumerate(zip(items, probabilities, strict=True)):
             best = self.classes[int(row.argmax())]
-            names = [name for name, p in zip(self.classes, row, strict=True) if p > 0.5] if self.is_multiple else [best]
-            by_class = {self.classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")}
-            moved = self._highlights(text, int(row.argmax())) if highlights else None
-            results.append(Classified(text, names, by_class, moved))
+            found = [name for name, p in zip(self.classes, row, strict=True) if p > 0.5] if self.is_multiple else [best]
+            by_class = {self.classes[j]: float(row[j]) for j in np.argsort(-row, kind="stable")}
+            moved = self._highlights(item, int(row.argmax())) if highlights else None
+            shown = item if isinstance(item, str) else names[i] if names else str(i)
+            results.append(Classified(shown, found, by_class, moved))
         return results
+
+    @property
+    def reads_tables(self) -> bool:
+        """Whether predictions are made for tables, of windows, in place of texts."""
+        return not isinstance(self.front, TextFront)
+
+    def predict_table(self, files: Sequence[Path | str]) -> list[Classified]:
+        """The class of each window in a table; it needs no column of labels."""
+        data = self._windows(files, None)
+        return self.predict_all(data.items, names=data.names)
 
     @torch.inference_mode()
     def _highlights(self, text: str, of_class: int) -> list[dict[str, Any]]:
         """By how much the log-probability of a class falls when each token is hidden."""
-        tokens: list[Token] = tokens_of(text)
-        tokens = [tokens[i] for i in self._kept(len(tokens))]
+        assert isinstance(self.front, TextFront)
+        tokens = self.front.tokens(text)
         if not tokens:
             return []
         net = self.fitted().eval()
-        words, pairs, forms = self.vocabulary.encode([token.text for token in tokens])
+        words, pairs, forms = self.front.encode([token.text for token in tokens])
         versions = [(words, pairs, forms)]
         for i in range(len(tokens)):
             hidden_words, hidden_pairs, hidden_forms = words.copy(), pairs.copy(), list(forms)
@@ -253,7 +287,7 @@ class ClassifyModel(Estimator):
             versions.append((hidden_words, hidden_pairs, hidden_forms))
         device = next(net.parameters()).device
         rows = [
-            net.logits(self.vocabulary.batch(versions[i : i + 64]).to(device)).float().cpu()
+            net.logits(self.front.batch(versions[i : i + 64]).to(device)).float().cpu()
             for i in range(0, len(versions), 64)
         ]
         log = self._probabilities(torch.cat(rows))[:, of_class].clamp_min(1e-12).log()
@@ -264,20 +298,20 @@ class ClassifyModel(Estimator):
         ]
 
     def evaluate(self, data: Any) -> dict[str, Any]:
-        """Figures on labeled texts: accuracy (of all labels of a text together), macro F1, log-loss and calibration
-        error, precision, recall and F1 by class, confusion matrix; the model's, naive Bayes' and the majority's.
+        """Figures on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration
+        error, precision, recall and F1 by class, confusion matrix; the model's, the floor's and the majority's.
         """
-        data = self._labeled(data)
-        sentences = [self._tokens(text) for text in data.texts]
-        probabilities = self._probabilities(self.logits(sentences)).numpy()
-        bayes = self.floor.scores(sentences)
+        data = self.as_data(data)
+        pieces = [self.front.pieces(item) for item in data.items]
+        probabilities = self._probabilities(self.logits(pieces)).numpy()
+        floor = self.floor.scores(pieces)
         majority = [[] if self.is_multiple else [self.most_frequent]] * len(data)
         return {
             "model": figures_of(data.labels, self._chosen(probabilities, 0.5), self.classes)
-            | self._of_probabilities(data.labels, probabilities),
-            "floor": figures_of(data.labels, self._chosen(bayes, 0.0), self.classes),
+            | sureness(self._targets(data.labels).numpy(), probabilities, self.is_multiple),
+            "floor": figures_of(data.labels, self._chosen(floor, 0.0), self.classes),
             "majority": figures_of(data.labels, majority, self.classes),
-            "n_texts": len(data),
+            "n_items": len(data),
         }
 
     def _chosen(self, scores: np.ndarray, above: float) -> list[list[str]]:
@@ -285,35 +319,17 @@ class ClassifyModel(Estimator):
             return [[self.classes[i] for i in np.flatnonzero(row > above)] for row in scores]
         return [[self.classes[int(i)]] for i in scores.argmax(1)]
 
-    def _of_probabilities(self, labels: list[list[str]], probabilities: np.ndarray) -> dict[str, float]:
-        """Log-loss in nats, and the expected calibration error over ten bins (M. Naeini et al., AAAI 2015)."""
-        targets = self._targets(labels).numpy()
-        p = np.clip(probabilities, 1e-12, 1)
-        if self.is_multiple:
-            loss = -(targets * np.log(p) + (1 - targets) * np.log(np.clip(1 - probabilities, 1e-12, 1))).mean()
-            sure, right = np.maximum(p, 1 - p).ravel(), ((p > 0.5) == (targets > 0.5)).ravel()
-        else:
-            loss = -(targets * np.log(p)).sum(1).mean()
-            sure, right = p.max(1), targets[np.arange(len(p)), p.argmax(1)] > 0
-        bins = np.minimum((sure * 10).astype(int), 9)
-        gaps = [abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
-        return {"log_loss": float(loss), "calibration_error": float(sum(gaps))}
-
-    def fit(self, data: Any, *, valid: Any = None, **options: Any) -> Any:
-        """See `Estimator.fit`; `data` may also be pairs of a text and its label, or its list of labels."""
-        return super().fit(self._pairs(data), valid=self._pairs(valid), **options)
-
-    def _pairs(self, data: Any) -> Any:
-        is_pairs = isinstance(data, list | tuple) and bool(data) and isinstance(data[0], list | tuple)
-        return self._labeled(data) if is_pairs else data
-
-    def _labeled(self, data: Any) -> Labeled:
+    def as_data(self, data: Any) -> Labeled:
+        """From files, or pairs of a text or window [time, features] and its label; lists of labels where there may be
+        several.
+        """
         if isinstance(data, Labeled):
             return data
         if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
             is_multiple = any(isinstance(names, list | tuple) for _, names in data)
             labels = [sorted(set(names)) if isinstance(names, list | tuple) else [names] for _, names in data]
-            return Labeled([text for text, _ in data], labels, is_multiple)
+            items = [item if isinstance(item, str) else np.asarray(item, dtype=np.float64) for item, _ in data]
+            return Labeled(items, labels, is_multiple)
         return self.read(data)
 
     def table(self, figures: dict[str, Any]) -> list[str]:
@@ -325,7 +341,7 @@ class ClassifyModel(Estimator):
         lines.append(
             f"log-loss {model['log_loss']:.3f} nats, calibration error {100 * model['calibration_error']:.1f} %"
         )
-        lines.append(f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'texts':>8}")
+        lines.append(f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'items':>8}")
         for name, row in model["classes"].items():
             shares = "".join(f"{100 * row[key]:>8.2f} %" for key in ("precision", "recall", "f1"))
             lines.append(f"{name[:15]:<16}{shares}{row['n']:>8,}")
@@ -348,81 +364,48 @@ class ClassifyModel(Estimator):
         return pictures.bars(f1[0], f1[1], "F1", folder / "classes.png")
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-        vocabulary = self.vocabulary.to_data() | {
+        vocabulary = self.front.to_data() | {
             "classes": self.classes, "is_multiple": self.is_multiple, "temperature": self.temperature
         }  # fmt: skip
         floor, tensors = self.floor.to_parts()
-        return vocabulary, {"method": self.floor.name, "bayes": floor, "most_frequent": self.most_frequent}, tensors
+        return vocabulary, {"method": self.floor.name, "fitted": floor, "most_frequent": self.most_frequent}, tensors
 
     def from_parts(self, file: ModelFile) -> None:
-        self.vocabulary = TokenVocabulary.from_data(file.vocabulary)
+        self.front = front_from_data(file.vocabulary)
         self.classes, self.is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
         self.temperature = float(file.vocabulary["temperature"])
         self.most_frequent = file.floor["most_frequent"]
         if not all(isinstance(name, str) for name in self.classes) or not self.temperature > 0:
             raise ModelFileError("its classes are damaged")
-        self.floor = NaiveBayes.from_parts(file.floor["bayes"], file.tensors, len(self.classes))
+        floor: Any = NaiveBayes if isinstance(self.front, TextFront) else NearestMean
+        self.floor = floor.from_parts(file.floor["fitted"], file.tensors, len(self.classes))
 
 
-def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
-    names = [*classes, *sorted({name for row in gold for name in row} - set(classes))]
-    by_class = {}
-    for name in names:
-        marked, chosen = (np.array([name in row for row in rows]) for rows in (gold, found))
-        right = int((marked & chosen).sum())
-        precision = right / chosen.sum() if chosen.sum() else 0.0
-        recall = right / marked.sum() if marked.sum() else 0.0
-        f1 = 2 * right / (marked.sum() + chosen.sum()) if right else 0.0
-        by_class[name] = {
-            "precision": float(precision),
-            "recall": float(recall),
-            "f1": float(f1),
-            "n": int(marked.sum()),
-        }
-    accuracy = sum(set(a) == set(b) for a, b in zip(gold, found, strict=True)) / len(gold)
-    figures = {"accuracy": accuracy, "macro_f1": float(np.mean([each["f1"] for each in by_class.values()]))}
-    confusion: dict[str, dict[str, int]] = {}
-    if all(len(row) == 1 for row in (*gold, *found)):
-        for (a,), (b,) in zip(gold, found, strict=True):
-            row = confusion.setdefault(a, dict.fromkeys(names, 0))
-            row[b] += 1
-    return {**figures, "classes": by_class, "confusion": confusion}
-
-
-class _ClassifyJob:
+class _ClassifyJob(ExampleJob):
     """The task as the training loop sees it."""
-
-    item = "token"
 
     def __init__(
         self,
         model: ClassifyModel,
-        sentences: list[list[str]],
+        pieces: list[Any],
         targets: Tensor,
         valid: Labeled,
         training: TrainSettings,
         device: torch.device,
     ) -> None:
-        self.model, self.device = model, device
-        kept = [i for i, sentence in enumerate(sentences) if sentence]
-        self.encoded = [model.vocabulary.encode(sentences[i]) for i in kept]
-        self.targets = targets[kept]
-        self.valid = [model._tokens(text) for text in valid.texts]
-        self.valid_targets = model._targets(valid.labels)
-        lengths = [len(sentences[i]) for i in kept]
-        if not lengths:
+        kept = [i for i, each in enumerate(pieces) if len(each)]
+        if not kept:
             raise DataError("none of the texts has a token in it")
-        self.batches = Batches(lengths, model.settings.batch, training.seed)
-        self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model.fitted()
+        super().__init__(model, [len(pieces[i]) for i in kept], training, device)
+        self.encoded = [model.front.encode(pieces[i]) for i in kept]
+        self.targets = targets[kept]
+        self.valid = [model.front.pieces(item) for item in valid.items]
+        self.valid_targets = model._targets(valid.labels)
+        self.item = "token" if isinstance(model.front, TextFront) else "row"
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
-        batch = self.model.vocabulary.batch([self.encoded[i] for i in places])
+        batch = self.model.front.batch([self.encoded[i] for i in places])
         return module(batch.to(self.device), self.targets[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
@@ -438,14 +421,11 @@ class _ClassifyJob:
     def describe(self, figures: dict[str, float]) -> str:
         return f"accuracy {100 * figures['accuracy']:.2f} %"
 
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.record = record
-        self.model.save(path)
-
 
 EXAMPLES = """
 unrolled train classify reviews.csv
 unrolled train classify reviews.csv --text review --label stars --minutes 3
 unrolled train classify posts.jsonl --text body --label topics --separator ";"
+unrolled train classify sensors.csv --values x,y,z --series recording --label activity
 """
 Model = ClassifyModel

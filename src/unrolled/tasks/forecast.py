@@ -18,7 +18,7 @@ from unrolled import pictures
 from unrolled.data.series import Frequency, Series, calendar_of, read_series
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.errors import DataError, ModelFileError, SettingsError
-from unrolled.estimator import Estimator, Files
+from unrolled.estimator import Estimator, Files, are_files
 from unrolled.floors import series as floors
 from unrolled.forecasting import LEVELS, ForecastNet, ForecastNetSettings, Windows, mase_scale, smape
 from unrolled.modelfile import ModelFile
@@ -130,13 +130,11 @@ class ForecastModel(Estimator):
             **names,
         )
 
-    def series_of(self, data: Any) -> Series:
-        """Series from files, a data frame, an array [time], or a list of those."""
+    def as_data(self, data: Any) -> Series:
+        """From files, a data frame, an array [time], or a list of those."""
         if isinstance(data, Series):
             return data
-        if isinstance(data, str | Path) or (
-            isinstance(data, list | tuple) and data and all(isinstance(each, str | Path) for each in data)
-        ):
+        if are_files(data):
             return self.read(data)
         if isinstance(data, np.ndarray | list | tuple):
             arrays = [data] if np.ndim(data[0]) == 0 else list(data)
@@ -146,13 +144,11 @@ class ForecastModel(Estimator):
             return Series([str(i) if len(values) > 1 else "" for i in range(len(values))], values)
         return self._of_table(of_frame(data))
 
-    def fit(self, data: Any, *, valid: Any = None, **options: Any) -> Any:
-        """See `Estimator.fit`; `data` may also be a data frame, an array [time] or a list of them. The validation part
-        is the end of each series, before the test part.
-        """
-        if valid is not None:
+    def fit(self, data: Any, answers: Any = None, *, valid: Any = None, **options: Any) -> Any:
+        """See `Estimator.fit`; the validation part is the end of each series, before the test part."""
+        if valid is not None or answers is not None:
             raise SettingsError("fit: a forecast's validation part is the end of each series; set `validation`")
-        return super().fit(data if _are_paths(data) else self.series_of(data), **options)
+        return super().fit(data, **options)
 
     def split(self, data: Series, seed: int) -> tuple[Series, Series]:
         return data, data
@@ -199,6 +195,7 @@ class ForecastModel(Estimator):
         self.weights = floors.fit_autoregression(windows, targets, self._scale(data, some, windows))
         self.residuals: dict[str, np.ndarray] = {}
         self.best = "model"
+        self.errors: dict[str, float] = {}
         self.net = self.make_net().to(device)
         self.net.start_as(self.weights)
         return _ForecastJob(self, data, origins, training, device)
@@ -354,7 +351,7 @@ class ForecastModel(Estimator):
             For "model" and each floor: mae, rmse, smape (per cent), mase, wql (weighted quantile loss), coverage (of
             the interval from 10 to 90 %), and mae by step of the horizon.
         """
-        data = self.series_of(data)
+        data = self.as_data(data)
         part = part or ("test" if self.settings.test else "validation")
         origins = self.origins(data, part)
         if not origins:
@@ -371,7 +368,7 @@ class ForecastModel(Estimator):
 
     def predict(self, data: Any) -> list[Forecast]:
         """The steps after the end of each series; see `fit` for `data`."""
-        series = self.series_of(data)
+        series = self.as_data(data)
         if series.covariate_names != self.covariate_names:
             raise DataError(
                 f"the covariates are {', '.join(series.covariate_names) or 'none'}; "
@@ -426,14 +423,14 @@ class ForecastModel(Estimator):
 
     def draw(self, data: Any, path: Path, *, most: int = 4) -> Path:
         """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best floor."""
-        data = self.series_of(data)
+        data = self.as_data(data)
         latest: dict[int, int] = {}
         for i, t in self.origins(data, "test" if self.settings.test else "validation"):
             latest[i] = max(t, latest.get(i, 0))
         origins = sorted(latest.items())[:most]
         levels = self.levels(data, origins)
         windows, targets = self._values(data, origins)
-        floor = min(self.floor_names, key=lambda name: self.errors[name])
+        floor = min(self.floor_names, key=lambda name: self.errors.get(name, math.inf))
         beside = self._floor(floor, windows, self._scale(data, origins, windows))
         panels = [
             {
@@ -457,7 +454,7 @@ class ForecastModel(Estimator):
         tensors = {f"floor.residuals.{name}": torch.from_numpy(each) for name, each in self.residuals.items()}
         tensors["floor.weights"] = torch.from_numpy(self.weights)
         tensors |= {"scaler.means": torch.from_numpy(self.means), "scaler.spreads": torch.from_numpy(self.spreads)}
-        return vocabulary, {"best": self.best}, tensors
+        return vocabulary, {"best": self.best, "errors": self.errors}, tensors
 
     def from_parts(self, file: ModelFile) -> None:
         held = file.vocabulary
@@ -466,6 +463,7 @@ class ForecastModel(Estimator):
         self.covariate_names, self.target = tuple(map(str, held["covariates"])), str(held["target"])
         self.n_future, self.n_static = int(held["n_future"]), int(held["n_static"])
         self.best = str(file.floor["best"])
+        self.errors = {str(name): float(value) for name, value in file.floor["errors"].items()}
         self.scales = {str(name): float(value) for name, value in held["scales"].items()}
         sizes = (self.season, self.context, self.frequency.count)
         if min(sizes) < 1 or max(sizes) > 10**9 or self.best not in ANSWERS or self.frequency.unit not in (
@@ -568,12 +566,6 @@ def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _are_paths(data: Any) -> bool:
-    return isinstance(data, str | Path) or (
-        isinstance(data, list | tuple) and bool(data) and all(isinstance(each, str | Path) for each in data)
-    )
 
 
 EXAMPLES = """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unrolled import pictures
 from unrolled.data import schemes
-from unrolled.data.batches import Batches, by_length
+from unrolled.data.batches import by_length
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged, read_tagged
 from unrolled.data.tagging import complete, located, padded, refined, scores
@@ -23,7 +23,7 @@ from unrolled.data.tokens import Token, words_of
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.encoder import EncoderSettings, TokenEncoder
 from unrolled.errors import DataError, ModelFileError
-from unrolled.estimator import Estimator, Files, split_in_two
+from unrolled.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.floors.frequent_tag import FrequentTag
 from unrolled.heads import TagHead, best_tags
 from unrolled.modelfile import ModelFile
@@ -192,21 +192,14 @@ class TagModel(Estimator):
         """Figures on tagged files or sentences: precision, recall and F1 of spans by kind, or the accuracy of plain
         tags; the model's and the floor's.
         """
-        data = self._tagged(data)
+        data = self.as_data(data)
         found = self.tag(data.sentences)
         floor = [self.floor.predict(tokens) for tokens in data.sentences]
         figures = {"model": scores(data.tags, found, data.scheme), "floor": scores(data.tags, floor, data.scheme)}
         return figures | {"n_sentences": len(data)}
 
-    def fit(self, data: Any, *, valid: Any = None, **options: Any) -> Any:
-        """See `Estimator.fit`; `data` may also be pairs of tokens and tags."""
-        return super().fit(self._pairs(data), valid=self._pairs(valid), **options)
-
-    def _pairs(self, data: Any) -> Any:
-        is_pairs = isinstance(data, list | tuple) and bool(data) and isinstance(data[0], list | tuple)
-        return self._tagged(data) if is_pairs else data
-
-    def _tagged(self, data: Any) -> Tagged:
+    def as_data(self, data: Any) -> Tagged:
+        """From files, or pairs of a sentence's tokens and their tags."""
         if isinstance(data, Tagged):
             return data
         if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
@@ -258,10 +251,8 @@ class TagModel(Estimator):
         self.floor = FrequentTag.from_data(file.floor)
 
 
-class _TagJob:
+class _TagJob(ExampleJob):
     """The tagging task as the training loop sees it."""
-
-    item = "token"
 
     def __init__(
         self,
@@ -272,17 +263,11 @@ class _TagJob:
         training: TrainSettings,
         device: torch.device,
     ) -> None:
-        self.model, self.valid, self.device = model, valid, device
+        super().__init__(model, [len(each) for each in sentences], training, device)
+        self.valid = valid
         self.encoded = [model.vocabulary.encode(sentence) for sentence in sentences]
         numbers = {tag: i for i, tag in enumerate(model.tags)}
         self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
-        lengths = [len(each) for each in sentences]
-        self.batches = Batches(lengths, model.settings.batch, training.seed)
-        self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model.fitted()
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
@@ -296,10 +281,6 @@ class _TagJob:
 
     def describe(self, figures: dict[str, float]) -> str:
         return f"F1 {100 * figures['f1']:.2f} %" if "f1" in figures else f"accuracy {100 * figures['accuracy']:.2f} %"
-
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.record = record
-        self.model.save(path)
 
 
 def _percent(share: float) -> str:

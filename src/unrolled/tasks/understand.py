@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from unrolled import pictures
 from unrolled.data import schemes
-from unrolled.data.batches import Batches, by_length
+from unrolled.data.batches import by_length
 from unrolled.data.intents import Intents, read_intents
 from unrolled.data.schemes import spans_of, tags_of
+from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, located, padded, refined, scores
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.encoder import EncoderSettings, TokenEncoder
 from unrolled.errors import DataError, ModelFileError
-from unrolled.estimator import Estimator, Files, split_in_two
+from unrolled.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.floors.frequent_tag import FrequentTag
 from unrolled.floors.naive_bayes import NaiveBayes
 from unrolled.heads import Pooling, TagHead, best_tags
@@ -174,8 +175,8 @@ class UnderstandModel(Estimator):
 
     @torch.inference_mode()
     def understand(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
-        """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. An empty sentence has the
-        intents' mean probabilities.
+        """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. In an empty sentence
+        all intents are as likely.
         """
         net = self.fitted().eval()
         device = next(net.parameters()).device
@@ -214,27 +215,18 @@ class UnderstandModel(Estimator):
         """Intent accuracy, slot F1 as conlleval counts it, and the share of sentences that are right in both; the
         model's and the floors'.
         """
-        data = self._intents(data)
+        data = self.as_data(data)
         intents, tags = self.understand(data.tagged.sentences)
         model = _figures(data, [self.intents[i] for i in intents.argmax(1)], tags)
         by_words = [self.slot_floor.predict(tokens) for tokens in data.tagged.sentences]
         bayes = [self.intents[int(i)] for i in self.intent_floor.scores(data.tagged.sentences).argmax(1)]
         return {"model": model, "floor": _figures(data, bayes, by_words), "n_sentences": len(data)}
 
-    def fit(self, data: Any, *, valid: Any = None, **options: Any) -> Any:
-        """See `Estimator.fit`; `data` may also be triples of a text or its tokens, their tags, and the intent."""
-        return super().fit(self._triples(data), valid=self._triples(valid), **options)
-
-    def _triples(self, data: Any) -> Any:
-        is_triples = isinstance(data, list | tuple) and bool(data) and isinstance(data[0], list | tuple)
-        return self._intents(data) if is_triples else data
-
-    def _intents(self, data: Any) -> Intents:
+    def as_data(self, data: Any) -> Intents:
+        """From files, or triples of a text or its tokens, their tags, and the intent."""
         if isinstance(data, Intents):
             return data
         if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
-            from unrolled.data.tagged import Tagged
-
             sentences = [words.split() if isinstance(words, str) else list(words) for words, _, _ in data]
             tags = [list(of_words) for _, of_words, _ in data]
             wrong = [i for i, (a, b) in enumerate(zip(sentences, tags, strict=True)) if len(a) != len(b) or not a]
@@ -296,10 +288,8 @@ def _figures(data: Intents, intents: Sequence[str], tags: Sequence[Sequence[str]
     }
 
 
-class _UnderstandJob:
+class _UnderstandJob(ExampleJob):
     """The task as the training loop sees it."""
-
-    item = "token"
 
     def __init__(
         self,
@@ -311,18 +301,12 @@ class _UnderstandJob:
         training: TrainSettings,
         device: torch.device,
     ) -> None:
-        self.model, self.valid, self.device = model, valid, device
+        super().__init__(model, [len(each) for each in sentences], training, device)
+        self.valid = valid
         self.encoded = [model.vocabulary.encode(sentence) for sentence in sentences]
         numbers = {tag: i for i, tag in enumerate(model.tags)}
         self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
         self.intents = torch.tensor([model.intents.index(intent) for intent in intents])
-        lengths = [len(each) for each in sentences]
-        self.batches = Batches(lengths, model.settings.batch, training.seed)
-        self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model.fitted()
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
@@ -338,10 +322,6 @@ class _UnderstandJob:
     def describe(self, figures: dict[str, float]) -> str:
         names = (("intent", "intent"), ("slot F1", "slot_f1"), ("sentence", "sentence"))
         return ", ".join(f"{word} {100 * figures[name]:.2f} %" for word, name in names)
-
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.record = record
-        self.model.save(path)
 
 
 EXAMPLES = """

@@ -1,0 +1,58 @@
+"""The floor of classifiers of windows: the class whose windows have the nearest mean, in simple statistics."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.errors import ModelFileError
+
+
+class NearestMean:
+    """Mean, spread, least, largest, first and last value of each feature; the class with the nearest mean of those
+    wins, each in units of its spread over the training part.
+    """
+
+    name = "nearest class mean of simple statistics"
+
+    def __init__(self, means: np.ndarray, spreads: np.ndarray) -> None:
+        self.means, self.spreads = means, spreads  # [classes, statistics], [statistics]
+
+    @classmethod
+    def fit(
+        cls, windows: Sequence[np.ndarray], labels: Sequence[Sequence[str]], classes: Sequence[str]
+    ) -> "NearestMean":
+        """Windows [time, features], and the one label of each."""
+        rows = np.stack([_statistics(window) for window in windows])
+        spreads = rows.std(0)
+        of_class = [np.array([names[0] == name for names in labels]) for name in classes]
+        return cls(np.stack([rows[chosen].mean(0) for chosen in of_class]), np.where(spreads > 0, spreads, 1.0))
+
+    def scores(self, windows: Sequence[np.ndarray]) -> np.ndarray:
+        """[windows, classes]; the largest wins."""
+        rows = np.stack([_statistics(window) for window in windows])
+        return -np.square((rows[:, None] - self.means) / self.spreads).sum(2)
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Plain data, and tensors under "floor."."""
+        return {}, {"floor.means": torch.from_numpy(self.means), "floor.spreads": torch.from_numpy(self.spreads)}
+
+    @classmethod
+    def from_parts(cls, _: Any, tensors: dict[str, Tensor], n_classes: int) -> "NearestMean":
+        """What `to_parts` gave.
+
+        Raises:
+            ModelFileError: it is not that.
+        """
+        means, spreads = tensors.get("floor.means"), tensors.get("floor.spreads")
+        if means is None or spreads is None or means.dim() != 2 or means.shape != (n_classes, len(spreads)):
+            raise ModelFileError("its floor is missing or damaged")
+        return cls(means.numpy(), spreads.numpy())
+
+
+def _statistics(window: np.ndarray) -> np.ndarray:
+    if not len(window):
+        return np.zeros(6 * window.shape[1])
+    return np.concatenate((window.mean(0), window.std(0), window.min(0), window.max(0), window[0], window[-1]))

@@ -1,0 +1,49 @@
+"""Answers and what was found come in, the figures of classifiers go out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
+    names = [*classes, *sorted({name for row in gold for name in row} - set(classes))]
+    by_class = {}
+    for name in names:
+        marked, chosen = (np.array([name in row for row in rows]) for rows in (gold, found))
+        right = int((marked & chosen).sum())
+        precision = right / chosen.sum() if chosen.sum() else 0.0
+        recall = right / marked.sum() if marked.sum() else 0.0
+        f1 = 2 * right / (marked.sum() + chosen.sum()) if right else 0.0
+        by_class[name] = {
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "n": int(marked.sum()),
+        }
+    accuracy = sum(set(a) == set(b) for a, b in zip(gold, found, strict=True)) / len(gold)
+    figures = {"accuracy": accuracy, "macro_f1": float(np.mean([each["f1"] for each in by_class.values()]))}
+    confusion: dict[str, dict[str, int]] = {}
+    if all(len(row) == 1 for row in (*gold, *found)):
+        for (a,), (b,) in zip(gold, found, strict=True):
+            row = confusion.setdefault(a, dict.fromkeys(names, 0))
+            row[b] += 1
+    return {**figures, "classes": by_class, "confusion": confusion}
+
+
+def sureness(targets: np.ndarray, probabilities: np.ndarray, is_multiple: bool) -> dict[str, float]:
+    """Log-loss in nats, and the expected calibration error over ten bins (M. Naeini et al., AAAI 2015).
+
+    targets [items, classes], 0 or 1; probabilities likewise.
+    """
+    p = np.clip(probabilities, 1e-12, 1)
+    if is_multiple:
+        loss = -(targets * np.log(p) + (1 - targets) * np.log(np.clip(1 - probabilities, 1e-12, 1))).mean()
+        sure, right = np.maximum(p, 1 - p).ravel(), ((p > 0.5) == (targets > 0.5)).ravel()
+    else:
+        loss = -(targets * np.log(p)).sum(1).mean()
+        sure, right = p.max(1), targets[np.arange(len(p)), p.argmax(1)] > 0
+    bins = np.minimum((sure * 10).astype(int), 9)
+    gaps = [abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    return {"log_loss": float(loss), "calibration_error": float(sum(gaps))}
