@@ -19,7 +19,7 @@ from benchmarks.harness import append
 from unrolled.data.labeled import Labeled, read_labeled
 from unrolled.data.series import Frequency, Series, read_series
 from unrolled.data.table import read_table
-from unrolled.forecasting import smape
+from unrolled.metrics import smape
 from unrolled.progress import PlainDisplay
 
 SEEDS = 3

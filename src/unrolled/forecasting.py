@@ -4,7 +4,6 @@ Each window is taken less its last value and over its spread, so that one networ
 map of the window stands beside the recurrent layers and starts as the linear autoregression: they learn what it lacks.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unrolled.data.windows import Windows
 from unrolled.encoder import CELLS
 from unrolled.settings import Settings, option
 
@@ -175,7 +175,7 @@ class ForecastNet(nn.Module):
                 member.linear.weight.copy_(torch.from_numpy(weights[:-1].T))  # type: ignore[union-attr, operator]
                 member.linear.bias.copy_(torch.from_numpy(weights[-1]))  # type: ignore[union-attr, operator]
 
-    def forward(self, batch: "Windows") -> Tensor:
+    def forward(self, batch: Windows) -> Tensor:
         """The mean of the members' losses."""
         losses = []
         for member in self.members:
@@ -187,7 +187,7 @@ class ForecastNet(nn.Module):
             losses.append(loss_of(found, batch.targets, self.settings.output, batch.last, batch.spread))
         return torch.stack(losses).mean()
 
-    def levels(self, batch: "Windows") -> Tensor:
+    def levels(self, batch: Windows) -> Tensor:
         """Quantiles [batch, horizon, levels] at LEVELS, or one number alone [batch, horizon, 1]."""
         output = self.settings.output
         if self.settings.decoder == "direct":
@@ -195,7 +195,7 @@ class ForecastNet(nn.Module):
             return levels_of(torch.stack(found).mean(0), output, batch.last, batch.spread)
         return torch.stack([self._walk(member, batch) for member in self.members]).mean(0)  # type: ignore[arg-type]
 
-    def _walk(self, member: ForecastMember, batch: "Windows") -> Tensor:
+    def _walk(self, member: ForecastMember, batch: Windows) -> Tensor:
         """Steps one by one on drawn values, many paths at once; on the point forecast itself where there is no draw."""
         output = self.settings.output
         n_rows = batch.inputs.shape[1]
@@ -237,46 +237,7 @@ class ForecastNet(nn.Module):
         return (drawn - last.squeeze(1)) / spread.squeeze(1) if output == "negative-binomial" else drawn
 
 
-@dataclass
-class Windows:
-    """Windows side by side.
-
-    Attributes:
-        window: [batch, context], less its last value and over its spread.
-        last, spread: [batch, 1].
-        inputs: [context, batch, n_inputs]; the scaled value first, then past covariates, then what is known of the
-            next time: future covariates, calendar, and what is static.
-        later: [horizon, batch, n_inputs], the same of the horizon, its values for training.
-        future: [horizon, batch, n_future], what is known of each later time.
-        targets: [batch, horizon], scaled; zeros where they are not known.
-    """
-
-    window: Tensor
-    last: Tensor
-    spread: Tensor
-    inputs: Tensor
-    later: Tensor
-    future: Tensor
-    targets: Tensor
-
-    def to(self, device: torch.device) -> "Windows":
-        return Windows(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
-
-
 def _repeated(state: Any, n: int) -> Any:
     if isinstance(state, tuple):
         return tuple(each.repeat_interleave(n, 1) for each in state)
     return state.repeat_interleave(n, 1)
-
-
-def smape(actual: np.ndarray, found: np.ndarray) -> float:
-    """Symmetric mean absolute percentage error, in per cent, as the M4 competition counts it."""
-    size = np.abs(actual) + np.abs(found)
-    return float(200 * np.mean(np.abs(actual - found) / np.where(size > 0, size, 1.0)))
-
-
-def mase_scale(values: np.ndarray, season: int) -> float:
-    """What errors are measured in: the mean change from one season to the next in the training part; NaN if none."""
-    season = season if len(values) > season else 1
-    change = np.abs(values[season:] - values[:-season])
-    return float(change.mean()) if len(change) and change.mean() > 0 else math.nan

@@ -1,5 +1,6 @@
-"""Answers and what was found come in, the figures of classifiers go out."""
+"""Answers and what was found come in, the figures of classifiers and of forecasts go out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,3 +48,37 @@ def sureness(targets: np.ndarray, probabilities: np.ndarray, is_multiple: bool) 
     bins = np.minimum((sure * 10).astype(int), 9)
     gaps = [abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
     return {"log_loss": float(loss), "calibration_error": float(sum(gaps))}
+
+
+def smape(actual: np.ndarray, found: np.ndarray) -> float:
+    """Symmetric mean absolute percentage error, in per cent, as the M4 competition counts it."""
+    size = np.abs(actual) + np.abs(found)
+    return float(200 * np.mean(np.abs(actual - found) / np.where(size > 0, size, 1.0)))
+
+
+def mase_scale(values: np.ndarray, season: int) -> float:
+    """What errors are measured in: the mean change from one season to the next in the training part; NaN if none."""
+    season = season if len(values) > season else 1
+    change = np.abs(values[season:] - values[:-season])
+    return float(change.mean()) if len(change) and change.mean() > 0 else math.nan
+
+
+def forecast_figures(
+    levels: np.ndarray, at: Sequence[float], targets: np.ndarray, scales: np.ndarray
+) -> dict[str, Any]:
+    """Figures of quantiles [n, horizon, levels] at some levels; targets [n, horizon], scales [n, 1] for MASE."""
+    point = levels[..., len(at) // 2]
+    error = np.abs(targets - point)
+    over = targets[..., None] - levels
+    pinball = 2 * np.maximum(np.array(at) * over, (np.array(at) - 1) * over)
+    size = np.abs(targets).sum()
+    is_scaled = ~np.isnan(scales[:, 0])
+    return {
+        "mae": float(error.mean()),
+        "rmse": float(np.sqrt(np.square(error).mean())),
+        "smape": smape(targets, point),
+        "mase": float((error / scales)[is_scaled].mean()) if is_scaled.any() else math.nan,
+        "wql": float(pinball.mean(2).sum() / size) if size else math.nan,
+        "coverage": float(((levels[..., 0] <= targets) & (targets <= levels[..., -1])).mean()),
+        "mae_by_step": error.mean(0).tolist(),
+    }

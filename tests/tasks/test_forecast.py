@@ -10,7 +10,8 @@ from unrolled import storage
 from unrolled.data.series import Frequency, Series
 from unrolled.errors import DataError, ModelFileError, SettingsError
 from unrolled.floors.series import scale_of
-from unrolled.forecasting import LEVELS, OUTPUTS, mase_scale, smape
+from unrolled.forecasting import LEVELS, OUTPUTS
+from unrolled.metrics import mase_scale, smape
 from unrolled.runs import Run
 
 DRAW = np.random.default_rng(0)
@@ -98,7 +99,7 @@ def test_nothing_is_fitted_beyond_the_training_part():
         model.fit(values, train=unrolled.TrainSettings(steps=3, precision="float32"))
         models.append(model)
     np.testing.assert_array_equal(models[0].weights, models[1].weights)
-    assert models[0].scales == models[1].scales
+    assert models[0].cut.scales == models[1].cut.scales
     first = [row["train_loss"] for row in models[0].record]
     assert first == [row["train_loss"] for row in models[1].record]
 
@@ -244,7 +245,7 @@ def test_a_picture_is_drawn(model, tmp_path):
 
 
 def test_windows_are_measured_in_their_spread(model):
-    windows = model.windows(PAIR, [(0, 100), (1, 5)])
+    windows = model.cut.windows(PAIR, [(0, 100), (1, 5)])
     assert windows.window.shape == (2, 24)
     np.testing.assert_allclose(windows.spread[0], scale_of(WAVE[None, 76:100])[0], rtol=1e-6)
     assert windows.window[1, :19].unique().numel() == 1  # a shorter past begins with its first value

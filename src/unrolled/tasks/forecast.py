@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from unrolled import pictures
 from unrolled.data.series import Frequency, Series, calendar_of, read_series
 from unrolled.data.table import Table, of_frame, read_table
+from unrolled.data.windows import Cutting, moments
 from unrolled.errors import DataError, ModelFileError, SettingsError
 from unrolled.estimator import Estimator, Files, are_files
 from unrolled.floors import series as floors
-from unrolled.forecasting import LEVELS, ForecastNet, ForecastNetSettings, Windows, mase_scale, smape
+from unrolled.forecasting import LEVELS, ForecastNet, ForecastNetSettings
+from unrolled.metrics import forecast_figures, mase_scale
 from unrolled.modelfile import ModelFile
 from unrolled.settings import option
 from unrolled.train import TrainSettings
@@ -161,7 +163,7 @@ class ForecastModel(Estimator):
         week = 7 * self.season if data.frequency.unit == "second" and data.frequency.count < 86400 else 0
         parts = [self._parts(len(values)) for values in data.values]
         shortest = min(end for end, _, _ in parts)
-        self.context = settings.context or max(2, min(max(week, 2 * self.season, 2 * horizon, 16), shortest // 2))
+        context = settings.context or max(2, min(max(week, 2 * self.season, 2 * horizon, 16), shortest // 2))
         short = [
             f"{name or data.target!r} has {len(values):,}"
             for name, values, (end, _, _) in zip(data.names, data.values, parts, strict=True)
@@ -173,26 +175,24 @@ class ForecastModel(Estimator):
                 f"series are too short for a horizon of {horizon}: {shown} values. Expected at least "
                 f"{3 * horizon + 2}, for training, validation and test; take a smaller --horizon, or --test 0"
             )
-        self.n_future = data.n_future
         whole = np.concatenate([each[:end] for each, (end, _, _) in zip(data.covariates, parts, strict=True)])
         # fitted on the training part alone
-        self.means, self.spreads = _moments(whole)
+        means, spreads = moments(whole)
         self.covariate_names = data.covariate_names
         self.n_static = data.static.shape[1] if data.static is not None else 0
-        self.mase_scales = [mase_scale(v[:end], self.season) for v, (end, _, _) in zip(data.values, parts, strict=True)]
         origins = [
-            (i, t)
-            for i, (end, _, _) in enumerate(parts)
-            for t in range(min(self.context, end - horizon), end - horizon + 1)
+            (i, t) for i, (end, _, _) in enumerate(parts) for t in range(min(context, end - horizon), end - horizon + 1)
         ]
-        # spread as each series' training part has it, by its name
-        self.scales = {
-            name: float(floors.scale_of(values[None, :end])[0, 0])
-            for name, values, (end, _, _) in zip(data.names, data.values, parts, strict=True)
-        }
+        scales = None
+        if settings.scaling == "series":
+            scales = {
+                name: float(floors.scale_of(values[None, :end])[0, 0])
+                for name, values, (end, _, _) in zip(data.names, data.values, parts, strict=True)
+            }
+        self.cut = Cutting(context, horizon, data.n_future, means, spreads, scales)
         some = origins[:: max(1, len(origins) // 20_000)]
-        windows, targets = self._values(data, some)
-        self.weights = floors.fit_autoregression(windows, targets, self._scale(data, some, windows))
+        windows, targets = self.cut.values(data, some)
+        self.weights = floors.fit_autoregression(windows, targets, self.cut.scale(data, some, windows))
         self.residuals: dict[str, np.ndarray] = {}
         self.best = "model"
         self.errors: dict[str, float] = {}
@@ -209,65 +209,9 @@ class ForecastModel(Estimator):
 
     def make_net(self) -> ForecastNet:
         n_calendar = calendar_of(self.frequency, self.frequency.stamps(0, 0, 1)).shape[1]
-        n_known = self.n_future + n_calendar + self.n_static
-        n_past = len(self.covariate_names) - self.n_future
-        return ForecastNet(self.settings, 1 + n_past + n_known, n_known, self.context, self.settings.horizon)
-
-    def _values(self, data: Series, origins: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-        """Windows [n, context] before the origins and what follows them [n, horizon], zeros where that is not known."""
-        context, horizon = self.context, self.settings.horizon
-        windows, targets = np.empty((len(origins), context)), np.zeros((len(origins), horizon))
-        for row, (i, t) in enumerate(origins):
-            values = data.values[i]
-            before = values[max(0, t - context) : t]
-            windows[row, context - len(before) :] = before
-            windows[row, : context - len(before)] = before[0]  # a series that is shorter begins with its first value
-            after = values[t : t + horizon]
-            targets[row, : len(after)] = after
-        return windows, targets
-
-    def _scale(self, data: Series, origins: Sequence[tuple[int, int]], windows: np.ndarray) -> np.ndarray:
-        """What windows' values are measured in, [n, 1]; for a series that training never saw, its windows' spread."""
-        scale = floors.scale_of(windows)
-        if self.settings.scaling == "series":
-            known = [self.scales.get(data.names[i], math.nan) for i, _ in origins]
-            scale = np.where(np.isnan(known), scale[:, 0], known)[:, None]
-        return scale
-
-    def windows(self, data: Series, origins: Sequence[tuple[int, int]]) -> Windows:
-        """The network's windows that end before the origins (series, time)."""
-        context, horizon = self.context, self.settings.horizon
-        values, targets = self._values(data, origins)
-        last, spread = values[:, -1:], self._scale(data, origins, values)
-        scaled = (np.concatenate((values, targets), 1) - last) / spread
-        n_past = len(self.covariate_names) - self.n_future
-        beside = [self._beside(data, i, t - context, t + horizon + 1) for i, t in origins]
-        past = np.stack([each[0] for each in beside])  # [batch, context + horizon + 1, n_past]
-        known = np.stack([each[1] for each in beside])
-        assert past.shape[2] == n_past
-        whole = np.concatenate((scaled[..., None], past[:, :-1], known[:, 1:]), 2).astype(np.float32)
-        tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))  # noqa: E731
-        return Windows(
-            window=tensor(scaled[:, :context]),
-            last=tensor(last),
-            spread=tensor(spread),
-            inputs=tensor(whole[:, :context].transpose(1, 0, 2)),
-            later=tensor(whole[:, context:].transpose(1, 0, 2)),
-            future=tensor(known[:, context:-1].transpose(1, 0, 2)),
-            targets=tensor(scaled[:, context:]),
-        )
-
-    def _beside(self, data: Series, place: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Past covariates and what is known of the future, [stop - start, n] each; scaled, 0 where not known."""
-        covariates = data.covariates[place]
-        rows = np.zeros((stop - start, covariates.shape[1]))
-        first, end = max(0, start), min(len(covariates), stop)
-        if end > first:
-            rows[first - start : end - start] = (covariates[first:end] - self.means) / self.spreads
-        rows = np.nan_to_num(rows, nan=0.0)
-        static = np.repeat(data.static[place : place + 1], stop - start, 0) if data.static is not None else rows[:, :0]
-        known = (rows[:, : self.n_future], data.calendar(place, start, stop), static)
-        return rows[:, self.n_future :], np.concatenate(known, 1)
+        n_known = self.cut.n_future + n_calendar + self.n_static
+        n_past = len(self.covariate_names) - self.cut.n_future
+        return ForecastNet(self.settings, 1 + n_past + n_known, n_known, self.cut.context, self.settings.horizon)
 
     @torch.inference_mode()
     def levels(self, data: Series, origins: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -276,11 +220,11 @@ class ForecastModel(Estimator):
         """
         net = self.fitted().eval()
         device = next(net.parameters()).device
-        parts = (self.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
+        parts = (self.cut.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
         whole = np.concatenate([net.levels(part).float().cpu().numpy() for part in parts]).astype(np.float64)
         if whole.shape[2] == 1:
-            windows, _ = self._values(data, origins)
-            return self._around("model", whole[..., 0], self._scale(data, origins, windows))
+            windows, _ = self.cut.values(data, origins)
+            return self._around("model", whole[..., 0], self.cut.scale(data, origins, windows))
         return whole
 
     def _around(self, name: str, points: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -302,8 +246,8 @@ class ForecastModel(Estimator):
     def finish(self, valid: Series) -> None:
         """Intervals of point forecasts, and who answers: the smallest absolute error on the validation part."""
         origins = self.every_origin(valid, "validation")
-        windows, targets = self._values(valid, origins)
-        scale = self._scale(valid, origins, windows)
+        windows, targets = self.cut.values(valid, origins)
+        scale = self.cut.scale(valid, origins, windows)
         points = {name: self._floor(name, windows, scale) for name in self.floor_names}
         points["model"] = self.levels(valid, origins)[..., len(LEVELS) // 2]
         errors = {}
@@ -356,14 +300,14 @@ class ForecastModel(Estimator):
         origins = self.origins(data, part)
         if not origins:
             raise DataError(f"no forecast of {self.settings.horizon} steps fits into the {part} part")
-        windows, targets = self._values(data, origins)
-        scale = self._scale(data, origins, windows)
+        windows, targets = self.cut.values(data, origins)
+        scale = self.cut.scale(data, origins, windows)
         scales = [mase_scale(values[: self._parts(len(values))[0]], self.season) for values in data.values]
         of_origins = np.array([scales[i] for i, _ in origins])[:, None]
-        figures: dict[str, Any] = {"model": _figures(self.levels(data, origins), targets, of_origins)}
+        figures: dict[str, Any] = {"model": forecast_figures(self.levels(data, origins), LEVELS, targets, of_origins)}
         for name in self.floor_names:
             around = self._around(name, self._floor(name, windows, scale), scale)
-            figures[name] = _figures(around, targets, of_origins)
+            figures[name] = forecast_figures(around, LEVELS, targets, of_origins)
         return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers}
 
     def predict(self, data: Any) -> list[Forecast]:
@@ -378,8 +322,8 @@ class ForecastModel(Estimator):
         if self.answers == "model":
             levels = self.levels(series, ends)
         else:
-            windows, _ = self._values(series, ends)
-            scale = self._scale(series, ends, windows)
+            windows, _ = self.cut.values(series, ends)
+            scale = self.cut.scale(series, ends, windows)
             levels = self._around(self.answers, self._floor(self.answers, windows, scale), scale)
         return [self._forecast(series, i, levels[i]) for i in range(len(series))]
 
@@ -429,9 +373,9 @@ class ForecastModel(Estimator):
             latest[i] = max(t, latest.get(i, 0))
         origins = sorted(latest.items())[:most]
         levels = self.levels(data, origins)
-        windows, targets = self._values(data, origins)
+        windows, targets = self.cut.values(data, origins)
         floor = min(self.floor_names, key=lambda name: self.errors.get(name, math.inf))
-        beside = self._floor(floor, windows, self._scale(data, origins, windows))
+        beside = self._floor(floor, windows, self.cut.scale(data, origins, windows))
         panels = [
             {
                 "name": data.names[i] or data.target, "past": windows[row], "actual": targets[row],
@@ -447,39 +391,43 @@ class ForecastModel(Estimator):
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
         vocabulary = {
-            "season": self.season, "context": self.context, "unit": self.frequency.unit, "count": self.frequency.count,
-            "covariates": list(self.covariate_names), "n_future": self.n_future, "n_static": self.n_static,
-            "target": self.target, "scales": self.scales,
+            "season": self.season, "context": self.cut.context,
+            "unit": self.frequency.unit, "count": self.frequency.count,
+            "covariates": list(self.covariate_names), "n_future": self.cut.n_future, "n_static": self.n_static,
+            "target": self.target, "scales": self.cut.scales,
         }  # fmt: skip
         tensors = {f"floor.residuals.{name}": torch.from_numpy(each) for name, each in self.residuals.items()}
         tensors["floor.weights"] = torch.from_numpy(self.weights)
-        tensors |= {"scaler.means": torch.from_numpy(self.means), "scaler.spreads": torch.from_numpy(self.spreads)}
+        tensors |= {
+            "scaler.means": torch.from_numpy(self.cut.means),
+            "scaler.spreads": torch.from_numpy(self.cut.spreads),
+        }
         return vocabulary, {"best": self.best, "errors": self.errors}, tensors
 
     def from_parts(self, file: ModelFile) -> None:
         held = file.vocabulary
-        self.season, self.context = int(held["season"]), int(held["context"])
+        self.season, context = int(held["season"]), int(held["context"])
         self.frequency = Frequency(str(held["unit"]), int(held["count"]))
         self.covariate_names, self.target = tuple(map(str, held["covariates"])), str(held["target"])
-        self.n_future, self.n_static = int(held["n_future"]), int(held["n_static"])
+        n_future, self.n_static = int(held["n_future"]), int(held["n_static"])
         self.best = str(file.floor["best"])
         self.errors = {str(name): float(value) for name, value in file.floor["errors"].items()}
-        self.scales = {str(name): float(value) for name, value in held["scales"].items()}
-        sizes = (self.season, self.context, self.frequency.count)
-        if min(sizes) < 1 or max(sizes) > 10**9 or self.best not in ANSWERS or self.frequency.unit not in (
-            "row", "month", "second"
-        ):  # fmt: skip
+        known = None if held["scales"] is None else {str(name): float(value) for name, value in held["scales"].items()}
+        sizes = (self.season, context, self.frequency.count)
+        units = ("row", "month", "second")
+        if min(sizes) < 1 or max(sizes) > 10**9 or self.best not in ANSWERS or self.frequency.unit not in units:
             raise ModelFileError("its description of the series is damaged")
         horizon = self.settings.horizon
-        wanted = {"floor.weights": (self.context + 1, horizon), "scaler.means": (len(self.covariate_names),)}
+        wanted = {"floor.weights": (context + 1, horizon), "scaler.means": (len(self.covariate_names),)}
         wanted["scaler.spreads"] = wanted["scaler.means"]
         wanted |= {name: (horizon, len(LEVELS)) for name in file.tensors if name.startswith("floor.residuals.")}
         for name, shape in wanted.items():
             if name not in file.tensors or tuple(file.tensors[name].shape) != shape:
                 raise ModelFileError(f"its {name} is missing or damaged")
-        self.weights, self.means, self.spreads = (
+        self.weights, means, spreads = (
             file.tensors[name].double().numpy() for name in ("floor.weights", "scaler.means", "scaler.spreads")
         )
+        self.cut = Cutting(context, horizon, n_future, means, spreads, known)
         self.residuals = {
             name.removeprefix("floor.residuals."): tensor.double().numpy()
             for name, tensor in file.tensors.items()
@@ -515,7 +463,7 @@ class _ForecastJob:
         draw = np.random.default_rng((self.seed, step, distributed.rank()))
         n = max(1, self.batch // distributed.world_size())
         chosen = self.origins[draw.integers(len(self.origins), size=n)]
-        return module(self.model.windows(self.data, [(int(i), int(t)) for i, t in chosen]).to(self.device)), None
+        return module(self.model.cut.windows(self.data, [(int(i), int(t)) for i, t in chosen]).to(self.device)), None
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
@@ -523,7 +471,7 @@ class _ForecastJob:
         total = 0.0
         for i in range(0, len(self.valid), 512):
             part = self.valid[i : i + 512]
-            total += len(part) * float(self.module(self.model.windows(self.data, part).to(self.device)))
+            total += len(part) * float(self.module(self.model.cut.windows(self.data, part).to(self.device)))
         return {"loss": total / len(self.valid)}
 
     def describe(self, figures: dict[str, float]) -> str:
@@ -532,36 +480,6 @@ class _ForecastJob:
     def save(self, path: Path, record: list[dict[str, Any]]) -> None:
         self.model.record = record
         self.model.save(path)
-
-
-def _figures(levels: np.ndarray, targets: np.ndarray, scales: np.ndarray) -> dict[str, Any]:
-    """levels [n, horizon, levels], targets [n, horizon], scales [n, 1] for MASE."""
-    point = levels[..., len(LEVELS) // 2]
-    error = np.abs(targets - point)
-    over = targets[..., None] - levels
-    pinball = 2 * np.maximum(np.array(LEVELS) * over, (np.array(LEVELS) - 1) * over)
-    size = np.abs(targets).sum()
-    is_scaled = ~np.isnan(scales[:, 0])
-    return {
-        "mae": float(error.mean()),
-        "rmse": float(np.sqrt(np.square(error).mean())),
-        "smape": smape(targets, point),
-        "mase": float((error / scales)[is_scaled].mean()) if is_scaled.any() else math.nan,
-        "wql": float(pinball.mean(2).sum() / size) if size else math.nan,
-        "coverage": float(((levels[..., 0] <= targets) & (targets <= levels[..., -1])).mean()),
-        "mae_by_step": error.mean(0).tolist(),
-    }
-
-
-def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and spreads of columns, of what is known."""
-    if not rows.shape[1]:
-        return np.zeros(0), np.ones(0)
-    known = ~np.isnan(rows)
-    counts = np.maximum(known.sum(0), 1)
-    means = np.where(known, rows, 0).sum(0) / counts
-    spreads = np.sqrt(np.where(known, np.square(rows - means), 0).sum(0) / counts)
-    return means, np.where(spreads > 0, spreads, 1.0)
 
 
 def _names(text: str) -> list[str]:
