@@ -67,3 +67,14 @@ def test_scores_far_apart_stay_finite():
     loss.sum().backward()
     assert math.isfinite(loss.item())
     assert bool(scores.grad.isfinite().all())
+
+
+def test_the_forward_algorithm_runs_in_the_compiled_loop(recwarn):
+    crf, generator = made(5, 1)
+    crf = crf.float()
+    scores = torch.randn(6, 3, 5, generator=generator, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = crf.log_likelihood(scores, torch.zeros(6, 3, dtype=torch.int64), torch.tensor([6, 2, 4])).sum()
+    loss.backward()
+    assert not recwarn.list  # a step that ran eagerly would warn
+    assert loss.dtype == torch.float32

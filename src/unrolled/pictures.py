@@ -65,13 +65,14 @@ def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
     figure, rows = _canvas(9, 2.4 * len(panels), len(panels))
     for axes, panel in zip(rows, panels, strict=True):
         past, horizon = len(panel["past"]), len(panel["point"])
-        before, after = np.arange(-past, 0), np.arange(horizon)
-        axes.plot(before, panel["past"], color="black", linewidth=0.8)
-        axes.plot(after, panel["actual"], color="black", linewidth=0.8, label="actual")
+        after = np.arange(horizon)
+        actual = np.concatenate((panel["past"], panel["actual"]))
+        axes.plot(np.arange(-past, horizon), actual, color="black", linewidth=0.8, label="actual")
         axes.fill_between(after, panel["low"], panel["high"], alpha=0.25, label="10 to 90 %")
         style = {"marker": "o", "markersize": 3} if horizon == 1 else {}
         axes.plot(after, panel["point"], label="model", **style)
         axes.plot(after, panel["floor"], color="gray", linestyle=":", label=panel["floor_name"])
         axes.set_title(panel["name"], fontsize=9, loc="left")
     rows[0].legend(loc="upper left", fontsize=7, ncols=4)
+    rows[-1].set_xlabel("steps from the forecast's first")
     return _save(figure, path)

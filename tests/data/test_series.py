@@ -1,5 +1,7 @@
 """Tables become series: columns and frequencies are found, rules for what is missing are kept, faults told."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -129,3 +131,22 @@ def test_stamps_go_on(start, count):
     waves = calendar_of(Frequency("second", 3600), hours)
     np.testing.assert_allclose(np.square(waves).reshape(count, -1, 2).sum(2), 1, rtol=1e-9)
     assert calendar_of(Frequency("row"), np.arange(3)).shape == (3, 0)
+
+
+CELL = st.sampled_from(
+    ["2024-01-01", "2024-01-02", "2024-02-30", "1", "-3.5", "", "NA", "x", "1e400", "1,5", "Jan 1 2000"]
+)
+
+
+@given(
+    st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=8),
+    st.sampled_from([None, "a", "b"]),
+    st.sampled_from([None, "c"]),
+)
+def test_any_table_is_read_or_refused(rows, target, series):
+    whole = Table(
+        {name: [row[i] for row in rows] for i, name in enumerate("abc")}, [f"line {i}" for i in range(len(rows))], "t"
+    )
+    with contextlib.suppress(DataError):
+        data = read_series(whole, target=target, series=series)
+        assert all(np.isfinite(values).all() and len(values) for values in data.values)
