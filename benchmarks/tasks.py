@@ -154,7 +154,7 @@ SETTINGS = {
     "resume_ner": {"hidden": 200, "layers": 2, "pairs": 50, "members": 2},
     "wnut17": {"hidden": 100, "layers": 1, "word_dropout": 0.3, "chars": 100},
     "sst2": {"batch": 64, "hidden": 150, "pairs": 0, "chars": 0, "words": 200, "members": 2},
-    "waimai": {},
+    "waimai": {"hidden": 200},
     "etth1": {"context": 336, "scaling": "series", "hidden": 32, "dropout": 0.5},
     "m4_hourly": {"context": 336, "scaling": "series", "hidden": 96, "dropout": 0.2},
     "melbourne": {"context": 60},

@@ -128,7 +128,7 @@ class Estimator(ABC):
                 Run.create(run, config)
             distributed.barrier()
             kept = Run.open(run)
-        return self._train(job, held, train, kept, display)
+        return self._train(job, train, kept, display)
 
     @classmethod
     def resume(cls, run: Run, *, display: Display | None = None) -> tuple[Self, TrainResult]:
@@ -148,7 +148,7 @@ class Estimator(ABC):
         device = choose_device(training.device)
         distributed.join(device)
         job = model._job(whole, held, training, device)
-        return model, model._train(job, held, training, run, display)
+        return model, model._train(job, training, run, display)
 
     def _data(self, data: Any, valid: Any) -> tuple[Any, Any]:
         whole = self.as_data(data)
@@ -164,9 +164,7 @@ class Estimator(ABC):
         self.training = training.to_dict() | {"n_examples": len(part)}
         return job
 
-    def _train(
-        self, job: Job, held: Any, training: TrainSettings, run: Run | None, display: Display | None
-    ) -> TrainResult:
+    def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
         display = display or Display()
         display.start(items_per_step=job.items_per_step, item=job.item)
         try:

@@ -10,6 +10,7 @@ from tests.assertions import assert_equal
 
 import unrolled
 from unrolled import storage
+from unrolled.data import schemes
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.runs import Run
 
@@ -292,6 +293,14 @@ def test_texts_of_single_characters_are_cut_into_characters():
     model = unrolled.TagModel(CASES["tag"][1])
     model.fit(data, train=TRAINING)
     assert [span["text"] for span in model.predict("高勇在上海").spans] == ["高勇", "上海"]
+
+
+def test_files_may_be_tagged_in_other_schemes():
+    model = unrolled.TagModel(CASES["tag"][1])
+    model.fit(TAGGED, train=TRAINING)
+    other = [(tokens, schemes.to_bioes(tags, "BIO")) for tokens, tags in TAGGED[:30]]
+    assert model.evaluate(other)["model"]["f1"] == model.evaluate(TAGGED[:30])["model"]["f1"] > 0.9
+    assert model.evaluate([(["nothing", "here"], ["O", "O"])])["model"]["recall"] == 0
 
 
 def test_plain_tags():

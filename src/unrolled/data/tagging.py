@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data import schemes
-from unrolled.data.schemes import SpanCounts, count_spans, spans_of
+from unrolled.data.schemes import SpanCounts, count_spans, spans_of, tags_of
 from unrolled.data.tokens import Token, tokens_of, words_of
 from unrolled.data.vocabulary import TokenVocabulary
 
@@ -24,6 +24,13 @@ def padded(rows: Sequence[np.ndarray]) -> Tensor:
 def complete(tags: list[str], scheme: str) -> list[str]:
     """The tags that there are, and in a scheme the one of tokens outside all spans."""
     return tags if scheme == "plain" else ["O", *(tag for tag in tags if tag != "O")]
+
+
+def rewritten(tags: Sequence[Sequence[str]], scheme: str, wanted: str) -> list[list[str]]:
+    """The same spans in another scheme; tags without spans as they are."""
+    if scheme == wanted or wanted == "plain":
+        return [list(each) for each in tags]
+    return [tags_of(spans_of(each, scheme), len(each), wanted) for each in tags]
 
 
 def scores(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme: str) -> dict[str, Any]:

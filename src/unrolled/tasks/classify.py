@@ -143,7 +143,7 @@ class ClassifyModel(Estimator):
 
     task = "classify"
     kind = ClassifySettings
-    default_training = TrainSettings(minutes=5, lr=1e-3, precision="float32")
+    default_training = TrainSettings(minutes=5, lr=1e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Labeled:
         paths = [files] if isinstance(files, str | Path) else list(files)

@@ -114,7 +114,7 @@ class ForecastModel(Estimator):
 
     task = "forecast"
     kind = ForecastSettings
-    default_training = TrainSettings(minutes=3, lr=1e-3, precision="float32")
+    default_training = TrainSettings(minutes=3, lr=1e-3, average=0.99, precision="float32")
 
     def read(self, files: Files) -> Series:
         paths = [files] if isinstance(files, str | Path) else list(files)

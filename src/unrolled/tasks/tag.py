@@ -18,7 +18,7 @@ from unrolled.data import schemes
 from unrolled.data.batches import by_length
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged, read_tagged
-from unrolled.data.tagging import complete, located, padded, refined, scores
+from unrolled.data.tagging import complete, located, padded, refined, rewritten, scores
 from unrolled.data.tokens import Token, words_of
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.encoder import EncoderSettings, TokenEncoder
@@ -107,7 +107,7 @@ class TagModel(Estimator):
 
     task = "tag"
     kind = TagSettings
-    default_training = TrainSettings(minutes=5, lr=2e-3, precision="float32")
+    default_training = TrainSettings(minutes=5, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Tagged:
         paths = [files] if isinstance(files, str | Path) else list(files)
@@ -119,8 +119,6 @@ class TagModel(Estimator):
     def prepare(self, data: Tagged, valid: Tagged, training: TrainSettings, device: torch.device) -> "_TagJob":
         settings = self.settings
         self.scheme = data.scheme
-        if valid.scheme != data.scheme and valid.scheme != "plain":
-            raise DataError(f"the validation part is tagged in {valid.scheme}, the training part in {data.scheme}")
         within = [schemes.to_bioes(tags, data.scheme) for tags in data.tags]
         self.tags = complete(sorted({tag for tags in within for tag in tags}), data.scheme)
         if len(self.tags) < 2:
@@ -195,7 +193,8 @@ class TagModel(Estimator):
         data = self.as_data(data)
         found = self.tag(data.sentences)
         floor = [self.floor.predict(tokens) for tokens in data.sentences]
-        figures = {"model": scores(data.tags, found, data.scheme), "floor": scores(data.tags, floor, data.scheme)}
+        gold = rewritten(data.tags, data.scheme, self.scheme)
+        figures = {"model": scores(gold, found, self.scheme), "floor": scores(gold, floor, self.scheme)}
         return figures | {"n_sentences": len(data)}
 
     def as_data(self, data: Any) -> Tagged:
@@ -264,7 +263,7 @@ class _TagJob(ExampleJob):
         device: torch.device,
     ) -> None:
         super().__init__(model, [len(each) for each in sentences], training, device)
-        self.valid = valid
+        self.valid, self.gold = valid, rewritten(valid.tags, valid.scheme, model.scheme)
         self.encoded = [model.vocabulary.encode(sentence) for sentence in sentences]
         numbers = {tag: i for i, tag in enumerate(model.tags)}
         self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
@@ -275,7 +274,7 @@ class _TagJob(ExampleJob):
         return module(batch.to(self.device), padded([self.tags[i] for i in places]).to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
-        figures = scores(self.valid.tags, self.model.tag(self.valid.sentences), self.valid.scheme)
+        figures = scores(self.gold, self.model.tag(self.valid.sentences), self.model.scheme)
         name = "f1" if "f1" in figures else "accuracy"
         return {"loss": 1 - figures[name], name: figures[name]}
 

@@ -20,7 +20,7 @@ from unrolled.data.batches import by_length
 from unrolled.data.intents import Intents, read_intents
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
-from unrolled.data.tagging import complete, located, padded, refined, scores
+from unrolled.data.tagging import complete, located, padded, refined, rewritten, scores
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.encoder import EncoderSettings, TokenEncoder
 from unrolled.errors import DataError, ModelFileError
@@ -142,7 +142,7 @@ class UnderstandModel(Estimator):
 
     task = "understand"
     kind = UnderstandSettings
-    default_training = TrainSettings(minutes=5, lr=2e-3, precision="float32")
+    default_training = TrainSettings(minutes=5, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Intents:
         paths = [files] if isinstance(files, str | Path) else list(files)
@@ -217,10 +217,15 @@ class UnderstandModel(Estimator):
         """
         data = self.as_data(data)
         intents, tags = self.understand(data.tagged.sentences)
-        model = _figures(data, [self.intents[i] for i in intents.argmax(1)], tags)
+        gold = rewritten(data.tagged.tags, data.tagged.scheme, self.scheme)
+        model = _figures(gold, self.scheme, data.intents, [self.intents[i] for i in intents.argmax(1)], tags)
         by_words = [self.slot_floor.predict(tokens) for tokens in data.tagged.sentences]
         bayes = [self.intents[int(i)] for i in self.intent_floor.scores(data.tagged.sentences).argmax(1)]
-        return {"model": model, "floor": _figures(data, bayes, by_words), "n_sentences": len(data)}
+        return {
+            "model": model,
+            "floor": _figures(gold, self.scheme, data.intents, bayes, by_words),
+            "n_sentences": len(data),
+        }
 
     def as_data(self, data: Any) -> Intents:
         """From files, or triples of a text or its tokens, their tags, and the intent."""
@@ -272,13 +277,17 @@ class UnderstandModel(Estimator):
         self.intent_floor = NaiveBayes.from_parts(file.floor["intents"], file.tensors, len(self.intents))
 
 
-def _figures(data: Intents, intents: Sequence[str], tags: Sequence[Sequence[str]]) -> dict[str, Any]:
-    scheme = data.tagged.scheme
-    of_slots = scores(data.tagged.tags, tags, "BIO" if scheme == "plain" else scheme)
-    rights = [a == b for a, b in zip(data.intents, intents, strict=True)]
+def _figures(
+    gold: Sequence[Sequence[str]],
+    scheme: str,
+    intents: Sequence[str],
+    found_intents: Sequence[str],
+    found: Sequence[Sequence[str]],
+) -> dict[str, Any]:
+    of_slots = scores(gold, found, scheme)
+    rights = [a == b for a, b in zip(intents, found_intents, strict=True)]
     whole = [
-        right and spans_of(gold, scheme) == spans_of(found, scheme)
-        for right, gold, found in zip(rights, data.tagged.tags, tags, strict=True)
+        right and spans_of(a, scheme) == spans_of(b, scheme) for right, a, b in zip(rights, gold, found, strict=True)
     ]
     return {
         "intent": sum(rights) / len(rights),
