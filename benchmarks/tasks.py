@@ -161,7 +161,7 @@ SETTINGS = {
     "stocks": {},
 }
 MINUTES = {
-    "atis": 18, "resume_ner": 18, "wnut17": 4, "sst2": 15, "waimai": 3, "etth1": 1.5, "m4_hourly": 18, "melbourne": 1,
+    "atis": 18, "resume_ner": 18, "wnut17": 4, "sst2": 18, "waimai": 3, "etth1": 1.5, "m4_hourly": 18, "melbourne": 1,
     "stocks": 1,
 }  # fmt: skip
 QUESTIONS = {
