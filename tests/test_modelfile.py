@@ -95,7 +95,10 @@ def test_foreign_and_newer_files_are_told(path, tmp_path):
         assert str(caught.value) == f"{file}: {text}"
     with pytest.raises(ModelFileError, match=r"is a model of the task 'os'; expected one of 'text'$"):
         unrolled.TextModel.load(changed(path, tmp_path, task="os"))
-    with pytest.raises(ModelFileError, match=r"^task 'os' is not known to this version; expected one of classify, forecast, tag, text, understand$"):
+    with pytest.raises(
+        ModelFileError,
+        match=r"^task 'os' is not known to this version; expected one of classify, forecast, tag, text, understand$",
+    ):
         unrolled.tasks.task("os")
 
 
