@@ -88,8 +88,8 @@ class CRF(nn.Module):
         for t in range(1, n_steps):
             through = state[:, :, None] + transition
             came_from[t] = through.argmax(1)
-            after = np.take_along_axis(through, came_from[t][:, None], 1)[:, 0] + scores[t]
-            state = np.where((t < lengths)[:, None], after, state)
+            after = through.max(1) + scores[t]
+            state = after if n_rows == 1 else np.where((t < lengths)[:, None], after, state)
         results = []
         for row, tag in enumerate((state + end).argmax(1)):
             tags = [int(tag)]
