@@ -110,6 +110,26 @@ def test_a_folder_of_parts(call, folder):
     assert "\ntest file\n" in out
 
 
+def test_options_that_would_be_ignored_are_refused(call):
+    call("train", "tag", "c.conll", *BRIEF, "--folder", "run")
+    for arguments, text in (
+        (
+            ("predict", "run/model.safetensors", "x", "--highlights"),
+            "--highlights goes with a classifier; run/model.safetensors is a model of the task 'tag'",
+        ),
+        (
+            ("predict", "run/model.safetensors", "x", "--answer", "model"),
+            "--answer goes with a forecast; run/model.safetensors is a model of the task 'tag'",
+        ),
+        (
+            ("train", "tag", "c.conll", "--folds", "3", "--folder", "x"),
+            "--folds validates on parts of FILE and keeps no model; leave --folder out",
+        ),
+    ):
+        code, out, err = call(*arguments)
+        assert (code, out, err) == (2, "", f"unrolled: {text}\n")
+
+
 def test_folds(call, folder):
     code, out, _ = call("train", "classify", "r.csv", "--label", "stars", *BRIEF, "--folds", "3")
     assert code == 0

@@ -84,7 +84,7 @@ class ForecastMember(nn.Module):
             ),
             2,
         )
-        raw = self.outer(torch.nn.functional.silu(self.inner(features))).transpose(0, 1)
+        raw = self.outer(nn.functional.silu(self.inner(features))).transpose(0, 1)
         return parameters(raw, self.linear(window), self.settings.output)
 
     def along(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -92,7 +92,7 @@ class ForecastMember(nn.Module):
         from the last value given, which is the first feature of the inputs.
         """
         states, state = self.recurrent(inputs, state)
-        raw = self.outer(torch.nn.functional.silu(self.inner(self.dropout(states))))
+        raw = self.outer(nn.functional.silu(self.inner(self.dropout(states))))
         return parameters(raw, inputs[..., 0], self.settings.output), state
 
 
@@ -154,7 +154,7 @@ def levels_of(params: Tensor, output: str, last: Tensor, spread: Tensor) -> Tens
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same forecast every time
         drawn = distribution(params, output, last, spread).sample((_SAMPLES,))
-    quantiles = torch.quantile(drawn, params.new_tensor(LEVELS), dim=0).movedim(0, -1)
+    quantiles = _quantiles(drawn, 0)
     return quantiles if output == "negative-binomial" else quantiles * spread.unsqueeze(-1) + last.unsqueeze(-1)
 
 
@@ -219,15 +219,15 @@ class ForecastNet(nn.Module):
         scaled = paths * batch.spread.unsqueeze(1) + batch.last.unsqueeze(1)
         if n_paths == 1:
             return scaled.transpose(1, 2)
-        return torch.quantile(scaled, scaled.new_tensor(LEVELS), dim=1).movedim(0, -1)
+        return _quantiles(scaled, 1)
 
     def _drawn(self, params: Tensor, last: Tensor, spread: Tensor) -> Tensor:
         """A scaled value [paths] for each row."""
         output = self.settings.output
         if output in ("mean", "median"):
             return params[:, 0]
-        if output == "quantiles":  # between the known levels, as straight lines
-            at = torch.rand(len(params), 1) * (LEVELS[-1] - LEVELS[0]) + LEVELS[0]
+        if output == "quantiles":  # between the known levels as straight lines, which go on beyond the outer two
+            at = torch.rand(len(params), 1)
             levels = torch.tensor(LEVELS)
             place = torch.searchsorted(levels, at).clamp(1, len(LEVELS) - 1)
             low, high = params.gather(1, place - 1), params.gather(1, place)
@@ -235,6 +235,14 @@ class ForecastNet(nn.Module):
             return (low + share * (high - low)).squeeze(1)
         drawn = distribution(params, output, last.squeeze(1), spread.squeeze(1)).sample()
         return (drawn - last.squeeze(1)) / spread.squeeze(1) if output == "negative-binomial" else drawn
+
+
+def _quantiles(samples: Tensor, axis: int) -> Tensor:
+    """At LEVELS, in the last axis; by sorting, as torch.quantile refuses more than 16 million numbers."""
+    ordered = samples.sort(axis).values
+    at = samples.new_tensor(LEVELS) * (samples.shape[axis] - 1)
+    low, high = (ordered.index_select(axis, place.long()) for place in (at.floor(), at.ceil()))
+    return torch.lerp(low.movedim(axis, -1), high.movedim(axis, -1), at - at.floor())
 
 
 def _repeated(state: Any, n: int) -> Any:

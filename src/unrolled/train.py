@@ -158,10 +158,11 @@ def train(
                 training.update()
                 if training.is_evaluation_due():
                     training.evaluate()
+                training.is_whole = True
                 if training.is_checkpoint_due():
                     training.checkpoint()
         except KeyboardInterrupt:
-            if training.is_whole:  # within an update the checkpoint before is the one to go on from
+            if training.is_whole:  # else weights, average or record are half changed: the checkpoint before holds
                 training.checkpoint()
             raise
         training.checkpoint()
@@ -203,7 +204,6 @@ class _Training:
     def update(self) -> None:
         """One step: loss, gradient, clipping, optimizer."""
         at, settings = self.position, self.settings
-        self.random = _random_state(self.device)
         if settings.schedule != "plateau":
             factor = _schedule_factor(settings, at.step, self.progress())
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -230,7 +230,6 @@ class _Training:
         self.carried = detached(carried)
         at.step += 1
         self.random = _random_state(self.device)
-        self.is_whole = True
         self.last_progress = self.progress()
         at.seconds = distributed.agreed(time.monotonic() - self.began)
         self.display.step(at.step, self.progress(), at.seconds, at.train_loss, at.gradient_norm)

@@ -84,6 +84,14 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
             values["minutes"] = usual.minutes
         settings, training = settings_of(kind.kind, values), settings_of(TrainSettings, values)
         model = kind(settings)
+        if folds is not None and (
+            given := [
+                name for name, each in (("--valid", valid), ("--test-file", test_file), ("--folder", folder)) if each
+            ]
+        ):
+            raise click.UsageError(
+                f"--folds validates on parts of FILE and keeps no model; leave {', '.join(given)} out"
+            )
         paths, found = _parts(list(files))
         valid, test_file = valid or found.get("valid"), test_file or found.get("test")
         if folds is not None:
@@ -207,6 +215,10 @@ def predict(
     """
     kind = _model_of(model)
     loaded = kind.load(model, device=device)
+    if highlights and kind.task != "classify":
+        raise click.UsageError(f"--highlights goes with a classifier; {model} is a model of the task {kind.task!r}")
+    if answer is not None and kind.task != "forecast":
+        raise click.UsageError(f"--answer goes with a forecast; {model} is a model of the task {kind.task!r}")
     results: Iterable[Any]
     if kind.task == "forecast":
         if not items:
@@ -220,7 +232,7 @@ def predict(
         results = loaded.predict_table([Path(item) for item in items])  # type: ignore[attr-defined]
     else:
         texts = iter(items) if items and file is None else _lines(file)
-        more = {"highlights": True} if highlights and kind.task == "classify" else {}
+        more = {"highlights": True} if highlights else {}
         results = itertools.chain.from_iterable(
             loaded.predict_all(chunk, **more)  # type: ignore[attr-defined]
             for chunk in _chunks(texts)
@@ -308,7 +320,7 @@ def evaluate(model: Path, file: Path, encoding: str, streams: int | None, device
     """How well a model does on a file with the answers, which it has not seen, beside its floor."""
     module = tasks.task(read_model(model).task)
     if not issubclass(module.Model, Estimator):
-        module.evaluate_file(model, file, encoding, streams, device)
+        click.echo("\n".join(module.evaluate_file(model, file, encoding, streams, device)))
         return
     loaded = module.Model.load(model, device=device)
     loaded.settings = dataclasses.replace(loaded.settings, encoding=encoding)

@@ -6,7 +6,7 @@ import torch
 from tests.assertions import assert_equal
 
 import unrolled
-from unrolled import storage
+from unrolled import forecasting, storage
 from unrolled.data.series import Frequency, Series
 from unrolled.errors import DataError, ModelFileError, SettingsError
 from unrolled.floors.series import scale_of
@@ -149,6 +149,29 @@ def test_covariates_that_tell_the_future_help():
     assert maes[0] < 0.5 * maes[1]
     with pytest.raises(DataError, match=r"^the covariates are promotion; the model learnt with none$"):
         model.predict(known)
+
+
+def test_the_known_future_must_be_given():
+    known = np.arange(60.0)[:, None]
+    data = Series(["x"], [np.arange(60.0) % 7], covariates=[known], n_future=1, covariate_names=("price",))
+    model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=3, context=10, hidden=4, answer="model"))
+    model.fit(data, train=unrolled.TrainSettings(steps=2, precision="float32"))
+    with pytest.raises(
+        DataError,
+        match=r"^a forecast needs price for the steps to forecast: 'x' has 0 of 3\. Add rows with them and an empty target$",
+    ):
+        model.predict(data)
+    longer = Series(["x"], data.values, covariates=[np.arange(63.0)[:, None]], n_future=1, covariate_names=("price",))
+    assert len(model.predict(longer)[0].values) == 3
+
+
+def test_quantiles_of_many_samples():
+    samples = torch.rand(500, 3, 4, generator=torch.Generator().manual_seed(0))
+    wanted = torch.quantile(samples, torch.tensor(LEVELS), dim=0).movedim(0, -1)
+    torch.testing.assert_close(forecasting._quantiles(samples, 0), wanted)
+    torch.testing.assert_close(forecasting._quantiles(samples.movedim(0, 1), 1), wanted)
+    params = torch.ones(512, 70, 3) * 3  # 18 million samples
+    assert forecasting.levels_of(params, "student", torch.zeros(512, 1), torch.ones(512, 1)).shape == (512, 70, 5)
 
 
 def test_who_answers():

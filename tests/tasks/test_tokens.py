@@ -157,6 +157,32 @@ def test_resumed_weights_are_the_same_bit_for_bit(name, tmp_path, monkeypatch):
         kind.resume(Run.open(tmp_path / "cut"))
 
 
+def test_ctrl_c_within_an_evaluation_keeps_the_weights_themselves(tmp_path, monkeypatch):
+    """While the average is judged it stands in the module; a checkpoint of it would go on from other weights."""
+    kind, settings, _, write, _ = CASES["tag"]
+    write(tmp_path / "data")
+    training = unrolled.TrainSettings(steps=12, lr=0.02, precision="float32", checkpoint_s=0, average=0.9, eval_every=4)
+    whole = kind(settings)
+    whole.fit(tmp_path / "data", train=training, run=tmp_path / "whole")
+    tag, n_calls = kind.tag, 0
+
+    def stop(*arguments):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 2:
+            raise KeyboardInterrupt
+        return tag(*arguments)
+
+    monkeypatch.setattr(kind, "tag", stop)
+    with pytest.raises(KeyboardInterrupt):
+        kind(settings).fit(tmp_path / "data", train=training, run=tmp_path / "cut")
+    monkeypatch.undo()
+    resumed, _ = kind.resume(Run.open(tmp_path / "cut"))
+    assert_equal(dict(resumed.net.state_dict()), dict(whole.net.state_dict()))
+    plain = lambda record: [{k: v for k, v in row.items() if k != "seconds"} for row in record]  # noqa: E731
+    assert plain(resumed.record) == plain(whole.record)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_members_answer_together(name):
     kind, settings, data, _, text = CASES[name]

@@ -320,12 +320,29 @@ class ForecastModel(Estimator):
             )
         ends = [(i, len(values)) for i, values in enumerate(series.values)]
         if self.answers == "model":
+            self._check_future(series)
             levels = self.levels(series, ends)
         else:
             windows, _ = self.cut.values(series, ends)
             scale = self.cut.scale(series, ends, windows)
             levels = self._around(self.answers, self._floor(self.answers, windows, scale), scale)
         return [self._forecast(series, i, levels[i]) for i in range(len(series))]
+
+    def _check_future(self, series: Series) -> None:
+        """Holds covariates that are known in advance to be there for the whole horizon."""
+        horizon, n_future = self.settings.horizon, self.cut.n_future
+        faults = []
+        for name, values, covariates in zip(series.names, series.values, series.covariates, strict=True):
+            after = covariates[len(values) : len(values) + horizon, :n_future]
+            n_known = int((~np.isnan(after)).all(1).sum())
+            if n_future and n_known < horizon:
+                faults.append(f"{name or series.target!r} has {n_known} of {horizon}")
+        if faults:
+            shown = "; ".join(faults[:10]) + ("; ..." if len(faults) > 10 else "")
+            raise DataError(
+                f"a forecast needs {', '.join(self.covariate_names[:n_future])} for the steps to forecast: {shown}. "
+                "Add rows with them and an empty target"
+            )
 
     def _forecast(self, series: Series, i: int, levels: np.ndarray) -> Forecast:
         end, horizon = len(series.values[i]), self.settings.horizon
@@ -415,7 +432,7 @@ class ForecastModel(Estimator):
         known = None if held["scales"] is None else {str(name): float(value) for name, value in held["scales"].items()}
         sizes = (self.season, context, self.frequency.count)
         units = ("row", "month", "second")
-        if min(sizes) < 1 or max(sizes) > 10**9 or self.best not in ANSWERS or self.frequency.unit not in units:
+        if min(sizes) < 1 or max(sizes) > 10**9 or self.best not in ANSWERS[1:] or self.frequency.unit not in units:
             raise ModelFileError("its description of the series is damaged")
         horizon = self.settings.horizon
         wanted = {"floor.weights": (context + 1, horizon), "scaler.means": (len(self.covariate_names),)}

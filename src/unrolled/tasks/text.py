@@ -447,16 +447,17 @@ class _TextJob:
         self.model.save(path)
 
 
-def evaluate_file(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> None:
-    """Prints how well a model tells a text file, beside its floor."""
+def evaluate_file(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> list[str]:
+    """How well a model tells a text file, beside its floor, in lines for the eye."""
     loaded = TextModel.load(model, device=device)
     corpus = read_corpus([file], encoding=encoding, as_bytes=loaded.item == "byte")
     figures = loaded.evaluate(corpus.data if loaded.item == "byte" else corpus.text, n_streams=streams)
-    print(f"text   {file}, {figures['items']:,} {loaded.item}s")
-    print(f"model  {describe(figures['nats'], loaded.item)}")
-    print(f"floor  {describe(figures['floor_nats'], loaded.item)}, {floor_name(loaded)}")
-    if figures["nats"] >= figures["floor_nats"]:
-        print("The model LOSES to the floor on this text.")
+    lines = [
+        f"text   {file}, {figures['items']:,} {loaded.item}s",
+        f"model  {describe(figures['nats'], loaded.item)}",
+        f"floor  {describe(figures['floor_nats'], loaded.item)}, {floor_name(loaded)}",
+    ]
+    return lines if figures["nats"] < figures["floor_nats"] else [*lines, "The model LOSES to the floor on this text."]
 
 
 def floor_name(model: TextModel) -> str:
