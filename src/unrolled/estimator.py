@@ -254,6 +254,11 @@ class Estimator(ABC):
             raise ModelFileError(f"the model is not fitted yet. Call fit, or {type(self).__name__}.load")
         return self.net
 
+    def ready(self) -> Any:
+        """The network, set to predict."""
+        net = self.fitted()
+        return net.eval() if net.training else net  # eval walks all of its parts, at every prediction
+
 
 class ExampleJob:
     """A training on examples of different lengths, as the training loop sees it; a task adds loss and figures."""

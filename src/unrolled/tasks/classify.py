@@ -212,7 +212,7 @@ class ClassifyModel(Estimator):
     @torch.inference_mode()
     def logits(self, items: Sequence[Any]) -> Tensor:
         """[items, classes], of items in the front's pieces, before the temperature; zeros for an empty one."""
-        net = self.fitted().eval()
+        net = self.ready()
         device = next(net.parameters()).device
         result = torch.zeros(len(items), len(self.classes))
         places = [i for i, pieces in enumerate(items) if len(pieces)]
@@ -277,7 +277,7 @@ class ClassifyModel(Estimator):
         tokens = self.front.tokens(text)
         if not tokens:
             return []
-        net = self.fitted().eval()
+        net = self.ready()
         words, pairs, forms = self.front.encode([token.text for token in tokens])
         versions = [(words, pairs, forms)]
         for i in range(len(tokens)):

@@ -218,7 +218,7 @@ class ForecastModel(Estimator):
         """The network's quantiles [origins, horizon, levels] at LEVELS; for a point forecast intervals are those that
         held on the validation part.
         """
-        net = self.fitted().eval()
+        net = self.ready()
         device = next(net.parameters()).device
         parts = (self.cut.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
         whole = np.concatenate([net.levels(part).float().cpu().numpy() for part in parts]).astype(np.float64)

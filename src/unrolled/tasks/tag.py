@@ -137,7 +137,7 @@ class TagModel(Estimator):
     @torch.inference_mode()
     def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
         """Tags of sentences of tokens, in the scheme of the training files; none for an empty sentence."""
-        net = self.fitted().eval()
+        net = self.ready()
         device = next(net.parameters()).device
         results: list[list[str]] = [[] for _ in sentences]
         places = [i for i, sentence in enumerate(sentences) if sentence]

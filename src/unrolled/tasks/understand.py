@@ -178,7 +178,7 @@ class UnderstandModel(Estimator):
         """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. In an empty sentence
         all intents are as likely.
         """
-        net = self.fitted().eval()
+        net = self.ready()
         device = next(net.parameters()).device
         tags: list[list[str]] = [[] for _ in sentences]
         intents = np.full((len(sentences), len(self.intents)), 1 / len(self.intents))
