@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file
 
 BRIEF = ["--hidden", "8", "--layers", "1", "--steps", "30", "--lr", "0.02", "--precision", "float32"]
 CONLL = (
@@ -205,3 +206,17 @@ def test_help_teaches(call):
         assert code == 0
         flat = " ".join(out.split())
         assert all(word in flat for word in words), (words, out)
+
+
+def test_two_processes_give_the_result_of_one(folder):
+    arguments = ["train", "classify", "r.csv", "--label", "stars", *BRIEF, "--dropout", "0", "--word-dropout", "0"]
+    printed = {}
+    for name, launcher in (("one", []), ("two", ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"])):
+        command = [sys.executable, "-m", *launcher, "unrolled", *arguments, "--folder", name]
+        printed[name] = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert printed["one"].replace("one/", "two/") == printed["two"]  # told once, and the same figures
+    one, two = (load_file(folder / name / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        # the sums over the batch run in another order; Adam's division lets single roundings grow
+        assert (one[name] - two[name]).abs().max() <= 1e-4 * one[name].abs().max(), name

@@ -75,8 +75,13 @@ def gathered(tree: Any) -> list[Any]:
     if world_size() == 1:
         return [tree]
     leaves, spec = pytree.tree_flatten(tree)
-    columns = []
+    columns: list[list[Any]] = []
     for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            column: list[Any] = [None] * world_size()
+            dist.all_gather_object(column, leaf)
+            columns.append(column)
+            continue
         here = leaf.to(_device())
         all_leaves = [torch.empty_like(here) for _ in range(world_size())]
         dist.all_gather(all_leaves, here.contiguous())
