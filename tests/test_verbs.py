@@ -1,14 +1,20 @@
 """The tasks on the command line: from a stranger's file to answers, in every format, and faults in one line."""
 
 import csv
+import dataclasses
 import io
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
+
+import unrolled
 
 BRIEF = ["--hidden", "8", "--layers", "1", "--steps", "30", "--lr", "0.02", "--precision", "float32"]
 CONLL = (
@@ -131,12 +137,33 @@ def test_options_that_would_be_ignored_are_refused(call):
         assert (code, out, err) == (2, "", f"unrolled: {text}\n")
 
 
-def test_folds(call, folder):
-    code, out, _ = call("train", "classify", "r.csv", "--label", "stars", *BRIEF, "--folds", "3")
+@pytest.mark.parametrize(
+    "arguments", [["classify", "r.csv", "--label", "stars"], ["forecast", "s.csv", "--horizon", "5"]]
+)
+def test_folds(call, folder, arguments):
+    code, out, _ = call("train", *arguments, *BRIEF, "--folds", "3")
     assert code == 0
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == ["fold", "fold", "fold", "model", "floor"]
+    figures = [float(line.split()[3].rstrip("%,")) for line in lines[:3]]
+    mean, spread = (float(lines[3].split(" ± ")[i].split()[-1 if i else 1]) for i in (0, 1))
+    assert mean == pytest.approx(sum(figures) / 3, rel=1e-3)
+    assert spread == pytest.approx(statistics.stdev(figures), rel=1e-2, abs=0.01)
     assert not (folder / "runs").exists()
+
+
+def test_folds_of_a_forecast_know_nothing_of_what_comes_later():
+    model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=5))
+    values = np.arange(200.0)
+    parts = [part.values[0] for part, _ in model.folds(model.as_data(values), 3, seed=0)]
+    for before, after in itertools.pairwise(parts):
+        # what one fold is judged on begins where the one before ends
+        assert model._parts(len(after))[1] == len(before)
+    assert len(parts[-1]) == 200
+    covariates = [np.ones((205, 2))]
+    series = dataclasses.replace(model.as_data(values), covariates=covariates, n_future=1).until([150])
+    assert not np.isnan(series.covariates[0][:, 0]).any()
+    assert np.isnan(series.covariates[0][:, 1]).tolist() == [False] * 150 + [True] * 55
 
 
 @pytest.mark.parametrize(
@@ -151,7 +178,8 @@ def test_folds(call, folder):
         (["train", "understand", "."], ".: has no seq.in, seq.out, label; expected the files seq.in, seq.out, label."),
         (["train", "forecast", "s.csv", "--target", "sale"], "s.csv: has no column 'sale'. Did you mean 'sales'?"),
         (["train", "forecast", "s.csv", "--horizon", "80"], "series are too short for a horizon of 80: 'sales' has"),
-        (["train", "forecast", "s.csv", "--folds", "3"], "No such option '--folds'."),
+        (["train", "forecast", "s.csv", "--horizon", "5", "--folds", "50"], "folds: a series of 12"),
+        (["train", "tag", "c.conll", "--folds", "99"], "folds: 99 of 60 examples; take fewer"),
         (["predict", "absent"], "absent: no such file"),
         (["predict", "s.csv", "x"], "s.csv: is damaged or no model file"),
         (["evaluate", "s.csv", "s.csv"], "s.csv: is damaged or no model file"),

@@ -1,7 +1,7 @@
 """What the models of all tasks share: fit, resume, save and load; a task fills in what is special to it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -51,6 +51,20 @@ class Estimator(ABC):
     @abstractmethod
     def split(self, data: Any, seed: int) -> tuple[Any, Any]:
         """A part for training and one for validation."""
+
+    def folds(self, data: Any, n: int, seed: int) -> Iterator[tuple[Any, Any]]:
+        """`n` parts for training, each with the part that it is validated on.
+
+        Raises:
+            SettingsError: there are too few examples.
+        """
+        if len(data) < n:
+            raise SettingsError(f"folds: {n} of {len(data)} examples; take fewer")
+        order = np.random.default_rng((seed, 0xF01D)).permutation(len(data))
+        for i in range(n):
+            held = np.sort(order[i::n])
+            rest = np.setdiff1d(np.arange(len(data)), held)
+            yield data.part(rest.tolist()), data.part(held.tolist())
 
     @abstractmethod
     def prepare(self, data: Any, valid: Any, training: TrainSettings, device: torch.device) -> Job:
@@ -224,17 +238,19 @@ class Estimator(ABC):
     def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
         """The figure that decides: its name, the model's and the best floor's; larger is better."""
 
+    def in_words(self, figure: float) -> str:
+        """A figure that `verdict` gave."""
+        return f"{100 * figure:.2f} %"
+
     def last_line(self, figures: dict[str, Any]) -> str:
         """Whether the model is worth anything, in words."""
         name, model, floor = self.verdict(figures)
+        shown, beside = self.in_words(model), self.in_words(floor)
         if model > floor:
-            return f"The model beats the floor: {name} {100 * model:.2f} % against {100 * floor:.2f} %."
+            return f"The model beats the floor: {name} {shown} against {beside}."
         if model == floor:
-            return f"The model is no better than the floor: {name} {100 * model:.2f} % both."
-        return (
-            f"The model LOSES to the floor: {name} {100 * model:.2f} % against {100 * floor:.2f} %. "
-            "Train longer, or give it more examples."
-        )
+            return f"The model is no better than the floor: {name} {shown} both."
+        return f"The model LOSES to the floor: {name} {shown} against {beside}. Train longer, or give it more examples."
 
     def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
         """Draws what figures say into a folder; None where there is nothing to draw.

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -78,8 +79,9 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
     # bounds are filled in later: a run bounded by steps has no minutes
     @options(kind.kind, TrainSettings, defaults=usual.to_dict() | {"minutes": None, "steps": None})
     def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
+        folds = values.pop("folds")
         # a forecast has none of these: its parts are cut by time
-        valid, test_file, folds = (values.pop(each, None) for each in ("valid", "test_file", "folds"))
+        valid, test_file = (values.pop(each, None) for each in ("valid", "test_file"))
         if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
             values["minutes"] = usual.minutes
         settings, training = settings_of(kind.kind, values), settings_of(TrainSettings, values)
@@ -114,11 +116,9 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
             (("--test-file", "test_file"), "file or folder for the figures at the end"),
         ):
             command = click.option(*option, type=_PATH, help=shown)(command)
-        command = click.option(
-            "--folds",
-            type=click.IntRange(2),
-            help="train so many models, each validated on another part; report the spread",
-        )(command)
+    command = click.option(
+        "--folds", type=click.IntRange(2), help="train so many models, each judged on another part; report the spread"
+    )(command)
     command = click.option("--folder", type=_PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")(command)
     return click.command(name, help=_help(module))(command)
 
@@ -162,25 +162,20 @@ def _cross_validate(
     kind: type[Estimator], settings: Any, training: TrainSettings, paths: list[Path], folds: int
 ) -> None:
     """Trains a model for each part held out, and tells the mean and the spread of the figure that decides."""
-    import numpy as np
-
-    data = kind(settings).read(paths)
-    if len(data) < folds:
-        raise SettingsError(f"--folds {folds}: there are {len(data)} examples only")
-    order = np.random.default_rng((training.seed, 0xF01D)).permutation(len(data))
+    parts = kind(settings)
+    data = parts.read(paths)
     figures: list[tuple[str, float, float]] = []
-    for i in range(folds):
+    for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
         model = kind(settings)
-        held = np.sort(order[i::folds])
-        rest = np.setdiff1d(np.arange(len(data)), held)
-        model.fit(
-            data.part(rest.tolist()), valid=data.part(held.tolist()), train=training, display=display_for(sys.stderr)
-        )
-        figures.append(model.verdict(model.figures))
-        click.echo(f"fold {i + 1}  {figures[-1][0]} {100 * figures[-1][1]:.2f} %, floor {100 * figures[-1][2]:.2f} %")
-    both = {"model": [100 * model for _, model, _ in figures], "floor": [100 * floor for _, _, floor in figures]}
-    for name, numbers in both.items():
-        click.echo(f"{name}  {statistics.mean(numbers):.2f} % ± {statistics.stdev(numbers):.2f}")
+        more = {} if held is None else {"valid": held}
+        model.fit(part, train=training, display=display_for(sys.stderr), **more)
+        name, reached, floor = model.verdict(model.figures)
+        figures.append((name, reached, floor))
+        click.echo(f"fold {i}  {name} {model.in_words(reached)}, floor {model.in_words(floor)}")
+    for who, numbers in (("model", [model for _, model, _ in figures]), ("floor", [floor for _, _, floor in figures])):
+        # negative, where less is better
+        spread = model.in_words(math.copysign(statistics.stdev(numbers), numbers[0])).removesuffix(" %")
+        click.echo(f"{who}  {model.in_words(statistics.mean(numbers))} ± {spread}")
 
 
 @click.command("predict")

@@ -7,7 +7,7 @@ values are drawn as a straight line between its neighbors; stamps of no frequenc
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -110,6 +110,14 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def until(self, ends: Sequence[int]) -> "Series":
+        """The series as they were known at their steps `ends`: later values gone, covariates known in advance kept."""
+        covariates = [each.copy() for each in self.covariates]
+        for each, end in zip(covariates, ends, strict=True):
+            each[end:, self.n_future :] = np.nan
+        values = [each[:end] for each, end in zip(self.values, ends, strict=True)]
+        return replace(self, values=values, covariates=covariates)
 
     def calendar(self, place: int, start: int, stop: int) -> np.ndarray:
         """Calendar features [stop - start, n] of a series, pairs of sine and cosine; none where there are no dates."""

@@ -5,7 +5,7 @@ last value, the last season and a linear autoregression on the same windows; whe
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,6 +154,17 @@ class ForecastModel(Estimator):
 
     def split(self, data: Series, seed: int) -> tuple[Series, Series]:
         return data, data
+
+    def folds(self, data: Series, n: int, seed: int) -> Iterator[tuple[Series, Any]]:
+        """Rolling origins with a training each: the series as they were known n - 1, ..., 1, 0 last parts ago."""
+        lengths = [len(values) for values in data.values]
+        for back in reversed(range(n)):
+            ends = list(lengths)
+            for _ in range(back):
+                ends = [self._parts(end)[1 if self.settings.test else 0] for end in ends]
+            if min(ends) < 3 * self.settings.horizon:
+                raise SettingsError(f"folds: a series of {min(lengths)} values is too short for {n}; take fewer")
+            yield data.until(ends), None
 
     def prepare(self, data: Series, valid: Series, training: TrainSettings, device: torch.device) -> "_ForecastJob":
         settings = self.settings
@@ -371,6 +382,9 @@ class ForecastModel(Estimator):
         kind = "rmse" if self.settings.output == "mean" else "mae"
         return kind.upper(), -figures["model"][kind], -min(figures[name][kind] for name in self.floor_names)
 
+    def in_words(self, figure: float) -> str:
+        return f"{-figure:.4g}"
+
     def last_line(self, figures: dict[str, Any]) -> str:
         kind, model, floor = self.verdict(figures)
         best = min(self.floor_names, key=lambda name: figures[name][kind.lower()])
@@ -378,9 +392,11 @@ class ForecastModel(Estimator):
             "" if self.settings.answer != "best" else ", the best on the validation part"
         )
         if model > floor:
-            return f"The model beats the {best}: {kind} {-model:.4g} against {-floor:.4g}. {who}."
+            return f"The model beats the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}."
         keep = "" if self.answers == "model" else "; --answer model keeps the model all the same"
-        return f"The model LOSES to the {best}: {kind} {-model:.4g} against {-floor:.4g}. {who}{keep}."
+        return (
+            f"The model LOSES to the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}{keep}."
+        )
 
     def draw(self, data: Any, path: Path, *, most: int = 4) -> Path:
         """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best floor."""
