@@ -21,6 +21,8 @@ from unrolled.tasks.tag import TagModel as TagModel
 from unrolled.tasks.tag import TagSettings as TagSettings
 from unrolled.tasks.text import TextModel as TextModel
 from unrolled.tasks.text import TextSettings as TextSettings
+from unrolled.tasks.translate import TranslateModel as TranslateModel
+from unrolled.tasks.translate import TranslateSettings as TranslateSettings
 from unrolled.tasks.understand import UnderstandModel as UnderstandModel
 from unrolled.tasks.understand import UnderstandSettings as UnderstandSettings
 from unrolled.train import Job as Job

@@ -30,6 +30,7 @@ class Estimator(ABC):
         net: the network; None before `fit`.
         figures: of the validation part, the model's and the floor's.
         record: the evaluations of the training.
+        notes: what was noticed on preparing a training, for the user.
     """
 
     task: ClassVar[str]
@@ -43,6 +44,7 @@ class Estimator(ABC):
         self.figures: dict[str, Any] = {}
         self.record: list[dict[str, Any]] = []
         self.training: dict[str, Any] = {}
+        self.notes: list[str] = []
 
     @abstractmethod
     def read(self, files: Files) -> Any:
@@ -180,6 +182,8 @@ class Estimator(ABC):
 
     def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
         display = display or Display()
+        for note in self.notes:
+            display.note(note)
         display.start(items_per_step=job.items_per_step, item=job.item)
         try:
             result = train(job, training, run=run, display=display)

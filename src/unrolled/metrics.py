@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.tokens import is_without_spaces, tokens_of
+from unrolled.errors import MissingExtraError
+
 
 def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
@@ -81,4 +84,30 @@ def forecast_figures(
         "wql": float(pinball.mean(2).sum() / size) if size else math.nan,
         "coverage": float(((levels[..., 0] <= targets) & (targets <= levels[..., -1])).mean()),
         "mae_by_step": error.mean(0).tolist(),
+    }
+
+
+def bleu(found: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
+    """BLEU and chrF of translations against one reference each, as sacrebleu counts them, with its signature (extra:
+    translate). References in a script without spaces are cut by characters.
+
+    M. Post, WMT 2018; K. Papineni et al., ACL 2002; M. Popović, WMT 2015.
+    """
+    try:
+        from sacrebleu.metrics import BLEU, CHRF
+    except ImportError:
+        raise MissingExtraError(
+            "translation needs the sacrebleu library. Install it: pip install 'unrolled[translate]'"
+        ) from None
+    n_without = sum(is_without_spaces(text) for text in targets)
+    measure = BLEU(
+        tokenize="zh" if 2 * n_without > len(targets) else "13a",
+        # else BLEU is zero where no sentence has four words
+        effective_order=all(len(tokens_of(text)) < 4 for text in targets),
+    )
+    by_chars = CHRF()
+    return {
+        "bleu": float(measure.corpus_score(list(found), [list(targets)]).score),
+        "chrf": float(by_chars.corpus_score(list(found), [list(targets)]).score),
+        "signature": f"BLEU {measure.get_signature()}; chrF {by_chars.get_signature()}",
     }

@@ -76,3 +76,12 @@ def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
     rows[0].legend(loc="upper left", fontsize=7, ncols=4)
     rows[-1].set_xlabel("steps from the forecast's first")
     return _save(figure, path)
+
+
+def attention(source: Sequence[str], target: Sequence[str], weights: np.ndarray, path: Path) -> Path:
+    """What was read in the source, a column each, for what was written, a row each; weights [target, source]."""
+    figure, (axes,) = _canvas(2 + 0.42 * len(source), 1.5 + 0.32 * len(target))
+    axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(source)), source, rotation=60, ha="right")
+    axes.set_yticks(range(len(target)), target)
+    return _save(figure, path)

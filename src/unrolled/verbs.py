@@ -81,41 +81,41 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
     def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
         folds = values.pop("folds")
         # a forecast has none of these: its parts are cut by time
-        valid, test_file = (values.pop(each, None) for each in ("valid", "test_file"))
+        valid, test_files = (list(values.pop(each, ())) for each in ("valid", "test_files"))
         if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
             values["minutes"] = usual.minutes
         settings, training = settings_of(kind.kind, values), settings_of(TrainSettings, values)
         model = kind(settings)
         if folds is not None and (
             given := [
-                name for name, each in (("--valid", valid), ("--test-file", test_file), ("--folder", folder)) if each
+                name for name, each in (("--valid", valid), ("--test-file", test_files), ("--folder", folder)) if each
             ]
         ):
             raise click.UsageError(
                 f"--folds validates on parts of FILE and keeps no model; leave {', '.join(given)} out"
             )
         paths, found = _parts(list(files))
-        valid, test_file = valid or found.get("valid"), test_file or found.get("test")
+        valid, test_files = valid or found.get("valid", []), test_files or found.get("test", [])
         if folds is not None:
             _cross_validate(kind, settings, training, paths, folds)
             return
         display = display_for(sys.stderr) if distributed.rank() == 0 else None
-        for part, path in (("validation", valid), ("test", test_file)):
-            if path is not None and display is not None:
-                display.note(f"{part} part: {path}")
-        test = model.read([test_file]) if test_file is not None else None  # a fault in it must not cost a training
+        for part, paths_of in (("validation", valid), ("test", test_files)):
+            if paths_of and display is not None:
+                display.note(f"{part} part: {', '.join(map(str, paths_of))}")
+        test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
         run = Path(distributed.same_text(str(folder or free_folder(name))))
         on_start(run)
-        result = model.fit(paths, valid=None if valid is None else [valid], train=training, run=run, display=display)
+        result = model.fit(paths, valid=valid or None, train=training, run=run, display=display)
         report(model, result.reason, result.best_step, run, test)
 
     command = click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")(command)
     if name != "forecast":
         for option, shown in (
-            (("--valid",), "file or folder to validate on  [a share of FILE]"),
-            (("--test-file", "test_file"), "file or folder for the figures at the end"),
+            (("--valid",), "file or folder to validate on; give it again for several  [a share of FILE]"),
+            (("--test-file", "test_files"), "file or folder for the figures at the end; likewise"),
         ):
-            command = click.option(*option, type=_PATH, help=shown)(command)
+            command = click.option(*option, type=_PATH, multiple=True, help=shown)(command)
     command = click.option(
         "--folds", type=click.IntRange(2), help="train so many models, each judged on another part; report the spread"
     )(command)
@@ -128,11 +128,11 @@ def _help(module: ModuleType) -> str:
     return f"{module.__doc__}\n\n\b\n{module.EXAMPLES.strip()}"
 
 
-def _parts(files: list[Path]) -> tuple[list[Path], dict[str, Path]]:
+def _parts(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
     """A folder with the sub-folders train, valid and test stands for those."""
     if len(files) == 1 and files[0].is_dir() and (train := sub_folder(files[0], "train")):
         valid, test = sub_folder(files[0], "valid", "dev"), sub_folder(files[0], "test")
-        return [train], {name: part for name, part in (("valid", valid), ("test", test)) if part}
+        return [train], {name: [part] for name, part in (("valid", valid), ("test", test)) if part}
     return files, {}
 
 
@@ -303,7 +303,7 @@ def _csv_line(values: list[Any]) -> str:
 
 @click.command("evaluate")
 @click.argument("model", type=_PATH)
-@click.argument("file", type=_PATH)
+@click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")
 @click.option("--encoding", default="utf-8", show_default=True, help="of the file")
 @click.option(
     "--streams",
@@ -311,14 +311,16 @@ def _csv_line(values: list[Any]) -> str:
     help="of a text model: pieces side by side; 1 is exact  [1 up to 200,000 units]",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-def evaluate(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> None:
-    """How well a model does on a file with the answers, which it has not seen, beside its floor."""
+def evaluate(model: Path, files: tuple[Path, ...], encoding: str, streams: int | None, device: str) -> None:
+    """How well a model does on files with the answers, which it has not seen, beside its floor."""
     module = tasks.task(read_model(model).task)
     if not issubclass(module.Model, Estimator):
-        click.echo("\n".join(module.evaluate_file(model, file, encoding, streams, device)))
+        if len(files) > 1:
+            raise click.UsageError(f"{model}: a model of the task {module.Model.task!r} is evaluated on one file")
+        click.echo("\n".join(module.evaluate_file(model, files[0], encoding, streams, device)))
         return
     loaded = module.Model.load(model, device=device)
     loaded.settings = dataclasses.replace(loaded.settings, encoding=encoding)
-    figures = loaded.evaluate([file])
+    figures = loaded.evaluate(list(files))
     click.echo("\n".join(loaded.table(figures)))
     click.echo(f"\n{loaded.last_line(figures)}")

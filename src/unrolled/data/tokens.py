@@ -5,12 +5,14 @@ character by character, so that no outside tokenizer is needed; everything else 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _NO_SPACES = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
+_CHARACTER = re.compile(rf"[{_NO_SPACES}]")
 _TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+(?:['’][^\W{_NO_SPACES}]+)*|[^\w\s]")
 
 
@@ -36,3 +38,22 @@ def tokens_of(text: str) -> list[Token]:
 def words_of(text: str) -> list[Token]:
     """The pieces between spaces, for texts that were cut into tokens before."""
     return [Token(found[0], found.start(), found.end()) for found in re.finditer(r"\S+", text)]
+
+
+_GLUED = re.compile(r"\s+([.,;:!?%)\]}…])")
+_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”’」』]*|\n|$)", re.DOTALL)
+
+
+def in_sentences(text: str) -> list[str]:
+    """The sentences of a text, by the marks at their ends; none of them empty."""
+    return [found for each in _SENTENCE.findall(text) if (found := each.strip())]
+
+
+def is_without_spaces(text: str) -> bool:
+    """Whether a text is mostly in scripts that are written without spaces."""
+    return 2 * len(_CHARACTER.findall(text)) > len("".join(text.split()))
+
+
+def joined(words: Iterable[str], *, is_spaced: bool) -> str:
+    """Words as a text: with spaces, but before the marks that stand without, or with none at all."""
+    return _GLUED.sub(r"\1", " ".join(words)) if is_spaced else "".join(words)

@@ -1,0 +1,96 @@
+"""Pairs of sentences come in, from one table or from two files whose lines belong together; sources and targets go out.
+
+Rules, each told to the user where it was used: a pair with an empty side is left out; of a table's columns the first
+two count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrolled.data.files import Faults, read_texts
+from unrolled.errors import DataError
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Sentences and their translations.
+
+    Attributes:
+        sources, targets: none of them empty.
+        notes: what was noticed on reading, for the user.
+        sha256: of the files.
+    """
+
+    sources: list[str]
+    targets: list[str]
+    notes: tuple[str, ...] = ()
+    sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def part(self, places: Sequence[int]) -> "Pairs":
+        """The pairs at some places."""
+        return Pairs([self.sources[i] for i in places], [self.targets[i] for i in places])
+
+
+def read_pairs(files: Sequence[Path | str], *, encoding: str = "utf-8") -> Pairs:
+    """Reads one file with a source, a tab and its translation in each line; or two files, line by line.
+
+    Raises:
+        DataError: the files cannot be read, have not as many lines, or a line has no tab; all faults are told at once.
+    """
+    if len(files) > 2:
+        raise DataError(f"{len(files)} files: expected one with a tab in each line, or two whose lines belong together")
+    texts, sha256 = read_texts(files, encoding=encoding)
+    # at line feeds only: a sentence may hold any other character that Python takes for the end of a line
+    lines = {name: text.removesuffix("\n").split("\n") for name, text in texts.items()}
+    faults = Faults()
+    notes: list[str] = []
+    if len(files) == 2 and len(lines) == 1:
+        raise DataError(f"{files[0]}: is given twice; expected a file with sources and one with translations")
+    rows = _of_two(lines, faults) if len(lines) == 2 else _of_one(*next(iter(lines.items())), faults, notes)
+    faults.stop()
+    kept = [(number, a.strip(), b.strip()) for number, (a, b) in enumerate(rows, 1)]
+    empty = [number for number, a, b in kept if bool(a) != bool(b)]
+    pairs = [(a, b) for _, a, b in kept if a and b]
+    if not pairs:
+        raise DataError(f"{', '.join(texts)}: holds no pairs")
+    if empty:
+        shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        notes.append(f"{len(empty):,} pairs with an empty side are left out (lines {shown})")
+    sources, targets = map(list, zip(*pairs, strict=True))
+    return Pairs(sources, targets, (f"{len(pairs):,} pairs of sentences", *notes), sha256)
+
+
+def _of_two(lines: dict[str, list[str]], faults: Faults) -> list[tuple[str, str]]:
+    (first, sources), (second, targets) = lines.items()
+    if len(sources) != len(targets):
+        faults.add(
+            f"{first} has {len(sources):,} lines, {second} has {len(targets):,}; expected as many, line by line the "
+            "same sentences"
+        )
+        return []
+    return list(zip(sources, targets, strict=True))
+
+
+def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    is_wider = False
+    for number, line in enumerate(lines, 1):
+        columns = line.split("\t")
+        if len(columns) > 1:
+            rows.append((columns[0], columns[1]))
+            is_wider = is_wider or len(columns) > 2
+        elif line.strip():
+            faults.add(f"{name}, line {number}: {_shown(line)} has no tab; expected a source, a tab, its translation")
+        else:
+            rows.append(("", ""))
+    if is_wider:
+        notes.append("columns after the second are left out")
+    return rows
+
+
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= 40 else line[:37] + "...")

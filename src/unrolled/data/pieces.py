@@ -1,0 +1,120 @@
+"""Subwords that translate: sentences come in, numbers with their places in the sentence go out, and back.
+
+A byte-pair encoding (R. Sennrich, B. Haddow and A. Birch, ACL 2016) that keeps spaces as a part of its pieces, so that
+any text comes back as it was written and scripts without spaces need no tokenizer; made by the tokenizers library
+(extra: translate). Characters that training never saw become one unknown piece, which a translator may copy.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unrolled.errors import MissingExtraError, ModelFileError
+
+PAD, BEGIN, END, UNKNOWN = range(4)
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space within a piece
+_SHIFT = UNKNOWN  # the library numbers from 0, its unknown piece first
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A text in pieces.
+
+    Attributes:
+        ids: int64 [pieces].
+        texts: the text of each, without spaces.
+    """
+
+    ids: np.ndarray
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Pieces:
+    """A vocabulary of subwords, fitted on the training part only."""
+
+    def __init__(self, description: str) -> None:
+        library = _tokenizers()
+        try:
+            self._tokenizer = library.Tokenizer.from_str(description)
+        except Exception as fault:  # the library raises bare Exception for a description that it cannot read
+            raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
+        if self._tokenizer.token_to_id("<unk>") != 0:
+            raise ModelFileError("its subwords are damaged: the unknown piece is not the first")
+        self._texts = [self._tokenizer.id_to_token(i) or "" for i in range(self._tokenizer.get_vocab_size())]
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], size: int) -> "Pieces":
+        """Up to `size` pieces."""
+        library = _tokenizers()
+        tokenizer = library.Tokenizer(library.models.BPE(unk_token="<unk>", fuse_unk=True))
+        tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence(
+            [library.pre_tokenizers.Metaspace(_SPACE), library.pre_tokenizers.Punctuation()]
+        )
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=size, special_tokens=["<unk>"], show_progress=False, min_frequency=2, limit_alphabet=size // 2
+        )
+        tokenizer.train_from_iterator((text.replace(_SPACE, " ") for text in texts), trainer)
+        return cls(tokenizer.to_str())
+
+    def __len__(self) -> int:
+        """How many numbers there are, with padding, begin and end."""
+        return len(self._texts) + _SHIFT
+
+    def cut(self, texts: Sequence[str]) -> list[Cut]:
+        """Each text in its pieces."""
+        clean = [text.replace(_SPACE, " ") for text in texts]
+        found = self._tokenizer.encode_batch(clean, add_special_tokens=False)
+        return [
+            Cut(np.array(each.ids, dtype=np.int64) + _SHIFT, [text[a:b].strip() for a, b in each.offsets])
+            for text, each in zip(clean, found, strict=True)
+        ]
+
+    def join(self, ids: Iterable[int], copies: Sequence[str] = ()) -> str:
+        """The text of pieces; `copies` are written for unknown ones, in their order, or a question mark in a box."""
+        left = iter(copies)
+        parts = [
+            next(left, "\N{REPLACEMENT CHARACTER}") if i == UNKNOWN else self._texts[i - _SHIFT]
+            for i in ids
+            if i >= _SHIFT
+        ]
+        return "".join(parts).replace(_SPACE, " ").strip()
+
+    def texts(self, ids: Iterable[int]) -> list[str]:
+        """The pieces' own texts, for the eye."""
+        return [self._texts[i - _SHIFT].replace(_SPACE, "") if i >= _SHIFT else "" for i in ids]
+
+    def to_data(self) -> dict[str, Any]:
+        return json.loads(self._tokenizer.to_str())
+
+    @classmethod
+    def from_data(cls, data: Any) -> "Pieces":
+        if not isinstance(data, dict):
+            raise ModelFileError("its subwords are damaged")
+        return cls(json.dumps(data))
+
+
+def fit_pieces(sources: Sequence[str], targets: Sequence[str], size: int, *, is_joint: bool) -> tuple[Pieces, Pieces]:
+    """Pieces of the sources and of the targets; the same for both where they are joint."""
+    if is_joint:
+        both = Pieces.fit([*sources, *targets], size)
+        return both, both
+    return Pieces.fit(sources, size), Pieces.fit(targets, size)
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError:
+        raise MissingExtraError(
+            "translation needs the tokenizers library. Install it: pip install 'unrolled[translate]'"
+        ) from None
+    return tokenizers

@@ -1,0 +1,121 @@
+"""Pairs of sentences and their subwords."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unrolled.data.pairs import read_pairs
+from unrolled.data.pieces import BEGIN, END, PAD, UNKNOWN, Pieces, fit_pieces
+from unrolled.data.tokens import in_sentences, is_without_spaces, joined
+from unrolled.errors import DataError, ModelFileError
+
+TEXTS = ["der Hund läuft im Schnee.", "ein Mann, der singt!", "die Hunde laufen; ein Mann läuft."] * 4
+
+
+def written(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_one_file_and_two(tmp_path):
+    table = read_pairs([written(tmp_path / "a.tsv", "ein Hund\ta dog\tCC-BY\n\nja\t yes \n\tno\nnein\t\n")])
+    assert table.sources == ["ein Hund", "ja"]
+    assert table.targets == ["a dog", "yes"]
+    assert table.notes == (
+        "2 pairs of sentences",
+        "columns after the second are left out",
+        "2 pairs with an empty side are left out (lines 4, 5)",
+    )
+    # only a line feed ends a line: the other ends of Unicode stay within their sentence
+    two = read_pairs([written(tmp_path / "a", "ein\u2028Hund\r\nja\x0b\n"), written(tmp_path / "b", "a dog\nyes\n")])
+    assert two.sources == ["ein\u2028Hund", "ja"]
+    assert two.targets == ["a dog", "yes"]
+
+
+def test_faults_are_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "a.tsv", "ein Hund\ta dog\nohne\nja\tyes\n" + "x" * 50 + "\n")
+    written(tmp_path / "long", "a\nb\nc\n")
+    written(tmp_path / "latin", "a\nfa\xe7ade\n".encode("latin-1"))
+    written(tmp_path / "blank", "\t\n")
+    for files, text in (
+        (
+            ["a.tsv"],
+            "a.tsv, line 2: 'ohne' has no tab; expected a source, a tab, its translation\n"
+            f"  a.tsv, line 4: '{'x' * 37}...' has no tab; expected a source, a tab, its translation",
+        ),
+        (
+            ["a.tsv", "long"],
+            "a.tsv has 4 lines, long has 3; expected as many, line by line the same sentences",
+        ),
+        (["a.tsv", "a.tsv"], "a.tsv: is given twice; expected a file with sources and one with translations"),
+        (["a", "b", "c"], "3 files: expected one with a tab in each line, or two whose lines belong together"),
+        (["blank"], "blank: holds no pairs"),
+        (
+            ["absent", "latin"],
+            "absent: no such file\n  latin, line 2: byte 0xe7 is not utf-8. "
+            "Pass --encoding with the right one (such as latin-1)",
+        ),
+    ):
+        with pytest.raises(DataError) as caught:
+            read_pairs(files)
+        assert str(caught.value) == text
+
+
+@given(st.binary(max_size=200), st.sampled_from(["utf-8", "latin-1", "utf-16"]))
+def test_any_bytes_are_pairs_or_a_clear_fault(tmp_path_factory, content, encoding):
+    path = written(tmp_path_factory.mktemp("fuzz") / "pairs", content)
+    with contextlib.suppress(DataError):
+        pairs = read_pairs([path], encoding=encoding)
+        assert all(text.strip() == text != "" for text in (*pairs.sources, *pairs.targets))
+
+
+def test_pieces_come_back_as_they_were():
+    both, same = fit_pieces(TEXTS, TEXTS, 60, is_joint=True)
+    assert both is same
+    for text, cut in zip(TEXTS, both.cut(TEXTS), strict=True):
+        assert both.join(cut.ids) == text
+        assert "".join(cut.texts) == text.replace(" ", "")
+        assert cut.ids.min() > UNKNOWN
+        assert cut.ids.max() < len(both)
+    assert Pieces.from_data(both.to_data()).cut(TEXTS)[0].ids.tolist() == both.cut(TEXTS)[0].ids.tolist()
+
+
+def test_unknown_characters_are_one_piece_to_be_copied():
+    pieces = Pieces.fit(TEXTS, 60)
+    [cut] = pieces.cut(["der Жук läuft"])
+    assert [text for text, number in zip(cut.texts, cut.ids, strict=True) if number == UNKNOWN] == ["Жук"]
+    assert pieces.join(cut.ids, ["Bob"]) == "der Bob läuft"
+    assert pieces.join(cut.ids) == "der \N{REPLACEMENT CHARACTER} läuft"
+
+
+@given(st.text(max_size=60))
+def test_a_text_cannot_name_the_numbers_that_guide_the_decoder(text):
+    pieces = Pieces.fit(TEXTS, 60)
+    for given_text in (text, f"<s>{text}</s> <pad>"):
+        [cut] = pieces.cut([given_text])
+        assert not {PAD, BEGIN, END} & set(cut.ids.tolist())
+        assert len(cut.ids) == len(cut.texts)
+        assert all(each in given_text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ") for each in cut.texts)
+
+
+def test_separate_pieces_and_damaged_ones():
+    a, b = fit_pieces(TEXTS, ["他 在 雪 里 跑", "他 在 唱 歌"] * 3, 40, is_joint=False)
+    assert b.join(b.cut(["他 在 跑"])[0].ids) == "他 在 跑"
+    assert a.cut(["他"])[0].ids.tolist()[-1] == UNKNOWN
+    for data in (None, {"model": 3}, {**a.to_data(), "model": {}}):
+        with pytest.raises(ModelFileError, match="^its subwords "):
+            Pieces.from_data(data)
+
+
+def test_sentences_and_words():
+    assert in_sentences("He came. “Go!” she said.\nNo 3.5 more? 他来了。她走了！ end") == [
+        "He came.", "“Go!”", "she said.", "No 3.5 more?", "他来了。", "她走了！", "end",
+    ]  # fmt: skip
+    assert in_sentences(" \n ") == []
+    assert joined(["a", "dog", ",", "(", "now", ")", "."], is_spaced=True) == "a dog, ( now)."
+    assert joined(["他", "来", "了", "。"], is_spaced=False) == "他来了。"
+    assert is_without_spaces("他来了 ok")
+    assert not is_without_spaces("he came 了")
