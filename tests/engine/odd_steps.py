@@ -34,6 +34,7 @@ UNARY = {
     "less_mean": lambda a: a - a.mean(1, keepdim=True),
     "less_max": lambda a: a - a.amax(1, keepdim=True),
     "rotate": lambda a: torch.cat((a[:, 2:], a[:, :2]), 1),
+    "shift": lambda a: torch.cat((a[:, -1:], a[:, :-1]), 1),  # counted from the end
     "halves": lambda a: torch.cat(a.chunk(2, 1)[::-1], 1),
     "ends": lambda a: torch.cat((a[:, :1], a[:, 1:5].tanh(), a[:, 5:]), 1),
     "sum": lambda a: a + 0.1 * a.sum(1, keepdim=True),

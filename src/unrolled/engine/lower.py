@@ -366,7 +366,7 @@ def _slice_scatter(
     step: int = 1,
 ) -> Value:
     size = node.meta["val"].shape[dim]
-    start, end = start or 0, min(size if end is None else end, size)
+    start, end, step = slice(start, end, step).indices(size)
     assert step == 1, "a step"
     if (start, end) == (0, size):
         return part
