@@ -39,7 +39,13 @@ class Decoder:
         return total / ((5 + len(ids) + 1) / 6) ** length_penalty + coverage_penalty * covered, total
 
 
-@given(st.integers(3, 4), st.integers(0, 3), st.integers(0, 200), st.sampled_from([0.0, 0.6, 1.5]), st.sampled_from([0.0, 0.4]))
+@given(
+    st.integers(3, 4),
+    st.integers(0, 3),
+    st.integers(0, 200),
+    st.sampled_from([0.0, 0.6, 1.5]),
+    st.sampled_from([0.0, 0.4]),
+)
 def test_a_wide_beam_finds_the_best_of_all_sequences(n_numbers, longest, seed, length_penalty, coverage_penalty):
     decoder = Decoder(n_numbers, 3, seed)
     first = torch.randn(2, 5, generator=torch.Generator().manual_seed(seed + 1))
@@ -66,7 +72,15 @@ def test_a_beam_of_one_is_greedy(n_numbers, longest, seed):
     decoder = Decoder(n_numbers, 2, seed)
     first = torch.randn(3, 5, generator=torch.Generator().manual_seed(seed + 1))
     found = beam_search(
-        decoder, first, n_rows=3, beam=1, longest=longest, begin=BEGIN, end=END, length_penalty=1.0, coverage_penalty=1.0
+        decoder,
+        first,
+        n_rows=3,
+        beam=1,
+        longest=longest,
+        begin=BEGIN,
+        end=END,
+        length_penalty=1.0,
+        coverage_penalty=1.0,
     )
     for row, [best] in enumerate(found):
         ids, state, before = [], first[row : row + 1], BEGIN

@@ -21,6 +21,9 @@ from unrolled.tasks.tag import TagModel as TagModel
 from unrolled.tasks.tag import TagSettings as TagSettings
 from unrolled.tasks.text import TextModel as TextModel
 from unrolled.tasks.text import TextSettings as TextSettings
+from unrolled.tasks.transcribe import Stream as Stream
+from unrolled.tasks.transcribe import TranscribeModel as TranscribeModel
+from unrolled.tasks.transcribe import TranscribeSettings as TranscribeSettings
 from unrolled.tasks.translate import TranslateModel as TranslateModel
 from unrolled.tasks.translate import TranslateSettings as TranslateSettings
 from unrolled.tasks.understand import UnderstandModel as UnderstandModel

@@ -34,7 +34,10 @@ def cli() -> None:
     unrolled train tag corpus.conll                    named entities, or any tags
     unrolled train understand folder/                  intents and slots
     unrolled train forecast sales.csv --horizon 12     what comes next, and how sure
+    unrolled train translate pairs.tsv                 one language into another
+    unrolled train transcribe manifest.csv             speech into text
     unrolled predict MODEL ...                         what a model says
+    unrolled stream MODEL                              what it hears, as sound comes in
     """
 
 
@@ -176,6 +179,7 @@ def doctor() -> None:
 
 cli.add_command(verbs.predict)
 cli.add_command(verbs.evaluate)
+cli.add_command(verbs.stream)
 
 _interrupted_run: Path | None = None
 

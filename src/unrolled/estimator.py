@@ -35,6 +35,7 @@ class Estimator(ABC):
 
     task: ClassVar[str]
     kind: ClassVar[type[Settings]]
+    item: ClassVar[str] = "TEXT"  # what the command line's `predict` takes
 
     default_training: ClassVar[TrainSettings] = TrainSettings(minutes=5, precision="float32")
 

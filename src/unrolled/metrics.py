@@ -111,3 +111,18 @@ def bleu(found: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
         "chrf": float(by_chars.corpus_score(list(found), [list(targets)]).score),
         "signature": f"BLEU {measure.get_signature()}; chrF {by_chars.get_signature()}",
     }
+
+
+def error_rates(found: Sequence[str], transcripts: Sequence[str]) -> dict[str, float]:
+    """Word and character error rates of transcripts, as jiwer counts them (extra: speech), and the share of those with
+    any error. None of the references is empty.
+    """
+    try:
+        import jiwer
+    except ImportError:
+        raise MissingExtraError("speech needs the jiwer library. Install it: pip install 'unrolled[speech]'") from None
+    return {
+        "wer": float(jiwer.wer(list(transcripts), list(found))),
+        "cer": float(jiwer.cer(list(transcripts), list(found))),
+        "ser": sum(a != b for a, b in zip(found, transcripts, strict=True)) / len(transcripts),
+    }

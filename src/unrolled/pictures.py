@@ -85,3 +85,24 @@ def attention(source: Sequence[str], target: Sequence[str], weights: np.ndarray,
     axes.set_xticks(range(len(source)), source, rotation=60, ha="right")
     axes.set_yticks(range(len(target)), target)
     return _save(figure, path)
+
+
+def heard(frames: np.ndarray, step_s: float, words: Sequence[dict[str, Any]], said: str, path: Path) -> Path:
+    """A sound's features [frames, mels] with the words that were heard in it, where they were heard."""
+    seconds = len(frames) * step_s
+    figure, (axes,) = _canvas(max(5.0, min(14.0, 3 * seconds)), 3)
+    axes.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, frames.shape[1]))
+    for word in words:
+        axes.axvspan(word["start"], word["end"], color="white", alpha=0.15)
+        axes.text(
+            (word["start"] + word["end"]) / 2,
+            frames.shape[1] * 1.01,
+            word["word"],
+            ha="center",
+            va="bottom",
+            fontsize=9,
+        )
+    axes.set_title(f"said: {said}", fontsize=9, loc="left", pad=18)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("mel band")
+    return _save(figure, path)

@@ -3,6 +3,7 @@
 Words come in, a task's class does the work, and tables, lines or files go out.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -17,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import click
+import numpy as np
 
 from unrolled import distributed, tasks
 from unrolled.data.intents import sub_folder
@@ -31,6 +33,7 @@ from unrolled.train import TrainSettings
 
 FORMATS = ("text", "jsonl", "csv")
 _CHUNK = 1000  # items predicted at once: what bounds the memory
+_SOUNDS = 20
 _PATH = click.Path(path_type=Path)
 
 
@@ -154,7 +157,7 @@ def report(model: Estimator, reason: str, best_step: int, folder: Path, test: An
             click.echo(f"\npicture  {picture}")
     except UnrolledError as fault:  # a picture is no reason to fail
         click.echo(f"\npicture  none: {fault}")
-    click.echo(f"file     {path}\npredict  unrolled predict {path} {'TABLE' if model.task == 'forecast' else 'TEXT'}")
+    click.echo(f"file     {path}\npredict  unrolled predict {path} {model.item}")
     click.echo(f"\n{model.last_line(figures)}")
 
 
@@ -180,12 +183,13 @@ def _cross_validate(
 
 @click.command("predict")
 @click.argument("model", type=_PATH)
-@click.argument("items", nargs=-1, metavar="[TEXT | TABLE]...")
-@click.option("--file", type=_PATH, help="texts, one a line, in place of TEXT")
+@click.argument("items", nargs=-1, metavar="[TEXT | TABLE | SOUND]...")
+@click.option("--file", type=_PATH, help="texts, or names of sounds, one a line, in place of TEXT or SOUND")
 @click.option("--out", type=_PATH, help="file to write; whole or not at all  [standard output]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="of the results")
 @click.option("--highlights", is_flag=True, help="of a classifier: what each word did for the decision")
 @click.option("--answer", help="of a forecast: who answers, such as model or 'last value'")
+@click.option("--beam", type=click.IntRange(1), help="of a translator or transcriber: candidates of the search")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 def predict(
     model: Path,
@@ -195,9 +199,10 @@ def predict(
     form: str,
     highlights: bool,
     answer: str | None,
+    beam: int | None,
     device: str,
 ) -> None:
-    """What a model says of new texts, or of what comes after a table.
+    """What a model says of new texts or sounds, or of what comes after a table.
 
     Texts come from the command line, from a file with a text a line, or from standard input; any number of them, in
     bounded memory.
@@ -207,13 +212,17 @@ def predict(
     unrolled predict runs/classify/model.safetensors --file reviews.txt --format csv --out classes.csv
     cat sentences.txt | unrolled predict runs/understand/model.safetensors --format jsonl
     unrolled predict runs/forecast/model.safetensors sales.csv
+    unrolled predict runs/transcribe/model.safetensors call.wav --beam 10
     """
     kind = _model_of(model)
     loaded = kind.load(model, device=device)
-    if highlights and kind.task != "classify":
-        raise click.UsageError(f"--highlights goes with a classifier; {model} is a model of the task {kind.task!r}")
-    if answer is not None and kind.task != "forecast":
-        raise click.UsageError(f"--answer goes with a forecast; {model} is a model of the task {kind.task!r}")
+    for option, given, who, of_tasks in (
+        ("--highlights", highlights, "a classifier", ("classify",)),
+        ("--answer", answer, "a forecast", ("forecast",)),
+        ("--beam", beam, "a translator or a transcriber", ("translate", "transcribe")),
+    ):
+        if given and kind.task not in of_tasks:
+            raise click.UsageError(f"{option} goes with {who}; {model} is a model of the task {kind.task!r}")
     results: Iterable[Any]
     if kind.task == "forecast":
         if not items:
@@ -227,10 +236,10 @@ def predict(
         results = loaded.predict_table([Path(item) for item in items])  # type: ignore[attr-defined]
     else:
         texts = iter(items) if items and file is None else _lines(file)
-        more = {"highlights": True} if highlights else {}
+        more = ({"highlights": True} if highlights else {}) | ({} if beam is None else {"beam": beam})
         results = itertools.chain.from_iterable(
             loaded.predict_all(chunk, **more)  # type: ignore[attr-defined]
-            for chunk in _chunks(texts)
+            for chunk in _chunks(texts, _SOUNDS if kind.item == "SOUND" else _CHUNK)
         )
     _write(results, form, out)
 
@@ -258,8 +267,8 @@ def _lines(file: Path | None) -> Iterator[str]:
                 raise DataError(f"{name}, line {number}: is not utf-8") from None
 
 
-def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(itertools.islice(texts, _CHUNK)):
+def _chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    while chunk := list(itertools.islice(texts, size)):
         yield chunk
 
 
@@ -299,6 +308,53 @@ def _csv_line(values: list[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(values)
     return line.getvalue()
+
+
+_SAMPLES = {"s16le": "<i2", "f32le": "<f4"}
+
+
+@click.command("stream")
+@click.argument("model", type=_PATH)
+@click.option("--rate", type=click.IntRange(1000, 384_000), help="samples a second of the input  [the model's]")
+@click.option(
+    "--format", "form", type=click.Choice(list(_SAMPLES)), default="s16le", show_default=True, help="of samples"
+)
+@click.option("--chunk-ms", type=click.IntRange(1), default=100, show_default=True, help="read at once at most")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
+def stream(model: Path, rate: int | None, form: str, chunk_ms: int, device: str) -> None:
+    """What a transcriber hears in raw mono samples on standard input, while they come in.
+
+    Each line of standard output is the text so far, as soon as it has changed, after the second of sound it was heard
+    at; the last one is the whole. How fast it was goes to standard error.
+
+    \b
+    arecord -q -f S16_LE -r 16000 -t raw | unrolled stream runs/transcribe/model.safetensors --rate 16000
+    sox call.wav -t raw -e signed -b 16 -c 1 - | unrolled stream MODEL --rate 8000
+    """
+    kind = _model_of(model)
+    if kind.item != "SOUND":
+        raise click.UsageError(f"stream takes a transcriber; {model} is a model of the task {kind.task!r}")
+    heard = kind.load(model, device=device).stream(rate)  # type: ignore[attr-defined]
+    width = 2 if form == "s16le" else 4
+    size, rest, shown = width * max(1, heard.rate * chunk_ms // 1000), b"", ""
+    source: Any = sys.stdin.buffer
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the sound, not the answer
+        while chunk := source.read1(size):
+            rest += chunk
+            whole = len(rest) // width * width
+            text = heard.accept(np.frombuffer(rest[:whole], _SAMPLES[form]))
+            rest = rest[whole:]
+            if text != shown:
+                click.echo(f"{heard.seconds:8.2f}  {text}")
+                sys.stdout.flush()
+                shown = text
+    if not heard.seconds:
+        raise DataError("standard input: holds no samples")
+    click.echo(f"{heard.seconds:8.2f}  {heard.finish().text}")
+    click.echo(
+        f"{heard.seconds:.2f} s of sound in {heard.busy_s:.2f} s: real-time factor {heard.busy_s / heard.seconds:.3f}",
+        err=True,
+    )
 
 
 @click.command("evaluate")

@@ -106,7 +106,7 @@ def test_separate_pieces_and_damaged_ones():
     assert b.join(b.cut(["他 在 跑"])[0].ids) == "他 在 跑"
     assert a.cut(["他"])[0].ids.tolist()[-1] == UNKNOWN
     for data in (None, {"model": 3}, {**a.to_data(), "model": {}}):
-        with pytest.raises(ModelFileError, match="^its subwords "):
+        with pytest.raises(ModelFileError, match=r"^its subwords "):
             Pieces.from_data(data)
 
 

@@ -32,11 +32,13 @@ def test_it_is_the_textbooks(pairs):
 
 
 def test_unknown_words_stay_and_case_does_not_matter():
-    found = Dictionary.fit([["Der", "Hund"], ["der", "Mann"], ["ein", "Hund"]], [["the", "dog"], ["the", "man"], ["a", "dog"]])
+    found = Dictionary.fit(
+        [["Der", "Hund"], ["der", "Mann"], ["ein", "Hund"]], [["the", "dog"], ["the", "man"], ["a", "dog"]]
+    )
     assert found.translate(["DER", "hund", "Bob"]) == ["the", "dog", "Bob"]
     assert Dictionary.from_data(found.to_data()).words == found.words
     for data in (None, {}, {"words": {"a": 3}}):
-        with pytest.raises(ModelFileError, match="^its dictionary is damaged$"):
+        with pytest.raises(ModelFileError, match=r"^its dictionary is damaged$"):
             Dictionary.from_data(data)
 
 

@@ -88,7 +88,9 @@ def net(**options):
     st.sampled_from(["deep", "fed"]), st.sampled_from(["lstm", "gru", "rnn"]), st.sampled_from(["multiplicative", "additive"]),
     st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(1, 5),
 )  # fmt: skip
-def test_the_decoder_step_by_step_is_the_whole_one_and_padding_is_of_no_effect(decoder, cell, attention, lengths, n_steps):
+def test_the_decoder_step_by_step_is_the_whole_one_and_padding_is_of_no_effect(
+    decoder, cell, attention, lengths, n_steps
+):
     made, generator = net(decoder=decoder, cell=cell, attention=attention)
     sources = torch.randint(4, 30, (max(lengths), len(lengths)), generator=generator)
     inputs = torch.randint(4, 30, (n_steps, len(lengths)), generator=generator)
@@ -110,7 +112,10 @@ def test_the_decoder_step_by_step_is_the_whole_one_and_padding_is_of_no_effect(d
 def test_the_loss_is_that_of_each_piece_and_its_gradients_are_right():
     made, generator = net(decoder="deep")
     made.settings.__dict__["smoothing"] = 0.0
-    sources, targets = torch.randint(4, 30, (4, 2), generator=generator), torch.randint(4, 30, (3, 2), generator=generator)
+    sources, targets = (
+        torch.randint(4, 30, (4, 2), generator=generator),
+        torch.randint(4, 30, (3, 2), generator=generator),
+    )
     targets[2, 1] = PAD
     lengths = torch.tensor([4, 2])
     memory = made.encode(sources, lengths)
@@ -161,7 +166,7 @@ def test_a_5000_word_line_is_left_out_of_training_and_translated_all_the_same(ca
     model.fit([*PAIRS, long], valid=PAIRS[:5], train=unrolled.TrainSettings(steps=2))
     assert model.notes == ["1 pairs of more than 20 subwords are left out of training"]
     assert isinstance(model.predict(long[0]).translation, str)
-    with pytest.raises(DataError, match="^all pairs are longer than 2 subwords; take a larger --longest$"):
+    with pytest.raises(DataError, match=r"^all pairs are longer than 2 subwords; take a larger --longest$"):
         unrolled.TranslateModel(unrolled.TranslateSettings(**{**SMALL, "longest": 2})).fit(PAIRS, train=TRAINING)
 
 
@@ -169,7 +174,7 @@ def test_faults():
     model = unrolled.TranslateModel(unrolled.TranslateSettings(**SMALL))
     with pytest.raises(DataError, match=r"^pairs \[1\]: have an empty side$"):
         model.fit([("a", "b"), ("c", " ")])
-    with pytest.raises(ModelFileError, match="^the model is not fitted yet"):
+    with pytest.raises(ModelFileError, match=r"^the model is not fitted yet"):
         model.predict("a")
 
 
@@ -177,7 +182,8 @@ def test_chinese_both_ways():
     pairs = [
         (f"{a}{b}。", f"{c} {d}.")
         for (a, c), (b, d) in itertools.product(
-            {"狗": "the dog", "人": "the man", "猫": "the cat"}.items(), {"跑": "runs", "唱歌": "sings", "睡觉": "sleeps"}.items()
+            {"狗": "the dog", "人": "the man", "猫": "the cat"}.items(),
+            {"跑": "runs", "唱歌": "sings", "睡觉": "sleeps"}.items(),
         )
     ] * 8
     for direction in (1, -1):

@@ -114,6 +114,7 @@ class ForecastModel(Estimator):
 
     task = "forecast"
     kind = ForecastSettings
+    item = "TABLE"
     default_training = TrainSettings(minutes=3, lr=1e-3, average=0.99, precision="float32")
 
     def read(self, files: Files) -> Series:

@@ -1,0 +1,125 @@
+"""Sound comes in, from WAV, FLAC and other files (soundfile) at any rate (soxr); mono samples go out (extra: speech).
+
+Rules, each told to the user where it was used: channels are averaged; samples at full scale are counted as clipped and
+taken as they are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled.errors import DataError, MissingExtraError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+_MOST_HZ = 384_000
+_FULL = 0.999  # of full scale
+_CLIPPED = 0.001  # share of samples from which on a sound counts as clipped
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One sound.
+
+    Attributes:
+        samples: float32 [length], from -1 to 1, mono.
+        rate: samples a second.
+        n_channels: of the file.
+    """
+
+    samples: np.ndarray
+    rate: int
+    n_channels: int = 1
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+    @property
+    def is_clipped(self) -> bool:
+        return bool((np.abs(self.samples) >= _FULL).mean() > _CLIPPED)
+
+    def at(self, rate: int) -> "Sound":
+        """The same at another rate."""
+        if rate == self.rate:
+            return self
+        return Sound(_soxr().resample(self.samples, self.rate, rate).astype(np.float32), rate, self.n_channels)
+
+
+def read_sound(path: Path | str) -> Sound:
+    """What a file of sound holds.
+
+    Raises:
+        DataError: it is missing, unreadable, without samples, or has some that are not finite.
+    """
+    library = _soundfile()
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        samples, rate = library.read(str(path), dtype="float32", always_2d=True)
+    except (library.LibsndfileError, RuntimeError, OSError, ValueError) as fault:
+        raise DataError(f"{path}: is no sound that can be read ({_words(fault)}). Expected WAV or FLAC") from None
+    if not len(samples):
+        raise DataError(f"{path}: holds no samples")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path}: holds samples that are not finite numbers")
+    if not 1000 <= rate <= _MOST_HZ:
+        raise DataError(f"{path}: has {rate:,} samples a second; expected 1,000 to {_MOST_HZ:,}")
+    return Sound(samples.mean(1), int(rate), samples.shape[1])
+
+
+def as_sound(samples: Any, rate: int) -> Sound:
+    """Samples in memory as a sound: floats from -1 to 1, or integers of any width; [length] or [length, channels].
+
+    Raises:
+        DataError: they are none of that.
+    """
+    given = np.asarray(samples)
+    if given.ndim not in (1, 2) or not given.size or given.dtype.kind not in "fiu":
+        raise DataError(
+            f"samples must be numbers, [length] or [length, channels]; got {given.dtype} {list(given.shape)}"
+        )
+    if given.dtype.kind == "u":
+        half = 2 ** (8 * given.dtype.itemsize - 1)
+        values = (given.astype(np.float32) - half) / half
+    else:
+        values = given.astype(np.float32) / (2 ** (8 * given.dtype.itemsize - 1) if given.dtype.kind == "i" else 1)
+    if not np.isfinite(values).all():
+        raise DataError("samples must be finite numbers")
+    n_channels = values.shape[1] if values.ndim == 2 else 1
+    return Sound(values.mean(1) if values.ndim == 2 else values, rate, n_channels)
+
+
+class Resampler:
+    """The same for samples as they come: chunks in, chunks at another rate out."""
+
+    def __init__(self, rate: int, wanted: int) -> None:
+        self._stream = None if rate == wanted else _soxr().ResampleStream(rate, wanted, 1, dtype="float32")
+
+    def __call__(self, samples: np.ndarray, *, last: bool = False) -> np.ndarray:
+        if self._stream is None:
+            return samples
+        return self._stream.resample_chunk(samples, last=last)
+
+
+def _words(fault: Exception) -> str:
+    return str(fault).split(": ")[-1].strip().rstrip(".") or type(fault).__name__
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError):
+        raise MissingExtraError(
+            "speech needs the soundfile library. Install it: pip install 'unrolled[speech]'"
+        ) from None
+    return soundfile
+
+
+def _soxr() -> Any:
+    try:
+        import soxr
+    except ImportError:
+        raise MissingExtraError("speech needs the soxr library. Install it: pip install 'unrolled[speech]'") from None
+    return soxr

@@ -1,0 +1,185 @@
+"""Sounds with what is said in them come in, named by a table or lying in a folder; paths and transcripts go out.
+
+Of the sounds no more than their measures stay in memory; the samples are read again when they are needed.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unrolled.data.files import Faults, read_bytes, read_texts
+from unrolled.data.sound import SUFFIXES, Sound, read_sound
+from unrolled.data.table import no_column, rows_of
+from unrolled.errors import DataError
+
+_PATH_NAMES = ("path", "file", "filename", "file_name", "audio", "audio_path", "audio_filepath", "wav", "sound")
+_TEXT_NAMES = ("transcript", "transcription", "text", "sentence", "normalized_text", "label", "words")
+_MANIFESTS = ("manifest.csv", "metadata.csv", "manifest.tsv", "metadata.jsonl", "manifest.jsonl")
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """Sounds with what is said in them.
+
+    Attributes:
+        sounds: paths of files, or sounds in memory.
+        transcripts: of each; spaces between words are single ones.
+        seconds: float64 [sounds].
+        rates: samples a second, of each.
+        notes: what was noticed on reading, for the user.
+        sha256: of manifest and sounds.
+    """
+
+    sounds: list[Path | Sound]
+    transcripts: list[str]
+    seconds: np.ndarray
+    rates: list[int]
+    notes: tuple[str, ...] = ()
+    sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.sounds)
+
+    def part(self, places: Sequence[int]) -> "Transcribed":
+        """The sounds at some places."""
+        return Transcribed(
+            [self.sounds[i] for i in places], [self.transcripts[i] for i in places], self.seconds[list(places)],
+            [self.rates[i] for i in places],
+        )  # fmt: skip
+
+    def load(self, place: int) -> Sound:
+        """A sound with its samples."""
+        sound = self.sounds[place]
+        return sound if isinstance(sound, Sound) else read_sound(sound)
+
+
+def read_transcribed(
+    files: Sequence[Path | str], *, path: str | None = None, text: str | None = None, encoding: str = "utf-8"
+) -> Transcribed:
+    """Reads manifests (CSV, TSV or JSON lines with a column of paths and one of transcripts), or folders: with a
+    manifest in them, or a text file of the same name beside each sound.
+
+    Args:
+        files: of manifests and folders. Paths in a manifest start at the manifest's folder, or are absolute.
+        path: name of the column with the paths; guessed from usual names if None.
+        text: name of the column with the transcripts, likewise.
+        encoding: of manifests and text files.
+
+    Raises:
+        DataError: a sound is missing or cannot be read, a transcript is empty; all faults are told at once.
+    """
+    faults = Faults()
+    rows: list[tuple[str, Path, str]] = []
+    digest = hashlib.sha256()
+    for file in map(Path, files):
+        try:
+            if file.is_dir() and not any((file / name).is_file() for name in _MANIFESTS):
+                found = _of_folder(file, encoding, faults)
+            else:
+                manifest = (
+                    next(file / name for name in _MANIFESTS if (file / name).is_file()) if file.is_dir() else file
+                )
+                digest.update(read_bytes(manifest))
+                found = _of_manifest(manifest, path, text, encoding, faults)
+        except DataError as fault:
+            faults.add(str(fault))
+            continue
+        rows += found
+    sounds: list[Path] = []
+    transcripts, seconds, rates = [], [], []
+    n_clipped = n_wide = 0
+    for place, sound, transcript in rows:
+        words = " ".join(transcript.split())
+        if not words:
+            faults.add(f"{place}: the transcript of {sound.name} is empty")
+        try:
+            read = read_sound(sound)
+        except DataError as fault:
+            faults.add(f"{place}: {fault}")
+            continue
+        digest.update(read.samples.tobytes())
+        n_clipped += read.is_clipped
+        n_wide += read.n_channels > 1
+        sounds.append(sound)
+        transcripts.append(words)
+        seconds.append(read.seconds)
+        rates.append(read.rate)
+    faults.stop()
+    if not sounds:
+        raise DataError(f"{', '.join(map(str, files))}: holds no sounds")
+    notes = [described(np.array(seconds), transcripts, rates)]
+    if n_wide:
+        notes.append(f"{n_wide:,} sounds have several channels, which are averaged")
+    if n_clipped:
+        notes.append(f"{n_clipped:,} sounds are clipped")
+    return Transcribed(list(sounds), transcripts, np.array(seconds), rates, tuple(notes), digest.hexdigest())
+
+
+def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[int]) -> str:
+    """How much there is, in words."""
+    characters = sorted(set("".join(transcripts)))
+    hours = seconds.sum() / 3600
+    whole = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    shown = "".join(characters[:60]) + ("..." if len(characters) > 60 else "")
+    kinds = " and ".join(f"{rate:,}" for rate in sorted(Counter(rates)))
+    return (
+        f"{len(seconds):,} sounds, {whole}, {seconds.min():.2f} to {seconds.max():.2f} s (median "
+        f"{np.median(seconds):.2f}), {kinds} samples a second; {len(characters)} characters: {shown!r}"
+    )
+
+
+def _of_manifest(
+    manifest: Path, path: str | None, text: str | None, encoding: str, faults: Faults
+) -> list[tuple[str, Path, str]]:
+    texts, _ = read_texts([manifest], encoding=encoding)
+    [(name, content)] = texts.items()
+    head, rows = rows_of(name, content, faults)
+    places = [
+        head.index(_column(name, head, asked, usual, option))
+        for asked, usual, option in ((path, _PATH_NAMES, "path"), (text, _TEXT_NAMES, "text"))
+    ]
+    found = []
+    for line, row in rows:
+        of_path, transcript = (row[place] for place in places)
+        if of_path.strip():
+            found.append((f"{name}, line {line}", manifest.parent / of_path.strip(), transcript))
+        else:
+            faults.add(f"{name}, line {line}: the path is empty")
+    return found
+
+
+def _column(name: str, head: list[str], asked: str | None, usual: tuple[str, ...], option: str) -> str:
+    if asked is not None:
+        if asked not in head:
+            raise DataError(no_column(name, head, asked))
+        return asked
+    lowered = {each.strip().lower(): each for each in reversed(head)}
+    for each in usual:
+        if each in lowered:
+            return lowered[each]
+    raise DataError(
+        f"{name}: which column is the {option}? Pass --{option} with one of {', '.join(map(repr, head[:20]))}"
+    )
+
+
+def _of_folder(folder: Path, encoding: str, faults: Faults) -> list[tuple[str, Path, str]]:
+    sounds = sorted(each for each in folder.rglob("*") if each.suffix.lower() in SUFFIXES)
+    if not sounds:
+        faults.add(f"{folder}: holds neither sounds nor one of {', '.join(_MANIFESTS)}")
+    found = []
+    for sound in sounds:
+        beside = sound.with_suffix(".txt")
+        if not beside.is_file():
+            faults.add(f"{sound}: has no transcript; expected {beside.name} beside it, or a manifest in the folder")
+            continue
+        try:
+            texts, _ = read_texts([beside], encoding=encoding)
+        except DataError as fault:
+            faults.add(str(fault))
+            continue
+        found.append((str(beside), sound, next(iter(texts.values()))))
+    return found

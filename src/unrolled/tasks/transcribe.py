@@ -1,0 +1,559 @@
+"""The transcription task: speech into text.
+
+Comes in: sounds with their transcripts, named by a manifest or lying in a folder. Goes out: a model that writes what it
+hears, with times and how sure it is, at once or as sound comes in; beside the most frequent transcript and the nearest
+known sound on the same split.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled import ctc, pictures, transducer
+from unrolled.augment import augmented, masked
+from unrolled.data.batches import by_length
+from unrolled.data.fbank import STEP_S, WINDOW_S, Fbank, fbank
+from unrolled.data.files import Faults, read_texts
+from unrolled.data.sound import Resampler, Sound, as_sound, read_sound
+from unrolled.data.transcripts import Transcribed, described, read_transcribed
+from unrolled.errors import DataError, ModelFileError, SettingsError
+from unrolled.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.floors.template import Templates
+from unrolled.language import KINDS, LanguageModel
+from unrolled.metrics import error_rates
+from unrolled.modelfile import ModelFile
+from unrolled.settings import option
+from unrolled.speech import HearNet, HearSettings
+from unrolled.train import TrainSettings
+
+_MOST_HZ = 16_000
+_MOST_MEASURED = 1000  # sounds whose features tell mean and spread
+_FREQUENT = "most frequent transcript"
+
+
+@dataclass(frozen=True)
+class TranscribeSettings(HearSettings):
+    """What the model is, how it trains and searches, and how the files are read."""
+
+    speed: float = option(0.1, "sounds are played faster or slower in training, by up to this share", least=0, most=0.5)
+    noise: float = option(0.5, "share of the sounds that noise is added to in training", least=0, most=1)
+    masks: float = option(0.1, "share of time, and twice of the bands, hidden at most by a mask", least=0, most=0.5)
+    beam: int = option(1, "candidates of the search; 1: greedy", least=1, most=1000)
+    language: str = option("", "file with lines of text, for a language model that guides the search")
+    language_kind: str = option("char", "n-grams of characters or words", choices=KINDS)
+    language_weight: float = option(0.5, "of the language model", least=0, most=10)
+    path: str | None = option(None, "column with the paths  [guessed from its name]")
+    text: str | None = option(None, "column with the transcripts  [guessed from its name]")
+    longest: float = option(30.0, "seconds of a sound at most; longer ones are left out of training", above=0, most=600)
+    batch: int = option(16, "sounds of an update", least=1, most=10**6)
+    validation: float = option(0.1, "share of the sounds kept for validation, where no file is", above=0, most=0.5)
+    encoding: str = option("utf-8", "of manifests and texts")
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was heard.
+
+    Attributes:
+        name: of the file, or empty.
+        text: what was said.
+        confidence: geometric mean of the characters' probabilities; 1 where there are none.
+        words: word, start and end in seconds, confidence.
+        seconds: length of the sound.
+    """
+
+    name: str
+    text: str
+    confidence: float
+    words: list[dict[str, Any]] = field(repr=False)
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.name, "text": self.text, "confidence": self.confidence,
+            "seconds": self.seconds, "words": self.words,
+        }  # fmt: skip
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row, without the words' times."""
+        return [{name: value for name, value in self.to_dict().items() if name != "words"}]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TranscribeModel(Estimator):
+    """A transcriber with the task's verbs.
+
+    Sounds are paths, or pairs of samples (as `numpy` arrays) and their rate.
+
+    Example:
+        >>> import numpy as np, unrolled
+        >>> def spoken(word):  # a tone for each letter
+        ...     tones = [np.sin(np.arange(1000) * (ord(letter) - 96) / 2) for letter in word]
+        ...     return np.concatenate([np.append(tone, np.zeros(200)) for tone in tones]), 8000
+        >>> sounds = [(spoken(word), word) for word in ("ab", "ba", "aab", "bba", "bab", "abba")] * 10
+        >>> model = unrolled.TranscribeModel(unrolled.TranscribeSettings(hidden=16, layers=1, dropout=0.0))
+        >>> result = model.fit(sounds, train=unrolled.TrainSettings(steps=150, lr=0.02, precision="float32"))
+        >>> str(model.predict(spoken("abba")))
+        'abba'
+    """
+
+    task = "transcribe"
+    kind = TranscribeSettings
+    item = "SOUND"
+    default_training = TrainSettings(minutes=20, lr=2e-3, average=0.998, precision="float32")
+
+    def read(self, files: Files) -> Transcribed:
+        paths = [files] if isinstance(files, str | Path) else list(files)
+        settings = self.settings
+        return read_transcribed(paths, path=settings.path, text=settings.text, encoding=settings.encoding)
+
+    def as_data(self, data: Any) -> Transcribed:
+        """From manifests or folders, or pairs of a sound and its transcript."""
+        if isinstance(data, Transcribed):
+            return data
+        if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
+            sounds = [_sound(sound) for sound, _ in data]
+            transcripts = [" ".join(text.split()) for _, text in data]
+            if wrong := [i for i, text in enumerate(transcripts) if not text]:
+                raise DataError(f"sounds {wrong[:10]}: have an empty transcript")
+            seconds, rates = np.array([each.seconds for each in sounds]), [each.rate for each in sounds]
+            return Transcribed(list(sounds), transcripts, seconds, rates, (described(seconds, transcripts, rates),))
+        return self.read(data)
+
+    def split(self, data: Transcribed, seed: int) -> tuple[Transcribed, Transcribed]:
+        return split_in_two(data, self.settings.validation, seed)
+
+    def prepare(
+        self, data: Transcribed, valid: Transcribed, training: TrainSettings, device: torch.device
+    ) -> "_TranscribeJob":
+        settings = self.settings
+        self.rate = min(_MOST_HZ, Counter(data.rates).most_common(1)[0][0])
+        self.characters = sorted(set("".join(data.transcripts)))
+        self.notes = []
+        unseen = sorted(set("".join(valid.transcripts)) - set(self.characters))
+        if unseen:
+            self.notes.append(
+                f"characters of the validation part that training never saw count as errors: {''.join(unseen)!r}"
+            )
+        kept = [i for i, seconds in enumerate(data.seconds) if seconds <= settings.longest]
+        if len(kept) < len(data):
+            self.notes.append(
+                f"{len(data) - len(kept):,} sounds of more than {settings.longest:g} s are left out of training"
+            )
+        self._check_possible(data, kept)
+        self.frequent = Counter(data.transcripts).most_common(1)[0][0]
+        places = Templates.chosen(data.transcripts)
+        self.templates = Templates([self._frames(data.load(i)) for i in places], [data.transcripts[i] for i in places])
+        self.language = None
+        if settings.language:
+            texts, _ = read_texts([settings.language], encoding=settings.encoding)
+            lines = [" ".join(line.split()) for line in next(iter(texts.values())).split("\n")]
+            self.language = LanguageModel.fit([line for line in lines if line], settings.language_kind)
+        self.net = self.make_net().to(device)
+        some = np.random.default_rng(training.seed).permutation(kept)[:_MOST_MEASURED]
+        frames = np.concatenate([self._frames(data.load(int(i))) for i in some])
+        self.net.mean.copy_(torch.from_numpy(frames.mean(0)))
+        self.net.spread.copy_(torch.from_numpy(np.maximum(frames.std(0), 1e-3)))
+        return _TranscribeJob(self, data.part(kept), valid, training, device)
+
+    def _check_possible(self, data: Transcribed, kept: Sequence[int]) -> None:
+        """CTC needs a step for each character: sounds that are too short for their transcript are named."""
+        faults = Faults()
+        if not kept:
+            faults.add(f"all sounds are longer than {self.settings.longest:g} s; take a larger --longest")
+        if self.settings.loss == "ctc":
+            for i in kept:
+                n_steps = self._n_steps(data.seconds[i])
+                needed = ctc.least_steps(self._labels(data.transcripts[i]))
+                if needed > n_steps:
+                    sound = data.sounds[i]
+                    faults.add(
+                        f"{sound if isinstance(sound, Path) else f'sound {i}'}: {data.seconds[i]:.2f} s are {n_steps} "
+                        f"steps, its transcript {_shown(data.transcripts[i])} needs {needed}. Mend the transcript, "
+                        "take a smaller --reduction, or --loss transducer"
+                    )
+        faults.stop()
+
+    def _n_steps(self, seconds: float) -> int:
+        return max(1, int((seconds - WINDOW_S) / STEP_S) + 1) // self.settings.reduction
+
+    def _labels(self, transcript: str) -> list[int]:
+        number = {character: i for i, character in enumerate(self.characters, 1)}
+        return [number[each] for each in transcript]
+
+    def _frames(self, sound: Sound) -> np.ndarray:
+        return fbank(sound.at(self.rate).samples, self.rate, self.settings.mels)
+
+    def make_net(self) -> HearNet:
+        return HearNet(len(self.characters) + 1, self.settings)
+
+    @torch.inference_mode()
+    def transcribe(self, sounds: Sequence[Sound], *, beam: int | None = None) -> list[Transcript]:
+        """What is said in sounds; a long one is heard in parts, cut where it is quietest."""
+        net: HearNet = self.ready()
+        device = net.mean.device
+        parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(self.rate).samples)]
+        frames = [
+            fbank(np.pad(part, (0, max(0, self.least_samples - len(part)))), self.rate, self.settings.mels)
+            for _, part in parts
+        ]
+        read: dict[int, transducer.Written | ctc.Path] = {}
+        for group in by_length([len(each) for each in frames], 20_000):
+            batch = _side_by_side([frames[i] for i in group]).to(device)
+            lengths = torch.tensor([len(frames[i]) // self.settings.reduction for i in group])
+            heard = net.encode(net.grouped(batch), lengths)
+            for row, i in enumerate(group):
+                read[int(i)] = self._decoded(heard[: int(lengths[row]), row], beam or self.settings.beam)
+        pieces: list[list[tuple[str, float, float]]] = [[] for _ in sounds]
+        offsets = [0.0] * len(sounds)
+        for place, (i, part) in enumerate(parts):
+            if pieces[i]:
+                pieces[i].append((" ", offsets[i], 0.0))
+            pieces[i] += self._characters(read[place].ids, read[place].frames, read[place].log_p, offsets[i])
+            offsets[i] += len(part) / self.rate
+        return [transcript_of(each, sound.seconds, self.step_s) for each, sound in zip(pieces, sounds, strict=True)]
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step."""
+        return self.settings.reduction * STEP_S
+
+    @property
+    def least_samples(self) -> int:
+        """Of one step; a shorter sound is heard with silence after it."""
+        return math.ceil((WINDOW_S + (self.settings.reduction - 1) * STEP_S) * self.rate) + 1
+
+    def _characters(
+        self, ids: Sequence[int], frames: Sequence[int], log_p: Sequence[float], offset: float = 0.0
+    ) -> list[tuple[str, float, float]]:
+        """Characters, when they begin, and their log-probabilities."""
+        return [
+            (self.characters[label - 1], offset + frame * self.step_s, sure)
+            for label, frame, sure in zip(ids, frames, log_p, strict=True)
+        ]
+
+    def _parts(self, samples: np.ndarray) -> list[np.ndarray]:
+        """A sound in parts of at most `longest` seconds, cut at the quietest fifth of a second of the last third."""
+        most, parts = int(self.settings.longest * self.rate), []
+        width = max(1, self.rate // 5)
+        while len(samples) > most:
+            from_ = 2 * most // 3
+            power = np.cumsum(np.square(samples[from_:most], dtype=np.float64))
+            at = most if len(power) <= width else from_ + int((power[width:] - power[:-width]).argmin()) + width // 2
+            parts.append(samples[:at])
+            samples = samples[at:]
+        return [*parts, samples]
+
+    def _decoded(self, heard: Tensor, beam: int) -> transducer.Written | ctc.Path:
+        """Labels of what was heard, [time, size]."""
+        net: HearNet = self.net  # type: ignore[assignment]
+        bonus = self._bonus() if self.language is not None and beam > 1 else None
+        if self.settings.loss == "ctc":
+            log_p = net.class_log_p(heard).float().cpu().numpy()
+            if beam > 1:
+                return ctc.beam(log_p, width=beam, bonus=bonus, least=_LEAST)[0][0]
+            path = ctc.Path()
+            path.read(log_p)
+            return path
+        state = net.first_written()
+        if beam > 1:
+            return transducer.beam(heard, state, net.join, net.predict, width=beam, bonus=bonus)[0]
+        return transducer.greedy(heard, transducer.Written(state=state), 0, net.join, net.predict)
+
+    def _bonus(self) -> Any:
+        language, weight = self.language, self.settings.language_weight
+        assert language is not None
+
+        def bonus(ids: tuple[int, ...], label: int) -> float:
+            text = "".join(self.characters[each - 1] for each in ids)
+            return weight * language.added(text, self.characters[label - 1] if label else "")
+
+        return bonus
+
+    def stream(self, rate: int | None = None) -> "Stream":
+        """What is heard as sound comes in.
+
+        Args:
+            rate: samples a second of what will come; the model's own if None.
+
+        Raises:
+            SettingsError: the model hears in both directions.
+        """
+        return Stream(self, rate or self.rate)
+
+    def predict(self, items: Any, *, beam: int | None = None) -> Any:
+        """What is said in a sound: a path, or samples and their rate; in each of a list of sounds."""
+        if isinstance(items, str | Path) or (isinstance(items, tuple) and len(items) == 2):
+            return self.predict_all([items], beam=beam)[0]
+        return self.predict_all(list(items), beam=beam)
+
+    def predict_all(self, items: Iterable[Any], *, beam: int | None = None) -> list[Transcript]:
+        """What is said in each of some sounds; all faults of them are told at once."""
+        self.fitted()
+        faults, names, sounds = Faults(), [], []
+        for item in items:
+            try:
+                sounds.append(_sound(item))
+            except DataError as fault:
+                faults.add(str(fault))
+            names.append(str(item) if isinstance(item, str | Path) else "")
+        faults.stop()
+        return [
+            replace(found, name=name) for name, found in zip(names, self.transcribe(sounds, beam=beam), strict=True)
+        ]
+
+    def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
+        """Word and character error rates, and the share of sounds with any error; the model's and the floors'."""
+        data = self.as_data(data)
+        found: list[str] = []
+        nearest: list[str] = []
+        for i in range(0, len(data), 100):  # what bounds memory
+            sounds = [data.load(place) for place in range(i, min(i + 100, len(data)))]
+            found += [each.text for each in self.transcribe(sounds, beam=beam)]
+            if self.templates.frames:
+                nearest += [self.templates.nearest(self._frames(sound)) for sound in sounds]
+        figures = {"model": error_rates(found, data.transcripts)}
+        figures[_FREQUENT] = error_rates([self.frequent] * len(data), data.transcripts)
+        if nearest:
+            figures[Templates.name] = error_rates(nearest, data.transcripts)
+        return {**figures, "n_sounds": len(data), "seconds": float(data.seconds.sum())}
+
+    def _rows(self, figures: dict[str, Any]) -> list[str]:
+        return [name for name in ("model", _FREQUENT, Templates.name) if name in figures]
+
+    def table(self, figures: dict[str, Any]) -> list[str]:
+        lines = [f"{'':<28}{'word':>10}{'character':>12}{'sound':>10}  errors"]
+        for name in self._rows(figures):
+            row = figures[name]
+            lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
+        return [*lines, f"{figures['n_sounds']:,} sounds, {figures['seconds'] / 60:.1f} minutes"]
+
+    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
+        return "word error", -figures["model"]["wer"], -min(figures[name]["wer"] for name in self._rows(figures)[1:])
+
+    def in_words(self, figure: float) -> str:
+        return f"{-100 * figure:.2f} %"
+
+    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
+        sound = self.held.load(0)
+        found = self.transcribe([sound])[0]
+        return pictures.heard(self._frames(sound), STEP_S, found.words, self.held.transcripts[0], folder / "heard.png")
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+        vocabulary: dict[str, Any] = {"characters": "".join(self.characters), "rate": self.rate}
+        tensors = {f"floor.template.{i}": torch.from_numpy(each) for i, each in enumerate(self.templates.frames)}
+        if self.language is not None:
+            vocabulary["language"], more = self.language.to_parts()
+            tensors |= more
+        return vocabulary, {"frequent": self.frequent, "templates": self.templates.transcripts}, tensors
+
+    def from_parts(self, file: ModelFile) -> None:
+        held = file.vocabulary
+        self.characters, self.rate = list(held["characters"]), int(held["rate"])
+        self.frequent, transcripts = str(file.floor["frequent"]), list(map(str, file.floor["templates"]))
+        frames = [file.tensors.get(f"floor.template.{i}") for i in range(len(transcripts))]
+        mels = self.settings.mels
+        if not self.characters or not 1000 <= self.rate <= _MOST_HZ:
+            raise ModelFileError("its characters or its rate are damaged")
+        if any(each is None or each.dim() != 2 or each.shape[1] != mels or not len(each) for each in frames):
+            raise ModelFileError("its templates are damaged")
+        self.templates = Templates([each.float().numpy() for each in frames if each is not None], transcripts)
+        self.language = None
+        if "language" in held:
+            self.language = LanguageModel.from_parts(held["language"], file.tensors)
+
+
+class Stream:
+    """Sound comes in in chunks of any size, text goes out. Chunks do not change a bit of it.
+
+    Example: `stream = model.stream(16000)`, then `text = stream.accept(samples)` again and again, and
+    `transcript = stream.finish()`.
+
+    Attributes:
+        seconds: of sound that came in.
+        busy_s: seconds that the machine took for it.
+    """
+
+    def __init__(self, model: TranscribeModel, rate: int) -> None:
+        if model.settings.direction != "forward":
+            raise SettingsError(
+                "the model hears in both directions, and so not before the sound is over. "
+                "Train with --direction forward"
+            )
+        self.model, self.rate = model, rate
+        self.net: HearNet = model.ready()
+        self._resample = Resampler(rate, model.rate)
+        self._fbank = Fbank(model.rate, model.settings.mels)
+        self._left = np.zeros((0, model.settings.mels), np.float32)
+        self._state: Any = None
+        self._path = ctc.Path()
+        self._n_steps = self.n_samples = 0
+        self.busy_s = 0.0
+        with torch.inference_mode():
+            is_ctc = model.settings.loss == "ctc"
+            self._written = transducer.Written(state=None if is_ctc else self.net.first_written())
+
+    @property
+    def seconds(self) -> float:
+        return self.n_samples / self.rate
+
+    @property
+    def text(self) -> str:
+        """What was heard so far."""
+        return "".join(self.model.characters[label - 1] for label in self._read().ids).strip()
+
+    def accept(self, samples: np.ndarray) -> str:
+        """Takes samples, mono, floats from -1 to 1 or integers of any width; gives the text so far."""
+        if not len(samples):
+            return self.text
+        began = time.perf_counter()
+        values = as_sound(samples, self.rate).samples
+        self.n_samples += len(values)
+        self._hear(self._fbank(self._resample(values)))
+        self.busy_s += time.perf_counter() - began
+        return self.text
+
+    def finish(self) -> Transcript:
+        """The sound is over: what was heard in it."""
+        began = time.perf_counter()
+        rest = self._resample(np.zeros(0, np.float32), last=True)
+        self._hear(self._fbank(rest))
+        if not self._n_steps and self.n_samples:
+            self._hear(self._fbank(np.zeros(self.model.least_samples - self._fbank.n_samples, np.float32)))
+        self.busy_s += time.perf_counter() - began
+        read = self._read()
+        pieces = self.model._characters(read.ids, read.frames, read.log_p)
+        return transcript_of(pieces, self.seconds, self.model.step_s)
+
+    def _read(self) -> transducer.Written | ctc.Path:
+        return self._path if self.model.settings.loss == "ctc" else self._written
+
+    @torch.inference_mode()
+    def _hear(self, frames: np.ndarray) -> None:
+        """Step by step, so that the same products are taken whatever the chunks."""
+        self._left = np.concatenate((self._left, frames))
+        reduction = self.model.settings.reduction
+        while len(self._left) >= reduction:
+            now, self._left = self._left[:reduction], self._left[reduction:]
+            step = self.net.grouped(torch.from_numpy(now).to(self.net.mean.device).unsqueeze(1))
+            heard, self._state = self.net.encode_on(step, self._state)
+            if self.model.settings.loss == "ctc":
+                self._path.read(self.net.class_log_p(heard[:, 0]).float().cpu().numpy())
+            else:
+                self._written = transducer.greedy(
+                    heard[:, 0], self._written, self._n_steps, self.net.join, self.net.predict
+                )
+            self._n_steps += 1
+
+
+def transcript_of(pieces: Sequence[tuple[str, float, float]], seconds: float, step_s: float) -> Transcript:
+    """Characters with when they begin and their log-probabilities, as words."""
+    words: list[dict[str, Any]] = []
+    group: list[tuple[str, float, float]] = []
+    for piece in (*pieces, (" ", 0.0, 0.0)):
+        if piece[0] != " ":
+            group.append(piece)
+        elif group:
+            sure = math.exp(sum(log_p for _, _, log_p in group) / len(group))
+            words.append(
+                {
+                    "word": "".join(character for character, _, _ in group),
+                    "start": round(group[0][1], 3),
+                    "end": round(min(seconds, group[-1][1] + step_s), 3),
+                    "confidence": round(sure, 4),
+                }
+            )
+            group = []
+    letters = [log_p for character, _, log_p in pieces if character != " "]
+    sure = math.exp(sum(letters) / len(letters)) if letters else 1.0
+    return Transcript("", " ".join(word["word"] for word in words), round(sure, 4), words, seconds)
+
+
+class _TranscribeJob(ExampleJob):
+    """The task as the training loop sees it."""
+
+    item = "sound"
+
+    def __init__(
+        self,
+        model: TranscribeModel,
+        data: Transcribed,
+        valid: Transcribed,
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        super().__init__(model, (100 * data.seconds).astype(int).tolist(), training, device)
+        self.items_per_step = self.batches.batch
+        self.data, self.valid, self.seed = data, valid, training.seed
+        self.labels = [model._labels(transcript) for transcript in data.transcripts]
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        places, model, settings = self.batches.at(step), self.model, self.model.settings
+        net: HearNet = model.net
+        frames, mean = [], net.mean.cpu().numpy()
+        for i in places:
+            draw = np.random.default_rng((self.seed, step, int(i)))
+            samples = self.data.load(int(i)).at(model.rate).samples
+            needed = ctc.least_steps(self.labels[i]) if settings.loss == "ctc" else 1
+            least = (needed * settings.reduction * STEP_S + 0.03) * model.rate
+            heard = augmented(samples, model.rate, draw, speed=settings.speed, noise=settings.noise)
+            # a sound that was played too fast for its transcript stays as it was
+            heard = fbank(heard if len(heard) >= least else samples, model.rate, settings.mels)
+            frames.append(masked(heard, mean, draw, share=settings.masks))
+        lengths = torch.tensor([len(each) // settings.reduction for each in frames])
+        steps = net.grouped(_side_by_side(frames).to(self.device))
+        labels = [torch.tensor(self.labels[i]) for i in places]
+        n_labels = torch.tensor([len(each) for each in labels])
+        together = nn.utils.rnn.pad_sequence(labels, batch_first=True).to(self.device)
+        return module(steps, lengths, together, n_labels), None
+
+    def evaluate(self) -> dict[str, float]:
+        found: list[str] = []
+        for i in range(0, len(self.valid), 100):
+            sounds = [self.valid.load(place) for place in range(i, min(i + 100, len(self.valid)))]
+            found += [each.text for each in self.model.transcribe(sounds, beam=1)]
+        rates = error_rates(found, self.valid.transcripts)
+        # of models with the same words the one with the better characters
+        return {"loss": rates["wer"] + 0.1 * rates["cer"], "wer": rates["wer"], "cer": rates["cer"]}
+
+    def describe(self, figures: dict[str, float]) -> str:
+        return f"word error {100 * figures['wer']:.2f} %"
+
+
+def _side_by_side(frames: Sequence[np.ndarray]) -> Tensor:
+    """[time, batch, mels], padded with zeros."""
+    whole = np.zeros((max(map(len, frames)), len(frames), frames[0].shape[1]), np.float32)
+    for i, each in enumerate(frames):
+        whole[: len(each), i] = each
+    return torch.from_numpy(whole)
+
+
+def _sound(item: Any) -> Sound:
+    if isinstance(item, str | Path):
+        return read_sound(item)
+    return item if isinstance(item, Sound) else as_sound(*item)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+_LEAST = -12.0  # log-probability of labels that the search looks at
+
+EXAMPLES = """
+unrolled train transcribe manifest.csv --minutes 20
+unrolled train transcribe recordings/ --direction forward --loss transducer
+unrolled predict runs/transcribe/model.safetensors call.wav --format jsonl
+arecord -q -f S16_LE -r 16000 -t raw | unrolled stream runs/transcribe/model.safetensors --rate 16000
+"""
+Model = TranscribeModel

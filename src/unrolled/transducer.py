@@ -1,0 +1,194 @@
+"""The recurrent transducer: scores of a lattice come in, the likelihood of labels goes out; and labels from a network.
+
+A. Graves, arXiv:1211.3711. At each time step the network writes any number of labels, then a blank moves it on. The
+likelihood adds up all ways through the lattice of time steps and labels. Along its diagonals that is a recurrence over
+elementwise operations and a shift, which `scan` runs as a compiled loop.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.scan import scan
+
+BLANK = 0
+_FORBIDDEN = -1e6
+_WIDTH = 16  # the lattice's label axis is rounded up to a multiple: each width is compiled once
+
+
+def transducer_loss(scores: Tensor, labels: Tensor, n_steps: Tensor, n_labels: Tensor) -> Tensor:
+    """-log P(labels), [batch].
+
+    Args:
+        scores: [batch, time, labels + 1, classes], before the softmax; class 0 is the blank.
+        labels: int64 [batch, labels], anything beyond a row's end.
+        n_steps: int64 [batch], at least 1.
+        n_labels: int64 [batch], 0 or more.
+    """
+    n_rows, n_time, n_places, _ = scores.shape
+    log_p = scores.log_softmax(3)
+    blank = log_p[..., BLANK]
+    following = torch.nn.functional.pad(labels, (0, 1))[:, :n_places]
+    is_there = torch.arange(n_places, device=labels.device) < n_labels.to(labels.device).unsqueeze(1)
+    following = following.where(is_there, BLANK)
+    emit = log_p.gather(3, following[:, None, :, None].expand(-1, n_time, -1, 1)).squeeze(3)
+    emit = emit.masked_fill(~is_there.unsqueeze(1), _FORBIDDEN)
+    width = _WIDTH * math.ceil((n_places + 1) / _WIDTH)  # at least one column that nothing leaves
+    blank, emit = (_diagonals(each, width) for each in (blank, emit))
+
+    def step(now: tuple[Tensor, Tensor], before: Tensor) -> tuple[Tensor, Tensor]:
+        stay, go = before + now[0], before + now[1]
+        go = torch.cat((go[:, -1:], go[:, :-1]), 1)  # the last column is forbidden
+        largest = torch.maximum(stay, go)
+        after = largest + ((stay - largest).exp() + (go - largest).exp()).log()
+        return after.new_zeros(after.shape[0], 1), after
+
+    first = blank.new_full((n_rows, width), _FORBIDDEN)
+    first[:, 0] = 0.0
+    at = (n_steps - 1 + n_labels).to(blank.device)  # the diagonal of each row's last cell
+    state = first
+    if len(blank) > 1:
+        _, state = scan(step, (blank[:-1], emit[:-1]), first, lengths=at.cpu())
+    rows, last = torch.arange(n_rows, device=blank.device), n_labels.to(blank.device)
+    return -(state[rows, last] + blank[at, rows, last])
+
+
+def _diagonals(cells: Tensor, width: int) -> Tensor:
+    """[batch, time, places] → [time + width - 1, batch, width]: cell (t, u) at (t + u, u), what is forbidden around."""
+    n_rows, n_time, n_places = cells.shape
+    cells = torch.nn.functional.pad(cells.transpose(1, 2), (0, width, 0, width - n_places), value=_FORBIDDEN)
+    length = n_time + width - 1
+    # rows of one more than they are read with: each begins one further to the right
+    return cells.flatten(1)[:, : width * length].view(n_rows, width, length).permute(2, 0, 1)
+
+
+@dataclass
+class Written:
+    """Labels on the way.
+
+    Attributes:
+        ids: the labels.
+        frames: the time step that each was written at.
+        log_p: of each label, where it was written.
+        total: log-probability of all, over all ways that lead to them as far as they were followed.
+        state: of the prediction network after the last label.
+    """
+
+    ids: tuple[int, ...] = ()
+    frames: tuple[int, ...] = ()
+    log_p: tuple[float, ...] = ()
+    total: float = 0.0
+    state: Any = field(default=None, repr=False)
+
+
+Join = Callable[[Tensor, Any], Tensor]  # features of a time step [rows, size] and a state → log-probabilities
+Predict = Callable[[Any, list[int]], Any]  # states of rows and a label each → states
+
+
+def greedy(features: Tensor, before: Written, first: int, join: Join, predict: Predict, *, most: int = 10) -> Written:
+    """The likeliest label or blank at each time step, up to `most` labels a step; goes on from what was written before.
+
+    Args:
+        features: [time, size].
+        before: what was written so far.
+        first: the number of the first time step.
+        join: see `Join`.
+        predict: see `Predict`.
+        most: labels of a time step at most.
+    """
+    ids, frames, sure, total, state = (
+        list(before.ids),
+        list(before.frames),
+        list(before.log_p),
+        before.total,
+        before.state,
+    )
+    for t, feature in enumerate(features, first):
+        for n in range(most + 1):
+            log_p = join(feature.unsqueeze(0), state)[0]
+            label = int(log_p.argmax()) if n < most else BLANK
+            total += float(log_p[label])
+            if label == BLANK:
+                break
+            ids.append(label)
+            frames.append(t)
+            sure.append(float(log_p[label]))
+            state = predict(state, [label])
+    return Written(tuple(ids), tuple(frames), tuple(sure), total, state)
+
+
+def beam(
+    features: Tensor,
+    state: Any,
+    join: Join,
+    predict: Predict,
+    *,
+    width: int = 5,
+    most: int = 4,
+    bonus: Callable[[tuple[int, ...], int], float] | None = None,
+) -> list[Written]:
+    """The likeliest labels, the best first: time step by time step, ways to the same labels added up.
+
+    After the breadth-first search of A. Graves, arXiv:1211.3711, with up to `most` labels a time step.
+
+    Args:
+        features: [time, size].
+        state: of the prediction network before any label.
+        join: see `Join`.
+        predict: see `Predict`.
+        width: how many are kept at each step.
+        most: labels of a time step at most.
+        bonus: what a label after others adds to the score, such as a language model's log-probability; class 0 asks for
+            the end.
+    """
+    extra: dict[tuple[int, ...], float] = {(): 0.0}
+    kept = [Written(state=state)]
+
+    def score(one: Written) -> float:
+        return one.total + extra[one.ids]
+
+    for t, feature in enumerate(features):
+        ended: dict[tuple[int, ...], Written] = {}
+        going = kept
+        for n in range(most + 1):
+            further: list[tuple[float, Written, int, float]] = []
+            for one in going:
+                log_p = join(feature.unsqueeze(0), one.state)[0].tolist()
+                total = one.total + log_p[BLANK]
+                same = ended.get(one.ids)
+                if same is None or total > same.total:
+                    better = Written(one.ids, one.frames, one.log_p, total, one.state)
+                else:
+                    better = same
+                if same is not None:
+                    better = Written(
+                        better.ids, better.frames, better.log_p, float(_log_add(total, same.total)), better.state
+                    )
+                ended[one.ids] = better
+                if n < most:
+                    for label in range(1, len(log_p)):
+                        gain = bonus(one.ids, label) if bonus else 0.0
+                        further.append((score(one) + log_p[label] + gain, one, label, log_p[label]))
+            further.sort(key=lambda each: -each[0])
+            going = []
+            for _, one, label, sure in further[:width]:
+                ids = (*one.ids, label)
+                extra[ids] = extra[one.ids] + (bonus(one.ids, label) if bonus else 0.0)
+                after = predict(one.state, [label])
+                going.append(Written(ids, (*one.frames, t), (*one.log_p, sure), one.total + sure, after))
+            if not going:
+                break
+        kept = sorted(ended.values(), key=lambda one: -score(one))[:width]
+    if bonus:
+        for one in kept:
+            extra[one.ids] += bonus(one.ids, BLANK)
+    return sorted(kept, key=lambda one: -score(one))
+
+
+def _log_add(a: float, b: float) -> float:
+    largest = max(a, b)
+    return largest + math.log1p(math.exp(min(a, b) - largest)) if largest > -math.inf else largest
