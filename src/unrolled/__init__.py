@@ -11,6 +11,7 @@ from unrolled.layers import LSTM as LSTM
 from unrolled.layers import RNN as RNN
 from unrolled.losses import sequence_loss as sequence_loss
 from unrolled.scan import scan as scan
+from unrolled.streaming import Stream as Stream
 from unrolled.swap import SwapReport as SwapReport
 from unrolled.swap import swap as swap
 from unrolled.tasks.classify import ClassifyModel as ClassifyModel
@@ -21,7 +22,6 @@ from unrolled.tasks.tag import TagModel as TagModel
 from unrolled.tasks.tag import TagSettings as TagSettings
 from unrolled.tasks.text import TextModel as TextModel
 from unrolled.tasks.text import TextSettings as TextSettings
-from unrolled.tasks.transcribe import Stream as Stream
 from unrolled.tasks.transcribe import TranscribeModel as TranscribeModel
 from unrolled.tasks.transcribe import TranscribeSettings as TranscribeSettings
 from unrolled.tasks.translate import TranslateModel as TranslateModel

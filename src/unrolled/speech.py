@@ -5,12 +5,14 @@ class scores for each step: for CTC by themselves, for the transducer together w
 written so far.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unrolled.data.fbank import STEP_S, WINDOW_S
 from unrolled.encoder import CELLS, run
 from unrolled.settings import Settings, option
 from unrolled.transducer import transducer_loss
@@ -31,6 +33,19 @@ class HearSettings(Settings):
     reduction: int = option(2, "frames of 10 ms that become one step", least=1, most=16)
     predictor: int = option(64, "features of what the transducer's predictor knows", least=1, most=4096)
     dropout: float = option(0.3, "share of features dropped in training", least=0, most=0.95)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step."""
+        return self.reduction * STEP_S
+
+    def n_steps(self, seconds: float) -> int:
+        """Of a sound."""
+        return max(1, int((seconds - WINDOW_S) / STEP_S) + 1) // self.reduction
+
+    def least_samples(self, rate: int) -> int:
+        """Of one step; a shorter sound is heard with silence after it."""
+        return math.ceil((WINDOW_S + (self.reduction - 1) * STEP_S) * rate) + 1
 
 
 class HearNet(nn.Module):

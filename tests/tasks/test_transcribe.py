@@ -17,7 +17,7 @@ from unrolled import ctc
 from unrolled.data.sound import Sound
 from unrolled.errors import DataError, SettingsError
 from unrolled.language import LanguageModel
-from unrolled.tasks.transcribe import transcript_of
+from unrolled.streaming import transcript_of
 
 RATE = 8000
 WORDS = ("ab", "ba", "aab", "bba", "bab", "ab ba")

@@ -5,11 +5,9 @@ hears, with times and how sure it is, at once or as sound comes in; beside the m
 known sound on the same split.
 """
 
-import math
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,11 @@ from torch import Tensor, nn
 from unrolled import ctc, pictures, transducer
 from unrolled.augment import augmented, masked
 from unrolled.data.batches import by_length
-from unrolled.data.fbank import STEP_S, WINDOW_S, Fbank, fbank
+from unrolled.data.fbank import STEP_S, fbank
 from unrolled.data.files import Faults, read_texts
-from unrolled.data.sound import Resampler, Sound, as_sound, read_sound
+from unrolled.data.sound import Sound, as_sound, read_sound
 from unrolled.data.transcripts import Transcribed, described, read_transcribed
-from unrolled.errors import DataError, ModelFileError, SettingsError
+from unrolled.errors import DataError, ModelFileError
 from unrolled.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.floors.template import Templates
 from unrolled.language import KINDS, LanguageModel
@@ -32,6 +30,7 @@ from unrolled.metrics import error_rates
 from unrolled.modelfile import ModelFile
 from unrolled.settings import option
 from unrolled.speech import HearNet, HearSettings
+from unrolled.streaming import Stream, Transcript, located, transcript_of
 from unrolled.train import TrainSettings
 
 _MOST_HZ = 16_000
@@ -58,38 +57,6 @@ class TranscribeSettings(HearSettings):
     encoding: str = option("utf-8", "of manifests and texts")
 
 
-@dataclass(frozen=True)
-class Transcript:
-    """What was heard.
-
-    Attributes:
-        name: of the file, or empty.
-        text: what was said.
-        confidence: geometric mean of the characters' probabilities; 1 where there are none.
-        words: word, start and end in seconds, confidence.
-        seconds: length of the sound.
-    """
-
-    name: str
-    text: str
-    confidence: float
-    words: list[dict[str, Any]] = field(repr=False)
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "file": self.name, "text": self.text, "confidence": self.confidence,
-            "seconds": self.seconds, "words": self.words,
-        }  # fmt: skip
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row, without the words' times."""
-        return [{name: value for name, value in self.to_dict().items() if name != "words"}]
-
-    def __str__(self) -> str:
-        return self.text
-
-
 class TranscribeModel(Estimator):
     """A transcriber with the task's verbs.
 
@@ -101,8 +68,8 @@ class TranscribeModel(Estimator):
         ...     tones = [np.sin(np.arange(1000) * (ord(letter) - 96) / 2) for letter in word]
         ...     return np.concatenate([np.append(tone, np.zeros(200)) for tone in tones]), 8000
         >>> sounds = [(spoken(word), word) for word in ("ab", "ba", "aab", "bba", "bab", "abba")] * 10
-        >>> model = unrolled.TranscribeModel(unrolled.TranscribeSettings(hidden=16, layers=1, dropout=0.0))
-        >>> result = model.fit(sounds, train=unrolled.TrainSettings(steps=150, lr=0.02, precision="float32"))
+        >>> model = unrolled.TranscribeModel(unrolled.TranscribeSettings(hidden=16, layers=1, loss="transducer"))
+        >>> result = model.fit(sounds, train=unrolled.TrainSettings(steps=250, lr=0.02, precision="float32"))
         >>> str(model.predict(spoken("abba")))
         'abba'
     """
@@ -173,7 +140,7 @@ class TranscribeModel(Estimator):
             faults.add(f"all sounds are longer than {self.settings.longest:g} s; take a larger --longest")
         if self.settings.loss == "ctc":
             for i in kept:
-                n_steps = self._n_steps(data.seconds[i])
+                n_steps = self.settings.n_steps(data.seconds[i])
                 needed = ctc.least_steps(self._labels(data.transcripts[i]))
                 if needed > n_steps:
                     sound = data.sounds[i]
@@ -183,9 +150,6 @@ class TranscribeModel(Estimator):
                         "take a smaller --reduction, or --loss transducer"
                     )
         faults.stop()
-
-    def _n_steps(self, seconds: float) -> int:
-        return max(1, int((seconds - WINDOW_S) / STEP_S) + 1) // self.settings.reduction
 
     def _labels(self, transcript: str) -> list[int]:
         number = {character: i for i, character in enumerate(self.characters, 1)}
@@ -204,7 +168,11 @@ class TranscribeModel(Estimator):
         device = net.mean.device
         parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(self.rate).samples)]
         frames = [
-            fbank(np.pad(part, (0, max(0, self.least_samples - len(part)))), self.rate, self.settings.mels)
+            fbank(
+                np.pad(part, (0, max(0, self.settings.least_samples(self.rate) - len(part)))),
+                self.rate,
+                self.settings.mels,
+            )
             for _, part in parts
         ]
         read: dict[int, transducer.Written | ctc.Path] = {}
@@ -219,27 +187,10 @@ class TranscribeModel(Estimator):
         for place, (i, part) in enumerate(parts):
             if pieces[i]:
                 pieces[i].append((" ", offsets[i], 0.0))
-            pieces[i] += self._characters(read[place].ids, read[place].frames, read[place].log_p, offsets[i])
+            pieces[i] += located(read[place], self.characters, self.settings.step_s, offsets[i])
             offsets[i] += len(part) / self.rate
-        return [transcript_of(each, sound.seconds, self.step_s) for each, sound in zip(pieces, sounds, strict=True)]
-
-    @property
-    def step_s(self) -> float:
-        """Seconds of a step."""
-        return self.settings.reduction * STEP_S
-
-    @property
-    def least_samples(self) -> int:
-        """Of one step; a shorter sound is heard with silence after it."""
-        return math.ceil((WINDOW_S + (self.settings.reduction - 1) * STEP_S) * self.rate) + 1
-
-    def _characters(
-        self, ids: Sequence[int], frames: Sequence[int], log_p: Sequence[float], offset: float = 0.0
-    ) -> list[tuple[str, float, float]]:
-        """Characters, when they begin, and their log-probabilities."""
         return [
-            (self.characters[label - 1], offset + frame * self.step_s, sure)
-            for label, frame, sure in zip(ids, frames, log_p, strict=True)
+            transcript_of(each, sound.seconds, self.settings.step_s) for each, sound in zip(pieces, sounds, strict=True)
         ]
 
     def _parts(self, samples: np.ndarray) -> list[np.ndarray]:
@@ -289,7 +240,7 @@ class TranscribeModel(Estimator):
         Raises:
             SettingsError: the model hears in both directions.
         """
-        return Stream(self, rate or self.rate)
+        return Stream(self.ready(), self.characters, self.rate, rate or self.rate)
 
     def predict(self, items: Any, *, beam: int | None = None) -> Any:
         """What is said in a sound: a path, or samples and their rate; in each of a list of sounds."""
@@ -371,112 +322,6 @@ class TranscribeModel(Estimator):
         self.language = None
         if "language" in held:
             self.language = LanguageModel.from_parts(held["language"], file.tensors)
-
-
-class Stream:
-    """Sound comes in in chunks of any size, text goes out. Chunks do not change a bit of it.
-
-    Example: `stream = model.stream(16000)`, then `text = stream.accept(samples)` again and again, and
-    `transcript = stream.finish()`.
-
-    Attributes:
-        seconds: of sound that came in.
-        busy_s: seconds that the machine took for it.
-    """
-
-    def __init__(self, model: TranscribeModel, rate: int) -> None:
-        if model.settings.direction != "forward":
-            raise SettingsError(
-                "the model hears in both directions, and so not before the sound is over. "
-                "Train with --direction forward"
-            )
-        self.model, self.rate = model, rate
-        self.net: HearNet = model.ready()
-        self._resample = Resampler(rate, model.rate)
-        self._fbank = Fbank(model.rate, model.settings.mels)
-        self._left = np.zeros((0, model.settings.mels), np.float32)
-        self._state: Any = None
-        self._path = ctc.Path()
-        self._n_steps = self.n_samples = 0
-        self.busy_s = 0.0
-        with torch.inference_mode():
-            is_ctc = model.settings.loss == "ctc"
-            self._written = transducer.Written(state=None if is_ctc else self.net.first_written())
-
-    @property
-    def seconds(self) -> float:
-        return self.n_samples / self.rate
-
-    @property
-    def text(self) -> str:
-        """What was heard so far."""
-        return "".join(self.model.characters[label - 1] for label in self._read().ids).strip()
-
-    def accept(self, samples: np.ndarray) -> str:
-        """Takes samples, mono, floats from -1 to 1 or integers of any width; gives the text so far."""
-        if not len(samples):
-            return self.text
-        began = time.perf_counter()
-        values = as_sound(samples, self.rate).samples
-        self.n_samples += len(values)
-        self._hear(self._fbank(self._resample(values)))
-        self.busy_s += time.perf_counter() - began
-        return self.text
-
-    def finish(self) -> Transcript:
-        """The sound is over: what was heard in it."""
-        began = time.perf_counter()
-        rest = self._resample(np.zeros(0, np.float32), last=True)
-        self._hear(self._fbank(rest))
-        if not self._n_steps and self.n_samples:
-            self._hear(self._fbank(np.zeros(self.model.least_samples - self._fbank.n_samples, np.float32)))
-        self.busy_s += time.perf_counter() - began
-        read = self._read()
-        pieces = self.model._characters(read.ids, read.frames, read.log_p)
-        return transcript_of(pieces, self.seconds, self.model.step_s)
-
-    def _read(self) -> transducer.Written | ctc.Path:
-        return self._path if self.model.settings.loss == "ctc" else self._written
-
-    @torch.inference_mode()
-    def _hear(self, frames: np.ndarray) -> None:
-        """Step by step, so that the same products are taken whatever the chunks."""
-        self._left = np.concatenate((self._left, frames))
-        reduction = self.model.settings.reduction
-        while len(self._left) >= reduction:
-            now, self._left = self._left[:reduction], self._left[reduction:]
-            step = self.net.grouped(torch.from_numpy(now).to(self.net.mean.device).unsqueeze(1))
-            heard, self._state = self.net.encode_on(step, self._state)
-            if self.model.settings.loss == "ctc":
-                self._path.read(self.net.class_log_p(heard[:, 0]).float().cpu().numpy())
-            else:
-                self._written = transducer.greedy(
-                    heard[:, 0], self._written, self._n_steps, self.net.join, self.net.predict
-                )
-            self._n_steps += 1
-
-
-def transcript_of(pieces: Sequence[tuple[str, float, float]], seconds: float, step_s: float) -> Transcript:
-    """Characters with when they begin and their log-probabilities, as words."""
-    words: list[dict[str, Any]] = []
-    group: list[tuple[str, float, float]] = []
-    for piece in (*pieces, (" ", 0.0, 0.0)):
-        if piece[0] != " ":
-            group.append(piece)
-        elif group:
-            sure = math.exp(sum(log_p for _, _, log_p in group) / len(group))
-            words.append(
-                {
-                    "word": "".join(character for character, _, _ in group),
-                    "start": round(group[0][1], 3),
-                    "end": round(min(seconds, group[-1][1] + step_s), 3),
-                    "confidence": round(sure, 4),
-                }
-            )
-            group = []
-    letters = [log_p for character, _, log_p in pieces if character != " "]
-    sure = math.exp(sum(letters) / len(letters)) if letters else 1.0
-    return Transcript("", " ".join(word["word"] for word in words), round(sure, 4), words, seconds)
 
 
 class _TranscribeJob(ExampleJob):
