@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unrolled.data.fbank import STEP_S, WINDOW_S
 from unrolled.encoder import CELLS, run
@@ -18,6 +19,7 @@ from unrolled.settings import Settings, option
 from unrolled.transducer import transducer_loss
 
 LOSSES = ("ctc", "transducer")
+_MOST_NUMBERS = 1 << 26  # of a lattice at once: 256 MB, and a few times that on the way
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,20 @@ class HearNet(nn.Module):
         if self.settings.loss == "ctc":
             log_p = self.class_log_p(heard)
             return nn.functional.ctc_loss(log_p, labels, lengths, n_labels, reduction="sum", zero_infinity=True) / total
-        known = self.written(labels.t())
-        scores = self.output((heard.transpose(0, 1).unsqueeze(2) + known.unsqueeze(1)).tanh())
-        return transducer_loss(scores, labels, lengths, n_labels).sum() / total
+        heard, known = heard.transpose(0, 1), self.written(labels.t())
+        cells = heard.shape[1] * known.shape[1] * heard.shape[2]
+        n_rows = max(1, _MOST_NUMBERS // cells)
+        losses = []
+        for i in range(0, len(heard), n_rows):
+            part = tuple(each[i : i + n_rows] for each in (heard, known, labels, lengths, n_labels))
+            if n_rows < len(heard):  # one part's lattice at a time, forward and backward
+                losses.append(checkpoint(self._lattice_loss, *part, use_reentrant=False))
+            else:
+                losses.append(self._lattice_loss(*part))
+        return torch.cat(losses).sum() / total
+
+    def _lattice_loss(self, heard: Tensor, known: Tensor, labels: Tensor, lengths: Tensor, n_labels: Tensor) -> Tensor:
+        heard = heard[:, : int(lengths.max())]
+        labels, known = labels[:, : int(n_labels.max())], known[:, : int(n_labels.max()) + 1]
+        scores = self.output((heard.unsqueeze(2) + known.unsqueeze(1)).tanh())
+        return transducer_loss(scores, labels, lengths, n_labels)

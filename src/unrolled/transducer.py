@@ -29,6 +29,12 @@ def transducer_loss(scores: Tensor, labels: Tensor, n_steps: Tensor, n_labels: T
         n_steps: int64 [batch], at least 1.
         n_labels: int64 [batch], 0 or more.
     """
+    with torch.autocast(scores.device.type, enabled=False):  # sums of exponentials need their digits
+        exact = scores if scores.dtype == torch.float64 else scores.float()
+        return _transducer_loss(exact, labels, n_steps, n_labels)
+
+
+def _transducer_loss(scores: Tensor, labels: Tensor, n_steps: Tensor, n_labels: Tensor) -> Tensor:
     n_rows, n_time, n_places, _ = scores.shape
     log_p = scores.log_softmax(3)
     blank = log_p[..., BLANK]

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from tests.assertions import assert_equal
 
 import unrolled
-from unrolled import ctc
+from unrolled import ctc, speech
 from unrolled.data.sound import Sound
 from unrolled.errors import DataError, SettingsError
 from unrolled.language import LanguageModel
+from unrolled.speech import HearNet
 from unrolled.streaming import transcript_of
+from unrolled.tasks.transcribe import TranscribeSettings
 
 RATE = 8000
 WORDS = ("ab", "ba", "aab", "bba", "bab", "ab ba")
@@ -147,6 +149,25 @@ def test_a_run_gives_the_same_weights_twice():
         states.append(model.net.state_dict())
     for name, value in states[0].items():
         assert_equal(value, states[1][name])
+
+
+def test_a_large_lattice_goes_in_parts_to_the_same_gradients(monkeypatch):
+    torch.manual_seed(0)
+    net = HearNet(5, TranscribeSettings(**{**SMALL, "loss": "transducer"})).double()
+    generator = torch.Generator().manual_seed(1)
+    steps = torch.randn(9, 4, 40, generator=generator, dtype=torch.float64)
+    lengths, n_labels = torch.tensor([9, 4, 6, 2]), torch.tensor([3, 1, 0, 5])
+    labels = torch.randint(1, 5, (4, 5), generator=generator)
+    found = []
+    for most in (10**9, 2 * 9 * 6 * 16, 1):
+        monkeypatch.setattr(speech, "_MOST_NUMBERS", most)
+        net.zero_grad()
+        loss = net(steps, lengths, labels, n_labels)
+        loss.backward()
+        found.append([loss.detach(), *(each.grad.clone() for each in net.parameters())])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_what_ctc_cannot_write_is_named():
