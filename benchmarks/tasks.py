@@ -7,8 +7,6 @@ run. DATA_FOLDER holds the sets as their authors publish them, a folder a set. R
 import argparse
 import csv
 import statistics
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +14,13 @@ import torch
 
 import unrolled
 from benchmarks.harness import append
+from benchmarks.training import trained
 from unrolled.data.labeled import Labeled, read_labeled
 from unrolled.data.series import Frequency, Series, read_series
 from unrolled.data.table import read_table
 from unrolled.metrics import smape
-from unrolled.progress import PlainDisplay
 
 SEEDS = 3
-
-
-def trained(model, data, minutes, seed, valid=None, **training):
-    settings = {"lr": 2e-3, "average": 0.999, "precision": "float32"} | training
-    began = time.monotonic()
-    model.fit(
-        data,
-        valid=valid,
-        train=unrolled.TrainSettings(minutes=minutes, seed=seed, **settings),
-        display=PlainDisplay(sys.stderr),
-    )
-    return time.monotonic() - began
 
 
 def atis(folder, seed):
