@@ -236,6 +236,53 @@ def test_help_teaches(call):
         assert all(word in flat for word in words), (words, out)
 
 
+@pytest.mark.parametrize("library", ["tokenizers", "sacrebleu"])
+def test_translation_names_a_library_that_is_missing_before_the_training(call, folder, monkeypatch, library):
+    (folder / "p.tsv").write_text("ein Hund\ta dog\nein Mann\ta man\n" * 4)
+    monkeypatch.setitem(sys.modules, library, None)
+    if library == "sacrebleu":
+        monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    before = sorted(folder.rglob("*"))
+    code, out, err = call("train", "translate", "p.tsv", "--steps", "2", "--folder", "run")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        f"unrolled: translation needs the {library} library. Install it: pip install 'unrolled[translate]'"
+    )
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_translation_from_two_files_to_answers(call, folder):
+    sources, targets = "ein Hund geht\nder Mann singt\n" * 12, "a dog walks\nthe man sings\n" * 12
+    for name, text in (("a.de", sources), ("a.en", targets), ("v.de", sources), ("v.en", targets)):
+        (folder / name).write_text(text)
+    brief = ["--hidden", "8", "--words", "8", "--pieces", "60", "--steps", "20", "--precision", "float32"]
+    valid = ["--valid", "v.de", "--valid", "v.en", "--test-file", "v.de", "--test-file", "v.en"]
+    code, out, err = call("train", "translate", "a.de", "a.en", *brief, *valid, "--folder", "run")
+    assert code == 0
+    assert err.splitlines()[:3] == ["validation part: v.de, v.en", "test part: v.de, v.en", "24 pairs of sentences"]
+    assert "word by word (IBM model 1)" in out
+    assert "BLEU nrefs:1|case:mixed|eff:yes|tok:13a" in out
+    assert "picture  run/attention.png" in out
+    model = "run/model.safetensors"
+    code, out, err = call("predict", model, "ein Hund geht", "", "--format", "jsonl", "--beam", "2")
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["ein Hund geht", ""]
+    code, out, _ = call("evaluate", model, "v.de", "v.en")
+    assert code == 0
+    assert "copy of the source" in out
+    code, out, _ = call("info", model)
+    assert code == 0
+    assert max(map(len, out.splitlines())) < 260
+    code, out, err = call("evaluate", model, "v.de")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "unrolled: v.de, line 1: 'ein Hund geht' has no tab; expected a source, a tab, its translation"
+    )
+    code, out, err = call("stream", model)
+    assert (code, out) == (2, "")
+    assert err == "unrolled: stream takes a transcriber; run/model.safetensors is a model of the task 'translate'\n"
+
+
 def test_two_processes_give_the_result_of_one(folder):
     arguments = ["train", "classify", "r.csv", "--label", "stars", *BRIEF, "--dropout", "0", "--word-dropout", "0"]
     printed = {}

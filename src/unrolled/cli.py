@@ -148,9 +148,15 @@ def info(model: Path) -> None:
             click.echo(f"  {name:<14} {value}")
     click.echo("\nfigures of the validation part")
     for name, value in file.floor.items():
-        click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {value}")
+        click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {_short(value)}")
     click.echo("\nrecord")
     _print_record(file)
+
+
+def _short(value: Any) -> str:
+    """A value in a line: of a dictionary or a long list no more than its begin."""
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]} ... ({len(text):,} characters)"
 
 
 def _print_record(file: ModelFile) -> None:

@@ -1,6 +1,7 @@
 """The transcription task: it learns, and answers the same alone, in a batch, saved, and as sound comes in."""
 
 import io
+import itertools
 import json
 import sys
 
@@ -17,6 +18,7 @@ from unrolled import ctc, speech
 from unrolled.data.sound import Sound
 from unrolled.errors import DataError, SettingsError
 from unrolled.language import LanguageModel
+from unrolled.runs import Run
 from unrolled.speech import HearNet
 from unrolled.streaming import transcript_of
 from unrolled.tasks.transcribe import TranscribeSettings
@@ -286,6 +288,43 @@ def test_from_files_to_answers_and_a_stream(corpus, call, monkeypatch):
     code, out, err = call("evaluate", model, "m.csv")
     assert code == 0
     assert "most frequent transcript" in out
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(corpus, monkeypatch):
+    settings = unrolled.TranscribeSettings(**{**SMALL, "dropout": 0.2, "loss": "transducer"})
+    training = unrolled.TrainSettings(steps=8, precision="float32", checkpoint_s=0)
+    whole = unrolled.TranscribeModel(settings)
+    whole.fit("m.csv", train=training, run="whole")
+    forward, calls = HearNet.forward, itertools.count()
+
+    def interrupted(self, *arguments):
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(HearNet, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        unrolled.TranscribeModel(settings).fit("m.csv", train=training, run="cut")
+    resumed, _ = unrolled.TranscribeModel.resume(Run.open("cut"))
+    for name, value in whole.net.state_dict().items():
+        assert_equal(value, resumed.net.state_dict()[name])
+    assert resumed.figures == whole.figures
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("soundfile", "soundfile"), ("soxr", "soxr"), ("kaldi_native_fbank", "kaldi-native-fbank"), ("jiwer", "jiwer")],
+)
+def test_a_library_that_is_missing_is_named_before_the_training(corpus, call, monkeypatch, library, name):
+    soundfile.write("0.wav", np.zeros(9000), 44_100)  # has to be resampled
+    monkeypatch.setitem(sys.modules, library, None)
+    before = sorted(corpus.rglob("*"))
+    code, out, err = call("train", "transcribe", "m.csv", *BRIEF, "--folder", "run")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        f"unrolled: speech needs the {name} library. Install it: pip install 'unrolled[speech]'"
+    )
+    assert sorted(corpus.rglob("*")) == before
 
 
 def test_faults_are_told_at_once_and_nothing_is_written(corpus, call, monkeypatch):

@@ -13,6 +13,7 @@ import unrolled
 from unrolled.data.pieces import BEGIN, PAD, UNKNOWN, Cut
 from unrolled.data.tagging import padded
 from unrolled.errors import DataError, ModelFileError
+from unrolled.runs import Run
 from unrolled.translation import NetSettings, TranslateNet
 
 WORDS = {"ein": "a", "der": "the", "hund": "dog", "mann": "man", "kater": "cat", "geht": "walks", "singt": "sings"}
@@ -76,6 +77,30 @@ def test_a_run_gives_the_same_weights_twice():
         states.append(model.net.state_dict())
     for name, value in states[0].items():
         assert_equal(value, states[1][name])
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    (tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS))
+    settings = unrolled.TranslateSettings(**{**SMALL, "dropout": 0.2, "word_dropout": 0.1, "own": 0.5})
+    training = unrolled.TrainSettings(steps=12, precision="float32", average=0.9, checkpoint_s=0)
+    whole = unrolled.TranslateModel(settings)
+    whole.fit(tmp_path / "pairs.tsv", train=training, run=tmp_path / "whole")
+    cut = unrolled.TranslateModel(settings)
+    forward = TranslateNet.forward
+    calls = itertools.count()
+
+    def interrupted(self, *arguments):
+        if next(calls) == 7:
+            raise KeyboardInterrupt
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(TranslateNet, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit(tmp_path / "pairs.tsv", train=training, run=tmp_path / "cut")
+    resumed, _ = unrolled.TranslateModel.resume(Run.open(tmp_path / "cut"))
+    for name, value in whole.net.state_dict().items():
+        assert_equal(value, resumed.net.state_dict()[name])
+    assert resumed.figures == whole.figures
 
 
 def net(**options):

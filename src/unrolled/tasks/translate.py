@@ -192,16 +192,15 @@ class TranslateModel(Estimator):
 
     def _translated(self, texts: Sequence[str], beam: int | None) -> list[Translation]:
         self.fitted()
-        cut = [self._parts(text) for text in texts]
+        cut = [self._parts(text, whole) for text, whole in zip(texts, self.source.cut(texts), strict=True)]
         flat = [part for parts in cut for part in parts]
         found = iter(zip(flat, self.search(flat, beam=beam), strict=True))
         return [self._joined(text, [next(found) for _ in parts]) for text, parts in zip(texts, cut, strict=True)]
 
-    def _parts(self, text: str) -> list[Cut]:
+    def _parts(self, text: str, whole: Cut) -> list[Cut]:
         """A text in pieces; one that is longer than those of the training in its sentences, or shorter still."""
         if not text.strip():
             return []
-        [whole] = self.source.cut([text])
         longest = self.settings.longest
         if len(whole) <= longest:
             return [whole]
