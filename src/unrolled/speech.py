@@ -33,7 +33,7 @@ class HearSettings(Settings):
     hidden: int = option(128, "features of a layer's state, in each direction", least=1, most=16384)
     mels: int = option(40, "bands of the log-mel features", least=8, most=256)
     reduction: int = option(2, "frames of 10 ms that become one step", least=1, most=16)
-    predictor: int = option(64, "features of what the transducer's predictor knows", least=1, most=4096)
+    predictor: int = option(64, "features of what a transducer has written, and of its joiner", least=1, most=4096)
     dropout: float = option(0.3, "share of features dropped in training", least=0, most=0.95)
 
     @property
@@ -77,7 +77,7 @@ class HearNet(nn.Module):
         if settings.loss == "ctc":
             self.output = nn.Linear(size, n_classes)
         else:
-            joined = 2 * settings.predictor
+            joined = settings.predictor  # each cell of the lattice has so many
             self.labels = nn.Embedding(n_classes, settings.predictor)
             self.predictor = CELLS["gru"](settings.predictor, settings.predictor)
             self.of_heard = nn.Linear(size, joined)
