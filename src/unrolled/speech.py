@@ -19,6 +19,7 @@ from unrolled.settings import Settings, option
 from unrolled.transducer import transducer_loss
 
 LOSSES = ("ctc", "transducer")
+_BLOCK = 3000  # steps that are heard at once
 _MOST_NUMBERS = 1 << 26  # of a lattice at once: 256 MB, and a few times that on the way
 
 
@@ -98,6 +99,16 @@ class HearNet(nn.Module):
         """The same as sound comes in, for forward networks: goes on from a state, None at first; gives the next."""
         outputs, state = self.recurrent(steps, state)
         return self._heard(outputs), state
+
+    def heard(self, steps: Tensor, lengths: Tensor) -> Tensor:
+        """As `encode`, in prediction: a long sound in blocks, where the network hears forward only."""
+        if self.settings.direction == "both" or len(steps) <= _BLOCK:
+            return self.encode(steps, lengths)
+        state, parts = None, []
+        for block in steps.split(_BLOCK):  # what lies beyond a row's end comes after all that counts
+            outputs, state = self.encode_on(block, state)
+            parts.append(outputs)
+        return torch.cat(parts)
 
     def _heard(self, outputs: Tensor) -> Tensor:
         return outputs if self.settings.loss == "ctc" else self.of_heard(outputs)

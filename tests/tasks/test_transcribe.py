@@ -1,5 +1,6 @@
 """The transcription task: it learns, and answers the same alone, in a batch, saved, and as sound comes in."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -124,6 +125,21 @@ def test_chunks_at_another_rate_give_the_same_bits(hearing, sizes):
         stream.accept(samples[at:])
         texts.append(stream.finish())
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("loss", ["ctc", "transducer"])
+def test_a_long_sound_is_heard_as_a_stream(hearing, loss, monkeypatch):
+    model = hearing[loss, "forward"]
+    monkeypatch.setattr(speech, "_BLOCK", 40)
+    samples = spoken("ab ba bab aab " * 4)
+    monkeypatch.setattr(model, "settings", dataclasses.replace(model.settings, longest=1.0))
+    found, short = model.predict([(samples, RATE), (spoken("ab"), RATE)])
+    stream = model.stream()
+    stream.accept(samples)
+    whole = stream.finish()
+    assert found.text == whole.text
+    assert [word["start"] for word in found.words] == [word["start"] for word in whole.words]
+    assert short.text == model.predict((spoken("ab"), RATE)).text
 
 
 def test_integers_of_any_width_are_heard_alike(hearing):

@@ -111,7 +111,7 @@ class TranscribeModel(Estimator):
         unseen = sorted(set("".join(valid.transcripts)) - set(self.characters))
         if unseen:
             self.notes.append(
-                f"characters of the validation part that training never saw count as errors: {''.join(unseen)!r}"
+                f"characters of the validation part that training never saw count as errors: {''.join(unseen[:50])!r}"
             )
         kept = [i for i, seconds in enumerate(data.seconds) if seconds <= settings.longest]
         if len(kept) < len(data):
@@ -164,7 +164,9 @@ class TranscribeModel(Estimator):
 
     @torch.inference_mode()
     def transcribe(self, sounds: Sequence[Sound], *, beam: int | None = None) -> list[Transcript]:
-        """What is said in sounds; a long one is heard in parts, cut where it is quietest."""
+        """What is said in sounds. Where a model hears in both directions, a long one is heard in parts, cut where it is
+        quietest; else as a stream, in blocks that go on where the last one ended.
+        """
         net: HearNet = self.ready()
         device = net.mean.device
         parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(self.rate).samples)]
@@ -180,7 +182,7 @@ class TranscribeModel(Estimator):
         for group in by_length([len(each) for each in frames], 20_000):
             batch = _side_by_side([frames[i] for i in group]).to(device)
             lengths = torch.tensor([len(frames[i]) // self.settings.reduction for i in group])
-            heard = net.encode(net.grouped(batch), lengths)
+            heard = net.heard(net.grouped(batch), lengths)
             for row, i in enumerate(group):
                 read[int(i)] = self._decoded(heard[: int(lengths[row]), row], beam or self.settings.beam)
         pieces: list[list[tuple[str, float, float]]] = [[] for _ in sounds]
@@ -196,6 +198,8 @@ class TranscribeModel(Estimator):
 
     def _parts(self, samples: np.ndarray) -> list[np.ndarray]:
         """A sound in parts of at most `longest` seconds, cut at the quietest fifth of a second of the last third."""
+        if self.settings.direction == "forward":
+            return [samples]
         most, parts = int(self.settings.longest * self.rate), []
         width = max(1, self.rate // 5)
         while len(samples) > most:
