@@ -237,6 +237,12 @@ def test_a_language_model_guides_the_search(kind, tmp_path):
     assert same.predict((spoken("ab ba"), RATE)) == model.predict((spoken("ab ba"), RATE))
 
 
+def test_a_language_model_without_a_beam_is_refused():
+    with pytest.raises(SettingsError) as caught:
+        unrolled.TranscribeSettings(language="lines.txt")
+    assert str(caught.value) == "language: a language model guides a search among candidates; take beam=10, say"
+
+
 @given(st.sampled_from(["char", "word"]), st.lists(st.sampled_from(["a b", "a", "b a a", "b"]), min_size=1, max_size=5))
 def test_a_language_model_is_a_distribution_and_adds_up(kind, lines):
     model = LanguageModel.fit(lines, kind, order=3)

@@ -22,7 +22,7 @@ from unrolled.data.fbank import STEP_S, fbank
 from unrolled.data.files import Faults, read_texts
 from unrolled.data.sound import Sound, as_sound, read_sound
 from unrolled.data.transcripts import Transcribed, described, read_transcribed
-from unrolled.errors import DataError, ModelFileError
+from unrolled.errors import DataError, ModelFileError, SettingsError
 from unrolled.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.floors.template import Templates
 from unrolled.language import KINDS, LanguageModel
@@ -55,6 +55,11 @@ class TranscribeSettings(HearSettings):
     batch: int = option(16, "sounds of an update", least=1, most=10**6)
     validation: float = option(0.1, "share of the sounds kept for validation, where no file is", above=0, most=0.5)
     encoding: str = option("utf-8", "of manifests and texts")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.language and self.beam == 1:
+            raise SettingsError("language: a language model guides a search among candidates; take beam=10, say")
 
 
 class TranscribeModel(Estimator):
