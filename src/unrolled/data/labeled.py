@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.files import Faults, read_texts
-from unrolled.data.table import MISSING, Table, no_column, numbers_of, rows_of
+from unrolled.data.table import MISSING, Table, choose_column, numbers_of, rows_of
 from unrolled.errors import DataError
 
 _TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
@@ -86,12 +86,12 @@ def read_labeled(
     for name, content in texts.items():
         head, rows = rows_of(name, content, faults)
         try:
-            of_text = _column(name, head, text, _TEXT_NAMES, "text")
+            of_text = choose_column(name, head, text, _TEXT_NAMES, "text")
             rest = [each for each in head if each != of_text]
             # of two columns the other one
             names = (
                 of_text,
-                _column(name, head, label or (rest[0] if len(rest) == 1 else None), _LABEL_NAMES, "label"),
+                choose_column(name, head, label or (rest[0] if len(rest) == 1 else None), _LABEL_NAMES, "label"),
             )
         except DataError as fault:
             faults.add(str(fault))
@@ -115,20 +115,6 @@ def read_labeled(
     if n_empty:
         notes.append(f"{n_empty:,} rows without a text are left out")
     return Labeled(found, labels, separator is not None, tuple(notes), sha256=sha256)
-
-
-def _column(name: str, head: list[str], asked: str | None, usual: tuple[str, ...], option: str) -> str:
-    if asked is not None:
-        if asked in head:
-            return asked
-        raise DataError(no_column(name, head, asked))
-    lowered = {each.strip().lower(): each for each in reversed(head)}
-    for each in usual:
-        if each in lowered:
-            return lowered[each]
-    raise DataError(
-        f"{name}: which column is the {option}? Pass --{option} with one of {', '.join(map(repr, head[:20]))}"
-    )
 
 
 def read_windows(table: Table, *, values: Sequence[str], series: str, label: str | None) -> Labeled:

@@ -61,6 +61,25 @@ def no_column(table: str, head: Sequence[str], name: str) -> str:
     return f"{table}: has no column {name!r}. {hint}"
 
 
+def choose_column(name: str, head: Sequence[str], asked: str | None, usual: Sequence[str], option: str) -> str:
+    """The column that was asked for, or else the first that has one of the usual names.
+
+    Raises:
+        DataError: there is none; the option that names it is told.
+    """
+    if asked is not None:
+        if asked in head:
+            return asked
+        raise DataError(no_column(name, head, asked))
+    lowered = {each.strip().lower(): each for each in reversed(head)}
+    for each in usual:
+        if each in lowered:
+            return lowered[each]
+    raise DataError(
+        f"{name}: which column is the {option}? Pass --{option} with one of {', '.join(map(repr, head[:20]))}"
+    )
+
+
 def read_table(files: Sequence[Path | str], *, encoding: str = "utf-8") -> Table:
     """Reads files with the same columns, one below the other.
 

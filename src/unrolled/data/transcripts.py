@@ -13,7 +13,7 @@ import numpy as np
 
 from unrolled.data.files import Faults, read_bytes, read_texts
 from unrolled.data.sound import SUFFIXES, Sound, read_sound
-from unrolled.data.table import no_column, rows_of
+from unrolled.data.table import choose_column, rows_of
 from unrolled.errors import DataError
 
 _PATH_NAMES = ("path", "file", "filename", "file_name", "audio", "audio_path", "audio_filepath", "wav", "sound")
@@ -139,7 +139,7 @@ def _of_manifest(
     [(name, content)] = texts.items()
     head, rows = rows_of(name, content, faults)
     places = [
-        head.index(_column(name, head, asked, usual, option))
+        head.index(choose_column(name, head, asked, usual, option))
         for asked, usual, option in ((path, _PATH_NAMES, "path"), (text, _TEXT_NAMES, "text"))
     ]
     found = []
@@ -150,20 +150,6 @@ def _of_manifest(
         else:
             faults.add(f"{name}, line {line}: the path is empty")
     return found
-
-
-def _column(name: str, head: list[str], asked: str | None, usual: tuple[str, ...], option: str) -> str:
-    if asked is not None:
-        if asked not in head:
-            raise DataError(no_column(name, head, asked))
-        return asked
-    lowered = {each.strip().lower(): each for each in reversed(head)}
-    for each in usual:
-        if each in lowered:
-            return lowered[each]
-    raise DataError(
-        f"{name}: which column is the {option}? Pass --{option} with one of {', '.join(map(repr, head[:20]))}"
-    )
 
 
 def _of_folder(folder: Path, encoding: str, faults: Faults) -> list[tuple[str, Path, str]]:
