@@ -23,7 +23,7 @@ class EncoderSettings(Settings):
 
     cell: str = option("lstm", "recurrent layer", choices=tuple(CELLS))
     layers: int = option(2, "recurrent layers, each in both directions", least=1, most=20)
-    hidden: int = option(128, "features of a layer's hidden state, in each direction", least=1, most=16384)
+    hidden: int = option(96, "features of a layer's hidden state, in each direction", least=1, most=16384)
     words: int = option(100, "features of a word's vector", least=1, most=16384)
     chars: int = option(50, "features found in a word's characters; 0: do not look at them", least=0, most=4096)
     pairs: int = option(0, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096)

@@ -3,6 +3,7 @@
 Comes in: a sequence and first states, as torch.nn's layers take them. Goes out: the outputs and last states, likewise.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -158,8 +159,10 @@ class _Layer(nn.RNNBase):
 
     def _weights(self, suffix: str) -> list[Tensor | None]:
         """weight_ih, weight_hh, bias_ih, bias_hh and weight_hr of one layer and direction."""
-        names = [f"{kind}_{half}_{suffix}" for kind in ("weight", "bias") for half in ("ih", "hh")]
-        return [getattr(self, name, None) for name in (*names, f"weight_hr_{suffix}")]
+        weights, biases, projection = _names(suffix)
+        found = [getattr(self, name) for name in weights]
+        found += [getattr(self, name) for name in biases] if self.bias else [None, None]
+        return [*found, getattr(self, projection) if self.proj_size else None]
 
     def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         raise AssertionError("each layer has its own")
@@ -279,6 +282,13 @@ class GRU(_Layer, nn.GRU):
 
     def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         return lambda x, state: gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
+
+
+@functools.cache
+def _names(suffix: str) -> tuple[list[str], list[str], str]:
+    """Of the weights, the biases and the projection of a layer and direction."""
+    weights, biases = ([f"{kind}_{half}_{suffix}" for half in ("ih", "hh")] for kind in ("weight", "bias"))
+    return weights, biases, f"weight_hr_{suffix}"
 
 
 def _each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:

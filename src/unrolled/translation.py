@@ -25,7 +25,7 @@ FORMS = ("deep", "fed")
 class NetSettings(Settings):
     """What the network is."""
 
-    cell: str = option("lstm", "recurrent layer", choices=tuple(CELLS))
+    cell: str = option("gru", "recurrent layer", choices=tuple(CELLS))
     layers: int = option(1, "recurrent layers of the encoder, each in both directions", least=1, most=20)
     hidden: int = option(
         256, "features of the encoder's state, in each direction; the decoder has twice", least=1, most=16384

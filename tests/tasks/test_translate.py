@@ -53,7 +53,7 @@ def test_it_learns_and_stands_beside_its_floors(fitted, tmp_path):
     [
         {"decoder": "fed"},
         {"decoder": "fed", "cell": "rnn", "dropout": 0.1},
-        {"cell": "gru", "attention": "additive", "vocabulary": "separate"},
+        {"cell": "lstm", "attention": "additive", "vocabulary": "separate"},
         {"own": 0.3, "layers": 2, "cell": "gru"},
     ],
 )
