@@ -142,6 +142,15 @@ def test_a_long_sound_is_heard_as_a_stream(hearing, loss, monkeypatch):
     assert short.text == model.predict((spoken("ab"), RATE)).text
 
 
+def test_sounds_of_no_step_are_heard_with_silence_after_them():
+    tiny = ((spoken("a")[:100], RATE), "a")
+    model = unrolled.TranscribeModel(unrolled.TranscribeSettings(**{**SMALL, "loss": "transducer", "reduction": 4}))
+    model.fit(
+        [*PAIRS, *[tiny] * 9], valid=[*PAIRS[:3], tiny], train=unrolled.TrainSettings(steps=3, precision="float32")
+    )
+    assert np.isfinite(model.record[-1]["nats"])
+
+
 def test_integers_of_any_width_are_heard_alike(hearing):
     model = hearing["ctc", "forward"]
     samples = spoken("bab")

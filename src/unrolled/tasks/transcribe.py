@@ -35,6 +35,7 @@ from unrolled.train import TrainSettings
 
 _MOST_HZ = 16_000
 _MOST_MEASURED = 1000  # sounds whose features tell mean and spread
+_MOST_JUDGED = 200  # sounds of the validation part whose loss counts beside their errors
 _FREQUENT = "most frequent transcript"
 
 
@@ -162,7 +163,12 @@ class TranscribeModel(Estimator):
         return [number[each] for each in transcript]
 
     def _frames(self, sound: Sound) -> np.ndarray:
-        return fbank(sound.at(self.rate).samples, self.rate, self.settings.mels)
+        return self._features(sound.at(self.rate).samples)
+
+    def _features(self, samples: np.ndarray) -> np.ndarray:
+        """Of one step at least."""
+        rest = self.settings.least_samples(self.rate) - len(samples)
+        return fbank(np.pad(samples, (0, max(0, rest))), self.rate, self.settings.mels)
 
     def make_net(self) -> HearNet:
         return HearNet(len(self.characters) + 1, self.settings)
@@ -175,14 +181,7 @@ class TranscribeModel(Estimator):
         net: HearNet = self.ready()
         device = net.mean.device
         parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(self.rate).samples)]
-        frames = [
-            fbank(
-                np.pad(part, (0, max(0, self.settings.least_samples(self.rate) - len(part)))),
-                self.rate,
-                self.settings.mels,
-            )
-            for _, part in parts
-        ]
+        frames = [self._features(part) for _, part in parts]
         read: dict[int, transducer.Written | ctc.Path] = {}
         for group in by_length([len(each) for each in frames], 20_000):
             batch = _side_by_side([frames[i] for i in group]).to(device)
@@ -351,26 +350,34 @@ class _TranscribeJob(ExampleJob):
         self.items_per_step = self.batches.batch
         self.data, self.valid, self.seed = data, valid, training.seed
         self.labels = [model._labels(transcript) for transcript in data.transcripts]
+        known = set(model.characters)
+        self.judged = [
+            i
+            for i, (seconds, transcript) in enumerate(zip(valid.seconds, valid.transcripts, strict=True))
+            if seconds <= model.settings.longest and known.issuperset(transcript)
+        ][:_MOST_JUDGED]
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places, model, settings = self.batches.at(step), self.model, self.model.settings
         net: HearNet = model.net
         frames, mean = [], net.mean.cpu().numpy()
-        for i in places:
-            draw = np.random.default_rng((self.seed, step, int(i)))
-            samples = self.data.load(int(i)).at(model.rate).samples
+        for i in places.tolist():
+            draw = np.random.default_rng((self.seed, step, i))
+            samples = self.data.load(i).at(model.rate).samples
             needed = ctc.least_steps(self.labels[i]) if settings.loss == "ctc" else 1
             least = (needed * settings.reduction * STEP_S + 0.03) * model.rate
-            heard = augmented(samples, model.rate, draw, speed=settings.speed, noise=settings.noise)
+            said = augmented(samples, model.rate, draw, speed=settings.speed, noise=settings.noise)
             # a sound that was played too fast for its transcript stays as it was
-            heard = fbank(heard if len(heard) >= least else samples, model.rate, settings.mels)
+            heard = model._features(said if len(said) >= least else samples)
             frames.append(masked(heard, mean, draw, share=settings.masks))
-        lengths = torch.tensor([len(each) // settings.reduction for each in frames])
-        steps = net.grouped(_side_by_side(frames).to(self.device))
-        labels = [torch.tensor(self.labels[i]) for i in places]
-        n_labels = torch.tensor([len(each) for each in labels])
-        together = nn.utils.rnn.pad_sequence(labels, batch_first=True).to(self.device)
-        return module(steps, lengths, together, n_labels), None
+        return self._loss(module, frames, [self.labels[i] for i in places]), None
+
+    def _loss(self, module: nn.Module, frames: Sequence[np.ndarray], labels: Sequence[list[int]]) -> Tensor:
+        lengths = torch.tensor([len(each) // self.model.settings.reduction for each in frames])
+        steps = self.model.net.grouped(_side_by_side(frames).to(self.device))
+        rows = [torch.tensor(each) for each in labels]
+        together = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
+        return module(steps, lengths, together, torch.tensor([len(each) for each in labels]))
 
     def evaluate(self) -> dict[str, float]:
         found: list[str] = []
@@ -378,8 +385,17 @@ class _TranscribeJob(ExampleJob):
             sounds = [self.valid.load(place) for place in range(i, min(i + 100, len(self.valid)))]
             found += [each.text for each in self.model.transcribe(sounds, beam=1)]
         rates = error_rates(found, self.valid.transcripts)
-        # of models with the same words the one with the better characters
-        return {"loss": rates["wer"] + 0.1 * rates["cer"], "wer": rates["wer"], "cer": rates["cer"]}
+        size, parts = self.batches.batch, []
+        with torch.inference_mode():
+            for i in range(0, len(self.judged), size):
+                some = self.judged[i : i + size]
+                frames = [self.model._frames(self.valid.load(place)) for place in some]
+                labels = [self.model._labels(self.valid.transcripts[place]) for place in some]
+                parts.append(float(self._loss(self.module, frames, labels)))
+        nats = sum(parts) / max(1, len(parts))
+        # of models with the same words the one with the better characters; the loss falls long before there is any word
+        decides = rates["wer"] + 0.1 * rates["cer"] + 0.1 * nats
+        return {"loss": decides, "wer": rates["wer"], "cer": rates["cer"], "nats": nats}
 
     def describe(self, figures: dict[str, float]) -> str:
         return f"word error {100 * figures['wer']:.2f} %"
