@@ -58,7 +58,7 @@ def beam_search(
         length_penalty: 0 prefers short sequences, 1 is nearly the mean per number.
         coverage_penalty: 0 does not mind places that were never read.
     """
-    search = _Search(beam, end, 0.0 if beam == 1 else length_penalty, 0.0 if beam == 1 else coverage_penalty)
+    search = _Search(beam, 0.0 if beam == 1 else length_penalty, 0.0 if beam == 1 else coverage_penalty)
     found: list[list[Found]] = [[] for _ in range(n_rows)]
     rows = list(range(n_rows))  # those that are looked for still
     state = _rows_of(state, torch.arange(n_rows).repeat_interleave(beam))
@@ -111,7 +111,6 @@ class _Search:
     """How sequences are scored, and when a row has all that it needs."""
 
     beam: int
-    end: int
     length_penalty: float
     coverage_penalty: float
 

@@ -58,10 +58,6 @@ class Memory:
     keys: Tensor
     is_padding: Tensor
 
-    def rows(self, places: Tensor) -> "Memory":
-        """The rows at some places."""
-        return Memory(*(each.index_select(0, places) for each in (self.values, self.keys, self.is_padding)))
-
 
 class TranslateNet(nn.Module):
     """Encoder, attention, decoder; the vectors of target pieces are also the weights of the output."""
