@@ -10,7 +10,7 @@ from tests.assertions import assert_equal
 
 import unrolled
 from unrolled import storage
-from unrolled.data import schemes
+from unrolled.data import schemes, tagging
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.runs import Run
 
@@ -348,3 +348,35 @@ def test_two_runs_of_a_seed_are_the_same():
         model.fit(data, train=unrolled.TrainSettings(steps=5, precision="float32", seed=3))
         nets.append(dict(model.net.state_dict()))
     assert_equal(*nets)
+
+
+@pytest.mark.parametrize("kind", ["tag", "understand"])
+def test_very_long_sentences_are_read_in_parts_and_left_out_of_training(kind, monkeypatch):
+    monkeypatch.setattr(tagging, "LONGEST", 6)
+    long = (["Ada", "went"] * 9, ["B-PER", "O"] * 9)
+    if kind == "tag":
+        model = unrolled.TagModel(unrolled.TagSettings(**SMALL))
+        model.fit([*TAGGED, long], valid=TAGGED[:9], train=TRAINING)
+        read = model.tag
+    else:
+        model = unrolled.UnderstandModel(unrolled.UnderstandSettings(**SMALL))
+        model.fit([*INTENTS, (*long, "travel")], valid=INTENTS[:9], train=TRAINING)
+
+        def read(sentences):
+            return model.understand(sentences)[1]
+
+        first = INTENTS[0][0].split()
+        intents, _ = model.understand([first * 2, first[:3] * 2])
+        assert intents[0] == pytest.approx(model.understand([(first * 2)[:6]])[0][0], abs=1e-6)
+    assert model.notes == ["1 sentences of more than 6 tokens are left out of training"]
+    tokens = [*TAGGED[0][0][:4], "Rome", "went"] * 3
+    [whole], parts = read([tokens]), read([tokens[:6], tokens[6:12], tokens[12:]])
+    assert whole == [tag for part in parts for tag in part]
+    assert read([[], ["Ada"]])[0] == []
+    with pytest.raises(DataError) as caught:
+        type(model)(model.settings).fit(
+            [(*long, "travel")[: 2 + (kind == "understand")]] * 4, valid=[TAGGED[0], INTENTS[0]][kind != "tag" :][:1]
+        )
+    assert str(caught.value) == (
+        "all sentences have more than 6 tokens; expected an empty line, or a line end, after each sentence"
+    )

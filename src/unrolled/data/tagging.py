@@ -11,6 +11,37 @@ from unrolled.data import schemes
 from unrolled.data.schemes import SpanCounts, count_spans, spans_of, tags_of
 from unrolled.data.tokens import Token, tokens_of, words_of
 from unrolled.data.vocabulary import TokenVocabulary
+from unrolled.errors import DataError
+
+LONGEST = 2000  # tokens that are read at once: what bounds memory
+
+
+def in_parts(sentences: Sequence[Sequence[str]]) -> list[tuple[int, Sequence[str]]]:
+    """Sentences in parts of at most `LONGEST` tokens, none of them empty, each with the number of its sentence."""
+    return [
+        (i, sentence[start : start + LONGEST])
+        for i, sentence in enumerate(sentences)
+        for start in range(0, len(sentence), LONGEST)
+    ]
+
+
+def short_enough(sentences: Sequence[Sequence[str]], notes: list[str]) -> list[int]:
+    """The places of the sentences that training reads; what is left out is noted.
+
+    Raises:
+        DataError: none is left.
+    """
+    kept = [i for i, sentence in enumerate(sentences) if len(sentence) <= LONGEST]
+    if not kept:
+        raise DataError(
+            f"all sentences have more than {LONGEST:,} tokens; expected an empty line, or a line end, after each "
+            "sentence"
+        )
+    if len(kept) < len(sentences):
+        notes.append(
+            f"{len(sentences) - len(kept):,} sentences of more than {LONGEST:,} tokens are left out of training"
+        )
+    return kept
 
 
 def padded(rows: Sequence[np.ndarray]) -> Tensor:

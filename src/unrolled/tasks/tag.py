@@ -18,7 +18,7 @@ from unrolled.data import schemes
 from unrolled.data.batches import by_length
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged, read_tagged
-from unrolled.data.tagging import complete, located, padded, refined, rewritten, scores
+from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
 from unrolled.data.tokens import Token, words_of
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.encoder import EncoderSettings, TokenEncoder
@@ -119,6 +119,8 @@ class TagModel(Estimator):
     def prepare(self, data: Tagged, valid: Tagged, training: TrainSettings, device: torch.device) -> "_TagJob":
         settings = self.settings
         self.scheme = data.scheme
+        self.notes = []
+        data = data.part(short_enough(data.sentences, self.notes))
         within = [schemes.to_bioes(tags, data.scheme) for tags in data.tags]
         self.tags = complete(sorted({tag for tags in within for tag in tags}), data.scheme)
         if len(self.tags) < 2:
@@ -136,17 +138,20 @@ class TagModel(Estimator):
 
     @torch.inference_mode()
     def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        """Tags of sentences of tokens, in the scheme of the training files; none for an empty sentence."""
+        """Tags of sentences of tokens, in the scheme of the training files; none for an empty sentence. Of a very long
+        one each part is read by itself.
+        """
         net = self.ready()
         device = next(net.parameters()).device
-        results: list[list[str]] = [[] for _ in sentences]
-        places = [i for i, sentence in enumerate(sentences) if sentence]
-        encoded = {i: self.vocabulary.encode(sentences[i]) for i in places}
-        for group in by_length([len(sentences[i]) for i in places], 4096):
-            batch = self.vocabulary.batch([encoded[places[i]] for i in group]).to(device)
-            for i, numbers in zip(group, net.best(batch), strict=True):
-                results[places[i]] = self._outside([self.tags[number] for number in numbers])
-        return results
+        parts = in_parts(sentences)
+        numbers: dict[int, list[int]] = {}
+        for group in by_length([len(part) for _, part in parts], 4096):
+            batch = self.vocabulary.batch([self.vocabulary.encode(parts[i][1]) for i in group]).to(device)
+            numbers |= dict(zip(group.tolist(), net.best(batch), strict=True))
+        within: list[list[str]] = [[] for _ in sentences]
+        for i, (place, _) in enumerate(parts):
+            within[place] += [self.tags[number] for number in numbers[i]]
+        return [self._outside(tags) for tags in within]
 
     def _outside(self, tags: list[str]) -> list[str]:
         if self.scheme in ("plain", "BIOES"):

@@ -20,7 +20,7 @@ from unrolled.data.batches import by_length
 from unrolled.data.intents import Intents, read_intents
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
-from unrolled.data.tagging import complete, located, padded, refined, rewritten, scores
+from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.encoder import EncoderSettings, TokenEncoder
 from unrolled.errors import DataError, ModelFileError
@@ -152,7 +152,9 @@ class UnderstandModel(Estimator):
         return split_in_two(data, self.settings.validation, seed)
 
     def prepare(self, data: Intents, valid: Intents, training: TrainSettings, device: torch.device) -> "_UnderstandJob":
-        settings, tagged = self.settings, data.tagged
+        settings, self.notes = self.settings, []
+        data = data.part(short_enough(data.tagged.sentences, self.notes))
+        tagged = data.tagged
         self.scheme = tagged.scheme
         if self.scheme == "plain" and any(tag != "O" for tags in tagged.tags for tag in tags):
             raise DataError("the slots' tags are of no known scheme; expected such as B-city, I-city and O")
@@ -176,22 +178,25 @@ class UnderstandModel(Estimator):
     @torch.inference_mode()
     def understand(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
         """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. In an empty sentence
-        all intents are as likely.
+        all intents are as likely. Of a very long one each part is read by itself; its intent is that of the first.
         """
         net = self.ready()
         device = next(net.parameters()).device
-        tags: list[list[str]] = [[] for _ in sentences]
         intents = np.full((len(sentences), len(self.intents)), 1 / len(self.intents))
-        places = [i for i, sentence in enumerate(sentences) if sentence]
-        for group in by_length([len(sentences[i]) for i in places], 4096):
-            chosen = [places[i] for i in group]
-            batch = self.vocabulary.batch([self.vocabulary.encode(sentences[i]) for i in chosen]).to(device)
+        parts = in_parts(sentences)
+        numbers: dict[int, list[int]] = {}
+        likely: dict[int, np.ndarray] = {}
+        for group in by_length([len(part) for _, part in parts], 4096):
+            batch = self.vocabulary.batch([self.vocabulary.encode(parts[i][1]) for i in group]).to(device)
             probabilities, best = net.best(batch)
-            intents[chosen] = probabilities.cpu().numpy()
-            for i, numbers in zip(chosen, best, strict=True):
-                within = [self.tags[number] for number in numbers]
-                tags[i] = tags_of(spans_of(within, "BIOES"), len(within), self.scheme)
-        return intents, tags
+            numbers |= dict(zip(group.tolist(), best, strict=True))
+            likely |= dict(zip(group.tolist(), probabilities.cpu().numpy(), strict=True))
+        within: list[list[str]] = [[] for _ in sentences]
+        for i, (place, _) in enumerate(parts):
+            if not within[place]:
+                intents[place] = likely[i]
+            within[place] += [self.tags[number] for number in numbers[i]]
+        return intents, [tags_of(spans_of(tags, "BIOES"), len(tags), self.scheme) for tags in within]
 
     def predict(self, items: Any) -> Any:
         """What a text wants; or each of a list of texts. Words are cut at spaces; unknown ones at punctuation too."""
