@@ -81,7 +81,7 @@ def make(data, folder):
 
 def digits(folder, seed):
     """Single digits, the official split."""
-    model = unrolled.TranscribeModel(unrolled.TranscribeSettings())
+    model = unrolled.TranscribeModel(unrolled.TranscribeSettings(loss="transducer", **SETTINGS["transducer"]))
     seconds = trained(model, folder / "digits/train.csv", 4.5, seed, average=0.998, patience=0)
     yield from measured(model, folder / "digits/test.csv", seconds)
 
@@ -105,7 +105,7 @@ def of_strings(folder, seed, loss):
 def one_out(folder, seed):
     """Single digits of a speaker whom training never heard."""
     for speaker in sorted(path.name for path in (folder / "one-out").iterdir()):
-        model = unrolled.TranscribeModel(unrolled.TranscribeSettings())
+        model = unrolled.TranscribeModel(unrolled.TranscribeSettings(loss="transducer", **SETTINGS["transducer"]))
         seconds = trained(model, folder / "one-out" / speaker / "train.csv", 3, seed, average=0.998, patience=0)
         for name, *rest in measured(model, folder / "one-out" / speaker / "test.csv", seconds):
             yield f"{name} {speaker}", *rest
