@@ -96,6 +96,13 @@ class ForecastMember(nn.Module):
         return parameters(raw, inputs[..., 0], self.settings.output), state
 
 
+# from the gaps between neighboring levels to each level's distance from the middle one: gaps add up outward
+_OUTWARD = [
+    [float(gap >= level) * -1 if gap < len(LEVELS) // 2 else float(gap < level) for level in range(len(LEVELS))]
+    for gap in range(len(LEVELS) - 1)
+]
+
+
 def parameters(raw: Tensor, base: Tensor, output: str) -> Tensor:
     """The distribution's parameters [..., n] from the network's numbers [..., n] and a first guess [...]."""
     base = base.unsqueeze(-1)
@@ -103,8 +110,7 @@ def parameters(raw: Tensor, base: Tensor, output: str) -> Tensor:
         middle = len(LEVELS) // 2
         center = base + raw[..., middle : middle + 1]
         gaps = nn.functional.softplus(torch.cat((raw[..., :middle], raw[..., middle + 1 :]), -1))
-        below = center - gaps[..., :middle].flip(-1).cumsum(-1).flip(-1)
-        return torch.cat((below, center, center + gaps[..., middle:].cumsum(-1)), -1)
+        return center + gaps @ raw.new_tensor(_OUTWARD)
     center = base + raw[..., :1]
     if output in ("mean", "median"):
         return center

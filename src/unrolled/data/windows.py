@@ -105,9 +105,9 @@ class Cutting:
         covariates = data.covariates[place]
         rows = np.zeros((stop - start, covariates.shape[1]))
         first, end = max(0, start), min(len(covariates), stop)
-        if end > first:
-            rows[first - start : end - start] = (covariates[first:end] - self.means) / self.spreads
-        rows = np.nan_to_num(rows, nan=0.0)
+        if end > first and rows.size:
+            scaled = (covariates[first:end] - self.means) / self.spreads
+            rows[first - start : end - start] = np.nan_to_num(scaled, nan=0.0)
         static = np.repeat(data.static[place : place + 1], stop - start, 0) if data.static is not None else rows[:, :0]
         known = (rows[:, : self.n_future], data.calendar(place, start, stop), static)
         return rows[:, self.n_future :], np.concatenate(known, 1)
