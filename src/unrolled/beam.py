@@ -18,8 +18,8 @@ class Found:
     Attributes:
         ids: its numbers, without begin and end.
         score: its log-probability over the length penalty, and the coverage penalty.
-        log_p: its log-probability, with the end's where it has one.
-        attention: [length, places], or [length + 1, places] with the end's row.
+        log_p: its log-probability, with the end's.
+        attention: [length + 1, places], the last row the end's.
     """
 
     ids: list[int]

@@ -62,7 +62,7 @@ class _Prefix:
 
     @property
     def total(self) -> float:
-        return _log_add(self.blank, self.label)
+        return float(np.logaddexp(self.blank, self.label))
 
 
 def beam(
@@ -88,9 +88,9 @@ def beam(
         labels = [label for label, sure in enumerate(row) if label != BLANK and sure >= least]
         for ids, one in kept.items():
             same = after.setdefault(ids, _Prefix(frames=one.frames, sure=one.sure))
-            same.blank = _log_add(same.blank, one.total + row[BLANK])
+            same.blank = float(np.logaddexp(same.blank, one.total + row[BLANK]))
             if ids:
-                same.label = _log_add(same.label, one.label + row[ids[-1]])
+                same.label = float(np.logaddexp(same.label, one.label + row[ids[-1]]))
                 if row[ids[-1]] > one.sure[-1] and one.label > one.blank:
                     same.frames, same.sure = (*one.frames[:-1], t), (*one.sure[:-1], row[ids[-1]])
             for label in labels:
@@ -101,7 +101,8 @@ def beam(
                 if grown is None or not grown.frames or len(grown.frames) < len(longer):
                     grown = after.setdefault(longer, _Prefix())
                     grown.frames, grown.sure = (*one.frames, t), (*one.sure, row[label])
-                grown.label = _log_add(grown.label, (one.blank if ids and ids[-1] == label else one.total) + row[label])
+                before = one.blank if ids and ids[-1] == label else one.total
+                grown.label = float(np.logaddexp(grown.label, before + row[label]))
         possible = [ids for ids, one in after.items() if one.total > -math.inf]
         kept = {ids: after[ids] for ids in sorted(possible, key=lambda ids: -(after[ids].total + extra[ids]))[:width]}
     scores = {ids: one.total + extra[ids] + (bonus(ids, BLANK) if bonus else 0.0) for ids, one in kept.items()}
@@ -110,8 +111,3 @@ def beam(
         (Path(list(ids), list(kept[ids].frames), list(kept[ids].sure), n_frames=len(log_p)), scores[ids])
         for ids in order
     ]
-
-
-def _log_add(a: float, b: float) -> float:
-    largest = max(a, b)
-    return largest + math.log1p(math.exp(min(a, b) - largest)) if largest > -math.inf else largest

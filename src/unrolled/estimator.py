@@ -177,6 +177,7 @@ class Estimator(ABC):
         part, self.held = (whole, held) if held is not None else self.split(whole, training.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
+            self.notes = []
             job = self.prepare(part, self.held, training, device)
         self.training = training.to_dict() | {"n_examples": len(part)}
         return job

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from unrolled import extras
 from unrolled.data.tokens import is_without_spaces, tokens_of
-from unrolled.errors import MissingExtraError
 
 
 def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
@@ -93,20 +93,15 @@ def bleu(found: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
 
     M. Post, WMT 2018; K. Papineni et al., ACL 2002; M. Popović, WMT 2015.
     """
-    try:
-        from sacrebleu.metrics import BLEU, CHRF
-    except ImportError:
-        raise MissingExtraError(
-            "translation needs the sacrebleu library. Install it: pip install 'unrolled[translate]'"
-        ) from None
+    library: Any = extras.library("sacrebleu.metrics", "translation needs", "translate")
     n_without = sum(is_without_spaces(text) for text in targets)
-    measure = BLEU(
+    measure = library.BLEU(
         tokenize="zh" if 2 * n_without > len(targets) else "13a",
         # else BLEU is zero where no sentence has four words
         effective_order=all(len(tokens_of(text)) < 4 for text in targets),
         force=True,  # tokens apart by spaces are no fault
     )
-    by_chars = CHRF()
+    by_chars = library.CHRF()
     return {
         "bleu": float(measure.corpus_score(list(found), [list(targets)]).score),
         "chrf": float(by_chars.corpus_score(list(found), [list(targets)]).score),
@@ -118,10 +113,7 @@ def error_rates(found: Sequence[str], transcripts: Sequence[str]) -> dict[str, f
     """Word and character error rates of transcripts, as jiwer counts them (extra: speech), and the share of those with
     any error. None of the references is empty.
     """
-    try:
-        import jiwer
-    except ImportError:
-        raise MissingExtraError("speech needs the jiwer library. Install it: pip install 'unrolled[speech]'") from None
+    jiwer: Any = extras.library("jiwer", "speech needs", "speech")
     return {
         "wer": float(jiwer.wer(list(transcripts), list(found))),
         "cer": float(jiwer.cer(list(transcripts), list(found))),

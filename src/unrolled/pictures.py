@@ -6,19 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.errors import MissingExtraError
+from unrolled import extras
 from unrolled.storage import write_aside
 
 
 def _canvas(width: float, height: float, n_rows: int = 1) -> tuple[Any, Any]:
     """A figure and its axes [n_rows]."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            "pictures need the matplotlib library. Install it: pip install 'unrolled[pictures]'"
-        ) from None
-    figure = Figure(figsize=(width, height), layout="constrained")
+    library: Any = extras.library("matplotlib.figure", "pictures need", "pictures")
+    figure = library.Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(n_rows, 1, squeeze=False)[:, 0]
 
 

@@ -126,13 +126,12 @@ class HearNet(nn.Module):
 
     def first_written(self) -> Any:
         """The predictor's state and what is known before any label."""
-        return self.predict(torch.zeros(1, self.settings.predictor, device=self.mean.device), [0])
+        return self.predict((torch.zeros(1, self.settings.predictor, device=self.mean.device), None), [0])
 
     def predict(self, state: Any, labels: list[int]) -> Any:
         """The predictor's state [rows, predictor], and what is known, after a label for each row."""
-        hidden = state[0] if isinstance(state, tuple) else state
-        vectors = self.labels(torch.tensor([labels], device=hidden.device))
-        known, hidden = self.predictor(vectors, hidden.unsqueeze(0))
+        vectors = self.labels(torch.tensor([labels], device=state[0].device))
+        known, hidden = self.predictor(vectors, state[0].unsqueeze(0))
         return hidden[0], self.of_written(known[0])
 
     def join(self, heard: Tensor, state: Any) -> Tensor:

@@ -7,9 +7,10 @@ elementwise operations and a shift, which `scan` runs as a compiled loop.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -161,40 +162,25 @@ def beam(
         ended: dict[tuple[int, ...], Written] = {}
         going = kept
         for n in range(most + 1):
-            further: list[tuple[float, Written, int, float]] = []
+            further: list[tuple[float, Written, int, float, float]] = []
             for one in going:
                 log_p = join(feature.unsqueeze(0), one.state)[0].tolist()
                 total = one.total + log_p[BLANK]
                 same = ended.get(one.ids)
-                if same is None or total > same.total:
-                    better = Written(one.ids, one.frames, one.log_p, total, one.state)
-                else:
-                    better = same
-                if same is not None:
-                    better = Written(
-                        better.ids, better.frames, better.log_p, float(_log_add(total, same.total)), better.state
-                    )
-                ended[one.ids] = better
-                if n < most:
-                    for label in range(1, len(log_p)):
-                        gain = bonus(one.ids, label) if bonus else 0.0
-                        further.append((score(one) + log_p[label] + gain, one, label, log_p[label]))
-            further.sort(key=lambda each: -each[0])
+                likelier = one if same is None or total > same.total else same
+                whole = total if same is None else float(np.logaddexp(total, same.total))
+                ended[one.ids] = replace(likelier, total=whole)
+                for label in range(1, len(log_p) if n < most else 1):
+                    gain = bonus(one.ids, label) if bonus else 0.0
+                    further.append((score(one) + log_p[label] + gain, one, label, log_p[label], gain))
             going = []
-            for _, one, label, sure in further[:width]:
+            for _, one, label, sure, gain in sorted(further, key=lambda each: -each[0])[:width]:
                 ids = (*one.ids, label)
-                extra[ids] = extra[one.ids] + (bonus(one.ids, label) if bonus else 0.0)
+                extra[ids] = extra[one.ids] + gain
                 after = predict(one.state, [label])
                 going.append(Written(ids, (*one.frames, t), (*one.log_p, sure), one.total + sure, after))
-            if not going:
-                break
         kept = sorted(ended.values(), key=lambda one: -score(one))[:width]
     if bonus:
         for one in kept:
             extra[one.ids] += bonus(one.ids, BLANK)
     return sorted(kept, key=lambda one: -score(one))
-
-
-def _log_add(a: float, b: float) -> float:
-    largest = max(a, b)
-    return largest + math.log1p(math.exp(min(a, b) - largest)) if largest > -math.inf else largest

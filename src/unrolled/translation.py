@@ -68,7 +68,7 @@ class TranslateNet(nn.Module):
         words, size = settings.words, 2 * settings.hidden
         self.target = nn.Embedding(n_target, words, padding_idx=PAD)
         self.source = self.target if is_joint else nn.Embedding(n_source, words, padding_idx=PAD)
-        for embedding in {self.source, self.target}:
+        for embedding in dict.fromkeys((self.target, self.source)):  # in order, so that a seed gives the same weights
             nn.init.normal_(embedding.weight, std=words**-0.5)
         cell = CELLS[settings.cell]
         self.encoder = cell(words, settings.hidden, settings.layers, bidirectional=True)

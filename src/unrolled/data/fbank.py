@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.errors import MissingExtraError
+from unrolled import extras
 
 STEP_S = 0.01
 WINDOW_S = 0.025
@@ -22,7 +22,7 @@ class Fbank:
     """
 
     def __init__(self, rate: int, n_mels: int) -> None:
-        library = _library()
+        library: Any = extras.library("kaldi_native_fbank", "speech needs", "speech")
         options = library.FbankOptions()
         options.frame_opts.samp_freq = rate
         options.frame_opts.dither = 0.0
@@ -50,13 +50,3 @@ def fbank(samples: np.ndarray, rate: int, n_mels: int) -> np.ndarray:
     """Features of a whole sound, float32 [frames, mels]; one frame at least."""
     shortest = int(np.ceil(WINDOW_S * rate)) + 1
     return Fbank(rate, n_mels)(np.pad(samples, (0, max(0, shortest - len(samples)))))
-
-
-def _library() -> Any:
-    try:
-        import kaldi_native_fbank
-    except ImportError:
-        raise MissingExtraError(
-            "speech needs the kaldi-native-fbank library. Install it: pip install 'unrolled[speech]'"
-        ) from None
-    return kaldi_native_fbank

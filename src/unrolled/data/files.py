@@ -29,6 +29,11 @@ class Faults:
         raise DataError("\n  ".join(shown))
 
 
+def shortened(text: str) -> str:
+    """A text for a message, in quotes."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
 def read_bytes(path: Path) -> bytes:
     """What a file holds.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unrolled.data.files import Faults, read_texts
+from unrolled.data.files import Faults, read_texts, shortened
 from unrolled.errors import DataError
 
 
@@ -84,13 +84,11 @@ def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> li
             rows.append((columns[0], columns[1]))
             is_wider = is_wider or len(columns) > 2
         elif line.strip():
-            faults.add(f"{name}, line {number}: {_shown(line)} has no tab; expected a source, a tab, its translation")
+            faults.add(
+                f"{name}, line {number}: {shortened(line)} has no tab; expected a source, a tab, its translation"
+            )
         else:
             rows.append(("", ""))
     if is_wider:
         notes.append("columns after the second are left out")
     return rows
-
-
-def _shown(line: str) -> str:
-    return repr(line if len(line) <= 40 else line[:37] + "...")

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.errors import MissingExtraError, ModelFileError
+from unrolled import extras
+from unrolled.errors import ModelFileError
 
 PAD, BEGIN, END, UNKNOWN = range(4)
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space within a piece
@@ -108,13 +109,4 @@ def fit_pieces(sources: Sequence[str], targets: Sequence[str], size: int, *, is_
 
 
 def _tokenizers() -> Any:
-    try:
-        import tokenizers
-        import tokenizers.models
-        import tokenizers.pre_tokenizers
-        import tokenizers.trainers
-    except ImportError:
-        raise MissingExtraError(
-            "translation needs the tokenizers library. Install it: pip install 'unrolled[translate]'"
-        ) from None
-    return tokenizers
+    return extras.library("tokenizers", "translation needs", "translate")

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.errors import DataError, MissingExtraError
+from unrolled import extras
+from unrolled.errors import DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 _MOST_HZ = 384_000
@@ -53,7 +54,7 @@ def read_sound(path: Path | str) -> Sound:
     Raises:
         DataError: it is missing, unreadable, without samples, or has some that are not finite.
     """
-    library = _soundfile()
+    library = extras.library("soundfile", "speech needs", "speech")
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -107,19 +108,5 @@ def _words(fault: Exception) -> str:
     return str(fault).split(": ")[-1].strip().rstrip(".") or type(fault).__name__
 
 
-def _soundfile() -> Any:
-    try:
-        import soundfile
-    except (ImportError, OSError):
-        raise MissingExtraError(
-            "speech needs the soundfile library. Install it: pip install 'unrolled[speech]'"
-        ) from None
-    return soundfile
-
-
 def _soxr() -> Any:
-    try:
-        import soxr
-    except ImportError:
-        raise MissingExtraError("speech needs the soxr library. Install it: pip install 'unrolled[speech]'") from None
-    return soxr
+    return extras.library("soxr", "speech needs", "speech")

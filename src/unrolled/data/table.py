@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from unrolled import extras
 from unrolled.data.files import Faults, read_bytes, read_texts
-from unrolled.errors import DataError, MissingExtraError
+from unrolled.errors import DataError
 
 MISSING = {"", "na", "nan", "n/a", "null", "none", "-", "?"}
 
@@ -122,12 +123,7 @@ def of_frame(frame: Any, name: str = "the table") -> Table:
         MissingExtraError: narwhals is not installed.
         DataError: it is no data frame.
     """
-    try:
-        import narwhals
-    except ImportError:
-        raise MissingExtraError(
-            "data frames need the narwhals library. Install it: pip install 'unrolled[tables]'"
-        ) from None
+    narwhals: Any = extras.library("narwhals", "data frames need", "tables")
     try:
         known = narwhals.from_native(frame, eager_only=True)
     except TypeError as fault:
@@ -143,12 +139,7 @@ def _text(value: Any) -> str:
 
 
 def _parquet(file: Path) -> Any:
-    try:
-        import polars
-    except ImportError:
-        raise MissingExtraError(
-            "Parquet files need the polars library. Install it: pip install 'unrolled[tables]'"
-        ) from None
+    polars: Any = extras.library("polars", "Parquet files need", "tables")
     try:
         return polars.read_parquet(file)
     except (polars.exceptions.PolarsError, OSError) as fault:

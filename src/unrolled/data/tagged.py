@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.data import schemes
-from unrolled.data.files import Faults, read_texts
+from unrolled.data.files import Faults, read_texts, shortened
 from unrolled.data.schemes import Span
 from unrolled.data.tokens import tokens_of
 from unrolled.errors import DataError
@@ -101,7 +101,7 @@ def _columns(name: str, text: str, faults: Faults) -> list[tuple[list[str], list
             continue  # a document's begin, a comment of CoNLL-U
         if len(columns) < 2 or not columns[0].strip() or not columns[-1].strip():
             faults.add(
-                f"{name}, line {number}: {_shown(line)} has no tag; expected a token, a space or tab, and its tag"
+                f"{name}, line {number}: {shortened(line)} has no tag; expected a token, a space or tab, and its tag"
             )
             continue
         if n_columns and len(columns) != n_columns:
@@ -164,13 +164,13 @@ def _of_text(item: Any, where: str, faults: Faults) -> tuple[list[str], list[str
                 if start not in begins or end not in ends or begins[start] >= ends[end]:
                     piece = item["text"][start:end]
                     faults.add(
-                        f"{where}: the span {start} to {end}, {_shown(piece)}, does not begin and end with tokens"
+                        f"{where}: the span {start} to {end}, {shortened(piece)}, does not begin and end with tokens"
                     )
                 else:
                     spans.append(Span(begins[start], ends[end], label))
             case _:
                 faults.add(
-                    f'{where}: a span must be {{"start": ..., "end": ..., "label": ...}}; got {_shown(str(span))}'
+                    f'{where}: a span must be {{"start": ..., "end": ..., "label": ...}}; got {shortened(str(span))}'
                 )
     spans.sort(key=lambda span: span.start)
     if any(a.end > b.start for a, b in zip(spans, spans[1:], strict=False)):
@@ -178,7 +178,3 @@ def _of_text(item: Any, where: str, faults: Faults) -> tuple[list[str], list[str
     if len(faults.texts) > n_before:
         return None
     return [token.text for token in tokens], schemes.tags_of(spans, len(tokens), "BIOES")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + " ...")

@@ -5,7 +5,7 @@ Of the sounds no more than their measures stay in memory; the samples are read a
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,11 @@ class Transcribed:
         """A sound with its samples."""
         sound = self.sounds[place]
         return sound if isinstance(sound, Sound) else read_sound(sound)
+
+    def loaded(self) -> Iterator[list[Sound]]:
+        """All sounds, a hundred at a time: what bounds memory."""
+        for start in range(0, len(self), 100):
+            yield [self.load(place) for place in range(start, min(start + 100, len(self)))]
 
 
 def read_transcribed(

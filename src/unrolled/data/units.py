@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.errors import DataError, MissingExtraError, ModelFileError
+from unrolled import extras
+from unrolled.errors import DataError, ModelFileError
 
 KINDS = ("char", "byte", "subword")
 _UNICODE_SIZE = 0x110000
@@ -193,14 +194,4 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 def _tokenizers() -> Any:
-    try:
-        import tokenizers
-        import tokenizers.decoders
-        import tokenizers.models
-        import tokenizers.pre_tokenizers
-        import tokenizers.trainers
-    except ImportError:
-        raise MissingExtraError(
-            "--units subword needs the tokenizers library. Install it: pip install 'unrolled[subword]'"
-        ) from None
-    return tokenizers
+    return extras.library("tokenizers", "--units subword needs", "subword")

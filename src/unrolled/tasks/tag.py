@@ -119,7 +119,6 @@ class TagModel(Estimator):
     def prepare(self, data: Tagged, valid: Tagged, training: TrainSettings, device: torch.device) -> "_TagJob":
         settings = self.settings
         self.scheme = data.scheme
-        self.notes = []
         data = data.part(short_enough(data.sentences, self.notes))
         within = [schemes.to_bioes(tags, data.scheme) for tags in data.tags]
         self.tags = complete(sorted({tag for tags in within for tag in tags}), data.scheme)

@@ -19,7 +19,7 @@ from unrolled import ctc, pictures, transducer
 from unrolled.augment import augmented, masked
 from unrolled.data.batches import by_length
 from unrolled.data.fbank import STEP_S, fbank
-from unrolled.data.files import Faults, read_texts
+from unrolled.data.files import Faults, read_texts, shortened
 from unrolled.data.sound import Sound, as_sound, read_sound
 from unrolled.data.transcripts import Transcribed, described, read_transcribed
 from unrolled.errors import DataError, ModelFileError, SettingsError
@@ -113,7 +113,6 @@ class TranscribeModel(Estimator):
         error_rates(["a"], ["a"])  # a library that is missing must not cost a training
         self.rate = min(_MOST_HZ, Counter(data.rates).most_common(1)[0][0])
         self.characters = sorted(set("".join(data.transcripts)))
-        self.notes = []
         unseen = sorted(set("".join(valid.transcripts)) - set(self.characters))
         if unseen:
             self.notes.append(
@@ -153,7 +152,7 @@ class TranscribeModel(Estimator):
                     sound = data.sounds[i]
                     faults.add(
                         f"{sound if isinstance(sound, Path) else f'sound {i}'}: {data.seconds[i]:.2f} s are {n_steps} "
-                        f"steps, its transcript {_shown(data.transcripts[i])} needs {needed}. Mend the transcript, "
+                        f"steps, its transcript {shortened(data.transcripts[i])} needs {needed}. Mend the transcript, "
                         "take a smaller --reduction, or --loss transducer"
                     )
         faults.stop()
@@ -277,8 +276,7 @@ class TranscribeModel(Estimator):
         data = self.as_data(data)
         found: list[str] = []
         nearest: list[str] = []
-        for i in range(0, len(data), 100):  # what bounds memory
-            sounds = [data.load(place) for place in range(i, min(i + 100, len(data)))]
+        for sounds in data.loaded():
             found += [each.text for each in self.transcribe(sounds, beam=beam)]
             if self.templates.frames:
                 nearest += [self.templates.nearest(self._frames(sound)) for sound in sounds]
@@ -381,8 +379,7 @@ class _TranscribeJob(ExampleJob):
 
     def evaluate(self) -> dict[str, float]:
         found: list[str] = []
-        for i in range(0, len(self.valid), 100):
-            sounds = [self.valid.load(place) for place in range(i, min(i + 100, len(self.valid)))]
+        for sounds in self.valid.loaded():
             found += [each.text for each in self.model.transcribe(sounds, beam=1)]
         rates = error_rates(found, self.valid.transcripts)
         size, parts = self.batches.batch, []
@@ -413,10 +410,6 @@ def _sound(item: Any) -> Sound:
     if isinstance(item, str | Path):
         return read_sound(item)
     return item if isinstance(item, Sound) else as_sound(*item)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 _LEAST = -12.0  # log-probability of labels that the search looks at

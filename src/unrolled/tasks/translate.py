@@ -140,9 +140,9 @@ class TranslateModel(Estimator):
         if not kept:
             raise DataError(f"all pairs are longer than {settings.longest} subwords; take a larger --longest")
         if len(kept) < len(data):
-            self.notes = [
+            self.notes.append(
                 f"{len(data) - len(kept):,} pairs of more than {settings.longest} subwords are left out of training"
-            ]
+            )
         self.floor = Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets)))
         self.is_spaced = 2 * sum(map(is_without_spaces, data.targets)) <= len(data)
         self.net = self.make_net().to(device)

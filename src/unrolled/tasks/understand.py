@@ -152,7 +152,7 @@ class UnderstandModel(Estimator):
         return split_in_two(data, self.settings.validation, seed)
 
     def prepare(self, data: Intents, valid: Intents, training: TrainSettings, device: torch.device) -> "_UnderstandJob":
-        settings, self.notes = self.settings, []
+        settings = self.settings
         data = data.part(short_enough(data.tagged.sentences, self.notes))
         tagged = data.tagged
         self.scheme = tagged.scheme
