@@ -13,7 +13,7 @@ from torch import nn
 from unrolled import distributed
 from unrolled.data.batches import Batches
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
-from unrolled.modelfile import ModelFile, load_weights, read_model, write_model
+from unrolled.modelfile import ModelFile, load_weights, read_model, without_numbers, write_model
 from unrolled.progress import Display
 from unrolled.runs import Run
 from unrolled.settings import Settings
@@ -224,7 +224,7 @@ class Estimator(ABC):
         try:
             model = cls(cls.kind.from_dict(file.settings.get("model")))
             model.from_parts(file)
-            with torch.device("meta"):
+            with without_numbers():
                 net = model.make_net()
             load_weights(net, file.tensors)
             model.net = net.to(choose_device(device)).eval()

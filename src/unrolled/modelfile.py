@@ -4,12 +4,16 @@ Comes in: a task's name, settings, vocabulary, floor, record and tensors. Goes o
 way for a file to run anything: names that come out of it are looked up among ours, or refused.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from unrolled import storage
 from unrolled.errors import ModelFileError
@@ -86,8 +90,25 @@ def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
     return ModelFile(metadata["task"], tensors=tensors, **parts)
 
 
+@contextlib.contextmanager
+def without_numbers() -> Iterator[None]:
+    """Modules made within have their shapes alone, on the meta device, until `load_weights`."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Nothing is drawn for weights without numbers: torch would load its compiler for it, which takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (nn.init.normal_, nn.init.uniform_):
+            return kwargs["tensor"]
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **kwargs)
+
+
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], *, prefix: str = "model.") -> None:
-    """Puts a file's weights into a module built on the meta device, once their names, shapes and dtypes fit.
+    """Puts a file's weights into a module built `without_numbers`, once their names, shapes and dtypes fit.
 
     Raises:
         ModelFileError: they do not; all faults at once.

@@ -21,7 +21,7 @@ from unrolled.data.corpus import Corpus, read_corpus
 from unrolled.data.units import KINDS, Chars, Units, fit_units, units_from_data
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.floors.ngram import NGram
-from unrolled.modelfile import ModelFile, load_weights, read_model, write_model
+from unrolled.modelfile import ModelFile, load_weights, read_model, without_numbers, write_model
 from unrolled.progress import Display
 from unrolled.runs import Run
 from unrolled.settings import Settings, option
@@ -350,7 +350,7 @@ class TextModel:
             model.units = units_from_data(file.vocabulary)
             if file.vocabulary["kind"] != model.settings.units:
                 raise ModelFileError("its vocabulary is not of the kind that its settings say")
-            with torch.device("meta"):
+            with without_numbers():
                 net = TextNet(model.units.size, model.settings)
             load_weights(net, file.tensors)
             model.net = net.to(choose_device(device))
