@@ -8,6 +8,10 @@ from torch.library import opcheck
 
 import unrolled
 from unrolled.engine import choose, operator
+from unrolled.engine.identity import Walk
+from unrolled.engine.loop import loop
+from unrolled.engine.span import Span
+from unrolled.engine.trees import flatten
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor:UserWarning",  # torch's own tracing looks at it
@@ -109,11 +113,17 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     choose._plans.clear()
     unrolled.scan(cell, xs, state, engine="fused")
     [planned] = choose._plans.values()
-    parts = planned.plan.split
-    shapes = [(4 * 3, node.meta["val"].shape[1]) for node in parts.steps]
-    shapes += [node.meta["val"].shape for node in parts.constants]
-    shapes += [(3, node.meta["val"].shape[1]) for node in parts.states]
-    tensors = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    walk, given = Walk(), []
+    walk.of(cell)
+
+    def through(plan, span, tensors):
+        given.extend(tensors)
+        return loop(plan, span, tensors)
+
+    planned.plan(
+        planned.captured(walk.tensors), [xs.flatten(0, 1)], flatten(state)[0], Span(4, 3, False, 12), through=through
+    )
+    tensors = [torch.randn(tensor.shape, requires_grad=True) for tensor in given]
     number = operator.number_of(planned.plan)
     checks = opcheck(torch.ops.unrolled.loop.default, (tensors, number, 4, is_reversed, True))
     assert set(checks.values()) == {"SUCCESS"}

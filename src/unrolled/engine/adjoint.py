@@ -5,7 +5,6 @@ backward's, made from `torch.func.vjp` of the loop: no derivative is written by 
 (the weights' gradients) leave the loop: the backward keeps their factors, and one large product makes the sum.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,46 +14,10 @@ from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Gradients, OverBatch, Weights
 from unrolled.engine.lower import Lowering
 from unrolled.engine.program import EXPENSIVE, REDUCTIONS, Builder, Program, Value, in_order, verify
+from unrolled.engine.programs import Gradient, LoopPrograms
+from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.split import Split, part_of
-from unrolled.engine.trace import BATCH, NotTraceable, decompositions, fake_like, make_graph
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """A constant's gradient: the sum of left^T · right over time and batch, or of right where there is no left. Factors
-    are numbers of backward inputs ("step", i) or backward outputs ("output", i).
-    """
-
-    parts: tuple[tuple[tuple[str, int] | None, tuple[str, int]], ...]
-    is_transposed: bool
-
-
-@dataclass
-class LoopPrograms:
-    """The programs of one loop.
-
-    Attributes:
-        forward: steps, states → the kept outputs.
-        training: the same, and after the kept outputs the values that the backward reads.
-        backward: its steps are listed by `backward_inputs`; its states are the gradients of the loop's states.
-        backward_inputs: ("step", i), ("previous", state), ("next", state), ("saved", i), ("output", i)
-            for a kept output, and ("gradient", i) for the gradient of a kept output or, after those, of a sequence of
-            states.
-        step_gradients: for each step input the backward output with its gradient, or None.
-        constant_gradients: for each constant its gradient, or None.
-        constants: for each constant ("row", 1), or ("matrix", n) for n matrices; they are numbered in this order, and
-            matrix i is weight 2 i of the programs as it is, and weight 2 i + 1 transposed.
-        n_kept: how many outputs the forward keeps.
-    """
-
-    forward: Program
-    training: Program
-    backward: Program
-    backward_inputs: list[tuple[str, int]]
-    step_gradients: list[int | None]
-    constant_gradients: list[Gradient | tuple[Gradient, ...] | None]
-    constants: list[tuple[str, int]]
-    n_kept: int
+from unrolled.engine.trace import BATCH, decompositions, fake_like, make_graph
 
 
 def programs(split: Split) -> LoopPrograms:
@@ -195,7 +158,7 @@ class _Adjoint:
             self.constants, len(self.kept),
         )  # fmt: skip
 
-    def _constant_gradient(self, gradient: Any) -> "Gradient | tuple[Gradient, ...]":
+    def _constant_gradient(self, gradient: Any) -> Gradient | tuple[Gradient, ...]:
         if isinstance(gradient, Gradients):
             return tuple(self._gradient(each) for each in gradient.parts)
         return self._gradient(gradient)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from unrolled.engine.program import Builder, Value
-from unrolled.engine.trace import BATCH, NotTraceable
+from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.trace import BATCH
 
 MOST_MOVED = 256  # numbers that an axis which becomes the features is taken apart into
 MOST = 64  # rows that one tensor may be; each operation is emitted for each of them

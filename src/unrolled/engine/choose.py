@@ -7,18 +7,19 @@ and the reason, in words, where it has none.
 import contextlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine import disk
 from unrolled.engine.backends import eager
-from unrolled.engine.fused import Plan
 from unrolled.engine.identity import Walk, identity, restore
+from unrolled.engine.plan import Plan
+from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.span import Span, packed
-from unrolled.engine.trace import NotTraceable
 from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
 
@@ -28,18 +29,15 @@ _warned: set[str] = set()
 
 
 class Planned:
-    """A plan, and where in a step of its key the tensors lie that it captured."""
+    """A plan, and where in a step of its key the tensors lie that it captured; those that are in none, themselves."""
 
-    def __init__(self, plan: Plan, walk: Walk) -> None:
-        place = {id(tensor): i for i, tensor in enumerate(walk.tensors)}
-        self.plan = plan
+    def __init__(self, plan: Plan, places: Sequence[int | Tensor], walk: Walk) -> None:
+        self.plan, self.places = plan, places
         self._held = walk.held  # while the plan lives, their addresses are theirs
-        self._captured: list[int | Tensor] = [place.get(id(tensor), tensor) for tensor in plan.traced.captured]
-        plan.traced.captured.clear()  # a plan outlives the step that it was made for
 
     def captured(self, tensors: list[Tensor]) -> list[Tensor]:
         """The captured tensors of a step that holds these."""
-        return [tensors[at] if isinstance(at, int) else at for at in self._captured]
+        return [tensors[at] if isinstance(at, int) else at for at in self.places]
 
 
 def run(
@@ -90,24 +88,22 @@ def _fused(
     x_leaves, x_form = flatten(all_xs)
     states, state_form = flatten(all_state)
     planned, tensors = plan_for(whole, x_leaves, x_form, states, state_form)
-    plan, captured = planned.plan, planned.captured(tensors)
+    captured = planned.captured(tensors)
     if active is None or active.all():
         n_steps, n_rows = x_leaves[0].shape[:2]
         span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-        rows, last = plan(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
+        rows, last = planned.plan(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
         ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
     else:
         batch = packed(active, is_reversed=is_reversed)
         if not batch.span.total:  # nothing to run: the definition tells the outputs' shapes
             return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
-        rows, last = plan(captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span)
+        rows, last = planned.plan(
+            captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span
+        )
         ys, last = list(map(batch.unpack, rows)), list(map(batch.unsorted, last))
     last = unflatten(last, state_form)
-    return unflatten(ys, plan.outputs_form), last if whole is step else last[0]
-
-
-class RunsEagerly(Exception):  # noqa: N818 - no fault of the step
-    """Why this call runs eagerly although the step has nothing against it; not worth a warning."""
+    return unflatten(ys, planned.plan.outputs_form), last if whole is step else last[0]
 
 
 def plan_for(
@@ -127,10 +123,9 @@ def plan_for(
     if planned is None:
         if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
             raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
+        first = unflatten([leaf[0] for leaf in x_leaves], x_form)
         try:
-            first = unflatten([leaf[0] for leaf in x_leaves], x_form)
-            state = unflatten(state_leaves, state_form)
-            planned = Planned(undisturbed(step, walk, lambda: Plan(step, first, state)), walk)
+            planned = plan(step, key, walk, first, unflatten(state_leaves, state_form))
         except NotTraceable as reason:
             learn(key, reason)
             raise
@@ -177,22 +172,41 @@ def learn(key: Hashable, found: Planned | NotTraceable) -> None:
         _plans.popitem(last=False)
 
 
-def undisturbed(step: Callable, walk: Walk, make: Callable[[], Plan]) -> Plan:
+def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any) -> Planned:
+    """The plan of a step that none is known for, from the disk, or made on inputs and state of one time step.
+
+    Raises:
+        NotTraceable: there is none.
+    """
+    name = disk.name_of(key, walk.held)
+    found = disk.load(name) if name else None
+    if found is not None:
+        return Planned(*found, walk)
+    planned = _made(step, walk, x, state)
+    if name:
+        disk.save(name, planned.plan, planned.places)
+    return planned
+
+
+def _made(step: Callable, walk: Walk, x: Any, state: Any) -> Planned:
     """Makes a plan of a step that tracing leaves as it was.
 
     Raises:
         NotTraceable: it writes to what it holds. That is put back: the eager loop will write it as it should.
     """
+    from unrolled.engine.planning import make_plan  # it loads torch's tracing, which takes seconds
+
     before, snapshot = identity(step)[0], walk.snapshot()
     try:
-        plan = make()
+        made, captured = make_plan(step, x, state)
     finally:
         is_changed = identity(step)[0] != before
         if is_changed:
             restore(snapshot)
     if is_changed:
         raise NotTraceable("it writes to its own attributes, or to something else that it holds")
-    return plan
+    place = {id(tensor): i for i, tensor in enumerate(walk.tensors)}
+    return Planned(made, [place.get(id(tensor), tensor) for tensor in captured], walk)
 
 
 def check_call(xs: list[Tensor], states: list[Tensor]) -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.engine.backends.cpu.peak import peak
-from unrolled.engine.choose import Planned, RunsEagerly, plan_for, run, with_resets
-from unrolled.engine.lower import operation
+from unrolled.engine.choose import plan_for, run, with_resets
+from unrolled.engine.plan import Plan
 from unrolled.engine.program import POINTWISE, REDUCTIONS, Program
+from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import chunk_of
-from unrolled.engine.trace import NotTraceable
 from unrolled.engine.trees import flatten
 
 
@@ -120,8 +120,8 @@ def explain(
         share = flops / us / 1e3 / peak(plan.dtype)
     return Explanation(
         "fused",
-        before=_named(plan.split.before),
-        after=_named(plan.split.after),
+        before=plan.n_before,
+        after=plan.n_after,
         loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, "matmul"))),
         products=products,
         flops_per_step=flops,
@@ -129,29 +129,25 @@ def explain(
         recomputed_bytes=(kept * chunk + states * -(-n_steps // chunk)) * n_rows * plan.dtype.itemsize,
         us_per_step=us,
         share_of_peak=share,
-        stages=_stages(planned) if verbose else {},
+        stages=_stages(plan) if verbose else {},
     )
 
 
-def _stages(planned: Planned) -> dict[str, str]:
-    plan, programs = planned.plan, planned.plan.programs
+def _stages(plan: Plan) -> dict[str, str]:
+    programs = plan.programs
     shown: dict[str, Program] = {
         "loop program, forward": programs.forward,
         "loop program, forward in training": programs.training,
         "loop program, backward": programs.backward,
     }
     return {
-        "traced": str(plan.traced.graph.graph),
-        "before": str(plan.before.graph),
+        "traced": plan.traced,
+        "before": "" if plan.before is None else str(plan.before.graph),
         "loop": str(plan.loop.graph),
-        "after": str(plan.after.graph),
+        "after": "" if plan.after is None else str(plan.after.graph),
         **{name: str(program) for name, program in shown.items()},
         "C++ of the forward": plan.kernel("forward").source,
     }
-
-
-def _named(nodes: list[Any]) -> dict[str, int]:
-    return dict(Counter(operation(node) for node in nodes if node.op == "call_function"))
 
 
 def _listed(counts: dict[str, int]) -> str:

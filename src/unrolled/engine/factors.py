@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from unrolled.engine.blocks import Blocks
 from unrolled.engine.program import Value
-from unrolled.engine.trace import NotTraceable
+from unrolled.engine.reasons import NotTraceable
 
 
 @dataclass(frozen=True)

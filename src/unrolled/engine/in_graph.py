@@ -19,10 +19,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from unrolled.engine import choose, operator
 from unrolled.engine.backends import eager
 from unrolled.engine.choose import Planned
-from unrolled.engine.fused import Plan
 from unrolled.engine.identity import Walk, held_by
+from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.span import Span
-from unrolled.engine.trace import NotTraceable
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError
 
@@ -75,7 +74,7 @@ def _run(
     if engine != "eager":
         try:
             return _fused(step, xs, state, active, resets, is_reversed)
-        except (NotTraceable, choose.RunsEagerly) as reason:
+        except (NotTraceable, RunsEagerly) as reason:
             if engine == "fused":
                 raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
             choose.warn_once(str(reason))
@@ -144,7 +143,7 @@ def _planned(step: Callable, key: Any, xs: list[Tensor], x_form: Any, states: li
         first = unflatten([twin.like(x, (2, *x.shape[2:])) for x in xs], x_form)
         state = unflatten([twin.like(s, (2, *s.shape[1:])) for s in states], state_form)
         with torch.enable_grad():
-            planned = Planned(choose.undisturbed(copy, walk, lambda: Plan(copy, first, state)), walk)
+            planned = choose.plan(copy, key, walk, first, state)
         planned.plan.prepare(training=False)
     finally:
         twin.restore()

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.adjoint import Gradient, LoopPrograms
 from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.products import outer_sum
+from unrolled.engine.programs import Gradient, LoopPrograms
 from unrolled.engine.span import Span
 
 if TYPE_CHECKING:
-    from unrolled.engine.fused import Plan
+    from unrolled.engine.plan import Plan
 
 
 def loop(plan: "Plan", span: Span, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Last states [batch, width]; sequences of the states in plan.sequences and kept outputs, both [total, width]."""
-    n_states, n_sequences = len(plan.split.states), len(plan.sequences)
+    n_states, n_sequences = len(plan.states), len(plan.sequences)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         results = _Loop.apply(plan, span, *tensors)
         return results[:n_states], results[n_states : n_states + n_sequences], results[n_states + n_sequences :]
@@ -33,7 +33,7 @@ def run_forward(
     plan: "Plan", span: Span, tensors: Sequence[Tensor], *, training: bool
 ) -> tuple[list[Tensor], list[Any], list[Tensor], list[Tensor]]:
     """Last states, sequences of states or None, kept outputs, and what else the backward reads."""
-    made, n = plan.programs, len(plan.split.steps)
+    made, n = plan.programs, len(plan.steps)
     m = len(made.constants)
     firsts = tensors[n + m :]
     wanted = plan.read_states if training else plan.sequences
@@ -59,7 +59,7 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         plan, made = ctx.plan, ctx.plan.programs
-        n_tensors = len(plan.split.steps) + len(made.constants) + len(plan.split.states)
+        n_tensors = len(plan.steps) + len(made.constants) + len(plan.states)
         saved = ctx.saved_tensors  # once: under recomputation it is gone after
         tensors, results = saved[:n_tensors], saved[n_tensors:]
         if torch.is_grad_enabled():
@@ -91,7 +91,7 @@ def run_backward(
         n_saved: how many tensors were saved.
         needed: for each of the loop's tensors whether its gradient is wanted.
     """
-    made, n, n_states = plan.programs, len(plan.split.steps), len(plan.split.states)
+    made, n, n_states = plan.programs, len(plan.steps), len(plan.states)
     m, n_sequences = len(made.constants), len(plan.sequences)
     of_last, of_sequences, of_kept = (
         [gradient.contiguous() for gradient in part]

@@ -16,7 +16,8 @@ from unrolled.engine import blocks, lower_blocks
 from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Columns, OverBatch, Weight, Weights
 from unrolled.engine.program import Builder, Value
-from unrolled.engine.trace import BATCH, NotTraceable
+from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.trace import BATCH
 
 aten, prims = torch.ops.aten, torch.ops.prims
 

@@ -17,7 +17,8 @@ from unrolled.engine import blocks
 from unrolled.engine.blocks import Blocks, array_of
 from unrolled.engine.factors import Columns, Gradients, MergedColumns, OverBatch, Weight, Weights
 from unrolled.engine.program import Value
-from unrolled.engine.trace import BATCH, NotTraceable
+from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.trace import BATCH
 
 if TYPE_CHECKING:
     from unrolled.engine.lower import Lowering

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.fused import Plan
 from unrolled.engine.loop import run_backward, run_forward
+from unrolled.engine.plan import Plan
 from unrolled.engine.span import Span
 
 _plans: list[Plan] = []  # those that a graph may call, for as long as the process lives
@@ -50,7 +50,7 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
     """Last states, states after every step, kept outputs, and what else the backward reads."""
     made = _plan(plan)
     tensors = [tensor.detach() for tensor in tensors]
-    n, m = len(made.split.steps), len(made.programs.constants)
+    n, m = len(made.steps), len(made.programs.constants)
     tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
     tensors[n + m :] = [tensor.contiguous() for tensor in tensors[n + m :]]
     span = _span(tensors, n_steps, is_reversed)
@@ -61,7 +61,7 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
 @loop.register_fake
 def _(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, is_training: bool) -> list[Tensor]:
     made = _plan(plan)
-    firsts = tensors[len(tensors) - len(made.split.states) :]
+    firsts = tensors[len(tensors) - len(made.states) :]
     program = made.programs.training if is_training else made.programs.forward
     total = n_steps * firsts[0].shape[0]
     states = [firsts[i].new_empty(total, firsts[i].shape[1]) for i in _kept_states(made, is_training=is_training)]
@@ -86,7 +86,7 @@ def loop_backward(
     """The gradients of those tensors that have one; `results` are the loop's but for the last states."""
     made = _plan(plan)
     kept = _kept_states(made, is_training=True)
-    n_states, n_saved = len(made.split.states), len(made.programs.training.outputs) - made.programs.n_kept
+    n_states, n_saved = len(made.states), len(made.programs.training.outputs) - made.programs.n_kept
     states: list[Any] = [None] * n_states
     for place, i in enumerate(kept):
         states[i] = results[place]
@@ -123,20 +123,20 @@ def _have(plan: int) -> list[bool]:
     """Which of the loop's tensors have a gradient."""
     made = _plan(plan).programs
     parts = (made.step_gradients, made.constant_gradients)
-    return [each is not None for part in parts for each in part] + [True] * len(_plan(plan).split.states)
+    return [each is not None for part in parts for each in part] + [True] * len(_plan(plan).states)
 
 
 def _setup(ctx: Any, inputs: tuple, output: list[Tensor]) -> None:
     tensors, ctx.plan, ctx.n_steps, ctx.is_reversed, is_training = inputs
     assert is_training, "a loop that is to be differentiated keeps what its backward reads"
     ctx.n_tensors = len(tensors)
-    ctx.save_for_backward(*tensors, *output[len(_plan(ctx.plan).split.states) :])
+    ctx.save_for_backward(*tensors, *output[len(_plan(ctx.plan).states) :])
 
 
 def _backward(ctx: Any, gradients: list[Tensor | None]) -> Any:
     made = _plan(ctx.plan)
     tensors, results = ctx.saved_tensors[: ctx.n_tensors], ctx.saved_tensors[ctx.n_tensors :]
-    n_states, kept = len(made.split.states), _kept_states(made, is_training=True)
+    n_states, kept = len(made.states), _kept_states(made, is_training=True)
     like = [*tensors[ctx.n_tensors - n_states :], *results]
     given = [torch.zeros_like(t) if g is None else g for t, g in zip(like, gradients, strict=True)]
     of_states = [given[n_states + kept.index(i)] for i in made.sequences]
@@ -155,6 +155,6 @@ def call(plan: Plan, span: Span, tensors: list[Tensor]) -> tuple[list[Tensor], l
     """As `loop.loop`, within a graph."""
     is_training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     results = torch.ops.unrolled.loop(tensors, number_of(plan), span.n_steps, span.is_reversed, is_training)
-    n_states, kept = len(plan.split.states), _kept_states(plan, is_training=is_training)
+    n_states, kept = len(plan.states), _kept_states(plan, is_training=is_training)
     of_states = [results[n_states + kept.index(i)] for i in plan.sequences]
     return results[:n_states], of_states, results[n_states + len(kept) :][: plan.programs.n_kept]

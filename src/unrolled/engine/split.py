@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from unrolled.engine.trace import BATCH, NotTraceable, Traced, shape_of
+from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.trace import BATCH, Traced, shape_of
 
 aten = torch.ops.aten
 VIEWS = {

@@ -21,6 +21,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.reasons import NotTraceable
+
 aten = torch.ops.aten
 
 # a batch size that no other axis has: wherever it stands in the graph, it means the batch
@@ -28,10 +30,6 @@ BATCH = 10_007
 
 
 _NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<eval_with_key>")
-
-
-class NotTraceable(Exception):  # noqa: N818 - a fact within the engine, never shown by itself
-    """Why a step cannot become a graph, in words for the user."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unrolled.engine.trace import NotTraceable
+from unrolled.engine.reasons import NotTraceable
 
 HEADER = Path(__file__).with_name("kernel.h")
 FLAGS = (
@@ -99,7 +99,7 @@ def build(source: str, dtype: str) -> Callable[[Any], None]:
     header = HEADER.read_text(encoding="utf-8")
     key = hashlib.sha256("\0".join((source, header, *FLAGS, *TYPES[dtype], version, processor())).encode()).hexdigest()
     path = cache_folder() / f"{key[:32]}.so"
-    if not _is_whole(path):
+    if not is_whole(path):
         _compile(command, flags, source, path)
     try:
         library = ctypes.CDLL(str(path))
@@ -110,7 +110,8 @@ def build(source: str, dtype: str) -> Callable[[Any], None]:
     return library.run
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Whether a file of the cache is there, and nobody else's."""
     try:
         facts = path.stat()
     except OSError:

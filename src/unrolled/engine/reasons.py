@@ -1,0 +1,9 @@
+"""Why a scan runs eagerly."""
+
+
+class NotTraceable(Exception):  # noqa: N818 - a fact within the engine, never shown by itself
+    """Why a step cannot become a graph, in words for the user."""
+
+
+class RunsEagerly(Exception):  # noqa: N818 - no fault of the step
+    """Why this call runs eagerly although the step has nothing against it; not worth a warning."""
