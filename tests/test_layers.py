@@ -168,6 +168,23 @@ def test_wrong_shapes_are_refused(kind, engine, x, hidden):
         layer(x, hx)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_autocast_the_compiled_loop_runs_in_the_weights_dtype(kind):
+    layer, xs = getattr(unrolled, kind)(3, 5), torch.randn(4, 2, 3, dtype=torch.bfloat16)
+    packed = pack_padded_sequence(xs, torch.tensor([4, 2]))
+    first = first_states(layer, 2)
+    wanted = [layer(xs.float(), first), layer(packed.to(torch.float32))]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [layer(xs, first), layer(packed)]
+        assert layer.explain(xs).path == "fused"
+        layer.engine = "fused"
+        layer(xs)
+    for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(wanted), strict=True):
+        if torch.is_tensor(a):
+            assert a.dtype == b.dtype
+            assert torch.equal(a, b)
+
+
 def test_engines_are_told_word_for_word():
     with pytest.raises(unrolled.errors.SettingsError, match=re.escape("LSTM: engine='fast' is not known.")):
         unrolled.LSTM(3, 5, engine="fast")

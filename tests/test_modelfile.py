@@ -1,8 +1,11 @@
 """Files that are cut, changed or made to do harm: a clear error, and nothing runs."""
 
 import json
+import os
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +153,33 @@ def test_what_was_written_is_read(tmp_path):
         "text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}],
     )  # fmt: skip
     assert torch.equal(read.tensors["x"], torch.ones(2))
+
+
+ANSWERING = """
+import sys, unrolled
+model = unrolled.TextModel.load(sys.argv[1])
+print(repr("".join(model.generate("to be", length=10, seed=0))), "torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_process_that_only_answers_loads_neither_torchs_tracing_nor_its_compiler(path, tmp_path):
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", ANSWERING, str(path)]
+    first, second = (
+        subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout for _ in range(2)
+    )
+    assert first.rsplit(" ", 1)[0] == second.rsplit(" ", 1)[0]
+    assert second.endswith(" False\n")
+
+
+@pytest.mark.parametrize("make", [torch.nn.Linear, torch.nn.Embedding, unrolled.GRU])
+def test_modules_without_numbers_have_the_same_shapes(make):
+    with modelfile.without_numbers():
+        blank = make(3, 5)
+    whole = make(3, 5)
+    assert {name: value.shape for name, value in blank.state_dict().items()} == {
+        name: value.shape for name, value in whole.state_dict().items()
+    }
+    assert all(value.is_meta for value in blank.state_dict().values())
+    modelfile.load_weights(blank, {f"model.{name}": value for name, value in whole.state_dict().items()})
+    assert all(torch.equal(a, b) for a, b in zip(blank.parameters(), whole.parameters(), strict=True))

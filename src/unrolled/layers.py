@@ -27,6 +27,9 @@ _SAME_AS_TORCH = """
             but torch's own implementation for a large LSTM in inference, and wherever there is no compiled loop.
             "fused" runs the compiled loop, or raises `NotFusedError`; "eager" runs the definition, a scan of the
             cell's step in Python.
+
+    Under `torch.autocast` on the CPU the layer runs, and answers, in its weights' dtype: the compiled loop in float32
+    is faster than torch's own layers in bfloat16, and more exact.
     """
 
 
@@ -50,6 +53,10 @@ class _Layer(nn.RNNBase):
             from unrolled.engine import in_graph
 
             return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
+        if self.engine != "eager" and _is_autocast(input):
+            with torch.autocast("cpu", enabled=False):
+                dtype = next(self.parameters()).dtype
+                return self.forward(input.to(dtype), _each(hx, lambda state: state.to(dtype)))
         if self.engine != "auto":
             return self._forward_scan(input, hx, self.engine)
         if self._why_torch(input) is None:
@@ -81,6 +88,9 @@ class _Layer(nn.RNNBase):
 
     def explain(self, input: Any, hx: Any = None, **options: Any) -> Explanation:
         """How the layer runs on such an input: of its first layer and direction, which stands for all."""
+        if self.engine != "eager" and _is_autocast(input):
+            with torch.autocast("cpu", enabled=False):
+                return self.explain(input.to(next(self.parameters()).dtype), hx, **options)
         reason = self._why_torch(input) if self.engine == "auto" else None
         if reason is None and self.engine == "eager":
             reason = "engine='eager' was asked for"
@@ -282,6 +292,10 @@ class GRU(_Layer, nn.GRU):
 
     def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         return lambda x, state: gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
+
+
+def _is_autocast(input: Any) -> bool:
+    return torch.is_autocast_enabled("cpu") and input.data.device.type == "cpu"
 
 
 @functools.cache
