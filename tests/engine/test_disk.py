@@ -97,23 +97,141 @@ def test_a_second_process_neither_traces_nor_loads_torchs_tracing():
 
 
 class Mine(nn.Module):
+    """A step of a user's, with helpers of every kind."""
+
+    scale = 2.0
+
     def __init__(self):
         super().__init__()
         self.cell = unrolled.cells.GRU(3, 4)
+        self.squash = torch.tanh
 
     def forward(self, x, state):
-        return self.cell(x, state)
+        y, state = self.cell(x, state)
+        return helper(self.squash(y)) * self.scale, state
 
 
-@pytest.mark.parametrize(
-    "step",
-    [Mine(), lambda x, h: (h, torch.tanh(x + h)), unrolled.cells.Elman(3, 3, activation=lambda x: x.sin())],
-    ids=["module", "function", "activation"],
-)
-def test_a_users_step_is_not_kept(step, own_cache):
-    width = 4 if isinstance(step, Mine) else 3
-    unrolled.scan(step, torch.randn(4, 2, 3), torch.zeros(2, width), engine="fused")
-    assert not list(own_cache.glob("*.json"))
+def helper(x):
+    return x * FACTORS[0]
+
+
+FACTORS = [3.0]
+
+
+def scanned(step, folder):
+    """The names of the plans kept after a scan."""
+    width = 4 if isinstance(step, nn.Module) else 3
+    choose._plans.clear()
+    unrolled.scan(step, torch.ones(4, 2, 3), torch.zeros(2, width), engine="fused")
+    return {path.name for path in folder.glob("*.json")}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_users_step(dtype, own_cache):
+    step = Mine().to(dtype)
+    inputs = [torch.randn(4, 2, 3, dtype=dtype), torch.randn(2, 4, dtype=dtype)]
+    assert_kept_is_made(lambda xs, state: unrolled.scan(step, xs, state, engine="fused")[0], inputs, own_cache)
+
+
+def test_whatever_a_users_step_reads_gives_it_another_name(own_cache, monkeypatch):
+    seen = scanned(Mine(), own_cache)
+    assert len(seen) == 1
+    assert scanned(Mine(), own_cache) == seen
+
+    def is_anew():
+        before = set(seen)
+        seen.update(scanned(Mine(), own_cache))
+        return len(seen) == len(before) + 1
+
+    monkeypatch.setattr(Mine, "scale", 2)  # 2.0 and 2 make different graphs
+    assert is_anew()
+    monkeypatch.setitem(globals(), "FACTORS", [4.0])
+    assert is_anew()
+    monkeypatch.setitem(globals(), "helper", lambda x: x * FACTORS[0])
+    assert is_anew()
+    monkeypatch.setitem(globals(), "helper", lambda x: x + FACTORS[0])
+    assert is_anew()
+    forward = Mine.forward
+    monkeypatch.setattr(Mine, "forward", lambda self, x, state: forward(self, x, state))
+    assert is_anew()
+
+
+def reads_the_environment(x, h):
+    return h, x * float(os.environ.get("NO_SUCH", "1")) + h
+
+
+def imports_within(x, h):
+    import math
+
+    return h, x * math.pi + h
+
+
+def looks_up(x, h):
+    return h, x * globals()["FACTORS"][0] + h
+
+
+class Foreign:
+    factor = 2.0
+
+
+foreign = Foreign()
+
+
+def asks_an_object(x, h):
+    return h, x * foreign.factor + h
+
+
+@pytest.mark.parametrize("step", [reads_the_environment, imports_within, looks_up, asks_an_object])
+def test_a_step_whose_code_cannot_be_followed_is_not_kept(step, own_cache):
+    assert not scanned(step, own_cache)
+
+
+def test_a_function_and_its_closure(own_cache):
+    def step_of(factor, squash=torch.tanh):
+        return lambda x, h: (h, squash(x * factor + h))
+
+    names = [scanned(step_of(*each), own_cache) for each in ((2.0,), (2.0,), (3.0,), (2.0, torch.sigmoid))]
+    assert [len(each) for each in names] == [1, 1, 2, 3]
+
+
+STEP = """
+import torch
+from {package} import rates
+
+def step(x, h):
+    h = torch.tanh(x * rates.fast(x) + h)
+    return h, h
+"""
+RATES = "RATE = {rate}\n\ndef fast(x):\n    return RATE * x\n"
+RUN = """
+import sys, torch, unrolled
+from {package}.steps import step
+ys, last = unrolled.scan(step, torch.ones(3, 1, 1), torch.zeros(1, 1), engine="fused")
+print(last.item().hex(), "torch._dynamo" in sys.modules)
+"""
+
+
+def test_files_that_change_between_processes(tmp_path):
+    package = tmp_path / "own"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "steps.py").write_text(STEP.format(package="own"))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(rate):
+        (package / "rates.py").write_text(RATES.format(rate=rate))
+        command = [sys.executable, "-c", RUN.format(package="own")]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        last, is_traced = done.stdout.split()
+        return float.fromhex(last), is_traced == "True"
+
+    first, changed = run(0.5), run(0.25)
+    assert first[1]
+    assert changed[1]
+    assert first[0] != changed[0]
+    assert run(0.5) == (first[0], False)
+    assert run(0.25) == (changed[0], False)
 
 
 def test_names_tell_apart_what_plans_depend_on(monkeypatch):
@@ -121,7 +239,7 @@ def test_names_tell_apart_what_plans_depend_on(monkeypatch):
         walk = choose.Walk()
         states = [torch.zeros(2, step.hidden_size, dtype=dtype)]
         xs = [torch.zeros(4, 2, width, dtype=dtype)]
-        return disk.name_of(choose.key_of(walk.of(step), xs, None, states, None), walk.held)
+        return disk.name_of(choose.key_of(walk.of(step), xs, None, states, None), walk.held, step)
 
     cells = unrolled.cells
     steps = [cells.Elman(3, 4), cells.Elman(3, 4, activation=torch.relu), cells.Elman(3, 4, bias=False)]

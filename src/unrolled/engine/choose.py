@@ -178,7 +178,7 @@ def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any) -> Plann
     Raises:
         NotTraceable: there is none.
     """
-    name = disk.name_of(key, walk.held)
+    name = disk.name_of(key, walk.held, step)
     found = disk.load(name) if name else None
     if found is not None:
         return Planned(*found, walk)

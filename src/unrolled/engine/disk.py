@@ -1,12 +1,10 @@
 """Plans on the disk, so that a process that starts anew need not trace again, nor load what tracing needs.
 
-Kept are plans of steps that are made of Unrolled's and torch's own code alone: whether a user's step is still the same
-no key could tell for certain. The name of a file is a hash of all that the plan depends on: the step's key, Unrolled's
-source, torch's version. A file is plain data: programs, and graphs of ATen operations by name; one that is damaged is
-made anew.
+The name of a file is a hash of all that the plan depends on: the step's key, the code that the step may run
+(sources.py), Unrolled's source, torch's version. A step whose code cannot be told for certain is not kept. A file is
+plain data: programs, and graphs of ATen operations by name; one that is damaged is made anew.
 """
 
-import builtins
 import contextlib
 import functools
 import hashlib
@@ -23,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from unrolled.engine import sources
 from unrolled.engine.backends.cpu.build import cache_folder, is_whole
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import product, product_plus
@@ -30,30 +29,29 @@ from unrolled.engine.program import Program, Value, verify
 from unrolled.engine.programs import Gradient, LoopPrograms
 
 _PACKAGE = Path(__file__).parent.parent
-_TORCH = Path(torch.__file__).parent
-_ROOTS = ("unrolled", "torch", "builtins", "math")
 _FUNCTIONS: dict[str, Callable] = {
     "getitem": operator.getitem, "mul": operator.mul, "t": torch.t, "product": product, "product_plus": product_plus,
 }  # fmt: skip
-_KINDS = (torch.dtype, torch.device, torch.layout, torch.memory_format)
+_OF_TORCH = (torch.dtype, torch.layout, torch.memory_format)
 
 
 class _NotPlain(Exception):  # noqa: N818 - no fault
-    """Something that a file cannot hold, or a name cannot tell."""
+    """Something that a file cannot hold."""
 
 
-def name_of(key: Hashable, held: Sequence[Any]) -> str | None:
-    """The name under which a plan of a step of such a key may be kept; None if it may not.
+def name_of(key: Hashable, held: Sequence[Any], step: Callable) -> str | None:
+    """The name under which a plan of a step may be kept; None if it may not.
 
     Args:
         key: of `choose.key_of`.
         held: the objects that the key tells apart by their address.
+        step: the step.
     """
     try:
-        text = _text(key, {id(each): each for each in held})
-    except _NotPlain:
+        words = (_text(key, {id(each): each for each in held}), sources.told(step), _versions())
+    except (sources.Unknown, ValueError):  # an empty cell has no contents
         return None
-    return hashlib.sha256("\0".join((text, _versions())).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
 
 
 def load(name: str) -> tuple[Plan, list[int]] | None:
@@ -98,27 +96,17 @@ def _text(key: Any, held: dict[int, Any]) -> str:
     """A key in words that mean the same in every process."""
     if isinstance(key, tuple):
         if len(key) == 2 and key[0] == "id":
-            return _of_torch(held.get(key[1]))
+            return sources.of_torch(held.get(key[1]))
         return f"{type(key).__name__}({', '.join(_text(each, held) for each in key)})"
-    if isinstance(key, type) and key.__module__.split(".")[0] in _ROOTS:
+    if isinstance(key, type):
         return f"{key.__module__}.{key.__qualname__}"
-    if isinstance(key, types.ModuleType) and key.__name__.split(".")[0] in _ROOTS:
+    if isinstance(key, types.ModuleType):
         return key.__name__
     if isinstance(key, types.CodeType):
-        file = Path(key.co_filename)
-        if _PACKAGE in file.parents or _TORCH in file.parents:
-            return f"{file} {key.co_firstlineno} {key.co_qualname}"
-    if key is None or type(key) in (int, float, bool, str, bytes, complex) or isinstance(key, _KINDS):
+        return key.co_qualname
+    if key is None or type(key) in sources.PLAIN:
         return repr(key)
-    raise _NotPlain
-
-
-def _of_torch(value: Any) -> str:
-    name = getattr(value, "__name__", "")
-    for module in (torch, torch.nn.functional, builtins):
-        if name and getattr(module, name, None) is value:
-            return f"{module.__name__}.{name}"
-    raise _NotPlain
+    raise sources.Unknown
 
 
 # ---- a plan as plain data, and back; a field that is plain itself stays as it is
@@ -262,7 +250,7 @@ def _argument_data(value: Any, place: dict[fx.Node, int]) -> Any:
         return [_argument_data(each, place) for each in value]
     if isinstance(value, torch.device):
         return {"device": str(value)}
-    if isinstance(value, _KINDS):
+    if isinstance(value, _OF_TORCH):
         return {"torch": str(value).removeprefix("torch.")}
     if value is None or type(value) in (int, float, bool, str):
         return value
@@ -278,7 +266,7 @@ def _argument(data: Any, nodes: list[fx.Node]) -> Any:
         if "device" in data:
             return torch.device(data["device"])
         value = getattr(torch, data["torch"])
-        if not isinstance(value, _KINDS):
+        if not isinstance(value, _OF_TORCH):
             raise ValueError(data["torch"])
         return value
     return data
