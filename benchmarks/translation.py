@@ -3,7 +3,7 @@
 Trains on the training part for an hour, chooses weights on the validation part, and touches test 2016 once: BLEU of
 greedy and of beam search. de-en: raw files, cased; figures on lower-cased tokens as spaCy cuts them, and sacrebleu's
 own 13a. en-de: tokenized lower-case files, figures on their tokens. With --model it measures a model that
-`unrolled train translate` made with the same settings. Rows are appended to results/translation.csv.
+`unrolled train translate` made. Rows are appended to results/translation.csv.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from benchmarks.training import trained
 MINUTES = 60
 FORMS = {"de-en": ("de", "en", ""), "en-de": ("en", "de", ".lc.norm.tok")}
 # chosen on the validation parts; see docs/design/translation.md
-SETTINGS: dict[str, dict[str, object]] = {"de-en": {}, "en-de": {}}
+SETTINGS: dict[str, dict[str, object]] = {"de-en": {"words": 256, "pieces": 8000}, "en-de": {}}
+PRECISION = {"de-en": "float32", "en-de": "bfloat16"}
 _TOKEN = re.compile(r"\w+(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|\w+|[^\w\s]")
 
 
@@ -76,15 +77,19 @@ def main():
         else:
             model = unrolled.TranslateModel(unrolled.TranslateSettings(**SETTINGS[question]))
             parts = [files(arguments.data, question, part) for part in ("train", "val")]
-            seconds = trained(model, parts[0], arguments.minutes, 0, valid=parts[1], average=0.998)
+            training = {"precision": PRECISION[question]}
+            seconds = trained(model, parts[0], arguments.minutes, 0, valid=parts[1], average=0.998, **training)
         test = model.read(files(arguments.data, question, "test_2016_flickr"))
+        defaults = unrolled.TranslateSettings().to_dict()
+        settings = {name: value for name, value in model.settings.to_dict().items() if value != defaults[name]}
+        settings["precision"] = model.training["precision"]
         n_weights = sum(each.numel() for each in model.net.parameters())
         rows = []
         for name, value, floor, signature in figures(model, question, test):
             print(f"{question} {name}: BLEU {value:.2f}, dictionary {floor:.2f}, {n_weights:,} weights", flush=True)
             rows.append(
                 {"question": question, "figure": name, "value": value, "floor": floor, "weights": n_weights}
-                | {"seconds": round(seconds), "settings": str(SETTINGS[question]), "signature": signature}
+                | {"seconds": round(seconds), "settings": str(settings), "signature": signature}
             )
         append("translation", rows)
 

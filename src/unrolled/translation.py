@@ -30,7 +30,7 @@ class NetSettings(Settings):
     hidden: int = option(
         256, "features of the encoder's state, in each direction; the decoder has twice", least=1, most=16384
     )
-    words: int = option(256, "features of a piece's vector", least=1, most=16384)
+    words: int = option(512, "features of a piece's vector", least=1, most=16384)
     decoder: str = option("deep", "deep: two layers, fast; fed: one layer with input feeding", choices=FORMS)
     attention: str = option("multiplicative", "how places are scored", choices=("multiplicative", "additive"))
     dropout: float = option(0.4, "share of features dropped in training", least=0, most=0.95)
