@@ -2,6 +2,7 @@
 
 python -m benchmarks.engine              # all questions, about half an hour
 python -m benchmarks.engine layers       # torch.nn, a careful Python loop, jax.jit(lax.scan) where jax is installed
+python -m benchmarks.engine autocast     # the layers under torch.autocast with bfloat16, against torch.nn
 python -m benchmarks.engine stacks       # two layers, both directions, against torch.nn
 python -m benchmarks.engine steps        # steps that no test names, against a Python loop
 python -m benchmarks.engine diagonal     # a diagonal linear recurrence: Python loop, share of memory bandwidth
@@ -95,6 +96,26 @@ def layers():
             rounds = 15 if hidden <= 128 else 9 if hidden <= 512 else 5
             flops = 2 * 2 * gates * hidden * hidden * batch * steps
             rows += measured("layers", kind, (batch, steps, hidden), ways, rounds, flops=flops)
+    return rows
+
+
+def autocast():
+    rows = []
+
+    def under(run):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return run()[0].float()
+
+    for kind, (_, layer_kind, _) in KINDS.items():
+        for batch, steps, hidden in SHAPES:
+            ours, theirs = getattr(unrolled, kind)(hidden, hidden, engine="fused"), layer_kind(hidden, hidden)
+            xs, gradient = torch.randn(steps, batch, hidden, requires_grad=True), torch.randn(steps, batch, hidden)
+            runs = {
+                name: lambda layer=layer, xs=xs: under(lambda: layer(xs))
+                for name, layer in (("fused", ours), ("torch.nn", theirs))
+            }
+            ways = both_ways(runs, [xs, *ours.parameters(), *theirs.parameters()], gradient)
+            rows += measured("autocast", kind, (batch, steps, hidden), ways, 15 if hidden <= 256 else 5)
     return rows
 
 
@@ -318,7 +339,7 @@ def costs():
     return rows
 
 
-QUESTIONS = {each.__name__: each for each in (layers, stacks, steps, diagonal, compiled, costs)}
+QUESTIONS = {each.__name__: each for each in (layers, autocast, stacks, steps, diagonal, compiled, costs)}
 
 
 def main(names=()) -> None:

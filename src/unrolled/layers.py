@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from unrolled.cells import elman, gru, lstm
 from unrolled.engine.explain import Explanation, explain
+from unrolled.engine.products import reading_in
 from unrolled.errors import NotFusedError, SettingsError
 from unrolled.scan import ENGINES, Engine, scan
 
@@ -54,9 +55,7 @@ class _Layer(nn.RNNBase):
 
             return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
         if self.engine != "eager" and _is_autocast(input):
-            with torch.autocast("cpu", enabled=False):
-                dtype = next(self.parameters()).dtype
-                return self.forward(input.to(dtype), _each(hx, lambda state: state.to(dtype)))
+            return self._forward_autocast(input, hx)
         if self.engine != "auto":
             return self._forward_scan(input, hx, self.engine)
         if self._why_torch(input) is None:
@@ -65,6 +64,16 @@ class _Layer(nn.RNNBase):
             except NotFusedError:
                 pass  # torch's own implementation is the faster one then
         return super().forward(input, hx)
+
+    def _forward_autocast(self, input: Any, hx: Any) -> Any:
+        """The loop in the weights' dtype, the large products around it as torch.autocast has them."""
+        dtype = next(self.parameters()).dtype
+        input, hx = input.to(dtype), _each(hx, lambda state: state.to(dtype))
+        if self.engine == "auto" and self._why_torch(input) is not None:
+            output, states = super().forward(input, hx)
+            return output.to(dtype), _each(states, lambda state: state.to(dtype))
+        with torch.autocast("cpu", enabled=False), reading_in(torch.get_autocast_dtype("cpu")):
+            return self.forward(input, hx)
 
     def _why_torch(self, input: Any) -> str | None:
         """Why torch's own implementation runs under engine="auto"; None where the compiled loop does."""
@@ -78,6 +87,8 @@ class _Layer(nn.RNNBase):
         # oneDNN serves neither packed sequences, nor projections, nor float64
         if self.mode != "LSTM" or self.proj_size or data is not input or data.dtype == torch.float64:
             return None
+        if _is_autocast(input):
+            return "oneDNN's LSTM is the faster one under autocast"
         needs_backward = torch.is_grad_enabled() and (
             data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         )
@@ -88,10 +99,13 @@ class _Layer(nn.RNNBase):
 
     def explain(self, input: Any, hx: Any = None, **options: Any) -> Explanation:
         """How the layer runs on such an input: of its first layer and direction, which stands for all."""
-        if self.engine != "eager" and _is_autocast(input):
-            with torch.autocast("cpu", enabled=False):
-                return self.explain(input.to(next(self.parameters()).dtype), hx, **options)
+        is_autocast = self.engine != "eager" and _is_autocast(input)
+        if is_autocast:
+            input = input.to(next(self.parameters()).dtype)
         reason = self._why_torch(input) if self.engine == "auto" else None
+        if reason is None and is_autocast:
+            with torch.autocast("cpu", enabled=False):
+                return self.explain(input, hx, **options)
         if reason is None and self.engine == "eager":
             reason = "engine='eager' was asked for"
         if reason is not None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends.cpu.memory import new_tensor
-from unrolled.engine.products import outer_sum
+from unrolled.engine.products import outer_sum, reading, reading_in
 from unrolled.engine.programs import Gradient, LoopPrograms
 from unrolled.engine.span import Span
 
@@ -52,7 +52,7 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: "Plan", span: Span, *tensors: Tensor) -> Any:
         last, states, kept, saved = run_forward(plan, span, tensors, training=True)
-        ctx.plan, ctx.span, ctx.n_saved = plan, span, len(saved)
+        ctx.plan, ctx.span, ctx.n_saved, ctx.reading = plan, span, len(saved), reading()
         ctx.save_for_backward(*tensors, *states, *saved, *kept)
         return (*last, *[states[i] for i in plan.sequences], *kept)
 
@@ -64,11 +64,9 @@ class _Loop(torch.autograd.Function):
         tensors, results = saved[:n_tensors], saved[n_tensors:]
         if torch.is_grad_enabled():
             return None, None, *_differentiable(plan, ctx, tensors, gradients)
-        return (
-            None,
-            None,
-            *run_backward(plan, ctx.span, tensors, results, gradients, ctx.n_saved, ctx.needs_input_grad[2:]),
-        )
+        with reading_in(ctx.reading):
+            found = run_backward(plan, ctx.span, tensors, results, gradients, ctx.n_saved, ctx.needs_input_grad[2:])
+        return (None, None, *found)
 
 
 def run_backward(

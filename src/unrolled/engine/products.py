@@ -9,6 +9,9 @@ loop's, which adds one step's sum to the next: 9 rounding units against 1.5 for 
 
 import ctypes
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ SMALL = 1 << 14
 FEW = 64
 PIECE = 128
 _SOURCE = Path(__file__).parent / "backends" / "cpu" / "products.cpp"
+
+_reading: ContextVar[torch.dtype | None] = ContextVar("_reading", default=None)
 
 
 class _Call(ctypes.Structure):
@@ -52,7 +57,10 @@ def multiply(
     """
     (m, k), n = a.shape, w.shape[1]
     # torch adds up products in bfloat16 as float
-    if a.dtype == torch.bfloat16 or (m * n * k < SMALL and k <= PIECE):
+    is_small = m * n * k < SMALL and k <= PIECE
+    if (dtype := _reading.get()) is not None and a.dtype == torch.float32 and not is_small:
+        return _read_in(dtype, a, w, bias, sums, is_transposed=is_transposed)
+    if a.dtype == torch.bfloat16 or is_small:
         if sums is not None:
             sums += w.sum(0)
         return a @ w if bias is None else torch.addmm(bias, a, w)
@@ -72,6 +80,39 @@ def multiply(
     )
     _kernel(a.dtype)(ctypes.byref(call))
     return result
+
+
+def _read_in(
+    dtype: torch.dtype, a: Tensor, w: Tensor, bias: Tensor | None, sums: Tensor | None, *, is_transposed: bool
+) -> Tensor:
+    """`multiply` with factors, and a result, that were rounded to another dtype."""
+    if sums is not None:
+        sums += w.sum(0)
+    a, w = _in(dtype, a), _in(dtype, w)
+    result = _in(torch.float32, (w.t() @ a.t()).t() if is_transposed else a @ w)
+    return result if bias is None else result.add_(bias)
+
+
+def _in(dtype: torch.dtype, matrix: Tensor) -> Tensor:
+    """A copy in another dtype that lies as the matrix does."""
+    if matrix.stride(0) < matrix.stride(1):
+        return _in(dtype, matrix.t()).t()
+    return new_tensor(tuple(matrix.shape), dtype).copy_(matrix)
+
+
+@contextmanager
+def reading_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Within, products of float32 read their factors in this dtype, as under torch.autocast; in their own if None."""
+    token = _reading.set(dtype)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+def reading() -> torch.dtype | None:
+    """The dtype of `reading_in`."""
+    return _reading.get()
 
 
 def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
@@ -108,6 +149,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)
+        ctx.reading = reading()
         return _rows_times(left, right, bias)
 
     @staticmethod
@@ -120,8 +162,9 @@ class _Product(torch.autograd.Function):
                 gradient @ right.t() if needs_left else None,
                 outer_sum(left, gradient) if needs_right else None,
             )
-        sums = gradient.new_zeros(gradient.shape[1]) if needs_bias else None
-        of_left = _rows_times(gradient, right.t()) if needs_left else None
-        if needs_right:
-            return sums, of_left, outer_sum(left, gradient, right, sums)
-        return gradient.sum(0) if needs_bias else None, of_left, None
+        with reading_in(ctx.reading):
+            sums = gradient.new_zeros(gradient.shape[1]) if needs_bias else None
+            of_left = _rows_times(gradient, right.t()) if needs_left else None
+            if needs_right:
+                return sums, of_left, outer_sum(left, gradient, right, sums)
+            return gradient.sum(0) if needs_bias else None, of_left, None

@@ -104,7 +104,7 @@ class TranslateModel(Estimator):
 
     task = "translate"
     kind = TranslateSettings
-    default_training = TrainSettings(minutes=30, lr=2e-3, average=0.998, precision="float32")
+    default_training = TrainSettings(minutes=30, lr=2e-3, average=0.998)
 
     def read(self, files: Files) -> Pairs:
         paths = [files] if isinstance(files, str | Path) else list(files)
