@@ -67,9 +67,10 @@ class TranslateNet(nn.Module):
         self.settings = settings
         words, size = settings.words, 2 * settings.hidden
         self.target = nn.Embedding(n_target, words, padding_idx=PAD)
-        self.source = self.target if is_joint else nn.Embedding(n_source, words, padding_idx=PAD)
-        for embedding in dict.fromkeys((self.target, self.source)):  # in order, so that a seed gives the same weights
-            nn.init.normal_(embedding.weight, std=words**-0.5)
+        self.source = None if is_joint else nn.Embedding(n_source, words, padding_idx=PAD)
+        for embedding in (self.target, self.source):
+            if embedding is not None:
+                nn.init.normal_(embedding.weight, std=words**-0.5)
         cell = CELLS[settings.cell]
         self.encoder = cell(words, settings.hidden, settings.layers, bidirectional=True)
         self.start = nn.Linear(size, size)
@@ -83,7 +84,8 @@ class TranslateNet(nn.Module):
 
     def encode(self, sources: Tensor, lengths: Tensor) -> Memory:
         """sources int64 [time, batch]."""
-        read = run(self.encoder, self._dropped(self.source(self._hidden(sources))), lengths)
+        embedding = self.target if self.source is None else self.source
+        read = run(self.encoder, self._dropped(embedding(self._hidden(sources))), lengths)
         values = self._dropped(read).transpose(0, 1)
         is_padding = torch.arange(values.shape[1], device=values.device) >= lengths.to(values.device).unsqueeze(1)
         return Memory(values, self.attention.keys(values), is_padding)

@@ -13,6 +13,7 @@ import unrolled
 from unrolled.data.pieces import BEGIN, PAD, UNKNOWN, Cut
 from unrolled.data.tagging import padded
 from unrolled.errors import DataError, ModelFileError
+from unrolled.modelfile import read_model
 from unrolled.runs import Run
 from unrolled.translation import NetSettings, TranslateNet
 
@@ -64,6 +65,9 @@ def test_every_form_learns_and_is_saved_whole(options, tmp_path):
     expected = model.translate(texts)
     assert model.evaluate(PAIRS)["model"]["bleu"] > 70
     model.save(tmp_path / "m.safetensors")
+    saved = read_model(tmp_path / "m.safetensors").tensors
+    n_weights = sum(parameter.numel() for parameter in model.net.parameters())
+    assert sum(value.numel() for value in saved.values()) == n_weights, "shared vectors are kept once"
     same = unrolled.TranslateModel.load(tmp_path / "m.safetensors")
     assert same.translate(texts) == expected
     assert same.evaluate(PAIRS[:20]) == model.evaluate(PAIRS[:20])
