@@ -45,13 +45,14 @@ class Walk:
     def of(self, value: Any) -> Hashable:
         if value is None:
             return None
-        if isinstance(value, _PLAIN):
+        is_tensor = isinstance(value, Tensor)  # first: most values are, and a step is walked at every call
+        if not is_tensor and isinstance(value, _PLAIN):
             # 1, 1.0 and True are equal, and make different graphs
             return (type(value), value)
         at = self.seen.setdefault(id(value), len(self.seen))
         if at < len(self.seen) - 1:
             return ("again", at)
-        if isinstance(value, Tensor):
+        if is_tensor:
             self.tensors.append(value)
             return (value.shape, value.dtype, value.device, value.requires_grad)
         if isinstance(value, nn.Module):
