@@ -215,6 +215,22 @@ def test_under_autocast_the_large_products_are_as_exact_as_torchs(kind, bias):
     assert not any(torch.isnan(each).any() for each in found)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_autocast_without_a_compiled_loop_torchs_own_runs_as_there(kind, monkeypatch):
+    def refused(*_):
+        raise unrolled.errors.NotFusedError("there is no compiler")
+
+    ours, theirs = pair(kind, "auto")
+    monkeypatch.setattr(ours, "_forward_scan", refused)
+    xs = torch.randn(4, 2, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        wanted = pytree.tree_map(torch.Tensor.float, theirs(xs))
+        assert_equal(ours(xs), wanted)
+        ours.engine = "fused"
+        with pytest.raises(unrolled.errors.NotFusedError, match=r"^there is no compiler$"):
+            ours(xs)
+
+
 def test_engines_are_told_word_for_word():
     with pytest.raises(unrolled.errors.SettingsError, match=re.escape("LSTM: engine='fast' is not known.")):
         unrolled.LSTM(3, 5, engine="fast")

@@ -66,14 +66,19 @@ class _Layer(nn.RNNBase):
         return super().forward(input, hx)
 
     def _forward_autocast(self, input: Any, hx: Any) -> Any:
-        """The loop in the weights' dtype, the large products around it as torch.autocast has them."""
+        """The loop in the weights' dtype, the large products around it as torch.autocast has them; else torch's own."""
         dtype = next(self.parameters()).dtype
         input, hx = input.to(dtype), _each(hx, lambda state: state.to(dtype))
-        if self.engine == "auto" and self._why_torch(input) is not None:
-            output, states = super().forward(input, hx)
-            return output.to(dtype), _each(states, lambda state: state.to(dtype))
-        with torch.autocast("cpu", enabled=False), reading_in(torch.get_autocast_dtype("cpu")):
-            return self.forward(input, hx)
+        if self.engine == "fused" or self._why_torch(input) is None:
+            reads = reading_in(torch.get_autocast_dtype("cpu"))
+            try:
+                with torch.autocast("cpu", enabled=False), reads:
+                    return self._forward_scan(input, hx, "fused")
+            except NotFusedError:
+                if self.engine == "fused":
+                    raise
+        output, states = super().forward(input, hx)
+        return output.to(dtype), _each(states, lambda state: state.to(dtype))
 
     def _why_torch(self, input: Any) -> str | None:
         """Why torch's own implementation runs under engine="auto"; None where the compiled loop does."""

@@ -49,16 +49,31 @@ def _kernel(dtype: torch.dtype) -> Any:
     return build(_SOURCE.read_text(encoding="utf-8"), str(dtype))
 
 
+@contextmanager
+def reading_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Within, products of float32 read their factors in this dtype, as under torch.autocast; in their own if None."""
+    token = _reading.set(dtype)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+def reading() -> torch.dtype | None:
+    """The dtype of `reading_in`."""
+    return _reading.get()
+
+
 def multiply(
     a: Tensor, w: Tensor, bias: Tensor | None = None, sums: Tensor | None = None, *, is_transposed: bool = False
 ) -> Tensor:
     """[M, K] times [K, N], plus a bias [N]; any strides, no graph. The rows of `w` are added to `sums` [N]. The
-    columns of the result, not its rows, lie together where it is transposed.
+    columns of the result, not its rows, lie together where it is transposed. See `reading_in`.
     """
     (m, k), n = a.shape, w.shape[1]
     # torch adds up products in bfloat16 as float
     is_small = m * n * k < SMALL and k <= PIECE
-    if (dtype := _reading.get()) is not None and a.dtype == torch.float32 and not is_small:
+    if (dtype := reading()) is not None and a.dtype == torch.float32 and not is_small:
         return _read_in(dtype, a, w, bias, sums, is_transposed=is_transposed)
     if a.dtype == torch.bfloat16 or is_small:
         if sums is not None:
@@ -98,21 +113,6 @@ def _in(dtype: torch.dtype, matrix: Tensor) -> Tensor:
     if matrix.stride(0) < matrix.stride(1):
         return _in(dtype, matrix.t()).t()
     return new_tensor(tuple(matrix.shape), dtype).copy_(matrix)
-
-
-@contextmanager
-def reading_in(dtype: torch.dtype | None) -> Iterator[None]:
-    """Within, products of float32 read their factors in this dtype, as under torch.autocast; in their own if None."""
-    token = _reading.set(dtype)
-    try:
-        yield
-    finally:
-        _reading.reset(token)
-
-
-def reading() -> torch.dtype | None:
-    """The dtype of `reading_in`."""
-    return _reading.get()
 
 
 def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
