@@ -20,23 +20,32 @@ import unrolled
 
 def assert_fused_is_eager(step, xs, state, **options):
     """By the one rule: eager in float64 is the oracle, eager in the same dtype the yardstick."""
+    assert_fused_is_eager_over(step, [(xs, state)], **options)
+
+
+def assert_fused_is_eager_over(step, draws, **options):
+    """As `assert_fused_is_eager`, each tensor's error over several draws (xs, state) of the same shapes."""
     oracle = copy.deepcopy(step).double()
 
     def run(module, engine):
         return lambda args: unrolled.scan(module, args[0], args[1], engine=engine, **options)
 
-    inputs = (xs, state)
+    runs = [(run(step, "fused"), step), (run(step, "eager"), step), (run(oracle, "eager"), oracle)]
+    inputs = [draws, draws, [to_dtype(draw, torch.float64) for draw in draws]]
     results = [
-        values_and_gradients(run(step, "fused"), inputs, list(step.parameters())),
-        values_and_gradients(run(step, "eager"), inputs, list(step.parameters())),
-        values_and_gradients(run(oracle, "eager"), to_dtype(inputs, torch.float64), list(oracle.parameters())),
+        [values_and_gradients(call, draw, list(module.parameters())) for draw in each]
+        for (call, module), each in zip(runs, inputs, strict=True)
     ]
-    assert_as_exact_as(*results)
+    assert_as_exact_as(*(_stacked(each) for each in results))
     with torch.no_grad():
-        forward = [pytree.tree_leaves(run(module, engine)(args)) for module, engine, args in (
-            (step, "fused", inputs), (step, "eager", inputs), (oracle, "eager", to_dtype(inputs, torch.float64))
-        )]  # fmt: skip
-    assert_as_exact_as(*forward)
+        forward = [
+            [pytree.tree_leaves(call(draw)) for draw in each] for (call, _), each in zip(runs, inputs, strict=True)
+        ]
+    assert_as_exact_as(*(_stacked(each) for each in forward))
+
+
+def _stacked(draws):
+    return [torch.stack(leaves) for leaves in zip(*draws, strict=True)]
 
 
 @given(
@@ -205,9 +214,9 @@ def test_two_threads_share_the_rows_or_the_features(two_threads, name, batch):
 @pytest.mark.parametrize("batch", [1, 2, 9])
 def test_two_threads_share_reductions(two_threads, node, batch):
     step = odd_steps.Odd((odd_steps.Node(node, 0, 0), odd_steps.Node("product", 4, 4)), 1, returns_more=True)
-    # two steps: over more, such a step makes much of a single rounding, and which way it falls is luck
-    inputs = torch.randn(2, batch, 3), (torch.randn(batch, 6), torch.randn(batch, 6))
-    assert_fused_is_eager(step, *inputs)
+    # such a step makes much of a single rounding, and which way it falls is luck: few steps, many draws
+    draws = [(torch.randn(2, batch, 3), (torch.randn(batch, 6), torch.randn(batch, 6))) for _ in range(20)]
+    assert_fused_is_eager_over(step, draws)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
