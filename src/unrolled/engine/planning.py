@@ -25,8 +25,8 @@ aten = torch.ops.aten
 ROWWISE = {*RANDOM, aten.embedding.default, aten.empty.memory_format, aten.empty_like.default}
 
 
-def make_plan(step: Any, xs: Any, state: Any) -> tuple[Plan, list[Tensor]]:
-    """How a step runs fused, and the tensors that it captured.
+def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple[Plan, list[Tensor]]:
+    """How a step runs fused, and the tensors that it captured. Wide: a thread has many rows (see `split`).
 
     Raises:
         NotTraceable: it cannot; the text says why.
@@ -44,7 +44,7 @@ def make_plan(step: Any, xs: Any, state: Any) -> tuple[Plan, list[Tensor]]:
     if any(t.is_floating_point() and t.dtype != dtype for t in traced.captured):
         raise NotTraceable(f"it mixes {dtype} with tensors of another dtype")
     shown = str(traced.graph.graph)
-    parts = split(traced)
+    parts = split(traced, is_wide=is_wide)
     made = programs(parts)
 
     placeholders = [node for node in traced.graph.graph.nodes if node.op == "placeholder"]

@@ -68,8 +68,9 @@ def multiply(
     a: Tensor, w: Tensor, bias: Tensor | None = None, sums: Tensor | None = None, *, is_transposed: bool = False
 ) -> Tensor:
     """[M, K] times [K, N], plus a bias [N]; any strides, no graph. The rows of `w` are added to `sums` [N]. The
-    columns of the result, not its rows, lie together where it is transposed. See `reading_in`.
+    columns of the result, not its rows, lie together where it is transposed; it has no bias then. See `reading_in`.
     """
+    assert bias is None or not is_transposed
     (m, k), n = a.shape, w.shape[1]
     # torch adds up products in bfloat16 as float
     is_small = m * n * k < SMALL and k <= PIECE

@@ -10,6 +10,7 @@ false, one row that is the same for all. Equal values are one object. The operat
     slice(a; start)    width numbers of a, from `start`; only of step, state, row and matmul
     cat(a, b, ...)     one after the other; only as an output or as the operand of a matmul
     matmul(a; i)       a times weight i [a.width, width], the same at every step
+    matmul(a, m; i)    the same, added to another matmul m
     sum(a), max(a)     over the row's numbers, width 1
     any other name     elementwise over its arguments, whose widths are `width` or 1; see POINTWISE
 
@@ -73,8 +74,8 @@ class Builder:
     def const(self, number: float) -> Value:
         return self._make("const", (), float(number), 1, per_row=False)
 
-    def matmul(self, a: Value, weight: int, width: int) -> Value:
-        return self._make("matmul", (a,), weight, width, per_row=True)
+    def matmul(self, a: Value, weight: int, width: int, base: Value | None = None) -> Value:
+        return self._make("matmul", (a,) if base is None else (a, base), weight, width, per_row=True)
 
     def reduce(self, op: str, a: Value) -> Value:
         if a.width == 1:
@@ -127,6 +128,8 @@ class Builder:
         simple = self._simplified(op, args)
         if simple is not None:
             return simple
+        if op == "add" and (summed := self._summed(*args)) is not None:
+            return summed
         width = max(arg.width for arg in args)
         if any(arg.op == "cat" for arg in args):
             cuts = sorted({cut for arg in args if arg.op == "cat" for cut in _cuts(arg)})
@@ -141,6 +144,20 @@ class Builder:
             ]
             return self.cat(pieces)
         return self._make(op, args, None, width, per_row=any(arg.per_row for arg in args))
+
+    def _summed(self, a: Value, b: Value) -> Value | None:
+        """The sum of two products, one of which may already have been added to something, as one product."""
+        for one, other in ((a, b), (b, a)):
+            if one.op != "matmul" or len(one.args) > 1 or one.width != other.width:
+                continue
+            onto = lambda base: self.matmul(one.args[0], int(one.attribute or 0), one.width, base)  # noqa: B023, E731
+            if other.op == "matmul":
+                return onto(other)
+            if other.op == "add":
+                for base, rest in (other.args, other.args[::-1]):
+                    if base.op == "matmul" and base.width == one.width:
+                        return self.pointwise("add", onto(base), rest)
+        return None
 
     def _simplified(self, op: str, args: tuple[Value, ...]) -> Value | None:
         """The identities that hold for every number, NaN and infinities included."""
@@ -282,6 +299,8 @@ def verify(program: Program) -> Program:
             assert sum(arg.width for arg in value.args) == value.width, value
         elif value.op == "matmul":
             assert program.weights[int(value.attribute or 0)] == (value.args[0].width, value.width), value
+            assert all(base.op == "matmul" and base.width == value.width for base in value.args[1:]), value
+            assert len(value.args) <= 2, value
         elif value.op in REDUCTIONS:
             assert value.width == 1, value
         elif value.op in ("const", "fill"):

@@ -6,6 +6,9 @@
 
 What depends on neither (weights transposed, cut, normalized) is done once: invariant. A product over a concatenation,
 W·[x, h], is taken apart first, so that its x half leaves the loop.
+
+Where a thread has many rows, products of the inputs stay in the loop: as large operations they are no faster, and what
+they give would go to memory and back.
 """
 
 import operator
@@ -31,6 +34,10 @@ RANDOM = {
     aten.bernoulli.default, aten.bernoulli.p, aten.rand.default, aten.randn.default, aten.rand_like.default,
     aten.randn_like.default, aten.native_dropout.default, aten.normal_functional.default,
 }  # fmt: skip
+
+
+PRODUCTS = {aten.mm.default, aten.addmm.default}
+MOST_INSIDE = 1 << 20  # bytes of the weights of a loop that holds products of its inputs: they stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,8 @@ class Split:
     sequences: list[int]
 
 
-def split(traced: Traced) -> Split:
-    """Splits a traced step; see `Split`."""
+def split(traced: Traced, *, is_wide: bool = False) -> Split:
+    """Splits a traced step; see `Split`. Wide: a thread has many rows."""
     graph = traced.graph.graph
     _take_products_apart(graph)
     graph.eliminate_dead_code()
@@ -112,7 +119,9 @@ def split(traced: Traced) -> Split:
         if node in on_input and node.target in VIEWS and node not in views:
             views.add(node)
             stack.extend(node.all_input_nodes)
-    inside = views | set(loop)
+    staying = _products_that_stay(calls, set(loop), views, on_input) if is_wide else set()
+    before = [node for node in before if node not in staying]
+    inside = views | set(loop) | staying
     loop = [node for node in calls if node in inside]
     reads = _reads(loop) + [node for node in next_states if node not in inside]
     steps = _unique(node for node in reads if node in on_input and node not in inside)
@@ -128,6 +137,29 @@ def split(traced: Traced) -> Split:
     return Split(
         traced, invariant, before, loop, after, steps, constants, states, next_states, kept, ys, previous, sequences
     )
+
+
+def _products_that_stay(
+    calls: list[fx.Node], loop: set[fx.Node], views: set[fx.Node], on_input: set[fx.Node]
+) -> set[fx.Node]:
+    """Products of inputs, what is added to them, and views, that the loop alone reads; none where the weights are too
+    many.
+    """
+    candidates: set[fx.Node] = set()
+    for node in calls:
+        args = [arg for arg in node.args if isinstance(arg, fx.Node)]
+        if node not in on_input or node.kwargs or len(args) != len(node.args):
+            continue
+        is_product = node.target in PRODUCTS and args[-2] in on_input and args[-1] not in on_input
+        if is_product or (node.target is aten.add.Tensor and any(arg in candidates for arg in args)):
+            candidates.add(node)
+    staying: set[fx.Node] = set()
+    for node in reversed(calls):
+        if node in candidates | views and all(user in loop or user in staying for user in node.users):
+            staying.add(node)
+    weights = {node.args[-1] for node in loop | staying if node.target in PRODUCTS}
+    n_bytes = sum(weight.meta["val"].nbytes for weight in weights)
+    return staying if n_bytes <= MOST_INSIDE else set()
 
 
 def _take_products_apart(graph: fx.Graph) -> None:

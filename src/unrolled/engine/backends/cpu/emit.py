@@ -29,6 +29,10 @@ class _Emitter:
         self.program, self.is_narrow = program, is_narrow
         self.values = program.values()
         self.names = {id(value): i for i, value in enumerate(self.values)}
+        # a product that is only ever added to is a part of the one that adds to it
+        read = {id(arg) for value in self.values for arg in (value.args[:1] if value.op == "matmul" else value.args)}
+        read |= {id(value) for value in (*program.next_states, *program.outputs)}
+        self.products = [value for value in self.values if value.op == "matmul" and id(value) in read]
         self.level: dict[int, int] = {}
         for value in self.values:
             self.level[id(value)] = self._level(value)
@@ -43,8 +47,10 @@ class _Emitter:
         self._share_what_is_expensive()
 
     def _level(self, value: Value) -> int:
+        if value.op == "matmul":
+            return 1 + max(self.level[id(part.args[0])] for part in _parts(value))
         before = max([0, *(self.level[id(arg)] for arg in value.args)])
-        return before + 1 if value.op == "matmul" or value.op in REDUCTIONS else before
+        return before + 1 if value.op in REDUCTIONS else before
 
     # ---- where things are
     def _place_inputs(self) -> None:
@@ -52,7 +58,7 @@ class _Emitter:
             if value.op in INPUTS:
                 name = {"step": "x", "state": "s", "row": "p"}[value.op] + str(value.attribute)
                 self.place[id(value)] = (name, "0" if value.op == "row" else str(value.width), 0)
-            elif value.op == "matmul":
+            elif value in self.products:
                 name = f"m{self.names[id(value)]}"
                 self.scratch.append(
                     (name, f"ceil_div({value.width}, FIT<{_vectors(value)}> * VL) * FIT<{_vectors(value)}> * VL")
@@ -72,10 +78,7 @@ class _Emitter:
             self._store(value, f"n{i}", str(value.width))
         for i, value in enumerate(self.program.outputs):
             self._store(value, f"o{i}", str(value.width))
-        for value in self.values:
-            if value.op != "matmul":
-                continue
-            [operand] = value.args
+        for operand in [part.args[0] for value in self.products for part in _parts(value)]:
             where = self._where(operand)
             if where is None:
                 self._store(operand, self._new_scratch(operand), None)
@@ -152,7 +155,7 @@ class _Emitter:
         return [v for v in self.values if v.op in REDUCTIONS and self.level[id(v)] == level + 1]
 
     def _products(self, level: int) -> list[Value]:
-        return [v for v in self.values if v.op == "matmul" and self.level[id(v)] == level + 1]
+        return [v for v in self.products if self.level[id(v)] == level + 1]
 
     # ---- text
     def source(self) -> str:
@@ -161,7 +164,7 @@ class _Emitter:
             '#include "kernel.h"',
             "",
             "namespace {",
-            "void run_thread(const Call& call, R* memory, Barrier& barrier, int tid, bool by_rows) {",
+            "void run_thread(const Call& call, R* memory, Team& team, int tid, bool by_rows) {",
         ]
         lines.append("  const long T = call.T, B = call.B;\n  const int nt = call.threads;")
         lines.append("  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;")
@@ -175,9 +178,8 @@ class _Emitter:
         for i in program.shifted:
             lines.append(f"  S* const e{i} = (S*)({at});  // rows of an input, where they lie apart")
             at = f"{at} + B * {program.steps[i]}"
-        products = [value for value in self.values if value.op == "matmul"]
         packed: dict[tuple[int, int], str] = {}
-        for value in products:
+        for value in [part for value in self.products for part in _parts(value)]:
             key = (int(value.attribute or 0), _vectors(value))
             if key not in packed:
                 name = f"w{key[0]}_{key[1]}"
@@ -190,7 +192,7 @@ class _Emitter:
                 )
                 packed[key] = name
         lines += [f"  const S* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
-        lines.append("  barrier.wait(nt);")
+        lines.append("  team.meet();")
         lines.append("  for (long k = 0; k < T; k++) {")
         lines.append("    const long t = call.time(k);")
         lines.append(
@@ -208,24 +210,24 @@ class _Emitter:
         for i, width in enumerate(program.states):
             lines.append(f"    const S* const s{i} = call.state({i}, h{i}, k, q0, q1, {width});")
             lines.append(f"    S* const n{i} = call.next_state({i}, h{i}, k, at, {width});")
-        lines.append("    if (call.counts && !by_rows) barrier.wait(nt);")
+        lines.append("    if (call.counts && !by_rows) team.meet();")
         lines += [f"    S* const o{i} = call.outputs[{i}] + at * {v.width};" for i, v in enumerate(program.outputs)]
         for level in range(self.n_levels):
             loops = [loop for loop in self.loops[level].values() if loop.stores]
             for loop in loops:
                 lines += self._loop(loop, level)
             if loops:
-                lines.append("    if (!by_rows) barrier.wait(nt);")
+                lines.append("    if (!by_rows) team.meet();")
             followers = self._products(level) + self._reductions(level)
             for value in self._products(level):
                 lines += self._product(value, packed)
             for value in self._reductions(level):
                 lines += self._reduction(value, level)
             if followers:
-                lines.append("    if (!by_rows) barrier.wait(nt);")
+                lines.append("    if (!by_rows) team.meet();")
         for i, width in enumerate(program.states):
             lines.append(f"    call.keep_state({i}, n{i}, k, at, q0, q1, {width});")
-        lines += ["    if (call.counts) barrier.wait(nt);", "  }", "}", "}  // namespace", ""]
+        lines += ["    if (call.counts) team.meet();", "  }", "}", "}  // namespace", ""]
         lines += self._entry(packed)
         return "\n".join(lines) + "\n"
 
@@ -244,27 +246,35 @@ class _Emitter:
             'extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {',
             f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
-            "  Barrier barrier;",
+            "  Team team(call.threads);",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
             f"  bool by_rows = call.threads == 1 || (call.B >= 4 * call.threads && sizeof(R) * {bytes_of_weights} <= (1 << 20)) || "
             "call.B >= 64 * call.threads;",
             "#pragma omp parallel num_threads(call.threads)",
-            "  run_thread(call, (R*)scratch.memory, barrier, omp_get_thread_num(), by_rows);",
+            "  {",
+            "    team.spread();",
+            "    run_thread(call, (R*)scratch.memory, team, omp_get_thread_num(), by_rows);",
+            "    team.meet();",
+            "  }",
             "}",
         ]
 
     def _product(self, value: Value, packed: dict[tuple[int, int], str]) -> list[str]:
-        [operand] = value.args
-        name = self.operands.get(id(operand))
-        where = self._where(operand) if name is None else (name, f"{name}_width", 0)
-        assert where is not None, "a product's operand lies in memory"
-        pointer, stride, at = where
-        vectors, name = _vectors(value), f"m{self.names[id(value)]}"
-        panels = f"ceil_div({value.width}, FIT<{vectors}> * VL)"
-        return [
-            f"    product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(value.attribute or 0), vectors)]}, {name}, "
-            f"{name}_width, {value.args[0].width}, r0, r1, {panels} * part / parts, {panels} * (part + 1) / parts);"
-        ]
+        lines = []
+        for part in _parts(value):
+            [operand] = part.args[:1]
+            name = self.operands.get(id(operand))
+            where = self._where(operand) if name is None else (name, f"{name}_width", 0)
+            assert where is not None, "a product's operand lies in memory"
+            pointer, stride, at = where
+            vectors, name = _vectors(value), f"m{self.names[id(value)]}"
+            panels = f"ceil_div({value.width}, FIT<{vectors}> * VL)"
+            lines.append(
+                f"    product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
+                f"{name}, {name}_width, {operand.width}, r0, r1, {panels} * part / parts, {panels} * (part + 1) / parts, "
+                f"{'true' if lines else 'false'});"
+            )
+        return lines
 
     def _loop(self, loop: _Loop, level: int) -> list[str]:
         roots = [value for _, value in loop.stores]
@@ -347,6 +357,11 @@ class _Emitter:
 
     def _name(self, value: Value) -> str:
         return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"
+
+
+def _parts(value: Value) -> list[Value]:
+    """The products that one is the sum of."""
+    return [*(part for base in value.args[1:] for part in _parts(base)), value]
 
 
 def _vectors(value: Value) -> int:

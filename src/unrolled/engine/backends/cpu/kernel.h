@@ -1,4 +1,4 @@
-// What every generated loop is made of: vectors, functions on them, packed products, a barrier, an arena.
+// What every generated loop is made of: vectors, functions on them, packed products, a team of threads, an arena.
 // REAL, float or double, is what is computed in; with -DBFLOAT16, tensors are stored in bfloat16 and computed in float.
 // Portable by GCC's and Clang's vector extensions.
 #pragma once
@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <omp.h>
+#include <sched.h>
 #include <thread>
 #include <type_traits>
 
@@ -198,10 +199,41 @@ INLINE V keep(V v, long n, R x) { for (int i = 0; i < VL; i++) v[i] = i < n ? v[
 
 constexpr long ceil_div(long a, long b) { return (a + b - 1) / b; }
 
-struct Barrier {
+// The threads of one call: where they run, and where they meet.
+struct Team {
+  const int n;
   alignas(64) std::atomic<int> count{0};
   alignas(64) std::atomic<int> turn{0};
-  void wait(int n) {
+  alignas(64) std::atomic<uint64_t> taken[16] = {};  // processors that run one of us
+
+  explicit Team(long threads) : n((int)threads) {}
+
+  // A scheduler may wake two of us on one processor and leave the other idle, for milliseconds: who finds its processor
+  // taken moves to a free one. What it may run on afterwards stays as it was.
+  void spread() {
+#if defined(__linux__)
+    if (n == 1) return;
+    const int here = sched_getcpu();
+    if (here < 0 || here >= 1024 || claim(here)) return;
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed)) return;
+    for (int other = 0; other < 1024 && other < CPU_SETSIZE; other++)
+      if (CPU_ISSET(other, &allowed) && claim(other)) {
+        CPU_ZERO(&one);
+        CPU_SET(other, &one);
+        if (!sched_setaffinity(0, sizeof(one), &one)) sched_setaffinity(0, sizeof(allowed), &allowed);
+        return;
+      }
+#endif
+  }
+  bool claim(int processor) {
+    const uint64_t bit = uint64_t(1) << processor % 64;
+    return !(taken[processor / 64].fetch_or(bit) & bit);
+  }
+
+  // Whoever waits gives its processor away soon: the thread it waits for may be queueing for it. So each parallel region
+  // ends with this, not with OpenMP's own barrier, which spins for as long as the scheduler lets it.
+  void meet() {
     if (n == 1) return;
     int now = turn.load(std::memory_order_relaxed);
     if (count.fetch_add(1, std::memory_order_acq_rel) == n - 1) {
@@ -209,13 +241,14 @@ struct Barrier {
       turn.store(now + 1, std::memory_order_release);
     } else {
       for (long spins = 0; turn.load(std::memory_order_acquire) == now; spins++) {
-        if (spins > 4096) std::this_thread::yield();  // the other may be waiting for this core
+        if (spins > SPINS) std::this_thread::yield();
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
       }
     }
   }
+  static constexpr long SPINS = 256;
 };
 
 // ---- products: C[rows][N] = A[rows][K] · W[K][N], W packed into panels of NV vectors
@@ -225,14 +258,25 @@ template <int NV> constexpr int ROWS = (REGISTERS == 32 ? 24 : 12) / NV > 12 ? 1
 
 template <int NV> void pack(const S* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {
   constexpr int PW = NV * VL;
-  for (long p = tid; p < ceil_div(N, PW); p += nt)
-    for (long k = 0; k < K; k++) {
-      R* to = out + (p * K + k) * PW;
-      const S* from = w + k * row_stride + p * PW * column_stride;
-      long n = N - p * PW < PW ? N - p * PW : PW;
-      for (long i = 0; i < n; i++) to[i] = number(from[i * column_stride]);
-      for (long i = n; i < PW; i++) to[i] = 0;
+  constexpr long LINE = 64 / sizeof(S);
+  for (long p = tid; p < ceil_div(N, PW); p += nt) {
+    R* to = out + p * K * PW;
+    const S* from = w + p * PW * column_stride;
+    const long n = N - p * PW < PW ? N - p * PW : PW;
+    if (column_stride == 1 && n == PW) {
+      for (long k = 0; k < K; k++)
+        for (int i = 0; i < PW; i += VL) st(to + k * PW + i, ld(from + k * row_stride + i));
+      continue;
     }
+    // by lines of the cache, as columns may lie far apart
+    for (long k0 = 0; k0 < K; k0 += LINE) {
+      const long k1 = k0 + LINE < K ? k0 + LINE : K;
+      for (long i = 0; i < n; i++)
+        for (long k = k0; k < k1; k++) to[k * PW + i] = number(from[k * row_stride + i * column_stride]);
+      for (long k = k0; k < k1; k++)
+        for (long i = n; i < PW; i++) to[k * PW + i] = 0;
+    }
+  }
 }
 
 // numbers of W to ask for ahead of their use: with few rows the product takes as long as its weights take to come
@@ -301,7 +345,8 @@ INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, l
 
 // rows [r0, r1) and panels [p0, p1), in pieces of DEPTH that stay in the cache; the rows are shared out evenly among tiles
 constexpr long DEPTH = 256;
-template <int NV> void product(const R* a, long lda, const R* packed, R* c, long ldc, long K, long r0, long r1, long p0, long p1) {
+template <int NV>
+void product(const R* a, long lda, const R* packed, R* c, long ldc, long K, long r0, long r1, long p0, long p1, bool add) {
   const long n = r1 - r0, tiles = ceil_div(n, ROWS<NV>);
   if (n <= 0) return;
   for (long p = p0; p < p1; p++)
@@ -310,7 +355,7 @@ template <int NV> void product(const R* a, long lda, const R* packed, R* c, long
       long r = r0;
       for (long i = 0; i < tiles; i++) {
         const long m = n / tiles + (i < n % tiles);
-        tile_of<NV, ROWS<NV>>(m, a + r * lda + k, lda, 1, w, c + r * ldc + p * NV * VL, ldc, K - k < DEPTH ? K - k : DEPTH, k > 0);
+        tile_of<NV, ROWS<NV>>(m, a + r * lda + k, lda, 1, w, c + r * ldc + p * NV * VL, ldc, K - k < DEPTH ? K - k : DEPTH, add || k > 0);
         r += m;
       }
     }

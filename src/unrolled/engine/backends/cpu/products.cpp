@@ -1,4 +1,5 @@
-// The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own.
+// The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its
+// own; C has rows that lie together, or columns that do and no bias.
 // Goto and van de Geijn's order (Anatomy of high-performance matrix multiplication, 2008): a block of W, packed, stays in the
 // second-level cache while the rows of A pass by. Long sums run in pieces of DEPTH that are added up: one chain of additions
 // rounds worse.
@@ -10,18 +11,15 @@ constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR;
 
 // rows of A become panels of MR, [panel][k][MR]
 void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
-  for (long i = 0; i < m; i += MR, out += MR * K) {
+  const long whole = row == 1 ? m / MR * MR : 0;
+  for (long k = 0; k < K && whole; k++)
+    for (long i = 0; i < whole; i += MR) memcpy(out + i * K + k * MR, a + i + k * step, MR * sizeof(R));
+  for (long i = whole; i < m; i += MR) {
     const long n = m - i < MR ? m - i : MR;
     const R* from = a + i * row;
-    if (n == MR && row == 1) {
-      for (long k = 0; k < K; k++) memcpy(out + k * MR, from + k * step, MR * sizeof(R));
-    } else if (n == MR) {
-      for (long k = 0; k < K; k++)
-        for (int j = 0; j < MR; j++) out[k * MR + j] = from[j * row + k * step];
-    } else {
-      for (long k = 0; k < K; k++)
-        for (long j = 0; j < n; j++) out[k * MR + j] = from[j * row + k * step];
-    }
+    R* to = out + i * K;
+    for (long k = 0; k < K; k++)
+      for (long j = 0; j < n; j++) to[k * MR + j] = from[j * row + k * step];
   }
 }
 }  // namespace
@@ -47,19 +45,28 @@ void add_rows(const R* packed, long K, long columns, R* sums) {
     for (long i = 0; i < PW && j + i < columns; i++) sums[j + i] += total[i / VL][i % VL];
   }
 }
-
-void move(R* to, long to_row, long to_column, const R* from, long row, long column, long height, long width) {
-  if (column == 1 && to_column == 1)
-    for (long r = 0; r < height; r++) memcpy(to + r * to_row, from + r * row, width * sizeof(R));
-  else
-    for (long j = 0; j < width; j++)
-      for (long r = 0; r < height; r++) to[r * to_row + j * to_column] = from[r * row + j * column];
+// likewise of packed rows
+void add_columns(const R* packed, long K, long rows, R* sums) {
+  for (long i = 0; i < rows; i += MR, packed += K * MR) {
+    R total[MR] = {};
+    for (long k = 0; k < K; k += 16) {
+      R part[MR] = {};
+      for (long l = k; l < K && l < k + 16; l++)
+        for (int j = 0; j < MR; j++) part[j] += packed[l * MR + j];
+      for (int j = 0; j < MR; j++) total[j] += part[j];
+    }
+    for (long j = 0; j < MR && i + j < rows; j++) sums[i + j] += total[j];
+  }
 }
 
-// one thread's part of C: rows [m0, m1), columns [n0, n1)
+void move(R* to, long to_row, const R* from, long row, long height, long width) {
+  for (long r = 0; r < height; r++) memcpy(to + r * to_row, from + r * row, width * sizeof(R));
+}
+
 constexpr long MEMORY = DEPTH * WIDTH + DEPTH * HEIGHT + 16 * PW;
 
-void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1) {
+// one thread's part of C, whose rows lie together: rows [m0, m1), columns [n0, n1); sums of the rows of W, of the columns of A
+void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1, R* of_w, R* of_a) {
   if (m0 >= m1) return;
   R *const packed = memory, *const rows = packed + DEPTH * WIDTH, *const edge = rows + DEPTH * HEIGHT;
   // a small result is soon added to: shorter pieces for less rounding
@@ -68,30 +75,30 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1)
     for (long k = 0; k < p.K || k == 0; k += depth) {
       const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < depth ? p.K - k : depth;
       pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
-      if (p.sums && m0 == 0) add_rows(packed, K, columns, p.sums + n);
+      if (of_w && m0 == 0) add_rows(packed, K, columns, of_w + n);
       const bool add = k > 0 || p.bias;
       for (long m = m0; m < m1; m += HEIGHT) {
         const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
         const R* a = p.a + m * p.row + k * p.step;
         long row = p.row, step = p.step, panel = MR * p.row;
-        if (step != 1) {
+        if (step != 1 || of_a) {
           pack_rows(a, row, step, height, K, rows);
+          if (of_a && n == 0) add_columns(rows, K, height, of_a + m);
           a = rows, row = 1, step = MR, panel = MR * K;
         }
         for (long i = 0; i < height; i += MR, a += panel) {
           const long h = height - i < MR ? height - i : MR;
-          R* c = p.c + (m + i) * p.c_row + n * p.c_column;
-          for (long j = 0; j < columns; j += PW, c += PW * p.c_column) {
+          R* c = p.c + (m + i) * p.c_row + n;
+          for (long j = 0; j < columns; j += PW, c += PW) {
             const R* w = packed + j * K;
             const long width = columns - j < PW ? columns - j : PW;
-            const bool is_direct = width == PW && p.c_column == 1;
-            R* const to = is_direct ? c : edge;
-            const long ld = is_direct ? p.c_row : PW;
-            if (k == 0 && p.bias)
+            R* const to = width == PW ? c : edge;
+            const long ld = width == PW ? p.c_row : PW;
+            if (k == 0 && p.bias) {
               for (long r = 0; r < h; r++) memcpy(to + r * ld, p.bias + n + j, width * sizeof(R));
-            else if (add && !is_direct) move(edge, PW, 1, c, p.c_row, p.c_column, h, width);
+            } else if (add && to == edge) move(edge, PW, c, p.c_row, h, width);
             tile_of<NV, MR>(h, a, row, step, w, to, ld, K, add);
-            if (!is_direct) move(c, p.c_row, p.c_column, edge, PW, 1, h, width);
+            if (to == edge) move(c, p.c_row, edge, PW, h, width);
           }
         }
       }
@@ -100,20 +107,28 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1)
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) void run(const Product* call) {
-  const Product& p = *call;
+  Product p = *call;
+  R *of_w = p.sums, *of_a = nullptr;
+  if (p.c_column != 1) {  // its columns lie together: the same, transposed
+    p = {p.w, p.a, nullptr, p.c, p.N, p.M, p.K, p.w_column, p.w_row, p.step, p.row, p.c_column, p.c_row, p.threads, p.sums};
+    std::swap(of_w, of_a);
+  }
   Scratch scratch((MEMORY + 64) * sizeof(R) * p.threads);
+  Team team(p.threads);
 #pragma omp parallel num_threads(p.threads)
   {
+    team.spread();
     const long tid = omp_get_thread_num(), nt = p.threads;
     R* memory = (R*)scratch.memory + (MEMORY + 64) / 64 * 64 * tid;
     // whole tiles for every thread, of rows where there are as many of them
     const long panels = ceil_div(p.M, MR), blocks = ceil_div(p.N, PW);
-    if (p.M >= p.N) {
+    if (p.M >= p.N || blocks < nt) {
       long end = panels * (tid + 1) / nt * MR;
-      run_thread(p, memory, panels * tid / nt * MR, end < p.M ? end : p.M, 0, p.N);
+      run_thread(p, memory, panels * tid / nt * MR, end < p.M ? end : p.M, 0, p.N, of_w, of_a);
     } else {
       long end = blocks * (tid + 1) / nt * PW;
-      run_thread(p, memory, 0, p.M, blocks * tid / nt * PW, end < p.N ? end : p.N);
+      run_thread(p, memory, 0, p.M, blocks * tid / nt * PW, end < p.N ? end : p.N, of_w, of_a);
     }
+    team.meet();
   }
 }
