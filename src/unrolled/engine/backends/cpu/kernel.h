@@ -282,8 +282,10 @@ template <int NV> void pack(const S* w, long row_stride, long column_stride, lon
 // numbers of W to ask for ahead of their use: with few rows the product takes as long as its weights take to come
 constexpr long AHEAD = 512;
 
-// MR rows of A, `row` apart, their numbers `step` apart; `add`: to what is in C already
-template <int NV, int MR> INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add) {
+// MR rows of A, `row` apart, their numbers `step` apart; `add`: to what is in C already; `next`: what is read soon, a line
+// of the cache every `pace` numbers of the sum (0: none)
+template <int NV, int MR>
+INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add, const R* next, long pace) {
   V acc[MR][NV];
 #pragma GCC unroll 12
   for (int i = 0; i < MR; i++)
@@ -313,7 +315,11 @@ template <int NV, int MR> INLINE void tile(const R* a, long row, long step, cons
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) acc[0][j] += more[0][j] + (more[1][j] + more[2][j]);
   } else {
-    for (long k = 0; k < K; k++) {
+    for (long k = 0, until = pace; k < K; k++) {
+      if (k + 1 == until) {
+        __builtin_prefetch(next);
+        next += 64 / sizeof(R), until += pace;
+      }
       V w[NV];
 #pragma GCC unroll 4
       for (int j = 0; j < NV; j++) w[j] = ld(b + j * VL);
@@ -336,26 +342,31 @@ template <int NV, int MR> INLINE void tile(const R* a, long row, long step, cons
 }
 
 template <int NV, int MR>
-INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add) {
+INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add,
+                    const R* next = nullptr, long pace = 0) {
   if constexpr (MR >= 1) {
-    if (m == MR) tile<NV, MR>(a, row, step, b, c, ldc, K, add);
-    else tile_of<NV, MR - 1>(m, a, row, step, b, c, ldc, K, add);
+    if (m == MR) tile<NV, MR>(a, row, step, b, c, ldc, K, add, next, pace);
+    else tile_of<NV, MR - 1>(m, a, row, step, b, c, ldc, K, add, next, pace);
   }
 }
 
-// rows [r0, r1) and panels [p0, p1), in pieces of DEPTH that stay in the cache; the rows are shared out evenly among tiles
-constexpr long DEPTH = 256;
+// rows [r0, r1) and panels [p0, p1), in pieces of DEPTH that stay in the cache; the rows are shared out evenly among
+// tiles, and where they are many each asks for a part of the piece that comes next
+constexpr long DEPTH = 128, MANY = 4;
 template <int NV>
 void product(const R* a, long lda, const R* packed, R* c, long ldc, long K, long r0, long r1, long p0, long p1, bool add) {
   const long n = r1 - r0, tiles = ceil_div(n, ROWS<NV>);
   if (n <= 0) return;
   for (long p = p0; p < p1; p++)
     for (long k = 0; k < K; k += DEPTH) {
+      const long depth = K - k < DEPTH ? K - k : DEPTH, share = ceil_div(depth * NV * VL, tiles);
       const R* w = packed + (p * K + k) * NV * VL;
+      const long pace = tiles < MANY ? 0 : depth * (64 / sizeof(R)) / share;
       long r = r0;
       for (long i = 0; i < tiles; i++) {
         const long m = n / tiles + (i < n % tiles);
-        tile_of<NV, ROWS<NV>>(m, a + r * lda + k, lda, 1, w, c + r * ldc + p * NV * VL, ldc, K - k < DEPTH ? K - k : DEPTH, add || k > 0);
+        tile_of<NV, ROWS<NV>>(m, a + r * lda + k, lda, 1, w, c + r * ldc + p * NV * VL, ldc, depth, add || k > 0,
+                              w + depth * NV * VL + i * share, pace);
         r += m;
       }
     }

@@ -1,13 +1,13 @@
 // The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its
 // own; C has rows that lie together, or columns that do and no bias.
 // Goto and van de Geijn's order (Anatomy of high-performance matrix multiplication, 2008): a block of W, packed, stays in the
-// second-level cache while the rows of A pass by. Long sums run in pieces of DEPTH that are added up: one chain of additions
+// second-level cache while the rows of A pass by. Long sums run in pieces of BLOCK that are added up: one chain of additions
 // rounds worse.
 #include "kernel.h"
 
 namespace {
 constexpr int NV = FIT<4>, MR = ROWS<NV>;
-constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR;
+constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR, BLOCK = 256;
 
 // rows of A become panels of MR, [panel][k][MR]
 void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
@@ -63,14 +63,14 @@ void move(R* to, long to_row, const R* from, long row, long height, long width) 
   for (long r = 0; r < height; r++) memcpy(to + r * to_row, from + r * row, width * sizeof(R));
 }
 
-constexpr long MEMORY = DEPTH * WIDTH + DEPTH * HEIGHT + 16 * PW;
+constexpr long MEMORY = BLOCK * WIDTH + BLOCK * HEIGHT + 16 * PW;
 
 // one thread's part of C, whose rows lie together: rows [m0, m1), columns [n0, n1); sums of the rows of W, of the columns of A
 void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1, R* of_w, R* of_a) {
   if (m0 >= m1) return;
-  R *const packed = memory, *const rows = packed + DEPTH * WIDTH, *const edge = rows + DEPTH * HEIGHT;
+  R *const packed = memory, *const rows = packed + BLOCK * WIDTH, *const edge = rows + BLOCK * HEIGHT;
   // a small result is soon added to: shorter pieces for less rounding
-  const long depth = p.M * p.N <= 4096 ? 32 : DEPTH;
+  const long depth = p.M * p.N <= 4096 ? 32 : BLOCK;
   for (long n = n0; n < n1; n += WIDTH)
     for (long k = 0; k < p.K || k == 0; k += depth) {
       const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < depth ? p.K - k : depth;
