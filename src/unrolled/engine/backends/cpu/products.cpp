@@ -7,7 +7,7 @@
 
 namespace {
 constexpr int NV = FIT<4>, MR = ROWS<NV>;
-constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR, BLOCK = 256;
+constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR, BLOCK = 256, NEAR = 1024;
 
 // rows of A become panels of MR, [panel][k][MR]
 void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
@@ -28,34 +28,22 @@ struct Product {
   const R *a, *w, *bias;
   R* c;
   int64_t M, N, K, row, step, w_row, w_column, c_row, c_column, threads;
-  R* sums;  // N numbers to which the rows of W are added, or null
+  R* sums;  // N numbers to which the rows of W, whose numbers lie together, are added, or null
 };
 
 namespace {
-// the sums over k of packed columns, in short chains for the sake of rounding
-void add_rows(const R* packed, long K, long columns, R* sums) {
-  for (long j = 0; j < columns; j += PW, packed += K * PW) {
-    V total[NV] = {};
+// K rows of n numbers, `step` apart, are added to the sums, in short chains for the sake of rounding
+void add_rows(const R* rows, long step, long K, long n, R* sums) {
+  for (long j = 0; j < n; j += VL) {
+    const long m = n - j < VL ? n - j : VL;
+    const auto read = [m](const R* p) { return m == VL ? ld(p) : ld(p, m); };
+    V total{};
     for (long k = 0; k < K; k += 16) {
-      V part[NV] = {};
-      for (long l = k; l < K && l < k + 16; l++)
-        for (int i = 0; i < NV; i++) part[i] += ld(packed + l * PW + i * VL);
-      for (int i = 0; i < NV; i++) total[i] += part[i];
+      V part[4] = {};
+      for (long l = k; l < K && l < k + 16; l++) part[l % 4] += read(rows + l * step + j);
+      total += (part[0] + part[1]) + (part[2] + part[3]);
     }
-    for (long i = 0; i < PW && j + i < columns; i++) sums[j + i] += total[i / VL][i % VL];
-  }
-}
-// likewise of packed rows
-void add_columns(const R* packed, long K, long rows, R* sums) {
-  for (long i = 0; i < rows; i += MR, packed += K * MR) {
-    R total[MR] = {};
-    for (long k = 0; k < K; k += 16) {
-      R part[MR] = {};
-      for (long l = k; l < K && l < k + 16; l++)
-        for (int j = 0; j < MR; j++) part[j] += packed[l * MR + j];
-      for (int j = 0; j < MR; j++) total[j] += part[j];
-    }
-    for (long j = 0; j < MR && i + j < rows; j++) sums[i + j] += total[j];
+    st(sums + j, read(sums + j) + total, m);
   }
 }
 
@@ -75,15 +63,19 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
     for (long k = 0; k < p.K || k == 0; k += depth) {
       const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < depth ? p.K - k : depth;
       pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
-      if (of_w && m0 == 0) add_rows(packed, K, columns, of_w + n);
+      if (of_w && m0 == 0) add_rows(p.w + k * p.w_row + n, p.w_row, K, columns, of_w + n);
       const bool add = k > 0 || p.bias;
       for (long m = m0; m < m1; m += HEIGHT) {
         const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
         const R* a = p.a + m * p.row + k * p.step;
         long row = p.row, step = p.step, panel = MR * p.row;
-        if (step != 1 || of_a) {
+        // the next rows to be packed are asked for meanwhile, some by each tile: they lie apart, a line or few at each k
+        const R* ahead = a + HEIGHT * row;
+        const long share = row == 1 && m + HEIGHT < m1 ? ceil_div(K, ceil_div(height, MR) * ceil_div(columns, PW)) : 0;
+        if (of_a && n == 0) add_rows(a, step, K, height, of_a + m);
+        // not worth it for the sake of few columns, where the rows lie near each other
+        if (step != 1 && (row != 1 || columns > 2 * PW || step > NEAR)) {
           pack_rows(a, row, step, height, K, rows);
-          if (of_a && n == 0) add_columns(rows, K, height, of_a + m);
           a = rows, row = 1, step = MR, panel = MR * K;
         }
         for (long i = 0; i < height; i += MR, a += panel) {
@@ -97,6 +89,8 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
             if (k == 0 && p.bias) {
               for (long r = 0; r < h; r++) memcpy(to + r * ld, p.bias + n + j, width * sizeof(R));
             } else if (add && to == edge) move(edge, PW, c, p.c_row, h, width);
+            for (long r = 0; r < share; r++, ahead += p.step)
+              for (long l = 0; l < HEIGHT; l += 64 / sizeof(R)) __builtin_prefetch(ahead + l);
             tile_of<NV, MR>(h, a, row, step, w, to, ld, K, add);
             if (to == edge) move(c, p.c_row, edge, PW, h, width);
           }
