@@ -2,8 +2,10 @@
 
 import copy
 import gc
+import os
 import warnings
 import weakref
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +18,8 @@ from tests.engine import odd_steps
 from torch.utils import _pytree as pytree
 
 import unrolled
+from unrolled.engine import choose
+from unrolled.engine.backends.cpu import emit
 
 
 def assert_fused_is_eager(step, xs, state, **options):
@@ -62,7 +66,7 @@ def test_cells(name, steps, batch, seed, reverse):
     assert_fused_is_eager(cell, xs, strategies.make_state(cell, batch, seed, torch.float32), reverse=reverse)
 
 
-@given(strategies.cell_names, st.integers(1, 4), strategies.seeds, st.booleans(), st.booleans(), st.data())
+@given(strategies.cell_names, st.sampled_from([1, 2, 4, 9]), strategies.seeds, st.booleans(), st.booleans(), st.data())
 @settings(max_examples=60)
 def test_cells_with_rows_that_end_and_rows_that_start_anew(name, batch, seed, reverse, with_resets, data):
     cell = strategies.make_cell(name, seed, torch.float32)
@@ -75,7 +79,7 @@ def test_cells_with_rows_that_end_and_rows_that_start_anew(name, batch, seed, re
     assert_fused_is_eager(cell, xs, strategies.make_state(cell, batch, seed, torch.float32), **options)
 
 
-@given(odd_steps.odd_steps, st.sampled_from([1, 4]), st.sampled_from([1, 3]), strategies.seeds)
+@given(odd_steps.odd_steps, st.sampled_from([1, 4]), st.sampled_from([1, 3, 9]), strategies.seeds)
 # each step is compiled, so a failing one is shown as it is; the same steps at every run, so that the cache serves
 @settings(max_examples=30, derandomize=True, phases=[Phase.generate])
 def test_odd_steps(step, steps, batch, seed):
@@ -195,7 +199,10 @@ def test_embeddings_of_integer_inputs_are_done_before_the_loop():
 
 
 @pytest.fixture
-def two_threads():
+def two_threads(monkeypatch):
+    """However small a step is."""
+    monkeypatch.setattr(emit, "ALONE", 0)
+    monkeypatch.setattr(choose, "_plans", OrderedDict())
     torch.manual_seed(0)
     torch.set_num_threads(2)
     yield
@@ -221,7 +228,7 @@ def test_two_threads_share_reductions(two_threads, node, batch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("hidden", "batch"), [(300, 9), (65, 130), (16, 1), (33, 7)])
-def test_sizes_beyond_a_tile_a_panel_and_a_cache(threads, hidden, batch):
+def test_sizes_beyond_a_tile_a_panel_and_a_cache(two_threads, threads, hidden, batch):
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     cell, xs = unrolled.cells.GRU(hidden - 3, hidden), torch.randn(4, batch, hidden - 3)
@@ -364,3 +371,69 @@ def test_workers_of_a_data_loader_scan(context):
     here = torch.stack([data[i] for i in range(len(data))])
     loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=2, multiprocessing_context=context)
     torch.testing.assert_close(torch.cat(list(loader)), here)
+
+
+def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows():
+    cell = unrolled.cells.LSTM(5, 6)
+    told = {}
+    for batch, learns in ((choose.WIDE - 1, True), (choose.WIDE, True), (choose.WIDE, False)):
+        xs = torch.randn(3, batch, 5, requires_grad=learns)
+        told[batch, learns] = unrolled.explain(cell, xs, cell.initial_state(batch))
+    few, many, unlearned = told.values()
+    assert (few.before["aten.addmm"], few.products) == (1, [(6, 24)])
+    assert (many.before, sorted(many.products)) == ({}, [(5, 24), (6, 24)])
+    # nobody asks for the gradient of such inputs, which a loop would make all the same
+    assert unlearned.products == few.products
+    with torch.no_grad():
+        assert unrolled.explain(cell, xs, cell.initial_state(choose.WIDE)).products == many.products
+    large = unrolled.cells.LSTM(6, 260)  # its weights would leave no room in the cache
+    xs = torch.randn(3, choose.WIDE, 6, requires_grad=True)
+    assert unrolled.explain(large, xs, large.initial_state(choose.WIDE)).products == [(260, 1040)]
+
+
+class Branching(torch.nn.Module):
+    """A product of the input that the loop reads, and what else is made of it; two products of a state, added up."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(5, 12), torch.nn.Linear(6, 6)
+        self.third = torch.nn.Linear(6, 6, bias=False)
+
+    def forward(self, x, state):
+        a, b = state
+        gate, more = self.first(x).chunk(2, 1)
+        new = torch.tanh(self.second(a) + self.third(b) + gate)
+        return new + more.relu(), (new, a * torch.sigmoid(gate + self.third(b)))
+
+
+@pytest.mark.parametrize("batch", [3, 9])
+@pytest.mark.parametrize("learns", [True, False])
+def test_products_that_others_read_too(batch, learns):
+    torch.manual_seed(0)
+    step, xs = Branching(), torch.randn(4, batch, 5)
+    state = torch.randn(batch, 6), torch.randn(batch, 6)
+    if learns:
+        assert_fused_is_eager(step, xs, state)
+    results = [unrolled.scan(module, xs.to(dtype), to_dtype(state, dtype), engine=engine)[0] for module, dtype, engine in (
+        (step, torch.float32, "fused"), (step, torch.float32, "eager"), (copy.deepcopy(step).double(), torch.float64, "eager")
+    )]  # fmt: skip
+    assert_as_exact_as(*[each.detach() for each in results])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="a matter of Linux")
+@pytest.mark.parametrize("n_allowed", [1, None])
+def test_threads_may_run_where_they_might_before(two_threads, n_allowed):
+    everywhere = os.sched_getaffinity(0)
+    cell, xs = unrolled.cells.GRU(5, 6), torch.randn(3, 4, 5)
+    unrolled.scan(cell, xs, torch.zeros(4, 6))
+    threads = [int(name) for name in os.listdir("/proc/self/task")]
+    try:
+        for thread in threads:
+            os.sched_setaffinity(thread, sorted(everywhere)[:1])  # so that all are on one processor
+            os.sched_setaffinity(thread, sorted(everywhere)[:n_allowed])
+        before = {thread: os.sched_getaffinity(thread) for thread in threads}
+        unrolled.scan(cell, xs, torch.zeros(4, 6))
+        assert {thread: os.sched_getaffinity(thread) for thread in threads} == before
+    finally:
+        for thread in threads:
+            os.sched_setaffinity(thread, everywhere)

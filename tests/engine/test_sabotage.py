@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests import strategies
 from tests.engine.odd_steps import Node, Odd
-from tests.engine.test_fused import assert_fused_is_eager
+from tests.engine.test_fused import Branching, assert_fused_is_eager
 
 from unrolled.engine import choose, disk, lower
 from unrolled.engine.backends.cpu import emit
@@ -85,3 +85,10 @@ def test_a_wrong_reduction_is_noticed(monkeypatch, name):
     )
     with pytest.raises(AssertionError, match="yardstick"):
         assert_fused_is_eager(step, *inputs)
+
+
+def test_a_product_that_is_not_added_is_noticed(monkeypatch):
+    right = emit._Emitter.source
+    monkeypatch.setattr(emit._Emitter, "source", lambda self: right(self).replace("parts, true);", "parts, false);"))
+    with pytest.raises(AssertionError, match="yardstick"):
+        assert_fused_is_eager(Branching(), torch.randn(2, 3, 5), (torch.randn(3, 6), torch.randn(3, 6)))

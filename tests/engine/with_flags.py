@@ -8,11 +8,12 @@ from tests.engine.odd_steps import Node, Odd
 from tests.engine.test_fused import assert_fused_is_eager
 
 import unrolled
-from unrolled.engine.backends.cpu import build
+from unrolled.engine.backends.cpu import build, emit
 
 
 def main(flags: list[str]) -> None:
     build.FLAGS = (*(flag for flag in build.FLAGS if not flag.startswith("-march")), *flags)
+    emit.ALONE = 0  # small as the steps are
     for threads in (1, 2):
         torch.set_num_threads(threads)
         for name in sorted(strategies.CELLS):

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value
 
+# numbers multiplied or computed in a step up to which threads lose more by meeting than they gain
+ALONE = 1 << 16
+
 
 @dataclass
 class _Loop:
@@ -166,7 +169,7 @@ class _Emitter:
             "namespace {",
             "void run_thread(const Call& call, R* memory, Team& team, int tid, bool by_rows) {",
         ]
-        lines.append("  const long T = call.T, B = call.B;\n  const int nt = call.threads;")
+        lines.append("  const long T = call.T, B = call.B;\n  const int nt = team.n;")
         lines.append("  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;")
         at = "memory"
         for name, numbers in self.scratch:
@@ -241,21 +244,17 @@ class _Emitter:
             ]
             or ["0"]
         )
-        bytes_of_weights = sum(rows * columns for rows, columns in (self.program.weights[w] for w, _ in packed))
+        numbers_of_weights = sum(rows * columns for rows, columns in (self.program.weights[w] for w, _ in packed))
+        widths = sum(self.program.states) + sum(value.width for value in self.program.outputs)
         return [
             'extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {',
             f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
-            "  Team team(call.threads);",
+            f"  Team team(call.B * ({numbers_of_weights} + 16 * ({widths})) <= {ALONE} ? 1 : call.threads);",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
-            f"  bool by_rows = call.threads == 1 || (call.B >= 4 * call.threads && sizeof(R) * {bytes_of_weights} <= (1 << 20)) || "
-            "call.B >= 64 * call.threads;",
-            "#pragma omp parallel num_threads(call.threads)",
-            "  {",
-            "    team.spread();",
-            "    run_thread(call, (R*)scratch.memory, team, omp_get_thread_num(), by_rows);",
-            "    team.meet();",
-            "  }",
+            f"  bool by_rows = team.n == 1 || (call.B >= 4 * team.n && sizeof(R) * {numbers_of_weights} <= (1 << 20)) || "
+            "call.B >= 64 * team.n;",
+            "  team.run([&](int tid) { run_thread(call, (R*)scratch.memory, team, tid, by_rows); });",
             "}",
         ]
 

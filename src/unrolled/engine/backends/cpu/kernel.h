@@ -249,6 +249,17 @@ struct Team {
     }
   }
   static constexpr long SPINS = 256;
+
+  // runs `work(thread)` on all
+  template <class F> void run(F work) {
+    if (n == 1) return work(0);
+#pragma omp parallel num_threads(n)
+    {
+      spread();
+      work(omp_get_thread_num());
+      meet();
+    }
+  }
 };
 
 // ---- products: C[rows][N] = A[rows][K] · W[K][N], W packed into panels of NV vectors

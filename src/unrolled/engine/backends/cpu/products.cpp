@@ -109,10 +109,8 @@ extern "C" __attribute__((visibility("default"))) void run(const Product* call) 
   }
   Scratch scratch((MEMORY + 64) * sizeof(R) * p.threads);
   Team team(p.threads);
-#pragma omp parallel num_threads(p.threads)
-  {
-    team.spread();
-    const long tid = omp_get_thread_num(), nt = p.threads;
+  team.run([&](long tid) {
+    const long nt = p.threads;
     R* memory = (R*)scratch.memory + (MEMORY + 64) / 64 * 64 * tid;
     // whole tiles for every thread, of rows where there are as many of them
     const long panels = ceil_div(p.M, MR), blocks = ceil_div(p.N, PW);
@@ -123,6 +121,5 @@ extern "C" __attribute__((visibility("default"))) void run(const Product* call) 
       long end = blocks * (tid + 1) / nt * PW;
       run_thread(p, memory, 0, p.M, blocks * tid / nt * PW, end < p.N ? end : p.N, of_w, of_a);
     }
-    team.meet();
-  }
+  });
 }
