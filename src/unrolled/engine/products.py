@@ -81,7 +81,8 @@ def multiply(
             sums += w.sum(0)
         return a @ w if bias is None else torch.addmm(bias, a, w)
     if sums is not None and w.stride(1) != 1:
-        sums, _ = None, sums.add_(w.sum(0))
+        sums.add_(w.sum(0))
+        sums = None
     result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
     bias = None if bias is None else bias.contiguous()
     at = (a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr())

@@ -157,7 +157,7 @@ def _products_that_stay(
     for node in reversed(calls):
         if node in candidates | views and all(user in loop or user in staying for user in node.users):
             staying.add(node)
-    weights = {node.args[-1] for node in loop | staying if node.target in PRODUCTS}
+    weights = {node.all_input_nodes[-1] for node in loop | staying if node.target in PRODUCTS}
     n_bytes = sum(weight.meta["val"].nbytes for weight in weights)
     return staying if n_bytes <= MOST_INSIDE else set()
 

@@ -81,7 +81,7 @@ class _Emitter:
             self._store(value, f"n{i}", str(value.width))
         for i, value in enumerate(self.program.outputs):
             self._store(value, f"o{i}", str(value.width))
-        for operand in [part.args[0] for value in self.products for part in _parts(value)]:
+        for operand in (part.args[0] for product in self.products for part in _parts(product)):
             where = self._where(operand)
             if where is None:
                 self._store(operand, self._new_scratch(operand), None)
@@ -182,7 +182,7 @@ class _Emitter:
             lines.append(f"  S* const e{i} = (S*)({at});  // rows of an input, where they lie apart")
             at = f"{at} + B * {program.steps[i]}"
         packed: dict[tuple[int, int], str] = {}
-        for value in [part for value in self.products for part in _parts(value)]:
+        for value in (part for product in self.products for part in _parts(product)):
             key = (int(value.attribute or 0), _vectors(value))
             if key not in packed:
                 name = f"w{key[0]}_{key[1]}"
@@ -259,7 +259,7 @@ class _Emitter:
         ]
 
     def _product(self, value: Value, packed: dict[tuple[int, int], str]) -> list[str]:
-        lines = []
+        lines: list[str] = []
         for part in _parts(value):
             [operand] = part.args[:1]
             name = self.operands.get(id(operand))
