@@ -43,6 +43,10 @@ def test_products_of_every_layout(shape, transposed, has_bias, seed):
     assert (sums - 1 - w.double().sum(0)).abs().max() <= 4e-7 * k**0.5 * 4
     if transposed[2] and m * n * k >= products.SMALL:
         assert result.t().is_contiguous()
+    if bias is None:
+        twice = products.multiply(a, w, is_transposed=transposed[2], onto=result)
+        assert twice is result
+        assert (twice - 2 * exact).abs().max() <= 8e-7 * k**0.5 * max(1, exact.abs().max())
 
 
 def test_memory_of_a_tensor_that_died_is_lent_again():

@@ -193,7 +193,7 @@ def _outer_sum(
         late, early, edge = left[n:], right[:rest], right[rest:]
     else:
         late, early, edge = left[:rest], right[n:], right[:n]
-    return outer_sum(late, early, like, sums).add_(outer_sum(first, edge, like, sums))
+    return outer_sum(first, edge, like, sums, onto=outer_sum(late, early, like, sums))
 
 
 def _differentiable(plan: "Plan", ctx: Any, tensors: Sequence[Tensor], gradients: Any) -> list[Tensor | None]:

@@ -41,6 +41,7 @@ class _Call(ctypes.Structure):
             for name in ("M", "N", "K", "row", "step", "w_row", "w_column", "c_row", "c_column", "threads")
         ),
         ("sums", ctypes.c_void_p),
+        ("add", ctypes.c_int64),
     )
 
 
@@ -65,25 +66,35 @@ def reading() -> torch.dtype | None:
 
 
 def multiply(
-    a: Tensor, w: Tensor, bias: Tensor | None = None, sums: Tensor | None = None, *, is_transposed: bool = False
+    a: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    sums: Tensor | None = None,
+    *,
+    is_transposed: bool = False,
+    onto: Tensor | None = None,
 ) -> Tensor:
     """[M, K] times [K, N], plus a bias [N]; any strides, no graph. The rows of `w` are added to `sums` [N]. The
-    columns of the result, not its rows, lie together where it is transposed; it has no bias then. See `reading_in`.
+    columns of the result, not its rows, lie together where it is transposed; it has no bias then. It is added to
+    `onto`, a result of this function, where there is one. See `reading_in`.
     """
-    assert bias is None or not is_transposed
+    assert bias is None or not (is_transposed or onto is not None)
     (m, k), n = a.shape, w.shape[1]
     # torch adds up products in bfloat16 as float
     is_small = m * n * k < SMALL and k <= PIECE
     if (dtype := reading()) is not None and a.dtype == torch.float32 and not is_small:
-        return _read_in(dtype, a, w, bias, sums, is_transposed=is_transposed)
+        return _added(_read_in(dtype, a, w, bias, sums, is_transposed=is_transposed), onto)
     if a.dtype == torch.bfloat16 or is_small:
         if sums is not None:
             sums += w.sum(0)
-        return a @ w if bias is None else torch.addmm(bias, a, w)
+        return _added(a @ w if bias is None else torch.addmm(bias, a, w), onto)
     if sums is not None and w.stride(1) != 1:
         sums.add_(w.sum(0))
         sums = None
-    result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
+    if onto is not None:
+        result = onto
+    else:
+        result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
     bias = None if bias is None else bias.contiguous()
     at = (a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr())
     call = _Call(
@@ -96,9 +107,14 @@ def multiply(
         *result.stride(),
         torch.get_num_threads(),
         0 if sums is None else sums.data_ptr(),
+        onto is not None,
     )
     _kernel(a.dtype)(ctypes.byref(call))
     return result
+
+
+def _added(result: Tensor, onto: Tensor | None) -> Tensor:
+    return result if onto is None else onto.add_(result)
 
 
 def _read_in(
@@ -119,15 +135,21 @@ def _in(dtype: torch.dtype, matrix: Tensor) -> Tensor:
     return new_tensor(tuple(matrix.shape), dtype).copy_(matrix)
 
 
-def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
+def outer_sum(
+    left: Tensor,
+    right: Tensor,
+    like: Tensor | None = None,
+    sums: Tensor | None = None,
+    onto: Tensor | None = None,
+) -> Tensor:
     """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces; it lies in memory as `like` does, whose gradient it
-    is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way.
+    is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way, and all of it to `onto`.
     """
     if not torch.is_grad_enabled():
         is_transposed = like is not None and like.stride(0) == 1 != like.stride(1)
-        return multiply(left.t(), right, sums=sums, is_transposed=is_transposed)
+        return multiply(left.t(), right, sums=sums, is_transposed=is_transposed, onto=onto)
     pieces = [a.t() @ b for a, b in zip(left.split(PIECE), right.split(PIECE), strict=True)]
-    return torch.stack(pieces).sum(0)
+    return _added(torch.stack(pieces).sum(0), onto)
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ struct Product {
   R* c;
   int64_t M, N, K, row, step, w_row, w_column, c_row, c_column, threads;
   R* sums;  // N numbers to which the rows of W, whose numbers lie together, are added, or null
+  int64_t add;  // to what is in C already
 };
 
 namespace {
@@ -64,7 +65,7 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
       const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < depth ? p.K - k : depth;
       pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
       if (of_w && m0 == 0) add_rows(p.w + k * p.w_row + n, p.w_row, K, columns, of_w + n);
-      const bool add = k > 0 || p.bias;
+      const bool add = k > 0 || p.bias || p.add;
       for (long m = m0; m < m1; m += HEIGHT) {
         const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
         const R* a = p.a + m * p.row + k * p.step;
@@ -104,7 +105,7 @@ extern "C" __attribute__((visibility("default"))) void run(const Product* call) 
   Product p = *call;
   R *of_w = p.sums, *of_a = nullptr;
   if (p.c_column != 1) {  // its columns lie together: the same, transposed
-    p = {p.w, p.a, nullptr, p.c, p.N, p.M, p.K, p.w_column, p.w_row, p.step, p.row, p.c_column, p.c_row, p.threads, p.sums};
+    p = {p.w, p.a, nullptr, p.c, p.N, p.M, p.K, p.w_column, p.w_row, p.step, p.row, p.c_column, p.c_row, p.threads, p.sums, p.add};
     std::swap(of_w, of_a);
   }
   Scratch scratch((MEMORY + 64) * sizeof(R) * p.threads);
