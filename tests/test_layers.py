@@ -306,3 +306,13 @@ def test_swapped_layers_move_copy_and_save():
     for other in (copy.deepcopy(model), model.double().float()):
         assert_equal(pytree.tree_leaves(other(x)), pytree.tree_leaves(model(x)))
     assert list(itertools.islice(model.state_dict(), 1)) == ["0.weight_ih_l0"]
+
+
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+def test_under_autocast_torchs_own_runs_where_its_products_are_the_faster(kind):
+    layer, xs = getattr(unrolled, kind)(2, 520), torch.zeros(1, 127, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer.explain(xs).reason == f"torch's {kind} is the faster one under autocast at this size"
+        assert layer.explain(xs[:, :100]).path == "fused"
+        assert layer(xs)[0].dtype == torch.float32
+    assert layer.explain(xs).path == "fused"

@@ -29,13 +29,15 @@ _SAME_AS_TORCH = """
             "fused" runs the compiled loop, or raises `NotFusedError`; "eager" runs the definition, a scan of the
             cell's step in Python.
 
-    Under `torch.autocast` on the CPU the layer runs, and answers, in its weights' dtype: the compiled loop in float32
-    is faster than torch's own layers in bfloat16, and more exact.
+    Under `torch.autocast` on the CPU the layer answers in its weights' dtype. Where the compiled loop runs, it runs in
+    that dtype, and the large products around it read autocast's.
     """
 
 
-# batch · hidden up to which the compiled loop beats oneDNN's LSTM in inference; docs/design/engine.md has the figures
-_SMALL = 2048
+# docs/design/engine.md has the figures: batch · hidden up to which the compiled loop beats oneDNN's LSTM in inference,
+_SMALL = 4096
+# and, under autocast, torch's RNN and GRU, whose recurrent products are bfloat16
+_LARGE = 1 << 16
 
 
 class _Layer(nn.RNNBase):
@@ -89,6 +91,9 @@ class _Layer(nn.RNNBase):
             return f"the input is of {data.dtype}"
         if torch.compiler.is_compiling():
             return "it runs within torch.compile or torch.export"
+        rows = 1 if data.dim() == 2 else data.shape[0 if self.batch_first else 1]
+        if self.mode != "LSTM" and data is input and _is_autocast(input) and rows * self.hidden_size > _LARGE:
+            return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"
         # oneDNN serves neither packed sequences, nor projections, nor float64
         if self.mode != "LSTM" or self.proj_size or data is not input or data.dtype == torch.float64:
             return None
@@ -97,7 +102,6 @@ class _Layer(nn.RNNBase):
         needs_backward = torch.is_grad_enabled() and (
             data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         )
-        rows = 1 if data.dim() == 2 else data.shape[0 if self.batch_first else 1]
         if needs_backward or rows * self.hidden_size <= _SMALL:
             return None
         return "oneDNN's LSTM is the faster one in inference at this size"

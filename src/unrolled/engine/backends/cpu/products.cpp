@@ -1,13 +1,26 @@
 // The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its
 // own; C has rows that lie together, or columns that do and no bias.
 // Goto and van de Geijn's order (Anatomy of high-performance matrix multiplication, 2008): a block of W, packed, stays in the
-// second-level cache while the rows of A pass by. Long sums run in pieces of BLOCK that are added up: one chain of additions
+// second-level cache while the rows of A pass by. Long sums run in pieces of BLOCK or DEEP that are added up: one chain of additions
 // rounds worse.
 #include "kernel.h"
+#include <unistd.h>
 
 namespace {
 constexpr int NV = FIT<4>, MR = ROWS<NV>;
 constexpr long PW = NV * VL, WIDTH = 8 * PW, HEIGHT = 16 * MR, BLOCK = 256, NEAR = 1024;
+constexpr long DEEP = 2 * BLOCK;  // of rows that need no packing: what C has is read and written less often
+
+// columns of a block of W: it takes half of the second-level cache
+long width_of(long depth) {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#else
+  static const long bytes = 0;
+#endif
+  const long most = (bytes > 0 ? bytes : 1 << 20) / 2 / (depth * PW * (long)sizeof(R)) * PW;
+  return most < PW ? PW : most > WIDTH ? WIDTH : most;
+}
 
 // rows of A become panels of MR, [panel][k][MR]
 void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
@@ -52,17 +65,17 @@ void move(R* to, long to_row, const R* from, long row, long height, long width) 
   for (long r = 0; r < height; r++) memcpy(to + r * to_row, from + r * row, width * sizeof(R));
 }
 
-constexpr long MEMORY = BLOCK * WIDTH + BLOCK * HEIGHT + 16 * PW;
+constexpr long MEMORY = DEEP * WIDTH + BLOCK * HEIGHT + 16 * PW;
 
 // one thread's part of C, whose rows lie together: rows [m0, m1), columns [n0, n1); sums of the rows of W, of the columns of A
 void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1, R* of_w, R* of_a) {
   if (m0 >= m1) return;
-  R *const packed = memory, *const rows = packed + BLOCK * WIDTH, *const edge = rows + BLOCK * HEIGHT;
+  R *const packed = memory, *const rows = packed + DEEP * WIDTH, *const edge = rows + BLOCK * HEIGHT;
   // a small result is soon added to: shorter pieces for less rounding
-  const long depth = p.M * p.N <= 4096 ? 32 : BLOCK;
-  for (long n = n0; n < n1; n += WIDTH)
+  const long depth = p.M * p.N <= 4096 ? 32 : p.step == 1 ? DEEP : BLOCK, most = width_of(depth);
+  for (long n = n0; n < n1; n += most)
     for (long k = 0; k < p.K || k == 0; k += depth) {
-      const long columns = n1 - n < WIDTH ? n1 - n : WIDTH, K = p.K - k < depth ? p.K - k : depth;
+      const long columns = n1 - n < most ? n1 - n : most, K = p.K - k < depth ? p.K - k : depth;
       pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
       if (of_w && m0 == 0) add_rows(p.w + k * p.w_row + n, p.w_row, K, columns, of_w + n);
       const bool add = k > 0 || p.bias || p.add;
