@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value
 
 # numbers multiplied or computed in a step up to which threads lose more by meeting than they gain
-ALONE = 1 << 16
+ALONE = 100_000
 
 
 @dataclass

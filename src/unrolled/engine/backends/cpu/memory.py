@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LEAST = 1 << 16
+LEAST = 1 << 18
 _HUGE_PAGE = 1 << 21
 _free: dict[int, list[mmap.mmap]] = {}  # by size; each change is one operation, so that threads need no lock
 
