@@ -109,3 +109,21 @@ def test_explain_says_which_way_a_layer_takes(layer, shape, told):
         assert str(unrolled.explain(layer, torch.zeros(shape))).startswith(told)
     if told.startswith("torch"):
         assert unrolled.explain(layer, torch.zeros(shape)).path == "fused"
+
+
+FEWER = """
+import torch, unrolled
+torch.manual_seed(0)
+torch.set_num_threads(2)
+cell, xs = unrolled.cells.GRU(65, 400), torch.randn(3, 2, 65, requires_grad=True)
+found = [unrolled.scan(cell, xs, torch.zeros(2, 400), engine=engine)[0] for engine in ("fused", "eager")]
+torch.testing.assert_close(*found)
+gradients = [torch.autograd.grad(each.sum(), [xs, *cell.parameters()]) for each in found]
+torch.testing.assert_close(*gradients)
+"""
+
+
+def test_openmp_may_give_fewer_threads_than_torch_counts():
+    environment = os.environ | {"OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run([sys.executable, "-c", FEWER], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -260,17 +260,17 @@ class _Emitter:
 
     def _product(self, value: Value, packed: dict[tuple[int, int], str]) -> list[str]:
         lines: list[str] = []
+        result, vectors = f"m{self.names[id(value)]}", _vectors(value)
+        panels = f"ceil_div({value.width}, FIT<{vectors}> * VL)"
         for part in _parts(value):
-            [operand] = part.args[:1]
+            operand = part.args[0]
             name = self.operands.get(id(operand))
             where = self._where(operand) if name is None else (name, f"{name}_width", 0)
             assert where is not None, "a product's operand lies in memory"
             pointer, stride, at = where
-            vectors, name = _vectors(value), f"m{self.names[id(value)]}"
-            panels = f"ceil_div({value.width}, FIT<{vectors}> * VL)"
             lines.append(
                 f"    product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
-                f"{name}, {name}_width, {operand.width}, r0, r1, {panels} * part / parts, {panels} * (part + 1) / parts, "
+                f"{result}, {result}_width, {operand.width}, r0, r1, {panels} * part / parts, {panels} * (part + 1) / parts, "
                 f"{'true' if lines else 'false'});"
             )
         return lines

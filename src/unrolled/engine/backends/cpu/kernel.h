@@ -201,7 +201,7 @@ constexpr long ceil_div(long a, long b) { return (a + b - 1) / b; }
 
 // The threads of one call: where they run, and where they meet.
 struct Team {
-  const int n;
+  std::atomic<int> n;  // asked for; within `run`, those that OpenMP gave, which may be fewer
   alignas(64) std::atomic<int> count{0};
   alignas(64) std::atomic<int> turn{0};
   alignas(64) std::atomic<uint64_t> taken[16] = {};  // processors that run one of us
@@ -212,7 +212,6 @@ struct Team {
   // taken moves to a free one. What it may run on afterwards stays as it was.
   void spread() {
 #if defined(__linux__)
-    if (n == 1) return;
     const int here = sched_getcpu();
     if (here < 0 || here >= 1024 || claim(here)) return;
     cpu_set_t allowed, one;
@@ -234,9 +233,10 @@ struct Team {
   // Whoever waits gives its processor away soon: the thread it waits for may be queueing for it. So each parallel region
   // ends with this, not with OpenMP's own barrier, which spins for as long as the scheduler lets it.
   void meet() {
-    if (n == 1) return;
+    const int all = n.load(std::memory_order_relaxed);
+    if (all == 1) return;
     int now = turn.load(std::memory_order_relaxed);
-    if (count.fetch_add(1, std::memory_order_acq_rel) == n - 1) {
+    if (count.fetch_add(1, std::memory_order_acq_rel) == all - 1) {
       count.store(0, std::memory_order_relaxed);
       turn.store(now + 1, std::memory_order_release);
     } else {
@@ -253,9 +253,10 @@ struct Team {
   // runs `work(thread)` on all
   template <class F> void run(F work) {
     if (n == 1) return work(0);
-#pragma omp parallel num_threads(n)
+#pragma omp parallel num_threads(n.load())
     {
-      spread();
+      n.store(omp_get_num_threads(), std::memory_order_relaxed);  // each stores the same
+      if (omp_get_num_threads() > 1) spread();
       work(omp_get_thread_num());
       meet();
     }

@@ -1,8 +1,8 @@
-// The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its
-// own; C has rows that lie together, or columns that do and no bias.
+// The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own; C has rows
+// that lie together, or columns that do and no bias.
 // Goto and van de Geijn's order (Anatomy of high-performance matrix multiplication, 2008): a block of W, packed, stays in the
-// second-level cache while the rows of A pass by. Long sums run in pieces of BLOCK or DEEP that are added up: one chain of additions
-// rounds worse.
+// second-level cache while the rows of A pass by. Long sums run in pieces of BLOCK or DEEP that are added up: one chain of
+// additions rounds worse.
 #include "kernel.h"
 #include <unistd.h>
 
@@ -124,7 +124,7 @@ extern "C" __attribute__((visibility("default"))) void run(const Product* call) 
   Scratch scratch((MEMORY + 64) * sizeof(R) * p.threads);
   Team team(p.threads);
   team.run([&](long tid) {
-    const long nt = p.threads;
+    const long nt = team.n;
     R* memory = (R*)scratch.memory + (MEMORY + 64) / 64 * 64 * tid;
     // whole tiles for every thread, of rows where there are as many of them
     const long panels = ceil_div(p.M, MR), blocks = ceil_div(p.N, PW);
