@@ -3,11 +3,12 @@
 python -m benchmarks.engine              # all questions, about half an hour
 python -m benchmarks.engine layers       # torch.nn, a careful Python loop, jax.jit(lax.scan) where jax is installed
 python -m benchmarks.engine autocast     # the layers under torch.autocast with bfloat16, against torch.nn
+python -m benchmarks.engine products     # the large products around LSTM's loop, against torch.mm
 python -m benchmarks.engine stacks       # two layers, both directions, against torch.nn
 python -m benchmarks.engine steps        # steps that no test names, against a Python loop
 python -m benchmarks.engine diagonal     # a diagonal linear recurrence: Python loop, share of memory bandwidth
 python -m benchmarks.engine compiled     # torch.compile of the loop, with its compile time
-python -m benchmarks.engine costs        # a call, rows that end, compiling a cell, the first call of a second process
+python -m benchmarks.engine costs        # a call, one after a rest, rows that end, compiling, a second process's first call
 """
 
 import os
@@ -26,6 +27,7 @@ from benchmarks import jax_peers
 from benchmarks.harness import append, interleaved, quartiles
 from unrolled import cells
 from unrolled.engine.backends.cpu.peak import peak
+from unrolled.engine.products import multiply, outer_sum
 
 SHAPES = ((1, 128, 128), (16, 128, 64), (32, 128, 128), (32, 128, 256), (64, 128, 512), (128, 64, 1024))
 KINDS = {"LSTM": (cells.LSTM, nn.LSTM, 4), "GRU": (cells.GRU, nn.GRU, 3), "RNN": (cells.Elman, nn.RNN, 1)}
@@ -116,6 +118,24 @@ def autocast():
             }
             ways = both_ways(runs, [xs, *ours.parameters(), *theirs.parameters()], gradient)
             rows += measured("autocast", kind, (batch, steps, hidden), ways, 15 if hidden <= 256 else 5)
+    return rows
+
+
+def products():
+    """Of LSTM's inputs, of its gates' gradients, and the sum over time that is its weight's gradient."""
+    rows = []
+    for batch, steps, hidden in SHAPES[1:]:
+        xs, gates = torch.randn(batch * steps, hidden), torch.randn(batch * steps, 4 * hidden)
+        weight, bias = torch.randn(4 * hidden, hidden), torch.randn(4 * hidden)
+        pairs = {
+            "inputs times weight": (lambda: multiply(xs, weight.t(), bias), lambda: torch.addmm(bias, xs, weight.t())),
+            "gradients times weight": (lambda: multiply(gates, weight), lambda: gates @ weight),
+            "gradient of weight": (lambda: outer_sum(xs, gates, weight.t()), lambda: (gates.t() @ xs).t()),
+        }
+        for name, (ours, theirs) in pairs.items():
+            ways = {"forward": both_ways({"fused": ours, "torch.mm": theirs}, [], None)["forward"]}
+            flops = 2 * 4 * hidden * hidden * batch * steps
+            rows += measured("products", name, (batch, steps, hidden), ways, 15, flops=flops)
     return rows
 
 
@@ -305,8 +325,20 @@ print(first, time.perf_counter() - started)
 def costs():
     cell = cells.LSTM(64, 64)
     xs, state = torch.randn(1, 1, 64), cell.initial_state(1)
-    runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused")}
+    runs = {"fused": lambda cell=cell, xs=xs, state=state: unrolled.scan(cell, xs, state, engine="fused")}
     rows = measured("costs", "a call", (1, 1, 64), {"forward": both_ways(runs, [], None)["forward"]}, 2001)
+
+    def after_a_rest(run):
+        return lambda: (time.sleep(0.1), run())
+
+    cell, layer, xs = cells.LSTM(128, 128), nn.LSTM(128, 128), torch.randn(128, 32, 128)
+    state = cell.initial_state(32)
+    runs = {
+        "fused": after_a_rest(lambda: unrolled.scan(cell, xs, state, engine="fused")),
+        "torch.nn": after_a_rest(lambda: layer(xs)),
+    }
+    ways = {"forward": both_ways(runs, [], None)["forward"]}
+    rows += measured("costs", "LSTM and 0.1 s of rest before", (32, 128, 128), ways, 9)
 
     batch, time_, hidden = 32, 128, 256
     for kind in ("LSTM", "GRU"):
@@ -340,7 +372,7 @@ def costs():
     return rows
 
 
-QUESTIONS = {each.__name__: each for each in (layers, autocast, stacks, steps, diagonal, compiled, costs)}
+QUESTIONS = {each.__name__: each for each in (layers, products, autocast, stacks, steps, diagonal, compiled, costs)}
 
 
 def main(names=()) -> None:

@@ -159,6 +159,7 @@ def test_is_torchs_class_with_torchs_names_and_initialization(kind):
         (torch.zeros(4, 2, 3), torch.zeros(1, 3, 5)),
         (torch.zeros(4, 2, 3), torch.zeros(2, 2, 5)),
         (torch.zeros(1, 4, 2, 3), None),
+        (torch.zeros(3), None),
     ],
 )
 def test_wrong_shapes_are_refused(kind, engine, x, hidden):

@@ -34,10 +34,9 @@ _SAME_AS_TORCH = """
     """
 
 
-# docs/design/engine.md has the figures: batch · hidden up to which the compiled loop beats oneDNN's LSTM in inference,
-_SMALL = 4096
-# and, under autocast, torch's RNN and GRU, whose recurrent products are bfloat16
-_LARGE = 1 << 16
+# batch · hidden up to which the compiled loop is the faster; docs/design/engine.md has the figures
+_SMALL = 4096  # than oneDNN's LSTM in inference
+_LARGE = 1 << 16  # than torch's RNN and GRU under autocast, whose recurrent products are bfloat16
 
 
 class _Layer(nn.RNNBase):
@@ -91,7 +90,7 @@ class _Layer(nn.RNNBase):
             return f"the input is of {data.dtype}"
         if torch.compiler.is_compiling():
             return "it runs within torch.compile or torch.export"
-        rows = 1 if data.dim() == 2 else data.shape[0 if self.batch_first else 1]
+        rows = data.shape[0 if self.batch_first else 1] if data.dim() == 3 else 1
         if self.mode != "LSTM" and data is input and _is_autocast(input) and rows * self.hidden_size > _LARGE:
             return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"
         # oneDNN serves neither packed sequences, nor projections, nor float64

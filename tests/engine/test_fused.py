@@ -384,6 +384,9 @@ def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows():
     assert (many.before, sorted(many.products)) == ({}, [(5, 24), (6, 24)])
     # nobody asks for the gradient of such inputs, which a loop would make all the same
     assert unlearned.products == few.products
+    resets = torch.zeros(3, choose.WIDE, dtype=torch.bool)
+    xs = torch.randn(3, choose.WIDE, 5, requires_grad=True)
+    assert unrolled.explain(cell, xs, cell.initial_state(choose.WIDE), resets=resets).products == many.products
     with torch.no_grad():
         assert unrolled.explain(cell, xs, cell.initial_state(choose.WIDE)).products == many.products
     large = unrolled.cells.LSTM(6, 260)  # its weights would leave no room in the cache
@@ -392,25 +395,36 @@ def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows():
 
 
 class Branching(torch.nn.Module):
-    """A product of the input that the loop reads, and what else is made of it; two products of a state, added up."""
+    """A product of the input that the loop reads, and what else is made of it; two products of states, added up, of
+    which one may be read again.
+    """
 
-    def __init__(self):
+    def __init__(self, *, again):
         super().__init__()
+        self.again = again
         self.first, self.second = torch.nn.Linear(5, 12), torch.nn.Linear(6, 6)
         self.third = torch.nn.Linear(6, 6, bias=False)
 
     def forward(self, x, state):
         a, b = state
         gate, more = self.first(x).chunk(2, 1)
-        new = torch.tanh(self.second(a) + self.third(b) + gate)
-        return new + more.relu(), (new, a * torch.sigmoid(gate + self.third(b)))
+        product = self.third(b)
+        new = torch.tanh(self.second(a) + product + gate)
+        return new + more.relu(), (new, a * torch.sigmoid(gate + product if self.again else gate))
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_a_product_is_computed_once(again):
+    step, state = Branching(again=again), (torch.zeros(3, 6), torch.zeros(3, 6))
+    assert unrolled.explain(step, torch.zeros(2, 3, 5), state).products == [(6, 6), (6, 6)]
+
+
+@pytest.mark.parametrize("again", [True, False])
 @pytest.mark.parametrize("batch", [3, 9])
 @pytest.mark.parametrize("learns", [True, False])
-def test_products_that_others_read_too(batch, learns):
+def test_products_that_others_read_too(again, batch, learns):
     torch.manual_seed(0)
-    step, xs = Branching(), torch.randn(4, batch, 5)
+    step, xs = Branching(again=again), torch.randn(4, batch, 5)
     state = torch.randn(batch, 6), torch.randn(batch, 6)
     if learns:
         assert_fused_is_eager(step, xs, state)

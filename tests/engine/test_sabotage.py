@@ -91,4 +91,4 @@ def test_a_product_that_is_not_added_is_noticed(monkeypatch):
     right = emit._Emitter.source
     monkeypatch.setattr(emit._Emitter, "source", lambda self: right(self).replace("parts, true);", "parts, false);"))
     with pytest.raises(AssertionError, match="yardstick"):
-        assert_fused_is_eager(Branching(), torch.randn(2, 3, 5), (torch.randn(3, 6), torch.randn(3, 6)))
+        assert_fused_is_eager(Branching(again=False), torch.randn(2, 3, 5), (torch.randn(3, 6), torch.randn(3, 6)))

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Gradients, OverBatch, Weights
 from unrolled.engine.lower import Lowering
-from unrolled.engine.program import EXPENSIVE, REDUCTIONS, Builder, Program, Value, in_order, verify
+from unrolled.engine.program import EXPENSIVE, REDUCTIONS, Builder, Program, Value, in_order, verify, with_products_once
 from unrolled.engine.programs import Gradient, LoopPrograms
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.split import Split, part_of
@@ -153,8 +153,9 @@ class _Adjoint:
         backward = Program(
             tuple(self.input_widths), states, rows, shapes, tuple(state_gradients), tuple(self.outputs), shifted
         )
+        forward, training, backward = (verify(with_products_once(each)) for each in (forward, training, backward))
         return LoopPrograms(
-            verify(forward), verify(training), verify(backward), self.inputs, step_gradients, constant_gradients,
+            forward, training, backward, self.inputs, step_gradients, constant_gradients,
             self.constants, len(self.kept),
         )  # fmt: skip
 
@@ -217,23 +218,10 @@ class _Adjoint:
             )
         if not value.args:
             return value
-        return self._rebuilt(value, [self._moved_arg(arg) for arg in value.args])
+        return self.builder.rebuilt(value, [self._moved_arg(arg) for arg in value.args])
 
     def _moved_arg(self, arg: Value) -> Value:
         return self.new[id(arg)] if id(arg) in self.new else self._moved(arg)
-
-    def _rebuilt(self, value: Value, args: list[Value]) -> Value:
-        match value.op:
-            case "slice":
-                return self.builder.slice(args[0], int(value.attribute or 0), value.width)
-            case "cat":
-                return self.builder.cat(args)
-            case "matmul":
-                product = self.builder.matmul(args[0], int(value.attribute or 0), value.width)
-                return self.builder.pointwise("add", args[1], product) if len(args) > 1 else product
-            case "sum" | "max":
-                return self.builder.reduce(value.op, args[0])
-        return self.builder.pointwise(value.op, *args)
 
     def _from_forward(self, value: Value) -> Value:
         """A value of the loop itself: read where it lies in memory, else computed again where cheap, else saved."""
@@ -252,9 +240,9 @@ class _Adjoint:
         ):
             needed = {id(leaf) for leaf in self._leaves(value)}
             if len(needed) <= 1:
-                return self._rebuilt(value, [self._moved(arg) for arg in value.args])
+                return self.builder.rebuilt(value, [self._moved(arg) for arg in value.args])
         if not value.per_row:
-            return self._rebuilt(value, [self._moved(arg) for arg in value.args])
+            return self.builder.rebuilt(value, [self._moved(arg) for arg in value.args])
         self.saved.append(value)
         return self._input("saved", len(self.saved) - 1, value.width)
 

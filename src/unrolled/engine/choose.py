@@ -150,7 +150,8 @@ def _is_wide(xs: list[Tensor], *, training: bool) -> bool:
     """
     if xs[0].shape[1] < WIDE * torch.get_num_threads() or reading() is not None:
         return False
-    return all(x.dtype in (torch.float32, torch.float64) and (x.requires_grad or not training) for x in xs)
+    floats = [x for x in xs if x.is_floating_point()]
+    return bool(floats) and all(x.dtype != torch.bfloat16 and (x.requires_grad or not training) for x in floats)
 
 
 def key_of(

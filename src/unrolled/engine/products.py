@@ -82,15 +82,15 @@ def multiply(
     (m, k), n = a.shape, w.shape[1]
     # torch adds up products in bfloat16 as float
     is_small = m * n * k < SMALL and k <= PIECE
-    if (dtype := reading()) is not None and a.dtype == torch.float32 and not is_small:
-        return _added(_read_in(dtype, a, w, bias, sums, is_transposed=is_transposed), onto)
-    if a.dtype == torch.bfloat16 or is_small:
-        if sums is not None:
-            sums += w.sum(0)
-        return _added(a @ w if bias is None else torch.addmm(bias, a, w), onto)
-    if sums is not None and w.stride(1) != 1:
+    dtype = reading() if a.dtype == torch.float32 and not is_small else None
+    is_torchs = a.dtype == torch.bfloat16 or is_small or dtype is not None
+    if sums is not None and (is_torchs or w.stride(1) != 1):
         sums.add_(w.sum(0))
         sums = None
+    if dtype is not None:
+        return _added(_read_in(dtype, a, w, bias, is_transposed=is_transposed), onto)
+    if is_torchs:
+        return _added(a @ w if bias is None else torch.addmm(bias, a, w), onto)
     if onto is not None:
         result = onto
     else:
@@ -117,12 +117,8 @@ def _added(result: Tensor, onto: Tensor | None) -> Tensor:
     return result if onto is None else onto.add_(result)
 
 
-def _read_in(
-    dtype: torch.dtype, a: Tensor, w: Tensor, bias: Tensor | None, sums: Tensor | None, *, is_transposed: bool
-) -> Tensor:
+def _read_in(dtype: torch.dtype, a: Tensor, w: Tensor, bias: Tensor | None, *, is_transposed: bool) -> Tensor:
     """`multiply` with factors, and a result, that were rounded to another dtype."""
-    if sums is not None:
-        sums += w.sum(0)
     a, w = _in(dtype, a), _in(dtype, w)
     result = _in(torch.float32, (w.t() @ a.t()).t() if is_transposed else a @ w)
     return result if bias is None else result.add_(bias)

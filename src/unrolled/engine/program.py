@@ -17,6 +17,7 @@ false, one row that is the same for all. Equal values are one object. The operat
 `verify` holds a program to this.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -55,10 +56,11 @@ class Value:
 
 
 class Builder:
-    """Makes values, equal ones once, simple ones simpler."""
+    """Makes values, equal ones once, simple ones simpler, sums of products as one product if asked to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sums_products: bool = True) -> None:
         self._values: dict[tuple, Value] = {}
+        self._sums_products = sums_products
 
     def _make(
         self, op: str, args: tuple[Value, ...], attribute: float | int | None, width: int, *, per_row: bool
@@ -128,7 +130,7 @@ class Builder:
         simple = self._simplified(op, args)
         if simple is not None:
             return simple
-        if op == "add" and (summed := self._summed(*args)) is not None:
+        if op == "add" and self._sums_products and (summed := self._summed(*args)) is not None:
             return summed
         width = max(arg.width for arg in args)
         if any(arg.op == "cat" for arg in args):
@@ -144,6 +146,20 @@ class Builder:
             ]
             return self.cat(pieces)
         return self._make(op, args, None, width, per_row=any(arg.per_row for arg in args))
+
+    def rebuilt(self, value: Value, args: list[Value]) -> Value:
+        """The same operation on other arguments."""
+        match value.op:
+            case "slice":
+                return self.slice(args[0], int(value.attribute or 0), value.width)
+            case "cat":
+                return self.cat(args)
+            case "matmul":
+                product = self.matmul(args[0], int(value.attribute or 0), value.width)
+                return self.pointwise("add", args[1], product) if len(args) > 1 else product
+            case "sum" | "max":
+                return self.reduce(value.op, args[0])
+        return self.pointwise(value.op, *args)
 
     def _summed(self, a: Value, b: Value) -> Value | None:
         """The sum of two products, one of which may already have been added to something, as one product."""
@@ -242,6 +258,13 @@ class Program:
         """All values that count, arguments first."""
         return in_order((*self.next_states, *self.outputs))
 
+    def products(self) -> list[Value]:
+        """Those that are computed: one that is only ever added to is a part of the one that adds to it."""
+        values = self.values()
+        read = {id(arg) for value in values for arg in (value.args[:1] if value.op == "matmul" else value.args)}
+        read |= {id(value) for value in (*self.next_states, *self.outputs)}
+        return [value for value in values if value.op == "matmul" and id(value) in read]
+
     def __str__(self) -> str:
         values = self.values()
         place = {id(value): i for i, value in enumerate(values)}
@@ -255,6 +278,24 @@ class Program:
         lines += [f"next state {i} = %{place[id(value)]}" for i, value in enumerate(self.next_states)]
         lines += [f"output {i} = %{place[id(value)]}" for i, value in enumerate(self.outputs)]
         return "\n".join(lines)
+
+
+def parts_of(product: Value) -> list[Value]:
+    """The matmuls that one is the sum of."""
+    return [*(part for base in product.args[1:] for part in parts_of(base)), product]
+
+
+def with_products_once(program: Program) -> Program:
+    """The program, its sums of products taken apart if a product would be computed for two of them."""
+    parts = [(id(part.args[0]), part.attribute) for product in program.products() for part in parts_of(product)]
+    if len(set(parts)) == len(parts):
+        return program
+    builder, made = Builder(sums_products=False), dict[int, Value]()
+    for value in program.values():
+        args = [made[id(arg)] for arg in value.args]
+        made[id(value)] = builder.rebuilt(value, args) if args else value
+    states, outputs = (tuple(made[id(value)] for value in each) for each in (program.next_states, program.outputs))
+    return dataclasses.replace(program, next_states=states, outputs=outputs)
 
 
 def in_order(roots: Iterable[Value]) -> list[Value]:

@@ -8,7 +8,7 @@ products and reductions. Threads share either the rows of the batch, and never m
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value
+from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
 
 # numbers multiplied or computed in a step up to which threads lose more by meeting than they gain
 ALONE = 100_000
@@ -32,10 +32,7 @@ class _Emitter:
         self.program, self.is_narrow = program, is_narrow
         self.values = program.values()
         self.names = {id(value): i for i, value in enumerate(self.values)}
-        # a product that is only ever added to is a part of the one that adds to it
-        read = {id(arg) for value in self.values for arg in (value.args[:1] if value.op == "matmul" else value.args)}
-        read |= {id(value) for value in (*program.next_states, *program.outputs)}
-        self.products = [value for value in self.values if value.op == "matmul" and id(value) in read]
+        self.products = program.products()
         self.level: dict[int, int] = {}
         for value in self.values:
             self.level[id(value)] = self._level(value)
@@ -51,7 +48,7 @@ class _Emitter:
 
     def _level(self, value: Value) -> int:
         if value.op == "matmul":
-            return 1 + max(self.level[id(part.args[0])] for part in _parts(value))
+            return 1 + max(self.level[id(part.args[0])] for part in parts_of(value))
         before = max([0, *(self.level[id(arg)] for arg in value.args)])
         return before + 1 if value.op in REDUCTIONS else before
 
@@ -81,7 +78,7 @@ class _Emitter:
             self._store(value, f"n{i}", str(value.width))
         for i, value in enumerate(self.program.outputs):
             self._store(value, f"o{i}", str(value.width))
-        for operand in (part.args[0] for product in self.products for part in _parts(product)):
+        for operand in (part.args[0] for product in self.products for part in parts_of(product)):
             where = self._where(operand)
             if where is None:
                 self._store(operand, self._new_scratch(operand), None)
@@ -182,7 +179,7 @@ class _Emitter:
             lines.append(f"  S* const e{i} = (S*)({at});  // rows of an input, where they lie apart")
             at = f"{at} + B * {program.steps[i]}"
         packed: dict[tuple[int, int], str] = {}
-        for value in (part for product in self.products for part in _parts(product)):
+        for value in (part for product in self.products for part in parts_of(product)):
             key = (int(value.attribute or 0), _vectors(value))
             if key not in packed:
                 name = f"w{key[0]}_{key[1]}"
@@ -262,7 +259,7 @@ class _Emitter:
         lines: list[str] = []
         result, vectors = f"m{self.names[id(value)]}", _vectors(value)
         panels = f"ceil_div({value.width}, FIT<{vectors}> * VL)"
-        for part in _parts(value):
+        for part in parts_of(value):
             operand = part.args[0]
             name = self.operands.get(id(operand))
             where = self._where(operand) if name is None else (name, f"{name}_width", 0)
@@ -356,11 +353,6 @@ class _Emitter:
 
     def _name(self, value: Value) -> str:
         return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"
-
-
-def _parts(value: Value) -> list[Value]:
-    """The products that one is the sum of."""
-    return [*(part for base in value.args[1:] for part in _parts(base)), value]
 
 
 def _vectors(value: Value) -> int:

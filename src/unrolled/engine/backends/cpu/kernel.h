@@ -201,10 +201,12 @@ constexpr long ceil_div(long a, long b) { return (a + b - 1) / b; }
 
 // The threads of one call: where they run, and where they meet.
 struct Team {
+  static constexpr int PROCESSORS = 1024;
+  static constexpr long SPINS = 256;
   std::atomic<int> n;  // asked for; within `run`, those that OpenMP gave, which may be fewer
   alignas(64) std::atomic<int> count{0};
   alignas(64) std::atomic<int> turn{0};
-  alignas(64) std::atomic<uint64_t> taken[16] = {};  // processors that run one of us
+  alignas(64) std::atomic<uint64_t> taken[PROCESSORS / 64] = {};  // processors that run one of us
 
   explicit Team(long threads) : n((int)threads) {}
 
@@ -213,10 +215,10 @@ struct Team {
   void spread() {
 #if defined(__linux__)
     const int here = sched_getcpu();
-    if (here < 0 || here >= 1024 || claim(here)) return;
+    if (here < 0 || here >= PROCESSORS || claim(here)) return;
     cpu_set_t allowed, one;
     if (sched_getaffinity(0, sizeof(allowed), &allowed)) return;
-    for (int other = 0; other < 1024 && other < CPU_SETSIZE; other++)
+    for (int other = 0; other < PROCESSORS && other < CPU_SETSIZE; other++)
       if (CPU_ISSET(other, &allowed) && claim(other)) {
         CPU_ZERO(&one);
         CPU_SET(other, &one);
@@ -248,7 +250,6 @@ struct Team {
       }
     }
   }
-  static constexpr long SPINS = 256;
 
   // runs `work(thread)` on all
   template <class F> void run(F work) {
