@@ -8,7 +8,7 @@ python -m benchmarks.engine stacks       # two layers, both directions, against 
 python -m benchmarks.engine steps        # steps that no test names, against a Python loop
 python -m benchmarks.engine diagonal     # a diagonal linear recurrence: Python loop, share of memory bandwidth
 python -m benchmarks.engine compiled     # torch.compile of the loop, with its compile time
-python -m benchmarks.engine costs        # a call, one after a rest, rows that end, compiling, a second process's first call
+python -m benchmarks.engine costs        # a call, one after a rest, rows that end, compiling a cell, a second process
 """
 
 import os
@@ -60,11 +60,11 @@ def both_ways(runs, leaves, gradient):
     }
 
 
-def measured(question, name, shape, ways, rounds, *, flops=0):
+def measured(question, name, shape, ways, rounds, *, flops=0, rest=0.0):
     """Times the rivals of both ways; rows for the results, and a line on the screen."""
     rows = []
     for way, runs in ways.items():
-        seconds = interleaved(runs, rounds=rounds, warm_up=2)
+        seconds = interleaved(runs, rounds=rounds, warm_up=2, rest=rest)
         ours = statistics.median(seconds["fused"])
         share = flops * (3 if "backward" in way else 1) / ours / 1e9 / peak() if flops else 0
         shown = []
@@ -123,19 +123,22 @@ def autocast():
 
 def products():
     """Of LSTM's inputs, of its gates' gradients, and the sum over time that is its weight's gradient."""
+    return [row for batch, steps, hidden in SHAPES[1:] for row in products_of(batch, steps, hidden)]
+
+
+def products_of(batch, steps, hidden):
+    xs, gates = torch.randn(batch * steps, hidden), torch.randn(batch * steps, 4 * hidden)
+    weight, bias = torch.randn(4 * hidden, hidden), torch.randn(4 * hidden)
+    pairs = {
+        "inputs times weight": (lambda: multiply(xs, weight.t(), bias), lambda: torch.addmm(bias, xs, weight.t())),
+        "gradients times weight": (lambda: multiply(gates, weight), lambda: gates @ weight),
+        "gradient of weight": (lambda: outer_sum(xs, gates, weight.t()), lambda: (gates.t() @ xs).t()),
+    }
     rows = []
-    for batch, steps, hidden in SHAPES[1:]:
-        xs, gates = torch.randn(batch * steps, hidden), torch.randn(batch * steps, 4 * hidden)
-        weight, bias = torch.randn(4 * hidden, hidden), torch.randn(4 * hidden)
-        pairs = {
-            "inputs times weight": (lambda: multiply(xs, weight.t(), bias), lambda: torch.addmm(bias, xs, weight.t())),
-            "gradients times weight": (lambda: multiply(gates, weight), lambda: gates @ weight),
-            "gradient of weight": (lambda: outer_sum(xs, gates, weight.t()), lambda: (gates.t() @ xs).t()),
-        }
-        for name, (ours, theirs) in pairs.items():
-            ways = {"forward": both_ways({"fused": ours, "torch.mm": theirs}, [], None)["forward"]}
-            flops = 2 * 4 * hidden * hidden * batch * steps
-            rows += measured("products", name, (batch, steps, hidden), ways, 15, flops=flops)
+    for name, (ours, theirs) in pairs.items():
+        ways = {"forward": both_ways({"fused": ours, "torch.mm": theirs}, [], None)["forward"]}
+        flops = 2 * 4 * hidden * hidden * batch * steps
+        rows += measured("products", name, (batch, steps, hidden), ways, 15, flops=flops)
     return rows
 
 
@@ -322,24 +325,22 @@ print(first, time.perf_counter() - started)
 """
 
 
+def after_a_rest():
+    """The threads sleep by then."""
+    cell, layer, xs = cells.LSTM(128, 128), nn.LSTM(128, 128), torch.randn(128, 32, 128)
+    state = cell.initial_state(32)
+    runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused"), "torch.nn": lambda: layer(xs)}
+    ways = {"forward": both_ways(runs, [], None)["forward"]}
+    return measured("costs", "LSTM after 0.1 s of rest", (32, 128, 128), ways, 15, rest=0.1)
+
+
 def costs():
     cell = cells.LSTM(64, 64)
     xs, state = torch.randn(1, 1, 64), cell.initial_state(1)
-    runs = {"fused": lambda cell=cell, xs=xs, state=state: unrolled.scan(cell, xs, state, engine="fused")}
+    runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused")}
     rows = measured("costs", "a call", (1, 1, 64), {"forward": both_ways(runs, [], None)["forward"]}, 2001)
 
-    def after_a_rest(run):
-        return lambda: (time.sleep(0.1), run())
-
-    cell, layer, xs = cells.LSTM(128, 128), nn.LSTM(128, 128), torch.randn(128, 32, 128)
-    state = cell.initial_state(32)
-    runs = {
-        "fused": after_a_rest(lambda: unrolled.scan(cell, xs, state, engine="fused")),
-        "torch.nn": after_a_rest(lambda: layer(xs)),
-    }
-    ways = {"forward": both_ways(runs, [], None)["forward"]}
-    rows += measured("costs", "LSTM and 0.1 s of rest before", (32, 128, 128), ways, 9)
-
+    rows += after_a_rest()
     batch, time_, hidden = 32, 128, 256
     for kind in ("LSTM", "GRU"):
         cell = KINDS[kind][0](hidden, hidden)

@@ -17,8 +17,12 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved(rivals: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of every round of every rival; each round runs all, so that what disturbs the machine meets all."""
+def interleaved(
+    rivals: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 1, rest: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds of every round of every rival; each round runs all, so that what disturbs the machine meets all. Each
+    run is preceded by so many seconds of rest.
+    """
     for run in rivals.values():
         for _ in range(warm_up):
             run()
@@ -26,6 +30,8 @@ def interleaved(rivals: dict[str, Callable[[], object]], *, rounds: int, warm_up
     for i in range(rounds):
         # every second round in the other order: no rival is always the one after another
         for name in list(rivals)[:: 1 if i % 2 == 0 else -1]:
+            if rest:
+                time.sleep(rest)
             start = time.perf_counter()
             rivals[name]()
             seconds[name].append(time.perf_counter() - start)
