@@ -201,7 +201,7 @@ def test_embeddings_of_integer_inputs_are_done_before_the_loop():
 @pytest.fixture
 def two_threads(monkeypatch):
     """However small a step is."""
-    monkeypatch.setattr(emit, "ALONE", 0)
+    monkeypatch.setattr(emit, "ALONE", "0")
     monkeypatch.setattr(choose, "_plans", OrderedDict())
     torch.manual_seed(0)
     torch.set_num_threads(2)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
 
-# numbers multiplied or computed in a step up to which threads lose more by meeting than they gain
-ALONE = 100_000
+# vectors multiplied or computed in a step up to which threads lose more by meeting than they gain; by what was measured
+# with AVX-512 (Intel) and AVX2 (AMD)
+ALONE = "(BYTES < 64 ? 1500 : 6000)"
 
 
 @dataclass
@@ -247,7 +248,7 @@ class _Emitter:
             'extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {',
             f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
-            f"  Team team(call.B * ({numbers_of_weights} + 16 * ({widths})) <= {ALONE} ? 1 : call.threads);",
+            f"  Team team(call.B * ({numbers_of_weights} + 16 * ({widths})) <= {ALONE} * VL ? 1 : call.threads);",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
             f"  bool by_rows = team.n == 1 || (call.B >= 4 * team.n && sizeof(R) * {numbers_of_weights} <= (1 << 20)) || "
             "call.B >= 64 * team.n;",

@@ -89,45 +89,56 @@ INLINE V vsin(V a) { return each(a, [](R x) { return std::sin(x); }); }
 INLINE V vcos(V a) { return each(a, [](R x) { return std::cos(x); }); }
 INLINE V vpow(V a, V b) { V r; for (int i = 0; i < VL; i++) r[i] = std::pow(a[i], b[i]); return r; }
 
-// float: Cody and Waite's reduction and a polynomial of degree 5 (Cephes' expf), about 1 ulp; overflow, underflow and NaN
-// as in the C library. double: the C library.
+// float: Cody and Waite's reduction and a polynomial of degree 5 (Cephes' expf): y = k · log 2 + r, and exp(r) - 1
+struct Reduced { VI k; V rest; };
+INLINE Reduced reduced(V y) {
+  V n = y * R(1.44269504088896341) + R(12582912);
+  VI k = (VI)n - 0x4B400000;
+  n = n - R(12582912);
+  V r = y - n * R(0.693359375);
+  r = r + n * R(2.12194440e-4);
+  V p = r * R(1.9875691500e-4) + R(1.3981999507e-3);
+  p = p * r + R(8.3334519073e-3);
+  p = p * r + R(4.1665795894e-2);
+  p = p * r + R(1.6666665459e-1);
+  p = p * r + R(5.0000001201e-1);
+  return {k, p * (r * r) + r};
+}
+// a NaN comes out
+INLINE V at_most(R bound, V x) { return pick(bc(bound) < x, bc(bound), x); }
+INLINE V at_least(R bound, V x) { return pick(bc(bound) > x, bc(bound), x); }
+// float: about 1 ulp; overflow, underflow and NaN as in the C library. double: the C library, here and below.
 INLINE V vexp(V x) {
   if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::exp(a); });
   else {
-    V y = pick(x > R(89), bc(89), pick(x < R(-104), bc(-104), x));
-    V n = y * R(1.44269504088896341) + R(12582912);
-    VI k = (VI)n - 0x4B400000;
-    n = n - R(12582912);
-    V r = y - n * R(0.693359375);
-    r = r + n * R(2.12194440e-4);
-    V p = r * R(1.9875691500e-4) + R(1.3981999507e-3);
-    p = p * r + R(8.3334519073e-3);
-    p = p * r + R(4.1665795894e-2);
-    p = p * r + R(1.6666665459e-1);
-    p = p * r + R(5.0000001201e-1);
-    p = p * (r * r) + r + R(1);
-    VI half = k >> 1;
+    Reduced y = reduced(at_most(R(89), at_least(R(-104), x)));
+    VI half = y.k >> 1;
     // in two factors: the whole power may be beyond a float's exponent where the result is not
-    return p * (V)((half + 127) << 23) * (V)((k - half + 127) << 23);
+    return (y.rest + R(1)) * (V)((half + 127) << 23) * (V)((y.k - half + 127) << 23);
   }
 }
-INLINE V vsigmoid(V x) { return R(1) / (R(1) + vexp(-x)); }
-// float: Cephes' tanhf, about 1 ulp. double: the C library.
+// float: by exp(-x) / 2, whose power is a float up to where the result is 0
+INLINE V vsigmoid(V x) {
+  if constexpr (sizeof(R) == 8) return R(1) / (R(1) + vexp(-x));
+  else {
+    Reduced y = reduced(at_most(R(89.4), at_least(R(-80), -x)));
+    return R(0.5) / ((y.rest + R(1)) * (V)((y.k + 126) << 23) + R(0.5));
+  }
+}
+// float: by exp(2 |x|) - 1, without a loss near 0; about 2 ulp
 INLINE V vtanh(V x) {
   if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::tanh(a); });
   else {
-    V a = vabs(x), z = x * x;
-    V p = z * R(-5.70498872745e-3) + R(2.06390887954e-2);
-    p = p * z - R(5.37397155531e-2);
-    p = p * z + R(1.33314422036e-1);
-    p = p * z - R(3.33332819422e-1);
-    V small = p * z * x + x;
-    V large = R(1) - R(2) / (vexp(a + a) + R(1));
-    return pick(a < R(0.625), small, pick(x < 0, -large, large));
+    constexpr I sign = std::numeric_limits<I>::min();
+    VI bits = (VI)x;
+    V a = at_most(R(10), (V)(bits & ~sign));
+    Reduced y = reduced(a + a);
+    V s = (V)((y.k + 127) << 23), e = y.rest * s + (s - R(1));
+    return (V)((VI)(e / (e + R(2))) | (bits & sign));
   }
 }
 
-// float: the exponent apart, and a polynomial of the rest, fitted at Chebyshev's nodes; 2 ulp. double: the C library.
+// float: the exponent apart, and a polynomial of the rest, fitted at Chebyshev's nodes; 2 ulp
 INLINE V vlog(V x) {
   if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::log(a); });
   else {
