@@ -106,3 +106,20 @@ nodes = st.builds(
 odd_steps = st.builds(
     Odd, st.lists(nodes, min_size=1, max_size=7).map(tuple), st.integers(0, 99), returns_more=st.booleans()
 )
+
+
+_NAMES = sorted({*UNARY, *BINARY} - {"add"})
+GROUPS = [_NAMES[i::6] for i in range(6)]
+
+
+def sum_of(names: list[str]) -> Odd:
+    """Each operation over some of what a step begins with, and their sum."""
+    found: list[Node] = []
+    total = 0
+    for i, name in enumerate(names):
+        found.append(Node(name, i % 4, (i + 1) % 4))
+        at = 3 + len(found)
+        if i:
+            found.append(Node("add", total, at))
+        total = 3 + len(found)
+    return Odd(tuple(found), 1, returns_more=True)

@@ -159,7 +159,11 @@ class _Adjoint:
             self.constants, len(self.kept),
         )  # fmt: skip
 
-    def _constant_gradient(self, gradient: Any) -> Gradient | tuple[Gradient, ...]:
+    def _constant_gradient(self, gradient: Any) -> Gradient | tuple[Gradient, ...] | None:
+        if (isinstance(gradient, Value) and gradient.is_zero) or (
+            isinstance(gradient, OverBatch) and not gradient.parts
+        ):
+            return None  # as of what is compared alone
         if isinstance(gradient, Gradients):
             return tuple(self._gradient(each) for each in gradient.parts)
         return self._gradient(gradient)

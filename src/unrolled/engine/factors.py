@@ -57,6 +57,8 @@ class OverBatch:
 
     def plus(self, other: "OverBatch") -> "OverBatch":
         """The sum of the two."""
+        if not (self.parts and other.parts):
+            return self if self.parts else other
         if self.is_transposed != other.is_transposed:
             raise NotTraceable("adds a gradient to another transposed")
         return OverBatch(self.parts + other.parts, self.is_transposed)

@@ -49,9 +49,10 @@ class Walk:
         if not is_tensor and isinstance(value, _PLAIN):
             # 1, 1.0 and True are equal, and make different graphs
             return (type(value), value)
-        at = self.seen.setdefault(id(value), len(self.seen))
-        if at < len(self.seen) - 1:
+        at = self.seen.get(id(value))
+        if at is not None:
             return ("again", at)
+        self.seen[id(value)] = len(self.seen)
         if is_tensor:
             self.tensors.append(value)
             return (value.shape, value.dtype, value.device, value.requires_grad)

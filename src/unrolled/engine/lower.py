@@ -239,7 +239,9 @@ def _transpose(lower: Lowering, node: fx.Node, a: Any, first: int = 0, second: i
 
 def _mm(lower: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
     if isinstance(a, Columns) and isinstance(b, Value):
-        return OverBatch(((a.value, b),))
+        return OverBatch(() if b.is_zero else ((a.value, b),))
+    if isinstance(a, Value) and a.is_zero:
+        return lower.builder.fill(0.0, int(node.meta["val"].shape[1]))
     if isinstance(a, Value) and isinstance(b, Weight) and a.per_row:
         width = int(node.meta["val"].shape[1])
         return lower.builder.matmul(a, b.number(), width)
@@ -386,8 +388,13 @@ def _select_scatter(lower: Lowering, node: fx.Node, base: Any, part: Any, dim: i
 def _pad(lower: Lowering, node: fx.Node, a: Any, pad: list[int], number: float = 0) -> Value:
     if any(pad[2:]) or node.meta["val"].dim() != 2:
         raise NotTraceable("pads another axis than the features")
-    parts = [lower.builder.fill(float(number), pad[0])] * (pad[0] > 0) + [lower.value(a)]
-    return lower.builder.cat(parts + [lower.builder.fill(float(number), pad[1])] * (pad[1] > 0))
+    left, right = pad[:2]  # a negative one cuts
+    value, width = lower.value(a), node.meta["val"].shape[1] - left - right
+    inside = lower.builder.slice(
+        lower.builder.widened(value, width), max(0, -left), width - max(0, -left) - max(0, -right)
+    )
+    fills = [[lower.builder.fill(float(number), size)] * (size > 0) for size in (left, right)]
+    return lower.builder.cat([*fills[0], inside, *fills[1]])
 
 
 def _full(number: float | None) -> Callable:
@@ -454,6 +461,9 @@ HANDLERS: dict[Any, Callable] = {
     aten.constant_pad_nd.default: _pad,
     aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
     aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
+    aten._efficientzerotensor.default: _full(0.0),
+    # written to before they are read, as torch's own derivatives have them: any number will do
+    **dict.fromkeys((aten.empty.memory_format, aten.empty_like.default, aten.empty_permuted.default), _full(0.0)),
     aten.scalar_tensor.default: lambda lower, node, number, **_: lower.value(number),
     operator.getitem: _getitem,
 }  # fmt: skip

@@ -398,6 +398,9 @@ HANDLERS: dict[Any, Callable] = {
     operator.getitem: lambda lower, node, parts, index: parts[index],
     aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
     aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
+    aten._efficientzerotensor.default: _full(0.0),
+    # written to before they are read, as torch's own derivatives have them: any number will do
+    **dict.fromkeys((aten.empty.memory_format, aten.empty_like.default, aten.empty_permuted.default), _full(0.0)),
 }  # fmt: skip
 # where the first axis may be batch and heads as one
 ON_MERGED = {

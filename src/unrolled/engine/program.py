@@ -48,6 +48,11 @@ class Value:
     width: int
     per_row: bool
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether all its numbers are a constant 0."""
+        return self.op in ("const", "fill") and self.attribute == 0
+
     def __repr__(self) -> str:
         inside = ", ".join(
             [f"%{id(arg) % 9973}" for arg in self.args] + ([str(self.attribute)] * (self.attribute is not None))
@@ -187,11 +192,9 @@ class Builder:
             case "neg", (Value(op="neg", args=(a,)),):
                 return a
             # x + 0 differs from x for x = -0 alone; the derivative's zeros come from here
-            case "add", (a, Value(op="const" | "fill", attribute=0.0) as zero) if a.width >= zero.width:
+            case "add" | "sub", (a, zero) if zero.is_zero and a.width >= zero.width:
                 return a
-            case "add", (Value(op="const" | "fill", attribute=0.0) as zero, a) if a.width >= zero.width:
-                return a
-            case "sub", (a, Value(op="const" | "fill", attribute=0.0) as zero) if a.width >= zero.width:
+            case "add", (zero, a) if zero.is_zero and a.width >= zero.width:
                 return a
             case _:
                 return None
