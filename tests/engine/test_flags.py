@@ -1,6 +1,7 @@
 """The generated code on narrower processors, and under the sanitizers. Slow: run on purpose with -m slow."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,20 @@ def run(tmp_path, *flags, **environment):
 @pytest.mark.parametrize("march", ["x86-64", "haswell"])
 def test_narrower_processors(tmp_path, march):
     run(tmp_path, f"-march={march}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("aarch64-linux-gnu-g++", "qemu-aarch64"))),
+    reason="needs a cross compiler and an emulator (Debian: apt install g++-aarch64-linux-gnu qemu-user)",
+)
+def test_an_arm_processor(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.engine.with_emulator"],
+        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list(tmp_path.glob("*/*.cpp"))) > 30
 
 
 @pytest.mark.slow

@@ -13,6 +13,10 @@ from unrolled.engine.backends.cpu import build, emit
 
 def main(flags: list[str]) -> None:
     build.FLAGS = (*(flag for flag in build.FLAGS if not flag.startswith("-march")), *flags)
+    checks()
+
+
+def checks() -> None:
     emit.ALONE = "0"  # small as the steps are
     for threads in (1, 2):
         torch.set_num_threads(threads)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
 
-# vectors multiplied or computed in a step up to which threads lose more by meeting than they gain; by what was measured
-# with AVX-512 (Intel) and AVX2 (AMD)
-ALONE = "(BYTES < 64 ? 1500 : 6000)"
+# vectors multiplied or computed in a step up to which threads lose more by meeting than they gain, by what was measured
+# with AVX-512 (Intel) and AVX2 (AMD); and in so many such steps altogether, more by waking
+ALONE, AWAKE = "(BYTES < 64 ? 1500 : 6000)", 64
 
 
 @dataclass
@@ -248,7 +248,9 @@ class _Emitter:
             'extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {',
             f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
-            f"  Team team(call.B * ({numbers_of_weights} + 16 * ({widths})) <= {ALONE} * VL ? 1 : call.threads);",
+            f"  const long vectors = call.B * ({numbers_of_weights} + 16 * ({widths})) / VL;",
+            f"  const bool is_small = vectors <= {ALONE} || call.T * vectors <= {AWAKE} * {ALONE};",
+            "  Team team(is_small ? 1 : call.threads);",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
             f"  bool by_rows = team.n == 1 || (call.B >= 4 * team.n && sizeof(R) * {numbers_of_weights} <= (1 << 20)) || "
             "call.B >= 64 * team.n;",

@@ -20,8 +20,10 @@ typedef REAL R;
 constexpr int BYTES = 64, REGISTERS = 32;
 #elif defined(__AVX__)
 constexpr int BYTES = 32, REGISTERS = 16;
-#else
+#elif defined(__aarch64__)
 constexpr int BYTES = 16, REGISTERS = 32;
+#else
+constexpr int BYTES = 16, REGISTERS = 16;
 #endif
 constexpr int VL = BYTES / sizeof(R);
 typedef R V __attribute__((vector_size(BYTES)));

@@ -1,0 +1,115 @@
+"""The same checks as with_flags.py, the generated code on an emulated ARM processor: python -m tests.engine.with_emulator
+
+A call of generated code becomes a file with its arguments and all that they point to, and a run of the emulator.
+"""
+
+import ctypes
+import functools
+import hashlib
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from tests.engine.with_flags import checks
+from torch.utils import _pytree as pytree
+
+from unrolled.engine import plan, products
+from unrolled.engine.backends.cpu import build, run
+
+COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
+FLAGS = tuple(flag for flag in build.FLAGS if flag not in ("-march=native", "-shared", "-fPIC", "-fvisibility=hidden"))
+FOLDER = Path(tempfile.mkdtemp())
+in_call: dict = {}  # tensors that the call may point to, by their address; and "packed", its arguments
+
+
+def flat(tensor):
+    """All that lies from its first number to its last."""
+    return tensor.as_strided(
+        (1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)),), (1,)
+    )
+
+
+def bytes_of(tensor):
+    return bytearray(tensor.detach().view(torch.uint8).numpy().tobytes())
+
+
+def remembering(function):
+    """The function, whose arguments and result are remembered for the call."""
+
+    def remember(*args, **kwargs):
+        for tensor in pytree.tree_leaves((args, kwargs)):
+            if isinstance(tensor, torch.Tensor) and tensor.numel():
+                in_call[tensor.data_ptr()] = tensor.detach()
+        result = function(*args, **kwargs)
+        if isinstance(result, torch.Tensor) and result.numel():
+            in_call[result.data_ptr()] = result.detach()
+        return result
+
+    return remember
+
+
+class EmulatedKernel(run.Kernel):
+    def __init__(self, program, dtype):
+        super().__init__(program, dtype)
+        pack = self._pack
+
+        def remember(*arguments):
+            in_call["packed"] = pack(*arguments)
+            return in_call["packed"]
+
+        self._pack = remember
+
+    def __call__(self, span, *groups):
+        remembering(lambda *_: None)(span.counts, span.offsets, *groups)
+        return super().__call__(span, *groups)
+
+
+@functools.cache
+def emulated(source, dtype):
+    """In place of `build.build`."""
+    program = FOLDER / hashlib.sha256(source.encode() + dtype.encode()).hexdigest()
+    program.with_suffix(".cpp").write_text(source)
+    driver = Path(__file__).with_name("emulated.cpp")
+    files = (str(program.with_suffix(".cpp")), str(driver), "-o", str(program))
+    include = f"-I{build.HEADER.parent}"
+    subprocess.run([COMPILER, *FLAGS, "-static", *build.TYPES[dtype], include, *files], check=True)
+
+    def call(arguments):
+        packed = in_call.pop("packed") if isinstance(arguments, ctypes.c_char_p) else bytes(arguments._obj)
+        file = FOLDER / "call"
+        numbers = struct.unpack(f"{len(packed) // 8}q", packed)
+        tensors = [flat(in_call[number]) if number in in_call else None for number in numbers]
+        assert all(number < 1 << 32 for number, tensor in zip(numbers, tensors, strict=True) if tensor is None), numbers
+        with file.open("wb") as out:
+            out.write(struct.pack("q", len(numbers)))
+            for number, tensor in zip(numbers, tensors, strict=True):
+                out.write(struct.pack("qq", 0, number) if tensor is None else struct.pack("q", tensor.nbytes))
+                if tensor is not None:
+                    out.write(bytes_of(tensor))
+        subprocess.run([EMULATOR, str(program), str(file)], check=True)
+        back = file.read_bytes()[8:]
+        for tensor in tensors:
+            if tensor is None:
+                back = back[16:]
+                continue
+            # an argument that was read alone may stand twice: what it holds has not changed
+            new = torch.frombuffer(bytearray(back[8 : 8 + tensor.nbytes]), dtype=torch.uint8).view(tensor.dtype)
+            if not torch.equal(new.view(torch.uint8), torch.frombuffer(bytes_of(tensor), dtype=torch.uint8)):
+                tensor.copy_(new)
+            back = back[8 + tensor.nbytes :]
+
+    return call
+
+
+def main():
+    run.build = products.build = emulated
+    run.new_tensor, products.new_tensor = remembering(run.new_tensor), remembering(products.new_tensor)
+    products.multiply, plan.Kernel = remembering(products.multiply), EmulatedKernel
+    products.SMALL = products.FEW = 0
+    checks()
+
+
+if __name__ == "__main__":
+    main()
