@@ -16,7 +16,7 @@ from unrolled.cells import elman, gru, lstm
 from unrolled.engine.explain import Explanation, explain
 from unrolled.engine.products import reading_in
 from unrolled.errors import NotFusedError, SettingsError
-from unrolled.scan import ENGINES, Engine, scan
+from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
 
 _SAME_AS_TORCH = """
 
@@ -78,7 +78,9 @@ class _Layer(nn.RNNBase):
             except NotFusedError:
                 if self.engine == "fused":
                     raise
-        output, states = super().forward(input, hx)
+        # torch's LSTM ends in an error where oneDNN lacks the processor's instructions for the dtype
+        with torch.autocast("cpu", enabled=self.mode != "LSTM" or _serves_autocast()):
+            output, states = super().forward(input, hx)
         return output.to(dtype), _each(states, lambda state: state.to(dtype))
 
     def _why_torch(self, input: Any) -> str | None:
@@ -97,7 +99,7 @@ class _Layer(nn.RNNBase):
         if self.mode != "LSTM" or self.proj_size or data is not input or data.dtype == torch.float64:
             return None
         if _is_autocast(input):
-            return "oneDNN's LSTM is the faster one under autocast"
+            return "oneDNN's LSTM is the faster one under autocast" if _serves_autocast() else None
         needs_backward = torch.is_grad_enabled() and (
             data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         )
@@ -173,15 +175,15 @@ class _Layer(nn.RNNBase):
         is_lstm = isinstance(states, tuple)
         last: list[Any] = []
         for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(2 if self.bidirectional else 1):
-                suffix = f"l{layer}{'_reverse' if direction else ''}"
-                row = len(last)
-                first = _each(states, lambda state: state[row])  # noqa: B023 - called at once
-                step = self._step(*self._weights(suffix))
-                ys, state = scan(step, xs, first, lengths=lengths, reverse=bool(direction), engine=engine)
-                outputs.append(ys)
-                last.append(state)
+            suffixes = [f"l{layer}", f"l{layer}_reverse"][: 2 if self.bidirectional else 1]
+            firsts = [_each(states, lambda state: state[len(last) + i]) for i in range(len(suffixes))]  # noqa: B023 - called at once
+            steps = [self._step(*self._weights(suffix)) for suffix in suffixes]
+            if self.bidirectional:
+                results = scan_both_ways(steps, xs, firsts, lengths=lengths, engine=engine)
+            else:
+                results = [scan(steps[0], xs, firsts[0], lengths=lengths, engine=engine)]
+            outputs = [ys for ys, _ in results]
+            last += [state for _, state in results]
             xs = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
             if self.dropout and self.training and layer < self.num_layers - 1:
                 xs = nn.functional.dropout(xs, self.dropout)
@@ -318,6 +320,13 @@ class GRU(_Layer, nn.GRU):
 
 def _is_autocast(input: Any) -> bool:
     return torch.is_autocast_enabled("cpu") and input.data.device.type == "cpu"
+
+
+def _serves_autocast() -> bool:
+    """Whether oneDNN has an LSTM in autocast's dtype on this processor."""
+    if torch.get_autocast_dtype("cpu") == torch.float16:
+        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @functools.cache

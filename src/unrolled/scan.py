@@ -1,6 +1,6 @@
 """`scan`, the one primitive: a step and a sequence come in, the step's outputs over time and its last state go out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -107,6 +107,25 @@ def scan(
         ),
         xs, state, active=active, resets=resets, is_reversed=reverse,
     )  # fmt: skip
+
+
+def scan_both_ways(
+    steps: Sequence[Callable], xs: Any, states: Sequence[Any], *, lengths: Tensor | None = None, engine: Engine = "auto"
+) -> list[tuple[Any, Any]]:
+    """Two steps over the same inputs, the first forward in time, the second backward: what two scans give, run side by
+    side where there are two threads.
+    """
+    if torch.compiler.is_compiling():
+        return [
+            scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine)
+            for step, state, reverse in zip(steps, states, (False, True), strict=True)
+        ]
+    [n_steps, _] = [_check_trees(xs, state) for state in states]
+    active = None
+    if lengths is not None:
+        [n_rows, _] = [_check_rows(xs, state) for state in states]
+        active = _active(lengths, n_steps, n_rows).to(pytree.tree_leaves(xs)[0].device)
+    return choose.run_both_ways(steps, xs, states, active=active, engine=engine)
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -21,7 +21,8 @@ from torch.utils import _pytree as pytree
 
 import unrolled
 from unrolled.engine import choose
-from unrolled.engine.backends.cpu import emit
+from unrolled.engine.backends.cpu import emit, run
+from unrolled.scan import scan_both_ways
 
 HELD = [torch.tensor([0.1, -0.2, 0.3, 0.0], requires_grad=True)]
 
@@ -501,6 +502,46 @@ def test_products_that_others_read_too(again, batch, learns):
         (step, torch.float32, "fused"), (step, torch.float32, "eager"), (copy.deepcopy(step).double(), torch.float64, "eager")
     )]  # fmt: skip
     assert_as_exact_as(*[each.detach() for each in results])
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([4, 0, 2])])
+def test_both_ways_at_once_are_two_scans(two_threads, monkeypatch, n_threads, lengths):
+    torch.set_num_threads(n_threads)
+    cells = [unrolled.cells.GRU(5, 6), unrolled.cells.GRU(5, 6)]
+    xs, states = torch.randn(4, 3, 5), [torch.randn(3, 6), torch.randn(3, 6)]
+    met = []
+    together = run._together()
+    monkeypatch.setattr(run, "_together", lambda: lambda calls: (met.append(calls), together(calls)))
+    parameters = [parameter for cell in cells for parameter in cell.parameters()]
+    both = values_and_gradients(
+        lambda args: scan_both_ways(cells, args[0], args[1], lengths=lengths), (xs, states), parameters
+    )
+    assert len(met) == (2 if n_threads == 2 else 0)  # forward and backward
+    alone = values_and_gradients(
+        lambda args: [
+            unrolled.scan(cell, args[0], state, lengths=lengths, reverse=reverse)
+            for cell, state, reverse in zip(cells, args[1], (False, True), strict=True)
+        ],
+        (xs, states),
+        parameters,
+    )
+    for a, b in zip(both, alone, strict=True):
+        torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        again = pytree.tree_leaves(scan_both_ways(cells, xs, states, lengths=lengths))
+    for a, b in zip(again, both[: len(again)], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_both_ways_where_one_cannot_run_fused():
+    steps = [unrolled.cells.GRU(5, 6), lambda x, h: (h, h + x.mean() * 0.1)]
+    xs, states = torch.randn(4, 3, 5), [torch.randn(3, 6), torch.randn(3, 6)]
+    with pytest.warns(unrolled.errors.NotFusedWarning):
+        both = scan_both_ways(steps, xs, states)
+    for (ys, last), step, state, reverse in zip(both, steps, states, (False, True), strict=True):
+        wanted = unrolled.scan(step, xs, state, reverse=reverse, engine="eager")
+        torch.testing.assert_close((ys, last), wanted)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="a matter of Linux")

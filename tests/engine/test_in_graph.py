@@ -9,7 +9,8 @@ from torch.library import opcheck
 import unrolled
 from unrolled.engine import choose, operator
 from unrolled.engine.identity import Walk
-from unrolled.engine.loop import loop
+from unrolled.engine.loop import loops
+from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
 from unrolled.engine.trees import flatten
 
@@ -116,13 +117,12 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     walk, given = Walk(), []
     walk.of(cell)
 
-    def through(plan, span, tensors):
-        given.extend(tensors)
-        return loop(plan, span, tensors)
+    def answer(calls):
+        given.extend(calls[0][2])
+        return loops(calls)
 
-    planned.plan(
-        planned.captured(walk.tensors), [xs.flatten(0, 1)], flatten(state)[0], Span(4, 3, False, 12), through=through
-    )
+    tensors = planned.captured(walk.tensors), [xs.flatten(0, 1)], flatten(state)[0]
+    side_by_side([planned.plan.run(*tensors, Span(4, 3, False, 12))], answer)
     tensors = [torch.randn(tensor.shape, requires_grad=True) for tensor in given]
     number = operator.number_of(planned.plan)
     checks = opcheck(torch.ops.unrolled.loop.default, (tensors, number, 4, is_reversed, True))

@@ -7,7 +7,7 @@ and the reason, in words, where it has none.
 import contextlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,11 @@ from torch.utils import _pytree as pytree
 from unrolled.engine import disk
 from unrolled.engine.backends import eager
 from unrolled.engine.identity import Walk, identity, restore
+from unrolled.engine.loop import LoopCall, LoopResult, loops
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import reading
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
+from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span, packed
 from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
@@ -62,7 +64,8 @@ def run(
     """
     if engine != "eager":
         try:
-            return _fused(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
+            run = _fused(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
+            return side_by_side([run], loops)[0]
         except NotTraceable as fault:
             reason, is_step = str(fault), True
         except RunsEagerly as fault:
@@ -75,6 +78,24 @@ def run(
     return result
 
 
+def run_both_ways(
+    steps: Sequence[Callable], xs: Any, states: Sequence[Any], *, active: Tensor | None, engine: str
+) -> list[tuple[Any, Any]]:
+    """`run` of two steps, the first forward in time and the second backward, side by side where both run fused."""
+    ways = list(zip(steps, states, (False, True), strict=True))
+    if engine != "eager":
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
+            runs = [
+                _fused(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
+                for step, state, is_reversed in ways
+            ]
+            return side_by_side(runs, loops)
+    return [
+        run(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine)
+        for step, state, is_reversed in ways
+    ]
+
+
 def prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str) -> None:
     """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
     if engine != "eager":
@@ -85,8 +106,10 @@ def prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: 
 
 def _fused(
     step: Callable, xs: Any, state: Any, first: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
-) -> tuple[Any, Any]:
-    """Rows that end are not computed after their end: the batch becomes the rows that run, the longest first."""
+) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:
+    """Asks for what its loop gives. Rows that end are not computed after their end: the batch becomes the rows that
+    run, the longest first.
+    """
     whole, all_xs, all_state = with_resets(step, xs, state, resets, first)
     x_leaves, x_form = flatten(all_xs)
     states, state_form = flatten(all_state)
@@ -95,13 +118,13 @@ def _fused(
     if active is None or active.all():
         n_steps, n_rows = x_leaves[0].shape[:2]
         span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-        rows, last = planned.plan(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
+        rows, last = yield from planned.plan.run(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
         ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
     else:
         batch = packed(active, is_reversed=is_reversed)
         if not batch.span.total:  # nothing to run: the definition tells the outputs' shapes
             return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
-        rows, last = planned.plan(
+        rows, last = yield from planned.plan.run(
             captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span
         )
         ys, last = list(map(batch.unpack, rows)), list(map(batch.unsorted, last))

@@ -4,35 +4,50 @@ Comes in: a plan, the span of its rows, and the loop's tensors: steps [total, wi
 width]. Goes out: last states, wanted sequences of states and kept outputs, differentiable.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from unrolled.engine.backends.cpu.memory import new_tensor
+from unrolled.engine.backends.cpu.run import KernelCall, run_all
 from unrolled.engine.products import outer_sum, reading, reading_in
 from unrolled.engine.programs import Gradient, LoopPrograms
+from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
 
 if TYPE_CHECKING:
     from unrolled.engine.plan import Plan
 
 
-def loop(plan: "Plan", span: Span, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Last states [batch, width]; sequences of the states in plan.sequences and kept outputs, both [total, width]."""
-    n_states, n_sequences = len(plan.states), len(plan.sequences)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        results = _Loop.apply(plan, span, *tensors)
-        return results[:n_states], results[n_states : n_states + n_sequences], results[n_states + n_sequences :]
-    last, states, kept, _ = run_forward(plan, span, tensors, training=False)
-    return last, [states[i] for i in plan.sequences], kept
+# a plan, the span of its rows and the loop's tensors → last states [batch, width]; sequences of the states in
+# plan.sequences and kept outputs, both [total, width]
+LoopCall = tuple["Plan", Span, list[Tensor]]
+LoopResult = tuple[list[Tensor], list[Tensor], list[Tensor]]
+
+
+def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
+    """Several loops, side by side where the machine has a processor for each."""
+    tensors = [tensor for call in calls for tensor in call[2]]
+    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+        runs = side_by_side([run_forward(*call, training=False) for call in calls], run_all)
+        return [
+            (last, [states[i] for i in plan.sequences], kept)
+            for (plan, _, _), (last, states, kept, _) in zip(calls, runs, strict=True)
+        ]
+    results = iter(_Loops.apply([(plan, span, len(own)) for plan, span, own in calls], *tensors))
+    take = lambda n: list(itertools.islice(results, n))  # noqa: E731
+    return [(take(len(plan.states)), take(len(plan.sequences)), take(plan.programs.n_kept)) for plan, _, _ in calls]
 
 
 def run_forward(
     plan: "Plan", span: Span, tensors: Sequence[Tensor], *, training: bool
-) -> tuple[list[Tensor], list[Any], list[Tensor], list[Tensor]]:
-    """Last states, sequences of states or None, kept outputs, and what else the backward reads."""
+) -> Generator[KernelCall, list[Tensor], tuple[list[Tensor], list[Any], list[Tensor], list[Tensor]]]:
+    """Asks for its kernel's outputs. Last states, sequences of states or None, kept outputs, and what else the backward
+    reads.
+    """
     made, n = plan.programs, len(plan.steps)
     m = len(made.constants)
     firsts = tensors[n + m :]
@@ -44,29 +59,53 @@ def run_forward(
     last = [torch.empty_like(first) if span.counts is None else first.clone() for first in firsts]
     rows, weights = _constants(made, tensors[n : n + m])
     kernel = plan.kernel("training" if training else "forward")
-    outputs = kernel(span, tensors[:n], [None] * n, states, firsts, last, rows, weights)
+    outputs = yield kernel, (span, tensors[:n], [None] * n, states, firsts, last, rows, weights)
     return last, states, outputs[: made.n_kept], outputs[made.n_kept :]
 
 
-class _Loop(torch.autograd.Function):
+class _Loops(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: "Plan", span: Span, *tensors: Tensor) -> Any:
-        last, states, kept, saved = run_forward(plan, span, tensors, training=True)
-        ctx.plan, ctx.span, ctx.n_saved, ctx.reading = plan, span, len(saved), reading()
-        ctx.save_for_backward(*tensors, *states, *saved, *kept)
-        return (*last, *[states[i] for i in plan.sequences], *kept)
+    def forward(ctx: Any, calls: list[tuple["Plan", Span, int]], *tensors: Tensor) -> Any:
+        parts = _parts(tensors, [n for _, _, n in calls])
+        runs = side_by_side(
+            [run_forward(plan, span, own, training=True) for (plan, span, _), own in zip(calls, parts, strict=True)],
+            run_all,
+        )
+        given: list[Tensor] = []
+        kept_for_backward: list[Tensor | None] = []
+        ctx.calls, ctx.reading, ctx.n_saved, ctx.n_kept = calls, reading(), [], []
+        for (plan, _, _), part, (last, states, kept, saved) in zip(calls, parts, runs, strict=True):
+            ctx.n_saved.append(len(saved))
+            ctx.n_kept.append(len(part) + len(states) + len(saved) + len(kept))
+            kept_for_backward += (*part, *states, *saved, *kept)
+            given += (*last, *[states[i] for i in plan.sequences], *kept)
+        ctx.save_for_backward(*kept_for_backward)
+        return tuple(given)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        plan, made = ctx.plan, ctx.plan.programs
-        n_tensors = len(plan.steps) + len(made.constants) + len(plan.states)
-        saved = ctx.saved_tensors  # once: under recomputation it is gone after
-        tensors, results = saved[:n_tensors], saved[n_tensors:]
+        all_saved = _parts(ctx.saved_tensors, ctx.n_kept)  # once: under recomputation it is gone after
+        sizes = [len(plan.states) + len(plan.sequences) + plan.programs.n_kept for plan, _, _ in ctx.calls]
+        all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in ctx.calls])
+        whole = list(zip(ctx.calls, all_saved, _parts(gradients, sizes), all_needed, ctx.n_saved, strict=True))
         if torch.is_grad_enabled():
-            return None, None, *_differentiable(plan, ctx, tensors, gradients)
-        with reading_in(ctx.reading):
-            found = run_backward(plan, ctx.span, tensors, results, gradients, ctx.n_saved, ctx.needs_input_grad[2:])
-        return (None, None, *found)
+            found = [
+                _differentiable(plan, span, saved[:n], given, needed)
+                for (plan, span, n), saved, given, needed, _ in whole
+            ]
+        else:
+            with reading_in(ctx.reading):
+                runs = [
+                    run_backward(plan, span, saved[:n], saved[n:], given, n_saved, needed)
+                    for (plan, span, n), saved, given, needed, n_saved in whole
+                ]
+                found = side_by_side(runs, run_all)
+        return None, *[gradient for part in found for gradient in part]
+
+
+def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:
+    ends = list(itertools.accumulate(sizes))
+    return [whole[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def run_backward(
@@ -77,8 +116,8 @@ def run_backward(
     gradients: Sequence[Tensor],
     n_saved: int,
     needed: Sequence[bool],
-) -> list[Tensor | None]:
-    """The gradients of the loop's tensors.
+) -> Generator[KernelCall, list[Tensor], list[Tensor | None]]:
+    """Asks for its kernel's outputs. The gradients of the loop's tensors.
 
     Args:
         plan: of the loop.
@@ -112,7 +151,7 @@ def run_backward(
         torch.empty_like(first) if span.counts is None else g.clone() for first, g in zip(firsts, of_last, strict=True)
     ]
     kernel = plan.kernel("backward")
-    outputs = kernel(span.backward(), inputs, edges, [None] * n_states, of_last, of_firsts, rows, weights)
+    outputs = yield kernel, (span.backward(), inputs, edges, [None] * n_states, of_last, of_firsts, rows, weights)
     of_steps = [None if at is None else outputs[at] for at in made.step_gradients]
     of_constants = _constant_gradients(made, tensors[n : n + m], needed[n : n + m], inputs, edges, outputs, span)
     return [*of_steps, *of_constants, *of_firsts]
@@ -196,12 +235,13 @@ def _outer_sum(
     return outer_sum(first, edge, like, sums, onto=outer_sum(late, early, like, sums))
 
 
-def _differentiable(plan: "Plan", ctx: Any, tensors: Sequence[Tensor], gradients: Any) -> list[Tensor | None]:
+def _differentiable(
+    plan: "Plan", span: Span, tensors: Sequence[Tensor], gradients: Any, needed: Sequence[bool]
+) -> list[Tensor | None]:
     """The same gradients by way of the eager loop, with a graph of their own."""
-    needed = ctx.needs_input_grad[2:]
     with torch.enable_grad():
         copies = [t.view_as(t) for t in tensors]
-        results = plan.eager_loop(ctx.span, copies)
+        results = plan.eager_loop(span, copies)
         wanted = [copy for copy, need in zip(copies, needed, strict=True) if need]
         pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if r.requires_grad]
         found = iter(

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.loop import run_backward, run_forward
+from unrolled.engine.backends.cpu.run import run_all
+from unrolled.engine.loop import LoopCall, LoopResult, run_backward, run_forward
 from unrolled.engine.plan import Plan
+from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
 
 _plans: list[Plan] = []  # those that a graph may call, for as long as the process lives
@@ -54,7 +56,7 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
     tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
     tensors[n + m :] = [tensor.contiguous() for tensor in tensors[n + m :]]
     span = _span(tensors, n_steps, is_reversed)
-    last, states, kept, saved = run_forward(made, span, tensors, training=is_training)
+    [(last, states, kept, saved)] = side_by_side([run_forward(made, span, tensors, training=is_training)], run_all)
     return [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
 
 
@@ -91,15 +93,9 @@ def loop_backward(
     for place, i in enumerate(kept):
         states[i] = results[place]
     outputs, saved = results[len(kept) :][: made.programs.n_kept], results[len(kept) + made.programs.n_kept :]
-    found = run_backward(
-        made,
-        _span(tensors, n_steps, is_reversed),
-        tensors,
-        [*states, *saved, *outputs],
-        gradients,
-        n_saved,
-        [True] * len(tensors),
-    )
+    span, needed = _span(tensors, n_steps, is_reversed), [True] * len(tensors)
+    results = [*states, *saved, *outputs]
+    [found] = side_by_side([run_backward(made, span, tensors, results, gradients, n_saved, needed)], run_all)
     return [gradient.contiguous() for gradient in found if gradient is not None]
 
 
@@ -151,8 +147,12 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> Any:
 loop.register_autograd(_backward, setup_context=_setup)
 
 
-def call(plan: Plan, span: Span, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """As `loop.loop`, within a graph."""
+def calls(all_calls: Sequence[LoopCall]) -> list[LoopResult]:
+    """As `loop.loops`, within a graph."""
+    return [_call(*each) for each in all_calls]
+
+
+def _call(plan: Plan, span: Span, tensors: list[Tensor]) -> LoopResult:
     is_training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     results = torch.ops.unrolled.loop(tensors, number_of(plan), span.n_steps, span.is_reversed, is_training)
     n_states, kept = len(plan.states), _kept_states(plan, is_training=is_training)

@@ -5,7 +5,7 @@ is compiled too. A plan is made once for a step and the widths of its inputs (pl
 (disk.py), and serves every length and batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from unrolled.engine.backends.cpu.run import Kernel
-from unrolled.engine.loop import loop
+from unrolled.engine.loop import LoopCall, LoopResult
 from unrolled.engine.programs import LoopPrograms
 from unrolled.engine.span import Span
 from unrolled.engine.trees import Form
@@ -86,12 +86,11 @@ class Plan:
         elif names:
             self.kernel(names[0])
 
-    def __call__(
-        self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span, through: Callable = loop
-    ) -> Any:
-        """Runs over time; xs [total, ...], states [batch, ...] → leaves of outputs and last state, likewise.
-
-        `through` is `loop`, or what stands for it in a graph of torch.
+    def run(
+        self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span
+    ) -> Generator[LoopCall, LoopResult, tuple[list[Tensor], list[Tensor]]]:
+        """Runs over time; xs [total, ...], states [batch, ...] → leaves of outputs and last state, likewise. Asks for
+        what its loop gives: `loops`, or what stands for it in a graph of torch, has the answer.
         """
         invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
         before = self.before.forward(*captured, *invariant, *xs, span.total) if self.before is not None else []
@@ -100,7 +99,7 @@ class Plan:
         constants = [pools[kind][i] for kind, i in self.constant_sources]
         constants = [c if c.dtype == self.dtype else c.to(self.dtype) for c in constants]
         firsts = [self._rows(state, span.n_rows) for state in states]
-        last, sequences, kept = through(self, span, [*steps, *constants, *firsts])
+        last, sequences, kept = yield self, span, [*steps, *constants, *firsts]
         last = [a if a.shape == b.shape else a.view(b.shape) for a, b in zip(last, states, strict=True)]
         if self.after is None:
             return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.ys], last

@@ -1,8 +1,11 @@
 """A loop program with its tensors becomes a call of the compiled function."""
 
 import ctypes
+import functools
 import struct
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +15,8 @@ from unrolled.engine.backends.cpu.emit import emit
 from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.program import Program
 from unrolled.engine.span import Span
+
+_TOGETHER = Path(__file__).with_name("together.cpp")
 
 
 class Kernel:
@@ -53,16 +58,51 @@ class Kernel:
         Returns:
             The outputs [rows of all steps, width].
         """
+        packed, outputs = self._packed(
+            torch.get_num_threads(), span, steps, firsts, states, first_states, last_states, rows, weights
+        )
+        self._run(ctypes.c_char_p(packed))
+        return outputs
+
+    def _packed(self, n_threads: int, span: Span, *tensors: Sequence[Tensor | None]) -> tuple[bytes, list[Tensor]]:
+        """The arguments of the compiled function, and the outputs it will write."""
         outputs = [new_tensor((span.total, width), self.dtype) for width in self._widths]
-        arguments = [span.n_steps, span.n_rows, torch.get_num_threads(), span.is_reversed]
-        for group in ((span.counts, span.offsets), steps, firsts, states, first_states, last_states, rows):
+        arguments = [span.n_steps, span.n_rows, n_threads, span.is_reversed]
+        *groups, weights = tensors
+        for group in ((span.counts, span.offsets), *groups):
             arguments += [0 if tensor is None else tensor.data_ptr() for tensor in group]
         strides: list[int] = []
         for weight in weights:  # as it is, and transposed
+            assert weight is not None
             at, (row, column) = weight.data_ptr(), weight.stride()
             arguments += (at, at)
             strides += (row, column, column, row)
         arguments += strides
         arguments += [tensor.data_ptr() for tensor in outputs]
-        self._run(ctypes.c_char_p(self._pack(*arguments)))
-        return outputs
+        return self._pack(*arguments), outputs
+
+
+KernelCall = tuple[Kernel, tuple[Any, ...]]  # with its arguments
+
+
+def run_all(calls: Sequence[KernelCall]) -> list[list[Tensor]]:
+    """The outputs of several calls: each on a thread of its own where there are as many, else one after the other, each
+    on all threads.
+    """
+    if len(calls) == 1 or len(calls) != torch.get_num_threads():
+        return [kernel(*arguments) for kernel, arguments in calls]
+    made = [(kernel, *kernel._packed(1, *arguments)) for kernel, arguments in calls]
+    together = [len(calls)]
+    for kernel, packed, _ in made:
+        together += (_address(kernel._run), _address(ctypes.c_char_p(packed)))
+    _together()(ctypes.c_char_p(struct.pack(f"{len(together)}q", *together)))
+    return [outputs for _, _, outputs in made]
+
+
+def _address(pointer: Any) -> int:
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def _together() -> Any:
+    return build(_TOGETHER.read_text(encoding="utf-8"), str(torch.float32))
