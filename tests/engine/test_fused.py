@@ -505,11 +505,11 @@ def test_products_that_others_read_too(again, batch, learns):
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
-@pytest.mark.parametrize("lengths", [None, torch.tensor([4, 0, 2])])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([9, 0, 2])])
 def test_both_ways_at_once_are_two_scans(two_threads, monkeypatch, n_threads, lengths):
     torch.set_num_threads(n_threads)
     cells = [unrolled.cells.GRU(5, 6), unrolled.cells.GRU(5, 6)]
-    xs, states = torch.randn(4, 3, 5), [torch.randn(3, 6), torch.randn(3, 6)]
+    xs, states = torch.randn(9, 3, 5), [torch.randn(3, 6), torch.randn(3, 6)]
     met = []
     together = run._together()
     monkeypatch.setattr(run, "_together", lambda: lambda calls: (met.append(calls), together(calls)))

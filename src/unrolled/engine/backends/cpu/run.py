@@ -17,6 +17,7 @@ from unrolled.engine.program import Program
 from unrolled.engine.span import Span
 
 _TOGETHER = Path(__file__).with_name("together.cpp")
+_WAKES = 8  # time steps that may be over sooner than a second thread wakes
 
 
 class Kernel:
@@ -86,10 +87,11 @@ KernelCall = tuple[Kernel, tuple[Any, ...]]  # with its arguments
 
 
 def run_all(calls: Sequence[KernelCall]) -> list[list[Tensor]]:
-    """The outputs of several calls: each on a thread of its own where there are as many, else one after the other, each
-    on all threads.
+    """The outputs of several calls: each on a thread of its own where there are as many, and no call is short; else one
+    after the other, each on all threads.
     """
-    if len(calls) == 1 or len(calls) != torch.get_num_threads():
+    is_short = any(arguments[0].n_steps < _WAKES for _, arguments in calls)
+    if len(calls) == 1 or len(calls) != torch.get_num_threads() or is_short:
         return [kernel(*arguments) for kernel, arguments in calls]
     made = [(kernel, *kernel._packed(1, *arguments)) for kernel, arguments in calls]
     together = [len(calls)]
