@@ -14,6 +14,13 @@ def side_by_side(
     runs: Sequence[Generator[Request, Answer, Result]], answer: Callable[[list[Request]], Sequence[Answer]]
 ) -> list[Result]:
     """What the runs return; each asks once, or not at all."""
+    if len(runs) == 1:  # a short call is mostly Python
+        try:
+            [own] = answer([next(runs[0])])
+            runs[0].send(own)
+        except StopIteration as end:
+            return [end.value]
+        raise AssertionError("a run asks once")
     results: list[Any] = [None] * len(runs)
     requests: dict[int, Request] = {}
     for i, run in enumerate(runs):

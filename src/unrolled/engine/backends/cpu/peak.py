@@ -1,7 +1,6 @@
 """What the processor can do at most."""
 
 import ctypes
-import functools
 import struct
 import time
 from pathlib import Path
@@ -14,9 +13,8 @@ _SOURCE = Path(__file__).with_name("peak.cpp")
 _REPEATS = 1_000_000
 
 
-@functools.cache
 def peak(dtype: torch.dtype = torch.float32) -> float:
-    """Measured peak of multiplications and additions with torch's number of threads, in GFLOP a second."""
+    """Peak of multiplications and additions with torch's number of threads, in GFLOP a second, as measured now."""
     run, threads = build(_SOURCE.read_text(encoding="utf-8"), str(dtype)), torch.get_num_threads()
     result = torch.zeros(threads + 1, dtype=dtype)
     arguments = ctypes.c_char_p(struct.pack("3q", _REPEATS, threads, result.data_ptr()))

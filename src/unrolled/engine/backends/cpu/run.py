@@ -90,8 +90,8 @@ def run_all(calls: Sequence[KernelCall]) -> list[list[Tensor]]:
     """The outputs of several calls: each on a thread of its own where there are as many, and no call is short; else one
     after the other, each on all threads.
     """
-    is_short = any(arguments[0].n_steps < _WAKES for _, arguments in calls)
-    if len(calls) == 1 or len(calls) != torch.get_num_threads() or is_short:
+    is_in_turn = len(calls) == 1 or len(calls) != torch.get_num_threads()
+    if is_in_turn or any(arguments[0].n_steps < _WAKES for _, arguments in calls):
         return [kernel(*arguments) for kernel, arguments in calls]
     made = [(kernel, *kernel._packed(1, *arguments)) for kernel, arguments in calls]
     together = [len(calls)]
