@@ -113,7 +113,8 @@ def scan_both_ways(
     steps: Sequence[Callable], xs: Any, states: Sequence[Any], *, lengths: Tensor | None = None, engine: Engine = "auto"
 ) -> list[tuple[Any, Any]]:
     """Two steps over the same inputs, the first forward in time, the second backward: what two scans give, run side by
-    side where there are two threads.
+    side where there are two threads. Arguments and errors are those of `scan`; `states` has one for each step, and so
+    has what is returned, `(ys, state)`.
     """
     if torch.compiler.is_compiling():
         return [
