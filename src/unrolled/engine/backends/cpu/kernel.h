@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <thread>
 #include <type_traits>
+#include <utility>
 
 namespace {
 
@@ -282,6 +283,35 @@ struct Team {
 template <int NV> constexpr int FIT = REGISTERS == 16 && NV > 2 ? 2 : NV;
 template <int NV> constexpr int ROWS = (REGISTERS == 32 ? 24 : 12) / NV > 12 ? 12 : (REGISTERS == 32 ? 24 : 12) / NV;
 
+// VL rows of VL numbers become columns: the halves of rows i and i + H change places, then quarters, to single numbers
+template <int H, bool SECOND, int... L> INLINE V halves(V a, V b, std::integer_sequence<int, L...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (SECOND ? (L & H ? VL + L : L + H) : L & H ? VL + L - H : L)...);
+#else
+  return __builtin_shuffle(a, b, VI{(SECOND ? (L & H ? VL + L : L + H) : L & H ? VL + L - H : L)...});
+#endif
+}
+template <int H> INLINE void exchange(V* v) {
+  if constexpr (H > 0) {
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++)
+      if (!(i & H)) {
+        const V a = v[i], b = v[i + H];
+        v[i] = halves<H, false>(a, b, std::make_integer_sequence<int, VL>());
+        v[i + H] = halves<H, true>(a, b, std::make_integer_sequence<int, VL>());
+      }
+    exchange<H / 2>(v);
+  }
+}
+INLINE void transpose(const S* from, long row, R* to, long to_row) {
+  V v[VL];
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; i++) v[i] = ld(from + i * row);
+  exchange<VL / 2>(v);
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; i++) st(to + i * to_row, v[i]);
+}
+
 template <int NV> void pack(const S* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {
   constexpr int PW = NV * VL;
   constexpr long LINE = 64 / sizeof(S);
@@ -295,7 +325,10 @@ template <int NV> void pack(const S* w, long row_stride, long column_stride, lon
       continue;
     }
     // by lines of the cache, as columns may lie far apart
-    for (long k0 = 0; k0 < K; k0 += LINE) {
+    const long whole = row_stride == 1 && n == PW ? K / VL * VL : 0;
+    for (long k = 0; k < whole; k += VL)
+      for (int i = 0; i < PW; i += VL) transpose(from + k + i * column_stride, column_stride, to + k * PW + i, PW);
+    for (long k0 = whole; k0 < K; k0 += LINE) {
       const long k1 = k0 + LINE < K ? k0 + LINE : K;
       for (long i = 0; i < n; i++)
         for (long k = k0; k < k1; k++) to[k * PW + i] = number(from[k * row_stride + i * column_stride]);
