@@ -122,7 +122,7 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
         return loops(calls)
 
     tensors = planned.captured(walk.tensors), [xs.flatten(0, 1)], flatten(state)[0]
-    side_by_side([planned.plan.run(*tensors, Span(4, 3, False, 12))], answer)
+    side_by_side([planned.plan.begin(*tensors, Span(4, 3, False, 12))], answer)
     tensors = [torch.randn(tensor.shape, requires_grad=True) for tensor in given]
     number = operator.number_of(planned.plan)
     checks = opcheck(torch.ops.unrolled.loop.default, (tensors, number, 4, is_reversed, True))

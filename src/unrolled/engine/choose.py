@@ -6,8 +6,7 @@ and the reason, in words, where it has none.
 
 import contextlib
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from unrolled.errors import NotFusedError, NotFusedWarning
 _MOST_PLANS = 256
 # rows a thread from which on products of the inputs stay in the loop
 WIDE = 8
-_plans: "OrderedDict[Hashable, Planned | NotTraceable]" = OrderedDict()
+_plans: "dict[Hashable, Planned | NotTraceable]" = {}
 _warned: set[str] = set()
 
 
@@ -64,8 +63,8 @@ def run(
     """
     if engine != "eager":
         try:
-            run = _fused(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
-            return side_by_side([run], loops)[0]
+            begun = _begin(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
+            return side_by_side([begun], loops)[0]
         except NotTraceable as fault:
             reason, is_step = str(fault), True
         except RunsEagerly as fault:
@@ -85,11 +84,11 @@ def run_both_ways(
     ways = list(zip(steps, states, (False, True), strict=True))
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
-            runs = [
-                _fused(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
+            begun = [
+                _begin(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
                 for step, state, is_reversed in ways
             ]
-            return side_by_side(runs, loops)
+            return side_by_side(begun, loops)
     return [
         run(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine)
         for step, state, is_reversed in ways
@@ -104,32 +103,43 @@ def prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: 
             plan_for(whole, *flatten(all_xs), *flatten(all_state))
 
 
-def _fused(
+def _begin(
     step: Callable, xs: Any, state: Any, first: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
-) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:
-    """Asks for what its loop gives. Rows that end are not computed after their end: the batch becomes the rows that
-    run, the longest first.
+) -> tuple[LoopCall, Callable[[LoopResult], tuple[Any, Any]]]:
+    """What its loop is called with, and what makes outputs and last state of what it gives. Rows that end are not
+    computed after their end: the batch becomes the rows that run, the longest first.
+
+    Raises:
+        NotTraceable: there is no loop for the step.
+        RunsEagerly: there is none for this call.
     """
     whole, all_xs, all_state = with_resets(step, xs, state, resets, first)
     x_leaves, x_form = flatten(all_xs)
     states, state_form = flatten(all_state)
     planned, tensors = plan_for(whole, x_leaves, x_form, states, state_form)
-    captured = planned.captured(tensors)
-    if active is None or active.all():
-        n_steps, n_rows = x_leaves[0].shape[:2]
+    plan, captured = planned.plan, planned.captured(tensors)
+    n_steps, n_rows = x_leaves[0].shape[:2]
+    batch = None if active is None or active.all() else packed(active, is_reversed=is_reversed)
+    if batch is None:
         span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-        rows, last = yield from planned.plan.run(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
-        ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
+        call, end_of_plan = plan.begin(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
+    elif not batch.span.total:
+        raise RunsEagerly("no row has a step to run")
     else:
-        batch = packed(active, is_reversed=is_reversed)
-        if not batch.span.total:  # nothing to run: the definition tells the outputs' shapes
-            return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
-        rows, last = yield from planned.plan.run(
+        call, end_of_plan = plan.begin(
             captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span
         )
-        ys, last = list(map(batch.unpack, rows)), list(map(batch.unsorted, last))
-    last = unflatten(last, state_form)
-    return unflatten(ys, planned.plan.outputs_form), last if whole is step else last[0]
+
+    def end(result: LoopResult) -> tuple[Any, Any]:
+        rows, last = end_of_plan(result)
+        if batch is None:
+            ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
+        else:
+            ys, last = list(map(batch.unpack, rows)), list(map(batch.unsorted, last))
+        of_state = unflatten(last, state_form)
+        return unflatten(ys, plan.outputs_form), of_state if whole is step else of_state[0]
+
+    return call, end
 
 
 def plan_for(
@@ -203,17 +213,16 @@ def known(key: Hashable) -> Planned | None:
     found = _plans.get(key)
     if found is None:
         return None
-    _plans.move_to_end(key)
     if isinstance(found, NotTraceable):
         raise NotTraceable(str(found))
     return found
 
 
 def learn(key: Hashable, found: Planned | NotTraceable) -> None:
-    """Keeps a plan, or why there is none; the one used longest ago goes."""
+    """Keeps a plan, or why there is none; the one made longest ago goes."""
     _plans[key] = found
     if len(_plans) > _MOST_PLANS:
-        _plans.popitem(last=False)
+        _plans.pop(next(iter(_plans)), None)  # another thread may have been the sooner
 
 
 def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any, *, is_wide: bool = False) -> Planned:

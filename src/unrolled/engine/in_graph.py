@@ -105,8 +105,8 @@ def _fused(
     if any(id(tensor) not in places for tensor in captured):
         raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
     span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-    run_ = planned.plan.run(captured, [x.flatten(0, 1) for x in x_leaves], states, span)
-    [(rows, last)] = side_by_side([run_], operator.calls)
+    begun = planned.plan.begin(captured, [x.flatten(0, 1) for x in x_leaves], states, span)
+    [(rows, last)] = side_by_side([begun], operator.calls)
     ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
     last = unflatten(list(last), state_form)
     for is_wrapped in (active is not None, resets is not None):

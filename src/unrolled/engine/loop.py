@@ -5,7 +5,7 @@ width]. Goes out: last states, wanted sequences of states and kept outputs, diff
 """
 
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +32,7 @@ def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
     """Several loops, side by side where the machine has a processor for each."""
     tensors = [tensor for call in calls for tensor in call[2]]
     if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        runs = side_by_side([run_forward(*call, training=False) for call in calls], run_all)
+        runs = side_by_side([begin_forward(*call, training=False) for call in calls], run_all)
         return [
             (last, [states[i] for i in plan.sequences], kept)
             for (plan, _, _), (last, states, kept, _) in zip(calls, runs, strict=True)
@@ -42,11 +42,11 @@ def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
     return [(take(len(plan.states)), take(len(plan.sequences)), take(plan.programs.n_kept)) for plan, _, _ in calls]
 
 
-def run_forward(
+def begin_forward(
     plan: "Plan", span: Span, tensors: Sequence[Tensor], *, training: bool
-) -> Generator[KernelCall, list[Tensor], tuple[list[Tensor], list[Any], list[Tensor], list[Tensor]]]:
-    """Asks for its kernel's outputs. Last states, sequences of states or None, kept outputs, and what else the backward
-    reads.
+) -> tuple[KernelCall, Callable[[list[Tensor]], tuple[list[Tensor], list[Any], list[Tensor], list[Tensor]]]]:
+    """What the kernel is called with, and what makes of its outputs: last states, sequences of states or None, kept
+    outputs, and what else the backward reads.
     """
     made, n = plan.programs, len(plan.steps)
     m = len(made.constants)
@@ -59,8 +59,8 @@ def run_forward(
     last = [torch.empty_like(first) if span.counts is None else first.clone() for first in firsts]
     rows, weights = _constants(made, tensors[n : n + m])
     kernel = plan.kernel("training" if training else "forward")
-    outputs = yield kernel, (span, tensors[:n], [None] * n, states, firsts, last, rows, weights)
-    return last, states, outputs[: made.n_kept], outputs[made.n_kept :]
+    call = kernel, (span, tensors[:n], [None] * n, states, firsts, last, rows, weights)
+    return call, lambda outputs: (last, states, outputs[: made.n_kept], outputs[made.n_kept :])
 
 
 class _Loops(torch.autograd.Function):
@@ -68,7 +68,7 @@ class _Loops(torch.autograd.Function):
     def forward(ctx: Any, calls: list[tuple["Plan", Span, int]], *tensors: Tensor) -> Any:
         parts = _parts(tensors, [n for _, _, n in calls])
         runs = side_by_side(
-            [run_forward(plan, span, own, training=True) for (plan, span, _), own in zip(calls, parts, strict=True)],
+            [begin_forward(plan, span, own, training=True) for (plan, span, _), own in zip(calls, parts, strict=True)],
             run_all,
         )
         given: list[Tensor] = []
@@ -96,7 +96,7 @@ class _Loops(torch.autograd.Function):
         else:
             with reading_in(ctx.reading):
                 runs = [
-                    run_backward(plan, span, saved[:n], saved[n:], given, n_saved, needed)
+                    begin_backward(plan, span, saved[:n], saved[n:], given, n_saved, needed)
                     for (plan, span, n), saved, given, needed, n_saved in whole
                 ]
                 found = side_by_side(runs, run_all)
@@ -108,7 +108,7 @@ def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:
     return [whole[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
-def run_backward(
+def begin_backward(
     plan: "Plan",
     span: Span,
     tensors: Sequence[Tensor],
@@ -116,8 +116,8 @@ def run_backward(
     gradients: Sequence[Tensor],
     n_saved: int,
     needed: Sequence[bool],
-) -> Generator[KernelCall, list[Tensor], list[Tensor | None]]:
-    """Asks for its kernel's outputs. The gradients of the loop's tensors.
+) -> tuple[KernelCall, Callable[[list[Tensor]], list[Tensor | None]]]:
+    """What the kernel is called with, and what makes the gradients of the loop's tensors of its outputs.
 
     Args:
         plan: of the loop.
@@ -151,10 +151,13 @@ def run_backward(
         torch.empty_like(first) if span.counts is None else g.clone() for first, g in zip(firsts, of_last, strict=True)
     ]
     kernel = plan.kernel("backward")
-    outputs = yield kernel, (span.backward(), inputs, edges, [None] * n_states, of_last, of_firsts, rows, weights)
-    of_steps = [None if at is None else outputs[at] for at in made.step_gradients]
-    of_constants = _constant_gradients(made, tensors[n : n + m], needed[n : n + m], inputs, edges, outputs, span)
-    return [*of_steps, *of_constants, *of_firsts]
+
+    def end(outputs: list[Tensor]) -> list[Tensor | None]:
+        of_steps = [None if at is None else outputs[at] for at in made.step_gradients]
+        of_constants = _constant_gradients(made, tensors[n : n + m], needed[n : n + m], inputs, edges, outputs, span)
+        return [*of_steps, *of_constants, *of_firsts]
+
+    return (kernel, (span.backward(), inputs, edges, [None] * n_states, of_last, of_firsts, rows, weights)), end
 
 
 def _constants(made: LoopPrograms, constants: Any) -> tuple[list[Tensor], list[Tensor]]:

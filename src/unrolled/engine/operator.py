@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends.cpu.run import run_all
-from unrolled.engine.loop import LoopCall, LoopResult, run_backward, run_forward
+from unrolled.engine.loop import LoopCall, LoopResult, begin_backward, begin_forward
 from unrolled.engine.plan import Plan
 from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
@@ -56,7 +56,7 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
     tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
     tensors[n + m :] = [tensor.contiguous() for tensor in tensors[n + m :]]
     span = _span(tensors, n_steps, is_reversed)
-    [(last, states, kept, saved)] = side_by_side([run_forward(made, span, tensors, training=is_training)], run_all)
+    [(last, states, kept, saved)] = side_by_side([begin_forward(made, span, tensors, training=is_training)], run_all)
     return [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
 
 
@@ -95,7 +95,7 @@ def loop_backward(
     outputs, saved = results[len(kept) :][: made.programs.n_kept], results[len(kept) + made.programs.n_kept :]
     span, needed = _span(tensors, n_steps, is_reversed), [True] * len(tensors)
     results = [*states, *saved, *outputs]
-    [found] = side_by_side([run_backward(made, span, tensors, results, gradients, n_saved, needed)], run_all)
+    [found] = side_by_side([begin_backward(made, span, tensors, results, gradients, n_saved, needed)], run_all)
     return [gradient.contiguous() for gradient in found if gradient is not None]
 
 

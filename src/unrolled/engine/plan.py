@@ -5,7 +5,7 @@ is compiled too. A plan is made once for a step and the widths of its inputs (pl
 (disk.py), and serves every length and batch.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,18 +79,20 @@ class Plan:
         Raises:
             NotTraceable: the compiler is missing or fails.
         """
-        names = [name for name in (("training", "backward") if training else ("forward",)) if name not in self._kernels]
-        if len(names) > 1:
+        names = ("training", "backward") if training else ("forward",)
+        if all(name in self._kernels for name in names):
+            return
+        if training:
             with ThreadPoolExecutor(len(names)) as pool:
                 list(pool.map(self.kernel, names))
-        elif names:
-            self.kernel(names[0])
+        else:
+            self.kernel("forward")
 
-    def run(
+    def begin(
         self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span
-    ) -> Generator[LoopCall, LoopResult, tuple[list[Tensor], list[Tensor]]]:
-        """Runs over time; xs [total, ...], states [batch, ...] → leaves of outputs and last state, likewise. Asks for
-        what its loop gives: `loops`, or what stands for it in a graph of torch, has the answer.
+    ) -> tuple[LoopCall, Callable[[LoopResult], tuple[list[Tensor], list[Tensor]]]]:
+        """xs [total, ...], states [batch, ...] → what the loop is called with, and what makes leaves of outputs and last
+        state, likewise, of what it gives: `loops`, or what stands for it in a graph of torch.
         """
         invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
         before = self.before.forward(*captured, *invariant, *xs, span.total) if self.before is not None else []
@@ -99,17 +101,21 @@ class Plan:
         constants = [pools[kind][i] for kind, i in self.constant_sources]
         constants = [c if c.dtype == self.dtype else c.to(self.dtype) for c in constants]
         firsts = [self._rows(state, span.n_rows) for state in states]
-        last, sequences, kept = yield self, span, [*steps, *constants, *firsts]
-        last = [a if a.shape == b.shape else a.view(b.shape) for a, b in zip(last, states, strict=True)]
-        if self.after is None:
-            return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.ys], last
-        previous = [span.before(firsts[i], sequences[self.sequences.index(i)]) for i in self.previous]
-        kept = [each.view(span.total, *shape) for each, shape in zip(kept, self.kept, strict=True)]
-        of_states = [
-            value.view(span.total, *self.states[i])
-            for value, i in zip((*previous, *sequences), (*self.previous, *self.sequences), strict=True)
-        ]
-        return self.after.forward(*captured, *invariant, *xs, *before, *kept, *of_states, span.total), last
+
+        def end(result: LoopResult) -> tuple[list[Tensor], list[Tensor]]:
+            last, sequences, kept = result
+            last = [a if a.dim() == b.dim() else a.view(b.shape) for a, b in zip(last, states, strict=True)]
+            if self.after is None:
+                return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.ys], last
+            previous = [span.before(firsts[i], sequences[self.sequences.index(i)]) for i in self.previous]
+            kept = [each.view(span.total, *shape) for each, shape in zip(kept, self.kept, strict=True)]
+            of_states = [
+                value.view(span.total, *self.states[i])
+                for value, i in zip((*previous, *sequences), (*self.previous, *self.sequences), strict=True)
+            ]
+            return self.after.forward(*captured, *invariant, *xs, *before, *kept, *of_states, span.total), last
+
+        return (self, span, [*steps, *constants, *firsts]), end
 
     def _rows(self, tensor: Tensor, n_rows: int) -> Tensor:
         """As [rows, width], contiguous."""

@@ -65,6 +65,7 @@ def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple
     after = part_of(parts.after, after_inputs, parts.ys)
     _check_rowwise(before, [*captured, *invariants, *inputs])
     _check_rowwise(after, after_inputs)
+    n_before, n_after = _named(before), _named(after)
     for part in (before, after):
         _take_products(part)
     for node in invariant.graph.nodes:
@@ -97,8 +98,8 @@ def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple
         previous=parts.previous,
         sequences=parts.sequences,
         read_states=sorted(read_states),
-        n_before=_named(parts.before),
-        n_after=_named(parts.after),
+        n_before=n_before,
+        n_after=n_after,
         traced=shown,
     )
     return plan, traced.captured
@@ -119,8 +120,8 @@ def _outputs_as_they_are(parts: Split) -> list[tuple[str, int]] | None:
     return found if len(set(found)) == len(found) else None
 
 
-def _named(nodes: list[fx.Node]) -> dict[str, int]:
-    return dict(Counter(operation(node) for node in nodes if node.op == "call_function"))
+def _named(part: fx.GraphModule) -> dict[str, int]:
+    return dict(Counter(operation(node) for node in part.graph.nodes if node.op == "call_function"))
 
 
 def _take_products(part: fx.GraphModule) -> None:

@@ -1,9 +1,9 @@
-"""Runs that ask for something on their way, answered together: several scans for their loops, several loops for their
-kernels.
+"""What is begun, asks for something and ends with the answer: several scans that ask for their loops, several loops for
+their kernels, answered together.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -11,29 +11,11 @@ Result = TypeVar("Result")
 
 
 def side_by_side(
-    runs: Sequence[Generator[Request, Answer, Result]], answer: Callable[[list[Request]], Sequence[Answer]]
+    begun: Sequence[tuple[Request, Callable[[Answer], Result]]], answer: Callable[[list[Request]], Sequence[Answer]]
 ) -> list[Result]:
-    """What the runs return; each asks once, or not at all."""
-    if len(runs) == 1:  # a short call is mostly Python
-        try:
-            [own] = answer([next(runs[0])])
-            runs[0].send(own)
-        except StopIteration as end:
-            return [end.value]
-        raise AssertionError("a run asks once")
-    results: list[Any] = [None] * len(runs)
-    requests: dict[int, Request] = {}
-    for i, run in enumerate(runs):
-        try:
-            requests[i] = next(run)
-        except StopIteration as end:
-            results[i] = end.value
-    answers = answer(list(requests.values())) if requests else []
-    for i, each in zip(requests, answers, strict=True):
-        try:
-            runs[i].send(each)
-        except StopIteration as end:
-            results[i] = end.value
-        else:
-            raise AssertionError("a run asks once")
-    return results
+    """What each ends with; `answer` sees all requests at once."""
+    if len(begun) == 1:  # a short call is mostly Python
+        request, end = begun[0]
+        return [end(answer([request])[0])]
+    answers = answer([request for request, _ in begun])
+    return [end(each) for (_, end), each in zip(begun, answers, strict=True)]

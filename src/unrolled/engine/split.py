@@ -242,6 +242,7 @@ def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node])
             copied.kwargs = fx.node.map_aggregate(copied.kwargs, size)
         place[node] = copied
     graph.output([place[node] for node in outputs])
+    graph.eliminate_dead_code()  # as halves of what is taken apart in the loop
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.recompile()
     return module
