@@ -33,12 +33,30 @@ def test_narrower_processors(tmp_path, march):
     reason="needs a cross compiler and an emulator (Debian: apt install g++-aarch64-linux-gnu qemu-user)",
 )
 def test_an_arm_processor(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.engine.with_emulator"],
-        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_as_programs(tmp_path, "arm")
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(list(tmp_path.glob("*/*.cpp"))) > 30
+
+
+@pytest.mark.slow
+def test_threads_never_race(tmp_path):
+    done = run_as_programs(tmp_path, "races")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list(tmp_path.glob("*/*.cpp"))) > 30
+
+
+@pytest.mark.slow
+def test_a_race_is_noticed(tmp_path):
+    done = run_as_programs(tmp_path, "sabotage")
+    assert done.returncode != 0
+    assert "data race" in done.stderr
+
+
+def run_as_programs(tmp_path, way):
+    return subprocess.run(
+        [sys.executable, "-m", "tests.engine.as_programs", way],
+        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import gc
 import os
 import warnings
 import weakref
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -272,7 +271,7 @@ def test_embeddings_of_integer_inputs_are_done_before_the_loop():
 def two_threads(monkeypatch):
     """However small a step is."""
     monkeypatch.setattr(emit, "ALONE", "0")
-    monkeypatch.setattr(choose, "_plans", OrderedDict())
+    monkeypatch.setattr(choose, "_plans", {})
     torch.manual_seed(0)
     torch.set_num_threads(2)
     yield
@@ -297,7 +296,7 @@ def test_two_threads_share_reductions(two_threads, node, batch):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("hidden", "batch"), [(300, 9), (65, 130), (16, 1), (33, 7)])
+@pytest.mark.parametrize(("hidden", "batch"), [(300, 9), (65, 130), (16, 1), (33, 7), (300, 2), (65, 1)])
 def test_sizes_beyond_a_tile_a_panel_and_a_cache(two_threads, threads, hidden, batch):
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -87,8 +87,11 @@ def test_a_wrong_reduction_is_noticed(monkeypatch, name):
         assert_fused_is_eager(step, *inputs)
 
 
-def test_a_product_that_is_not_added_is_noticed(monkeypatch):
+@pytest.mark.parametrize("steps", [2, 4])  # few rows, by weights as they lie; more, by packed ones
+def test_a_product_that_is_not_added_is_noticed(monkeypatch, steps):
     right = emit._Emitter.source
-    monkeypatch.setattr(emit._Emitter, "source", lambda self: right(self).replace("parts, true);", "parts, false);"))
+    monkeypatch.setattr(
+        emit._Emitter, "source", lambda self: right(self).replace("share.to, true);", "share.to, false);")
+    )
     with pytest.raises(AssertionError, match="yardstick"):
-        assert_fused_is_eager(Branching(again=False), torch.randn(2, 3, 5), (torch.randn(3, 6), torch.randn(3, 6)))
+        assert_fused_is_eager(Branching(again=False), torch.randn(steps, 3, 5), (torch.randn(3, 6), torch.randn(3, 6)))

@@ -61,6 +61,8 @@ def run(
     Raises:
         NotFusedError: engine="fused" and there is no compiled loop for it.
     """
+    if active is not None and not active.any():
+        engine = "eager"  # nothing to run: the definition tells the outputs' shapes
     if engine != "eager":
         try:
             begun = _begin(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
@@ -82,7 +84,7 @@ def run_both_ways(
 ) -> list[tuple[Any, Any]]:
     """`run` of two steps, the first forward in time and the second backward, side by side where both run fused."""
     ways = list(zip(steps, states, (False, True), strict=True))
-    if engine != "eager":
+    if engine != "eager" and (active is None or active.any()):
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
             begun = [
                 _begin(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
@@ -123,8 +125,6 @@ def _begin(
     if batch is None:
         span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
         call, end_of_plan = plan.begin(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
-    elif not batch.span.total:
-        raise RunsEagerly("no row has a step to run")
     else:
         call, end_of_plan = plan.begin(
             captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span

@@ -91,8 +91,8 @@ class Plan:
     def begin(
         self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span
     ) -> tuple[LoopCall, Callable[[LoopResult], tuple[list[Tensor], list[Tensor]]]]:
-        """xs [total, ...], states [batch, ...] → what the loop is called with, and what makes leaves of outputs and last
-        state, likewise, of what it gives: `loops`, or what stands for it in a graph of torch.
+        """xs [total, ...], states [batch, ...] → what the loop is called with, and what makes leaves of outputs and
+        last state, likewise, of what it gives: `loops`, or what stands for it in a graph of torch.
         """
         invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
         before = self.before.forward(*captured, *invariant, *xs, span.total) if self.before is not None else []

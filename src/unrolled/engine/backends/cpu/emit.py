@@ -8,6 +8,7 @@ products and reductions. Threads share either the rows of the batch, and never m
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from unrolled.engine.backends.cpu.barriers import Access, barriers
 from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
 
 # vectors multiplied or computed in a step up to which threads lose more by meeting than they gain, by what was measured
@@ -15,12 +16,15 @@ from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Pr
 ALONE, AWAKE = "(BYTES < 64 ? 1500 : 6000)", 64
 
 
+_Place = tuple[str, str, int]  # pointer, row stride, offset
+
+
 @dataclass
 class _Loop:
     """One loop over rows and features: values to store, and where."""
 
     width: int
-    stores: list[tuple[str, Value]] = field(default_factory=list)
+    stores: list[tuple[_Place, Value]] = field(default_factory=list)
 
 
 def emit(program: Program, *, is_narrow: bool = False) -> str:
@@ -38,14 +42,15 @@ class _Emitter:
         for value in self.values:
             self.level[id(value)] = self._level(value)
         self.n_levels = 1 + max([0, *(self.level[id(value)] for value in self.values)])
-        # where a value can be read once its level's loops are done: (pointer, row stride, offset)
-        self.place: dict[int, tuple[str, str, int]] = {}
+        # where a value can be read once its level's loops are done
+        self.place: dict[int, _Place] = {}
         self.scratch: list[tuple[str, str]] = []  # name, numbers per row
         self.operands: dict[int, str] = {}  # of products, where they are widened: the name of their scratch
         self.loops: dict[int, dict[int, _Loop]] = defaultdict(dict)
         self._place_inputs()
         self._place_results()
         self._share_what_is_expensive()
+        self.segments = {id(product): width for product in self.products if (width := self._segments(product))}
 
     def _level(self, value: Value) -> int:
         if value.op == "matmul":
@@ -95,14 +100,14 @@ class _Emitter:
         parts = value.args if value.op == "cat" else (value,)
         at = 0
         for part in parts:
-            loop.setdefault(part.width, _Loop(part.width)).stores.append((f"{pointer} + r * {stride} + {at}", part))
+            loop.setdefault(part.width, _Loop(part.width)).stores.append(((pointer, stride, at), part))
             at += part.width
         self.place.setdefault(id(value), (pointer, stride, 0))
 
     def _is_in_memory(self, value: Value) -> bool:
         return self._where(value) is not None
 
-    def _where(self, value: Value) -> tuple[str, str, int] | None:
+    def _where(self, value: Value) -> _Place | None:
         if value.op == "slice":
             pointer, stride, at = self.place[id(value.args[0])]
             return pointer, stride, at + int(value.attribute or 0)
@@ -152,6 +157,77 @@ class _Emitter:
             return True
         return id(value) in self.place and self.level[id(value)] < level
 
+    def _read(self, roots: list[Value], level: int) -> list[Value]:
+        """What a loop of a level reads from memory for these roots."""
+        found: dict[int, Value] = {}
+
+        def visit(value: Value) -> None:
+            if self._is_readable(value, level) and self._is_in_memory(value):
+                found[id(value)] = value
+            else:
+                for arg in value.args:
+                    visit(arg)
+
+        for root in roots:
+            visit(root)
+        return list(found.values())
+
+    # ---- threads that share the features
+    def _segments(self, product: Value) -> int:
+        """The width of the parts of a product that loops read at their own features; 0 where they read it otherwise."""
+        widths = set()
+        pointer = self.place[id(product)][0]
+        for level, loops in self.loops.items():
+            for loop in loops.values():
+                for value in self._read([value for _, value in loop.stores], level):
+                    where = self._where(value)
+                    if where is not None and where[0] == pointer:
+                        widths.add(loop.width if value.width == loop.width and where[2] % loop.width == 0 else 0)
+        [width] = widths if len(widths) == 1 else [0]
+        return width if width and _vectors(product) == 4 and product.width % width == 0 else 0
+
+    def _accesses(self, phase: int, step: int) -> list[Access]:
+        """Of the phases of a step: the loops of each level, and after them its products and reductions."""
+        level, found = phase // 2, list[Access]()
+
+        def add(place: _Place | None, *, is_write: bool = False, width: int = 0, share: str | None = None) -> None:
+            assert place is not None
+            pointer, _, at = place
+            kind, number = pointer[0], pointer[1:]
+            if kind in "sn":  # two slots that take turns
+                buffer = ("state", number, (step - (kind == "s")) % 2)
+            elif kind == "o":
+                buffer = ("output", number, step)
+            elif kind in "xp":
+                return
+            else:
+                buffer = ("scratch", pointer, 0)
+            found.append(Access(buffer, is_write, share, (at, width) if share == "features" else None))
+
+        def add_read(values: list[Value], width: int) -> None:
+            for value in values:
+                own = "rows" if width == 1 else "features" if value.width == width else None
+                add(self._where(value), width=width, share=own)
+
+        if phase % 2 == 0:
+            for loop in self.loops[level].values():
+                add_read(self._read([value for _, value in loop.stores], level), loop.width)
+                for place, _ in loop.stores:
+                    add(place, is_write=True, width=loop.width, share="rows" if loop.width == 1 else "features")
+        for product in self._products(level) if phase % 2 else ():
+            for part in parts_of(product):
+                name = self.operands.get(id(part.args[0]))
+                add(self._where(part.args[0]) if name is None else (name, "", 0))
+            width = self.segments.get(id(product), 0)
+            for at in range(0, product.width, width or product.width):
+                pointer, stride, _ = self.place[id(product)]
+                add((pointer, stride, at), is_write=True, width=width, share="features" if width else "panels")
+        for reduction in self._reductions(level) if phase % 2 else ():
+            for value in self._read([reduction.args[0]], level):
+                add(self._where(value), share="rows" if value.width == 1 else None)
+            add(self.place[id(reduction)], is_write=True, share="rows")
+        return found
+
     def _reductions(self, level: int) -> list[Value]:
         return [v for v in self.values if v.op in REDUCTIONS and self.level[id(v)] == level + 1]
 
@@ -169,6 +245,9 @@ class _Emitter:
         ]
         lines.append("  const long T = call.T, B = call.B;\n  const int nt = team.n;")
         lines.append("  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;")
+        even = [f"is_even<FIT<4> * VL>({width}, parts)" for width in sorted(set(self.segments.values()))]
+        # each thread computes the products' columns that its own loops read
+        lines.append(f"  const bool is_apart = {' && '.join(['parts > 1', *even])};")
         at = "memory"
         for name, numbers in self.scratch:
             lines.append(f"  const long {name}_width = {numbers};\n  R* const {name} = {at};")
@@ -185,12 +264,12 @@ class _Emitter:
             if key not in packed:
                 name = f"w{key[0]}_{key[1]}"
                 rows, columns = program.weights[key[0]]
-                lines.append(f"  R* const {name} = (R*)(((uintptr_t)({at}) + 63) / 64 * 64);")
-                at = f"{name} + ceil_div({columns}, FIT<{key[1]}> * VL) * FIT<{key[1]}> * VL * {rows}"
-                lines.append(
-                    f"  pack<FIT<{key[1]}>>(call.weights[{key[0]}], call.strides[{2 * key[0]}], call.strides[{2 * key[0] + 1}], "
-                    f"{rows}, {columns}, {name}, tid, nt);"
-                )
+                lines += [
+                    f"  R* const {name}_at = (R*)(((uintptr_t)({at}) + 63) / 64 * 64);",
+                    f"  const Weight {name}(call.weights[{key[0]}], call.strides + {2 * key[0]}, {rows}, {columns}, {name}_at, T * B);",
+                    f"  {name}.pack<FIT<{key[1]}>>(tid, nt);",
+                ]
+                at = f"{name}_at + ceil_div({columns}, FIT<{key[1]}> * VL) * FIT<{key[1]}> * VL * {rows}"
                 packed[key] = name
         lines += [f"  const S* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
         lines.append("  team.meet();")
@@ -211,21 +290,21 @@ class _Emitter:
         for i, width in enumerate(program.states):
             lines.append(f"    const S* const s{i} = call.state({i}, h{i}, k, q0, q1, {width});")
             lines.append(f"    S* const n{i} = call.next_state({i}, h{i}, k, at, {width});")
-        lines.append("    if (call.counts && !by_rows) team.meet();")
         lines += [f"    S* const o{i} = call.outputs[{i}] + at * {v.width};" for i, v in enumerate(program.outputs)]
-        for level in range(self.n_levels):
-            loops = [loop for loop in self.loops[level].values() if loop.stores]
-            for loop in loops:
-                lines += self._loop(loop, level)
-            if loops:
-                lines.append("    if (!by_rows) team.meet();")
-            followers = self._products(level) + self._reductions(level)
-            for value in self._products(level):
-                lines += self._product(value, packed)
-            for value in self._reductions(level):
-                lines += self._reduction(value, level)
-            if followers:
-                lines.append("    if (!by_rows) team.meet();")
+        meets, is_first = barriers(2 * self.n_levels, self._accesses), True
+        for phase in range(2 * self.n_levels):
+            level = phase // 2
+            if phase % 2 == 0:
+                text = [line for loop in self.loops[level].values() for line in self._loop(loop, level)]
+            else:
+                text = [line for value in self._products(level) for line in self._product(value, packed)]
+                text += [line for value in self._reductions(level) for line in self._reduction(value, level)]
+            if text:
+                # the first also after rows were copied to where states and inputs are read
+                unless = " && (!is_apart || call.counts)" if is_first else " && !is_apart"
+                lines += [f"    if (!by_rows{'' if phase in meets else unless}) team.meet();", *text]
+                is_first = False
+        lines.append("    if (!by_rows && (call.counts || k == T - 1)) team.meet();")
         for i, width in enumerate(program.states):
             lines.append(f"    call.keep_state({i}, n{i}, k, at, q0, q1, {width});")
         lines += ["    if (call.counts) team.meet();", "  }", "}", "}  // namespace", ""]
@@ -259,32 +338,39 @@ class _Emitter:
         ]
 
     def _product(self, value: Value, packed: dict[tuple[int, int], str]) -> list[str]:
-        lines: list[str] = []
         result, vectors = f"m{self.names[id(value)]}", _vectors(value)
-        panels = f"ceil_div({value.width}, FIT<{vectors}> * VL)"
-        for part in parts_of(value):
+        width = self.segments.get(id(value), 0)
+        lines = [f"    for (long s = 0; s < (is_apart ? {value.width // width} : 1); s++) {{" if width else "    {"]
+        lines.append(
+            f"      const Share share = is_apart ? Share::of<FIT<{vectors}> * VL>({width}, part, parts, s) : "
+            if width
+            else "      const Share share = "
+        )
+        lines[-1] += f"Share::of(ceil_div({value.width}, FIT<{vectors}> * VL), part, parts);"
+        for i, part in enumerate(parts_of(value)):
             operand = part.args[0]
             name = self.operands.get(id(operand))
             where = self._where(operand) if name is None else (name, f"{name}_width", 0)
             assert where is not None, "a product's operand lies in memory"
             pointer, stride, at = where
             lines.append(
-                f"    product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
-                f"{result}, {result}_width, {operand.width}, r0, r1, {panels} * part / parts, {panels} * (part + 1) / parts, "
-                f"{'true' if lines else 'false'});"
+                f"      product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
+                f"{result}, {result}_width, r0, r1, share.from, share.to, {'true' if i else 'false'});"
             )
-        return lines
+        return [*lines, "    }"]
 
     def _loop(self, loop: _Loop, level: int) -> list[str]:
         roots = [value for _, value in loop.stores]
         per_row, per_feature = self._text(roots, level, loop.width)
-        stores = [f"        S({pointer} + c, {self._name(value)});" for pointer, value in loop.stores]
+        stores = [f"        S({_at(place)} + c, {self._name(value)});" for place, value in loop.stores]
         if loop.width == 1:
             lines = ["    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {", *per_row]
-            return lines + [f"      put({pointer}, {self._name(value)});" for pointer, value in loop.stores] + ["    }"]
-        blocks = f"ceil_div({loop.width}, VL)"
+            return (
+                lines + [f"      put({_at(place)}, {self._name(value)});" for place, value in loop.stores] + ["    }"]
+            )
         return [
-            f"    for (long r = r0, c0 = {blocks} * part / parts * VL, c1 = {blocks} * (part + 1) / parts * VL; r < r1; r++) {{",
+            f"    for (long r = r0, c0 = Share::features({loop.width}, part, parts).from, "
+            f"c1 = Share::features({loop.width}, part, parts).to; r < r1; r++) {{",
             *per_row,
             "      auto body = [&](long c, auto L, auto S) __attribute__((always_inline)) {",
             *per_feature,
@@ -356,6 +442,11 @@ class _Emitter:
 
     def _name(self, value: Value) -> str:
         return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"
+
+
+def _at(place: _Place) -> str:
+    pointer, stride, at = place
+    return f"{pointer} + r * {stride} + {at}"
 
 
 def _vectors(value: Value) -> int:

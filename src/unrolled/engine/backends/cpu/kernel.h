@@ -312,6 +312,28 @@ INLINE void transpose(const S* from, long row, R* to, long to_row) {
   for (int i = 0; i < VL; i++) st(to + i * to_row, v[i]);
 }
 
+// whether threads can share so many features by whole panels
+template <int PW> bool is_even(long width, long parts) {
+  return width % PW == 0 && (width / PW % parts == 0 || width / PW >= 4 * parts);
+}
+// what one of some threads does, of panels or features
+struct Share {
+  long from, to;
+  static Share of(long n, long part, long parts) { return {n * part / parts, n * (part + 1) / parts}; }
+  // features of a loop
+  static Share features(long width, long part, long parts) {
+    constexpr int PW = FIT<4> * VL;
+    const long unit = is_even<PW>(width, parts) ? PW : VL;
+    const Share blocks = of(ceil_div(width, unit), part, parts);
+    return {blocks.from * unit, blocks.to * unit};
+  }
+  // panels of a product that has several such widths beside each other
+  template <int PW> static Share of(long width, long part, long parts, long segment) {
+    const Share own = of(width / PW, part, parts);
+    return {segment * (width / PW) + own.from, segment * (width / PW) + own.to};
+  }
+};
+
 template <int NV> void pack(const S* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {
   constexpr int PW = NV * VL;
   constexpr long LINE = 64 / sizeof(S);
@@ -409,17 +431,63 @@ INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, l
   }
 }
 
+// W as it lies, and packed, unless rows are so few that packing takes longer than the products
+struct Weight {
+  const S* from;
+  long row, column, K, N;
+  R* packed;
+
+  Weight(const S* from, const int64_t* strides, long K, long N, R* packed, long rows_in_all)
+      : from(from), row(strides[0]), column(strides[1]), K(K), N(N),
+        packed(rows_in_all <= FEW && (row == 1 || column == 1) ? nullptr : packed) {}
+  template <int NV> void pack(int tid, int nt) const {
+    if (packed) ::pack<NV>(from, row, column, K, N, packed, tid, nt);
+  }
+  static constexpr long FEW = 8;
+};
+
+// rows [r0, r1) and columns [n0, n1), by a weight as it lies
+template <int NV>
+void product_as_it_lies(const R* a, long lda, const Weight& w, R* c, long ldc, long r0, long r1, long n0, long n1, bool add) {
+  constexpr long BY = 4;
+  if (n1 > w.N) n1 = w.N;
+  for (long n = n0; n < n1; n += w.row == 1 ? BY : VL)
+    for (long r = r0; r < r1; r++) {
+      const R* x = a + r * lda;
+      R* to = c + r * ldc + n;
+      if (w.row == 1) {  // the numbers of a column lie together
+        const S* column[BY];
+        V total[BY];
+        for (long j = 0; j < BY; j++) column[j] = w.from + (n + j < n1 ? n + j : n1 - 1) * w.column, total[j] = V{};
+        long k = 0;
+        for (; k + VL <= w.K; k += VL)
+          for (long j = 0; j < BY; j++) total[j] += ld(x + k) * ld(column[j] + k);
+        if (k < w.K)
+          for (long j = 0; j < BY; j++) total[j] += ld(x + k, w.K - k) * ld(column[j] + k, w.K - k);
+        for (long j = 0; j < BY && n + j < n1; j++) to[j] = (add ? to[j] : 0) + hsum(total[j]);
+      } else {
+        const long m = n1 - n < VL ? n1 - n : VL;
+        const auto read = [m](auto* p) { return m == VL ? ld(p) : ld(p, m); };
+        V total[4] = {add ? read(to) : V{}};
+        for (long k = 0; k < w.K; k++) total[k % 4] += bc(x[k]) * read(w.from + k * w.row + n);
+        const V all = (total[0] + total[1]) + (total[2] + total[3]);
+        m == VL ? st(to, all) : st(to, all, m);
+      }
+    }
+}
+
 // rows [r0, r1) and panels [p0, p1), in pieces of DEPTH that stay in the cache; the rows are shared out evenly among
 // tiles, and where they are many each asks for a part of the piece that comes next
 constexpr long DEPTH = 128, MANY = 4;
 template <int NV>
-void product(const R* a, long lda, const R* packed, R* c, long ldc, long K, long r0, long r1, long p0, long p1, bool add) {
-  const long n = r1 - r0, tiles = ceil_div(n, ROWS<NV>);
+void product(const R* a, long lda, const Weight& weight, R* c, long ldc, long r0, long r1, long p0, long p1, bool add) {
+  if (!weight.packed) return product_as_it_lies<NV>(a, lda, weight, c, ldc, r0, r1, p0 * NV * VL, p1 * NV * VL, add);
+  const long n = r1 - r0, tiles = ceil_div(n, ROWS<NV>), K = weight.K;
   if (n <= 0) return;
   for (long p = p0; p < p1; p++)
     for (long k = 0; k < K; k += DEPTH) {
       const long depth = K - k < DEPTH ? K - k : DEPTH, share = ceil_div(depth * NV * VL, tiles);
-      const R* w = packed + (p * K + k) * NV * VL;
+      const R* w = weight.packed + (p * K + k) * NV * VL;
       const long pace = tiles < MANY ? 0 : depth * (64 / sizeof(R)) / share;
       long r = r0;
       for (long i = 0; i < tiles; i++) {

@@ -1,6 +1,8 @@
-"""The same checks as with_flags.py, the generated code on an emulated ARM processor: python -m tests.engine.with_emulator
+"""The same checks as with_flags.py, the generated code as programs of their own: python -m tests.engine.as_programs WAY
 
-A call of generated code becomes a file with its arguments and all that they point to, and a run of the emulator.
+WAY is "arm", on an emulated ARM processor, or "races", in threads that the thread sanitizer watches, or "sabotage", so
+with threads that never meet where they should. A call of generated code becomes a file with its arguments and all that
+they point to, and a run of a program.
 """
 
 import ctypes
@@ -8,6 +10,7 @@ import functools
 import hashlib
 import struct
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,10 +19,20 @@ from tests.engine.with_flags import checks
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import plan, products
-from unrolled.engine.backends.cpu import build, run
+from unrolled.engine.backends.cpu import build, emit, run
 
-COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
+HERE = Path(__file__).parent
 FLAGS = tuple(flag for flag in build.FLAGS if flag not in ("-march=native", "-shared", "-fPIC", "-fvisibility=hidden"))
+# compiler, its flags and further files, and what runs the program
+WAYS = {
+    "arm": (["aarch64-linux-gnu-g++", *FLAGS, "-static", str(HERE / "as_program.cpp")], ["qemu-aarch64"]),
+    "races": (
+        ["g++", *FLAGS, "-march=native", "-O1", "-g", "-fsanitize=thread"]
+        + [str(HERE / name) for name in ("as_program.cpp", "threads.cpp")],
+        [],
+    ),
+}
+WAYS["sabotage"] = WAYS["races"]
 FOLDER = Path(tempfile.mkdtemp())
 in_call: dict = {}  # tensors that the call may point to, by their address; and "packed", its arguments
 
@@ -50,7 +63,7 @@ def remembering(function):
     return remember
 
 
-class EmulatedKernel(run.Kernel):
+class ProgramKernel(run.Kernel):
     def __init__(self, program, dtype):
         super().__init__(program, dtype)
         pack = self._pack
@@ -67,14 +80,13 @@ class EmulatedKernel(run.Kernel):
 
 
 @functools.cache
-def emulated(source, dtype):
+def as_program(way, source, dtype):
     """In place of `build.build`."""
+    compiler, runner = WAYS[way]
     program = FOLDER / hashlib.sha256(source.encode() + dtype.encode()).hexdigest()
     program.with_suffix(".cpp").write_text(source)
-    driver = Path(__file__).with_name("emulated.cpp")
-    files = (str(program.with_suffix(".cpp")), str(driver), "-o", str(program))
-    include = f"-I{build.HEADER.parent}"
-    subprocess.run([COMPILER, *FLAGS, "-static", *build.TYPES[dtype], include, *files], check=True)
+    files = (str(program.with_suffix(".cpp")), "-o", str(program))
+    subprocess.run([*compiler, *build.TYPES[dtype], f"-I{build.HEADER.parent}", *files], check=True)
 
     def call(arguments):
         packed = in_call.pop("packed") if isinstance(arguments, ctypes.c_char_p) else bytes(arguments._obj)
@@ -88,7 +100,7 @@ def emulated(source, dtype):
                 out.write(struct.pack("qq", 0, number) if tensor is None else struct.pack("q", tensor.nbytes))
                 if tensor is not None:
                     out.write(bytes_of(tensor))
-        subprocess.run([EMULATOR, str(program), str(file)], check=True)
+        subprocess.run([*runner, str(program), str(file)], check=True)
         back = file.read_bytes()[8:]
         for tensor in tensors:
             if tensor is None:
@@ -103,13 +115,15 @@ def emulated(source, dtype):
     return call
 
 
-def main():
-    run.build = products.build = emulated
+def main(way):
+    if way == "sabotage":
+        emit.barriers = lambda *_: set()
+    run.build = products.build = functools.partial(as_program, way)
     run.new_tensor, products.new_tensor = remembering(run.new_tensor), remembering(products.new_tensor)
-    products.multiply, plan.Kernel = remembering(products.multiply), EmulatedKernel
+    products.multiply, plan.Kernel = remembering(products.multiply), ProgramKernel
     products.SMALL = products.FEW = 0
     checks()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
