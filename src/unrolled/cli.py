@@ -177,7 +177,8 @@ def doctor() -> None:
     try:
         path, version = build.compiler()
         click.echo(f"compiler  {path}: {version.splitlines()[0]}")
-        build.build('extern "C" __attribute__((visibility("default"))) void run(const void*) {}', "torch.float32")
+        function = 'extern "C" __attribute__((visibility("default"))) void run(const void*) {}'
+        build.build(f'#include "kernel.h"\n{function}', "torch.float32")
         click.echo("It compiles and loads: scans run as compiled loops.")
     except build.NoCompiler as fault:
         click.echo(f"compiler  {fault}.\nUntil then scans run eagerly, as loops in Python.")

@@ -22,7 +22,8 @@ from unrolled.engine import plan, products
 from unrolled.engine.backends.cpu import build, emit, run
 
 HERE = Path(__file__).parent
-FLAGS = tuple(flag for flag in build.FLAGS if flag not in ("-march=native", "-shared", "-fPIC", "-fvisibility=hidden"))
+OF_LIBRARIES = ("-march=native", "-shared", "-fPIC", "-fvisibility=hidden")
+FLAGS = tuple(flag for flag in (*build.FLAGS, *build.OF_GCC) if flag not in OF_LIBRARIES)
 # compiler, its flags and further files, and what runs the program
 WAYS = {
     "arm": (["aarch64-linux-gnu-g++", *FLAGS, "-static", str(HERE / "as_program.cpp")], ["qemu-aarch64"]),

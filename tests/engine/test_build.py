@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -39,6 +40,13 @@ def test_without_a_compiler_everything_works_with_one_warning(tmp_path):
     command = [sys.executable, "-m", "unrolled", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, env=changed, check=True)
     assert "Until then scans run eagerly" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("clang++") is None, reason="needs Clang")
+def test_clang_compiles_too(tmp_path):
+    changed = environment(tmp_path, CXX="clang++", OMP_NUM_THREADS="2")
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=changed, check=False)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_processes_that_start_at_once_on_a_cold_cache_all_succeed(tmp_path):

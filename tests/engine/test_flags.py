@@ -28,6 +28,12 @@ def test_narrower_processors(tmp_path, march):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("clang++") is None, reason="needs Clang")
+def test_another_compiler(tmp_path):
+    run(tmp_path, CXX="clang++")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all(map(shutil.which, ("aarch64-linux-gnu-g++", "qemu-aarch64"))),
     reason="needs a cross compiler and an emulator (Debian: apt install g++-aarch64-linux-gnu qemu-user)",

@@ -12,7 +12,7 @@ from unrolled.engine.backends.cpu import build, emit
 
 
 def main(flags: list[str]) -> None:
-    build.FLAGS = (*(flag for flag in build.FLAGS if not flag.startswith("-march")), *flags)
+    build.OF_GCC = (*(flag for flag in build.OF_GCC if flag != "-march=native"), *flags)
     checks()
 
 

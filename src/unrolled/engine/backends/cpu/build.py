@@ -22,9 +22,12 @@ from unrolled.engine.reasons import NotTraceable
 
 HEADER = Path(__file__).with_name("kernel.h")
 FLAGS = (
-    "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp",
-    "-fno-gnu-unique", "-fvisibility=hidden", "-shared", "-fPIC",
+    "-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+    "-fvisibility=hidden", "-shared", "-fPIC", "-pthread",
 )  # fmt: skip
+# Clang's OpenMP is another one than that of torch's threads; and it has long had no -march=native for ARM
+OF_GCC = ("-march=native", "-fopenmp", "-fno-gnu-unique")
+OF_CLANG = ("-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native",)
 TYPES = {
     "torch.float32": ("-DREAL=float",),
     "torch.float64": ("-DREAL=double",),
@@ -95,16 +98,16 @@ def build(source: str, dtype: str) -> Callable[[Any], None]:
         NoCompiler: there is none, or it fails; its first complaint is in the text.
     """
     command, version = compiler()
-    flags = (*FLAGS, *TYPES[dtype], f"-I{HEADER.parent}")
+    flags = (*FLAGS, *(OF_CLANG if "clang" in version else OF_GCC), *TYPES[dtype])
     header = HEADER.read_text(encoding="utf-8")
-    key = hashlib.sha256("\0".join((source, header, *FLAGS, *TYPES[dtype], version, processor())).encode()).hexdigest()
+    key = hashlib.sha256("\0".join((source, header, *flags, version, processor())).encode()).hexdigest()
     path = cache_folder() / f"{key[:32]}.so"
     if not is_whole(path):
-        _compile(command, flags, source, path)
+        _compile([command, *flags], source, path)
     try:
         library = ctypes.CDLL(str(path))
     except OSError:  # damaged on the disk
-        _compile(command, flags, source, path)
+        _compile([command, *flags], source, path)
         library = ctypes.CDLL(str(path))
     library.run.restype = None
     return library.run
@@ -119,14 +122,14 @@ def is_whole(path: Path) -> bool:
     return facts.st_size > 0 and (not hasattr(os, "getuid") or facts.st_uid == os.getuid())
 
 
-def _compile(command: str, flags: tuple[str, ...], source: str, path: Path) -> None:
+def _compile(command: list[str], source: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         file, library = Path(folder) / "loop.cpp", Path(folder) / "loop.so"
         file.write_text(source, encoding="utf-8")
         done = subprocess.run(
-            [command, *flags, str(file), "-o", str(library)], capture_output=True, text=True, check=False
+            [*command, f"-I{HEADER.parent}", str(file), "-o", str(library)], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-            raise NoCompiler(f"the compiler {command} failed: {complaint.strip()}")
+            raise NoCompiler(f"the compiler {command[0]} failed: {complaint.strip()}")
         os.replace(library, path)

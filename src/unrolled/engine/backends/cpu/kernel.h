@@ -8,11 +8,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <omp.h>
 #include <sched.h>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 
 namespace {
 
@@ -213,11 +217,33 @@ INLINE V keep(V v, long n, R x) { for (int i = 0; i < VL; i++) v[i] = i < n ? v[
 
 constexpr long ceil_div(long a, long b) { return (a + b - 1) / b; }
 
+// runs `work(thread, threads)` on n threads, or on fewer where there are no more to be had: OpenMP's, which torch's are;
+// else, as with Clang, whose OpenMP is another one and often missing, on threads of this call
+template <class F> void parallel(int n, F work) {
+#if defined(_OPENMP)
+#pragma omp parallel num_threads(n)
+  work(omp_get_thread_num(), omp_get_num_threads());
+#else
+  std::atomic<int> all{0};
+  std::vector<std::thread> others;
+  try {
+    for (int i = 1; i < n; i++)
+      others.emplace_back([&all, &work, i] {
+        while (!all) std::this_thread::yield();
+        work(i, all);
+      });
+  } catch (const std::system_error&) {}
+  all = (int)others.size() + 1;
+  work(0, all);
+  for (auto& other : others) other.join();
+#endif
+}
+
 // The threads of one call: where they run, and where they meet.
 struct Team {
   static constexpr int PROCESSORS = 1024;
   static constexpr long SPINS = 256;
-  std::atomic<int> n;  // asked for; within `run`, those that OpenMP gave, which may be fewer
+  std::atomic<int> n;  // asked for; within `run`, those that there are, which may be fewer
   alignas(64) std::atomic<int> count{0};
   alignas(64) std::atomic<int> turn{0};
   alignas(64) std::atomic<uint64_t> taken[PROCESSORS / 64] = {};  // processors that run one of us
@@ -268,13 +294,12 @@ struct Team {
   // runs `work(thread)` on all
   template <class F> void run(F work) {
     if (n == 1) return work(0);
-#pragma omp parallel num_threads(n.load())
-    {
-      n.store(omp_get_num_threads(), std::memory_order_relaxed);  // each stores the same
-      if (omp_get_num_threads() > 1) spread();
-      work(omp_get_thread_num());
+    parallel(n, [&](int thread, int all) {
+      n.store(all, std::memory_order_relaxed);  // each stores the same
+      if (all > 1) spread();
+      work(thread);
       meet();
-    }
+    });
   }
 };
 

@@ -4,8 +4,7 @@
 extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {
   const long repeats = arguments[0], threads = arguments[1];
   R* result = (R*)arguments[2];
-#pragma omp parallel num_threads(threads)
-  {
+  parallel(threads, [&](int thread, int) {
     constexpr int N = REGISTERS == 32 ? 24 : 12;
     V acc[N], x = bc(R(0.999)), y = bc(R(1e-3));
     for (int i = 0; i < N; i++) acc[i] = bc(R(i));
@@ -14,7 +13,7 @@ extern "C" __attribute__((visibility("default"))) void run(const int64_t* argume
       for (int i = 0; i < N; i++) acc[i] = acc[i] * x + y;
     V total = acc[0];
     for (int i = 1; i < N; i++) total += acc[i];
-    result[omp_get_thread_num()] = total[0];  // so that nothing is left out
-  }
+    result[thread] = total[0];  // so that nothing is left out
+  });
   result[threads] = 2 * VL * (REGISTERS == 32 ? 24 : 12);
 }
