@@ -3,7 +3,8 @@
 python -m benchmarks.versions OTHER_CHECKOUT [KIND,BATCH,TIME,HIDDEN,PASS ...]
 
 KIND is LSTM, GRU or RNN, with "-both" for two layers in both directions; PASS is forward or backward. A ratio above 1
-says that this code is the faster. Calls come in bursts, so caches are warm and threads awake.
+says that this code is the faster. Calls come in bursts, so caches are warm and threads awake. Kept in
+benchmarks/results/versions.csv.
 """
 
 import os
@@ -70,6 +71,9 @@ def main(other, cases):
         )
         for name, tree in trees.items()
     }
+    describe = ["git", "-C", str(trees["other"]), "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
+    rows = []
     for case in cases or CASES:
         numbers = list(map(int, case.split(",")[1:-1]))
         n = max(2, min(40, 10**9 // (numbers[0] * numbers[1] * numbers[2] ** 2)))
@@ -82,7 +86,11 @@ def main(other, cases):
                 found[name].append(float(process.stdout.readline()))
         ratio = statistics.median(a / b for a, b in zip(found["other"][1:], found["this"][1:], strict=True))
         us = {name: statistics.median(each[1:]) / numbers[1] * 1e6 for name, each in found.items()}
+        rows.append({"other": commit, "case": case, "other_us": us["other"], "this_us": us["this"], "ratio": ratio})
         print(f"{case}: other {us['other']:.1f}, this {us['this']:.1f} us a step, x{ratio:.2f}", flush=True)
+    from benchmarks.harness import append
+
+    append("versions", rows)
 
 
 if __name__ == "__main__":

@@ -139,6 +139,21 @@ def test_gradients_that_are_nothing(function):
         torch.testing.assert_close(fused, eager)
 
 
+def test_gradients_are_zeros_or_none_as_autograd_has_them():
+    weight, bias, threshold = (torch.randn(shape, requires_grad=True) for shape in ((3, 3), (3,), (3,)))
+
+    def step(x, h):
+        h = torch.tanh(h + x * bias) + torch.sign(h @ weight) + torch.where(x > threshold, 1.0, 0.0)
+        return h, h
+
+    for engine in ("eager", "fused"):
+        weight.grad = bias.grad = threshold.grad = None
+        unrolled.scan(step, torch.randn(4, 2, 3), torch.randn(2, 3), engine=engine)[0].sum().backward()
+        assert torch.equal(weight.grad, torch.zeros(3, 3)), engine
+        assert bias.grad.abs().max() > 0
+        assert threshold.grad is None
+
+
 def tanh(a):
     return a.tanh()  # a name that the function has too
 

@@ -136,9 +136,12 @@ class _Adjoint:
         for gradient, state in zip(self.gradients[n_steps + n_constants :], self.states, strict=True):
             moved = self._moved(self.lowering.value(gradient))
             state_gradients.append(self.builder.widened(moved, state.width))
+        differentiable = _differentiable(self.split)
         constant_gradients = [
-            None if gradient is None else self._constant_gradient(gradient)
-            for gradient in self.gradients[n_steps : n_steps + n_constants]
+            self._constant_gradient(gradient) if gradient is not None and node in differentiable else None
+            for gradient, node in zip(
+                self.gradients[n_steps : n_steps + n_constants], self.split.constants, strict=True
+            )
         ]
         rows = tuple(
             int(node.meta["val"].numel())
@@ -159,11 +162,9 @@ class _Adjoint:
             self.constants, len(self.kept),
         )  # fmt: skip
 
-    def _constant_gradient(self, gradient: Any) -> Gradient | tuple[Gradient, ...] | None:
-        if (isinstance(gradient, Value) and gradient.is_zero) or (
-            isinstance(gradient, OverBatch) and not gradient.parts
-        ):
-            return None  # as of what is compared alone
+    def _constant_gradient(self, gradient: Any) -> Gradient | tuple[Gradient, ...]:
+        if isinstance(gradient, Value) and gradient.is_zero:  # as through a sign
+            return Gradient((), is_transposed=False)
         if isinstance(gradient, Gradients):
             return tuple(self._gradient(each) for each in gradient.parts)
         return self._gradient(gradient)
@@ -271,6 +272,20 @@ def _values_of(gradient: Any) -> list[Value]:
     if isinstance(gradient, OverBatch):
         return [value for part in gradient.parts for value in part if value is not None]
     return [gradient] if isinstance(gradient, Value) else []
+
+
+def _differentiable(split: Split) -> set[fx.Node]:
+    """What autograd gives a gradient, be it of zeros: all that the loop's results come from, but not by comparing."""
+    found: set[fx.Node] = set()
+    waiting = [*split.next_states, *split.kept]
+    while waiting:
+        node = waiting.pop()
+        value = node.meta["val"]
+        is_cut = isinstance(value, Tensor) and not value.is_floating_point()
+        if node not in found and not is_cut and node.target is not torch.ops.aten.detach.default:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
 
 
 def _width(node: fx.Node) -> int:

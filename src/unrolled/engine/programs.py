@@ -7,8 +7,8 @@ from unrolled.engine.program import Program
 
 @dataclass(frozen=True)
 class Gradient:
-    """A constant's gradient: the sum of left^T · right over time and batch, or of right where there is no left. Factors
-    are numbers of backward inputs ("step", i) or backward outputs ("output", i).
+    """A constant's gradient: the sum of left^T · right over time and batch, or of right where there is no left; zeros
+    where it has no parts. Factors are numbers of backward inputs ("step", i) or backward outputs ("output", i).
     """
 
     parts: tuple[tuple[tuple[str, int] | None, tuple[str, int]], ...]
@@ -27,7 +27,8 @@ class LoopPrograms:
             for a kept output, and ("gradient", i) for the gradient of a kept output or, after those, of a sequence of
             states.
         step_gradients: for each step input the backward output with its gradient, or None.
-        constant_gradients: for each constant its gradient, or None.
+        constant_gradients: for each constant its gradient, or None where autograd has none, as of what is compared
+            alone.
         constants: for each constant ("row", 1), or ("matrix", n) for n matrices; they are numbered in this order, and
             matrix i is weight 2 i of the programs as it is, and weight 2 i + 1 transposed.
         n_kept: how many outputs the forward keeps.
