@@ -2,20 +2,21 @@
 // REAL, float or double, is what is computed in; with -DBFLOAT16, tensors are stored in bfloat16 and computed in float.
 // Portable by GCC's and Clang's vector extensions.
 #pragma once
+// few headers, as all are read whenever a loop is compiled: those of C++'s math and threads take half a second
 #include <atomic>
-#include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <limits>
 #include <sched.h>
-#include <system_error>
-#include <thread>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <type_traits>
 #include <utility>
-#include <vector>
 #if defined(_OPENMP)
 #include <omp.h>
+#else
+#include <system_error>
+#include <thread>
+#include <vector>
 #endif
 
 namespace {
@@ -69,6 +70,7 @@ INLINE void put(R* p, V v) { *p = v[0]; }
 
 template <class F> INLINE V each(V a, F f) { V r; for (int i = 0; i < VL; i++) r[i] = f(a[i]); return r; }
 
+#define OF_C(function, ...) (sizeof(R) == 4 ? (R)__builtin_##function##f(__VA_ARGS__) : (R)__builtin_##function(__VA_ARGS__))
 INLINE V vneg(V a) { return -a; }
 INLINE V vadd(V a, V b) { return a + b; }
 INLINE V vsub(V a, V b) { return a - b; }
@@ -91,10 +93,10 @@ INLINE V vmax2(V a, V b) { return pick((a > b) | (a != a), a, b); }
 INLINE V vmin(V a, V b) { return pick((a < b) | (a != a), a, b); }
 INLINE V vabs(V a) { return pick(a < 0, -a, pick(a == 0, bc(0), a)); }
 INLINE V vsign(V a) { return vbool(a > 0) - vbool(a < 0); }
-INLINE V vsqrt(V a) { return each(a, [](R x) { return std::sqrt(x); }); }
-INLINE V vsin(V a) { return each(a, [](R x) { return std::sin(x); }); }
-INLINE V vcos(V a) { return each(a, [](R x) { return std::cos(x); }); }
-INLINE V vpow(V a, V b) { V r; for (int i = 0; i < VL; i++) r[i] = std::pow(a[i], b[i]); return r; }
+INLINE V vsqrt(V a) { return each(a, [](R x) { return OF_C(sqrt, x); }); }
+INLINE V vsin(V a) { return each(a, [](R x) { return OF_C(sin, x); }); }
+INLINE V vcos(V a) { return each(a, [](R x) { return OF_C(cos, x); }); }
+INLINE V vpow(V a, V b) { V r; for (int i = 0; i < VL; i++) r[i] = OF_C(pow, a[i], b[i]); return r; }
 
 // float: Cody and Waite's reduction and a polynomial of degree 5 (Cephes' expf): y = k · log 2 + r, and exp(r) - 1
 struct Reduced { VI k; V rest; };
@@ -116,7 +118,7 @@ INLINE V at_most(R bound, V x) { return pick(bc(bound) < x, bc(bound), x); }
 INLINE V at_least(R bound, V x) { return pick(bc(bound) > x, bc(bound), x); }
 // float: about 1 ulp; overflow, underflow and NaN as in the C library. double: the C library, here and below.
 INLINE V vexp(V x) {
-  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::exp(a); });
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return __builtin_exp(a); });
   else {
     Reduced y = reduced(at_most(R(89), at_least(R(-104), x)));
     VI half = y.k >> 1;
@@ -134,7 +136,7 @@ INLINE V vsigmoid(V x) {
 }
 // float: by exp(2 |x|) - 1, without a loss near 0; about 2 ulp
 INLINE V vtanh(V x) {
-  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::tanh(a); });
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return __builtin_tanh(a); });
   else {
     constexpr I sign = std::numeric_limits<I>::min();
     VI bits = (VI)x;
@@ -147,7 +149,7 @@ INLINE V vtanh(V x) {
 
 // float: the exponent apart, and a polynomial of the rest, fitted at Chebyshev's nodes; 2 ulp
 INLINE V vlog(V x) {
-  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::log(a); });
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return __builtin_log(a); });
   else {
     VI tiny = x < R(1.17549435e-38);
     VI bits = (VI)pick(tiny, x * R(8388608), x);
@@ -170,7 +172,7 @@ INLINE V vlog(V x) {
 }
 // float: Kahan's way, which takes the rounding of 1 + x, or of exp(x), out again; 4 ulp. double: the C library.
 INLINE V vlog1p(V x) {
-  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::log1p(a); });
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return __builtin_log1p(a); });
   else {
     V u = x + R(1), d = u - R(1);
     V r = pick(d == 0, x, vlog(u) * (x / d));
@@ -178,7 +180,7 @@ INLINE V vlog1p(V x) {
   }
 }
 INLINE V vexpm1(V x) {
-  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::expm1(a); });
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return __builtin_expm1(a); });
   else {
     V u = vexp(x), d = u - R(1);
     V r = pick(u == 1, x, d * (x / vlog(u)));
@@ -187,7 +189,7 @@ INLINE V vexpm1(V x) {
 }
 // float: a polynomial within 1; beyond, 1 - exp(-x²) · q(1 / (x + 1)), fitted likewise; 3 ulp. double: the C library.
 INLINE V verf(V x) {
-  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return std::erf(a); });
+  if constexpr (sizeof(R) == 8) return each(x, [](R a) { return __builtin_erf(a); });
   else {
     V a = vabs(x), z = x * x;
     V p = z * R(7.882497106e-5) - R(8.018854991e-4);
@@ -229,7 +231,7 @@ template <class F> void parallel(int n, F work) {
   try {
     for (int i = 1; i < n; i++)
       others.emplace_back([&all, &work, i] {
-        while (!all) std::this_thread::yield();
+        while (!all) sched_yield();
         work(i, all);
       });
   } catch (const std::system_error&) {}
@@ -283,7 +285,7 @@ struct Team {
       turn.store(now + 1, std::memory_order_release);
     } else {
       for (long spins = 0; turn.load(std::memory_order_acquire) == now; spins++) {
-        if (spins > SPINS) std::this_thread::yield();
+        if (spins > SPINS) sched_yield();
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
