@@ -39,6 +39,14 @@ UNARY = {
     "ends": lambda a: torch.cat((a[:, :1], a[:, 1:5].tanh(), a[:, 5:]), 1),
     "sum": lambda a: a + 0.1 * a.sum(1, keepdim=True),
     "double": lambda a: -a * 2 + 1,
+    "atan": torch.atan,
+    "asinh": torch.asinh,
+    "atanh": lambda a: torch.atanh(0.9 * torch.tanh(a)),
+    "sinh": lambda a: torch.sinh(0.3 * a),
+    "exp2": lambda a: torch.exp2(-a.abs()),
+    "erfc": torch.special.erfc,
+    "softshrink": lambda a: F.softshrink(a, 0.1),
+    "softsign": F.softsign,
 }
 BINARY = {
     "add": torch.add,

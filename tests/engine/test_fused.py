@@ -282,6 +282,53 @@ def test_embeddings_of_integer_inputs_are_done_before_the_loop():
     torch.testing.assert_close(fused, eager)
 
 
+class Elsewhere(torch.nn.Module):
+    """Steps some of whose parts lie on the other side of a cut."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.wide = kind, torch.nn.Parameter(0.4 * torch.randn(4, 8))
+
+    def forward(self, x, h):
+        if self.kind == "tuples before":
+            a, b = (x @ self.wide).view(-1, 2, 4).unbind(1)
+            h = torch.tanh(F.layer_norm(a, (4,)) + b * h)
+        elif self.kind == "tuples inside":  # one half feeds the state, the other is put out
+            a, b = (x @ self.wide + h @ self.wide).chunk(2, 1)
+            return b, torch.tanh(a)
+        else:  # what the loop cannot hold, of the inputs alone
+            time = torch.special.i0(x) % 2
+            h = torch.where(time > 1, torch.tanh(x + h), h)
+        return h, h
+
+
+@pytest.mark.parametrize("kind", ["tuples before", "tuples inside", "a clock"])
+def test_steps_with_parts_that_lie_elsewhere(kind):
+    torch.manual_seed(0)
+    assert_fused_is_eager(Elsewhere(kind), torch.randn(5, 3, 4), torch.randn(3, 4))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda h: torch.rand_like(h) < 0.3,
+        lambda h: torch.bernoulli(torch.full_like(h, 0.3)),
+        lambda h: torch.empty_like(h).bernoulli_(0.3),
+        lambda h: h.new_empty(h.shape).uniform_(-0.3, 0.7) > 0.4,
+        lambda h: torch.zeros_like(h).normal_(0.2, 0.9) < -0.27,
+    ],
+)
+def test_random_numbers_in_the_shape_of_the_state(draw):
+    """Zoneout: what a mask says stays as it was, three in ten."""
+    torch.manual_seed(0)
+    step = lambda x, h: (torch.where(draw(h).bool(), h, h + x), torch.where(draw(h).bool(), h, h + x))  # noqa: E731
+    xs = torch.ones(200, 10, 20)
+    ys, last = unrolled.scan(step, xs, torch.zeros(10, 20), engine="fused")
+    assert abs(last.mean().item() / 200 - 0.7) < 0.02
+    assert not torch.equal(ys[1:] - ys[:-1], ys[:1] - ys[1:2])
+    assert len(last.unique()) > 10
+
+
 @pytest.fixture
 def two_threads(monkeypatch):
     """However small a step is."""

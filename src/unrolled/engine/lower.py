@@ -139,8 +139,10 @@ def _sub(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Va
 
 
 def _div(lower: Lowering, node: fx.Node, a: Any, b: Any, rounding_mode: str | None = None) -> Value:
-    assert rounding_mode is None, "a rounding mode"
-    return lower.builder.pointwise("div", lower.value(a), lower.value(b))
+    make, a, b = lower.builder.pointwise, lower.value(a), lower.value(b)
+    if rounding_mode == "floor":
+        return make("floordiv", a, b)
+    return make("div", a, b) if rounding_mode is None else make("trunc", make("div", a, b))
 
 
 def _composed(formula: Callable) -> Callable:
@@ -428,6 +430,16 @@ HANDLERS: dict[Any, Callable] = {
     aten.log1p.default: _pointwise("log1p"), aten.expm1.default: _pointwise("expm1"),
     aten.tanh.default: _pointwise("tanh"), aten.sigmoid.default: _pointwise("sigmoid"),
     aten.sqrt.default: _pointwise("sqrt"), aten.sin.default: _pointwise("sin"), aten.cos.default: _pointwise("cos"),
+    aten.div.Tensor_mode: _div, aten.div.Scalar_mode: _div,
+    aten.atan2.default: _pointwise("atan2"), aten.fmod.Tensor: _pointwise("fmod"), aten.fmod.Scalar: _pointwise("fmod"),
+    aten.copysign.Tensor: _pointwise("copysign"), aten.copysign.Scalar: _pointwise("copysign"),
+    **dict.fromkeys(
+        (aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor), _pointwise("remainder")
+    ),
+    aten.isnan.default: _composed(lambda f, k, a: f("ne", a, a)),
+    aten.isinf.default: _composed(lambda f, k, a: f("eq", f("abs", a), k(math.inf))),
+    aten.logical_xor.default: _composed(lambda f, k, a, b: f("ne", f("ne", a, k(0)), f("ne", b, k(0)))),
+    aten.bitwise_xor.Tensor: _pointwise("ne"),
     aten.rsqrt.default: _composed(lambda f, k, a: f("div", k(1), f("sqrt", a))),
     aten.reciprocal.default: _composed(lambda f, k, a: f("div", k(1), a)),
     aten.relu.default: _composed(lambda f, k, a: f("max2", a, k(0))),
@@ -444,6 +456,10 @@ HANDLERS: dict[Any, Callable] = {
     aten.sigmoid_backward.default: _composed(lambda f, k, g, y: f("mul", g, f("mul", y, f("sub", k(1), y)))),
     aten.tanh_backward.default: _composed(lambda f, k, g, y: f("mul", g, f("sub", k(1), f("mul", y, y)))),
     aten.threshold_backward.default: _composed(lambda f, k, g, x, t: f("where", f("gt", x, t), g, k(0))),
+    **dict.fromkeys(
+        (aten.softshrink_backward.default, aten.hardshrink_backward.default),
+        _composed(lambda f, k, g, x, t: f("where", f("le", f("abs", x), t), k(0), g)),
+    ),
     aten.mm.default: _mm, aten.addmm.default: _addmm,
     aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum, aten.mean.dim: _mean,
     aten.amax.default: _max, aten.amin.default: _min, prims.var.default: _var,
@@ -470,6 +486,11 @@ HANDLERS: dict[Any, Callable] = {
 for _name in ("gt", "lt", "ge", "le", "eq", "ne"):
     for _overload in ("Tensor", "Scalar"):
         HANDLERS[getattr(getattr(aten, _name), _overload)] = _pointwise(_name)
+for _name in (
+    "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "log2", "log10", "exp2", "erfc",
+    "floor", "ceil", "trunc", "round",
+):  # fmt: skip
+    HANDLERS[getattr(aten, _name).default] = _pointwise(_name)
 VIEWS_OF_WEIGHTS = {
     aten.permute.default, aten.t.default, aten.transpose.int, aten.view.default, aten.unsqueeze.default,
     aten.squeeze.dim, aten.squeeze.dims, aten.clone.default, aten.detach.default, aten.expand.default,

@@ -158,8 +158,18 @@ def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
             n_rows += isinstance(value, Value)
             n_weights += len(value.matrices) if isinstance(value, Weights) else isinstance(value, Weight)
     for node in graph.graph.nodes:
-        if node.target in ROWWISE:
+        if node.target in ROWWISE or _is_pointwise(node):
             lowering.env[node] = builder.input("step", n_steps, int(torch.Size(node.meta["val"].shape[1:]).numel()))
             n_steps += 1
         elif node.op == "call_function":
             lowering.run([node])
+
+
+def _is_pointwise(node: fx.Node) -> bool:
+    """Whether an operation is elementwise, and the batch stands first wherever it stands."""
+    if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.pointwise not in node.target.tags:
+        return False
+    shapes = [tuple(arg.meta["val"].shape) for arg in (node, *node.all_input_nodes)]
+    return shapes[0][:1] == (BATCH,) and all(
+        BATCH not in shape[1:] and (shape[:1] != (BATCH,) or len(shape) == len(shapes[0])) for shape in shapes
+    )

@@ -26,7 +26,9 @@ from dataclasses import dataclass
 POINTWISE = {
     "add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1, "sign": 1,
     "exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 1, "sigmoid": 1, "sqrt": 1, "erf": 1, "sin": 1, "cos": 1,
-    "pow": 2,
+    "tan": 1, "asin": 1, "acos": 1, "atan": 1, "sinh": 1, "cosh": 1, "asinh": 1, "acosh": 1, "atanh": 1,
+    "log2": 1, "log10": 1, "exp2": 1, "erfc": 1, "floor": 1, "ceil": 1, "trunc": 1, "round": 1,
+    "pow": 2, "atan2": 2, "fmod": 2, "remainder": 2, "floordiv": 2, "copysign": 2,
     "min": 2, "max2": 2, "where": 3,
     "gt": 2, "lt": 2, "ge": 2, "le": 2, "eq": 2, "ne": 2, "and": 2, "or": 2, "not": 1,
 }  # fmt: skip
@@ -35,6 +37,8 @@ REDUCTIONS = ("sum", "max")
 VIEWED = (*INPUTS, "matmul")  # what a slice can be taken of without computing anything
 EXPENSIVE = (
     "exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sqrt", "erf", "sin", "cos", "pow", "div",
+    "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "log2", "log10", "exp2", "erfc",
+    "atan2", "fmod", "remainder", "floordiv",
 )  # fmt: skip
 
 

@@ -24,15 +24,23 @@ from unrolled.engine.trace import BATCH, Traced, shape_of
 
 aten = torch.ops.aten
 VIEWS = {
-    operator.getitem,
     aten.split_with_sizes.default,
     aten.split.Tensor,
     aten.unsafe_split.Tensor,
     aten.slice.Tensor,
 }
-RANDOM = {
-    aten.bernoulli.default, aten.bernoulli.p, aten.rand.default, aten.randn.default, aten.rand_like.default,
-    aten.randn_like.default, aten.native_dropout.default, aten.normal_functional.default,
+# random numbers in the shape of the first argument, whose own numbers are of no effect
+FILLS = {
+    aten.bernoulli.p, aten.normal_functional.default, aten.uniform.default, aten.exponential.default,
+}  # fmt: skip
+RANDOM = FILLS | {aten.bernoulli.default, aten.rand.default, aten.randn.default, aten.native_dropout.default}
+# what makes a tensor of another's shape, and what makes it of the shape alone
+LIKES = {
+    aten.zeros_like.default: aten.zeros.default, aten.new_zeros.default: aten.zeros.default,
+    aten.ones_like.default: aten.ones.default, aten.new_ones.default: aten.ones.default,
+    aten.full_like.default: aten.full.default, aten.new_full.default: aten.full.default,
+    aten.empty_like.default: aten.empty.memory_format, aten.new_empty.default: aten.empty.memory_format,
+    aten.rand_like.default: aten.rand.default, aten.randn_like.default: aten.randn.default,
 }  # fmt: skip
 
 
@@ -74,6 +82,7 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
     """Splits a traced step; see `Split`. Wide: a thread has many rows."""
     graph = traced.graph.graph
     _take_products_apart(graph)
+    _take_shapes_alone(graph)
     graph.eliminate_dead_code()
     nodes = list(graph.nodes)
     placeholders = [node for node in nodes if node.op == "placeholder"]
@@ -99,6 +108,8 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
         if node in on_state and node not in feeding:
             feeding.add(node)
             stack.extend(node.all_input_nodes)
+    # what gives several tensors stays beside them
+    feeding |= {node for node in nodes if node.target is operator.getitem and node.args[0] in feeding}
 
     calls = [node for node in nodes if node.op == "call_function"]
     loop = [node for node in calls if node in feeding]
@@ -116,7 +127,8 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
     stack = [node for part in loop for node in part.all_input_nodes]
     while stack:
         node = stack.pop()
-        if node in on_input and node.target in VIEWS and node not in views:
+        source = node.args[0] if node.target is operator.getitem else node
+        if node in on_input and source.target in VIEWS and node not in views:
             views.add(node)
             stack.extend(node.all_input_nodes)
     staying = _products_that_stay(calls, set(loop), views, on_input) if is_wide else set()
@@ -127,7 +139,6 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
     steps = _unique(node for node in reads if node in on_input and node not in inside)
     constants = _unique(node for node in reads if node not in inside and node not in on_input and node not in states)
     wanted = set(_reads(after)) | set(ys)
-    # tuples stay where they were made
     kept = [node for node in loop if node in wanted and node not in next_states and node not in repeated]
     for node in loop:
         if node.target in RANDOM:
@@ -190,6 +201,24 @@ def _take_products_apart(graph: fx.Graph) -> None:
                 at += width
         node.replace_all_uses_with(total)
         graph.erase_node(node)
+
+
+def _take_shapes_alone(graph: fx.Graph) -> None:
+    """What depends on the shape of a tensor alone depends on no state."""
+    for node in list(graph.nodes):
+        if node.target in LIKES:
+            value, fill = node.meta["val"], [arg for arg in node.args[-1:] if LIKES[node.target] is aten.full.default]
+            with graph.inserting_before(node):
+                new = _call(graph, LIKES[node.target], ([*value.shape], *fill), node)
+            new.kwargs = {"dtype": value.dtype, "device": value.device}
+            node.replace_all_uses_with(new)
+            graph.erase_node(node)
+        elif node.target in FILLS:
+            value = node.meta["val"]
+            with graph.inserting_before(node):
+                empty = _call(graph, aten.empty.memory_format, ([*value.shape],), node)
+            empty.kwargs = {"dtype": value.dtype, "device": value.device}
+            node.args = (empty, *node.args[1:])
 
 
 def _is_cat(node: fx.Node) -> bool:

@@ -61,7 +61,8 @@ def decompositions() -> dict[Any, Callable]:
         "elu elu_backward leaky_relu leaky_relu_backward hardtanh hardtanh_backward hardsigmoid hardsigmoid_backward "
         "hardswish hardswish_backward silu silu_backward softplus softplus_backward mish mish_backward "
         "log_sigmoid_forward log_sigmoid_backward prelu addcmul addcdiv masked_fill glu glu_backward logaddexp "
-        "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout"
+        "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout "
+        "softshrink hardshrink"
     )
     table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
     for kept in (

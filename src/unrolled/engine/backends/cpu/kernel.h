@@ -93,10 +93,27 @@ INLINE V vmax2(V a, V b) { return pick((a > b) | (a != a), a, b); }
 INLINE V vmin(V a, V b) { return pick((a < b) | (a != a), a, b); }
 INLINE V vabs(V a) { return pick(a < 0, -a, pick(a == 0, bc(0), a)); }
 INLINE V vsign(V a) { return vbool(a > 0) - vbool(a < 0); }
-INLINE V vsqrt(V a) { return each(a, [](R x) { return OF_C(sqrt, x); }); }
-INLINE V vsin(V a) { return each(a, [](R x) { return OF_C(sin, x); }); }
-INLINE V vcos(V a) { return each(a, [](R x) { return OF_C(cos, x); }); }
-INLINE V vpow(V a, V b) { V r; for (int i = 0; i < VL; i++) r[i] = OF_C(pow, a[i], b[i]); return r; }
+#define BY_NUMBER(name, function) INLINE V v##name(V a) { return each(a, [](R x) { return OF_C(function, x); }); }
+BY_NUMBER(sqrt, sqrt) BY_NUMBER(floor, floor) BY_NUMBER(ceil, ceil) BY_NUMBER(trunc, trunc) BY_NUMBER(round, rint)
+BY_NUMBER(sin, sin) BY_NUMBER(cos, cos) BY_NUMBER(tan, tan) BY_NUMBER(asin, asin) BY_NUMBER(acos, acos) BY_NUMBER(atan, atan)
+BY_NUMBER(sinh, sinh) BY_NUMBER(cosh, cosh) BY_NUMBER(asinh, asinh) BY_NUMBER(acosh, acosh) BY_NUMBER(atanh, atanh)
+BY_NUMBER(log2, log2) BY_NUMBER(log10, log10) BY_NUMBER(exp2, exp2) BY_NUMBER(erfc, erfc)
+template <class F> INLINE V each(V a, V b, F f) { V r; for (int i = 0; i < VL; i++) r[i] = f(a[i], b[i]); return r; }
+#define BY_TWO(name, function) INLINE V v##name(V a, V b) { return each(a, b, [](R x, R y) { return OF_C(function, x, y); }); }
+BY_TWO(pow, pow) BY_TWO(atan2, atan2) BY_TWO(fmod, fmod) BY_TWO(copysign, copysign)
+// of the divisor's sign, as torch has them
+INLINE R remainder_of(R x, R y) {
+  const R rest = OF_C(fmod, x, y);
+  return rest != 0 && (y < 0) != (rest < 0) ? rest + y : rest;
+}
+INLINE R floor_of_quotient(R x, R y) {
+  if (y == 0) return x / y;
+  const R rest = OF_C(fmod, x, y), quotient = (x - rest) / y - (rest != 0 && (y < 0) != (rest < 0));
+  const R whole = OF_C(floor, quotient);
+  return quotient == 0 ? OF_C(copysign, R(0), x / y) : quotient - whole > R(0.5) ? whole + 1 : whole;
+}
+INLINE V vremainder(V a, V b) { return each(a, b, remainder_of); }
+INLINE V vfloordiv(V a, V b) { return each(a, b, floor_of_quotient); }
 
 // float: Cody and Waite's reduction and a polynomial of degree 5 (Cephes' expf): y = k · log 2 + r, and exp(r) - 1
 struct Reduced { VI k; V rest; };
