@@ -47,6 +47,12 @@ UNARY = {
     "erfc": torch.special.erfc,
     "softshrink": lambda a: F.softshrink(a, 0.1),
     "softsign": F.softsign,
+    "cumsum": lambda a: 0.3 * a.cumsum(1),
+    "cumax": lambda a: torch.softmax(a, -1).cumsum(-1),
+    "flip": lambda a: a.flip(1),
+    "roll": lambda a: a.roll((2, -1), (1, 1)),
+    "less_largest": lambda a: F.relu(a) - F.relu(a).max(1, keepdim=True).values,
+    "less_least": lambda a: a - torch.min(a, 1)[0].unsqueeze(1),
 }
 BINARY = {
     "add": torch.add,
@@ -117,7 +123,7 @@ odd_steps = st.builds(
 
 
 _NAMES = sorted({*UNARY, *BINARY} - {"add"})
-GROUPS = [_NAMES[i::6] for i in range(6)]
+GROUPS = [_NAMES[i::8] for i in range(8)]
 
 
 def sum_of(names: list[str]) -> Odd:

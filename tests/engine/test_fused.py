@@ -348,7 +348,7 @@ def test_two_threads_share_the_rows_or_the_features(two_threads, name, batch):
     assert_fused_is_eager(cell, xs, strategies.make_state(cell, batch, 4, torch.float32), reverse=batch == 8)
 
 
-@pytest.mark.parametrize("node", ["softmax", "layer_norm", "product", "rotate"])
+@pytest.mark.parametrize("node", ["softmax", "layer_norm", "product", "rotate", "cumsum", "less_largest"])
 @pytest.mark.parametrize("batch", [1, 2, 9])
 def test_two_threads_share_reductions(two_threads, node, batch):
     step = odd_steps.Odd((odd_steps.Node(node, 0, 0), odd_steps.Node("product", 4, 4)), 1, returns_more=True)
@@ -408,7 +408,8 @@ def without_gradient(x, h):
         (lambda x, h: (h, h.mul_(0.5) + x), "it changes one of its arguments, or a tensor that it holds, in place"),
         (lambda x, h: (h, h * 0.5 if h.sum() > 0 else h + x), "tracing it raises"),
         (lambda x, h: (h, h + x - (h + x).mean(0)), "reduces over the batch|averages over the batch"),
-        (lambda x, h: (h, h.cumsum(1) + x), "aten.cumsum is not among the operations that a fused loop can hold"),
+        (lambda x, h: (h, h.sort(1)[0] + x), "aten.sort is not among the operations that a fused loop can hold"),
+        (lambda x, h: (h, h.cumsum(0) + x), "works along another axis than the features"),
         (lambda x, h: (h, torch.bernoulli(torch.sigmoid(h)) + x), "random numbers whose law depends on the state"),
     ],
 )  # fmt: skip

@@ -30,7 +30,7 @@ def checks() -> None:
             torch.manual_seed(0)
             cell = unrolled.cells.GRU(hidden - 3, hidden)
             assert_fused_is_eager(cell, torch.randn(3, batch, hidden - 3), torch.randn(batch, hidden))
-        for name in ("softmax", "layer_norm", "halves", "ends"):
+        for name in ("softmax", "layer_norm", "halves", "ends", "cumsum", "flip", "less_largest", "atan"):
             torch.manual_seed(0)
             step = Odd((Node(name, 0, 0),), 1, returns_more=True)
             assert_fused_is_eager(step, torch.randn(2, 3, 3), (torch.randn(3, 6), torch.randn(3, 6)))

@@ -13,7 +13,17 @@ from torch import Tensor, fx
 from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Gradients, OverBatch, Weights
 from unrolled.engine.lower import Lowering
-from unrolled.engine.program import EXPENSIVE, REDUCTIONS, Builder, Program, Value, in_order, verify, with_products_once
+from unrolled.engine.program import (
+    ALONG,
+    EXPENSIVE,
+    REDUCTIONS,
+    Builder,
+    Program,
+    Value,
+    in_order,
+    verify,
+    with_products_once,
+)
 from unrolled.engine.programs import Gradient, LoopPrograms
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.split import Split, part_of
@@ -237,12 +247,7 @@ class _Adjoint:
             return self._input("saved", self.saved.index(value), value.width)
         if value.op == "slice" and value.args[0].op != "matmul":
             return self.builder.slice(self._moved(value.args[0]), int(value.attribute or 0), value.width)
-        if (
-            value.op not in EXPENSIVE
-            and value.op != "slice"
-            and value.op not in REDUCTIONS
-            and value.op not in ("matmul", "cat")
-        ):
+        if value.op not in EXPENSIVE and value.op != "slice" and value.op not in (*REDUCTIONS, *ALONG, "matmul", "cat"):
             needed = {id(leaf) for leaf in self._leaves(value)}
             if len(needed) <= 1:
                 return self.builder.rebuilt(value, [self._moved(arg) for arg in value.args])
@@ -257,7 +262,7 @@ class _Adjoint:
             return []
         if value in self.next_states or value in self.kept or value in self.saved or not value.per_row:
             return []
-        if value.op in EXPENSIVE or value.op in REDUCTIONS or value.op == "matmul":
+        if value.op in (*EXPENSIVE, *REDUCTIONS, *ALONG, "matmul"):
             return [value]
         if value.op == "slice" and value.args[0].op == "matmul":
             return [value]

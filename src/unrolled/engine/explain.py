@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unrolled.engine.backends.cpu.peak import peak
 from unrolled.engine.choose import plan_for, run, with_resets
 from unrolled.engine.plan import Plan
-from unrolled.engine.program import POINTWISE, REDUCTIONS, Program
+from unrolled.engine.program import ALONG, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import chunk_of
 from unrolled.engine.trees import flatten
@@ -122,7 +122,7 @@ def explain(
         "fused",
         before=plan.n_before,
         after=plan.n_after,
-        loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, "matmul"))),
+        loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, *ALONG, "matmul"))),
         products=products,
         flops_per_step=flops,
         saved_bytes=kept * n_steps * n_rows * plan.dtype.itemsize,

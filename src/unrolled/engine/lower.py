@@ -7,6 +7,7 @@ program cannot hold raises NotTraceable with the operation and the line of the u
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -193,7 +194,7 @@ def _to(lower: Lowering, node: fx.Node, a: Any, *args: Any, dtype: torch.dtype |
 
 def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any:
     """View, squeeze, unsqueeze and the like: nothing moves while the batch stays first."""
-    if isinstance(a, OverBatch):
+    if isinstance(a, OverBatch | Place):
         return a
     shape = tuple(node.meta["val"].shape)
     source = _source(node)
@@ -295,6 +296,58 @@ def _max(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__
     if _reduced_axes(node, dims) != "row":
         raise NotTraceable("takes a maximum over the batch")
     return lower.builder.reduce("max", lower.value(a))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a maximum or minimum stands in each row: a mask of its first one."""
+
+    mask: Value
+
+
+def _with_place(sign: str | None) -> Callable:
+    """Maximum (or, of what is negative, minimum), and where it stands."""
+
+    def handler(lower: Lowering, node: fx.Node, a: Any, dim: int, *_: Any) -> list[Any]:
+        _along_features(node, dim)
+        make, along, a = lower.builder.pointwise, lower.builder.along, lower.value(a)
+        flipped = a if sign is None else make(sign, a)
+        most = lower.builder.reduce("max", flipped)
+        hit = make("or", make("eq", flipped, most), make("ne", a, a))
+        first = make("and", hit, make("eq", along("cumsum", hit), lower.builder.const(1)))
+        return [most if sign is None else make(sign, most), Place(first)]
+
+    return handler
+
+
+def _scatter(lower: Lowering, node: fx.Node, base: Any, dim: int, index: Any, part: Any) -> Value:
+    _along_features(node, dim)
+    if not isinstance(index, Place):
+        raise NotTraceable("puts numbers where an index says")
+    return lower.builder.pointwise("where", index.mask, lower.value(part), lower.value(base))
+
+
+def _cumsum(lower: Lowering, node: fx.Node, a: Any, dim: int, **_: Any) -> Value:
+    _along_features(node, dim)
+    return lower.builder.along("cumsum", lower.builder.widened(lower.value(a), _source(node)[1]))
+
+
+def _flip(lower: Lowering, node: fx.Node, a: Any, dims: list[int]) -> Value:
+    for dim in dims:
+        _along_features(node, dim)
+    return lower.builder.along("flip", lower.builder.widened(lower.value(a), _source(node)[1]))
+
+
+def _roll(lower: Lowering, node: fx.Node, a: Any, shifts: list[int], dims: Any = ()) -> Value:
+    if not dims:
+        raise NotTraceable("rolls over the batch")
+    a = lower.builder.widened(lower.value(a), _source(node)[1])
+    for shift, dim in zip(shifts, dims, strict=True):
+        _along_features(node, dim)
+        at = -shift % a.width
+        parts = [lower.builder.slice(a, at, a.width - at)] + [lower.builder.slice(a, 0, at)] * (at > 0)
+        a = lower.builder.cat(parts)
+    return a
 
 
 def _min(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
@@ -463,6 +516,8 @@ HANDLERS: dict[Any, Callable] = {
     aten.mm.default: _mm, aten.addmm.default: _addmm,
     aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum, aten.mean.dim: _mean,
     aten.amax.default: _max, aten.amin.default: _min, prims.var.default: _var,
+    aten.max.dim: _with_place(None), aten.min.dim: _with_place("neg"), aten.scatter.src: _scatter,
+    aten.cumsum.default: _cumsum, aten.flip.default: _flip, aten.roll.default: _roll,
     aten.permute.default: _permute, aten.t.default: _permute, aten.transpose.int: _transpose,
     aten.view.default: _reshaped, aten.reshape.default: _reshaped, aten._unsafe_view.default: _reshaped,
     aten.unsqueeze.default: _reshaped, aten.squeeze.dims: _reshaped, aten.squeeze.dim: _reshaped,

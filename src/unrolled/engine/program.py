@@ -7,11 +7,12 @@ false, one row that is the same for all. Equal values are one object. The operat
     state(i)           state i, carried from the step before, [batch, width]
     row(i)             input i that is the same at every step and row, [width]
     const(number)      width 1
-    slice(a; start)    width numbers of a, from `start`; only of step, state, row and matmul
-    cat(a, b, ...)     one after the other; only as an output or as the operand of a matmul
+    slice(a; start)    width numbers of a, from `start`; only of step, state, row, matmul, cumsum and flip
+    cat(a, b, ...)     one after the other; only as an output or as the operand of what reads whole rows
     matmul(a; i)       a times weight i [a.width, width], the same at every step
     matmul(a, m; i)    the same, added to another matmul m
     sum(a), max(a)     over the row's numbers, width 1
+    cumsum(a), flip(a) along the row's numbers
     any other name     elementwise over its arguments, whose widths are `width` or 1; see POINTWISE
 
 `verify` holds a program to this.
@@ -34,7 +35,8 @@ POINTWISE = {
 }  # fmt: skip
 INPUTS = ("step", "state", "row")
 REDUCTIONS = ("sum", "max")
-VIEWED = (*INPUTS, "matmul")  # what a slice can be taken of without computing anything
+ALONG = ("cumsum", "flip")
+VIEWED = (*INPUTS, "matmul", *ALONG)  # what a slice can be taken of without computing anything
 EXPENSIVE = (
     "exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sqrt", "erf", "sin", "cos", "pow", "div",
     "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "log2", "log10", "exp2", "erfc",
@@ -97,6 +99,12 @@ class Builder:
             join = "add" if op == "sum" else "max2"
             return functools.reduce(lambda x, y: self.pointwise(join, x, y), [self.reduce(op, part) for part in a.args])
         return self._make(op, (a,), None, 1, per_row=a.per_row)
+
+    def along(self, op: str, a: Value) -> Value:
+        """cumsum or flip."""
+        if a.width == 1 or (a.op == "fill" and op == "flip"):
+            return a
+        return self._make(op, (a,), None, a.width, per_row=a.per_row)
 
     def slice(self, a: Value, start: int, width: int) -> Value:
         """`width` numbers of a from `start`; moves inward to what can be viewed."""
@@ -168,6 +176,8 @@ class Builder:
                 return self.pointwise("add", args[1], product) if len(args) > 1 else product
             case "sum" | "max":
                 return self.reduce(value.op, args[0])
+            case "cumsum" | "flip":
+                return self.along(value.op, args[0])
         return self.pointwise(value.op, *args)
 
     def _summed(self, a: Value, b: Value) -> Value | None:
@@ -333,7 +343,7 @@ def verify(program: Program) -> Program:
     assert all(new.width == width for new, width in zip(program.next_states, program.states, strict=True))
     roots = {id(value) for value in (*program.next_states, *program.outputs)}
     values = program.values()
-    operands = {id(value.args[0]) for value in values if value.op == "matmul"}
+    operands = {id(value.args[0]) for value in values if value.op in ("matmul", *ALONG)}
     widths = {"step": program.steps, "state": program.states, "row": program.rows}
     for value in values:
         if value.op in INPUTS:
@@ -351,6 +361,8 @@ def verify(program: Program) -> Program:
             assert len(value.args) <= 2, value
         elif value.op in REDUCTIONS:
             assert value.width == 1, value
+        elif value.op in ALONG:
+            assert value.args[0].width == value.width, value
         elif value.op in ("const", "fill"):
             assert not value.args, value
         else:

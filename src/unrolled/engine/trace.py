@@ -67,6 +67,7 @@ def decompositions() -> dict[Any, Callable]:
     table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
     for kept in (
         aten.select_scatter.default,
+        aten.roll.default,
         aten.addmm.default,
         aten.sigmoid_backward.default,
         aten.tanh_backward.default,

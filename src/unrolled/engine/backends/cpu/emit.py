@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from unrolled.engine.backends.cpu.barriers import Access, barriers
-from unrolled.engine.program import EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
+from unrolled.engine.program import ALONG, EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
 
 # vectors multiplied or computed in a step up to which threads lose more by meeting than they gain, by what was measured
 # with AVX-512 (Intel) and AVX2 (AMD); and in so many such steps altogether, more by waking
@@ -56,7 +56,7 @@ class _Emitter:
         if value.op == "matmul":
             return 1 + max(self.level[id(part.args[0])] for part in parts_of(value))
         before = max([0, *(self.level[id(arg)] for arg in value.args)])
-        return before + 1 if value.op in REDUCTIONS else before
+        return before + 1 if value.op in (*REDUCTIONS, *ALONG) else before
 
     # ---- where things are
     def _place_inputs(self) -> None:
@@ -70,7 +70,7 @@ class _Emitter:
                     (name, f"ceil_div({value.width}, FIT<{_vectors(value)}> * VL) * FIT<{_vectors(value)}> * VL")
                 )
                 self.place[id(value)] = (name, f"{name}_width", 0)
-            elif value.op in REDUCTIONS:
+            elif value.op in (*REDUCTIONS, *ALONG):
                 self._new_scratch(value)
 
     def _new_scratch(self, value: Value) -> str:
@@ -84,7 +84,8 @@ class _Emitter:
             self._store(value, f"n{i}", str(value.width))
         for i, value in enumerate(self.program.outputs):
             self._store(value, f"o{i}", str(value.width))
-        for operand in (part.args[0] for product in self.products for part in parts_of(product)):
+        readers = [*(part for product in self.products for part in parts_of(product)), *self._along()]
+        for operand in (reader.args[0] for reader in readers):
             where = self._where(operand)
             if where is None:
                 self._store(operand, self._new_scratch(operand), None)
@@ -153,7 +154,7 @@ class _Emitter:
 
     def _is_readable(self, value: Value, level: int) -> bool:
         """Whether a loop of this level may read the value from memory; what loops of the same level store, it may not."""
-        if value.op in INPUTS or value.op == "slice" or value.op == "matmul" or value.op in REDUCTIONS:
+        if value.op in (*INPUTS, "slice", "matmul", *REDUCTIONS, *ALONG):
             return True
         return id(value) in self.place and self.level[id(value)] < level
 
@@ -216,12 +217,14 @@ class _Emitter:
                     add(place, is_write=True, width=loop.width, share="rows" if loop.width == 1 else "features")
         for product in self._products(level) if phase % 2 else ():
             for part in parts_of(product):
-                name = self.operands.get(id(part.args[0]))
-                add(self._where(part.args[0]) if name is None else (name, "", 0))
+                add(self._operand(part))
             width = self.segments.get(id(product), 0)
             for at in range(0, product.width, width or product.width):
                 pointer, stride, _ = self.place[id(product)]
                 add((pointer, stride, at), is_write=True, width=width, share="features" if width else "panels")
+        for along in self._along(level) if phase % 2 else ():
+            add(self._operand(along))
+            add(self.place[id(along)], is_write=True, share="rows")
         for reduction in self._reductions(level) if phase % 2 else ():
             for value in self._read([reduction.args[0]], level):
                 add(self._where(value), share="rows" if value.width == 1 else None)
@@ -230,6 +233,9 @@ class _Emitter:
 
     def _reductions(self, level: int) -> list[Value]:
         return [v for v in self.values if v.op in REDUCTIONS and self.level[id(v)] == level + 1]
+
+    def _along(self, level: int | None = None) -> list[Value]:
+        return [v for v in self.values if v.op in ALONG and level in (None, self.level[id(v)] - 1)]
 
     def _products(self, level: int) -> list[Value]:
         return [v for v in self.products if self.level[id(v)] == level + 1]
@@ -299,6 +305,7 @@ class _Emitter:
             else:
                 text = [line for value in self._products(level) for line in self._product(value, packed)]
                 text += [line for value in self._reductions(level) for line in self._reduction(value, level)]
+                text += [self._whole_rows(value) for value in self._along(level)]
             if text:
                 # the first also after rows were copied to where states and inputs are read
                 unless = " && (!is_apart || call.counts)" if is_first else " && !is_apart"
@@ -348,16 +355,26 @@ class _Emitter:
         )
         lines[-1] += f"Share::of(ceil_div({value.width}, FIT<{vectors}> * VL), part, parts);"
         for i, part in enumerate(parts_of(value)):
-            operand = part.args[0]
-            name = self.operands.get(id(operand))
-            where = self._where(operand) if name is None else (name, f"{name}_width", 0)
-            assert where is not None, "a product's operand lies in memory"
-            pointer, stride, at = where
+            pointer, stride, at = self._operand(part)
             lines.append(
                 f"      product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
                 f"{result}, {result}_width, r0, r1, share.from, share.to, {'true' if i else 'false'});"
             )
         return [*lines, "    }"]
+
+    def _operand(self, value: Value) -> _Place:
+        """Where what reads whole rows finds them."""
+        name = self.operands.get(id(value.args[0]))
+        where = self._where(value.args[0]) if name is None else (name, f"{name}_width", 0)
+        assert where is not None, "what whole rows are read of lies in memory"
+        return where
+
+    def _whole_rows(self, value: Value) -> str:
+        name = f"v{self.names[id(value)]}"
+        return (
+            f"    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) "
+            f"{value.op}({_at(self._operand(value))}, {name} + r * {name}_width, {value.width});"
+        )
 
     def _loop(self, loop: _Loop, level: int) -> list[str]:
         roots = [value for _, value in loop.stores]

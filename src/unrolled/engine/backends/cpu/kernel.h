@@ -231,6 +231,14 @@ INLINE V verf(V x) {
 
 INLINE R hsum(V v) { R s = 0; for (int i = 0; i < VL; i++) s += v[i]; return s; }
 INLINE R hmax(V v) { R m = v[0]; for (int i = 1; i < VL; i++) m = v[i] > m || v[i] != v[i] ? v[i] : m; return m; }
+// along a row; the sum as torch has it, of floats in double
+INLINE void cumsum(const R* a, R* to, long n) {
+  double sum = 0;
+  for (long i = 0; i < n; i++) to[i] = (R)(sum += a[i]);
+}
+INLINE void flip(const R* a, R* to, long n) {
+  for (long i = 0; i < n; i++) to[i] = a[n - 1 - i];
+}
 // lanes from n on become x
 INLINE V keep(V v, long n, R x) { for (int i = 0; i < VL; i++) v[i] = i < n ? v[i] : x; return v; }
 
