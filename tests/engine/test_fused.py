@@ -288,6 +288,7 @@ class Elsewhere(torch.nn.Module):
     def __init__(self, kind):
         super().__init__()
         self.kind, self.wide = kind, torch.nn.Parameter(0.4 * torch.randn(4, 8))
+        self.norm = torch.nn.BatchNorm1d(4).eval()
 
     def forward(self, x, h):
         if self.kind == "tuples before":
@@ -296,13 +297,19 @@ class Elsewhere(torch.nn.Module):
         elif self.kind == "tuples inside":  # one half feeds the state, the other is put out
             a, b = (x @ self.wide + h @ self.wide).chunk(2, 1)
             return b, torch.tanh(a)
+        elif self.kind == "written to":
+            h = (h @ self.wide[:, :4]).clone()
+            h[:, 1:3] = x[:, :2]
+            h = torch.tanh(h + x[:, :2].repeat(1, 2) * (x > 1).any(1, keepdim=True))
+        elif self.kind == "batch norm":
+            h = torch.tanh(self.norm(x) + h)
         else:  # what the loop cannot hold, of the inputs alone
             time = torch.special.i0(x) % 2
             h = torch.where(time > 1, torch.tanh(x + h), h)
         return h, h
 
 
-@pytest.mark.parametrize("kind", ["tuples before", "tuples inside", "a clock"])
+@pytest.mark.parametrize("kind", ["tuples before", "tuples inside", "a clock", "written to", "batch norm"])
 def test_steps_with_parts_that_lie_elsewhere(kind):
     torch.manual_seed(0)
     assert_fused_is_eager(Elsewhere(kind), torch.randn(5, 3, 4), torch.randn(3, 4))
@@ -410,6 +417,7 @@ def without_gradient(x, h):
         (lambda x, h: (h, h + x - (h + x).mean(0)), "reduces over the batch|averages over the batch"),
         (lambda x, h: (h, h.sort(1)[0] + x), "aten.sort is not among the operations that a fused loop can hold"),
         (lambda x, h: (h, h.cumsum(0) + x), "works along another axis than the features"),
+        (lambda x, h: (h, h.view(-1, 2, 2).max(2)[0].repeat(1, 2) + x), "amax and amin find what it is"),
         (lambda x, h: (h, torch.bernoulli(torch.sigmoid(h)) + x), "random numbers whose law depends on the state"),
     ],
 )  # fmt: skip

@@ -338,6 +338,19 @@ def _flip(lower: Lowering, node: fx.Node, a: Any, dims: list[int]) -> Value:
     return lower.builder.along("flip", lower.builder.widened(lower.value(a), _source(node)[1]))
 
 
+def _repeat(lower: Lowering, node: fx.Node, a: Any, times: list[int]) -> Value:
+    if len(times) != 2 or times[0] != 1 or len(_source(node)) != 2:
+        raise NotTraceable("repeats another axis than the features")
+    return lower.builder.cat([lower.builder.widened(lower.value(a), _source(node)[1])] * times[1])
+
+
+def _any(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any) -> Value:
+    if _reduced_axes(node, dims) != "row":
+        raise NotTraceable("asks over the batch")
+    make = lower.builder.pointwise
+    return lower.builder.reduce("max", make("ne", lower.value(a), lower.builder.const(0)))
+
+
 def _roll(lower: Lowering, node: fx.Node, a: Any, shifts: list[int], dims: Any = ()) -> Value:
     if not dims:
         raise NotTraceable("rolls over the batch")
@@ -517,6 +530,7 @@ HANDLERS: dict[Any, Callable] = {
     aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum, aten.mean.dim: _mean,
     aten.amax.default: _max, aten.amin.default: _min, prims.var.default: _var,
     aten.max.dim: _with_place(None), aten.min.dim: _with_place("neg"), aten.scatter.src: _scatter,
+    aten.any.dim: _any, aten.any.dims: _any, aten.repeat.default: _repeat,
     aten.cumsum.default: _cumsum, aten.flip.default: _flip, aten.roll.default: _roll,
     aten.permute.default: _permute, aten.t.default: _permute, aten.transpose.int: _transpose,
     aten.view.default: _reshaped, aten.reshape.default: _reshaped, aten._unsafe_view.default: _reshaped,

@@ -289,6 +289,10 @@ def _min(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: b
     return negative(_reduce("max2")(lower, node, negative(a), dims, keeps))
 
 
+def _place(*_: Any) -> Any:
+    raise NotTraceable("finds where a maximum stands, which within heads it cannot; amax and amin find what it is")
+
+
 def _cut(lower: "Lowering", a: Blocks, axis: int, start: int, stop: int) -> Blocks:
     """The tensor from start to stop along an axis."""
     kind = a.axes[axis]
@@ -396,6 +400,7 @@ HANDLERS: dict[Any, Callable] = {
     aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,
     aten.slice_scatter.default: _slice_scatter, aten.select_scatter.default: _select_scatter,
     operator.getitem: lambda lower, node, parts, index: parts[index],
+    **dict.fromkeys((aten.max.dim, aten.min.dim), _place),
     aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
     aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
     aten._efficientzerotensor.default: _full(0.0),

@@ -62,7 +62,7 @@ def decompositions() -> dict[Any, Callable]:
         "hardswish hardswish_backward silu silu_backward softplus softplus_backward mish mish_backward "
         "log_sigmoid_forward log_sigmoid_backward prelu addcmul addcdiv masked_fill glu glu_backward logaddexp "
         "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout "
-        "softshrink hardshrink"
+        "softshrink hardshrink native_batch_norm native_batch_norm_backward"
     )
     table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
     for kept in (
@@ -119,9 +119,13 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
     if _text(graph) != _text(again):
         raise NotTraceable("it does something else each time it is called")
     captured = lift_captured(graph)
-    for node in graph.graph.nodes:
+    for node in list(graph.graph.nodes):
         if node.target is aten.copy_.default:
             raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
+        if node.target is aten.copy.default:  # what is written to a part of a tensor, as wide as that
+            to, source = (arg.meta["val"] for arg in node.args)
+            if source.dtype == to.dtype:
+                node.target, node.args = aten.expand.default, (node.args[1], list(to.shape))
     return Traced(graph, captured, n_inputs, n_states, specs[-1].num_leaves, specs[-1])
 
 
