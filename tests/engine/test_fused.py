@@ -301,6 +301,8 @@ class Elsewhere(torch.nn.Module):
             h = (h @ self.wide[:, :4]).clone()
             h[:, 1:3] = x[:, :2]
             h = torch.tanh(h + x[:, :2].repeat(1, 2) * (x > 1).any(1, keepdim=True))
+        elif self.kind == "shapes alone":  # what is put out, and what is carried, are constants
+            return (h.new_zeros(len(h), 2), h), (torch.tanh(x + h[:, :1]) * torch.ones_like(h)).mul(0) + x
         elif self.kind == "batch norm":
             h = torch.tanh(self.norm(x) + h)
         else:  # what the loop cannot hold, of the inputs alone
@@ -309,7 +311,9 @@ class Elsewhere(torch.nn.Module):
         return h, h
 
 
-@pytest.mark.parametrize("kind", ["tuples before", "tuples inside", "a clock", "written to", "batch norm"])
+@pytest.mark.parametrize(
+    "kind", ["tuples before", "tuples inside", "a clock", "written to", "batch norm", "shapes alone"]
+)
 def test_steps_with_parts_that_lie_elsewhere(kind):
     torch.manual_seed(0)
     assert_fused_is_eager(Elsewhere(kind), torch.randn(5, 3, 4), torch.randn(3, 4))

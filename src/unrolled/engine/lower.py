@@ -7,15 +7,15 @@ program cannot hold raises NotTraceable with the operation and the line of the u
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import fx
 
-from unrolled.engine import blocks, lower_blocks
+from unrolled.engine import blocks, lower_blocks, lower_features
 from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Columns, OverBatch, Weight, Weights
+from unrolled.engine.lower_features import Place, source_shape
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trace import BATCH
@@ -113,11 +113,6 @@ def _rows(node: fx.Node) -> tuple[int, ...]:
     return shape[1:] if shape[:1] == (BATCH,) else shape
 
 
-def _source(node: fx.Node) -> tuple[int, ...]:
-    """The shape of the first argument."""
-    return tuple(cast(fx.Node, node.args[0]).meta["val"].shape)
-
-
 def _pointwise(name: str) -> Callable:
     def handler(lower: Lowering, node: fx.Node, *args: Any, **_: Any) -> Any:
         return lower.builder.pointwise(name, *map(lower.value, args))
@@ -197,7 +192,7 @@ def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any
     if isinstance(a, OverBatch | Place):
         return a
     shape = tuple(node.meta["val"].shape)
-    source = _source(node)
+    source = source_shape(node)
     if isinstance(a, Weight):
         if shape != source:
             raise NotTraceable("reshapes a matrix inside the loop")
@@ -209,7 +204,7 @@ def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any
 
 
 def _expand(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Value:
-    shape, source = tuple(node.meta["val"].shape), _source(node)
+    shape, source = tuple(node.meta["val"].shape), source_shape(node)
     features = _rows(node)
     width = features[-1] if features else 1
     a = lower.value(a)
@@ -257,212 +252,6 @@ def _mm(lower: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
 def _addmm(lower: Lowering, node: fx.Node, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Value:
     assert beta == alpha == 1, "factors"
     return lower.builder.pointwise("add", _mm(lower, node, a, b), lower.value(bias))
-
-
-def _reduced_axes(node: fx.Node, dims: Any) -> str:
-    """What the axes are: the features ("row") or the batch ("batch")."""
-    source = _source(node)
-    axes = {dim % len(source) for dim in ([dims] if isinstance(dims, int) else list(dims or range(len(source))))}
-    if source[:1] != (BATCH,):
-        raise NotTraceable("reduces what is the same for all rows")
-    if axes == set(range(1, len(source))):
-        return "row"
-    if axes == {0}:
-        return "batch"
-    raise NotTraceable(f"reduces over the batch: {shown(source)}")
-
-
-def _sum(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Any:
-    if not isinstance(a, Value):
-        raise NotTraceable("sums this")
-    source = _source(node)
-    if source[:1] != (BATCH,):
-        return lower.builder.reduce("sum", a)
-    if dims is not None and len(source) == 2 and {dim % 2 for dim in dims} == {0, 1}:
-        return OverBatch(((None, lower.builder.reduce("sum", a)),))
-    if _reduced_axes(node, dims) == "batch":
-        return OverBatch(((None, lower.builder.widened(a, math.prod(source[1:]))),))
-    return lower.builder.reduce("sum", a)
-
-
-def _mean(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
-    if _reduced_axes(node, dims) != "row":
-        raise NotTraceable("averages over the batch")
-    total = lower.builder.reduce("sum", lower.value(a))
-    return lower.builder.pointwise("div", total, lower.builder.const(a.width))
-
-
-def _max(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
-    if _reduced_axes(node, dims) != "row":
-        raise NotTraceable("takes a maximum over the batch")
-    return lower.builder.reduce("max", lower.value(a))
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a maximum or minimum stands in each row: a mask of its first one."""
-
-    mask: Value
-
-
-def _with_place(sign: str | None) -> Callable:
-    """Maximum (or, of what is negative, minimum), and where it stands."""
-
-    def handler(lower: Lowering, node: fx.Node, a: Any, dim: int, *_: Any) -> list[Any]:
-        _along_features(node, dim)
-        make, along, a = lower.builder.pointwise, lower.builder.along, lower.value(a)
-        flipped = a if sign is None else make(sign, a)
-        most = lower.builder.reduce("max", flipped)
-        hit = make("or", make("eq", flipped, most), make("ne", a, a))
-        first = make("and", hit, make("eq", along("cumsum", hit), lower.builder.const(1)))
-        return [most if sign is None else make(sign, most), Place(first)]
-
-    return handler
-
-
-def _scatter(lower: Lowering, node: fx.Node, base: Any, dim: int, index: Any, part: Any) -> Value:
-    _along_features(node, dim)
-    if not isinstance(index, Place):
-        raise NotTraceable("puts numbers where an index says")
-    return lower.builder.pointwise("where", index.mask, lower.value(part), lower.value(base))
-
-
-def _cumsum(lower: Lowering, node: fx.Node, a: Any, dim: int, **_: Any) -> Value:
-    _along_features(node, dim)
-    return lower.builder.along("cumsum", lower.builder.widened(lower.value(a), _source(node)[1]))
-
-
-def _flip(lower: Lowering, node: fx.Node, a: Any, dims: list[int]) -> Value:
-    for dim in dims:
-        _along_features(node, dim)
-    return lower.builder.along("flip", lower.builder.widened(lower.value(a), _source(node)[1]))
-
-
-def _repeat(lower: Lowering, node: fx.Node, a: Any, times: list[int]) -> Value:
-    if len(times) != 2 or times[0] != 1 or len(_source(node)) != 2:
-        raise NotTraceable("repeats another axis than the features")
-    return lower.builder.cat([lower.builder.widened(lower.value(a), _source(node)[1])] * times[1])
-
-
-def _any(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any) -> Value:
-    if _reduced_axes(node, dims) != "row":
-        raise NotTraceable("asks over the batch")
-    make = lower.builder.pointwise
-    return lower.builder.reduce("max", make("ne", lower.value(a), lower.builder.const(0)))
-
-
-def _roll(lower: Lowering, node: fx.Node, a: Any, shifts: list[int], dims: Any = ()) -> Value:
-    if not dims:
-        raise NotTraceable("rolls over the batch")
-    a = lower.builder.widened(lower.value(a), _source(node)[1])
-    for shift, dim in zip(shifts, dims, strict=True):
-        _along_features(node, dim)
-        at = -shift % a.width
-        parts = [lower.builder.slice(a, at, a.width - at)] + [lower.builder.slice(a, 0, at)] * (at > 0)
-        a = lower.builder.cat(parts)
-    return a
-
-
-def _min(lower: Lowering, node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
-    make = lower.builder.pointwise
-    if _reduced_axes(node, dims) != "row":
-        raise NotTraceable("takes a minimum over the batch")
-    return make("neg", lower.builder.reduce("max", make("neg", lower.value(a))))
-
-
-def _var(lower: Lowering, node: fx.Node, a: Any, dims: Any, correction: float = 1) -> Value:
-    if _reduced_axes(node, dims) != "row":
-        raise NotTraceable("takes a variance over the batch")
-    make, const, a = lower.builder.pointwise, lower.builder.const, lower.value(a)
-    mean = make("div", lower.builder.reduce("sum", a), const(a.width))
-    apart = make("sub", a, mean)
-    return make("div", lower.builder.reduce("sum", make("mul", apart, apart)), const(a.width - correction))
-
-
-def _along_features(node: fx.Node, dim: int) -> None:
-    source = _source(node)
-    if dim % len(source) != 1 or len(source) != 2:
-        raise NotTraceable("works along another axis than the features")
-
-
-def _split(lower: Lowering, node: fx.Node, a: Any, sizes: Any, dim: int = 0) -> list[Value]:
-    _along_features(node, dim)
-    a, at, parts = lower.builder.widened(lower.value(a), _source(node)[1]), 0, []
-    widths = sizes if not isinstance(sizes, int) else [min(sizes, a.width - i) for i in range(0, a.width, sizes)]
-    for width in widths:
-        parts.append(lower.builder.slice(a, at, width))
-        at += width
-    return parts
-
-
-def _slice(
-    lower: Lowering, node: fx.Node, a: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
-) -> Any:
-    source = _source(node)
-    size = source[dim]
-    start, end = (
-        max(0, bound + size) if bound < 0 else min(bound, size) for bound in (start or 0, size if end is None else end)
-    )
-    if (start, end, step) == (0, size, 1):
-        return a
-    assert step == 1, "a step"
-    _along_features(node, dim)
-    return lower.builder.slice(lower.builder.widened(lower.value(a), size), start, end - start)
-
-
-def _select(lower: Lowering, node: fx.Node, a: Any, dim: int, index: int) -> Value:
-    _along_features(node, dim)
-    size = _source(node)[1]
-    return lower.builder.slice(lower.builder.widened(lower.value(a), size), index % size, 1)
-
-
-def _cat(lower: Lowering, node: fx.Node, parts: list[Any], dim: int = 0) -> Value:
-    if dim % 2 != 1 or node.meta["val"].dim() != 2:
-        raise NotTraceable("joins along another axis than the features")
-    values = [
-        lower.builder.widened(lower.value(part), source.meta["val"].shape[1])
-        for part, source in zip(parts, cast(list[fx.Node], node.args[0]), strict=True)
-    ]
-    return lower.builder.cat([value for value in values if value.width])
-
-
-def _slice_scatter(
-    lower: Lowering,
-    node: fx.Node,
-    base: Any,
-    part: Any,
-    dim: int = 0,
-    start: Any = None,
-    end: Any = None,
-    step: int = 1,
-) -> Value:
-    size = node.meta["val"].shape[dim]
-    start, end, step = slice(start, end, step).indices(size)
-    assert step == 1, "a step"
-    if (start, end) == (0, size):
-        return part
-    if dim % 2 != 1:
-        raise NotTraceable("works along another axis than the features")
-    base, part = lower.builder.widened(lower.value(base), size), lower.builder.widened(lower.value(part), end - start)
-    pieces = [(base, 0, start), (part, 0, end - start), (base, end, size - end)]
-    return lower.builder.cat([lower.builder.slice(value, at, width) for value, at, width in pieces if width])
-
-
-def _select_scatter(lower: Lowering, node: fx.Node, base: Any, part: Any, dim: int, index: int) -> Value:
-    index %= node.meta["val"].shape[dim]
-    return _slice_scatter(lower, node, base, part, dim, index, index + 1)
-
-
-def _pad(lower: Lowering, node: fx.Node, a: Any, pad: list[int], number: float = 0) -> Value:
-    if any(pad[2:]) or node.meta["val"].dim() != 2:
-        raise NotTraceable("pads another axis than the features")
-    left, right = pad[:2]  # a negative one cuts
-    value, width = lower.value(a), node.meta["val"].shape[1] - left - right
-    inside = lower.builder.slice(
-        lower.builder.widened(value, width), max(0, -left), width - max(0, -left) - max(0, -right)
-    )
-    fills = [[lower.builder.fill(float(number), size)] * (size > 0) for size in (left, right)]
-    return lower.builder.cat([*fills[0], inside, *fills[1]])
 
 
 def _full(number: float | None) -> Callable:
@@ -527,11 +316,6 @@ HANDLERS: dict[Any, Callable] = {
         _composed(lambda f, k, g, x, t: f("where", f("le", f("abs", x), t), k(0), g)),
     ),
     aten.mm.default: _mm, aten.addmm.default: _addmm,
-    aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum, aten.mean.dim: _mean,
-    aten.amax.default: _max, aten.amin.default: _min, prims.var.default: _var,
-    aten.max.dim: _with_place(None), aten.min.dim: _with_place("neg"), aten.scatter.src: _scatter,
-    aten.any.dim: _any, aten.any.dims: _any, aten.repeat.default: _repeat,
-    aten.cumsum.default: _cumsum, aten.flip.default: _flip, aten.roll.default: _roll,
     aten.permute.default: _permute, aten.t.default: _permute, aten.transpose.int: _transpose,
     aten.view.default: _reshaped, aten.reshape.default: _reshaped, aten._unsafe_view.default: _reshaped,
     aten.unsqueeze.default: _reshaped, aten.squeeze.dims: _reshaped, aten.squeeze.dim: _reshaped,
@@ -539,11 +323,6 @@ HANDLERS: dict[Any, Callable] = {
     aten.clone.default: _same, aten.detach.default: _same, aten.alias.default: _same,
     aten.lift_fresh_copy.default: _same,
     aten._to_copy.default: _to, prims.convert_element_type.default: _to,
-    aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,
-    aten.slice.Tensor: _slice,
-    aten.select.int: _select, aten.cat.default: _cat, aten.slice_scatter.default: _slice_scatter,
-    aten.select_scatter.default: _select_scatter,
-    aten.constant_pad_nd.default: _pad,
     aten.full.default: _full(None), aten.full_like.default: _full(None), aten.zeros.default: _full(0.0),
     aten.ones.default: _full(1.0), aten.zeros_like.default: _full(0.0), aten.ones_like.default: _full(1.0),
     aten._efficientzerotensor.default: _full(0.0),
@@ -551,6 +330,7 @@ HANDLERS: dict[Any, Callable] = {
     **dict.fromkeys((aten.empty.memory_format, aten.empty_like.default, aten.empty_permuted.default), _full(0.0)),
     aten.scalar_tensor.default: lambda lower, node, number, **_: lower.value(number),
     operator.getitem: _getitem,
+    **lower_features.HANDLERS,
 }  # fmt: skip
 for _name in ("gt", "lt", "ge", "le", "eq", "ne"):
     for _overload in ("Tensor", "Scalar"):

@@ -118,9 +118,9 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
     repeated = [node for node in calls if node not in on_state | on_input and _has_batch(node)]
     before = [node for node in calls if node in on_input]
     invariant = [node for node in calls if node not in on_state | on_input and node not in repeated]
-    loop = _with_repeated(loop, repeated, nodes)
-    after = _with_repeated(after, repeated, nodes)
-    before = _with_repeated(before, repeated, nodes)
+    loop = _with_repeated(loop, repeated, nodes, next_states)
+    after = _with_repeated(after, repeated, nodes, ys)
+    before = _with_repeated(before, repeated, nodes, ())
 
     # a view of an input is read where it lies; outside the loop it would be copied
     views: set[fx.Node] = set()
@@ -236,9 +236,13 @@ def _has_batch(node: fx.Node) -> bool:
     return isinstance(value, torch.Tensor) and BATCH in value.shape
 
 
-def _with_repeated(part: list[fx.Node], repeated: list[fx.Node], order: list[fx.Node]) -> list[fx.Node]:
-    """The part with the repeated constants that it needs, in the graph's order."""
-    pool, needed, stack = set(repeated), set(part), list(part)
+def _with_repeated(
+    part: list[fx.Node], repeated: list[fx.Node], order: list[fx.Node], results: Iterable[fx.Node]
+) -> list[fx.Node]:
+    """The part with the repeated constants that it needs, or that are among its results, in the graph's order."""
+    pool = set(repeated)
+    own = [node for node in results if node in pool]
+    needed, stack = {*part, *own}, [*part, *own]
     while stack:
         for arg in stack.pop().all_input_nodes:
             if arg in pool and arg not in needed:
