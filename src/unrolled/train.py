@@ -257,6 +257,7 @@ class _Training:
         if now is not None:
             self.job.module.load_state_dict(now)
         at.seconds = distributed.agreed(time.monotonic() - self.began)
+        self.is_whole = True  # before it shows: Ctrl-C may be the answer to what it shows
         self.display.evaluated(at.record[-1], self.job.describe(figures), is_best=is_best)
 
     def checkpoint(self) -> None:
