@@ -300,7 +300,12 @@ class Elsewhere(torch.nn.Module):
         elif self.kind == "written to":
             h = (h @ self.wide[:, :4]).clone()
             h[:, 1:3] = x[:, :2]
+            h[:, 2:] = 1.5
+            h[:, 3] = 0.5
             h = torch.tanh(h + x[:, :2].repeat(1, 2) * (x > 1).any(1, keepdim=True))
+        elif self.kind == "written over":  # nothing is left of the product, nor of its gradient
+            h = (h @ self.wide[:, :4]).clone()
+            h[:, :2], h[:, 2:] = x[:, :2], 1.5
         elif self.kind == "shapes alone":  # what is put out, and what is carried, are constants
             return (h.new_zeros(len(h), 2), h), (torch.tanh(x + h[:, :1]) * torch.ones_like(h)).mul(0) + x
         elif self.kind == "batch norm":
@@ -312,7 +317,7 @@ class Elsewhere(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    "kind", ["tuples before", "tuples inside", "a clock", "written to", "batch norm", "shapes alone"]
+    "kind", ["tuples before", "tuples inside", "a clock", "written to", "written over", "batch norm", "shapes alone"]
 )
 def test_steps_with_parts_that_lie_elsewhere(kind):
     torch.manual_seed(0)

@@ -47,7 +47,7 @@ def _sum(lower: "Lowering", node: fx.Node, a: Any, dims: Any = None, *_: Any, **
     source = source_shape(node)
     if source[:1] != (BATCH,):
         return lower.builder.reduce("sum", a)
-    if dims is not None and len(source) == 2 and {dim % 2 for dim in dims} == {0, 1}:
+    if len(source) == 2 and {dim % 2 for dim in dims or (0, 1)} == {0, 1}:
         return OverBatch(((None, lower.builder.reduce("sum", a)),))
     if _reduced_axes(node, dims) == "batch":
         return OverBatch(((None, lower.builder.widened(a, math.prod(source[1:]))),))
@@ -79,7 +79,8 @@ def _with_place(sign: str | None) -> Callable:
 
     def handler(lower: "Lowering", node: fx.Node, a: Any, dim: int, *_: Any) -> list[Any]:
         _along_features(node, dim)
-        make, along, a = lower.builder.pointwise, lower.builder.along, lower.value(a)
+        make, along = lower.builder.pointwise, lower.builder.along
+        a = lower.builder.widened(lower.value(a), source_shape(node)[1])
         flipped = a if sign is None else make(sign, a)
         most = lower.builder.reduce("max", flipped)
         hit = make("or", make("eq", flipped, most), make("ne", a, a))
@@ -108,7 +109,7 @@ def _flip(lower: "Lowering", node: fx.Node, a: Any, dims: list[int]) -> Value:
 
 
 def _repeat(lower: "Lowering", node: fx.Node, a: Any, times: list[int]) -> Value:
-    if len(times) != 2 or times[0] != 1 or len(source_shape(node)) != 2:
+    if len(times) != 2 or times[0] != 1 or times[1] < 1 or len(source_shape(node)) != 2:
         raise NotTraceable("repeats another axis than the features")
     return lower.builder.cat([lower.builder.widened(lower.value(a), source_shape(node)[1])] * times[1])
 

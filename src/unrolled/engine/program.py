@@ -232,10 +232,13 @@ def _pieces(builder: Builder, cat: Value, start: int, width: int) -> Iterator[Va
 
 
 def _joined(builder: Builder, parts: list[Value]) -> Iterator[Value]:
-    """Neighbouring slices of one value become one slice."""
+    """Neighbouring slices of one value become one slice, and neighbours that hold one number one of that number."""
     current: Value | None = None
     for part in parts:
         if current is not None:
+            if {current.op, part.op} <= {"const", "fill"} and repr(current.attribute) == repr(part.attribute):
+                current = builder.fill(float(part.attribute or 0), current.width + part.width)
+                continue
             (base, at), (other, start) = _view(current), _view(part)
             if base is other and base.op in VIEWED and start == at + current.width:
                 current = builder.slice(base, at, current.width + part.width)

@@ -39,6 +39,7 @@ LIKES = {
     aten.zeros_like.default: aten.zeros.default, aten.new_zeros.default: aten.zeros.default,
     aten.ones_like.default: aten.ones.default, aten.new_ones.default: aten.ones.default,
     aten.full_like.default: aten.full.default, aten.new_full.default: aten.full.default,
+    aten.fill.Scalar: aten.full.default,
     aten.empty_like.default: aten.empty.memory_format, aten.new_empty.default: aten.empty.memory_format,
     aten.rand_like.default: aten.rand.default, aten.randn_like.default: aten.randn.default,
 }  # fmt: skip
@@ -206,19 +207,18 @@ def _take_products_apart(graph: fx.Graph) -> None:
 def _take_shapes_alone(graph: fx.Graph) -> None:
     """What depends on the shape of a tensor alone depends on no state."""
     for node in list(graph.nodes):
-        if node.target in LIKES:
-            value, fill = node.meta["val"], [arg for arg in node.args[-1:] if LIKES[node.target] is aten.full.default]
-            with graph.inserting_before(node):
-                new = _call(graph, LIKES[node.target], ([*value.shape], *fill), node)
-            new.kwargs = {"dtype": value.dtype, "device": value.device}
-            node.replace_all_uses_with(new)
+        if node.target not in FILLS | LIKES.keys():
+            continue
+        value, target = node.meta["val"], LIKES.get(node.target, aten.empty.memory_format)
+        fill = node.args[-1:] if target is aten.full.default else ()
+        with graph.inserting_before(node):
+            made = _call(graph, target, ([*value.shape], *fill), node)
+        made.kwargs = {"dtype": value.dtype, "device": value.device}
+        if node.target in FILLS:
+            node.args = (made, *node.args[1:])
+        else:
+            node.replace_all_uses_with(made)
             graph.erase_node(node)
-        elif node.target in FILLS:
-            value = node.meta["val"]
-            with graph.inserting_before(node):
-                empty = _call(graph, aten.empty.memory_format, ([*value.shape],), node)
-            empty.kwargs = {"dtype": value.dtype, "device": value.device}
-            node.args = (empty, *node.args[1:])
 
 
 def _is_cat(node: fx.Node) -> bool:

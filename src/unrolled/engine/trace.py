@@ -122,8 +122,11 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
     for node in list(graph.graph.nodes):
         if node.target is aten.copy_.default:
             raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
-        if node.target is aten.copy.default:  # what is written to a part of a tensor, as wide as that
-            to, source = (arg.meta["val"] for arg in node.args)
+        if node.target in (
+            aten.copy.default,
+            aten.fill.Tensor,
+        ):  # what is written to a part of a tensor, as wide as that
+            to, source = (arg.meta["val"] for arg in node.args[:2])
             if source.dtype == to.dtype:
                 node.target, node.args = aten.expand.default, (node.args[1], list(to.shape))
     return Traced(graph, captured, n_inputs, n_states, specs[-1].num_leaves, specs[-1])

@@ -4,6 +4,7 @@ Comes in: what the phases of a step read and write, and how threads share each. 
 meet, as few as the order of the accesses needs.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Access:
 def barriers(n_phases: int, accesses: Callable[[int, int], Sequence[Access]]) -> set[int]:
     """The phases before which all threads meet; `accesses` are those of a phase in a step, both by number."""
     found: set[int] = set()
+    accesses = functools.cache(accesses)
     while (missing := _first_conflict(n_phases, accesses, found)) is not None:
         found.add(missing)
     return found

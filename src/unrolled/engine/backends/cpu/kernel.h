@@ -336,11 +336,14 @@ template <int NV> constexpr int FIT = REGISTERS == 16 && NV > 2 ? 2 : NV;
 template <int NV> constexpr int ROWS = (REGISTERS == 32 ? 24 : 12) / NV > 12 ? 12 : (REGISTERS == 32 ? 24 : 12) / NV;
 
 // VL rows of VL numbers become columns: the halves of rows i and i + H change places, then quarters, to single numbers
+constexpr int lane(int l, int half, bool second) {  // of the two rows beside each other
+  return second ? (l & half ? VL + l : l + half) : (l & half ? VL + l - half : l);
+}
 template <int H, bool SECOND, int... L> INLINE V halves(V a, V b, std::integer_sequence<int, L...>) {
 #if defined(__clang__)
-  return __builtin_shufflevector(a, b, (SECOND ? (L & H ? VL + L : L + H) : L & H ? VL + L - H : L)...);
+  return __builtin_shufflevector(a, b, lane(L, H, SECOND)...);
 #else
-  return __builtin_shuffle(a, b, VI{(SECOND ? (L & H ? VL + L : L + H) : L & H ? VL + L - H : L)...});
+  return __builtin_shuffle(a, b, VI{lane(L, H, SECOND)...});
 #endif
 }
 template <int H> INLINE void exchange(V* v) {
