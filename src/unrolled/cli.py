@@ -178,7 +178,7 @@ def doctor() -> None:
         path, version = build.compiler()
         click.echo(f"compiler  {path}: {version.splitlines()[0]}")
         function = 'extern "C" __attribute__((visibility("default"))) void run(const void*) {}'
-        build.build(f'#include "kernel.h"\n{function}', "torch.float32")
+        build.build(f'#include "loop.h"\n{function}', "torch.float32")
         click.echo("It compiles and loads: scans run as compiled loops.")
     except build.NoCompiler as fault:
         click.echo(f"compiler  {fault}.\nUntil then scans run eagerly, as loops in Python.")

@@ -1,11 +1,13 @@
-// Runs one generated function on another processor: argument by argument from a file, and what it wrote back to it.
+// Runs one generated function, or the large product (-DRUN=multiply), as a program of its own: argument by argument from
+// a file, and what it wrote back to it.
 // The file: how many arguments; then for each 0 and the number, or the size in bytes and the bytes it points to.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
-extern "C" void run(const int64_t* arguments);
+extern "C" void RUN(const int64_t* arguments);
+extern "C" const void* products();
 
 int main(int, char** names) {
   FILE* file = fopen(names[1], "rb+");
@@ -22,7 +24,10 @@ int main(int, char** names) {
       arguments[i] = (int64_t)memory;
     } else if (fread(&arguments[i], 8, 1, file) != 1) return 2;
   }
-  run(arguments.data());
+#if defined(PRODUCTS)  // which argument is the address of the products
+  if (n > PRODUCTS && !sizes[PRODUCTS]) arguments[PRODUCTS] = (int64_t)products();
+#endif
+  RUN(arguments.data());
   for (int64_t i = 0; i < n; i++)
     if (sizes[i]) {
       fseek(file, places[i], SEEK_SET);

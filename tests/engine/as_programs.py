@@ -19,9 +19,10 @@ from tests.engine.with_flags import checks
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import plan, products
-from unrolled.engine.backends.cpu import build, emit, run
+from unrolled.engine.backends.cpu import build, emit, library, run
 
 HERE = Path(__file__).parent
+PRODUCTS = 6  # the argument of a loop that tells where the products are
 OF_LIBRARIES = ("-march=native", "-shared", "-fPIC", "-fvisibility=hidden")
 FLAGS = tuple(flag for flag in (*build.FLAGS, *build.OF_GCC) if flag not in OF_LIBRARIES)
 # compiler, its flags and further files, and what runs the program
@@ -81,13 +82,17 @@ class ProgramKernel(run.Kernel):
 
 
 @functools.cache
-def as_program(way, source, dtype):
+def as_program(way, source, dtype, name="run"):
     """In place of `build.build`."""
+    if name == "products":
+        return lambda: 0  # the program knows them
     compiler, runner = WAYS[way]
     program = FOLDER / hashlib.sha256(source.encode() + dtype.encode()).hexdigest()
     program.with_suffix(".cpp").write_text(source)
-    files = (str(program.with_suffix(".cpp")), "-o", str(program))
-    subprocess.run([*compiler, *build.TYPES[dtype], f"-I{build.HEADER.parent}", *files], check=True)
+    files = {str(library._SOURCE)} | ({str(program.with_suffix(".cpp"))} if name == "run" else set())
+    names = ["-DRUN=run", f"-DPRODUCTS={PRODUCTS}"] if name == "run" else [f"-DRUN={name}"]
+    options = [*names, *build.TYPES[dtype], f"-I{build.FOLDER}", "-o", str(program)]
+    subprocess.run([*compiler, *files, *options], check=True)
 
     def call(arguments):
         packed = in_call.pop("packed") if isinstance(arguments, ctypes.c_char_p) else bytes(arguments._obj)
@@ -119,7 +124,7 @@ def as_program(way, source, dtype):
 def main(way):
     if way == "sabotage":
         emit.barriers = lambda *_: set()
-    run.build = products.build = functools.partial(as_program, way)
+    run.build = library.build = functools.partial(as_program, way)
     run.new_tensor, products.new_tensor = remembering(run.new_tensor), remembering(products.new_tensor)
     products.multiply, plan.Kernel = remembering(products.multiply), ProgramKernel
     products.SMALL = products.FEW = 0

@@ -1,4 +1,4 @@
-"""The error of the kernels' own functions, in units of the last place, as kernel.h states it."""
+"""The error of the kernels' own functions, in units of the last place, as functions.h states it."""
 
 import pytest
 import torch

@@ -6,14 +6,13 @@ is compiled too. A plan is made once for a step and the widths of its inputs (pl
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from unrolled.engine.backends.cpu.run import Kernel
+from unrolled.engine.backends.cpu.run import Kernel, kernels
 from unrolled.engine.loop import LoopCall, LoopResult
 from unrolled.engine.programs import LoopPrograms
 from unrolled.engine.span import Span
@@ -74,19 +73,16 @@ class Plan:
         return self._kernels[name]
 
     def prepare(self, *, training: bool) -> None:
-        """Builds what a call needs, both compilers at once.
+        """Builds what a call needs, as far as it is not there.
 
         Raises:
             NotTraceable: the compiler is missing or fails.
         """
         names = ("training", "backward") if training else ("forward",)
-        if all(name in self._kernels for name in names):
-            return
-        if training:
-            with ThreadPoolExecutor(len(names)) as pool:
-                list(pool.map(self.kernel, names))
-        else:
-            self.kernel("forward")
+        missing = [name for name in names if name not in self._kernels]
+        if missing:
+            made = kernels([getattr(self.programs, name) for name in missing], self.dtype)
+            self._kernels.update(zip(missing, made, strict=True))
 
     def begin(
         self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span

@@ -8,17 +8,15 @@ loop's, which adds one step's sum to the next: 9 rounding units against 1.5 for 
 """
 
 import ctypes
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.build import build
+from unrolled.engine.backends.cpu import library
 from unrolled.engine.backends.cpu.memory import new_tensor
 
 # below so many multiplications the call costs more than the product
@@ -26,7 +24,6 @@ SMALL = 1 << 14
 # up to so many rows torch's product is the faster: 26 times at one row and a weight of 512 x 2048, 1.1 times at 100
 FEW = 64
 PIECE = 128
-_SOURCE = Path(__file__).parent / "backends" / "cpu" / "products.cpp"
 
 _reading: ContextVar[torch.dtype | None] = ContextVar("_reading", default=None)
 
@@ -43,11 +40,6 @@ class _Call(ctypes.Structure):
         ("sums", ctypes.c_void_p),
         ("add", ctypes.c_int64),
     )
-
-
-@functools.cache
-def _kernel(dtype: torch.dtype) -> Any:
-    return build(_SOURCE.read_text(encoding="utf-8"), str(dtype))
 
 
 @contextmanager
@@ -109,7 +101,7 @@ def multiply(
         0 if sums is None else sums.data_ptr(),
         onto is not None,
     )
-    _kernel(a.dtype)(ctypes.byref(call))
+    library.multiply(a.dtype)(ctypes.byref(call))
     return result
 
 

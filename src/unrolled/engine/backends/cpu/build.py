@@ -20,7 +20,7 @@ from typing import Any
 
 from unrolled.engine.reasons import NotTraceable
 
-HEADER = Path(__file__).with_name("kernel.h")
+FOLDER = Path(__file__).parent
 FLAGS = (
     "-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-fvisibility=hidden", "-shared", "-fPIC", "-pthread",
@@ -91,16 +91,15 @@ def _private_folder() -> Path:
 
 
 @functools.lru_cache(maxsize=1024)
-def build(source: str, dtype: str) -> Callable[[Any], None]:
-    """Compiles and loads; the function takes a pointer to a `Call`.
+def build(source: str, dtype: str, name: str = "run") -> Callable[[Any], Any]:
+    """Compiles and loads; gives the function of that name, which takes a pointer and gives nothing.
 
     Raises:
         NoCompiler: there is none, or it fails; its first complaint is in the text.
     """
     command, version = compiler()
     flags = (*FLAGS, *(OF_CLANG if "clang" in version else OF_GCC), *TYPES[dtype])
-    header = HEADER.read_text(encoding="utf-8")
-    key = hashlib.sha256("\0".join((source, header, *flags, version, processor())).encode()).hexdigest()
+    key = hashlib.sha256("\0".join((source, headers(), *flags, version, processor())).encode()).hexdigest()
     path = cache_folder() / f"{key[:32]}.so"
     if not is_whole(path):
         _compile([command, *flags], source, path)
@@ -109,8 +108,15 @@ def build(source: str, dtype: str) -> Callable[[Any], None]:
     except OSError:  # damaged on the disk
         _compile([command, *flags], source, path)
         library = ctypes.CDLL(str(path))
-    library.run.restype = None
-    return library.run
+    function = getattr(library, name)
+    function.restype = None
+    return function
+
+
+@functools.cache
+def headers() -> str:
+    """What sources may include."""
+    return "\0".join(file.read_text(encoding="utf-8") for file in sorted(FOLDER.glob("*.h")))
 
 
 def is_whole(path: Path) -> bool:
@@ -127,7 +133,7 @@ def _compile(command: list[str], source: str, path: Path) -> None:
         file, library = Path(folder) / "loop.cpp", Path(folder) / "loop.so"
         file.write_text(source, encoding="utf-8")
         done = subprocess.run(
-            [*command, f"-I{HEADER.parent}", str(file), "-o", str(library)], capture_output=True, text=True, check=False
+            [*command, f"-I{FOLDER}", str(file), "-o", str(library)], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])

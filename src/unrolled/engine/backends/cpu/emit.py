@@ -28,7 +28,7 @@ class _Loop:
 
 
 def emit(program: Program, *, is_narrow: bool = False) -> str:
-    """The C++ source; see kernel.h for what it is made of. Narrow: what is stored is not what is computed in."""
+    """The C++ source; see loop.h for what it is made of. Narrow: what is stored is not what is computed in."""
     return _Emitter(program, is_narrow).source()
 
 
@@ -244,7 +244,7 @@ class _Emitter:
     def source(self) -> str:
         program = self.program
         lines = [
-            '#include "kernel.h"',
+            '#include "loop.h"',
             "",
             "namespace {",
             "void run_thread(const Call& call, R* memory, Team& team, int tid, bool by_rows) {",
@@ -273,7 +273,7 @@ class _Emitter:
                 lines += [
                     f"  R* const {name}_at = (R*)(((uintptr_t)({at}) + 63) / 64 * 64);",
                     f"  const Weight {name}(call.weights[{key[0]}], call.strides + {2 * key[0]}, {rows}, {columns}, {name}_at, T * B);",
-                    f"  {name}.pack<FIT<{key[1]}>>(tid, nt);",
+                    f"  call.products->pack<FIT<{key[1]}>>({name}, tid, nt);",
                 ]
                 at = f"{name}_at + ceil_div({columns}, FIT<{key[1]}> * VL) * FIT<{key[1]}> * VL * {rows}"
                 packed[key] = name
@@ -357,7 +357,7 @@ class _Emitter:
         for i, part in enumerate(parts_of(value)):
             pointer, stride, at = self._operand(part)
             lines.append(
-                f"      product<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
+                f"      call.products->multiply<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
                 f"{result}, {result}_width, r0, r1, share.from, share.to, {'true' if i else 'false'});"
             )
         return [*lines, "    }"]

@@ -1,5 +1,6 @@
 // How many multiplications and additions this processor can do at most: a tile of products that reads nothing.
-#include "kernel.h"
+#include "threads.h"
+#include "vectors.h"
 
 extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {
   const long repeats = arguments[0], threads = arguments[1];

@@ -1,10 +1,12 @@
-// The large products outside the loop: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own; C has rows
+// The products of loops, and the large ones outside: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own; C has rows
 // that lie together, or columns that do and no bias.
 // Goto and van de Geijn's orders (Anatomy of high-performance matrix multiplication, 2008). Long vectors: a block of W, packed,
 // stays in the second-level cache while the rows of A pass by. Shorter ones, whose panels of W are narrow: a panel stays in the
 // first-level cache while some rows of A, in the second, pass by. Long sums run in pieces of BLOCK or DEEP that are added up:
 // one chain of additions rounds worse.
-#include "kernel.h"
+#include "scratch.h"
+#include "threads.h"
+#include "tiles.h"
 #include <unistd.h>
 
 namespace {
@@ -125,7 +127,7 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
 }
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) void run(const Product* call) {
+extern "C" __attribute__((visibility("default"))) void multiply(const Product* call) {
   Product p = *call;
   R *of_w = p.sums, *of_a = nullptr;
   if (p.c_column != 1) {  // its columns lie together: the same, transposed
@@ -148,3 +150,13 @@ extern "C" __attribute__((visibility("default"))) void run(const Product* call) 
     }
   });
 }
+
+namespace {
+template <int NV> void pack_weight(const Weight& w, int thread, int threads) {
+  pack<NV>(w.from, w.row, w.column, w.K, w.N, w.packed, thread, threads);
+}
+const Products OF_LOOPS = {
+    {pack_weight<1>, pack_weight<2>, pack_weight<FIT<4>>}, {product<1>, product<2>, product<FIT<4>>}};
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const void* products() { return &OF_LOOPS; }

@@ -2,8 +2,10 @@
 
 import ctypes
 import functools
+import itertools
 import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from unrolled.engine.backends.cpu.build import build
 from unrolled.engine.backends.cpu.emit import emit
+from unrolled.engine.backends.cpu.library import of_loops
 from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.program import Program
 from unrolled.engine.span import Span
@@ -30,7 +33,7 @@ class Kernel:
         self._run = build(self.source, str(dtype))
         self._widths = [value.width for value in program.outputs]
         n_steps, n_states, n_weights = len(program.steps), len(program.states), len(program.weights)
-        count = 6 + 2 * n_steps + 3 * n_states + len(program.rows) + 3 * n_weights + len(program.outputs)
+        count = 7 + 2 * n_steps + 3 * n_states + len(program.rows) + 3 * n_weights + len(program.outputs)
         self._pack = struct.Struct(f"{count}q").pack
 
     def __call__(
@@ -70,7 +73,9 @@ class Kernel:
         outputs = [new_tensor((span.total, width), self.dtype) for width in self._widths]
         arguments = [span.n_steps, span.n_rows, n_threads, span.is_reversed]
         *groups, weights = tensors
-        for group in ((span.counts, span.offsets), *groups):
+        arguments += [0 if tensor is None else tensor.data_ptr() for tensor in (span.counts, span.offsets)]
+        arguments.append(of_loops(self.dtype) if weights else 0)
+        for group in groups:
             arguments += [0 if tensor is None else tensor.data_ptr() for tensor in group]
         strides: list[int] = []
         for weight in weights:  # as it is, and transposed
@@ -81,6 +86,20 @@ class Kernel:
         arguments += strides
         arguments += [tensor.data_ptr() for tensor in outputs]
         return self._pack(*arguments), outputs
+
+
+def kernels(programs: Sequence[Program], dtype: torch.dtype) -> list[Kernel]:
+    """Several, with all compilers at work at once.
+
+    Raises:
+        NoCompiler: there is none, or it fails.
+    """
+    with ThreadPoolExecutor(len(programs) + 1) as pool:
+        library = pool.submit(of_loops, dtype) if any(program.weights for program in programs) else None
+        made = list(pool.map(Kernel, programs, itertools.repeat(dtype)))
+        if library:
+            library.result()
+        return made
 
 
 KernelCall = tuple[Kernel, tuple[Any, ...]]  # with its arguments

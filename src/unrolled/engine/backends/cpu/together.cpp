@@ -1,5 +1,5 @@
 // Several loops at once, each on a thread of its own: how many, and for each its function and the function's arguments.
-#include "kernel.h"
+#include "threads.h"
 
 extern "C" __attribute__((visibility("default"))) void run(const int64_t* calls) {
   typedef void (*Loop)(const int64_t*);

@@ -1,0 +1,96 @@
+// What every generated loop is made of.
+#pragma once
+#include "functions.h"
+#include "products.h"
+#include "scratch.h"
+#include "threads.h"
+
+namespace {
+
+// whether threads can share so many features by whole panels
+template <int PW> bool is_even(long width, long parts) {
+  return width % PW == 0 && (width / PW % parts == 0 || width / PW >= 4 * parts);
+}
+// what one of some threads does, of panels or features
+struct Share {
+  long from, to;
+  static Share of(long n, long part, long parts) { return {n * part / parts, n * (part + 1) / parts}; }
+  // features of a loop
+  static Share features(long width, long part, long parts) {
+    constexpr int PW = FIT<4> * VL;
+    const long unit = is_even<PW>(width, parts) ? PW : VL;
+    const Share blocks = of(ceil_div(width, unit), part, parts);
+    return {blocks.from * unit, blocks.to * unit};
+  }
+  // panels of a product that has several such widths beside each other
+  template <int PW> static Share of(long width, long part, long parts, long segment) {
+    const Share own = of(width / PW, part, parts);
+    return {segment * (width / PW) + own.from, segment * (width / PW) + own.to};
+  }
+};
+
+// what a loop is called with; arrays of pointers, one for each of the program's inputs and outputs
+struct Call {
+  long T, B, threads, reversed;
+  const int64_t *counts, *offsets;  // of each step: the rows that run, the first `count` of all, and where they lie; or null
+  const Products* products;
+  const S* const* steps;
+  const S* const* firsts;           // of shifted inputs: what is read where there is no next step
+  S* const* states;                 // to be written with the state after every step, or null
+  const S* const* first_states;
+  S* const* last_states;
+  const S* const* rows;
+  const S* const* weights;
+  const int64_t* strides;           // of the weights, two each
+  S* const* outputs;
+
+  Call(const int64_t* a, int n_steps, int n_states, int n_rows, int n_weights)
+      : T(a[0]), B(a[1]), threads(a[2]), reversed(a[3]), counts((const int64_t*)a[4]), offsets((const int64_t*)a[5]),
+        products((const Products*)a[6]), steps((const S* const*)(a + 7)), firsts(steps + n_steps), states((S* const*)(firsts + n_steps)),
+        first_states((const S* const*)(states + n_states)), last_states((S* const*)(first_states + n_states)),
+        rows((const S* const*)(last_states + n_states)), weights(rows + n_rows),
+        strides((const int64_t*)(weights + n_weights)), outputs((S* const*)(strides + 2 * n_weights)) {}
+
+  long time(long k) const { return reversed ? T - 1 - k : k; }
+  long count(long t) const { return counts ? counts[t] : B; }
+  long offset(long t) const { return counts ? offsets[t] : t * B; }
+  static void copy(S* to, const S* from, long r0, long r1, long width) {
+    if (r0 < r1) memcpy(to + r0 * width, from + r0 * width, (r1 - r0) * width * sizeof(S));
+  }
+
+  // an input as it is at the step that runs next; rows [q0, q1) are this thread's to copy
+  const S* shifted_step(int i, S* apart, long t, long n, long q0, long q1, long width) const {
+    const long next = reversed ? t - 1 : t + 1;
+    if (next < 0 || next >= T) return firsts[i];
+    const S* there = steps[i] + offset(next) * width;
+    const long m = count(next);
+    if (m >= n) return there;
+    copy(apart, there, q0, q1 < m ? q1 : m, width);
+    copy(apart, firsts[i], q0 > m ? q0 : m, q1, width);
+    return apart;
+  }
+  // the state before step k; rows that only now begin come from the first states
+  const S* state(int i, S* slots, long k, long q0, long q1, long width) const {
+    S* slot = slots + ((k - 1) & 1) * B * width;
+    if (counts) {
+      const long ran = k ? count(time(k - 1)) : 0;
+      copy(slot, first_states[i], q0 > ran ? q0 : ran, q1, width);
+      return slot;
+    }
+    return k == 0 ? first_states[i] : states[i] ? states[i] + time(k - 1) * B * width : slot;
+  }
+  S* next_state(int i, S* slots, long k, long at, long width) const {
+    if (!counts && states[i]) return states[i] + at * width;
+    return !counts && k == T - 1 ? last_states[i] : slots + (k & 1) * B * width;
+  }
+  // after step k: the state goes to where it is kept; rows that end are last
+  void keep_state(int i, const S* now, long k, long at, long q0, long q1, long width) const {
+    if (counts) {
+      if (states[i]) copy(states[i] + at * width, now, q0, q1, width);
+      const long next = k + 1 < T ? count(time(k + 1)) : 0;
+      copy(last_states[i], now, q0 > next ? q0 : next, q1, width);
+    } else if (k == T - 1 && states[i]) copy(last_states[i], now, q0, q1, width);
+  }
+};
+
+}  // namespace

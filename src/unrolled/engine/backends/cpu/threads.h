@@ -1,0 +1,102 @@
+// The threads of one call.
+#pragma once
+#include <atomic>
+#include <sched.h>
+#include <stdint.h>
+#if defined(_OPENMP)
+#include <omp.h>
+#else
+#include <system_error>
+#include <thread>
+#include <vector>
+#endif
+
+namespace {
+
+// runs `work(thread, threads)` on n threads, or on fewer where there are no more to be had: OpenMP's, which torch's are;
+// else, as with Clang, whose OpenMP is another one and often missing, on threads of this call
+template <class F> void parallel(int n, F work) {
+#if defined(_OPENMP)
+#pragma omp parallel num_threads(n)
+  work(omp_get_thread_num(), omp_get_num_threads());
+#else
+  std::atomic<int> all{0};
+  std::vector<std::thread> others;
+  try {
+    for (int i = 1; i < n; i++)
+      others.emplace_back([&all, &work, i] {
+        while (!all) sched_yield();
+        work(i, all);
+      });
+  } catch (const std::system_error&) {}
+  all = (int)others.size() + 1;
+  work(0, all);
+  for (auto& other : others) other.join();
+#endif
+}
+
+// The threads of one call: where they run, and where they meet.
+struct Team {
+  static constexpr int PROCESSORS = 1024;
+  static constexpr long SPINS = 256;
+  std::atomic<int> n;  // asked for; within `run`, those that there are, which may be fewer
+  alignas(64) std::atomic<int> count{0};
+  alignas(64) std::atomic<int> turn{0};
+  alignas(64) std::atomic<uint64_t> taken[PROCESSORS / 64] = {};  // processors that run one of us
+
+  explicit Team(long threads) : n((int)threads) {}
+
+  // A scheduler may wake two of us on one processor and leave the other idle, for milliseconds: who finds its processor
+  // taken moves to a free one. What it may run on afterwards stays as it was.
+  void spread() {
+#if defined(__linux__)
+    const int here = sched_getcpu();
+    if (here < 0 || here >= PROCESSORS || claim(here)) return;
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed)) return;
+    for (int other = 0; other < PROCESSORS && other < CPU_SETSIZE; other++)
+      if (CPU_ISSET(other, &allowed) && claim(other)) {
+        CPU_ZERO(&one);
+        CPU_SET(other, &one);
+        if (!sched_setaffinity(0, sizeof(one), &one)) sched_setaffinity(0, sizeof(allowed), &allowed);
+        return;
+      }
+#endif
+  }
+  bool claim(int processor) {
+    const uint64_t bit = uint64_t(1) << processor % 64;
+    return !(taken[processor / 64].fetch_or(bit) & bit);
+  }
+
+  // Whoever waits gives its processor away soon: the thread it waits for may be queueing for it. So each parallel region
+  // ends with this, not with OpenMP's own barrier, which spins for as long as the scheduler lets it.
+  void meet() {
+    const int all = n.load(std::memory_order_relaxed);
+    if (all == 1) return;
+    int now = turn.load(std::memory_order_relaxed);
+    if (count.fetch_add(1, std::memory_order_acq_rel) == all - 1) {
+      count.store(0, std::memory_order_relaxed);
+      turn.store(now + 1, std::memory_order_release);
+    } else {
+      for (long spins = 0; turn.load(std::memory_order_acquire) == now; spins++) {
+        if (spins > SPINS) sched_yield();
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+      }
+    }
+  }
+
+  // runs `work(thread)` on all
+  template <class F> void run(F work) {
+    if (n == 1) return work(0);
+    parallel(n, [&](int thread, int all) {
+      n.store(all, std::memory_order_relaxed);  // each stores the same
+      if (all > 1) spread();
+      work(thread);
+      meet();
+    });
+  }
+};
+
+}  // namespace
