@@ -4,7 +4,7 @@ Comes in: a sequence and first states, as torch.nn's layers take them. Goes out:
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -123,8 +123,7 @@ class _Layer(nn.RNNBase):
             return Explanation(path, reason)
         xs = pad_packed_sequence(input)[0] if isinstance(input, PackedSequence) else input
         xs = xs.unsqueeze(1) if xs.dim() == 2 else xs.transpose(0, 1) if self.batch_first else xs
-        first = _each(self._first_states(xs, hx), lambda state: state[0])
-        return explain(self._step(*self._weights("l0")), xs, first, **options)
+        return explain(self._step(*self._weights("l0")), xs, self._first_states(xs, hx)[0], **options)
 
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
         return self._forward_scan(input, hx, self.engine)
@@ -157,26 +156,26 @@ class _Layer(nn.RNNBase):
             states = _each(states, lambda state: state.index_select(1, to_unsorted))
         return PackedSequence(data, packed.batch_sizes, to_sorted, to_unsorted), states
 
-    def _first_states(self, input: Tensor, hx: Any) -> Any:
-        """The given states, held to their shapes by torch's own checks, or zeros."""
-        if hx is None:
-            n = self.num_layers * (2 if self.bidirectional else 1)
-            hidden = input.new_zeros(n, input.shape[1], self.proj_size or self.hidden_size)
-            if self.mode != "LSTM":
-                hx = hidden
-            else:
-                hx = (hidden, input.new_zeros(n, input.shape[1], self.hidden_size))
-        # torch reads the batch off this axis
-        self.check_forward_args(input.transpose(0, 1) if self.batch_first else input, hx, None)
-        return hx
+    def _first_states(self, xs: Tensor, hx: Any) -> list[Any]:
+        """Of each layer and direction: the given states, held to their shapes by torch's own checks, or zeros."""
+        as_torchs = xs.transpose(0, 1) if self.batch_first else xs  # which reads the batch off this axis
+        if hx is not None:
+            self.check_forward_args(as_torchs, hx, None)
+            return list(zip(*(state.unbind() for state in hx), strict=True)) if self.mode == "LSTM" else hx.unbind()
+        self.check_input(as_torchs, None)
+        state = zeros = xs.new_zeros(xs.shape[1], self.hidden_size)
+        if self.mode == "LSTM":
+            state = (xs.new_zeros(xs.shape[1], self.proj_size) if self.proj_size else zeros, zeros)
+        return [state] * (self.num_layers * (2 if self.bidirectional else 1))
 
-    def _forward_padded(self, xs: Tensor, states: Any, lengths: Tensor | None, engine: Engine) -> tuple[Tensor, Any]:
-        """xs [time, batch, input]; states with [layers · directions, batch, hidden]."""
-        is_lstm = isinstance(states, tuple)
+    def _forward_padded(
+        self, xs: Tensor, states: list[Any], lengths: Tensor | None, engine: Engine
+    ) -> tuple[Tensor, Any]:
+        """xs [time, batch, input]; states [batch, hidden] of each layer and direction."""
         last: list[Any] = []
         for layer in range(self.num_layers):
             suffixes = [f"l{layer}", f"l{layer}_reverse"][: 2 if self.bidirectional else 1]
-            firsts = [_each(states, lambda state: state[len(last) + i]) for i in range(len(suffixes))]  # noqa: B023 - called at once
+            firsts = states[len(last) : len(last) + len(suffixes)]
             steps = [self._step(*self._weights(suffix)) for suffix in suffixes]
             if self.bidirectional:
                 results = scan_both_ways(steps, xs, firsts, lengths=lengths, engine=engine)
@@ -187,16 +186,13 @@ class _Layer(nn.RNNBase):
             xs = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
             if self.dropout and self.training and layer < self.num_layers - 1:
                 xs = nn.functional.dropout(xs, self.dropout)
-        if is_lstm:
-            return xs, tuple(torch.stack(each) for each in zip(*last, strict=True))
-        return xs, torch.stack(last)
+        return xs, tuple(map(_stacked, zip(*last, strict=True))) if self.mode == "LSTM" else _stacked(last)
 
     def _weights(self, suffix: str) -> list[Tensor | None]:
         """weight_ih, weight_hh, bias_ih, bias_hh and weight_hr of one layer and direction."""
-        weights, biases, projection = _names(suffix)
-        found = [getattr(self, name) for name in weights]
-        found += [getattr(self, name) for name in biases] if self.bias else [None, None]
-        return [*found, getattr(self, projection) if self.proj_size else None]
+        plain = self._parameters  # a weight that is computed, as under weight norm, is an attribute alone
+        names = _names(suffix, has_bias=self.bias, has_projection=self.proj_size > 0)
+        return [None if name is None else plain[name] if name in plain else getattr(self, name) for name in names]
 
     def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         raise AssertionError("each layer has its own")
@@ -330,10 +326,14 @@ def _serves_autocast() -> bool:
 
 
 @functools.cache
-def _names(suffix: str) -> tuple[list[str], list[str], str]:
-    """Of the weights, the biases and the projection of a layer and direction."""
+def _names(suffix: str, *, has_bias: bool, has_projection: bool) -> list[str | None]:
+    """Of the weights, the biases and the projection of a layer and direction; None for what it has not."""
     weights, biases = ([f"{kind}_{half}_{suffix}" for half in ("ih", "hh")] for kind in ("weight", "bias"))
-    return weights, biases, f"weight_hr_{suffix}"
+    return [*weights, *(biases if has_bias else (None, None)), f"weight_hr_{suffix}" if has_projection else None]
+
+
+def _stacked(states: Sequence[Tensor]) -> Tensor:
+    return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
 
 
 def _each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:

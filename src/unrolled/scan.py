@@ -14,6 +14,7 @@ from unrolled.errors import ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
 ENGINES = ("auto", "fused", "eager")
+_CELLS = (nn.RNNCell, nn.GRUCell)  # of torch, whose output is the state
 
 
 def scan(
@@ -80,7 +81,7 @@ def scan(
     """
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
-    if isinstance(step, nn.RNNCell | nn.GRUCell):
+    if isinstance(step, _CELLS):
         step = _hidden_is_output(step)
     elif isinstance(step, nn.LSTMCell):
         step = _first_of_state_is_output(step)

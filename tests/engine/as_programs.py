@@ -126,7 +126,8 @@ def main(way):
         emit.barriers = lambda *_: set()
     run.build = library.build = functools.partial(as_program, way)
     run.new_tensor, products.new_tensor = remembering(run.new_tensor), remembering(products.new_tensor)
-    products.multiply, plan.Kernel = remembering(products.multiply), ProgramKernel
+    products.multiply = remembering(products.multiply)
+    run.Kernel = plan.Kernel = ProgramKernel
     products.SMALL = products.FEW = 0
     checks()
 

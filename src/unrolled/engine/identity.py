@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unrolled.engine import sources
+
 _OF_TORCH = frozenset(nn.Module().__dict__)
 _HOOKS = tuple(name for name in sorted(_OF_TORCH) if name.endswith("_hooks"))
 _PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.device, type, types.ModuleType)
@@ -94,15 +96,20 @@ class Walk:
         return tuple(parts)
 
     def _function(self, function: types.FunctionType) -> Hashable:
-        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
-        names = _globals(function.__code__)
-        used = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
-        return (
+        code = function.__code__
+        own = (
             "function",
-            function.__code__,
-            *map(self.of, cells),
+            code,
+            *(self.of(cell.cell_contents) for cell in function.__closure__ or () if _is_full(cell)),
             self.of(function.__defaults__),
             self.of(function.__kwdefaults__),
+        )
+        names = _globals(code)
+        if not names:
+            return own
+        used = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
+        return (
+            *own,
             *((name, self.of(value)) for name, value in used),
             # settings that are read off a module, such as config.RATE
             *(
@@ -117,7 +124,11 @@ class Walk:
 
 @functools.lru_cache(maxsize=4096)
 def _globals(code: types.CodeType) -> tuple[str, ...]:
-    """The names that a function, and those within it, may look up among its globals."""
+    """The names that a function, and those within it, may look up among its globals; of Unrolled's and torch's own
+    functions none, whose globals do not change.
+    """
+    if sources.is_own(code):
+        return ()
     inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _globals(const)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
 

@@ -59,6 +59,11 @@ def is_known(module: str | None) -> bool:
     return (module or "").split(".")[0] in ROOTS
 
 
+def is_own(code: types.CodeType) -> bool:
+    """Whether code is of a file of Unrolled's or torch's."""
+    return any(folder in Path(code.co_filename).parents for folder in _FOLDERS)
+
+
 def of_torch(value: Any) -> str:
     """The name of a function that torch or Python have in C.
 
@@ -143,7 +148,7 @@ class _Telling:
 
     def _function(self, function: types.FunctionType) -> None:
         names: frozenset[str] | None = None
-        if any(folder in Path(function.__code__.co_filename).parents for folder in _FOLDERS):
+        if is_own(function.__code__):
             self.words.append(f"{function.__module__}.{function.__qualname__}")
         else:
             names = frozenset(_code(function.__code__, self.words))
