@@ -17,7 +17,7 @@ demo: install  ## learns Python's own source for three minutes and writes some
 	$(BIN)/unrolled generate $$(ls -td runs/demo-*/ | head -n 1)model.safetensors --prompt "def " --temperature 0.6 --length 400 --seed 1
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 check: install
 	$(BIN)/ruff format --check

@@ -4,7 +4,7 @@ Comes in: a sequence and first states, as torch.nn's layers take them. Goes out:
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -163,7 +163,8 @@ class _Layer(nn.RNNBase):
             self.check_forward_args(as_torchs, hx, None)
             return list(zip(*(state.unbind() for state in hx), strict=True)) if self.mode == "LSTM" else hx.unbind()
         self.check_input(as_torchs, None)
-        state = zeros = xs.new_zeros(xs.shape[1], self.hidden_size)
+        zeros = xs.new_zeros(xs.shape[1], self.hidden_size)
+        state: Any = zeros
         if self.mode == "LSTM":
             state = (xs.new_zeros(xs.shape[1], self.proj_size) if self.proj_size else zeros, zeros)
         return [state] * (self.num_layers * (2 if self.bidirectional else 1))
@@ -332,7 +333,7 @@ def _names(suffix: str, *, has_bias: bool, has_projection: bool) -> list[str | N
     return [*weights, *(biases if has_bias else (None, None)), f"weight_hr_{suffix}" if has_projection else None]
 
 
-def _stacked(states: Sequence[Tensor]) -> Tensor:
+def _stacked(states: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
 
 

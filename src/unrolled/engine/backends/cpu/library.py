@@ -22,6 +22,6 @@ def multiply(dtype: torch.dtype) -> Callable[[Any], None]:
 @functools.cache
 def of_loops(dtype: torch.dtype) -> int:
     """The address of the `Products` (products.h) that loops call."""
-    function = build(_SOURCE.read_text(encoding="utf-8"), str(dtype), "products")
+    function: Any = build(_SOURCE.read_text(encoding="utf-8"), str(dtype), "products")
     function.restype = ctypes.c_void_p
     return function()
