@@ -25,7 +25,7 @@ int main(int, char** names) {
     } else if (fread(&arguments[i], 8, 1, file) != 1) return 2;
   }
 #if defined(PRODUCTS)  // which argument is the address of the products
-  if (n > PRODUCTS && !sizes[PRODUCTS]) arguments[PRODUCTS] = (int64_t)products();
+  arguments[PRODUCTS] = (int64_t)products();
 #endif
   RUN(arguments.data());
   for (int64_t i = 0; i < n; i++)

@@ -89,7 +89,7 @@ def as_program(way, source, dtype, name="run"):
     compiler, runner = WAYS[way]
     program = FOLDER / hashlib.sha256(source.encode() + dtype.encode()).hexdigest()
     program.with_suffix(".cpp").write_text(source)
-    files = {str(library._SOURCE)} | ({str(program.with_suffix(".cpp"))} if name == "run" else set())
+    files = {str(library.SOURCE)} | ({str(program.with_suffix(".cpp"))} if name == "run" else set())
     names = ["-DRUN=run", f"-DPRODUCTS={PRODUCTS}"] if name == "run" else [f"-DRUN={name}"]
     options = [*names, *build.TYPES[dtype], f"-I{build.FOLDER}", "-o", str(program)]
     subprocess.run([*compiler, *files, *options], check=True)

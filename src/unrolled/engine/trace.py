@@ -122,10 +122,8 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
     for node in list(graph.graph.nodes):
         if node.target is aten.copy_.default:
             raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
-        if node.target in (
-            aten.copy.default,
-            aten.fill.Tensor,
-        ):  # what is written to a part of a tensor, as wide as that
+        # what is written to a part of a tensor, as wide as that
+        if node.target in (aten.copy.default, aten.fill.Tensor):
             to, source = (arg.meta["val"] for arg in node.args[:2])
             if source.dtype == to.dtype:
                 node.target, node.args = aten.expand.default, (node.args[1], list(to.shape))

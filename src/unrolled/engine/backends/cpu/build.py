@@ -92,7 +92,8 @@ def _private_folder() -> Path:
 
 @functools.lru_cache(maxsize=1024)
 def build(source: str, dtype: str, name: str = "run") -> Callable[[Any], Any]:
-    """Compiles and loads; gives the function of that name, which takes a pointer and gives nothing.
+    """Compiles and loads; gives the function of that name, which takes a pointer and gives nothing
+    unless its caller sets its `restype`.
 
     Raises:
         NoCompiler: there is none, or it fails; its first complaint is in the text.

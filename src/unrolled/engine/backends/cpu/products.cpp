@@ -1,5 +1,6 @@
-// The products of loops, and the large ones outside: C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own; C has rows
-// that lie together, or columns that do and no bias.
+// All products, compiled once: those of loops (products.h; at the end), and the large ones outside:
+// C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own; C has rows that lie together, or columns that do
+// and no bias.
 // Goto and van de Geijn's orders (Anatomy of high-performance matrix multiplication, 2008). Long vectors: a block of W, packed,
 // stays in the second-level cache while the rows of A pass by. Shorter ones, whose panels of W are narrow: a panel stays in the
 // first-level cache while some rows of A, in the second, pass by. Long sums run in pieces of BLOCK or DEEP that are added up:
