@@ -54,19 +54,35 @@ struct Product {
 };
 
 namespace {
-// K rows of n numbers, `step` apart, are added to the sums, in short chains for the sake of rounding
-void add_rows(const R* rows, long step, long K, long n, R* sums) {
-  for (long j = 0; j < n; j += VL) {
-    const long m = n - j < VL ? n - j : VL;
-    const auto read = [m](const R* p) { return m == VL ? ld(p) : ld(p, m); };
-    V total{};
-    for (long k = 0; k < K; k += 16) {
-      V part[4] = {};
-      for (long l = k; l < K && l < k + 16; l++) part[l % 4] += read(rows + l * step + j);
-      total += (part[0] + part[1]) + (part[2] + part[3]);
+// K rows of G vectors, `step` apart, are added to the sums, in short chains for the sake of rounding
+template <int G> void add_vectors(const R* rows, long step, long K, R* sums) {
+  V total[G] = {};
+  for (long k = 0; k < K; k += 16) {
+    V part[2][G] = {};
+    const long some = K - k < 16 ? K - k : 16;
+    for (long l = 0; l < some; l++) {
+      V* const to = part[l % 2];
+#pragma GCC unroll 4
+      for (int g = 0; g < G; g++) to[g] += ld(rows + (k + l) * step + g * VL);
     }
-    st(sums + j, read(sums + j) + total, m);
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) total[g] += part[0][g] + part[1][g];
   }
+  for (int g = 0; g < G; g++) st(sums + g * VL, ld(sums + g * VL) + total[g]);
+}
+
+// K rows of n numbers
+void add_rows(const R* rows, long step, long K, long n, R* sums) {
+  long j = 0;
+  for (; j + 4 * VL <= n; j += 4 * VL) add_vectors<4>(rows + j, step, K, sums + j);
+  for (; j + 2 * VL <= n; j += 2 * VL) add_vectors<2>(rows + j, step, K, sums + j);
+  for (; j + VL <= n; j += VL) add_vectors<1>(rows + j, step, K, sums + j);
+  for (; j < n; j++)
+    for (long k = 0; k < K; k += 16) {
+      R part[4] = {};
+      for (long l = k; l < K && l < k + 16; l++) part[l % 4] += rows[l * step + j];
+      sums[j] += (part[0] + part[1]) + (part[2] + part[3]);
+    }
 }
 
 void move(R* to, long to_row, const R* from, long row, long height, long width) {
@@ -86,7 +102,6 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
       const long columns = n1 - n < most ? n1 - n : most, K = p.K - k < depth ? p.K - k : depth;
       pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
       if (of_w && m0 == 0) add_rows(p.w + k * p.w_row + n, p.w_row, K, columns, of_w + n);
-      const bool add = k > 0 || p.bias || p.add;
       for (long m = m0; m < m1; m += HEIGHT) {
         const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
         const R* a = p.a + m * p.row + k * p.step;
@@ -106,14 +121,16 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
           R* const c = p.c + (m + i) * p.c_row + n + j;
           R* const to = width == PW ? c : edge;
           const long ld = width == PW ? p.c_row : PW;
-          if (k == 0 && p.bias) {
-            for (long r = 0; r < h; r++) memcpy(to + r * ld, p.bias + n + j, width * sizeof(R));
-          } else if (add && to == edge) move(edge, PW, c, p.c_row, h, width);
+          Plus plus = k == 0 && p.bias ? Plus{p.bias + n + j, 0} : Plus{k > 0 || p.add ? c : nullptr, p.c_row};
+          if (plus.from && to == edge) {
+            move(edge, PW, plus.from, plus.row, h, width);
+            plus = {edge, PW};
+          }
           for (long r = 0; r < h; r++)  // what is written at the end; 4 % where C is large
             for (long l = 0; l < PW; l += LINE) __builtin_prefetch(to + r * ld + l, 1);
           for (long r = 0; r < share; r++, ahead += p.step)
             for (long l = 0; l < HEIGHT; l += LINE) __builtin_prefetch(ahead + l);
-          tile_of<NV, MR>(h, a + i / MR * panel, row, step, packed + j * K, to, ld, K, add);
+          tile_of<NV, MR>(h, a + i / MR * panel, row, step, packed + j * K, to, ld, K, plus);
           if (to == edge) move(c, p.c_row, edge, PW, h, width);
         };
         if (PANEL_STAYS) {
@@ -128,18 +145,75 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
 }
 }  // namespace
 
+namespace {
+constexpr long SMALL_RESULT = 1 << 16, PART = 64;
+
+// a thread's part of the sum: the first one's where the result will be, another's beside it, with sums of its own
+void run_part(Product p, R* memory, R* results, long tid, long nt, R* of_w, R* of_a) {
+  const long from = p.K * tid / nt;
+  p.a += from * p.step, p.w += from * p.w_row, p.K = p.K * (tid + 1) / nt - from;
+  if (tid > 0) {
+    p.c = results + tid * (p.M * p.N + p.M + p.N), p.c_row = p.N, p.add = 0;
+    R* const sums = p.c + p.M * p.N;
+    memset(sums, 0, (p.M + p.N) * sizeof(R));
+    of_w = of_w ? sums : nullptr, of_a = of_a ? sums : nullptr;
+  }
+  run_thread(p, memory, 0, p.M, 0, p.N, of_w, of_a);
+}
+
+void add(R* to, const R* from, long n) {
+  for (long i = 0; i < n; i++) to[i] += from[i];
+}
+// of some rows of the result
+void add_parts(const Product& p, const R* results, long tid, long nt, R* of_w, R* of_a) {
+  for (long other = 1; other < nt; other++) {
+    const R *const part = results + other * (p.M * p.N + p.M + p.N), *const sums = part + p.M * p.N;
+    for (long m = p.M * tid / nt; m < p.M * (tid + 1) / nt; m++) add(p.c + m * p.c_row, part + m * p.N, p.N);
+    if (tid == 0 && of_w) add(of_w, sums, p.N);
+    if (tid == 0 && of_a) add(of_a, sums, p.M);
+  }
+}
+
+// few rows, or one where the rows of W lie together, that W is read for where it lies: packing it takes longer
+bool is_done_with_few_rows(const Product& p) {
+  const int64_t strides[2] = {p.w_row, p.w_column};
+  const Weight w((const S*)p.w, strides, p.K, p.N, nullptr, p.M);  // narrow ones are torch's: S is R
+  if (p.M > (p.w_row == 1 ? Weight::FEW : 1) || p.step != 1 || p.c_column != 1 || p.sums || (p.w_row != 1 && p.w_column != 1)) return false;
+  if (p.bias)
+    for (long r = 0; r < p.M; r++) memcpy(p.c + r * p.c_row, p.bias, p.N * sizeof(R));
+  Team team(p.threads);
+  team.run([&](long tid) {
+    const long panels = ceil_div(p.N, PW), nt = team.n;
+    product_as_it_lies<NV>(p.a, p.row, w, p.c, p.c_row, 0, p.M, panels * tid / nt * PW, panels * (tid + 1) / nt * PW,
+                           p.bias || p.add);
+  });
+  return true;
+}
+}  // namespace
+
 extern "C" __attribute__((visibility("default"))) void multiply(const Product* call) {
   Product p = *call;
+  if (is_done_with_few_rows(p)) return;
   R *of_w = p.sums, *of_a = nullptr;
   if (p.c_column != 1) {  // its columns lie together: the same, transposed
     p = {p.w, p.a, nullptr, p.c, p.N, p.M, p.K, p.w_column, p.w_row, p.step, p.row, p.c_column, p.c_row, p.threads, p.sums, p.add};
     std::swap(of_w, of_a);
   }
-  Scratch scratch((MEMORY + 64) * sizeof(R) * p.threads);
+  // where the sum is long and the result small, each thread takes a part of the sum: none packs what another packs too
+  const bool by_depth = !p.bias && p.threads > 1 && p.M * p.N <= SMALL_RESULT && p.K >= PART * p.threads;
+  const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? p.M * p.N + p.M + p.N : 0;
+  Scratch scratch((each + own) * sizeof(R) * p.threads + 64);
   Team team(p.threads);
   team.run([&](long tid) {
     const long nt = team.n;
-    R* memory = (R*)scratch.memory + (MEMORY + 64) / 64 * 64 * tid;
+    R* const memory = (R*)scratch.memory + each * tid;
+    if (by_depth) {
+      R* const results = (R*)scratch.memory + each * p.threads;
+      run_part(p, memory, results, tid, nt, of_w, of_a);
+      team.meet();
+      add_parts(p, results, tid, nt, of_w, of_a);
+      return;
+    }
     // whole tiles for every thread, of rows where there are as many of them
     const long panels = ceil_div(p.M, MR), blocks = ceil_div(p.N, PW);
     if (p.M >= p.N || blocks < nt) {

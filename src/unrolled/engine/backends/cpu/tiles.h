@@ -42,15 +42,15 @@ template <class T> INLINE void transpose(const T* from, long row, R* to, long to
 template <int NV, class T> void pack(const T* w, long row_stride, long column_stride, long K, long N, R* out, int tid, int nt) {
   constexpr int PW = NV * VL;
   constexpr long LINE = 64 / sizeof(T);
+  const long complete = column_stride == 1 ? N / PW : 0;
+  for (long k = 0; k < K && complete; k++)  // row by row, as they may lie far apart
+    for (long p = tid; p < complete; p += nt)
+      for (int i = 0; i < PW; i += VL) st(out + (p * K + k) * PW + i, ld(w + k * row_stride + p * PW + i));
   for (long p = tid; p < ceil_div(N, PW); p += nt) {
+    if (p < complete) continue;
     R* to = out + p * K * PW;
     const T* from = w + p * PW * column_stride;
     const long n = N - p * PW < PW ? N - p * PW : PW;
-    if (column_stride == 1 && n == PW) {
-      for (long k = 0; k < K; k++)
-        for (int i = 0; i < PW; i += VL) st(to + k * PW + i, ld(from + k * row_stride + i));
-      continue;
-    }
     // by lines of the cache, as columns may lie far apart
     const long whole = row_stride == 1 && n == PW ? K / VL * VL : 0;
     for (long k = 0; k < whole; k += VL)
@@ -68,10 +68,16 @@ template <int NV, class T> void pack(const T* w, long row_stride, long column_st
 // numbers of W to ask for ahead of their use: with few rows the product takes as long as its weights take to come
 constexpr long AHEAD = 512;
 
-// MR rows of A, `row` apart, their numbers `step` apart; `add`: to what is in C already; `next`: what is read soon, a line
-// of the cache every `pace` numbers of the sum (0: none)
+// what a tile is added to: rows `row` apart (0: the same for all), or nothing
+struct Plus {
+  const R* from;
+  long row;
+};
+
+// MR rows of A, `row` apart, their numbers `step` apart; `next`: what is read soon, a line of the cache every `pace` numbers
+// of the sum (0: none)
 template <int NV, int MR>
-INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add, const R* next, long pace) {
+INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, long K, Plus plus, const R* next, long pace) {
   V acc[MR][NV];
 #pragma GCC unroll 12
   for (int i = 0; i < MR; i++)
@@ -118,21 +124,23 @@ INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, lo
       }
     }
   }
+  if (plus.from)
+#pragma GCC unroll 12
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) acc[i][j] += ld(plus.from + i * plus.row + j * VL);
 #pragma GCC unroll 12
   for (int i = 0; i < MR; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) {
-      R* to = c + i * ldc + j * VL;
-      st(to, add ? ld(to) + acc[i][j] : acc[i][j]);
-    }
+    for (int j = 0; j < NV; j++) st(c + i * ldc + j * VL, acc[i][j]);
 }
 
 template <int NV, int MR>
-INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, long ldc, long K, bool add,
+INLINE void tile_of(long m, const R* a, long row, long step, const R* b, R* c, long ldc, long K, Plus plus,
                     const R* next = nullptr, long pace = 0) {
   if constexpr (MR >= 1) {
-    if (m == MR) tile<NV, MR>(a, row, step, b, c, ldc, K, add, next, pace);
-    else tile_of<NV, MR - 1>(m, a, row, step, b, c, ldc, K, add, next, pace);
+    if (m == MR) tile<NV, MR>(a, row, step, b, c, ldc, K, plus, next, pace);
+    else tile_of<NV, MR - 1>(m, a, row, step, b, c, ldc, K, plus, next, pace);
   }
 }
 
@@ -182,7 +190,8 @@ void product(const R* a, long lda, const Weight& weight, R* c, long ldc, long r0
       const long pace = tiles < MANY ? 0 : depth * (64 / sizeof(R)) / share;
       for (long i = 0, r = r0; i < tiles; i++) {
         const long m = least + (i < larger);
-        tile_of<NV, ROWS<NV>>(m, a + r * lda + k, lda, 1, w, c + r * ldc + p * NV * VL, ldc, depth, add || k > 0,
+        R* const to = c + r * ldc + p * NV * VL;
+        tile_of<NV, ROWS<NV>>(m, a + r * lda + k, lda, 1, w, to, ldc, depth, Plus{add || k > 0 ? to : nullptr, ldc},
                               w + depth * NV * VL + i * share, pace);
         r += m;
       }
