@@ -85,27 +85,31 @@ class _Layer(nn.RNNBase):
 
     def _why_torch(self, input: Any) -> str | None:
         """Why torch's own implementation runs under engine="auto"; None where the compiled loop does."""
-        data = input.data if isinstance(input, PackedSequence) else input
-        if data.device.type != "cpu":
+        data = input if isinstance(input, Tensor) else input.data
+        if not data.is_cpu:
             return f"the input is on {data.device}; there are no kernels for other devices than the CPU yet"
         if data.dtype not in (torch.float32, torch.float64):
             return f"the input is of {data.dtype}"
         if torch.compiler.is_compiling():
             return "it runs within torch.compile or torch.export"
-        rows = data.shape[0 if self.batch_first else 1] if data.dim() == 3 else 1
-        if self.mode != "LSTM" and data is input and _is_autocast(input) and rows * self.hidden_size > _LARGE:
-            return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"
+        if self.mode != "LSTM":
+            if data is input and _is_autocast(input) and self._n_rows(data) * self.hidden_size > _LARGE:
+                return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"
+            return None
         # oneDNN serves neither packed sequences, nor projections, nor float64
-        if self.mode != "LSTM" or self.proj_size or data is not input or data.dtype == torch.float64:
+        if self.proj_size or data is not input or data.dtype == torch.float64:
             return None
         if _is_autocast(input):
             return "oneDNN's LSTM is the faster one under autocast" if _serves_autocast() else None
         needs_backward = torch.is_grad_enabled() and (
             data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         )
-        if needs_backward or rows * self.hidden_size <= _SMALL:
+        if needs_backward or self._n_rows(data) * self.hidden_size <= _SMALL:
             return None
         return "oneDNN's LSTM is the faster one in inference at this size"
+
+    def _n_rows(self, input: Tensor) -> int:
+        return input.shape[0 if self.batch_first else 1] if input.dim() == 3 else 1
 
     def explain(self, input: Any, hx: Any = None, **options: Any) -> Explanation:
         """How the layer runs on such an input: of its first layer and direction, which stands for all."""
@@ -175,16 +179,15 @@ class _Layer(nn.RNNBase):
         """xs [time, batch, input]; states [batch, hidden] of each layer and direction."""
         last: list[Any] = []
         for layer in range(self.num_layers):
-            suffixes = [f"l{layer}", f"l{layer}_reverse"][: 2 if self.bidirectional else 1]
-            firsts = states[len(last) : len(last) + len(suffixes)]
-            steps = [self._step(*self._weights(suffix)) for suffix in suffixes]
             if self.bidirectional:
-                results = scan_both_ways(steps, xs, firsts, lengths=lengths, engine=engine)
+                steps = [self._step(*self._weights(f"l{layer}{way}")) for way in ("", "_reverse")]
+                ways = scan_both_ways(steps, xs, states[2 * layer : 2 * layer + 2], lengths=lengths, engine=engine)
+                last += [state for _, state in ways]
+                xs = torch.cat([ys for ys, _ in ways], -1)
             else:
-                results = [scan(steps[0], xs, firsts[0], lengths=lengths, engine=engine)]
-            outputs = [ys for ys, _ in results]
-            last += [state for _, state in results]
-            xs = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
+                step = self._step(*self._weights(f"l{layer}"))
+                xs, state = scan(step, xs, states[layer], lengths=lengths, engine=engine)
+                last.append(state)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 xs = nn.functional.dropout(xs, self.dropout)
         return xs, tuple(map(_stacked, zip(*last, strict=True))) if self.mode == "LSTM" else _stacked(last)

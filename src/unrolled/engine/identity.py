@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from unrolled.engine import sources
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
+_TENSORS = frozenset((Tensor, nn.Parameter))
 _HOOKS = tuple(name for name in sorted(_OF_TORCH) if name.endswith("_hooks"))
 _PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.device, type, types.ModuleType)
 
@@ -45,9 +46,10 @@ class Walk:
         return [(container, container.copy()) for container in self.containers]
 
     def of(self, value: Any) -> Hashable:
+        # in the order of what steps hold most: a step is walked at every call
         if value is None:
             return None
-        is_tensor = isinstance(value, Tensor)  # first: most values are, and a step is walked at every call
+        is_tensor = type(value) in _TENSORS or isinstance(value, Tensor)
         if not is_tensor and isinstance(value, _PLAIN):
             # 1, 1.0 and True are equal, and make different graphs
             return (type(value), value)
@@ -58,6 +60,9 @@ class Walk:
         if is_tensor:
             self.tensors.append(value)
             return (value.shape, value.dtype, value.device, value.requires_grad)
+        if type(value) is types.BuiltinFunctionType:
+            self.held.append(value)
+            return ("id", id(value))
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, types.FunctionType):
@@ -97,16 +102,17 @@ class Walk:
 
     def _function(self, function: types.FunctionType) -> Hashable:
         code = function.__code__
-        own = (
-            "function",
-            code,
-            *(self.of(cell.cell_contents) for cell in function.__closure__ or () if _is_full(cell)),
-            self.of(function.__defaults__),
-            self.of(function.__kwdefaults__),
-        )
+        own: list[Hashable] = ["function", code]
+        for cell in function.__closure__ or ():
+            try:
+                contents = cell.cell_contents
+            except ValueError:
+                continue  # it is empty
+            own.append(self.of(contents))
+        own += (self.of(function.__defaults__), self.of(function.__kwdefaults__))
         names = _globals(code)
         if not names:
-            return own
+            return tuple(own)
         used = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
         return (
             *own,
@@ -147,11 +153,3 @@ def restore(snapshot: list[tuple[Any, Any]]) -> None:
         else:
             container.clear()
             container.update(copy)
-
-
-def _is_full(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - looking is what tells
-    except ValueError:
-        return False
-    return True
