@@ -204,6 +204,33 @@ def test_several_threads_of_python_may_scan_at_once():
             torch.testing.assert_close(ys, wanted)
 
 
+def test_gradients_of_two_biases_are_two_tensors():
+    layer = unrolled.GRU(3, 5, engine="fused")
+    ys, _ = layer(torch.randn(4, 2, 3))
+    of_x, of_h = torch.autograd.grad(ys.sum(), [layer.bias_ih_l0, layer.bias_hh_l0])
+    before = of_h.clone()
+    of_x.mul_(2)
+    assert torch.equal(of_h, before)
+    layer = unrolled.RNN(3, 5, engine="fused")  # whose biases have the same gradient
+    ys, _ = layer(torch.randn(4, 2, 3))
+    of_x, of_h = torch.autograd.grad(ys.sum(), [layer.bias_ih_l0, layer.bias_hh_l0])
+    assert torch.equal(of_x, of_h)
+    assert of_x.data_ptr() != of_h.data_ptr()
+
+
+@pytest.mark.parametrize("wanted", ["xs", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "first"])
+def test_a_single_gradient_is_the_same_alone(wanted):
+    layer = unrolled.GRU(3, 5, engine="fused")
+    tensors = {"xs": torch.randn(4, 2, 3), "first": torch.randn(1, 2, 5), **dict(layer.named_parameters())}
+    found = []
+    for names in (list(tensors), [wanted]):
+        for name, tensor in tensors.items():
+            tensor.requires_grad_(name in names)
+        ys, _ = layer(tensors["xs"], tensors["first"])
+        found.append(torch.autograd.grad(ys.square().sum(), tensors[wanted])[0])
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
 def test_second_derivatives_take_the_eager_loops_way():
     cell = strategies.make_cell("lstm", 1)
     xs = strategies.make_inputs(4, 2, 2).requires_grad_()
@@ -522,10 +549,19 @@ def test_workers_of_a_data_loader_scan(context):
     torch.testing.assert_close(torch.cat(list(loader)), here)
 
 
-def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows():
+@pytest.mark.parametrize("name", strategies.CELLS)
+def test_products_of_inputs_within_the_loop_are_as_exact(monkeypatch, name):
+    monkeypatch.setattr(choose, "wide", lambda: 1)
+    cell = strategies.make_cell(name, 1, torch.float32)
+    xs, state = strategies.make_inputs(6, 9, 1, torch.float32), strategies.make_state(cell, 9, 2, torch.float32)
+    assert_fused_is_eager(cell, xs, state)
+
+
+def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows(monkeypatch):
+    monkeypatch.setattr(choose, "wide", lambda: 8)
     cell = unrolled.cells.LSTM(5, 6)
-    told = {}
-    for batch, learns in ((choose.WIDE - 1, True), (choose.WIDE, True), (choose.WIDE, False)):
+    told, wide = {}, 8 * torch.get_num_threads()
+    for batch, learns in ((wide - 1, True), (wide, True), (wide, False)):
         xs = torch.randn(3, batch, 5, requires_grad=learns)
         told[batch, learns] = unrolled.explain(cell, xs, cell.initial_state(batch))
     few, many, unlearned = told.values()
@@ -533,14 +569,14 @@ def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows():
     assert (many.before, sorted(many.products)) == ({}, [(5, 24), (6, 24)])
     # nobody asks for the gradient of such inputs, which a loop would make all the same
     assert unlearned.products == few.products
-    resets = torch.zeros(3, choose.WIDE, dtype=torch.bool)
-    xs = torch.randn(3, choose.WIDE, 5, requires_grad=True)
-    assert unrolled.explain(cell, xs, cell.initial_state(choose.WIDE), resets=resets).products == many.products
+    resets = torch.zeros(3, wide, dtype=torch.bool)
+    xs = torch.randn(3, wide, 5, requires_grad=True)
+    assert unrolled.explain(cell, xs, cell.initial_state(wide), resets=resets).products == many.products
     with torch.no_grad():
-        assert unrolled.explain(cell, xs, cell.initial_state(choose.WIDE)).products == many.products
+        assert unrolled.explain(cell, xs, cell.initial_state(wide)).products == many.products
     large = unrolled.cells.LSTM(6, 260)  # its weights would leave no room in the cache
-    xs = torch.randn(3, choose.WIDE, 6, requires_grad=True)
-    assert unrolled.explain(large, xs, large.initial_state(choose.WIDE)).products == [(260, 1040)]
+    xs = torch.randn(3, wide, 6, requires_grad=True)
+    assert unrolled.explain(large, xs, large.initial_state(wide)).products == [(260, 1040)]
 
 
 class Branching(torch.nn.Module):
@@ -569,12 +605,13 @@ def test_a_product_is_computed_once(again):
 
 
 @pytest.mark.parametrize("again", [True, False])
-@pytest.mark.parametrize("batch", [3, 9])
+@pytest.mark.parametrize("wide", [1, 1 << 30])
 @pytest.mark.parametrize("learns", [True, False])
-def test_products_that_others_read_too(again, batch, learns):
+def test_products_that_others_read_too(monkeypatch, again, wide, learns):
     torch.manual_seed(0)
-    step, xs = Branching(again=again), torch.randn(4, batch, 5)
-    state = torch.randn(batch, 6), torch.randn(batch, 6)
+    monkeypatch.setattr(choose, "wide", lambda: wide)
+    step, xs = Branching(again=again), torch.randn(4, 9, 5)
+    state = torch.randn(9, 6), torch.randn(9, 6)
     if learns:
         assert_fused_is_eager(step, xs, state)
     results = [unrolled.scan(module, xs.to(dtype), to_dtype(state, dtype), engine=engine)[0] for module, dtype, engine in (

@@ -9,8 +9,6 @@ from torch.library import opcheck
 import unrolled
 from unrolled.engine import choose, operator
 from unrolled.engine.identity import Walk
-from unrolled.engine.loop import loops
-from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
 from unrolled.engine.trees import flatten
 
@@ -114,17 +112,13 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     choose._plans.clear()
     unrolled.scan(cell, xs, state, engine="fused")
     [planned] = choose._plans.values()
-    walk, given = Walk(), []
+    walk = Walk()
     walk.of(cell)
-
-    def answer(calls):
-        given.extend(calls[0][2])
-        return loops(calls)
-
-    tensors = planned.captured(walk.tensors), [xs.flatten(0, 1)], flatten(state)[0]
-    side_by_side([planned.plan.begin(*tensors, Span(4, 3, False, 12))], answer)
+    asking = planned.plan.scan(planned.captured(walk.tensors), [xs], flatten(state)[0], Span(4, 3, False, 12))
+    plan, _, given = next(asking)
+    plan, given = plan.without_products(given)
     tensors = [torch.randn(tensor.shape, requires_grad=True) for tensor in given]
-    number = operator.number_of(planned.plan)
+    number = operator.number_of(plan)
     checks = opcheck(torch.ops.unrolled.loop.default, (tensors, number, 4, is_reversed, True))
     assert set(checks.values()) == {"SUCCESS"}
 

@@ -5,8 +5,9 @@ and the reason, in words, where it has none.
 """
 
 import contextlib
+import functools
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine import disk
 from unrolled.engine.backends import eager
+from unrolled.engine.backends.cpu.build import processor
 from unrolled.engine.identity import Walk, identity, restore
 from unrolled.engine.loop import LoopCall, LoopResult, loops
 from unrolled.engine.plan import Plan
@@ -26,8 +28,6 @@ from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
 
 _MOST_PLANS = 256
-# rows a thread from which on products of the inputs stay in the loop
-WIDE = 8
 _plans: "dict[Hashable, Planned | NotTraceable]" = {}
 _warned: set[str] = set()
 
@@ -37,11 +37,12 @@ class Planned:
 
     def __init__(self, plan: Plan, places: Sequence[int | Tensor], walk: Walk) -> None:
         self.plan, self.places = plan, places
+        self._are_all = list(places) == list(range(len(walk.tensors)))
         self._held = walk.held  # while the plan lives, their addresses are theirs
 
     def captured(self, tensors: list[Tensor]) -> list[Tensor]:
         """The captured tensors of a step that holds these."""
-        return [tensors[at] if isinstance(at, int) else at for at in self.places]
+        return tensors if self._are_all else [tensors[at] if isinstance(at, int) else at for at in self.places]
 
 
 def run(
@@ -65,8 +66,8 @@ def run(
         engine = "eager"  # nothing to run: the definition tells the outputs' shapes
     if engine != "eager":
         try:
-            begun = _begin(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
-            return side_by_side([begun], loops)[0]
+            asking = _scan(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
+            return side_by_side([asking], loops)[0]
         except NotTraceable as fault:
             reason, is_step = str(fault), True
         except RunsEagerly as fault:
@@ -86,11 +87,11 @@ def run_both_ways(
     ways = list(zip(steps, states, (False, True), strict=True))
     if engine != "eager" and (active is None or active.any()):
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
-            begun = [
-                _begin(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
+            asking = [
+                _scan(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
                 for step, state, is_reversed in ways
             ]
-            return side_by_side(begun, loops)
+            return side_by_side(asking, loops)
     return [
         run(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine)
         for step, state, is_reversed in ways
@@ -105,11 +106,11 @@ def prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: 
             plan_for(whole, *flatten(all_xs), *flatten(all_state))
 
 
-def _begin(
+def _scan(
     step: Callable, xs: Any, state: Any, first: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
-) -> tuple[LoopCall, Callable[[LoopResult], tuple[Any, Any]]]:
-    """What its loop is called with, and what makes outputs and last state of what it gives. Rows that end are not
-    computed after their end: the batch becomes the rows that run, the longest first.
+) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:
+    """Asks for its loop, and ends with outputs and last state. Rows that end are not computed after their end: the
+    batch becomes the rows that run, the longest first.
 
     Raises:
         NotTraceable: there is no loop for the step.
@@ -120,26 +121,18 @@ def _begin(
     states, state_form = flatten(all_state)
     planned, tensors = plan_for(whole, x_leaves, x_form, states, state_form)
     plan, captured = planned.plan, planned.captured(tensors)
-    n_steps, n_rows = x_leaves[0].shape[:2]
-    batch = None if active is None or active.all() else packed(active, is_reversed=is_reversed)
-    if batch is None:
+    if active is None or active.all():
+        n_steps, n_rows = x_leaves[0].shape[:2]
         span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-        call, end_of_plan = plan.begin(captured, [leaf.flatten(0, 1) for leaf in x_leaves], states, span)
+        ys, last = yield from plan.scan(captured, x_leaves, states, span)
     else:
-        call, end_of_plan = plan.begin(
+        batch = packed(active, is_reversed=is_reversed)
+        ys, last = yield from plan.scan(
             captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span
         )
-
-    def end(result: LoopResult) -> tuple[Any, Any]:
-        rows, last = end_of_plan(result)
-        if batch is None:
-            ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
-        else:
-            ys, last = list(map(batch.unpack, rows)), list(map(batch.unsorted, last))
-        of_state = unflatten(last, state_form)
-        return unflatten(ys, plan.outputs_form), of_state if whole is step else of_state[0]
-
-    return call, end
+        ys, last = list(map(batch.unpack, ys)), list(map(batch.unsorted, last))
+    of_state = unflatten(last, state_form)
+    return unflatten(ys, plan.outputs_form), of_state if whole is step else of_state[0]
 
 
 def plan_for(
@@ -177,11 +170,19 @@ def plan_for(
     return planned, tensors
 
 
+@functools.cache
+def wide() -> int:
+    """Rows of a thread from which on products of the inputs are the faster within the loop: 8 with AVX-512; never with
+    shorter vectors, which a large product feeds as well (docs/design/engine.md has the figures).
+    """
+    return 8 if "avx512f" in processor() else 1 << 30
+
+
 def _is_wide(xs: list[Tensor], *, training: bool) -> bool:
     """Whether a thread has rows enough, and products of the inputs within the loop have no drawback: they do not read
     bfloat16, as large ones may, and their backward makes the inputs' gradients whether they are wanted or not.
     """
-    if xs[0].shape[1] < WIDE * torch.get_num_threads() or reading() is not None:
+    if xs[0].shape[1] < wide() * torch.get_num_threads() or reading() is not None:
         return False
     floats = [x for x in xs if x.is_floating_point()]
     return bool(floats) and all(x.dtype != torch.bfloat16 and (x.requires_grad or not training) for x in floats)
@@ -197,11 +198,11 @@ def key_of(
     is_wide: bool = False,
 ) -> Hashable:
     """What a plan depends on: the step, its inputs but for time and batch, and whether a thread has many rows."""
-    shapes = [(leaf.shape[2:], leaf.dtype, leaf.device) for leaf in x_leaves]
-    shapes += [(leaf.shape[1:], leaf.dtype, leaf.device) for leaf in state_leaves]
-    if torch.compiler.is_compiling():  # a size may be a symbol there
-        shapes = [(torch.Size(map(int, shape)), dtype, device) for shape, dtype, device in shapes]
-    return step, x_form, state_form, tuple(shapes), torch.get_default_dtype(), is_wide
+    parts = [step, x_form, state_form, torch.get_default_dtype(), is_wide]
+    for leaves, axes in ((x_leaves, 2), (state_leaves, 1)):
+        for leaf in leaves:
+            parts += (leaf.shape[axes:], leaf.dtype, leaf.device)
+    return tuple(parts)
 
 
 def known(key: Hashable) -> Planned | None:
@@ -272,11 +273,14 @@ def check_call(xs: list[Tensor], states: list[Tensor]) -> None:
         raise RunsEagerly("it runs in forward-mode differentiation")
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         raise NotTraceable("it runs under autocast")
-    sizes = [leaf.shape[1] if leaf.dim() > 1 else None for leaf in xs]
-    sizes += [leaf.shape[0] if leaf.dim() else None for leaf in states]
-    if sizes.count(sizes[0]) != len(sizes) or sizes[0] is None or not states:
+    n_rows = xs[0].shape[1] if xs[0].dim() > 1 else None
+    for leaves, axis in ((xs, 1), (states, 0)):
+        for leaf in leaves:
+            if leaf.dim() <= axis or leaf.shape[axis] != n_rows:
+                n_rows = None
+    if n_rows is None or not states:
         raise NotTraceable("its inputs and state do not share a batch axis")
-    if sizes[0] == 0:
+    if n_rows == 0:
         raise RunsEagerly("there are no rows")
 
 

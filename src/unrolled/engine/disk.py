@@ -6,6 +6,7 @@ plain data: programs, and graphs of ATen operations by name; one that is damaged
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -26,7 +27,7 @@ from unrolled.engine.backends.cpu.build import cache_folder, is_whole
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import product, product_plus
 from unrolled.engine.program import Program, Value, verify
-from unrolled.engine.programs import Gradient, LoopPrograms
+from unrolled.engine.programs import Gradient, LoopPrograms, Place, Product
 
 _PACKAGE = Path(__file__).parent.parent
 _FUNCTIONS: dict[str, Callable] = {
@@ -115,12 +116,13 @@ def _text(key: Any, held: dict[int, Any]) -> str:
 def _plan_data(plan: Plan) -> dict[str, Any]:
     if not (plan.outputs_form is None or isinstance(plan.outputs_form, int)):
         raise _NotPlain  # a tree of the user's
-    names = ("outputs_form", "ys", "sources", "constant_sources", "states", "kept", "previous", "sequences")
+    names = ("outputs_form", "ys", "constant_sources", "constants", "states", "kept", "previous", "sequences")
     graphs = {name: getattr(plan, name) for name in ("invariant", "before", "loop", "after")}
     return {
         **{name: getattr(plan, name) for name in (*names, "read_states", "n_before", "n_after", "traced")},
         **{name: None if part is None else _graph_data(part.graph) for name, part in graphs.items()},
         "dtype": _argument_data(plan.dtype, {}),
+        "sources": [dataclasses.asdict(each) if isinstance(each, Product) else each for each in plan.sources],
         "steps": [[_argument_data(dtype, {}), shape] for dtype, shape in plan.steps],
         "programs": _programs_data(plan.programs),
     }
@@ -128,14 +130,22 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
 
 def _plan(data: dict[str, Any]) -> Plan:
     fields: dict[str, Any] = dict(data)
-    for name in ("ys", "sources", "constant_sources", "states", "kept"):
+    for name in ("ys", "constant_sources", "constants", "states", "kept"):
         fields[name] = [tuple(each) for each in data[name]]
+    fields["sources"] = [_source(each) for each in data["sources"]]
     for name in ("invariant", "before", "loop", "after"):
         fields[name] = None if data[name] is None else _graph(data[name])
     fields["dtype"] = _argument(data["dtype"], [])
     fields["steps"] = [(_argument(dtype, []), tuple(shape)) for dtype, shape in data["steps"]]
     fields["programs"] = _programs(data["programs"])
     return Plan(**fields)
+
+
+def _source(data: Any) -> Place | Product:
+    if not isinstance(data, dict):
+        return tuple(data)
+    places: dict[str, Any] = {name: None if place is None else tuple(place) for name, place in data.items()}
+    return Product(**places)
 
 
 def _programs_data(made: LoopPrograms) -> dict[str, Any]:

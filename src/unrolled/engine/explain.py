@@ -16,6 +16,7 @@ from unrolled.engine.program import ALONG, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import chunk_of
 from unrolled.engine.trees import flatten
+from unrolled.engine.written import forward_source
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def _stages(plan: Plan) -> dict[str, str]:
         "after": "" if plan.after is None else str(plan.after.graph),
         **{name: str(program) for name, program in shown.items()},
         "C++ of the forward": plan.kernel("forward").source,
+        "Python that calls it": forward_source(plan, "forward"),
     }
 
 

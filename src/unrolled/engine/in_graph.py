@@ -95,7 +95,7 @@ def _fused(
     choose.check_call(x_leaves, states)
     n_steps, n_rows = x_leaves[0].shape[:2]
     walk = Walk()
-    key = choose.key_of(walk.of(whole), x_leaves, x_form, states, state_form)
+    key = _key_of(walk.of(whole), x_leaves, x_form, states, state_form)
     planned = choose.known(key)
     if planned is None:
         with _outside():
@@ -105,9 +105,7 @@ def _fused(
     if any(id(tensor) not in places for tensor in captured):
         raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
     span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-    begun = planned.plan.begin(captured, [x.flatten(0, 1) for x in x_leaves], states, span)
-    [(rows, last)] = side_by_side([begun], operator.calls)
-    ys = [leaf.view(n_steps, n_rows, *leaf.shape[1:]) for leaf in rows]
+    [(ys, last)] = side_by_side([planned.plan.scan(captured, x_leaves, states, span)], operator.calls)
     last = unflatten(list(last), state_form)
     for is_wrapped in (active is not None, resets is not None):
         last = last[0] if is_wrapped else last
@@ -133,13 +131,19 @@ def _with_ends(step: Callable, xs: Any, state: Any, active: Tensor | None) -> tu
     return ending, (unflatten([eager.choose_steps(active, leaf) for leaf in leaves], form), active), (state,)
 
 
+def _key_of(*parts: Any) -> Any:
+    """`choose.key_of`, where a size may be a symbol."""
+    key: Any = choose.key_of(*parts)
+    return tuple(torch.Size(map(int, part)) if isinstance(part, torch.Size) else part for part in key)
+
+
 def _planned(step: Callable, key: Any, xs: list[Tensor], x_form: Any, states: list[Tensor], state_form: Any) -> Planned:
     """A plan of a twin of the step that holds ordinary tensors: those of a graph cannot be traced a second time."""
     twin = _Twin()
     try:
         copy = twin.of(step)
         walk = Walk()
-        same = choose.key_of(walk.of(copy), xs, x_form, states, state_form)
+        same = _key_of(walk.of(copy), xs, x_form, states, state_form)
         if same != key:
             raise NotTraceable("it holds something that cannot be traced within a graph")
         first = unflatten([twin.like(x, (2, *x.shape[2:])) for x in xs], x_form)

@@ -1,6 +1,7 @@
 """The compiled loop as operators of torch, which torch.compile and torch.export keep whole in their graphs.
 
-`unrolled::loop` takes what `loop.loop` takes, with a plan's number; its derivative is `unrolled::loop_backward`.
+`unrolled::loop` takes what `loop.loops` takes, but for the products before the loop, which are the graph's; and a
+plan's number. Its derivative is `unrolled::loop_backward`.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.run import run_all
-from unrolled.engine.loop import LoopCall, LoopResult, begin_backward, begin_forward
+from unrolled.engine.backends.cpu.run import way_of
+from unrolled.engine.loop import LoopCall, LoopResult
 from unrolled.engine.plan import Plan
 from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
@@ -56,7 +57,9 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
     tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
     tensors[n + m :] = [tensor.contiguous() for tensor in tensors[n + m :]]
     span = _span(tensors, n_steps, is_reversed)
-    [(last, states, kept, saved)] = side_by_side([begin_forward(made, span, tensors, training=is_training)], run_all)
+    n_threads, run = way_of([span])
+    asking = made.call("training" if is_training else "forward")(span, n_threads, tensors)
+    [(last, states, kept, saved)] = side_by_side([asking], run)
     return [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
 
 
@@ -65,9 +68,9 @@ def _(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, is_
     made = _plan(plan)
     firsts = tensors[len(tensors) - len(made.states) :]
     program = made.programs.training if is_training else made.programs.forward
-    total = n_steps * firsts[0].shape[0]
-    states = [firsts[i].new_empty(total, firsts[i].shape[1]) for i in _kept_states(made, is_training=is_training)]
-    outputs = [firsts[0].new_empty(total, value.width) for value in program.outputs]
+    lead = n_steps, firsts[0].shape[0]
+    states = [firsts[i].new_empty(*lead, program.states[i]) for i in _kept_states(made, is_training=is_training)]
+    outputs = [firsts[0].new_empty(*lead, value.width) for value in program.outputs]
     return [*[first.new_empty(first.shape) for first in firsts], *states, *outputs]
 
 
@@ -87,15 +90,9 @@ def loop_backward(
 ) -> list[Tensor]:
     """The gradients of those tensors that have one; `results` are the loop's but for the last states."""
     made = _plan(plan)
-    kept = _kept_states(made, is_training=True)
-    n_states, n_saved = len(made.states), len(made.programs.training.outputs) - made.programs.n_kept
-    states: list[Any] = [None] * n_states
-    for place, i in enumerate(kept):
-        states[i] = results[place]
-    outputs, saved = results[len(kept) :][: made.programs.n_kept], results[len(kept) + made.programs.n_kept :]
     span, needed = _span(tensors, n_steps, is_reversed), [True] * len(tensors)
-    results = [*states, *saved, *outputs]
-    [found] = side_by_side([begin_backward(made, span, tensors, results, gradients, n_saved, needed)], run_all)
+    n_threads, run = way_of([span])
+    [found] = side_by_side([made.call("backward")(span, n_threads, [*tensors, *results], gradients, needed)], run)
     return [gradient.contiguous() for gradient in found if gradient is not None]
 
 
@@ -153,6 +150,7 @@ def calls(all_calls: Sequence[LoopCall]) -> list[LoopResult]:
 
 
 def _call(plan: Plan, span: Span, tensors: list[Tensor]) -> LoopResult:
+    plan, tensors = plan.without_products(tensors)
     is_training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     results = torch.ops.unrolled.loop(tensors, number_of(plan), span.n_steps, span.is_reversed, is_training)
     n_states, kept = len(plan.states), _kept_states(plan, is_training=is_training)

@@ -1,11 +1,12 @@
 """A scan runs as: what is invariant, what goes before for all time steps, the compiled loop, what comes after.
 
-The parts around the loop are ordinary torch under autograd; the loop is one autograd function (loop.py) whose backward
-is compiled too. A plan is made once for a step and the widths of its inputs (planning.py), or read from the disk
-(disk.py), and serves every length and batch.
+The loop is one autograd function (loop.py) whose backward is compiled too; it makes the products of the inputs as well.
+The other parts around it are ordinary torch under autograd. A plan is made once for a step and the widths of its inputs
+(planning.py), or read from the disk (disk.py), and serves every length and batch.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor, fx
 
 from unrolled.engine.backends.cpu.run import Kernel, kernels
 from unrolled.engine.loop import LoopCall, LoopResult
-from unrolled.engine.programs import LoopPrograms
+from unrolled.engine.products import product_plus
+from unrolled.engine.programs import LoopPrograms, Place, Product
 from unrolled.engine.span import Span
 from unrolled.engine.trees import Form
+from unrolled.engine.written import Call, call_of
 
 Shape = tuple[int, ...]
 
@@ -35,9 +38,10 @@ class Plan:
         after: captured, invariant, inputs, before's values, the loop's outputs, states → the step's outputs; None where
             they are the loop's as they are, which `ys` then tells.
         ys: ("sequence", i) or ("kept", i) for each of the step's outputs.
-        sources: where the loop's step inputs come from: ("before", i) or ("input", i).
-        constant_sources: where its constants come from: ("captured", i) or ("invariant", i).
+        sources: where the loop's step inputs come from.
+        constant_sources: where its constants come from.
         steps: dtype and shape of a row of each step input.
+        constants: shape of each constant.
         states, kept: shape of a row of each state and of each kept output.
         previous, sequences: the states that are read outside the loop, as they were before each step, and after it.
         read_states: the states that are kept after every step in training.
@@ -53,9 +57,10 @@ class Plan:
     loop: fx.GraphModule
     after: fx.GraphModule | None
     ys: list[tuple[str, int]]
-    sources: list[tuple[str, int]]
-    constant_sources: list[tuple[str, int]]
+    sources: list[Place | Product]
+    constant_sources: list[Place]
     steps: list[tuple[torch.dtype, Shape]]
+    constants: list[Shape]
     states: list[Shape]
     kept: list[Shape]
     previous: list[int]
@@ -65,6 +70,18 @@ class Plan:
     n_after: dict[str, int]
     traced: str
     _kernels: dict[str, Kernel] = field(default_factory=dict, init=False, repr=False)
+    _calls: dict[str, Call] = field(default_factory=dict, init=False, repr=False)
+    _bare: "Plan | None" = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        products = [source for source in self.sources if isinstance(source, Product)]
+        #: where the loop's tensors come from: step inputs or their rows, weights and biases, constants
+        self._reads = [s.rows if isinstance(s, Product) else s for s in self.sources]
+        self._reads += [p for each in products for p in (each.weight, each.bias) if p is not None]
+        self._reads += self.constant_sources
+        n = len(self._reads)
+        self._contiguous = [*range(len(self.sources)), *range(n, n + len(self.states))]
+        self._is_plain = self.invariant is None and self.before is None and self.after is None
 
     def kernel(self, name: str) -> Kernel:
         """The compiled "forward", "training" or "backward" program."""
@@ -79,51 +96,70 @@ class Plan:
             NotTraceable: the compiler is missing or fails.
         """
         names = ("training", "backward") if training else ("forward",)
-        missing = [name for name in names if name not in self._kernels]
-        if missing:
+        if names[0] not in self._kernels or names[-1] not in self._kernels:
+            missing = [name for name in names if name not in self._kernels]
             made = kernels([getattr(self.programs, name) for name in missing], self.dtype)
             self._kernels.update(zip(missing, made, strict=True))
 
-    def begin(
+    def call(self, name: str) -> Call:
+        """The call of a kernel, written out (written.py)."""
+        if name not in self._calls:
+            self._calls[name] = call_of(self, name)
+        return self._calls[name]
+
+    def scan(
         self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span
-    ) -> tuple[LoopCall, Callable[[LoopResult], tuple[list[Tensor], list[Tensor]]]]:
-        """xs [total, ...], states [batch, ...] → what the loop is called with, and what makes leaves of outputs and
-        last state, likewise, of what it gives: `loops`, or what stands for it in a graph of torch.
+    ) -> Generator[LoopCall, LoopResult, tuple[list[Tensor], list[Tensor]]]:
+        """xs [*span.lead, ...], states [batch, ...] → leaves of outputs, likewise, and of the last state. Asks for
+        what `loops` gives, or what stands for it in a graph of torch.
         """
-        invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
-        before = self.before.forward(*captured, *invariant, *xs, span.total) if self.before is not None else []
-        pools = {"before": before, "input": xs, "captured": captured, "invariant": invariant}
-        steps = [self._rows(pools[kind][i], span.total) for kind, i in self.sources]
-        constants = [pools[kind][i] for kind, i in self.constant_sources]
-        constants = [c if c.dtype == self.dtype else c.to(self.dtype) for c in constants]
-        firsts = [self._rows(state, span.n_rows) for state in states]
+        pools = {"captured": captured, "transposed": captured, "input": xs}
+        if not self._is_plain:
+            rows = [x.flatten(0, 1) for x in xs] if span.counts is None else xs
+            invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
+            before = self.before.forward(*captured, *invariant, *rows, span.total) if self.before is not None else []
+            pools |= {"invariant": invariant, "before": before}
+        tensors = [pools[kind][i] for kind, i in self._reads] + states
+        tensors = [tensor if tensor.dtype == self.dtype else tensor.to(self.dtype) for tensor in tensors]
+        for i in self._contiguous:
+            tensors[i] = tensors[i].contiguous()
+        last, sequences, kept = yield self, span, tensors
+        if self.after is None:
+            return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.ys], last
+        flat = [each.view(span.total, -1) for each in sequences]
+        firsts = [state.reshape(span.n_rows, -1) for state in states]
+        previous = [span.before(firsts[i], flat[self.sequences.index(i)]) for i in self.previous]
+        kept = [each.view(span.total, *shape) for each, shape in zip(kept, self.kept, strict=True)]
+        of_states = [
+            value.view(span.total, *self.states[i])
+            for value, i in zip((*previous, *flat), (*self.previous, *self.sequences), strict=True)
+        ]
+        ys = self.after.forward(*captured, *invariant, *rows, *before, *kept, *of_states, span.total)
+        return [y.view(*span.lead, *y.shape[1:]) for y in ys], last
 
-        def end(result: LoopResult) -> tuple[list[Tensor], list[Tensor]]:
-            last, sequences, kept = result
-            last = [a if a.dim() == b.dim() else a.view(b.shape) for a, b in zip(last, states, strict=True)]
-            if self.after is None:
-                return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.ys], last
-            previous = [span.before(firsts[i], sequences[self.sequences.index(i)]) for i in self.previous]
-            kept = [each.view(span.total, *shape) for each, shape in zip(kept, self.kept, strict=True)]
-            of_states = [
-                value.view(span.total, *self.states[i])
-                for value, i in zip((*previous, *sequences), (*self.previous, *self.sequences), strict=True)
-            ]
-            return self.after.forward(*captured, *invariant, *xs, *before, *kept, *of_states, span.total), last
-
-        return (self, span, [*steps, *constants, *firsts]), end
-
-    def _rows(self, tensor: Tensor, n_rows: int) -> Tensor:
-        """As [rows, width], contiguous."""
-        if tensor.dim() != 2:
-            tensor = tensor.reshape(n_rows, -1)
-        return (tensor if tensor.dtype == self.dtype else tensor.to(self.dtype)).contiguous()
+    def without_products(self, tensors: list[Tensor]) -> tuple["Plan", list[Tensor]]:
+        """The plan whose loop is given what its products give, and what that loop is called with."""
+        if self._bare is None:
+            sources: list[Place | Product] = [("before", i) for i in range(len(self.sources))]
+            constants = [("captured", i) for i in range(len(self.constant_sources))]
+            self._bare = dataclasses.replace(self, sources=sources, constant_sources=constants)
+            self._bare._kernels = self._kernels
+        steps, rest = tensors[: len(self.sources)], iter(tensors[len(self.sources) :])
+        for i, source in enumerate(self.sources):
+            if isinstance(source, Product):
+                weight = next(rest)
+                weight = weight.t() if source.weight[0] == "transposed" else weight
+                bias = None if source.bias is None else next(rest)
+                steps[i] = product_plus(bias, steps[i].flatten(0, -2), weight)
+        rows = [next(rest).t() if kind == "transposed" else next(rest) for kind, _ in self.constant_sources]
+        return self._bare, [*steps, *rows, *rest]
 
     def eager_loop(self, span: Span, tensors: list[Tensor]) -> list[Tensor]:
         """The loop's definition, for what the compiled one does not give: derivatives of its derivatives.
 
         Takes and gives what `loop` does, sequences of states and kept outputs.
         """
+        tensors = self.without_products(tensors)[1]
         n, sizes = len(self.steps), span.sizes()
         constants = tensors[n : n + len(self.constant_sources)]
         columns = [
@@ -141,5 +177,6 @@ class Plan:
             new = results[: len(states)]
             states = [torch.cat((a, b[sizes[t] :])) for a, b in zip(new, states, strict=True)]
             rows[t] = [new[i] for i in self.sequences] + results[len(states) :]
-        joined = [torch.cat(each).reshape(span.total, -1) for each in zip(*rows, strict=True)]
-        return [state.reshape(span.n_rows, -1) for state in states] + joined
+        joined = [torch.cat(each).reshape(*span.lead, -1) for each in zip(*rows, strict=True)]
+        firsts = tensors[n + len(constants) :]
+        return [state.view_as(first) for state, first in zip(states, firsts, strict=True)] + joined

@@ -16,6 +16,7 @@ from unrolled.engine.lower import Lowering, operation
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import product, product_plus
 from unrolled.engine.program import Builder, Value
+from unrolled.engine.programs import Place, Product
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.split import RANDOM, Split, part_of, split
 from unrolled.engine.trace import BATCH, decompositions, fake_like, lift_captured, make_graph, operation_shape, trace
@@ -51,11 +52,24 @@ def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple
     captured = placeholders[: len(traced.captured)]
     inputs = placeholders[len(captured) : len(captured) + traced.n_inputs]
     read_after = {arg for node in parts.after for arg in node.all_input_nodes} | set(parts.ys)
-    read_before = {arg for node in parts.before for arg in node.all_input_nodes}
-    invariants = [
-        node for node in parts.invariant if node in read_after or node in read_before or node in parts.constants
+    products = _products(parts, {*captured, *parts.invariant}, read_after)
+    of_products = {arg for node in products for arg in node.all_input_nodes}
+    befores = [
+        node
+        for node in parts.before
+        if node not in products and (node in parts.steps or node in read_after or node in of_products)
     ]
-    befores = [node for node in parts.before if node in parts.steps or node in read_after]
+    needed = part_of(parts.before, [*captured, *parts.invariant, *inputs], befores)
+    known = [*captured, *parts.invariant]
+    places = list(needed.graph.nodes)[: len(known)]
+    read_before = {node for node, place in zip(known, places, strict=True) if place.users}
+    transposed = {
+        node: node.args[0]
+        for node in parts.invariant
+        if node.target is aten.t.default and node.args[0] in captured and node not in read_before | read_after
+    }
+    read = read_before | read_after | of_products | set(parts.constants)
+    invariants = [node for node in parts.invariant if node in read and node not in transposed]
     after_inputs = [*captured, *invariants, *inputs, *befores, *parts.kept]
     after_inputs += [parts.states[i] for i in parts.previous] + [parts.next_states[i] for i in parts.sequences]
     if any(y in captured or y in invariants for y in parts.ys):
@@ -63,15 +77,26 @@ def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple
     invariant = part_of(parts.invariant, captured, invariants)
     before = part_of(parts.before, [*captured, *invariants, *inputs], befores)
     after = part_of(parts.after, after_inputs, parts.ys)
-    _check_rowwise(before, [*captured, *invariants, *inputs])
+    all_before_inputs = [*captured, *invariants, *transposed, *inputs]
+    all_before = part_of(parts.before, all_before_inputs, [*befores, *products])
+    _check_rowwise(all_before, all_before_inputs)
     _check_rowwise(after, after_inputs)
-    n_before, n_after = _named(before), _named(after)
+    n_before, n_after = _named(all_before), _named(after)
     for part in (before, after):
         _take_products(part)
-    for node in invariant.graph.nodes:
-        if node.target is aten.t.default:
-            node.target = torch.t  # the same, called faster
-    invariant.recompile()
+    pools = {"captured": captured, "invariant": invariants, "input": inputs, "before": befores}
+
+    def place(node: fx.Node) -> Place:
+        found = [(kind, pool.index(node)) for kind, pool in pools.items() if node in pool]
+        return found[0] if found else ("transposed", captured.index(transposed[node]))
+
+    def source(node: fx.Node) -> Place | Product:
+        if node not in products:
+            return place(node)
+        factors: Any = node.args
+        *bias, rows, weight = factors
+        return Product(place(rows), place(weight), place(bias[0]) if bias else None)
+
     ys = _outputs_as_they_are(parts)
     # what the backward reads, and what is read outside
     read_states = {i for kind, i in made.backward_inputs if kind in ("previous", "next")} | set(parts.sequences)
@@ -84,15 +109,10 @@ def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple
         loop=part_of(parts.loop, parts.steps + parts.constants + parts.states, parts.next_states + parts.kept),
         after=after if ys is None else None,
         ys=ys or [],
-        sources=[
-            ("before", befores.index(node)) if node in befores else ("input", inputs.index(node))
-            for node in parts.steps
-        ],
-        constant_sources=[
-            ("captured", captured.index(node)) if node in captured else ("invariant", invariants.index(node))
-            for node in parts.constants
-        ],
+        sources=list(map(source, parts.steps)),
+        constant_sources=list(map(place, parts.constants)),
         steps=[(node.meta["val"].dtype, operation_shape(node)) for node in parts.steps],
+        constants=[tuple(node.meta["val"].shape) for node in parts.constants],
         states=[operation_shape(node) for node in parts.states],
         kept=[operation_shape(node) for node in parts.kept],
         previous=parts.previous,
@@ -103,6 +123,26 @@ def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple
         traced=shown,
     )
     return plan, traced.captured
+
+
+def _products(parts: Split, same_for_all: set[fx.Node], read_after: set[fx.Node]) -> list[fx.Node]:
+    """Products of rows with a weight that the loop alone reads: its function makes them, and their gradients."""
+    inside = set(parts.loop)
+    return [
+        node
+        for node in parts.steps
+        if _is_product(node)
+        and same_for_all.issuperset({*node.args} - {node.args[-2]})
+        and node not in read_after
+        and all(user in inside or user.op == "output" for user in node.users)
+    ]
+
+
+def _is_product(node: fx.Node) -> bool:
+    if node.target is aten.addmm.default:
+        bias = node.all_input_nodes[0]
+        return not node.kwargs and bias.meta["val"].dim() == 1
+    return node.target is aten.mm.default
 
 
 def _outputs_as_they_are(parts: Split) -> list[tuple[str, int]] | None:
@@ -127,10 +167,8 @@ def _named(part: fx.GraphModule) -> dict[str, int]:
 def _take_products(part: fx.GraphModule) -> None:
     """Products of rows with a weight go through `products`."""
     for node in part.graph.nodes:
-        if node.target is aten.mm.default:
-            node.target = product
-        elif node.target is aten.addmm.default and not node.kwargs and node.args[0].meta["val"].dim() == 1:
-            node.target = product_plus
+        if _is_product(node):
+            node.target = product if node.target is aten.mm.default else product_plus
     part.recompile()
 
 

@@ -1,13 +1,12 @@
 """The large products outside the loop: rows of all time steps times a weight, and the sums over time that are its
 gradient.
 
-They take the back-end's own product; torch's for small ones and for few rows, as of one short sentence, where packing
-the weight costs more than the product. torch's sums over many rows round worse than the eager
+They take the back-end's own product. torch's sums over many rows round worse than the eager
 loop's, which adds one step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own product, and
 `outer_sum`, sum in pieces.
 """
 
-import ctypes
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,27 +18,14 @@ from torch import Tensor
 from unrolled.engine.backends.cpu import library
 from unrolled.engine.backends.cpu.memory import new_tensor
 
-# below so many multiplications the call costs more than the product
+# in a product of so many multiplications factors are worth rounding to another dtype
 SMALL = 1 << 14
-# up to so many rows torch's product is the faster: 26 times at one row and a weight of 512 x 2048, 1.1 times at 100
-FEW = 64
+# one thread has done so many multiplications sooner than another wakes
+ALONE = 1 << 18
 PIECE = 128
 
+_pack = struct.Struct("16q").pack  # as `Product` in products.cpp
 _reading: ContextVar[torch.dtype | None] = ContextVar("_reading", default=None)
-
-
-class _Call(ctypes.Structure):
-    """As `Product` in products.cpp."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("a", "w", "bias", "c")),
-        *(
-            (name, ctypes.c_int64)
-            for name in ("M", "N", "K", "row", "step", "w_row", "w_column", "c_row", "c_column", "threads")
-        ),
-        ("sums", ctypes.c_void_p),
-        ("add", ctypes.c_int64),
-    )
 
 
 @contextmanager
@@ -57,6 +43,30 @@ def reading() -> torch.dtype | None:
     return _reading.get()
 
 
+def run(
+    dtype: torch.dtype,
+    a: int,
+    w: int,
+    bias: int,
+    c: int,
+    size: tuple[int, int, int],
+    a_strides: tuple[int, ...],
+    w_strides: tuple[int, ...],
+    c_strides: tuple[int, ...],
+    sums: int = 0,
+    *,
+    is_added: bool = False,
+) -> None:
+    """c [M, N] = bias [N] + a [M, K] · w [K, N], each by its address, 0 where it is not there, and its strides. The
+    rows of w are added to `sums` [N]; the product to what is in c, where it is added.
+    """
+    m, n, k = size
+    n_threads = 1 if m * n * k < ALONE else torch.get_num_threads()
+    library.multiply(dtype)(
+        _pack(a, w, bias, c, m, n, k, *a_strides, *w_strides, *c_strides, n_threads, sums, is_added)
+    )
+
+
 def multiply(
     a: Tensor,
     w: Tensor,
@@ -72,45 +82,42 @@ def multiply(
     """
     assert bias is None or not (is_transposed or onto is not None)
     (m, k), n = a.shape, w.shape[1]
-    # torch adds up products in bfloat16 as float
-    is_small = m * n * k < SMALL and k <= PIECE
-    dtype = reading() if a.dtype == torch.float32 and not is_small else None
-    is_torchs = a.dtype == torch.bfloat16 or is_small or dtype is not None
-    if sums is not None and (is_torchs or w.stride(1) != 1):
+    dtype = read_in(a.dtype, m * n * k)
+    if sums is not None and (dtype is not None or w.stride(1) != 1):
         sums.add_(w.sum(0))
         sums = None
     if dtype is not None:
-        return _added(_read_in(dtype, a, w, bias, is_transposed=is_transposed), onto)
-    if is_torchs:
-        return _added(a @ w if bias is None else torch.addmm(bias, a, w), onto)
+        return _added(_torchs(dtype, a, w, bias, is_transposed=is_transposed), onto)
     if onto is not None:
         result = onto
     else:
         result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
     bias = None if bias is None else bias.contiguous()
-    at = (a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr())
-    call = _Call(
-        *at,
-        m,
-        n,
-        k,
-        *a.stride(),
-        *w.stride(),
-        *result.stride(),
-        torch.get_num_threads(),
-        0 if sums is None else sums.data_ptr(),
-        onto is not None,
-    )
-    library.multiply(a.dtype)(ctypes.byref(call))
+    run(
+        a.dtype, a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr(),
+        (m, n, k), a.stride(), w.stride(), result.stride(),
+        0 if sums is None else sums.data_ptr(), is_added=onto is not None,
+    )  # fmt: skip
     return result
+
+
+def read_in(dtype: torch.dtype, size: int) -> torch.dtype | None:
+    """The dtype in which torch's product reads factors of this one, for so many multiplications; None where the product
+    is the own one.
+    """
+    if dtype == torch.float32:
+        return reading() if size >= SMALL else None
+    return None if dtype == torch.float64 else dtype
 
 
 def _added(result: Tensor, onto: Tensor | None) -> Tensor:
     return result if onto is None else onto.add_(result)
 
 
-def _read_in(dtype: torch.dtype, a: Tensor, w: Tensor, bias: Tensor | None, *, is_transposed: bool) -> Tensor:
-    """`multiply` with factors, and a result, that were rounded to another dtype."""
+def _torchs(dtype: torch.dtype, a: Tensor, w: Tensor, bias: Tensor | None, *, is_transposed: bool) -> Tensor:
+    """`multiply` by torch, with factors, and a result, that were rounded to another dtype."""
+    if a.dtype == dtype:  # torch adds up products in bfloat16 as float
+        return a @ w if bias is None else torch.addmm(bias, a, w)
     a, w = _in(dtype, a), _in(dtype, w)
     result = _in(torch.float32, (w.t() @ a.t()).t() if is_transposed else a @ w)
     return result if bias is None else result.add_(bias)
@@ -149,14 +156,24 @@ def product_plus(bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     """The same plus a bias [m]. Within a graph of torch, torch's own."""
     if torch.compiler.is_compiling():
         return left @ right if bias is None else torch.addmm(bias, left, right)
-    return _Product.apply(bias, left, right) if torch.is_grad_enabled() else _rows_times(left, right, bias)
+    return _Product.apply(bias, left, right) if torch.is_grad_enabled() else rows_times(left.contiguous(), right, bias)
 
 
-def _rows_times(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Each row by itself: the sums are over features, and round as the eager loop's, whoever adds them up."""
-    if len(rows) > FEW:
-        return multiply(rows, weight, bias)
-    return rows @ weight if bias is None else torch.addmm(bias, rows, weight)
+def rows_times(rows: Tensor, weight: Tensor, bias: Tensor | None = None, *, is_transposed: bool = False) -> Tensor:
+    """Rows [..., k], contiguous, times a weight [k, n], or [n, k] where it is given transposed, plus a bias: [m, n], m
+    rows in all. Each row by itself: sums are over features, and round as the eager loop's, whoever adds them up.
+    """
+    n, k = weight.shape if is_transposed else weight.shape[::-1]
+    m, dtype = rows.numel() // k, rows.dtype
+    reads = read_in(dtype, m * n * k)
+    if reads is not None:
+        return _torchs(reads, rows.view(m, k), weight.t() if is_transposed else weight, bias, is_transposed=False)
+    result = new_tensor((m, n), dtype)
+    row, column = weight.stride()
+    at = 0 if bias is None else bias.contiguous().data_ptr()
+    strides = (column, row) if is_transposed else (row, column)
+    run(dtype, rows.data_ptr(), weight.data_ptr(), at, result.data_ptr(), (m, n, k), (k, 1), strides, (n, 1))
+    return result
 
 
 class _Product(torch.autograd.Function):
@@ -164,7 +181,7 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)
         ctx.reading = reading()
-        return _rows_times(left, right, bias)
+        return rows_times(left.contiguous(), right, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -178,7 +195,7 @@ class _Product(torch.autograd.Function):
             )
         with reading_in(ctx.reading):
             sums = gradient.new_zeros(gradient.shape[1]) if needs_bias else None
-            of_left = _rows_times(gradient, right.t()) if needs_left else None
+            of_left = rows_times(gradient.contiguous(), right, is_transposed=True) if needs_left else None
             if needs_right:
                 return sums, of_left, outer_sum(left, gradient, right, sums)
             return gradient.sum(0) if needs_bias else None, of_left, None

@@ -1,8 +1,23 @@
-"""The three programs of one loop: forward, forward in training, backward; `adjoint` makes them."""
+"""The three programs of one loop: forward, forward in training, backward; `adjoint` makes them. And where the loop's
+tensors come from.
+"""
 
 from dataclasses import dataclass
 
 from unrolled.engine.program import Program
+
+# ("captured", i), ("transposed", i) for a captured matrix that is read transposed, ("invariant", i), ("input", i),
+# ("before", i)
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A step input of the loop that is rows times a weight, plus a bias, each from its place."""
+
+    rows: Place
+    weight: Place
+    bias: Place | None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""What is begun, asks for something and ends with the answer: several scans that ask for their loops, several loops for
-their kernels, answered together.
+"""What asks for something once and ends with the answer, a generator each: several scans that ask for their loops,
+several loops for their kernels, answered together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 Request = TypeVar("Request")
@@ -11,11 +11,16 @@ Result = TypeVar("Result")
 
 
 def side_by_side(
-    begun: Sequence[tuple[Request, Callable[[Answer], Result]]], answer: Callable[[list[Request]], Sequence[Answer]]
+    asking: Sequence[Generator[Request, Answer, Result]], answer: Callable[[list[Request]], Sequence[Answer]]
 ) -> list[Result]:
     """What each ends with; `answer` sees all requests at once."""
-    if len(begun) == 1:  # a short call is mostly Python
-        request, end = begun[0]
-        return [end(answer([request])[0])]
-    answers = answer([request for request, _ in begun])
-    return [end(each) for (_, end), each in zip(begun, answers, strict=True)]
+    answers = answer([next(each) for each in asking])
+    return [_end(each, its) for each, its in zip(asking, answers, strict=True)]
+
+
+def _end(asking: Generator[Request, Answer, Result], answer: Answer) -> Result:
+    try:
+        asking.send(answer)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it asks once")

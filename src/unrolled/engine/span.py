@@ -27,9 +27,10 @@ class Span:
     counts: Tensor | None = None
     offsets: Tensor | None = None
 
-    def backward(self) -> "Span":
-        """The same, in the other direction."""
-        return Span(self.n_steps, self.n_rows, not self.is_reversed, self.total, self.counts, self.offsets)
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The axes of what has a row for each step and row of the batch: time and batch, or all rows in one."""
+        return (self.n_steps, self.n_rows) if self.counts is None else (self.total,)
 
     def sizes(self) -> list[int]:
         """How many rows run at each step."""

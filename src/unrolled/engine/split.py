@@ -260,14 +260,24 @@ def _unique(nodes: Iterable[fx.Node]) -> list[fx.Node]:
 
 
 def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node]) -> fx.GraphModule:
-    """A graph of its own of some nodes of a graph; the batch's size in it is its last placeholder."""
+    """A graph of its own of those nodes of a graph that the outputs need; the batch's size in it is its last
+    placeholder.
+    """
     graph = fx.Graph()
     place: dict[fx.Node, fx.Node] = {}
     for i, node in enumerate(inputs):
         place[node] = graph.placeholder(f"in_{i}")
         place[node].meta = dict(node.meta)
     rows = graph.placeholder("n_rows")
+    needed, waiting = set(inputs), list(outputs)
+    while waiting:  # not halves of what is taken apart in the loop
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting += node.all_input_nodes
     for node in nodes:
+        if node not in needed:
+            continue
         copied = graph.node_copy(node, lambda arg: place[arg])
         with graph.inserting_before(copied):
             size = lambda arg: _batch_size(graph, rows, arg)  # noqa: E731 - used at once
@@ -275,7 +285,6 @@ def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node])
             copied.kwargs = fx.node.map_aggregate(copied.kwargs, size)
         place[node] = copied
     graph.output([place[node] for node in outputs])
-    graph.eliminate_dead_code()  # as halves of what is taken apart in the loop
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.recompile()
     return module

@@ -1,21 +1,19 @@
-"""A loop program with its tensors becomes a call of the compiled function."""
+"""A loop program becomes a compiled function, and its calls are run."""
 
 import ctypes
 import functools
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from unrolled.engine.backends.cpu.build import build
 from unrolled.engine.backends.cpu.emit import emit
 from unrolled.engine.backends.cpu.library import of_loops
-from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.program import Program
 from unrolled.engine.span import Span
 
@@ -24,68 +22,66 @@ _WAKES = 8  # time steps that may be over sooner than a second thread wakes
 
 
 class Kernel:
-    """A compiled loop program."""
+    """A compiled loop program.
+
+    Attributes:
+        run: the compiled function.
+    """
 
     def __init__(self, program: Program, dtype: torch.dtype) -> None:
-        self.program = program
-        self.dtype = dtype
+        self.program, self.dtype = program, dtype
         self.source = emit(program, is_narrow=dtype == torch.bfloat16)
-        self._run = build(self.source, str(dtype))
-        self._widths = [value.width for value in program.outputs]
-        n_steps, n_states, n_weights = len(program.steps), len(program.states), len(program.weights)
-        count = 7 + 2 * n_steps + 3 * n_states + len(program.rows) + 3 * n_weights + len(program.outputs)
-        self._pack = struct.Struct(f"{count}q").pack
+        self.run = build(self.source, str(dtype))
 
-    def __call__(
+    def names(self) -> dict[str, Any]:
+        """What the expression of `arguments` speaks of."""
+        made = self.program
+        count = 7 + 2 * len(made.steps) + 3 * len(made.states) + len(made.rows) + 3 * len(made.weights)
+        products = of_loops(self.dtype) if made.weights else 0
+        return {"pack": struct.Struct(f"{count + len(made.outputs)}q").pack, "products": products}
+
+    def arguments(
         self,
-        span: Span,
-        steps: Sequence[Tensor],
-        firsts: Sequence[Tensor | None],
-        states: Sequence[Tensor | None],
-        first_states: Sequence[Tensor],
-        last_states: Sequence[Tensor],
-        rows: Sequence[Tensor],
-        weights: Sequence[Tensor],
-    ) -> list[Tensor]:
-        """Runs over time; all tensors but the weights are contiguous.
+        steps: Sequence[str],
+        firsts: Sequence[str],
+        states: Sequence[str],
+        first_states: Sequence[str],
+        last_states: Sequence[str],
+        rows: Sequence[str],
+        weights: Sequence[tuple[str, bool]],
+        outputs: Sequence[str],
+        *,
+        is_reversed: str,
+    ) -> tuple[list[str], str]:
+        """Lines of Python and an expression, of the function's arguments: `span` and `n_threads` are there, and the
+        tensors, by name, all but the weights contiguous. What is not there has no name.
 
         Args:
-            span: which rows run when.
             steps: [rows of all steps, width].
-            firsts: for each step input [batch, width] where it is a shifted one, else None.
-            states: [rows of all steps, width], to be written with the state after each step, or None.
+            firsts: for each step input [batch, width] where it is a shifted one.
+            states: [rows of all steps, width], to be written with the state after each step.
             first_states: [batch, width].
             last_states: [batch, width], to be written.
             rows: [width].
-            weights: [in, out] with any strides; the program has each twice, as it is and transposed.
-
-        Returns:
-            The outputs [rows of all steps, width].
+            weights: [in, out] with any strides, or, where true stands beside it, [out, in]; the program has each
+                twice, as it is and transposed.
+            outputs: [rows of all steps, width], to be written.
+            is_reversed: the expression of whether time runs backward.
         """
-        packed, outputs = self._packed(
-            torch.get_num_threads(), span, steps, firsts, states, first_states, last_states, rows, weights
-        )
-        self._run(ctypes.c_char_p(packed))
-        return outputs
-
-    def _packed(self, n_threads: int, span: Span, *tensors: Sequence[Tensor | None]) -> tuple[bytes, list[Tensor]]:
-        """The arguments of the compiled function, and the outputs it will write."""
-        outputs = [new_tensor((span.total, width), self.dtype) for width in self._widths]
-        arguments = [span.n_steps, span.n_rows, n_threads, span.is_reversed]
-        *groups, weights = tensors
-        arguments += [0 if tensor is None else tensor.data_ptr() for tensor in (span.counts, span.offsets)]
-        arguments.append(of_loops(self.dtype) if weights else 0)
-        for group in groups:
-            arguments += [0 if tensor is None else tensor.data_ptr() for tensor in group]
-        strides: list[int] = []
-        for weight in weights:  # as it is, and transposed
-            assert weight is not None
-            at, (row, column) = weight.data_ptr(), weight.stride()
-            arguments += (at, at)
-            strides += (row, column, column, row)
-        arguments += strides
-        arguments += [tensor.data_ptr() for tensor in outputs]
-        return self._pack(*arguments), outputs
+        lines = ["counts = 0 if span.counts is None else span.counts.data_ptr()"]
+        lines += ["offsets = span.offsets.data_ptr() if counts else 0"]
+        given = ["span.n_steps", "span.n_rows", "n_threads", is_reversed, "counts", "offsets", "products"]
+        for group in (steps, firsts, states, first_states, last_states, rows):
+            given += [f"{name}.data_ptr()" if name else "0" for name in group]
+        strides: list[str] = []
+        for i, (name, is_transposed) in enumerate(weights):
+            row, column = (f"column_{i}", f"row_{i}") if is_transposed else (f"row_{i}", f"column_{i}")
+            lines += [f"at_{i} = {name}.data_ptr()", f"{row}, {column} = {name}.stride()"]
+            given += (f"at_{i}", f"at_{i}")
+            strides += (f"row_{i}", f"column_{i}", f"column_{i}", f"row_{i}")
+        given += strides
+        given += [f"{name}.data_ptr()" for name in outputs]
+        return lines, f"pack({', '.join(given)})"
 
 
 def kernels(programs: Sequence[Program], dtype: torch.dtype) -> list[Kernel]:
@@ -102,22 +98,33 @@ def kernels(programs: Sequence[Program], dtype: torch.dtype) -> list[Kernel]:
         return made
 
 
-KernelCall = tuple[Kernel, tuple[Any, ...]]  # with its arguments
+KernelCall = tuple[Kernel, bytes]  # with its arguments
 
 
-def run_all(calls: Sequence[KernelCall]) -> list[list[Tensor]]:
-    """The outputs of several calls: each on a thread of its own where there are as many, and no call is short; else one
-    after the other, each on all threads.
-    """
-    is_in_turn = len(calls) == 1 or len(calls) != torch.get_num_threads()
-    if is_in_turn or any(arguments[0].n_steps < _WAKES for _, arguments in calls):
-        return [kernel(*arguments) for kernel, arguments in calls]
-    made = [(kernel, *kernel._packed(1, *arguments)) for kernel, arguments in calls]
+def run_in_turn(calls: Sequence[KernelCall]) -> Sequence[None]:
+    """Several calls, one after the other."""
+    for kernel, packed in calls:
+        kernel.run(ctypes.c_char_p(packed))
+    return [None] * len(calls)
+
+
+def run_at_once(calls: Sequence[KernelCall]) -> Sequence[None]:
+    """Several calls, each on a thread of its own."""
     together = [len(calls)]
-    for kernel, packed, _ in made:
-        together += (_address(kernel._run), _address(ctypes.c_char_p(packed)))
+    for kernel, packed in calls:
+        together += (_address(kernel.run), _address(ctypes.c_char_p(packed)))
     _together()(ctypes.c_char_p(struct.pack(f"{len(together)}q", *together)))
-    return [outputs for _, _, outputs in made]
+    return [None] * len(calls)
+
+
+def way_of(spans: Sequence[Span]) -> tuple[int, Callable[[Sequence[KernelCall]], Sequence[None]]]:
+    """How many threads each of several calls takes, and what runs them: each is on a thread of its own where there are
+    as many, and none is short; else one comes after the other, each on all threads.
+    """
+    n_threads = torch.get_num_threads()
+    if len(spans) == 1 or len(spans) != n_threads or any(span.n_steps < _WAKES for span in spans):
+        return n_threads, run_in_turn
+    return 1, run_at_once
 
 
 def _address(pointer: Any) -> int:

@@ -1,0 +1,336 @@
+"""The calls of a plan's loop, written out: a straight Python function for the forward, one for the backward.
+
+Comes in: a plan and the name of one of its kernels. Goes out: a generator function that makes what the kernel is called
+with, asks for that call, and ends with what comes of it. A short call is mostly Python, where each loop over a list of
+tensors, each small function and each view costs as much as a step: so what a plan knows is written down once.
+
+The names: rows_i, or step_i that a product makes of them, is a step input; weight_i and bias_i are of that product;
+constant_i, first_i (a first state), state_i (a state after every step), output_i (kept) and saved_i are those of
+programs.py; in the backward to_i is an output of it, of_... a gradient that is given, gradient_i one that is made.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from unrolled.engine.backends.cpu.memory import new_tensor
+from unrolled.engine.backends.cpu.run import KernelCall
+from unrolled.engine.products import outer_sum, read_in, rows_times, run
+from unrolled.engine.programs import Gradient, Product
+from unrolled.engine.span import Span
+
+if TYPE_CHECKING:
+    from unrolled.engine.plan import Plan
+
+# makes what a kernel is called with, asks for the call, and ends with what comes of it
+Call = Callable[..., Generator[KernelCall, None, Any]]
+Factor = tuple[str, int]  # ("step", i) and ("output", i) of the backward, as in `Gradient`; ("rows", i) of a product
+
+
+def call_of(plan: "Plan", name: str) -> Call:
+    """The call of the kernel "forward", "training" or "backward", as `forward_source` and `backward_source` say."""
+    kernel = plan.kernel(name)
+    names: dict[str, Any] = {
+        **kernel.names(), "kernel": kernel, "dtype": plan.dtype, "new_tensor": new_tensor, "rows_times": rows_times,
+        "sum_of_products": sum_of_products, "empty_like": torch.empty_like, "zeros_like": torch.zeros_like,
+        "stack": torch.stack,
+    }  # fmt: skip
+    source = backward_source(plan) if name == "backward" else forward_source(plan, name)
+    exec(compile(source, f"<the {name} call of a plan>", "exec"), names)  # numbers, and names of this file
+    return names["call"]
+
+
+def forward_source(plan: "Plan", name: str) -> str:
+    """The source of a call "forward" or "training".
+
+    It takes `(span, n_threads, tensors)`, and ends with lists: last states, states after every step (None where they
+    are not kept), kept outputs, and what else the backward reads: values of the loop, and what products gave.
+    """
+    names, made, kernel = _Names(plan), plan.programs, plan.kernel(name)
+    program = kernel.program
+    wanted = plan.sequences if name == "forward" else plan.read_states
+    lines = [f"{_listed(names.tensors)} = tensors", "total, lead = span.total, span.lead"]
+    for i, product in names.products.items():
+        bias = f"bias_{i}" if product.bias else "None"
+        is_transposed = names.is_transposed[f"weight_{i}"]
+        lines.append(f"step_{i} = rows_times(rows_{i}, weight_{i}, {bias}, is_transposed={is_transposed})")
+    constants, rows, weights = names.constants()
+    lines += constants
+    lines += [f"state_{i} = new_tensor((*lead, {program.states[i]}), dtype)" for i in wanted]
+    lines += [f"output_{i} = new_tensor((*lead, {value.width}), dtype)" for i, value in enumerate(program.outputs)]
+    last = [f"last_{i}" for i in range(len(plan.states))]
+    lines += _alike(zip(last, names.firsts, names.firsts, strict=True))
+    steps = [names.step(i) for i in range(len(plan.steps))]
+    states = [f"state_{i}" if i in wanted else "" for i in range(len(plan.states))]
+    outputs = [f"output_{i}" for i in range(len(program.outputs))]
+    more, packed = kernel.arguments(
+        steps, [""] * len(steps), states, names.firsts, last, rows, weights, outputs, is_reversed="span.is_reversed"
+    )
+    kept, saved = outputs[: made.n_kept], outputs[made.n_kept :]
+    if name == "training":
+        saved += names.read
+    lines += [*more, f"yield kernel, {packed}"]
+    lines.append(f"return {_list(last)}, {_list(state or 'None' for state in states)}, {_list(kept)}, {_list(saved)}")
+    return _source("span, n_threads, tensors", lines)
+
+
+def backward_source(plan: "Plan") -> str:
+    """The source of the call "backward".
+
+    It takes `(span, n_threads, saved, gradients, needed)`: the span of the forward; the loop's tensors, the states and
+    outputs that are kept, and what else was saved; gradients of last states, sequences of states and kept outputs; for
+    each of the loop's tensors whether its gradient is wanted. It ends with those gradients, None where there is none.
+    """
+    return _Backward(plan).source()
+
+
+class _Names:
+    """The loop's tensors by name, in the order in which it is called with them."""
+
+    def __init__(self, plan: "Plan") -> None:
+        self.plan = plan
+        self.products = {i: source for i, source in enumerate(plan.sources) if isinstance(source, Product)}
+        self.firsts = [f"first_{i}" for i in range(len(plan.states))]
+        self.tensors = [f"rows_{i}" for i in range(len(plan.steps))]
+        for i, product in self.products.items():
+            self.tensors += [f"weight_{i}", f"bias_{i}"] if product.bias else [f"weight_{i}"]
+        self.tensors += [f"constant_{i}" for i in range(len(plan.constants))] + self.firsts
+        #: whether a matrix is given transposed
+        self.is_transposed = {f"weight_{i}": each.weight[0] == "transposed" for i, each in self.products.items()}
+        self.is_transposed |= {
+            f"constant_{i}": kind == "transposed" for i, (kind, _) in enumerate(plan.constant_sources)
+        }
+        #: what products gave, as far as the backward reads it
+        self.read = [f"step_{i}" for kind, i in plan.programs.backward_inputs if kind == "step" and i in self.products]
+
+    def step(self, i: int) -> str:
+        return f"step_{i}" if i in self.products else f"rows_{i}"
+
+    def constants(self) -> tuple[list[str], list[str], list[tuple[str, bool]]]:
+        """Lines, the rows, and the matrices with whether they are given transposed."""
+        lines: list[str] = []
+        rows: list[str] = []
+        weights: list[tuple[str, bool]] = []
+        for i, ((kind, count), shape) in enumerate(zip(self.plan.programs.constants, self.plan.constants, strict=True)):
+            name = f"constant_{i}"
+            if kind == "row":
+                lines.append(f"row_of_{i} = {name}{'' if len(shape) == 1 else '.reshape(-1)'}.contiguous()")
+                rows.append(f"row_of_{i}")
+            elif len(shape) == 2:
+                weights.append((name, self.is_transposed[name]))
+            else:
+                parts = [f"matrix_{i}_{j}" for j in range(count)]
+                lines.append(f"{_listed(parts)} = {name}")
+                weights += [(part, False) for part in parts]
+        return lines, rows, weights
+
+
+class _Backward:
+    def __init__(self, plan: "Plan") -> None:
+        self.plan, self.names, self.made = plan, _Names(plan), plan.programs
+        self.program = plan.kernel("backward").program
+        n_kept, n_states = self.made.n_kept, len(plan.states)
+        self.saved = [f"state_{i}" for i in plan.read_states] + [f"output_{i}" for i in range(n_kept)]
+        self.saved += [f"saved_{i}" for i in range(len(self.made.training.outputs) - n_kept)] + self.names.read
+        self.of_last = [f"of_last_{i}" for i in range(n_states)]
+        self.of_outputs = [f"of_kept_{i}" for i in range(n_kept)]
+        self.of_sequences = [f"of_sequence_{i}" for i in range(len(plan.sequences))]
+        self.inputs = [self._input(*each) for each in self.made.backward_inputs]
+        self.edges = [f"first_{i}" if kind == "previous" else "" for kind, i in self.made.backward_inputs]
+        self.gradients = self._gradients()
+        self.given_out: set[str] = set()
+
+    def _input(self, kind: str, i: int) -> str:
+        if kind == "gradient":
+            return [*self.of_outputs, *self.of_sequences][i]
+        return self.names.step(i) if kind == "step" else f"{'saved' if kind == 'saved' else _OF_FORWARD[kind]}_{i}"
+
+    def _gradients(self) -> dict[str, Any]:
+        """For each of the loop's tensors the expression of its gradient, or the sums over time that make it."""
+        found: dict[str, Any] = {}
+        for i, at in enumerate(self.made.step_gradients):
+            if at is None:
+                continue
+            made = f"to_{at}"
+            if i in self.names.products:
+                is_across = not self.names.is_transposed[f"weight_{i}"]
+                made = f"rows_times({made}, weight_{i}, is_transposed={is_across})"
+                found[f"weight_{i}"] = Gradient(((("rows", i), ("output", at)),), is_transposed=False)
+                found[f"bias_{i}"] = Gradient(((None, ("output", at)),), is_transposed=False)
+            found[f"rows_{i}"] = f"{made}.view(rows_{i}.shape)"
+        found |= {f"constant_{i}": gradient for i, gradient in enumerate(self.made.constant_gradients)}
+        return found | {first: f"to_{first}" for first in self.names.firsts}
+
+    def source(self) -> str:
+        names, given = self.names, [*self.of_last, *self.of_sequences, *self.of_outputs]
+        to_first = [f"to_{first}" for first in names.firsts]
+        outputs = [f"to_{i}" for i in range(len(self.program.outputs))]
+        constants, rows, weights = names.constants()
+        more, packed = self.plan.kernel("backward").arguments(
+            self.inputs,
+            self.edges,
+            [""] * len(to_first),
+            self.of_last,
+            to_first,
+            rows,
+            weights,
+            outputs,
+            is_reversed="not span.is_reversed",
+        )
+        lines = [
+            f"{_listed(names.tensors + self.saved)} = saved",
+            f"{_listed(given)} = gradients",
+            "total = span.total",
+            *[f"{name} = {name}.contiguous()" for name in given],
+            *[f"to_{i} = new_tensor((total, {value.width}), dtype)" for i, value in enumerate(self.program.outputs)],
+            # rows of no steps pass the gradient of their last state on to their first
+            *_alike(zip(to_first, names.firsts, self.of_last, strict=True)),
+            *constants,
+            *more,
+            f"yield kernel, {packed}",
+            *self._sums(),
+        ]
+        results = []
+        for i, name in enumerate(names.tensors):
+            gradient = self.gradients.get(name)
+            if isinstance(gradient, str):
+                results.append(f"{gradient} if needed[{i}] else None")
+            else:
+                results.append("None" if gradient is None else f"gradient_{i}")
+        return _source("span, n_threads, saved, gradients, needed", [*lines, f"return {_list(results)}"])
+
+    def _sums(self) -> list[str]:
+        """The lines of sums over time. Products come first: a sum of a factor alone is made on the way of one."""
+        wanted = [(i, name, self.gradients.get(name)) for i, name in enumerate(self.names.tensors)]
+        each = [(i, name, one) for i, name, one in wanted if one is not None and not isinstance(one, str)]
+        parts = [part for _, _, one in each for g in (one if isinstance(one, tuple) else (one,)) for part in g.parts]
+        alone = {right for left, right in parts if left is None}
+        lines = [f"{_sum(right)} = None" for right in sorted(alone)]
+        for i, name, one in sorted(each, key=lambda e: isinstance(e[2], Gradient) and _is_of_rows(e[2])):
+            lines += [f"gradient_{i} = None", f"if needed[{i}]:"]
+            if isinstance(one, Gradient):
+                block = self._total(f"gradient_{i}", one, name, alone)
+            else:
+                block = [line for j, g in enumerate(one) for line in self._total(f"part_{j}", g, f"{name}[{j}]", alone)]
+                block.append(f"gradient_{i} = stack({_list(f'part_{j}' for j in range(len(one)))})")
+            lines += [f"    {line}" for line in block]
+        return lines
+
+    def _total(self, result: str, gradient: Gradient, like: str, alone: set[Factor]) -> list[str]:
+        """The lines of one constant's gradient."""
+        if not gradient.parts:
+            return [f"{result} = zeros_like({like})"]
+        is_flipped = gradient.is_transposed != self.names.is_transposed.get(like, False)
+        lines: list[str] = []
+        found: list[str] = []
+        for left, right in gradient.parts:
+            width = self._width(right)
+            if left is None:
+                found.append(_sum(right))
+                total = f"{self._factor(right)}.view(total, {width}).sum(0)"
+                lines += [f"if {_sum(right)} is None:", f"    {_sum(right)} = {total}"]
+                continue
+            lines.append("sums = None")
+            if right in alone:
+                zeros = f"{self._factor(right)}.new_zeros({width})"
+                lines += [f"if {_sum(right)} is None:", f"    {_sum(right)} = sums = {zeros}"]
+            edge = (self.edges[left[1]] if left[0] == "step" else "") or "None"
+            given = f"{self._factor(left)}, {self._width(left)}, {edge}, {self._factor(right)}, {width}"
+            found.append(f"product_{len(found)}")
+            lines.append(f"{found[-1]} = sum_of_products({given}, {like}, sums, span, is_flipped={is_flipped})")
+        total = found[0] if len(found) == 1 else f"({' + '.join(found)})"
+        if _is_of_rows(gradient):
+            if total in self.given_out:  # one tensor is no two gradients: whoever changes one in place keeps the other
+                total += ".clone()"
+            self.given_out.add(total)
+            total += "" if like.startswith("bias") else f".view({like}.shape)"
+        return [*lines, f"{result} = {total}"]
+
+    def _factor(self, factor: Factor) -> str:
+        kind, i = factor
+        return self.inputs[i] if kind == "step" else f"{'rows' if kind == 'rows' else 'to'}_{i}"
+
+    def _width(self, factor: Factor) -> str:
+        kind, i = factor
+        if kind == "rows":
+            return f"rows_{i}.shape[-1]"
+        return str(self.program.steps[i] if kind == "step" else self.program.outputs[i].width)
+
+
+_OF_FORWARD = {"previous": "state", "next": "state", "output": "output"}
+
+
+def sum_of_products(
+    left: Tensor,
+    k: int,
+    first: Tensor | None,
+    right: Tensor,
+    m: int,
+    like: Tensor,
+    sums: Tensor | None,
+    span: Span,
+    *,
+    is_flipped: bool,
+) -> Tensor:
+    """Σ left^T · right over time and batch, [k, m], or its transpose where it is flipped; `like` is what it is the
+    gradient of, as which it lies in memory: else autograd would copy it. With `first`, left is read one step before,
+    and `first` at the edge. The sum of right's rows is added to `sums` [m]. All are contiguous but `like`.
+    """
+    dtype, total = right.dtype, span.total
+    if read_in(dtype, k * m * total) is not None or (first is not None and span.counts is not None):
+        left = left.view(total, k)
+        if first is not None:
+            left = span.before(first.view(span.n_rows, k), left)
+        found = outer_sum(left, right.view(total, m), like.t() if is_flipped else like, sums)
+        return found.t() if is_flipped else found
+    row, column = like.stride()
+    is_as_made = is_flipped == (row == 1 != column)  # else the transpose lies in memory row by row
+    found = new_tensor((k, m) if is_as_made else (m, k), dtype)
+    strides = (m, 1) if is_as_made else (1, k)
+    a, w, c, at = left.data_ptr(), right.data_ptr(), found.data_ptr(), 0 if sums is None else sums.data_ptr()
+    if first is None:
+        run(dtype, a, w, 0, c, (k, m, total), (1, k), (m, 1), strides, at)
+    else:
+        n, size = span.n_rows, dtype.itemsize
+        rest = total - n
+        if span.is_reversed:
+            a, early, edge = a + n * k * size, w, w + rest * m * size
+        else:
+            early, edge = w + n * m * size, w
+        run(dtype, first.data_ptr(), edge, 0, c, (k, m, n), (1, k), (m, 1), strides, at)
+        if rest:
+            run(dtype, a, early, 0, c, (k, m, rest), (1, k), (m, 1), strides, at, is_added=True)
+    return found if is_flipped != is_as_made else found.t()
+
+
+def _is_of_rows(gradient: Gradient) -> bool:
+    return bool(gradient.parts) and all(left is None for left, _ in gradient.parts)
+
+
+def _sum(factor: Factor) -> str:
+    return f"sum_of_{factor[0]}_{factor[1]}"
+
+
+def _alike(tensors: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Lines that make each tensor as large as a second one; where rows end sooner, of the third one's numbers."""
+    named = list(tensors)
+    return [
+        "if span.counts is None:",
+        *[f"    {name} = empty_like({like})" for name, like, _ in named],
+        "else:",
+        *[f"    {name} = {start}.clone()" for name, _, start in named],
+    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "".join(f"{name}, " for name in names).strip()
+
+
+def _list(names: Iterable[str]) -> str:
+    return f"[{', '.join(names)}]"
+
+
+def _source(arguments: str, lines: list[str]) -> str:
+    return "\n".join([f"def call({arguments}):", *[f"    {line}" for line in lines]]) + "\n"
