@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from unrolled.engine import disk
 from unrolled.engine.backends import eager
 from unrolled.engine.backends.cpu.build import processor
-from unrolled.engine.identity import Walk, identity, restore
+from unrolled.engine.identity import Walk, restore, walk_over
 from unrolled.engine.loop import LoopCall, LoopResult, loops
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import reading
@@ -145,12 +145,11 @@ def plan_for(
         RunsEagerly: there is none for this call.
     """
     check_call(x_leaves, state_leaves)
-    walk = Walk()
+    walk = walk_over(step)
     tensors = walk.tensors
-    name = walk.of(step)
     training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *tensors))
     wide = _is_wide(x_leaves, training=training)
-    key = key_of(name, x_leaves, x_form, state_leaves, state_form, is_wide=wide)
+    key = key_of(walk.key, x_leaves, x_form, state_leaves, state_form, is_wide=wide)
     planned = known(key)
     if planned is None:
         if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
@@ -250,11 +249,11 @@ def _made(step: Callable, walk: Walk, x: Any, state: Any, *, is_wide: bool) -> P
     """
     from unrolled.engine.planning import make_plan  # it loads torch's tracing, which takes seconds
 
-    before, snapshot = identity(step)[0], walk.snapshot()
+    snapshot = walk.snapshot()
     try:
         made, captured = make_plan(step, x, state, is_wide=is_wide)
     finally:
-        is_changed = identity(step)[0] != before
+        is_changed = walk_over(step).key != walk.key
         if is_changed:
             restore(snapshot)
     if is_changed:

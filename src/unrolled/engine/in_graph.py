@@ -142,8 +142,9 @@ def _planned(step: Callable, key: Any, xs: list[Tensor], x_form: Any, states: li
     twin = _Twin()
     try:
         copy = twin.of(step)
-        walk = Walk()
-        same = _key_of(walk.of(copy), xs, x_form, states, state_form)
+        walk = Walk()  # no other call meets these tensors
+        walk.key = walk.of(copy)
+        same = _key_of(walk.key, xs, x_form, states, state_form)
         if same != key:
             raise NotTraceable("it holds something that cannot be traced within a graph")
         first = unflatten([twin.like(x, (2, *x.shape[2:])) for x in xs], x_form)
