@@ -51,6 +51,19 @@ def test_products_of_every_layout(shape, transposed, has_bias, has_sums, seed):
         assert (twice - 2 * exact).abs().max() <= 8e-7 * k**0.5 * max(1, exact.abs().max())
 
 
+@pytest.mark.parametrize("m", [1, 5, 8, 9, 300])
+@pytest.mark.parametrize("is_transposed", [True, False])
+def test_rows_times_a_weight(m, is_transposed):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(m, 70, generator=generator).view(m, 1, 70)
+    weight = torch.randn((90, 70) if is_transposed else (70, 90), generator=generator)
+    bias = torch.randn(180, generator=generator)[::2]
+    result = products.rows_times(rows, weight, bias, is_transposed=is_transposed)
+    exact = rows.view(m, 70).double() @ (weight.t() if is_transposed else weight).double() + bias.double()
+    assert result.shape == (m, 90)
+    assert (result - exact).abs().max() <= 4e-7 * 70**0.5 * exact.abs().max()
+
+
 def test_memory_of_a_tensor_that_died_is_lent_again():
     first = memory.new_tensor((300, 1000), torch.float32)
     address = first.data_ptr()

@@ -1,9 +1,8 @@
 """The large products outside the loop: rows of all time steps times a weight, and the sums over time that are its
 gradient.
 
-They take the back-end's own product. torch's sums over many rows round worse than the eager
-loop's, which adds one step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own product, and
-`outer_sum`, sum in pieces.
+They take the back-end's own product. torch's sums over many rows round worse than the eager loop's, which adds one
+step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own product, and `outer_sum`, sum in pieces.
 """
 
 import struct
@@ -170,8 +169,9 @@ def rows_times(rows: Tensor, weight: Tensor, bias: Tensor | None = None, *, is_t
         return _torchs(reads, rows.view(m, k), weight.t() if is_transposed else weight, bias, is_transposed=False)
     result = new_tensor((m, n), dtype)
     row, column = weight.stride()
-    at = 0 if bias is None else bias.contiguous().data_ptr()
     strides = (column, row) if is_transposed else (row, column)
+    bias = None if bias is None else bias.contiguous()
+    at = 0 if bias is None else bias.data_ptr()
     run(dtype, rows.data_ptr(), weight.data_ptr(), at, result.data_ptr(), (m, n, k), (k, 1), strides, (n, 1))
     return result
 
