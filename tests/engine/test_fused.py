@@ -557,6 +557,15 @@ def test_products_of_inputs_within_the_loop_are_as_exact(monkeypatch, name):
     assert_fused_is_eager(cell, xs, state)
 
 
+@pytest.mark.parametrize("wide", [1, 1 << 30])
+@pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+def test_inputs_of_no_features(monkeypatch, name, wide):
+    monkeypatch.setattr(choose, "wide", lambda: wide)
+    cell = {"elman": unrolled.cells.Elman, "lstm": unrolled.cells.LSTM, "gru": unrolled.cells.GRU}[name](0, 5)
+    assert_fused_is_eager(cell, torch.randn(4, 9, 0), pytree.tree_map(torch.randn_like, cell.initial_state(9)))
+
+
 def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows(monkeypatch):
     monkeypatch.setattr(choose, "wide", lambda: 8)
     cell = unrolled.cells.LSTM(5, 6)

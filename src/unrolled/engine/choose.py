@@ -184,7 +184,9 @@ def _is_wide(xs: list[Tensor], *, training: bool) -> bool:
     if xs[0].shape[1] < wide() * torch.get_num_threads() or reading() is not None:
         return False
     floats = [x for x in xs if x.is_floating_point()]
-    return bool(floats) and all(x.dtype != torch.bfloat16 and (x.requires_grad or not training) for x in floats)
+    return bool(floats) and all(
+        x.dtype != torch.bfloat16 and x.shape[-1] > 0 and (x.requires_grad or not training) for x in floats
+    )
 
 
 def key_of(

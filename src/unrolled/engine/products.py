@@ -73,29 +73,24 @@ def multiply(
     sums: Tensor | None = None,
     *,
     is_transposed: bool = False,
-    onto: Tensor | None = None,
 ) -> Tensor:
     """[M, K] times [K, N], plus a bias [N]; any strides, no graph. The rows of `w` are added to `sums` [N]. The
-    columns of the result, not its rows, lie together where it is transposed; it has no bias then. It is added to
-    `onto`, a result of this function, where there is one. See `reading_in`.
+    columns of the result, not its rows, lie together where it is transposed; it has no bias then. See `reading_in`.
     """
-    assert bias is None or not (is_transposed or onto is not None)
+    assert bias is None or not is_transposed
     (m, k), n = a.shape, w.shape[1]
     dtype = read_in(a.dtype, m * n * k)
     if sums is not None and (dtype is not None or w.stride(1) != 1):
         sums.add_(w.sum(0))
         sums = None
     if dtype is not None:
-        return _added(_torchs(dtype, a, w, bias, is_transposed=is_transposed), onto)
-    if onto is not None:
-        result = onto
-    else:
-        result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
+        return _torchs(dtype, a, w, bias, is_transposed=is_transposed)
+    result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
     bias = None if bias is None else bias.contiguous()
     run(
         a.dtype, a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr(),
         (m, n, k), a.stride(), w.stride(), result.stride(),
-        0 if sums is None else sums.data_ptr(), is_added=onto is not None,
+        0 if sums is None else sums.data_ptr(),
     )  # fmt: skip
     return result
 
@@ -107,10 +102,6 @@ def read_in(dtype: torch.dtype, size: int) -> torch.dtype | None:
     if dtype == torch.float32:
         return reading() if size >= SMALL else None
     return None if dtype == torch.float64 else dtype
-
-
-def _added(result: Tensor, onto: Tensor | None) -> Tensor:
-    return result if onto is None else onto.add_(result)
 
 
 def _torchs(dtype: torch.dtype, a: Tensor, w: Tensor, bias: Tensor | None, *, is_transposed: bool) -> Tensor:
@@ -129,21 +120,15 @@ def _in(dtype: torch.dtype, matrix: Tensor) -> Tensor:
     return new_tensor(tuple(matrix.shape), dtype).copy_(matrix)
 
 
-def outer_sum(
-    left: Tensor,
-    right: Tensor,
-    like: Tensor | None = None,
-    sums: Tensor | None = None,
-    onto: Tensor | None = None,
-) -> Tensor:
+def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
     """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces; it lies in memory as `like` does, whose gradient it
-    is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way, and all of it to `onto`.
+    is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way.
     """
     if not torch.is_grad_enabled():
         is_transposed = like is not None and like.stride(0) == 1 != like.stride(1)
-        return multiply(left.t(), right, sums=sums, is_transposed=is_transposed, onto=onto)
+        return multiply(left.t(), right, sums=sums, is_transposed=is_transposed)
     pieces = [a.t() @ b for a, b in zip(left.split(PIECE), right.split(PIECE), strict=True)]
-    return _added(torch.stack(pieces).sum(0), onto)
+    return torch.stack(pieces).sum(0)
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -163,7 +148,7 @@ def rows_times(rows: Tensor, weight: Tensor, bias: Tensor | None = None, *, is_t
     rows in all. Each row by itself: sums are over features, and round as the eager loop's, whoever adds them up.
     """
     n, k = weight.shape if is_transposed else weight.shape[::-1]
-    m, dtype = rows.numel() // k, rows.dtype
+    m, dtype = rows.shape[:-1].numel(), rows.dtype
     reads = read_in(dtype, m * n * k)
     if reads is not None:
         return _torchs(reads, rows.view(m, k), weight.t() if is_transposed else weight, bias, is_transposed=False)

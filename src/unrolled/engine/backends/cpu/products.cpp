@@ -143,17 +143,18 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
       }
     }
 }
-}  // namespace
 
-namespace {
+// numbers of a result up to which a thread may have one of its own, and the least part of a sum that is worth it
 constexpr long SMALL_RESULT = 1 << 16, PART = 64;
+// numbers of a thread's own result, and of its sums
+long own_numbers(const Product& p) { return p.M * p.N + p.M + p.N; }
 
 // a thread's part of the sum: the first one's where the result will be, another's beside it, with sums of its own
 void run_part(Product p, R* memory, R* results, long tid, long nt, R* of_w, R* of_a) {
   const long from = p.K * tid / nt;
   p.a += from * p.step, p.w += from * p.w_row, p.K = p.K * (tid + 1) / nt - from;
   if (tid > 0) {
-    p.c = results + tid * (p.M * p.N + p.M + p.N), p.c_row = p.N, p.add = 0;
+    p.c = results + tid * own_numbers(p), p.c_row = p.N, p.add = 0;
     R* const sums = p.c + p.M * p.N;
     memset(sums, 0, (p.M + p.N) * sizeof(R));
     of_w = of_w ? sums : nullptr, of_a = of_a ? sums : nullptr;
@@ -167,7 +168,7 @@ void add(R* to, const R* from, long n) {
 // of some rows of the result
 void add_parts(const Product& p, const R* results, long tid, long nt, R* of_w, R* of_a) {
   for (long other = 1; other < nt; other++) {
-    const R *const part = results + other * (p.M * p.N + p.M + p.N), *const sums = part + p.M * p.N;
+    const R *const part = results + other * own_numbers(p), *const sums = part + p.M * p.N;
     for (long m = p.M * tid / nt; m < p.M * (tid + 1) / nt; m++) add(p.c + m * p.c_row, part + m * p.N, p.N);
     if (tid == 0 && of_w) add(of_w, sums, p.N);
     if (tid == 0 && of_a) add(of_a, sums, p.M);
@@ -178,7 +179,8 @@ void add_parts(const Product& p, const R* results, long tid, long nt, R* of_w, R
 bool is_done_with_few_rows(const Product& p) {
   const int64_t strides[2] = {p.w_row, p.w_column};
   const Weight w((const S*)p.w, strides, p.K, p.N, nullptr, p.M);  // narrow ones are torch's: S is R
-  if (p.M > (p.w_row == 1 ? Weight::FEW : 1) || p.step != 1 || p.c_column != 1 || p.sums || (p.w_row != 1 && p.w_column != 1)) return false;
+  const bool is_few = p.w_row == 1 ? p.M <= Weight::FEW : p.w_column == 1 && p.M == 1;
+  if (!is_few || p.step != 1 || p.c_column != 1 || p.sums) return false;
   if (p.bias)
     for (long r = 0; r < p.M; r++) memcpy(p.c + r * p.c_row, p.bias, p.N * sizeof(R));
   Team team(p.threads);
@@ -193,6 +195,10 @@ bool is_done_with_few_rows(const Product& p) {
 
 extern "C" __attribute__((visibility("default"))) void multiply(const Product* call) {
   Product p = *call;
+  if (p.M == 0) {  // the gradient of a weight of no inputs: the sums alone
+    if (p.sums) add_rows(p.w, p.w_row, p.K, p.N, p.sums);
+    return;
+  }
   if (is_done_with_few_rows(p)) return;
   R *of_w = p.sums, *of_a = nullptr;
   if (p.c_column != 1) {  // its columns lie together: the same, transposed
@@ -201,7 +207,7 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
   }
   // where the sum is long and the result small, each thread takes a part of the sum: none packs what another packs too
   const bool by_depth = !p.bias && p.threads > 1 && p.M * p.N <= SMALL_RESULT && p.K >= PART * p.threads;
-  const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? p.M * p.N + p.M + p.N : 0;
+  const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? own_numbers(p) : 0;
   Scratch scratch((each + own) * sizeof(R) * p.threads + 64);
   Team team(p.threads);
   team.run([&](long tid) {
