@@ -8,6 +8,7 @@ python -m benchmarks.engine stacks       # two layers, both directions, against 
 python -m benchmarks.engine steps        # steps that no test names, against a Python loop
 python -m benchmarks.engine diagonal     # a diagonal linear recurrence: Python loop, share of memory bandwidth
 python -m benchmarks.engine compiled     # torch.compile of the loop, with its compile time
+python -m benchmarks.engine beside       # beside as many busy programs as there are processors, against torch.nn
 python -m benchmarks.engine costs        # a call, one after a rest, rows that end, compiling a cell, a second process
 """
 
@@ -338,6 +339,23 @@ def after_a_rest():
     return measured("costs", "LSTM after 0.1 s of rest", (32, 128, 128), ways, 15, rest=0.1)
 
 
+def beside():
+    rows = []
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(torch.get_num_threads())]
+    try:
+        for batch, steps, hidden in ((32, 128, 128), (16, 128, 512)):
+            xs, gradient = torch.randn(steps, batch, hidden, requires_grad=True), torch.randn(steps, batch, hidden)
+            layers = {"fused": unrolled.LSTM(hidden, hidden, engine="fused"), "torch.nn": nn.LSTM(hidden, hidden)}
+            runs = {name: lambda layer=layer, xs=xs: layer(xs)[0] for name, layer in layers.items()}
+            leaves = [xs, *(each for layer in layers.values() for each in layer.parameters())]
+            ways = both_ways(runs, leaves, gradient)
+            rows += measured("beside", "LSTM beside busy programs", (batch, steps, hidden), ways, 25)
+    finally:
+        for each in busy:
+            each.kill()
+    return rows
+
+
 def costs():
     cell = cells.LSTM(64, 64)
     xs, state = torch.randn(1, 1, 64), cell.initial_state(1)
@@ -377,7 +395,7 @@ def costs():
     return rows
 
 
-QUESTIONS = {each.__name__: each for each in (layers, products, autocast, stacks, steps, diagonal, compiled, costs)}
+QUESTIONS = {each.__name__: each for each in (layers, products, autocast, stacks, steps, diagonal, compiled, beside, costs)}
 
 
 def main(names=()) -> None:
