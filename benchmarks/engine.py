@@ -395,7 +395,9 @@ def costs():
     return rows
 
 
-QUESTIONS = {each.__name__: each for each in (layers, products, autocast, stacks, steps, diagonal, compiled, beside, costs)}
+QUESTIONS = {
+    each.__name__: each for each in (layers, products, autocast, stacks, steps, diagonal, compiled, beside, costs)
+}
 
 
 def main(names=()) -> None:
