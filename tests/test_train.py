@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -122,6 +123,17 @@ def test_stops_at_the_minute():
     assert result.reason == "0.02 minutes over"
     assert 1.2 <= result.seconds < 3
     assert 8 <= len(result.record) <= 11
+
+
+def test_a_run_bounded_by_time_spends_it_on_training_not_on_evaluations():
+    class Slow(Regression):
+        def evaluate(self):
+            time.sleep(0.3)
+            return super().evaluate()
+
+    result = train(Slow(), replace(SETTINGS, steps=None, minutes=0.03, patience=0))
+    assert len(result.record) == 2  # at a tenth of 1.8 s, and at the end: 0.3 s are more than a tenth throughout
+    assert result.record[-1]["step"] == result.steps
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

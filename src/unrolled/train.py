@@ -42,7 +42,9 @@ class TrainSettings(Settings):
     steps: int | None = option(None, "stop after this many updates; such a run can be repeated bit for bit", least=1)
     patience: int = option(5, "stop after this many evaluations without improvement; 0: never", least=0)
     eval_every: int | None = option(
-        None, "updates between evaluations [10 times a bounded run, else every 500]", least=1
+        None,
+        "updates between evaluations [10 times a bounded run, in a tenth of its --minutes at most; else every 500]",
+        least=1,
     )
     checkpoint_s: float = option(60.0, "seconds between checkpoints", least=0)
     optimizer: str = option("adamw", "optimizer, of torch.optim", choices=tuple(OPTIMIZERS))
@@ -198,7 +200,7 @@ class _Training:
         self.random = _random_state(self.device)  # as it was before the step that is under way
         self.module = distributed.shared_gradients(job.module)
         self.began = time.monotonic() - self.position.seconds
-        self.last_progress = self.progress()
+        self.progress_evaluated = self.progress()
         self.last_checkpoint = time.monotonic()
 
     def update(self) -> None:
@@ -230,7 +232,6 @@ class _Training:
         self.carried = detached(carried)
         at.step += 1
         self.random = _random_state(self.device)
-        self.last_progress = self.progress()
         at.seconds = distributed.agreed(time.monotonic() - self.began)
         self.display.step(at.step, self.progress(), at.seconds, at.train_loss, at.gradient_norm)
 
@@ -256,7 +257,9 @@ class _Training:
                     raise RunError(f"{where}: cannot be written: {fault.strerror or fault}") from fault
         if now is not None:
             self.job.module.load_state_dict(now)
-        at.seconds = distributed.agreed(time.monotonic() - self.began)
+        began, at.seconds = at.seconds, distributed.agreed(time.monotonic() - self.began)
+        at.seconds_evaluating += at.seconds - began
+        self.progress_evaluated = self.progress()
         self.is_whole = True  # before it shows: Ctrl-C may be the answer to what it shows
         self.display.evaluated(at.record[-1], self.job.describe(figures), is_best=is_best)
 
@@ -317,14 +320,16 @@ class _Training:
         return ""
 
     def is_evaluation_due(self) -> bool:
-        """Every `eval_every` steps, or 10 times a bounded run, and at its end. Never by the clock where the run is
-        bounded by steps alone: it must be repeatable.
+        """Every `eval_every` steps, or 10 times a bounded run, and at its end. Where that is by the clock, evaluations
+        take a tenth of the time at most, but for the first and the last. Never by the clock where the run is bounded by
+        steps alone: it must be repeatable.
         """
         at, settings = self.position, self.settings
         if self.reason_to_stop():
             return True
         if settings.minutes and not settings.eval_every:
-            return int(_EVALS_A_RUN * self.progress()) > int(_EVALS_A_RUN * self.last_progress)
+            is_time = int(_EVALS_A_RUN * self.progress()) > int(_EVALS_A_RUN * self.progress_evaluated)
+            return is_time and at.seconds_evaluating <= _EVALUATING * at.seconds
         by_steps = math.ceil(settings.steps / _EVALS_A_RUN) if settings.steps else _EVAL_EVERY_UNBOUNDED
         return at.step % (settings.eval_every or by_steps) == 0
 
@@ -358,6 +363,7 @@ class _Position:
 
     step: int = 0
     seconds: float = 0.0
+    seconds_evaluating: float = 0.0
     train_loss: float = math.nan
     gradient_norm: float = math.nan
     best_loss: float = math.inf
@@ -367,6 +373,7 @@ class _Position:
 
 
 _EVALS_A_RUN = 10
+_EVALUATING = 0.1  # share of the time
 _EVAL_EVERY_UNBOUNDED = 500
 
 
