@@ -1,7 +1,11 @@
 """The layers against torch.nn's: values, all gradients, every constructor option, every form of input."""
 
+import gc
 import itertools
+import pickle
 import re
+import weakref
+from copy import deepcopy
 
 import pytest
 import torch
@@ -323,3 +327,31 @@ def test_under_autocast_torchs_own_runs_where_its_products_are_the_faster(kind):
         assert layer.explain(xs[:, :100]).path == "fused"
         assert layer(xs)[0].dtype == torch.float32
     assert layer.explain(xs).path == "fused"
+
+
+def test_a_layer_follows_its_weights():
+    layer = unrolled.RNN(3, 4, num_layers=2, engine="fused")
+    xs = torch.randn(5, 2, 3)
+    first = layer(xs)[0]
+    assert layer._step("l0") is layer._step("l0"), "it is remembered"
+    copy, loaded = deepcopy(layer), pickle.loads(pickle.dumps(layer))
+    with torch.no_grad():
+        layer.weight_hh_l0 = torch.nn.Parameter(torch.zeros(4, 4))
+        changed = layer(xs)[0]
+        layer.nonlinearity = "relu"
+        assert not torch.equal(changed, layer(xs)[0])
+    assert not torch.equal(changed, first)
+    assert torch.equal(copy(xs)[0], first)
+    assert torch.equal(loaded(xs)[0], first)
+    parameters = {name: torch.zeros_like(each) for name, each in copy.named_parameters()}
+    assert not torch.func.functional_call(copy, parameters, (xs,))[0].any()
+    assert torch.equal(copy(xs)[0], first)
+
+
+def test_a_layer_goes_with_its_last_holder():
+    layer = unrolled.LSTM(3, 4)
+    layer(torch.randn(5, 2, 3))
+    gone = weakref.ref(layer), weakref.ref(layer.weight_hh_l0)
+    del layer
+    gc.collect()
+    assert [each() for each in gone] == [None, None]

@@ -5,7 +5,9 @@ Comes in: a sequence and first states, as torch.nn's layers take them. Goes out:
 
 import functools
 from collections.abc import Callable
+from operator import is_
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,9 @@ _SAME_AS_TORCH = """
 # batch · hidden up to which the compiled loop is the faster; docs/design/engine.md has the figures
 _SMALL = 4096  # than oneDNN's LSTM in inference
 _LARGE = 1 << 16  # than torch's RNN and GRU under autocast, whose recurrent products are bfloat16
+
+# not in the layer: a function can be neither copied with it nor pickled
+_steps: "WeakKeyDictionary[nn.Module, dict[str, tuple[Callable, list[Any]]]]" = WeakKeyDictionary()
 
 
 class _Layer(nn.RNNBase):
@@ -127,7 +132,7 @@ class _Layer(nn.RNNBase):
             return Explanation(path, reason)
         xs = pad_packed_sequence(input)[0] if isinstance(input, PackedSequence) else input
         xs = xs.unsqueeze(1) if xs.dim() == 2 else xs.transpose(0, 1) if self.batch_first else xs
-        return explain(self._step(*self._weights("l0")), xs, self._first_states(xs, hx)[0], **options)
+        return explain(self._step("l0"), xs, self._first_states(xs, hx)[0], **options)
 
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
         return self._forward_scan(input, hx, self.engine)
@@ -180,12 +185,12 @@ class _Layer(nn.RNNBase):
         last: list[Any] = []
         for layer in range(self.num_layers):
             if self.bidirectional:
-                steps = [self._step(*self._weights(f"l{layer}{way}")) for way in ("", "_reverse")]
+                steps = [self._step(f"l{layer}{way}") for way in ("", "_reverse")]
                 ways = scan_both_ways(steps, xs, states[2 * layer : 2 * layer + 2], lengths=lengths, engine=engine)
                 last += [state for _, state in ways]
                 xs = torch.cat([ys for ys, _ in ways], -1)
             else:
-                step = self._step(*self._weights(f"l{layer}"))
+                step = self._step(f"l{layer}")
                 xs, state = scan(step, xs, states[layer], lengths=lengths, engine=engine)
                 last.append(state)
             if self.dropout and self.training and layer < self.num_layers - 1:
@@ -198,7 +203,22 @@ class _Layer(nn.RNNBase):
         names = _names(suffix, has_bias=self.bias, has_projection=self.proj_size > 0)
         return [None if name is None else plain[name] if name in plain else getattr(self, name) for name in names]
 
-    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+    def _step(self, suffix: str) -> Callable:
+        """The step of one layer and direction: the same function as long as its weights are the same."""
+        weights = self._weights(suffix)
+        made_of = [*weights, getattr(self, "nonlinearity", None)]
+        known = _steps.get(self)
+        if known is not None and suffix in known:
+            step, then = known[suffix]
+            if all(map(is_, made_of, then)):
+                return step
+        step = self._step_of(*weights)
+        # other weights are of one call: computed ones hold its graph
+        if all(weight is None or type(weight) is nn.Parameter for weight in weights):
+            _steps.setdefault(self, {})[suffix] = step, made_of
+        return step
+
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         raise AssertionError("each layer has its own")
 
 
@@ -235,7 +255,7 @@ class RNN(_Layer, nn.RNN):
         )
         self._set_engine(engine)
 
-    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         activation = torch.tanh if self.nonlinearity == "tanh" else torch.relu
         return lambda x, state: elman.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, activation)
 
@@ -276,7 +296,7 @@ class LSTM(_Layer, nn.LSTM):
         )
         self._set_engine(engine)
 
-    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         return lambda x, state: lstm.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, w_hr)
 
 
@@ -314,7 +334,7 @@ class GRU(_Layer, nn.GRU):
         )
         self._set_engine(engine)
 
-    def _step(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         return lambda x, state: gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from tests import strategies
+from tests.plans import forget_plans
 from torch import nn
 
 import unrolled
@@ -23,9 +24,9 @@ print(layer(torch.randn(5, 2, 3))[0].sum().item().hex(), "torch._dynamo" in sys.
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    choose._plans.clear()
+    forget_plans()
     yield tmp_path / "unrolled"
-    choose._plans.clear()
+    forget_plans()
 
 
 def results(run, inputs):
@@ -42,7 +43,7 @@ def assert_kept_is_made(run, inputs, folder):
     assert list(folder.glob("*.json"))
     refuse = pytest.MonkeyPatch()
     refuse.setattr(choose, "_made", lambda *_: pytest.fail("it was made anew"))
-    choose._plans.clear()
+    forget_plans()
     try:
         kept = results(run, inputs)
     finally:
@@ -121,7 +122,7 @@ FACTORS = [3.0]
 def scanned(step, folder):
     """The names of the plans kept after a scan."""
     width = 4 if isinstance(step, nn.Module) else 3
-    choose._plans.clear()
+    forget_plans()
     unrolled.scan(step, torch.ones(4, 2, 3), torch.zeros(2, width), engine="fused")
     return {path.name for path in folder.glob("*.json")}
 
@@ -263,6 +264,6 @@ def test_what_does_not_fit_is_made_anew(own_cache):
     for text in wrong:
         assert text != whole
         file.write_text(text)
-        choose._plans.clear()
+        forget_plans()
         assert torch.equal(unrolled.scan(cell, xs, state)[0], wanted)
         assert file.read_text() == whole

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import unrolled
-from unrolled.engine import choose
+from unrolled.engine import choose, watch
 from unrolled.engine.backends.cpu import emit, run
 from unrolled.scan import scan_both_ways
 
@@ -377,6 +377,7 @@ def two_threads(monkeypatch):
     """However small a step is."""
     monkeypatch.setattr(emit, "ALONE", "0")
     monkeypatch.setattr(choose, "_plans", {})
+    monkeypatch.setattr(watch, "_remembered", {})
     torch.manual_seed(0)
     torch.set_num_threads(2)
     yield

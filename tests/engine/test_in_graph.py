@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tests import strategies
+from tests.plans import forget_plans
 from torch import nn
 from torch.library import opcheck
 
@@ -109,7 +110,7 @@ def test_a_graph_of_another_process_is_told():
 def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     cell = strategies.make_cell(name, 1, torch.float32)
     xs, state = strategies.make_inputs(4, 3, 3, torch.float32), strategies.make_state(cell, 3, 4, torch.float32)
-    choose._plans.clear()
+    forget_plans()
     unrolled.scan(cell, xs, state, engine="fused")
     [planned] = choose._plans.values()
     walk = Walk()

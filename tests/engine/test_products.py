@@ -66,15 +66,15 @@ def test_rows_times_a_weight(m, is_transposed):
 
 
 def test_memory_of_a_tensor_that_died_is_lent_again():
-    first = memory.new_tensor((300, 1000), torch.float32)
+    first = memory.new_tensor(torch.empty(0), 300, 1000)
     address = first.data_ptr()
     view = first[10:20].t()
     del first
-    other = memory.new_tensor((300, 1000), torch.float32)
+    other = memory.new_tensor(torch.empty(0), 300, 1000)
     assert other.data_ptr() != address, "a view still holds it"
     del view
     gc.collect()
-    again = memory.new_tensor((1000, 299), torch.float32)  # another shape of nearly as many bytes
+    again = memory.new_tensor(torch.empty(0), 1000, 299)  # another shape of nearly as many bytes
     assert again.data_ptr() == address
     again.fill_(1)
     assert again.sum() == 299_000
@@ -82,7 +82,7 @@ def test_memory_of_a_tensor_that_died_is_lent_again():
 
 def test_no_more_is_kept_than_said(monkeypatch):
     monkeypatch.setattr(memory, "most_bytes", lambda: 3 << 20)
-    tensors = [memory.new_tensor((1 << 18,), torch.float32) for _ in range(8)]
+    tensors = [memory.new_tensor(torch.empty(0), 1 << 18) for _ in range(8)]
     assert len({tensor.data_ptr() for tensor in tensors}) == 8
     tensors.clear()
     gc.collect()
@@ -90,7 +90,7 @@ def test_no_more_is_kept_than_said(monkeypatch):
 
 
 def test_a_lent_tensor_is_an_ordinary_one():
-    tensor = memory.new_tensor((100, 1000), torch.float32).fill_(2)
+    tensor = memory.new_tensor(torch.empty(0), 100, 1000).fill_(2)
     assert tensor.clone().share_memory_().sum() == 200_000
     assert torch.equal(torch.stack([tensor, tensor])[1], tensor)
     assert tensor.numpy().sum() == 200_000

@@ -5,8 +5,9 @@ import torch
 from tests import strategies
 from tests.engine.odd_steps import Node, Odd
 from tests.engine.test_fused import Branching, assert_fused_is_eager
+from tests.plans import forget_plans
 
-from unrolled.engine import choose, disk, lower
+from unrolled.engine import disk, lower
 from unrolled.engine.backends.cpu import emit
 from unrolled.engine.program import Builder
 
@@ -16,9 +17,9 @@ aten = torch.ops.aten
 @pytest.fixture(autouse=True)
 def anew(monkeypatch):
     monkeypatch.setattr(disk, "name_of", lambda *_: None)  # neither read nor, wrong as they are, kept
-    choose._plans.clear()
+    forget_plans()
     yield
-    choose._plans.clear()
+    forget_plans()
 
 
 def check(name="lstm"):
@@ -76,7 +77,7 @@ def test_a_wrong_reduction_is_noticed(monkeypatch, name):
     step = Odd((Node(name, 0, 0),), 1, returns_more=False)
     inputs = torch.randn(4, 3, 3), (torch.randn(3, 6), torch.randn(3, 6))
     assert_fused_is_eager(step, *inputs)
-    choose._plans.clear()
+    forget_plans()
     right = emit._Emitter.source
     monkeypatch.setattr(
         emit._Emitter,

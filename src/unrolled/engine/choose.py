@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import disk
@@ -28,6 +29,7 @@ from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
 
 _MOST_PLANS = 256
+_MOST_CALLS = 64  # of a step that is remembered
 _plans: "dict[Hashable, Planned | NotTraceable]" = {}
 _warned: set[str] = set()
 
@@ -144,10 +146,26 @@ def plan_for(
         NotTraceable: there is none.
         RunsEagerly: there is none for this call.
     """
-    check_call(x_leaves, state_leaves)
+    check_context()
     walk = walk_over(step)
-    tensors = walk.tensors
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *tensors))
+    whole: list[Hashable] = [x_form, state_form, torch.get_default_dtype(), torch.is_grad_enabled(), reading()]
+    for leaf in (*x_leaves, *state_leaves):
+        whole += (leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad)
+    call = tuple(whole)
+    planned = walk.known.get(call)
+    if planned is None:
+        check_rows(x_leaves, state_leaves)
+        planned = _plan_for(step, walk, x_leaves, x_form, state_leaves, state_form)
+        if len(walk.known) >= _MOST_CALLS:
+            walk.known.clear()
+        walk.known[call] = planned
+    return planned, walk.tensors
+
+
+def _plan_for(
+    step: Callable, walk: Walk, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
+) -> Planned:
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *walk.tensors))
     wide = _is_wide(x_leaves, training=training)
     key = key_of(walk.key, x_leaves, x_form, state_leaves, state_form, is_wide=wide)
     planned = known(key)
@@ -166,7 +184,7 @@ def plan_for(
     except NotTraceable as reason:
         learn(key, reason)
         raise
-    return planned, tensors
+    return planned
 
 
 @functools.cache
@@ -266,14 +284,24 @@ def _made(step: Callable, walk: Walk, x: Any, state: Any, *, is_wide: bool) -> P
 
 def check_call(xs: list[Tensor], states: list[Tensor]) -> None:
     """What only the eager loop serves, whatever the step."""
-    if xs[0].shape[0] == 0:
-        raise RunsEagerly("there are no time steps")
+    check_context()
+    check_rows(xs, states)
+
+
+def check_context() -> None:
+    """Where only the eager loop serves."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise RunsEagerly("it runs under a transform of torch.func")
-    if torch.autograd.forward_ad._current_level >= 0:
+    if forward_ad._current_level >= 0:
         raise RunsEagerly("it runs in forward-mode differentiation")
-    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+    if torch._C._is_any_autocast_enabled() and (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
         raise NotTraceable("it runs under autocast")
+
+
+def check_rows(xs: list[Tensor], states: list[Tensor]) -> None:
+    """Shapes that only the eager loop serves."""
+    if xs[0].shape[0] == 0:
+        raise RunsEagerly("there are no time steps")
     n_rows = xs[0].shape[1] if xs[0].dim() > 1 else None
     for leaves, axis in ((xs, 1), (states, 0)):
         for leaf in leaves:

@@ -3,13 +3,12 @@
 A plan made for one step serves every step of the same key, with that step's own tensors: so a closure made anew at
 every call, or a module whose parameters were exchanged, is neither traced again nor run with another's tensors.
 
-A step is walked at every call. Of a module that holds modules, tensors and plain values alone the walk is remembered,
-with what tells that nothing in it was exchanged since.
+What a walk met is watched, as far as it can be (watch.py): then the walk over a step is remembered, and serves until
+something in it was exchanged.
 """
 
 import functools
 import types
-import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.engine import sources
+from unrolled.engine.watch import Watch, remember, remembered
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
 _TENSORS = frozenset((Tensor, nn.Parameter))
@@ -24,22 +24,13 @@ _HOOKS = tuple(name for name in sorted(_OF_TORCH) if name.endswith("_hooks"))
 _PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.device, type, types.ModuleType)
 
 
-_MOST_WALKS = 256
-_walks: "dict[int, tuple[weakref.ref, Walk]]" = {}  # by the address of the step
-
-
 def walk_over(step: Callable) -> "Walk":
     """The walk over all that a step holds now."""
-    known = _walks.get(id(step))
-    if known is not None and known[0]() is step and known[1].is_true_still(step):
-        return known[1]
-    walk = Walk()
-    walk.key = walk.of(step)
-    if walk.is_plain and isinstance(step, nn.Module):
-        at = id(step)
-        _walks[at] = weakref.ref(step, lambda _: _walks.pop(at, None)), walk
-        if len(_walks) > _MOST_WALKS:
-            _walks.pop(next(iter(_walks)), None)  # another thread may have been the sooner
+    walk = remembered(step)
+    if walk is None:
+        walk = Walk()
+        walk.key = walk.of(step)
+        remember(step, walk)
     return walk
 
 
@@ -51,38 +42,18 @@ class Walk:
         tensors: those met, in a fixed order.
         held: objects that are told apart by their address: whoever keeps the key must keep them too.
         containers: what a step might write to (attributes of modules, lists, dicts, sets), for `restore`.
-        is_plain: whether it met modules without hooks, tensors, plain values and what never changes alone.
+        watch: of all that it met.
+        known: for whoever remembers the walk, what is known of such a step.
     """
 
     def __init__(self) -> None:
         self.key: Hashable = None
-        self.is_plain = True
-        self._root: tuple[type, dict[str, Any]] = (type(None), {})
-        self._modules: list[tuple[nn.Module, type, dict[str, Any]]] = []
-        self._sizes: list[tuple[dict[str, Any], int]] = []
-        self._items: list[tuple[dict[str, Any], str, Any]] = []
-        self._kinds: list[tuple[Any, ...]] = []
+        self.watch = Watch()
+        self.known: dict[Hashable, Any] = {}
         self.tensors: list[Tensor] = []
         self.held: list[Any] = []
         self.containers: list[Any] = []
         self.seen: dict[int, int] = {}
-
-    def is_true_still(self, step: nn.Module) -> bool:
-        """Whether a plain walk over the step would meet the same again."""
-        for module, kind, names in ((step, *self._root), *self._modules):
-            if type(module) is not kind or module.__dict__ is not names:
-                return False
-        for names, size in self._sizes:
-            if len(names) != size:
-                return False
-        for names, name, item in self._items:
-            if names.get(name) is not item:
-                return False
-        for tensor, shape, dtype, device, learns in self._kinds:
-            is_same = tensor.requires_grad is learns and tensor.dtype is dtype and tensor.shape == shape
-            if not (is_same and tensor.device == device):
-                return False
-        return True
 
     def snapshot(self) -> list[tuple[Any, Any]]:
         """The containers, and what they hold now."""
@@ -98,13 +69,13 @@ class Walk:
             return (type(value), value)
         at = self.seen.get(id(value))
         if at is not None:
-            self.is_plain = self.is_plain and at > 0
+            self.watch.is_whole &= at > 0  # who remembers a step's walk must not hold the step itself
             return ("again", at)
         self.seen[id(value)] = len(self.seen)
         if is_tensor:
             self.tensors.append(value)
             kind = (value.shape, value.dtype, value.device, value.requires_grad)
-            self._kinds.append((value, *kind))
+            self.watch.tensor(value, kind)
             return kind
         if type(value) is types.BuiltinFunctionType:
             self.held.append(value)
@@ -115,7 +86,7 @@ class Walk:
             return self._function(value)
         if type(value) is tuple:
             return (tuple, *map(self.of, value))
-        self.is_plain = False
+        self.watch.is_whole = False
         if isinstance(value, types.MethodType):
             return ("method", self.of(value.__func__), self.of(value.__self__))
         if isinstance(value, functools.partial):
@@ -136,20 +107,14 @@ class Walk:
         names = module.__dict__
         groups = (names["_parameters"], names["_buffers"], names["_modules"])
         self.containers += (names, *groups)
-        if len(self.seen) == 1:  # the step itself, which a remembered walk does not hold
-            self._root = type(module), names
-        else:
-            self._modules.append((module, type(module), names))
-        self._sizes += [(each, len(each)) for each in (names, *groups)]
-        self._items += [(each, name, item) for each in (names, *groups) for name, item in each.items()]
+        self.watch.module(module, [names, *groups], is_root=len(self.seen) == 1)
         parts: list[Any] = ["module", type(module), names["training"]]
         for name, item in names.items():
             if name not in _OF_TORCH:
                 parts += (name, self.of(item))
         for name in _HOOKS:
-            self._sizes.append((names[name], 0))
+            self.watch.is_empty(names[name])
             if item := names[name]:
-                self.is_plain = False
                 self.held += item.values()
                 parts.append((name, *map(id, item.values())))
         for group in groups:
@@ -158,32 +123,27 @@ class Walk:
         return tuple(parts)
 
     def _function(self, function: types.FunctionType) -> Hashable:
-        code = function.__code__
+        code, cells = function.__code__, function.__closure__ or ()
+        self.watch.function(function, is_root=len(self.seen) == 1)
         own: list[Hashable] = ["function", code]
-        for cell in function.__closure__ or ():
+        for cell in cells:
             try:
                 contents = cell.cell_contents
             except ValueError:
                 continue  # it is empty
             own.append(self.of(contents))
         own += (self.of(function.__defaults__), self.of(function.__kwdefaults__))
-        names = _globals(code)
-        self.is_plain = self.is_plain and not names and not function.__closure__
-        if not names:
-            return tuple(own)
-        used = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
-        return (
-            *own,
-            *((name, self.of(value)) for name, value in used),
-            # settings that are read off a module, such as config.RATE
-            *(
-                (name, attribute, self.of(vars(value)[attribute]))
-                for name, value in used
-                if isinstance(value, types.ModuleType)
-                for attribute in names
-                if isinstance(vars(value).get(attribute), int | float | str | Tensor)
-            ),
-        )
+        names, around = _globals(code), function.__globals__
+        for name in names:
+            value = self.watch.item(around, name)
+            if name in around:
+                own.append((name, self.of(value)))
+        for name in [name for name in names if isinstance(around.get(name), types.ModuleType)]:
+            for attribute in names:  # settings that are read off a module, such as config.RATE
+                value = self.watch.item(vars(around[name]), attribute)
+                if isinstance(value, int | float | str | Tensor):
+                    own.append((name, attribute, self.of(value)))
+        return tuple(own)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -85,7 +85,7 @@ def multiply(
         sums = None
     if dtype is not None:
         return _torchs(dtype, a, w, bias, is_transposed=is_transposed)
-    result = new_tensor((n, m), a.dtype).t() if is_transposed else new_tensor((m, n), a.dtype)
+    result = new_tensor(a, n, m).t() if is_transposed else new_tensor(a, m, n)
     bias = None if bias is None else bias.contiguous()
     run(
         a.dtype, a.data_ptr(), w.data_ptr(), 0 if bias is None else bias.data_ptr(), result.data_ptr(),
@@ -117,7 +117,7 @@ def _in(dtype: torch.dtype, matrix: Tensor) -> Tensor:
     """A copy in another dtype that lies as the matrix does."""
     if matrix.stride(0) < matrix.stride(1):
         return _in(dtype, matrix.t()).t()
-    return new_tensor(tuple(matrix.shape), dtype).copy_(matrix)
+    return new_tensor(matrix.new_empty(0, dtype=dtype), *matrix.shape).copy_(matrix)
 
 
 def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
@@ -152,7 +152,7 @@ def rows_times(rows: Tensor, weight: Tensor, bias: Tensor | None = None, *, is_t
     reads = read_in(dtype, m * n * k)
     if reads is not None:
         return _torchs(reads, rows.view(m, k), weight.t() if is_transposed else weight, bias, is_transposed=False)
-    result = new_tensor((m, n), dtype)
+    result = new_tensor(rows, m, n)
     row, column = weight.stride()
     strides = (column, row) if is_transposed else (row, column)
     bias = None if bias is None else bias.contiguous()

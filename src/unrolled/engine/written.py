@@ -33,7 +33,7 @@ def call_of(plan: "Plan", name: str) -> Call:
     """The call of the kernel "forward", "training" or "backward", as `forward_source` and `backward_source` say."""
     kernel = plan.kernel(name)
     names: dict[str, Any] = {
-        **kernel.names(), "kernel": kernel, "dtype": plan.dtype, "new_tensor": new_tensor, "rows_times": rows_times,
+        **kernel.names(), "kernel": kernel, "new_tensor": new_tensor, "rows_times": rows_times,
         "sum_of_products": sum_of_products, "empty_like": torch.empty_like, "zeros_like": torch.zeros_like,
         "stack": torch.stack,
     }  # fmt: skip
@@ -58,8 +58,8 @@ def forward_source(plan: "Plan", name: str) -> str:
         lines.append(f"step_{i} = rows_times(rows_{i}, weight_{i}, {bias}, is_transposed={is_transposed})")
     constants, rows, weights = names.constants()
     lines += constants
-    lines += [f"state_{i} = new_tensor((*lead, {program.states[i]}), dtype)" for i in wanted]
-    lines += [f"output_{i} = new_tensor((*lead, {value.width}), dtype)" for i, value in enumerate(program.outputs)]
+    lines += [f"state_{i} = new_tensor(first_0, *lead, {program.states[i]})" for i in wanted]
+    lines += [f"output_{i} = new_tensor(first_0, *lead, {value.width})" for i, value in enumerate(program.outputs)]
     last = [f"last_{i}" for i in range(len(plan.states))]
     lines += _alike(zip(last, names.firsts, names.firsts, strict=True))
     steps = [names.step(i) for i in range(len(plan.steps))]
@@ -159,7 +159,7 @@ class _Backward:
                 made = f"rows_times({made}, weight_{i}, is_transposed={is_across})"
                 found[f"weight_{i}"] = Gradient(((("rows", i), ("output", at)),), is_transposed=False)
                 found[f"bias_{i}"] = Gradient(((None, ("output", at)),), is_transposed=False)
-            found[f"rows_{i}"] = f"{made}.view(rows_{i}.shape)"
+            found[f"rows_{i}"] = f"{made}.view_as(rows_{i})"
         found |= {f"constant_{i}": gradient for i, gradient in enumerate(self.made.constant_gradients)}
         return found | {first: f"to_{first}" for first in self.names.firsts}
 
@@ -184,7 +184,7 @@ class _Backward:
             f"{_listed(given)} = gradients",
             "total = span.total",
             *[f"{name} = {name}.contiguous()" for name in given],
-            *[f"to_{i} = new_tensor((total, {value.width}), dtype)" for i, value in enumerate(self.program.outputs)],
+            *[f"to_{i} = new_tensor(first_0, total, {value.width})" for i, value in enumerate(self.program.outputs)],
             # rows of no steps pass the gradient of their last state on to their first
             *_alike(zip(to_first, names.firsts, self.of_last, strict=True)),
             *constants,
@@ -245,7 +245,7 @@ class _Backward:
             if total in self.given_out:  # one tensor is no two gradients: whoever changes one in place keeps the other
                 total += ".clone()"
             self.given_out.add(total)
-            total += "" if like.startswith("bias") else f".view({like}.shape)"
+            total += "" if like.startswith("bias") else f".view_as({like})"
         return [*lines, f"{result} = {total}"]
 
     def _factor(self, factor: Factor) -> str:
@@ -287,7 +287,7 @@ def sum_of_products(
         return found.t() if is_flipped else found
     row, column = like.stride()
     is_as_made = is_flipped == (row == 1 != column)  # else the transpose lies in memory row by row
-    found = new_tensor((k, m) if is_as_made else (m, k), dtype)
+    found = new_tensor(right, *((k, m) if is_as_made else (m, k)))
     strides = (m, 1) if is_as_made else (1, k)
     a, w, c, at = left.data_ptr(), right.data_ptr(), found.data_ptr(), 0 if sums is None else sums.data_ptr()
     if first is None:

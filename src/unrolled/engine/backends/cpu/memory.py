@@ -21,12 +21,12 @@ _HUGE_PAGE = 1 << 21
 _free: dict[int, list[mmap.mmap]] = {}  # by size; each change is one operation, so that threads need no lock
 
 
-def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An empty tensor, contiguous."""
-    count = math.prod(shape)
+def new_tensor(like: Tensor, *shape: int) -> Tensor:
+    """An empty tensor of another's dtype, contiguous."""
+    count, dtype = math.prod(shape), like.dtype
     n_bytes = count * dtype.itemsize
     if n_bytes < LEAST:
-        return torch.empty(shape, dtype=dtype)
+        return like.new_empty(*shape)  # torch reads a tuple of sizes at twice the cost
     size = _rounded(n_bytes)
     try:
         block = _free[size].pop()
@@ -34,7 +34,7 @@ def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         block = _new_block(size)
     lent = _kind(size).from_buffer(block)
     lent.block = block
-    return torch.frombuffer(lent, dtype=dtype, count=count).view(shape)
+    return torch.frombuffer(lent, dtype=dtype, count=count).view(*shape)
 
 
 @functools.cache

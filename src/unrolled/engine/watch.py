@@ -1,0 +1,115 @@
+"""Whether what a walk met (identity.py) is as it was, and the walks that are remembered for it."""
+
+import types
+import weakref
+from collections.abc import Callable, Iterable
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from unrolled.engine.identity import Walk
+
+_MOST = 256
+_ABSENT = object()
+_remembered: "dict[int, tuple[weakref.ref, Walk]]" = {}  # by the address of the step
+
+
+class Watch:
+    """What a walk met, as it was.
+
+    Attributes:
+        is_whole: whether all of it can be watched: modules without hooks, functions, tensors, and what never changes.
+    """
+
+    def __init__(self) -> None:
+        self.is_whole = True
+        self._root: tuple[Any, ...] = ()  # what may be exchanged in the step itself, which is not held
+        self._others: list[tuple[Any, tuple[Any, ...]]] = []
+        self._dictionaries: list[tuple[dict[str, Any], list[str], list[Any]]] = []
+        self._empty: list[dict[Any, Any]] = []
+        self._items: list[tuple[dict[str, Any], str, Any]] = []
+        self._cells: list[tuple[types.CellType, Any]] = []
+        self._tensors: list[tuple[Tensor, Any]] = []
+
+    def module(self, module: nn.Module, dictionaries: Iterable[dict[str, Any]], *, is_root: bool) -> None:
+        """A module that consists of its class and these dictionaries."""
+        self._dictionaries += [(each, list(each), list(each.values())) for each in dictionaries]
+        self._met(module, is_root=is_root)
+
+    def function(self, function: types.FunctionType, *, is_root: bool) -> None:
+        """A function, but for what its globals hold."""
+        try:
+            self._cells += [(cell, cell.cell_contents) for cell in function.__closure__ or ()]
+        except ValueError:  # one is empty
+            self.is_whole = False
+        self.is_whole &= function.__kwdefaults__ is None
+        self._met(function, is_root=is_root)
+
+    def _met(self, value: Any, *, is_root: bool) -> None:
+        if is_root:
+            self._root = _parts(value)
+        else:
+            self._others.append((value, _parts(value)))
+
+    def is_empty(self, dictionary: dict[Any, Any]) -> None:
+        """A dictionary that must be empty to be watched."""
+        self.is_whole &= not dictionary
+        self._empty.append(dictionary)
+
+    def item(self, dictionary: dict[str, Any], name: str) -> Any:
+        """One item of a dictionary, which is returned, or its absence."""
+        value = dictionary.get(name, _ABSENT)
+        self._items.append((dictionary, name, value))
+        return value
+
+    def tensor(self, tensor: Tensor, kind: tuple[Any, ...]) -> None:
+        """A tensor of a shape, dtype and device, and whether it learns; not its numbers."""
+        self._tensors.append((tensor, kind))
+
+    def is_true_still(self, step: Callable) -> bool:
+        """Whether a walk over the step would meet the same again."""
+        if not all(map(is_, _parts(step), self._root)) or any(self._empty):
+            return False
+        for value, parts in self._others:
+            if not all(map(is_, _parts(value), parts)):
+                return False
+        for names, keys, values in self._dictionaries:
+            if len(names) != len(keys) or not (all(map(is_, names, keys)) and all(map(is_, names.values(), values))):
+                return False
+        for names, name, item in self._items:
+            if names.get(name, _ABSENT) is not item:
+                return False
+        try:
+            for cell, contents in self._cells:
+                if cell.cell_contents is not contents:
+                    return False
+        except ValueError:  # it was emptied
+            return False
+        for tensor, (shape, dtype, device, learns) in self._tensors:
+            is_same = tensor.requires_grad is learns and tensor.dtype is dtype and tensor.shape == shape
+            if not (is_same and tensor.device == device):
+                return False
+        return True
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, types.FunctionType):
+        return value.__code__, value.__defaults__, value.__kwdefaults__
+    return type(value), getattr(value, "__dict__", None)
+
+
+def remembered(step: Callable) -> "Walk | None":
+    """The walk over a step that was remembered, if it is true still."""
+    known = _remembered.get(id(step))
+    return known[1] if known is not None and known[0]() is step and known[1].watch.is_true_still(step) else None
+
+
+def remember(step: Callable, walk: "Walk") -> None:
+    """Keeps a walk, if it can be watched; the one kept longest goes."""
+    if walk.watch.is_whole and isinstance(step, nn.Module | types.FunctionType):
+        at = id(step)
+        _remembered[at] = weakref.ref(step, lambda _: _remembered.pop(at, None)), walk
+        for oldest in list(_remembered)[:-_MOST]:
+            _remembered.pop(oldest, None)  # another thread may have been the sooner
