@@ -148,13 +148,14 @@ def plan_for(
     """
     check_context()
     walk = walk_over(step)
+    if not walk.is_remembered:  # as of a closure that is made anew each time
+        return _plan_for(step, walk, x_leaves, x_form, state_leaves, state_form), walk.tensors
     whole: list[Hashable] = [x_form, state_form, torch.get_default_dtype(), torch.is_grad_enabled(), reading()]
     for leaf in (*x_leaves, *state_leaves):
         whole += (leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad)
     call = tuple(whole)
     planned = walk.known.get(call)
     if planned is None:
-        check_rows(x_leaves, state_leaves)
         planned = _plan_for(step, walk, x_leaves, x_form, state_leaves, state_form)
         if len(walk.known) >= _MOST_CALLS:
             walk.known.clear()
@@ -165,6 +166,7 @@ def plan_for(
 def _plan_for(
     step: Callable, walk: Walk, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
 ) -> Planned:
+    check_rows(x_leaves, state_leaves)
     training = torch.is_grad_enabled() and any(t.requires_grad for t in (*x_leaves, *state_leaves, *walk.tensors))
     wide = _is_wide(x_leaves, training=training)
     key = key_of(walk.key, x_leaves, x_form, state_leaves, state_form, is_wide=wide)

@@ -27,10 +27,12 @@ _PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.
 def walk_over(step: Callable) -> "Walk":
     """The walk over all that a step holds now."""
     walk = remembered(step)
-    if walk is None:
-        walk = Walk()
-        walk.key = walk.of(step)
-        remember(step, walk)
+    if walk is not None:
+        walk.is_remembered = True
+        return walk
+    walk = Walk()
+    walk.key = walk.of(step)
+    remember(step, walk)
     return walk
 
 
@@ -43,12 +45,14 @@ class Walk:
         held: objects that are told apart by their address: whoever keeps the key must keep them too.
         containers: what a step might write to (attributes of modules, lists, dicts, sets), for `restore`.
         watch: of all that it met.
-        known: for whoever remembers the walk, what is known of such a step.
+        is_remembered: whether it is one from a call before.
+        known: what is known of calls of such a step.
     """
 
     def __init__(self) -> None:
         self.key: Hashable = None
         self.watch = Watch()
+        self.is_remembered = False
         self.known: dict[Hashable, Any] = {}
         self.tensors: list[Tensor] = []
         self.held: list[Any] = []
