@@ -117,7 +117,7 @@ class Walk:
             if name not in _OF_TORCH:
                 parts += (name, self.of(item))
         for name in _HOOKS:
-            self.watch.is_empty(names[name])
+            self.watch.must_be_empty(names[name])
             if item := names[name]:
                 self.held += item.values()
                 parts.append((name, *map(id, item.values())))

@@ -17,7 +17,7 @@ _remembered: "dict[int, tuple[weakref.ref, Walk]]" = {}  # by the address of the
 
 
 class Watch:
-    """What a walk met, as it was.
+    """What a walk met, as it was. All of it is held, until the step is gone or is walked anew.
 
     Attributes:
         is_whole: whether all of it can be watched: modules without hooks, functions, tensors, and what never changes.
@@ -53,7 +53,7 @@ class Watch:
         else:
             self._others.append((value, _parts(value)))
 
-    def is_empty(self, dictionary: dict[Any, Any]) -> None:
+    def must_be_empty(self, dictionary: dict[Any, Any]) -> None:
         """A dictionary that must be empty to be watched."""
         self.is_whole &= not dictionary
         self._empty.append(dictionary)
