@@ -1,0 +1,43 @@
+"""The threads of one call, where they meet."""
+
+import ctypes
+import sys
+
+import pytest
+
+from unrolled.engine.backends.cpu.build import build
+
+# Each thread counts its rounds; after each meeting all must have counted as far. One is late by turns.
+MEETINGS = """
+#include "threads.h"
+extern "C" __attribute__((visibility("default"))) void run(long* found) {
+  static const long ROUNDS = 100;
+  long rounds[8 * 8] = {};
+  std::atomic<long> faults{0}, slept{0};
+  Team team(found[0]);
+  team.run([&](int tid) {
+    rusage before, after;
+    getrusage(RUSAGE_THREAD, &before);
+    for (long i = 0; i < ROUNDS; i++) {
+      if (i % 16 == tid) for (volatile long late = 0; late < 2000000; late++);
+      rounds[8 * tid]++;
+      team.meet();
+      for (int other = 0; other < team.n; other++) faults += rounds[8 * other] != i + 1;
+      team.meet();
+    }
+    getrusage(RUSAGE_THREAD, &after);
+    slept += after.ru_nvcsw - before.ru_nvcsw;
+  });
+  found[0] = team.n, found[1] = faults, found[2] = slept;
+}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads give way by sched_yield")
+def test_threads_meet_also_where_there_are_more_of_them_than_processors():
+    found = (ctypes.c_long * 3)(6)
+    build(MEETINGS, "torch.float32")(found)
+    n_threads, faults, slept = found
+    assert n_threads == 6
+    assert faults == 0
+    assert slept > 0, "who waits for one that has no processor sleeps"
