@@ -150,8 +150,8 @@ def plan_for(
     walk = walk_over(step)
     if not walk.is_remembered:  # as of a closure that is made anew each time
         return _plan_for(step, walk, x_leaves, x_form, state_leaves, state_form), walk.tensors
-    whole: list[Hashable] = [x_form, state_form, torch.get_default_dtype(), torch.is_grad_enabled(), reading()]
-    whole.append(torch.get_num_threads())
+    whole: list[Hashable] = [x_form, state_form, torch.get_default_dtype(), torch.is_grad_enabled()]
+    whole += (reading(), torch.get_num_threads())
     for leaf in (*x_leaves, *state_leaves):
         whole += (leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad)
     call = tuple(whole)

@@ -127,10 +127,10 @@ class Walk:
         return tuple(parts)
 
     def _function(self, function: types.FunctionType) -> Hashable:
-        code, cells = function.__code__, function.__closure__ or ()
+        code = function.__code__
         self.watch.function(function, is_root=len(self.seen) == 1)
         own: list[Hashable] = ["function", code]
-        for cell in cells:
+        for cell in function.__closure__ or ():
             try:
                 contents = cell.cell_contents
             except ValueError:

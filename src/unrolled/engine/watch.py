@@ -97,7 +97,7 @@ class Watch:
 def _parts(value: Any) -> tuple[Any, ...]:
     if isinstance(value, types.FunctionType):
         return value.__code__, value.__defaults__, value.__kwdefaults__
-    return type(value), getattr(value, "__dict__", None)
+    return type(value), value.__dict__
 
 
 def remembered(step: Callable) -> "Walk | None":
