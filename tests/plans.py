@@ -1,9 +1,9 @@
 """The plans that this process knows."""
 
-from unrolled.engine import choose, watch
+from unrolled.engine import plans, watch
 
 
 def forget_plans() -> None:
     """The next call of each step makes its plan anew, or reads it from the disk."""
-    choose._plans.clear()
+    plans._plans.clear()
     watch._remembered.clear()

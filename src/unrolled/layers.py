@@ -206,7 +206,7 @@ class _Layer(nn.RNNBase):
     def _step(self, suffix: str) -> Callable:
         """The step of one layer and direction: the same function as long as its weights are the same."""
         weights = self._weights(suffix)
-        made_of = [*weights, getattr(self, "nonlinearity", None)]
+        made_of = [*weights, vars(self).get("nonlinearity")]
         known = _steps.get(self)
         if known is not None and suffix in known:
             step, then = known[suffix]

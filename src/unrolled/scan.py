@@ -81,6 +81,11 @@ def scan(
     """
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
+    is_plain = lengths is None and resets is None and not recompute
+    if is_plain and engine != "eager" and not torch.compiler.is_compiling():
+        found = choose.again(step, xs, state, is_reversed=reverse)
+        if found is not None:
+            return found
     if isinstance(step, _CELLS):
         step = _hidden_is_output(step)
     elif isinstance(step, nn.LSTMCell):

@@ -11,7 +11,7 @@ from tests.plans import forget_plans
 from torch import nn
 
 import unrolled
-from unrolled.engine import choose, disk
+from unrolled.engine import disk, plans
 
 IN_A_SECOND_PROCESS = """
 import sys, torch, unrolled
@@ -42,7 +42,7 @@ def assert_kept_is_made(run, inputs, folder):
     made = results(run, inputs)
     assert list(folder.glob("*.json"))
     refuse = pytest.MonkeyPatch()
-    refuse.setattr(choose, "_made", lambda *_: pytest.fail("it was made anew"))
+    refuse.setattr(plans, "_made", lambda *_: pytest.fail("it was made anew"))
     forget_plans()
     try:
         kept = results(run, inputs)
@@ -237,10 +237,10 @@ def test_files_that_change_between_processes(tmp_path):
 
 def test_names_tell_apart_what_plans_depend_on(monkeypatch):
     def name(step, width=3, dtype=torch.float32):
-        walk = choose.Walk()
+        walk = plans.Walk()
         states = [torch.zeros(2, step.hidden_size, dtype=dtype)]
         xs = [torch.zeros(4, 2, width, dtype=dtype)]
-        return disk.name_of(choose.key_of(walk.of(step), xs, None, states, None), walk.held, step)
+        return disk.name_of(plans.key_of(walk.of(step), xs, None, states, None), walk.held, step)
 
     cells = unrolled.cells
     steps = [cells.Elman(3, 4), cells.Elman(3, 4, activation=torch.relu), cells.Elman(3, 4, bias=False)]

@@ -8,7 +8,7 @@ from torch import nn
 from torch.library import opcheck
 
 import unrolled
-from unrolled.engine import choose, operator
+from unrolled.engine import operator, plans
 from unrolled.engine.identity import Walk
 from unrolled.engine.span import Span
 from unrolled.engine.trees import flatten
@@ -112,7 +112,7 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     xs, state = strategies.make_inputs(4, 3, 3, torch.float32), strategies.make_state(cell, 3, 4, torch.float32)
     forget_plans()
     unrolled.scan(cell, xs, state, engine="fused")
-    [planned] = choose._plans.values()
+    [planned] = plans._plans.values()
     walk = Walk()
     walk.of(cell)
     asking = planned.plan.scan(planned.captured(walk.tensors), [xs], flatten(state)[0], Span(4, 3, False, 12))

@@ -44,7 +44,7 @@ def name_of(key: Hashable, held: Sequence[Any], step: Callable) -> str | None:
     """The name under which a plan of a step may be kept; None if it may not.
 
     Args:
-        key: of `choose.key_of`.
+        key: of `plans.key_of`.
         held: the objects that the key tells apart by their address.
         step: the step.
     """

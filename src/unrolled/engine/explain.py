@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.engine.backends.cpu.peak import peak
-from unrolled.engine.choose import plan_for, run, with_resets
+from unrolled.engine.choose import run, with_resets
 from unrolled.engine.plan import Plan
+from unrolled.engine.plans import plan_for
 from unrolled.engine.program import ALONG, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import chunk_of

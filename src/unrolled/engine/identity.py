@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.engine import sources
-from unrolled.engine.watch import Watch, remember, remembered
+from unrolled.engine.watch import Watch, kind_of, remember, remembered
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
 _TENSORS = frozenset((Tensor, nn.Parameter))
@@ -78,7 +78,7 @@ class Walk:
         self.seen[id(value)] = len(self.seen)
         if is_tensor:
             self.tensors.append(value)
-            kind = (value.shape, value.dtype, value.device, value.requires_grad)
+            kind = kind_of(value)
             self.watch.tensor(value, kind)
             return kind
         if type(value) is types.BuiltinFunctionType:
@@ -111,13 +111,12 @@ class Walk:
         names = module.__dict__
         groups = (names["_parameters"], names["_buffers"], names["_modules"])
         self.containers += (names, *groups)
-        self.watch.module(module, [names, *groups], is_root=len(self.seen) == 1)
+        own = [name for name in names if name not in _OF_TORCH]
+        self.watch.module(module, own, is_root=len(self.seen) == 1)
         parts: list[Any] = ["module", type(module), names["training"]]
-        for name, item in names.items():
-            if name not in _OF_TORCH:
-                parts += (name, self.of(item))
+        for name in own:
+            parts += (name, self.of(names[name]))
         for name in _HOOKS:
-            self.watch.must_be_empty(names[name])
             if item := names[name]:
                 self.held += item.values()
                 parts.append((name, *map(id, item.values())))

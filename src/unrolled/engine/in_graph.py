@@ -16,10 +16,10 @@ from torch._dynamo import nonstrict_trace
 from torch.overrides import _pop_mode_temporarily
 from torch.utils._python_dispatch import _disable_current_modes
 
-from unrolled.engine import choose, operator
+from unrolled.engine import choose, operator, plans
 from unrolled.engine.backends import eager
-from unrolled.engine.choose import Planned
 from unrolled.engine.identity import Walk, held_by
+from unrolled.engine.plans import Planned
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
@@ -92,11 +92,11 @@ def _fused(
     whole, xs, state = _with_ends(whole, xs, state, active)
     x_leaves, x_form = flatten(xs)
     states, state_form = flatten(state)
-    choose.check_call(x_leaves, states)
+    plans.check_call(x_leaves, states)
     n_steps, n_rows = x_leaves[0].shape[:2]
     walk = Walk()
     key = _key_of(walk.of(whole), x_leaves, x_form, states, state_form)
-    planned = choose.known(key)
+    planned = plans.known(key)
     if planned is None:
         with _outside():
             planned = _planned(whole, key, x_leaves, x_form, states, state_form)
@@ -132,8 +132,8 @@ def _with_ends(step: Callable, xs: Any, state: Any, active: Tensor | None) -> tu
 
 
 def _key_of(*parts: Any) -> Any:
-    """`choose.key_of`, where a size may be a symbol."""
-    key: Any = choose.key_of(*parts)
+    """`plans.key_of`, where a size may be a symbol."""
+    key: Any = plans.key_of(*parts)
     return tuple(torch.Size(map(int, part)) if isinstance(part, torch.Size) else part for part in key)
 
 
@@ -150,11 +150,11 @@ def _planned(step: Callable, key: Any, xs: list[Tensor], x_form: Any, states: li
         first = unflatten([twin.like(x, (2, *x.shape[2:])) for x in xs], x_form)
         state = unflatten([twin.like(s, (2, *s.shape[1:])) for s in states], state_form)
         with torch.enable_grad():
-            planned = choose.plan(copy, key, walk, first, state)
+            planned = plans.plan(copy, key, walk, first, state)
         planned.plan.prepare(training=False)
     finally:
         twin.restore()
-    choose.learn(key, planned)
+    plans.learn(key, planned)
     return planned
 
 

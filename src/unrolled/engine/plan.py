@@ -6,7 +6,7 @@ The other parts around it are ordinary torch under autograd. A plan is made once
 """
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from unrolled.engine.products import product_plus
 from unrolled.engine.programs import LoopPrograms, Place, Product
 from unrolled.engine.span import Span
 from unrolled.engine.trees import Form
-from unrolled.engine.written import Call, call_of
+from unrolled.engine.written import call_of
 
 Shape = tuple[int, ...]
 
@@ -70,18 +70,18 @@ class Plan:
     n_after: dict[str, int]
     traced: str
     _kernels: dict[str, Kernel] = field(default_factory=dict, init=False, repr=False)
-    _calls: dict[str, Call] = field(default_factory=dict, init=False, repr=False)
+    _calls: dict[str, Callable] = field(default_factory=dict, init=False, repr=False)
     _bare: "Plan | None" = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         products = [source for source in self.sources if isinstance(source, Product)]
         #: where the loop's tensors come from: step inputs or their rows, weights and biases, constants
-        self._reads = [s.rows if isinstance(s, Product) else s for s in self.sources]
-        self._reads += [p for each in products for p in (each.weight, each.bias) if p is not None]
-        self._reads += self.constant_sources
-        n = len(self._reads)
+        self.reads = [s.rows if isinstance(s, Product) else s for s in self.sources]
+        self.reads += [p for each in products for p in (each.weight, each.bias) if p is not None]
+        self.reads += self.constant_sources
+        n = len(self.reads)
         self._contiguous = [*range(len(self.sources)), *range(n, n + len(self.states))]
-        self._is_plain = self.invariant is None and self.before is None and self.after is None
+        self.is_plain = self.invariant is None and self.before is None and self.after is None
 
     def kernel(self, name: str) -> Kernel:
         """The compiled "forward", "training" or "backward" program."""
@@ -101,7 +101,7 @@ class Plan:
             made = kernels([getattr(self.programs, name) for name in missing], self.dtype)
             self._kernels.update(zip(missing, made, strict=True))
 
-    def call(self, name: str) -> Call:
+    def call(self, name: str) -> Callable:
         """The call of a kernel, written out (written.py)."""
         if name not in self._calls:
             self._calls[name] = call_of(self, name)
@@ -114,12 +114,12 @@ class Plan:
         what `loops` gives, or what stands for it in a graph of torch.
         """
         pools = {"captured": captured, "transposed": captured, "input": xs}
-        if not self._is_plain:
+        if not self.is_plain:
             rows = [x.flatten(0, 1) for x in xs] if span.counts is None else xs
             invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
             before = self.before.forward(*captured, *invariant, *rows, span.total) if self.before is not None else []
             pools |= {"invariant": invariant, "before": before}
-        tensors = [pools[kind][i] for kind, i in self._reads] + states
+        tensors = [pools[kind][i] for kind, i in self.reads] + states
         tensors = [tensor if tensor.dtype == self.dtype else tensor.to(self.dtype) for tensor in tensors]
         for i in self._contiguous:
             tensors[i] = tensors[i].contiguous()

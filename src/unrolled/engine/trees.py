@@ -12,7 +12,7 @@ def flatten(tree: Any) -> tuple[list[Any], Form]:
     """The leaves, and what `unflatten` needs."""
     if isinstance(tree, Tensor):
         return [tree], None
-    if type(tree) is tuple and all(isinstance(leaf, Tensor) for leaf in tree):
+    if type(tree) is tuple and all([isinstance(leaf, Tensor) for leaf in tree]):  # noqa: C419 - a generator takes longer
         return list(tree), len(tree)
     return pytree.tree_flatten(tree)
 

@@ -3,7 +3,7 @@
 import types
 import weakref
 from collections.abc import Callable, Iterable
-from operator import is_
+from operator import attrgetter, is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -11,7 +11,19 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from unrolled.engine.identity import Walk
 
+#: shape, dtype, device of a tensor, and whether it learns
+kind_of = attrgetter("shape", "dtype", "device", "requires_grad")
+
 _MOST = 256
+_GROUPS = ("_parameters", "_buffers", "_modules")
+_groups = itemgetter(*_GROUPS)
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)  # others do not run in a step
+_OF_MODULE = ("training", *_GROUPS, *_HOOKS)
 _ABSENT = object()
 _remembered: "dict[int, tuple[weakref.ref, Walk]]" = {}  # by the address of the step
 
@@ -28,14 +40,21 @@ class Watch:
         self._root: tuple[Any, ...] = ()  # what may be exchanged in the step itself, which is not held
         self._others: list[tuple[Any, tuple[Any, ...]]] = []
         self._dictionaries: list[tuple[dict[str, Any], list[str], list[Any]]] = []
-        self._empty: list[dict[Any, Any]] = []
+        self._empty: list[Any] = []
+        self._modules: list[tuple[dict[str, Any], int, Callable, tuple[Any, ...]]] = []
         self._items: list[tuple[dict[str, Any], str, Any]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
-        self._tensors: list[tuple[Tensor, Any]] = []
+        self._tensors: list[Tensor] = []
+        self._kinds: list[tuple[Any, ...]] = []
 
-    def module(self, module: nn.Module, dictionaries: Iterable[dict[str, Any]], *, is_root: bool) -> None:
-        """A module that consists of its class and these dictionaries."""
-        self._dictionaries += [(each, list(each), list(each.values())) for each in dictionaries]
+    def module(self, module: nn.Module, names: Iterable[str], *, is_root: bool) -> None:
+        """A module: its class, its parameters, buffers and modules, and the attributes of these names."""
+        attributes = vars(module)
+        self._dictionaries += [(each, list(each), list(each.values())) for each in _groups(attributes)]
+        self._empty += map(attributes.get, _HOOKS)
+        self.is_whole &= not any(self._empty)
+        read = itemgetter(*_OF_MODULE, *names)
+        self._modules.append((attributes, len(attributes), read, read(attributes)))
         self._met(module, is_root=is_root)
 
     def function(self, function: types.FunctionType, *, is_root: bool) -> None:
@@ -53,11 +72,6 @@ class Watch:
         else:
             self._others.append((value, _parts(value)))
 
-    def must_be_empty(self, dictionary: dict[Any, Any]) -> None:
-        """A dictionary that must be empty to be watched."""
-        self.is_whole &= not dictionary
-        self._empty.append(dictionary)
-
     def item(self, dictionary: dict[str, Any], name: str) -> Any:
         """One item of a dictionary, which is returned, or its absence."""
         value = dictionary.get(name, _ABSENT)
@@ -66,7 +80,8 @@ class Watch:
 
     def tensor(self, tensor: Tensor, kind: tuple[Any, ...]) -> None:
         """A tensor of a shape, dtype and device, and whether it learns; not its numbers."""
-        self._tensors.append((tensor, kind))
+        self._tensors.append(tensor)
+        self._kinds.append(kind)
 
     def is_true_still(self, step: Callable) -> bool:
         """Whether a walk over the step would meet the same again."""
@@ -75,8 +90,14 @@ class Watch:
         for value, parts in self._others:
             if not all(map(is_, _parts(value), parts)):
                 return False
+        try:
+            for attributes, count, read, then in self._modules:
+                if len(attributes) != count or not all(map(is_, read(attributes), then)):
+                    return False
+        except KeyError:  # one was deleted
+            return False
         for names, keys, values in self._dictionaries:
-            if len(names) != len(keys) or not (all(map(is_, names, keys)) and all(map(is_, names.values(), values))):
+            if list(names) != keys or not all(map(is_, names.values(), values)):
                 return False
         for names, name, item in self._items:
             if names.get(name, _ABSENT) is not item:
@@ -87,11 +108,7 @@ class Watch:
                     return False
         except ValueError:  # it was emptied
             return False
-        for tensor, (shape, dtype, device, learns) in self._tensors:
-            is_same = tensor.requires_grad is learns and tensor.dtype is dtype and tensor.shape == shape
-            if not (is_same and tensor.device == device):
-                return False
-        return True
+        return list(map(kind_of, self._tensors)) == self._kinds
 
 
 def _parts(value: Any) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ constant_i, first_i (a first state), state_i (a state after every step), output_
 programs.py; in the backward to_i is an output of it, of_... a gradient that is given, gradient_i one that is made.
 """
 
+import ctypes
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +27,19 @@ if TYPE_CHECKING:
 
 # makes what a kernel is called with, asks for the call, and ends with what comes of it
 Call = Callable[..., Generator[KernelCall, None, Any]]
+_TAKEN = "span, n_threads, tensors"
 Factor = tuple[str, int]  # ("step", i) and ("output", i) of the backward, as in `Gradient`; ("rows", i) of a product
 
 
-def call_of(plan: "Plan", name: str) -> Call:
-    """The call of the kernel "forward", "training" or "backward", as `forward_source` and `backward_source` say."""
-    kernel = plan.kernel(name)
+def call_of(plan: "Plan", name: str) -> Callable:
+    """The call of the kernel "forward", "training" or "backward", or the "straight" one, as `forward_source` and
+    `backward_source` say.
+    """
+    kernel = plan.kernel("forward" if name == "straight" else name)
     names: dict[str, Any] = {
-        **kernel.names(), "kernel": kernel, "new_tensor": new_tensor, "rows_times": rows_times,
-        "sum_of_products": sum_of_products, "empty_like": torch.empty_like, "zeros_like": torch.zeros_like,
-        "stack": torch.stack,
+        **kernel.names(), "kernel": kernel, "run": kernel.run, "c_char_p": ctypes.c_char_p, "new_tensor": new_tensor,
+        "rows_times": rows_times, "sum_of_products": sum_of_products, "empty_like": torch.empty_like,
+        "zeros_like": torch.zeros_like, "stack": torch.stack,
     }  # fmt: skip
     source = backward_source(plan) if name == "backward" else forward_source(plan, name)
     exec(compile(source, f"<the {name} call of a plan>", "exec"), names)  # numbers, and names of this file
@@ -43,15 +47,22 @@ def call_of(plan: "Plan", name: str) -> Call:
 
 
 def forward_source(plan: "Plan", name: str) -> str:
-    """The source of a call "forward" or "training".
+    """The source of a call "forward", "training" or "straight".
 
     It takes `(span, n_threads, tensors)`, and ends with lists: last states, states after every step (None where they
     are not kept), kept outputs, and what else the backward reads: values of the loop, and what products gave.
+
+    "straight" is "forward" of a plan without anything around its loop: a function that runs the kernel, and returns the
+    leaves of the step's outputs, and of its last state. Its tensors need not be contiguous.
     """
-    names, made, kernel = _Names(plan), plan.programs, plan.kernel(name)
+    is_straight = name == "straight"
+    names, made, kernel = _Names(plan), plan.programs, plan.kernel("forward" if is_straight else name)
     program = kernel.program
-    wanted = plan.sequences if name == "forward" else plan.read_states
+    wanted = plan.read_states if name == "training" else plan.sequences
     lines = [f"{_listed(names.tensors)} = tensors", "total, lead = span.total, span.lead"]
+    if is_straight:
+        rows = [f"rows_{i}" for i in range(len(plan.steps))]
+        lines += [f"{name} = {name}.contiguous()" for name in (*rows, *names.firsts)]
     for i, product in names.products.items():
         bias = f"bias_{i}" if product.bias else "None"
         is_transposed = names.is_transposed[f"weight_{i}"]
@@ -71,9 +82,13 @@ def forward_source(plan: "Plan", name: str) -> str:
     kept, saved = outputs[: made.n_kept], outputs[made.n_kept :]
     if name == "training":
         saved += names.read
+    if is_straight:
+        ys = [f"state_{plan.sequences[i]}" if kind == "sequence" else f"output_{i}" for kind, i in plan.ys]
+        lines += [*more, f"run(c_char_p({packed}))", f"return {_list(ys)}, {_list(last)}"]
+        return _source(_TAKEN, lines)
     lines += [*more, f"yield kernel, {packed}"]
     lines.append(f"return {_list(last)}, {_list(state or 'None' for state in states)}, {_list(kept)}, {_list(saved)}")
-    return _source("span, n_threads, tensors", lines)
+    return _source(_TAKEN, lines)
 
 
 def backward_source(plan: "Plan") -> str:
