@@ -1,47 +1,133 @@
-"""Calls like one before, which go straight to their loop: what they give, and where they must not."""
-
-import contextlib
+"""Calls like one before, which go straight to their loop: the same bits, and none where only the eager loop serves."""
 
 import pytest
 import torch
-from tests.assertions import assert_as_exact_as
+from tests.assertions import assert_equal
+from tests.plans import forget_plans
+from torch import nn
 from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
 
 import unrolled
 from unrolled.engine import choose
 
-CELL = unrolled.cells.LSTM(3, 4)
+
+def lstm():
+    return unrolled.cells.LSTM(3, 4), (torch.randn(2, 4), torch.randn(2, 4))
 
 
-def call(steps=5, rows=2, dtype=torch.float32):
-    torch.manual_seed(steps)
-    return torch.randn(steps, rows, 3, dtype=dtype), (torch.randn(rows, 4, dtype=dtype), torch.randn(rows, 4, dtype=dtype))
+def gru():
+    return unrolled.cells.GRU(3, 4), torch.randn(2, 4)
 
 
-def leaves(result):
-    ys, (hidden, memory) = result
-    return ys, hidden, memory
+def with_outputs_of_its_own():
+    cell, out = unrolled.cells.Elman(3, 4), nn.Linear(4, 2)
+
+    def step(x, h):
+        h = cell(x, h)[1]
+        return {"all": out(h), "square": h * h}, h
+
+    return step, torch.randn(2, 4)
 
 
-FORMS = {
-    "another length": dict(steps=9),
-    "another batch": dict(rows=7),
-    "one step": dict(steps=1, rows=1),
-    "another dtype than the cell's": dict(dtype=torch.float64),
-}
+def with_masks():
+    rate = torch.tensor(0.5)
+
+    def step(x, h):
+        h = torch.where(x[..., :1] > 0, h * rate, h + 1)
+        return h, h
+
+    return step, torch.randn(2, 4)
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("reverse", [False, True])
+STEPS = [lstm, gru, with_outputs_of_its_own, with_masks]
+
+
+@pytest.mark.parametrize("make", STEPS)
 @pytest.mark.parametrize("has_gradient", [False, True])
-def test_it_gives_what_the_eager_loop_gives(form, reverse, has_gradient):
-    xs, state = call(**form)
-    with contextlib.nullcontext() if has_gradient else torch.no_grad():
-        if form.get("dtype"):
-            return assert_none_is_straight(xs, state)
-        unrolled.scan(CELL, xs, state, reverse=reverse, engine="fused")  # walked
-        unrolled.scan(CELL, xs, state, reverse=reverse, engine="fused")  # remembered
-        found = choose.again(CELL, xs, state, is_reversed=reverse)
-        eager = unrolled.scan(CELL, xs, state, reverse=reverse, engine="eager")
-        exact = unrolled.scan(CELL.double(), xs.double(), tuple(s.double() for s in state), engine="eager")
-    assert found is not None
+@pytest.mark.parametrize("reverse", [False, True])
+def test_it_gives_the_bits_of_a_first_call(make, has_gradient, reverse):
+    torch.manual_seed(0)
+    forget_plans()
+    step, state = make()
+    inputs = [torch.randn(5, 2, 3), torch.randn(5, 3, 2).transpose(1, 2), torch.randn(7, 2, 3)]
+    if make is with_masks:
+        inputs.append(torch.randint(2, (5, 2, 3)))
+    with torch.set_grad_enabled(has_gradient):
+        for xs in inputs:
+            first = unrolled.scan(step, xs, state, reverse=reverse, engine="fused")
+            unrolled.scan(step, xs, state, reverse=reverse, engine="fused")  # whose walk is remembered
+            found = choose.again(step, xs, state, is_reversed=reverse)
+            assert found is not None, "its like has run"
+            assert_equal(found, first)
+            needs = [leaf.requires_grad for leaf in pytree.tree_leaves(first)]
+            assert [leaf.requires_grad for leaf in pytree.tree_leaves(found)] == needs
+            assert any(needs) == (has_gradient and make is not with_masks)
+
+
+def test_a_result_shares_no_memory_with_another_or_with_what_was_given():
+    cell, state = lstm()
+    xs = torch.randn(5, 2, 3)
+    with torch.no_grad():
+        results = [unrolled.scan(cell, xs, state, engine="fused") for _ in range(4)]
+    places = [leaf.data_ptr() for leaf in pytree.tree_leaves((xs, state, results))]
+    assert len(places) == len(set(places))
+
+
+def transformed(cell, xs, state):
+    torch.func.vmap(lambda x: found(cell, x, state))(xs.expand(2, *xs.shape))
+
+
+def forward_mode(cell, xs, state):
+    with forward_ad.dual_level():
+        found(cell, xs, state)
+
+
+def autocast(cell, xs, state):
+    with torch.autocast("cpu"):
+        found(cell, xs, state)
+
+
+def other_form(cell, xs, state):
+    found(cell, (xs, xs), state)
+
+
+def no_tensors(cell, xs, state):
+    found(cell, [0.5], state)
+    found(cell, xs, [None, object()])
+
+
+def of_other_width(cell, xs, state):
+    found(cell, xs[..., :2], state)
+
+
+def of_no_steps(cell, xs, state):
+    found(cell, xs[:0], state)
+
+
+def other_step(_, xs, state):
+    found(lstm()[0], xs, state)
+
+
+def after_a_change(cell, xs, state):
+    cell.weight_hh = nn.Parameter(torch.zeros_like(cell.weight_hh))
+    found(cell, xs, state)
+
+
+def found(step, xs, state):
+    assert choose.again(step, xs, state, is_reversed=False) is None
+    return torch.zeros(1)
+
+
+NONE = [transformed, forward_mode, autocast, other_form, no_tensors, of_other_width, of_no_steps, other_step]
+NONE += [after_a_change]
+
+
+@pytest.mark.parametrize("call", NONE)
+def test_there_is_none_of_another_call(call):
+    cell, state = lstm()
+    xs = torch.randn(5, 2, 3)
+    for _ in range(2):
+        unrolled.scan(cell, xs, state, engine="fused")
+    assert choose.again(cell, xs, state, is_reversed=False) is not None
+    call(cell, xs, state)
