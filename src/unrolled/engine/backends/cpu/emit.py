@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from unrolled.engine.backends.cpu.barriers import Access, barriers
+from unrolled.engine.backends.cpu.passes import Line, passes
 from unrolled.engine.program import ALONG, EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
 
 # vectors multiplied or computed in a step up to which threads lose more by meeting than they gain, by what was measured
@@ -377,60 +378,55 @@ class _Emitter:
         )
 
     def _loop(self, loop: _Loop, level: int) -> list[str]:
-        roots = [value for _, value in loop.stores]
-        per_row, per_feature = self._text(roots, level, loop.width)
-        stores = [f"        S({_at(place)} + c, {self._name(value)});" for place, value in loop.stores]
+        before, inside = self._text([value for _, value in loop.stores], level)
         if loop.width == 1:
-            lines = ["    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {", *per_row]
-            return (
-                lines + [f"      put({_at(place)}, {self._name(value)});" for place, value in loop.stores] + ["    }"]
-            )
-        return [
+            puts = [f"      put({_at(place)}, {self._name(value)});" for place, value in loop.stores]
+            return ["    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {", *before, *puts, "    }"]
+        stores = [(value, f"io.write({_at(place)} + c, {self._name(value)});") for place, value in loop.stores]
+        strips, texts = passes(inside, stores)
+        lines = [
             f"    for (long r = r0, c0 = Share::features({loop.width}, part, parts).from, "
             f"c1 = Share::features({loop.width}, part, parts).to; r < r1; r++) {{",
-            *per_row,
-            "      auto body = [&](long c, auto L, auto S) __attribute__((always_inline)) {",
-            *per_feature,
-            *stores,
-            "      };",
-            "      long c = c0;",
-            f"      for (; c + VL <= (c1 < {loop.width} ? c1 : {loop.width}); c += VL)",
-            "        body(c, [](auto p) { return ld(p); }, [](auto p, V v) { st(p, v); });",
-            f"      if (c < c1) {{ const long n = {loop.width} - c; body(c, [n](auto p) {{ return ld(p, n); }}, [n](auto p, V v) {{ st(p, v, n); }}); }}",
-            "    }",
+            *before,
+            *[f"      V {strip}[STRIP];" for strip in strips],
+            f"      by_strips<{loop.width}>(c0, c1",
         ]
+        for text in texts:
+            lines[-1] += ", [&](long c, long i, auto io) __attribute__((always_inline)) {"
+            lines += [*(f"        {statement}" for statement in text), "      }"]
+        lines[-1] += ");"
+        return [*lines, "    }"]
 
     def _reduction(self, value: Value, level: int) -> list[str]:
         [arg] = value.args
         name = f"v{self.names[id(value)]}"
-        per_row, per_feature = self._text([arg], level, arg.width)
+        before, inside = self._text([arg], level)
         nothing, join, whole = (
             ("0", "total = total + {}", "hsum")
             if value.op == "sum"
             else ("-std::numeric_limits<R>::infinity()", "total = vmax2(total, {})", "hmax")
         )
-        inside = self._name(arg)
         return [
             "    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {",
-            *per_row,
+            *before,
             f"      V total = bc({nothing});",
-            "      auto body = [&](long c, auto L) __attribute__((always_inline)) {",
-            *per_feature,
-            f"        return {inside};",
+            "      auto body = [&](long c, auto io) __attribute__((always_inline)) {",
+            *[f"        const V {line.name} = {line.text};" for line in inside],
+            f"        return {self._name(arg)};",
             "      };",
             "      long c = 0;",
-            f"      for (; c + VL <= {arg.width}; c += VL) {join.format('body(c, [](auto p) { return ld(p); })')};",
-            f"      if (c < {arg.width}) {{ const long n = {arg.width} - c; "
-            + join.format(f"keep(body(c, [n](auto p) {{ return ld(p, n); }}), n, {nothing})")
+            f"      for (; c + VL <= {arg.width}; c += VL) {join.format('body(c, Whole{})')};",
+            f"      if (c < {arg.width}) {{ const Rest rest{{{arg.width} - c}}; "
+            + join.format(f"keep(body(c, rest), rest.n, {nothing})")
             + "; }",
             f"      {name}[r] = {whole}(total);",
             "    }",
         ]
 
-    def _text(self, roots: list[Value], level: int, width: int) -> tuple[list[str], list[str]]:
-        """Declarations before the loop over features (width 1) and within it, arguments first."""
+    def _text(self, roots: list[Value], level: int) -> tuple[list[str], list[Line]]:
+        """Declarations before the loop over features (width 1), and what is within it, arguments first."""
         before: list[str] = []
-        inside: list[str] = []
+        inside: list[Line] = []
         done: set[int] = set()
 
         def visit(value: Value) -> None:
@@ -446,12 +442,15 @@ class _Emitter:
                 if value.width == 1:
                     before.append(f"      const V {name} = bc(number(({pointer})[r * {stride} + {at}]));")
                 else:
-                    inside.append(f"        const V {name} = L({pointer} + r * {stride} + {at} + c);")
+                    inside.append(Line(value, name, f"io.read({_at(where)} + c)", is_read=True))
             else:
                 for arg in value.args:
                     visit(arg)
                 call = f"v{value.op}({', '.join(self._name(arg) for arg in value.args)})"
-                (before if value.width == 1 else inside).append(f"      const V {name} = {call};")
+                if value.width == 1:
+                    before.append(f"      const V {name} = {call};")
+                else:
+                    inside.append(Line(value, name, call, is_read=False))
 
         for root in roots:
             visit(root)

@@ -29,6 +29,33 @@ struct Share {
   }
 };
 
+// how a pass over features reads and writes: whole vectors, or the last numbers of a row
+struct Whole {
+  template <class T> V read(const T* p) const { return ld(p); }
+  template <class T> void write(T* p, V v) const { st(p, v); }
+};
+struct Rest {
+  long n;
+  template <class T> V read(const T* p) const { return ld(p, n); }
+  template <class T> void write(T* p, V v) const { st(p, v, n); }
+};
+// features [c, to) of WIDTH: pass(feature, its vector's number, Whole or Rest)
+template <long WIDTH, class P> INLINE void over(long c, long to, P pass) {
+  long i = 0;
+  for (; c + VL <= to; c += VL, i++) pass(c, i, Whole{});
+  if constexpr (WIDTH % VL)
+    if (c < to) pass(c, i, Rest{WIDTH - c});
+}
+// several passes take turns on strips of so many vectors
+constexpr long STRIP = 16;
+template <long WIDTH, class... P> INLINE void by_strips(long c0, long c1, P... passes) {
+  const long end = c1 < WIDTH ? c1 : WIDTH, strip = sizeof...(P) == 1 ? WIDTH : STRIP * VL;
+  for (long c = c0; c < end; c += strip) {
+    const long to = end - c < strip ? end : c + strip;
+    (over<WIDTH>(c, to, passes), ...);
+  }
+}
+
 // what a loop is called with; arrays of pointers, one for each of the program's inputs and outputs
 struct Call {
   long T, B, threads, reversed;
