@@ -22,7 +22,7 @@ from unrolled.engine.reasons import NotTraceable
 
 FOLDER = Path(__file__).parent
 FLAGS = (
-    "-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+    "-std=c++17", "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-fvisibility=hidden", "-shared", "-fPIC", "-pthread",
 )  # fmt: skip
 # Clang's OpenMP is another one than that of torch's threads; and it has long had no -march=native for ARM
