@@ -5,12 +5,13 @@ import types
 
 import pytest
 import torch
-from tests.assertions import assert_as_exact_as
+from tests.assertions import assert_as_exact_as, assert_equal
 from torch import nn
 
 import unrolled
-from unrolled.engine import watch
+from unrolled.engine import choose, watch
 from unrolled.engine.identity import Walk, walk_over
+from unrolled.errors import NotFusedError, NotFusedWarning
 
 
 class Step(nn.Module):
@@ -215,3 +216,23 @@ def test_no_more_walks_are_kept_than_said(monkeypatch):
     for step in steps:
         walk_over(step)
     assert len(watch._remembered) == 3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_module_of_torchscript_runs_eagerly(monkeypatch):
+    scripted = torch.jit.script(nn.Linear(3, 4))
+
+    def step(x, h):
+        h = torch.tanh(scripted(x) + h)
+        return h, h
+
+    monkeypatch.setattr(choose, "_warned", set())
+    xs, h = torch.randn(5, 2, 3), torch.zeros(2, 4)
+    with pytest.raises(NotFusedError) as error:
+        unrolled.scan(step, xs, h, engine="fused")
+    assert str(error.value) == (
+        "scan: the step cannot run fused: it holds a module of TorchScript, in which no change can be seen."
+    )
+    with pytest.warns(NotFusedWarning, match="a module of TorchScript"):
+        found = unrolled.scan(step, xs, h)
+    assert_equal(found, unrolled.scan(step, xs, h, engine="eager"))

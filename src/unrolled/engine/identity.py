@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.engine import sources
+from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.watch import Watch, kind_of, remember, remembered
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
@@ -64,6 +65,11 @@ class Walk:
         return [(container, container.copy()) for container in self.containers]
 
     def of(self, value: Any) -> Hashable:
+        """The key of a value.
+
+        Raises:
+            NotTraceable: no key can tell it.
+        """
         # in the order of what steps hold most: a step is walked at every call
         if value is None:
             return None
@@ -108,6 +114,8 @@ class Walk:
         return ("id", id(value))
 
     def _module(self, module: nn.Module) -> Hashable:
+        if isinstance(module, torch.jit.ScriptModule):
+            raise NotTraceable("it holds a module of TorchScript, in which no change can be seen")
         names = module.__dict__
         groups = (names["_parameters"], names["_buffers"], names["_modules"])
         self.containers += (names, *groups)
