@@ -357,9 +357,9 @@ def beside():
 
 
 def costs():
-    cell = cells.LSTM(64, 64)
+    cell, layer = cells.LSTM(64, 64), nn.LSTM(64, 64)
     xs, state = torch.randn(1, 1, 64), cell.initial_state(1)
-    runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused")}
+    runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused"), "torch.nn": lambda: layer(xs)}
     rows = measured("costs", "a call", (1, 1, 64), {"forward": both_ways(runs, [], None)["forward"]}, 2001)
 
     rows += after_a_rest()
