@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from unrolled.engine import sources
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.watch import Watch, kind_of, remember, remembered
+from unrolled.engine.watch import HOOKS, Watch, kind_of, remember, remembered
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
 _TENSORS = frozenset((Tensor, nn.Parameter))
-_HOOKS = tuple(name for name in sorted(_OF_TORCH) if name.endswith("_hooks"))
 _PLAIN = (int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.device, type, types.ModuleType)
 
 
@@ -124,7 +123,7 @@ class Walk:
         parts: list[Any] = ["module", type(module), names["training"]]
         for name in own:
             parts += (name, self.of(names[name]))
-        for name in _HOOKS:
+        for name in HOOKS:
             if item := names[name]:
                 self.held += item.values()
                 parts.append((name, *map(id, item.values())))

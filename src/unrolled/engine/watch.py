@@ -17,13 +17,9 @@ kind_of = attrgetter("shape", "dtype", "device", "requires_grad")
 _MOST = 256
 _GROUPS = ("_parameters", "_buffers", "_modules")
 _groups = itemgetter(*_GROUPS)
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)  # others do not run in a step
-_OF_MODULE = ("training", *_GROUPS, *_HOOKS)
+#: the hooks of a module that run in a step
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_OF_MODULE = ("training", *_GROUPS, *HOOKS)
 _ABSENT = object()
 _remembered: "dict[int, tuple[weakref.ref, Walk]]" = {}  # by the address of the step
 
@@ -51,8 +47,9 @@ class Watch:
         """A module: its class, its parameters, buffers and modules, and the attributes of these names."""
         attributes = vars(module)
         self._dictionaries += [(each, list(each), list(each.values())) for each in _groups(attributes)]
-        self._empty += map(attributes.get, _HOOKS)
-        self.is_whole &= not any(self._empty)
+        hooks = [attributes[name] for name in HOOKS]
+        self._empty += hooks
+        self.is_whole &= not any(hooks)
         read = itemgetter(*_OF_MODULE, *names)
         self._modules.append((attributes, len(attributes), read, read(attributes)))
         self._met(module, is_root=is_root)
