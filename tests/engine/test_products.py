@@ -52,6 +52,25 @@ def test_products_of_every_layout(shape, transposed, has_bias, has_sums, seed):
         assert (result - 2 * exact).abs().max() <= 8e-7 * k**0.5 * max(1, exact.abs().max())
 
 
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(2000, 100, 64), (1100, 90, 700), (100, 700, 128), (90, 2100, 300)],
+    ids=["rows", "rows, more than one block", "columns", "columns, more than one block"],
+)
+@pytest.mark.parametrize("is_transposed", [True, False])
+def test_whoever_takes_which_piece_the_bits_are_the_same(m, n, k, is_transposed):
+    generator = torch.Generator().manual_seed(0)
+    a, w = laid_out((m, k), generator, is_transposed), torch.randn((k, n), generator=generator)
+    sums = [torch.zeros(n) for _ in range(6)]
+    first, *others = [products.multiply(a, w, None, each) for each in sums]
+    exact = a.double() @ w.double()
+    assert (first - exact).abs().max() <= 4e-7 * k**0.5 * exact.abs().max()
+    assert (sums[0] - w.double().sum(0)).abs().max() <= 4e-7 * k**0.5 * 4
+    for other, of_w in zip(others, sums[1:], strict=True):
+        assert torch.equal(other, first)
+        assert torch.equal(of_w, sums[0])
+
+
 @pytest.mark.parametrize("m", [1, 5, 8, 9, 300])
 @pytest.mark.parametrize("is_transposed", [True, False])
 def test_rows_times_a_weight(m, is_transposed):

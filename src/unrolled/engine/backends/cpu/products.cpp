@@ -91,16 +91,19 @@ void move(R* to, long to_row, const R* from, long row, long height, long width) 
 
 constexpr long MEMORY = DEEP * WIDTH + BLOCK * HEIGHT + 16 * PW;
 
-// one thread's part of C, whose rows lie together: rows [m0, m1), columns [n0, n1); sums of the rows of W, of the columns of A
-void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1, R* of_w, R* of_a) {
+// of the sum, in one go; a small result is soon added to: shorter pieces for less rounding
+long depth_of(const Product& p) { return p.M * p.N <= 4096 ? 32 : p.step == 1 ? DEEP : BLOCK; }
+
+// one thread's part of C, whose rows lie together: rows [m0, m1), columns [n0, n1), where W may be packed already; sums of
+// the rows of W, of the columns of A
+void run_thread(const Product& p, R* memory, bool is_packed, long m0, long m1, long n0, long n1, R* of_w, R* of_a) {
   if (m0 >= m1) return;
   R *const packed = memory, *const rows = packed + DEEP * WIDTH, *const edge = rows + BLOCK * HEIGHT;
-  // a small result is soon added to: shorter pieces for less rounding
-  const long depth = p.M * p.N <= 4096 ? 32 : p.step == 1 ? DEEP : BLOCK, most = width_of(depth);
+  const long depth = depth_of(p), most = width_of(depth);
   for (long n = n0; n < n1; n += most)
     for (long k = 0; k < p.K || k == 0; k += depth) {
       const long columns = n1 - n < most ? n1 - n : most, K = p.K - k < depth ? p.K - k : depth;
-      pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
+      if (!is_packed) pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
       if (of_w && m0 == 0) add_rows(p.w + k * p.w_row + n, p.w_row, K, columns, of_w + n);
       for (long m = m0; m < m1; m += HEIGHT) {
         const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
@@ -144,6 +147,26 @@ void run_thread(const Product& p, R* memory, long m0, long m1, long n0, long n1,
     }
 }
 
+// Panels or blocks, as threads take them: the fewer at once, the fewer are left, so that who is slowed down by other
+// programs does less. So few that it is not worth it are shared equally.
+struct Pieces {
+  const long all, least, threads, equal;
+  std::atomic<long> taken{0};
+
+  Pieces(long all, long least, long threads)
+      : all(all), least(least), threads(threads), equal(all < 4 * least * threads ? ceil_div(all, threads) : 0) {}
+  bool next(long& from, long& to) {
+    from = taken.load();
+    do {
+      if (from >= all) return false;
+      const long left = all - from, some = equal ? equal : left * 3 / (4 * threads);
+      to = from + (some < least ? least : some);
+      if (to > all) to = all;
+    } while (!taken.compare_exchange_weak(from, to));
+    return true;
+  }
+};
+
 // numbers of a result up to which a thread may have one of its own, and the least part of a sum that is worth it
 constexpr long SMALL_RESULT = 1 << 16, PART = 64;
 // numbers of a thread's own result, and of its sums
@@ -159,7 +182,7 @@ void run_part(Product p, R* memory, R* results, long tid, long nt, R* of_w, R* o
     memset(sums, 0, (p.M + p.N) * sizeof(R));
     of_w = of_w ? sums : nullptr, of_a = of_a ? sums : nullptr;
   }
-  run_thread(p, memory, 0, p.M, 0, p.N, of_w, of_a);
+  run_thread(p, memory, false, 0, p.M, 0, p.N, of_w, of_a);
 }
 
 void add(R* to, const R* from, long n) {
@@ -209,6 +232,13 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
   const bool by_depth = !p.bias && p.threads > 1 && p.M * p.N <= SMALL_RESULT && p.K >= PART * p.threads;
   const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? own_numbers(p) : 0;
   Scratch scratch((each + own) * sizeof(R) * p.threads + 64);
+  // whole tiles for every thread, of rows where there are as many of them
+  const bool by_rows = p.M >= p.N || ceil_div(p.N, PW) < p.threads;
+  // W fits into one block: a thread packs it once
+  const bool is_once = by_rows && p.K <= depth_of(p) && p.N <= width_of(depth_of(p));
+  // larger pieces where for each of them a factor is packed again
+  const long least = is_once || (!by_rows && p.step == 1) ? 2 : 128 / (by_rows ? MR : PW);
+  Pieces pieces(by_rows ? ceil_div(p.M, MR) : ceil_div(p.N, PW), least, p.threads);
   Team team(p.threads);
   team.run([&](long tid) {
     const long nt = team.n;
@@ -220,15 +250,10 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
       add_parts(p, results, tid, nt, of_w, of_a);
       return;
     }
-    // whole tiles for every thread, of rows where there are as many of them
-    const long panels = ceil_div(p.M, MR), blocks = ceil_div(p.N, PW);
-    if (p.M >= p.N || blocks < nt) {
-      long end = panels * (tid + 1) / nt * MR;
-      run_thread(p, memory, panels * tid / nt * MR, end < p.M ? end : p.M, 0, p.N, of_w, of_a);
-    } else {
-      long end = blocks * (tid + 1) / nt * PW;
-      run_thread(p, memory, 0, p.M, blocks * tid / nt * PW, end < p.N ? end : p.N, of_w, of_a);
-    }
+    bool is_packed = false;
+    for (long from, to; pieces.next(from, to); is_packed = is_once)
+      if (by_rows) run_thread(p, memory, is_packed, from * MR, to * MR < p.M ? to * MR : p.M, 0, p.N, of_w, of_a);
+      else run_thread(p, memory, false, 0, p.M, from * PW, to * PW < p.N ? to * PW : p.N, of_w, of_a);
   });
 }
 
