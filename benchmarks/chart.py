@@ -1,14 +1,14 @@
-"""Draws and sums up the kept results of the engine against its peers: python -m benchmarks.chart
+"""Draws the last kept results of the engine against its peers: python -m benchmarks.chart
 
 Comes in: benchmarks/results/engine.csv. Goes out: docs/images/engine.svg. Needs matplotlib, from
 `pip install 'unrolled[bench]'`.
 """
 
-import csv
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from benchmarks.figures import results, runs
 from benchmarks.harness import RESULTS
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "engine.svg"
@@ -16,32 +16,9 @@ PEERS = {"torch.nn": "#1f77b4", "jax.jit(lax.scan)": "#ff7f0e", "python loop": "
 WAYS = ("forward", "forward+backward")
 
 
-def latest() -> dict[tuple, dict[str, str]]:
-    """The last row of each cell, shape, way and peer."""
-    with (RESULTS / "engine.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["question"] == "layers"]
-    return {(row["step"], row["batch"], row["time"], row["hidden"], row["pass"], row["rival"]): row for row in rows}
-
-
-def summary(rows: dict[tuple, dict[str, str]]) -> str:
-    """Mean and least of the ratios over the shapes, for each cell and peer, as a table of Markdown."""
-    lines = ["| cell | against | forward + backward: mean, least | forward: mean, least |", "|---|---|---|---|"]
-    for cell in dict.fromkeys(key[0] for key in rows):
-        for peer in PEERS:
-            shown = []
-            for way in reversed(WAYS):
-                ratios = [
-                    float(row["of_fused"]) for key, row in rows.items() if key[0] == cell and key[4:] == (way, peer)
-                ]
-                shown.append(f"{sum(ratios) / len(ratios):.2f}, {min(ratios):.2f}" if ratios else "")
-            if any(shown):
-                lines.append(f"| {cell} | {peer} | {' | '.join(shown)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
-    rows = latest()
-    print(summary(rows))
+    of_runs = runs(results(RESULTS / "engine.csv"))
+    rows = {(r["step"], r["batch"], r["time"], r["hidden"], r["pass"], r["rival"]): r for r in of_runs[-1]}
     cells = list(dict.fromkeys(key[0] for key in rows))
     shapes = list(dict.fromkeys(key[1:4] for key in rows))
     plt.rcParams.update({"svg.hashsalt": "engine", "font.size": 9, "svg.fonttype": "none"})

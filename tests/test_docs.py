@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from benchmarks import figures
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -30,6 +31,10 @@ def test_the_pages_links_lead_somewhere(page):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), link
     assert "@" not in re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8")), "a placeholder is left"
+
+
+def test_the_engines_figures_are_those_that_were_kept():
+    assert figures.page() == figures.PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.figures"
 
 
 def test_the_tutorial_beats_its_floors(capsys):

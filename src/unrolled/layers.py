@@ -36,7 +36,7 @@ _SAME_AS_TORCH = """
     """
 
 
-# batch · hidden up to which the compiled loop is the faster; docs/design/engine.md has the figures
+# batch · hidden up to which the compiled loop is the faster; docs/design/engine-speed.md says why
 _SMALL = 4096  # than oneDNN's LSTM in inference
 _LARGE = 1 << 16  # than torch's RNN and GRU under autocast, whose recurrent products are bfloat16
 
