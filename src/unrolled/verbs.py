@@ -29,7 +29,7 @@ from unrolled.progress import display_for
 from unrolled.runs import free_folder
 from unrolled.settings import Settings, value_type
 from unrolled.storage import write_aside
-from unrolled.train import TrainSettings
+from unrolled.train import TrainResult, TrainSettings
 
 FORMATS = ("text", "jsonl", "csv")
 _CHUNK = 1000  # items predicted at once: what bounds the memory
@@ -110,7 +110,7 @@ def train_command(name: str, module: ModuleType, on_start: Callable[[Path], None
         run = Path(distributed.same_text(str(folder or free_folder(name))))
         on_start(run)
         result = model.fit(paths, valid=valid or None, train=training, run=run, display=display)
-        report(model, result.reason, result.best_step, run, test)
+        report(model, result, run, test)
 
     command = click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")(command)
     if name != "forecast":
@@ -139,12 +139,12 @@ def _parts(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
     return files, {}
 
 
-def report(model: Estimator, reason: str, best_step: int, folder: Path, test: Any = None) -> None:
+def report(model: Estimator, result: TrainResult, folder: Path, test: Any = None) -> None:
     """What a training came to: figures beside the floor's, where the model is, and whether it is worth anything."""
     if distributed.rank() != 0:
         return
     path = folder / "model.safetensors"
-    click.echo(f"stopped  {reason}; best at step {best_step}")
+    click.echo(f"stopped  {result.reason}; best at step {result.best_step}")
     figures = model.figures
     click.echo(f"\n{figures.get('part', 'validation')} part")
     click.echo("\n".join(f"  {line}" for line in model.table(figures)))
