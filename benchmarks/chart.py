@@ -8,12 +8,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from benchmarks.figures import results, runs
+from benchmarks.figures import BOTH, FORWARD, results, runs
 from benchmarks.harness import RESULTS
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "engine.svg"
 PEERS = {"torch.nn": "#1f77b4", "jax.jit(lax.scan)": "#ff7f0e", "python loop": "#7f7f7f"}
-WAYS = ("forward", "forward+backward")
+WAYS = (FORWARD, BOTH)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ python -m benchmarks.engine layers       # torch.nn, a careful Python loop, jax.
 python -m benchmarks.engine autocast     # the layers under torch.autocast with bfloat16, against torch.nn
 python -m benchmarks.engine products     # the large products around LSTM's loop, against torch.mm
 python -m benchmarks.engine stacks       # two layers, both directions, against torch.nn
+python -m benchmarks.engine waves        # what two layers would gain at most with a thread each, at batch 1
 python -m benchmarks.engine steps        # steps that no test names, against a Python loop
 python -m benchmarks.engine diagonal     # a diagonal linear recurrence: Python loop, share of memory bandwidth
 python -m benchmarks.engine compiled     # torch.compile of the loop, with its compile time
@@ -339,6 +340,39 @@ def after_a_rest():
     return measured("costs", "LSTM after 0.1 s of rest", (32, 128, 128), ways, 15, rest=0.1)
 
 
+def waves():
+    """Two layers one after the other, each on all threads, and, at the very best, at once on a thread each: of a time
+    step, without what a call costs, which two lengths tell.
+    """
+    rows, n_threads, short, long = [], torch.get_num_threads(), 128, 640
+    for kind in ("LSTM", "GRU"):
+        for hidden in (64, 128, 256):
+            layer = getattr(unrolled, kind)(hidden, hidden, engine="fused")
+            ways = {}
+            for steps in (short, long):
+                xs = torch.randn(steps, 1, hidden, requires_grad=True)
+                leaves, gradient = [xs, *layer.parameters()], torch.randn(steps, 1, hidden)
+                for way, runs in both_ways({steps: lambda xs=xs, layer=layer: layer(xs)[0]}, leaves, gradient).items():
+                    ways.setdefault(way, {}).update(runs)
+            for way, runs in ways.items():
+                on_threads = {
+                    (steps, n): lambda run=run, n=n: (torch.set_num_threads(n), run())
+                    for steps, run in runs.items()
+                    for n in (1, n_threads)
+                }
+                least = {key: min(each) for key, each in interleaved(on_threads, rounds=60, warm_up=3).items()}
+                torch.set_num_threads(n_threads)
+                one, all_ = ((least[long, n] - least[short, n]) / (long - short) for n in (1, n_threads))
+                shape = {"batch": 1, "time": long, "hidden": hidden, "pass": way}
+                for rival, seconds in (("fused", 2 * all_), ("in waves, at best", one)):
+                    row = {"question": "waves", "step": f"{kind}, a step of 2 layers"} | shape | {"rival": rival}
+                    row |= dict.fromkeys(("median_s", "low_s", "high_s"), seconds)
+                    us, ratio = round(seconds * 1e6, 2), round(seconds / (2 * all_), 3)
+                    rows.append(row | {"us_per_step": us, "of_fused": ratio, "share": 0})
+                print(f"{kind} {hidden} {way}: {2 * all_ * 1e6:.2f} us, in waves {one * 1e6:.2f} at best", flush=True)
+    return rows
+
+
 def beside():
     rows = []
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(torch.get_num_threads())]
@@ -396,7 +430,8 @@ def costs():
 
 
 QUESTIONS = {
-    each.__name__: each for each in (layers, products, autocast, stacks, steps, diagonal, compiled, beside, costs)
+    each.__name__: each
+    for each in (layers, products, autocast, stacks, waves, steps, diagonal, compiled, beside, costs)
 }
 
 

@@ -1,6 +1,6 @@
 """The kept results of the engine become the tables of docs/design/engine-figures.md: python -m benchmarks.figures
 
-Comes in: benchmarks/results/engine*.csv, a machine each. Goes out: the page, written anew.
+Comes in: benchmarks/results/engine*.csv. Goes out: the page, written anew.
 """
 
 import csv
@@ -33,8 +33,8 @@ HEAD = """# Figures of the engine
 Written by `python -m benchmarks.figures` from `benchmarks/results/engine*.csv`; not to be edited by hand. They come
 from `python -m benchmarks.engine`: medians of interleaved rounds, g++ 12, two cores, float32. Ratios are peer / ours:
 above 1 ours is the faster. Forward + backward counts as three times the forward's operations; the peak is what a loop
-in registers alone reaches, measured before each cell. What is behind them, and why some are not what they should be:
-[engine-speed.md](engine-speed.md).
+in registers alone reaches, measured before and after each row. What is behind them, and why some are not what they
+should be: [engine-speed.md](engine-speed.md).
 
 The machines are virtual, shared with others and noisy: a loop takes its best time at once and twice that minutes
 later, so the means move by a tenth from run to run, and single rows by a half. So beside the last run stands the range
@@ -52,11 +52,11 @@ def results(file: Path) -> list[Row]:
         ]
 
 
-def runs(rows: Iterable[Row], question: str = "layers") -> list[list[Row]]:
-    """The rows of a question, by the time at which it was asked."""
+def runs(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of the layers, run by run."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if row["question"] == question:
+        if row["question"] == "layers":
             found.setdefault(row["date"], []).append(row)
     return [found[date] for date in sorted(found)]
 
@@ -72,25 +72,18 @@ def _table(head: list[str], lines: Iterable[Iterable[str]]) -> str:
 
 def against_peers(of_runs: list[list[Row]]) -> str:
     """Mean and least over the shapes, of the last run and over all."""
-    last = of_runs[-1]
-    peers = [peer for peer in dict.fromkeys(row["rival"] for row in last) if peer != "fused"]
     lines = []
-    for cell in dict.fromkeys(row["step"] for row in last):
-        for peer in peers:
-            line = [cell, peer]
-            for way in (BOTH, FORWARD):
-                found = [each for rows in of_runs if (each := _ratios(rows, cell, peer, way))]
-                now = _ratios(last, cell, peer, way)
-                if not now:
-                    break
-                means = [sum(each) / len(each) for each in found]
-                line += [
-                    f"{means[-1]:.2f}, {min(now):.2f}",
-                    WANTED.get((cell, peer), {}).get(way, ""),
-                    f"{min(means):.2f} to {max(means):.2f}, {min(map(min, found)):.2f} to {max(map(min, found)):.2f}",
-                ]
-            else:
-                lines.append(line)
+    for cell, peer in dict.fromkeys((row["step"], row["rival"]) for row in of_runs[-1] if row["rival"] != "fused"):
+        line = [cell, peer]
+        for way in (BOTH, FORWARD):
+            found = [each for rows in of_runs if (each := _ratios(rows, cell, peer, way))]
+            means, least = [sum(each) / len(each) for each in found], [min(each) for each in found]
+            line += [
+                f"{means[-1]:.2f}, {least[-1]:.2f}",
+                WANTED.get((cell, peer), {}).get(way, ""),
+                f"{min(means):.2f} to {max(means):.2f}, {min(least):.2f} to {max(least):.2f}",
+            ]
+        lines.append(line)
     each = ["last", "wanted", "all runs"]
     return _table(
         ["cell", "against", *(f"forward + backward: {name}" for name in each), *(f"forward: {name}" for name in each)],
@@ -146,21 +139,22 @@ def _shape(row: Row) -> str:
 
 
 def page() -> str:
-    """The page's text."""
+    """The page's text: a section for each machine, the one asked last first."""
+    machines: dict[str, list[Row]] = {}
+    for file in sorted(RESULTS.glob("engine*.csv")):
+        for row in results(file):
+            machines.setdefault(row["processor"], []).append(row)
     parts = [HEAD]
-    for file in [RESULTS / "engine.csv", *sorted(RESULTS.glob("engine-*.csv"), reverse=True)]:
-        rows = results(file)
-        of_runs = runs(rows)
-        last = of_runs[-1][0]
-        parts.append(f"## {MACHINES.get(last['processor'], last['processor'])}")
-        n = len(of_runs)
-        parts.append(
-            f"`{file.name}`, {n} run{'s' if n > 1 else ''}, the last of {last['date']} UTC. "
-            "Means over the shapes, and the least:\n"
-        )
-        parts.append(against_peers(of_runs))
-        parts.append("The last run:\n")
-        parts.append(by_shape(of_runs[-1]))
+    for name, rows in sorted(
+        machines.items(), key=lambda machine: max(row["date"] for row in machine[1]), reverse=True
+    ):
+        parts.append(f"## {MACHINES.get(name, name)}")
+        if of_runs := runs(rows):
+            n, date = len(of_runs), of_runs[-1][0]["date"]
+            parts.append(
+                f"{n} run{'s' if n > 1 else ''}, the last of {date} UTC. Means over the shapes, and the least:\n"
+            )
+            parts += [against_peers(of_runs), "The last run:\n", by_shape(of_runs[-1])]
         if any(row["question"] != "layers" for row in rows):
             parts.append(others(rows))
     return "\n".join(parts)

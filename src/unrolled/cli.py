@@ -112,9 +112,9 @@ def _report(model: TextModel, result: TrainResult, folder: Path) -> None:
             f"The model LOSES to the floor by {nats - floor:.3f} nats/{model.item}: "
             "train longer, or give it more text; until then the n-gram model is the better one."
         )
-        if result.steps < 1000 and model.settings.layers * model.settings.hidden > 384:
+        if result.steps < 1000 and model.settings.layers * model.settings.hidden >= 2 * 384:
             click.echo(
-                f"It made {result.steps} updates, few for its size; a smaller model learns more in the same time: "
+                f"It made {result.steps} updates, few for its size; a smaller model may learn more in the same time: "
                 "--layers 1 --hidden 384 --batch 8 --dropout 0."
             )
 

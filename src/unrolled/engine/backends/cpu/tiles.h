@@ -95,7 +95,8 @@ INLINE void tile(const R* a, long row, long step, const R* b, R* c, long ldc, lo
 #pragma GCC unroll 4
       for (int j = 0; j < NV; j++) {
         const R* p = b + k * NV * VL + j * VL;
-        for (int i = 0; i < 4 && j * BYTES % 64 == 0; i++) __builtin_prefetch(p + i * NV * VL + AHEAD);  // line by line
+        if (j * BYTES % 64 == 0)  // once a line of the cache
+          for (int i = 0; i < 4; i++) __builtin_prefetch(p + i * NV * VL + AHEAD);
         acc[0][j] += bc(a[k * step]) * ld(p);
         more[0][j] += bc(a[(k + 1) * step]) * ld(p + NV * VL);
         more[1][j] += bc(a[(k + 2) * step]) * ld(p + 2 * NV * VL);
