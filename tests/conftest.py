@@ -18,6 +18,12 @@ settings.register_profile(
 settings.load_profile("here")
 
 
+def pytest_configure(config):
+    """Most tests ask for the same bits or for the compiled loop: they run on the CPU where there is a GPU too."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Runs the command line in this process: (exit code, standard output, standard error)."""

@@ -1,7 +1,9 @@
 """The training loop: bounds, convergence, clipping, divergence, best weights, and runs that go on bit for bit."""
 
 import math
+import os
 import re
+import signal
 import time
 from dataclasses import replace
 
@@ -178,6 +180,24 @@ def test_ctrl_c_leaves_a_checkpoint(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(Interrupted(), replace(SETTINGS, checkpoint_s=1e9), run=run)
     assert Run.open(run.folder).state["position"]["step"] == 7
+
+
+def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path):
+    """Weights and position belong together: one without the other would lose all since the checkpoint before."""
+
+    class Pressed(torch.optim.SGD):
+        def step(self, closure=None):
+            n_steps.append(super().step(closure))
+            if len(n_steps) == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    n_steps = []
+    run = Run.create(tmp_path / "run", {"task": "none"})
+    chosen = replace(SETTINGS, checkpoint_s=1e9, eval_every=10)
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(), chosen, run=run, make_optimizer=lambda parameters: Pressed(parameters, 0.01))
+    assert Run.open(run.folder).state["position"]["step"] == len(n_steps) == 7
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_display_is_told_of_every_step_and_evaluation():

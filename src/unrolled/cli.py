@@ -177,7 +177,10 @@ def doctor() -> None:
     """What this machine has for the compiled loop, and what is missing and how to get it."""
     from unrolled.engine.backends.cpu import build
 
-    click.echo(f"torch     {torch.__version__}, {torch.get_num_threads()} threads, GPU: {torch.cuda.is_available()}")
+    click.echo(f"torch     {torch.__version__}, {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        click.echo(f"GPU       {name}: layers run on cuDNN, steps of your own eagerly, as loops in Python")
     click.echo(f"cache     {build.cache_folder()}")
     try:
         path, version = build.compiler()

@@ -12,6 +12,7 @@ from torch import nn
 
 from unrolled import distributed
 from unrolled.data.batches import Batches
+from unrolled.draws import set_aside
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.modelfile import ModelFile, load_weights, read_model, without_numbers, write_model
 from unrolled.progress import Display
@@ -175,8 +176,7 @@ class Estimator(ABC):
 
     def _job(self, whole: Any, held: Any, training: TrainSettings, device: torch.device) -> Job:
         part, self.held = (whole, held) if held is not None else self.split(whole, training.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(training.seed)
+        with set_aside(device, training.seed):
             self.notes = []
             job = self.prepare(part, self.held, training, device)
         self.training = training.to_dict() | {"n_examples": len(part)}

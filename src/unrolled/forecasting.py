@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.windows import Windows
+from unrolled.draws import set_aside
 from unrolled.encoder import CELLS
 from unrolled.settings import Settings, option
 
@@ -149,6 +150,11 @@ def distribution(params: Tensor, output: str, last: Tensor, spread: Tensor) -> t
     return torch.distributions.NegativeBinomial(count, logits=(mean / count).log(), validate_args=False)
 
 
+def _sample(params: Tensor, output: str, last: Tensor, spread: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
+    """Drawn on the CPU, so that a forecast is the same on every device."""
+    return distribution(params.cpu(), output, last.cpu(), spread.cpu()).sample(shape).to(params.device)
+
+
 def levels_of(params: Tensor, output: str, last: Tensor, spread: Tensor) -> Tensor:
     """Quantiles at LEVELS [batch, horizon, levels], on the values' own scale; one number alone for "mean", "median"."""
     if output in ("quantiles", "mean", "median"):
@@ -157,9 +163,8 @@ def levels_of(params: Tensor, output: str, last: Tensor, spread: Tensor) -> Tens
         found = distribution(params, output, last, spread)
         z = [found.icdf(params.new_tensor(level)) for level in LEVELS]
         return torch.stack(z, -1) * spread.unsqueeze(-1) + last.unsqueeze(-1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the same forecast every time
-        drawn = distribution(params, output, last, spread).sample((_SAMPLES,))
+    with set_aside(params.device, seed=0):  # the same forecast every time
+        drawn = _sample(params, output, last, spread, (_SAMPLES,))
     quantiles = _quantiles(drawn, 0)
     return quantiles if output == "negative-binomial" else quantiles * spread.unsqueeze(-1) + last.unsqueeze(-1)
 
@@ -212,8 +217,7 @@ class ForecastNet(nn.Module):
         state = _repeated(state, n_paths)
         later = batch.later.repeat_interleave(n_paths, 1)
         values = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with set_aside(params.device, seed=0):
             for k in range(self.horizon):
                 value = self._drawn(params, last, spread)
                 values.append(value)
@@ -233,13 +237,13 @@ class ForecastNet(nn.Module):
         if output in ("mean", "median"):
             return params[:, 0]
         if output == "quantiles":  # between the known levels as straight lines, which go on beyond the outer two
-            at = torch.rand(len(params), 1)
-            levels = torch.tensor(LEVELS)
+            at = torch.rand(len(params), 1).to(params.device)
+            levels = params.new_tensor(LEVELS)
             place = torch.searchsorted(levels, at).clamp(1, len(LEVELS) - 1)
             low, high = params.gather(1, place - 1), params.gather(1, place)
             share = (at - levels[place - 1]) / (levels[place] - levels[place - 1])
             return (low + share * (high - low)).squeeze(1)
-        drawn = distribution(params, output, last.squeeze(1), spread.squeeze(1)).sample()
+        drawn = _sample(params, output, last.squeeze(1), spread.squeeze(1))
         return (drawn - last.squeeze(1)) / spread.squeeze(1) if output == "negative-binomial" else drawn
 
 

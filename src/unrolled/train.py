@@ -5,11 +5,14 @@ step needs is derived from its number and the state carried from step to step, s
 to the same weights, bit for bit.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +23,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled import distributed
 from unrolled.bptt import detached
+from unrolled.draws import set_aside
 from unrolled.errors import DivergedError, RunError, SettingsError
 from unrolled.progress import Display
 from unrolled.runs import Run
@@ -153,7 +157,7 @@ def train(
         KeyboardInterrupt: as Ctrl-C makes it, after a checkpoint.
     """
     device = next(job.module.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with set_aside(device):
         training = _Training(job, settings, run, display or Display(), make_optimizer)
         try:
             while not (reason := training.reason_to_stop()):
@@ -221,18 +225,20 @@ class _Training:
         at.train_loss = float(distributed.mean(loss.detach()))
         if not (math.isfinite(at.train_loss) and math.isfinite(at.gradient_norm)):
             raise DivergedError(self._advice())
-        self.is_whole = False
-        self.optimizer.step()
-        if self.average is not None:
-            # short at first, so that the random first weights are soon forgotten
-            decay = min(settings.average, (1 + at.step) / (10 + at.step))
-            for name, value in self.job.module.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - decay)
-        self.carried = detached(carried)
-        at.step += 1
-        self.random = _random_state(self.device)
-        at.seconds = distributed.agreed(time.monotonic() - self.began)
+        with _whole_or_not_at_all():
+            self.is_whole = False
+            self.optimizer.step()
+            if self.average is not None:
+                # short at first, so that the random first weights are soon forgotten
+                decay = min(settings.average, (1 + at.step) / (10 + at.step))
+                for name, value in self.job.module.state_dict().items():
+                    if value.is_floating_point():
+                        self.average[name].lerp_(value, 1 - decay)
+            self.carried = detached(carried)
+            at.step += 1
+            self.random = _random_state(self.device)
+            at.seconds = distributed.agreed(time.monotonic() - self.began)
+            self.is_whole = not self.is_evaluation_due()
         self.display.step(at.step, self.progress(), at.seconds, at.train_loss, at.gradient_norm)
 
     def evaluate(self) -> None:
@@ -290,16 +296,17 @@ class _Training:
             )
         self.position = _Position(**saved["position"])
         self.job.module.load_state_dict(saved["module"])
-        self.best, self.average = saved["best"], saved.get("average")
+        self.best, self.average = self._here(saved["best"]), self._here(saved.get("average"))
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plateau.load_state_dict(saved["plateau"])
         part = saved["parts"][distributed.rank()]
-        self.carried = pytree.tree_map(
-            lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, part["carried"]
-        )
+        self.carried = self._here(part["carried"])
         torch.set_rng_state(part["random"]["cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
+
+    def _here(self, tree: Any) -> Any:
+        return pytree.tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree)
 
     def progress(self) -> float:
         """0 at the start to 1 at the nearer bound; 0 throughout where there is none."""
@@ -370,6 +377,30 @@ class _Position:
     best_step: int = 0
     n_stale: int = 0
     record: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def _whole_or_not_at_all() -> Iterator[None]:
+    """Ctrl-C waits until what is done within is done; pressed again it does not."""
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not (is_usual and threading.current_thread() is threading.main_thread()):
+        yield
+        return
+    n_pressed = 0
+
+    def wait(*_: Any) -> None:
+        nonlocal n_pressed
+        n_pressed += 1
+        if n_pressed > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if n_pressed:
+        raise KeyboardInterrupt
 
 
 _EVALS_A_RUN = 10

@@ -2,7 +2,7 @@
 
 A. Graves, arXiv:1211.3711. At each time step the network writes any number of labels, then a blank moves it on. The
 likelihood adds up all ways through the lattice of time steps and labels. Along its diagonals that is a recurrence over
-elementwise operations and a shift, which `scan` runs as a compiled loop.
+elementwise operations and a shift, which `scan` runs as a compiled loop; on a GPU in torch's, a step at a time.
 """
 
 import math
@@ -59,7 +59,9 @@ def _transducer_loss(scores: Tensor, labels: Tensor, n_steps: Tensor, n_labels: 
     at = (n_steps - 1 + n_labels).to(blank.device)  # the diagonal of each row's last cell
     state = first
     if len(blank) > 1:
-        _, state = scan(step, (blank[:-1], emit[:-1]), first, lengths=at.cpu())
+        _, state = scan(
+            step, (blank[:-1], emit[:-1]), first, lengths=at.cpu(), engine="auto" if blank.is_cpu else "eager"
+        )
     rows, last = torch.arange(n_rows, device=blank.device), n_labels.to(blank.device)
     return -(state[rows, last] + blank[at, rows, last])
 

@@ -98,13 +98,13 @@ def explain(
     of_layer = getattr(step, "explain", None) if isinstance(step, nn.RNNBase) else None
     if callable(of_layer):
         return of_layer(xs, state, verbose=verbose, timed=timed)
-    n_steps, n_rows = (int(size) for size in flatten(xs)[0][0].shape[:2])
-    active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < lengths
     whole, all_xs, all_state = with_resets(step, xs, state, resets)
     try:
         planned, _ = plan_for(whole, *flatten(all_xs), *flatten(all_state))
     except (NotTraceable, RunsEagerly) as reason:
         return Explanation("eager", str(reason))
+    n_steps, n_rows = flatten(xs)[0][0].shape[:2]
+    active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < lengths
     plan, programs = planned.plan, planned.plan.programs
     values = programs.forward.values()
     products = [programs.forward.weights[int(v.attribute or 0)] for v in values if v.op == "matmul"]

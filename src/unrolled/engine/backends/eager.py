@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.draws import set_aside
 from unrolled.errors import StepError
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -112,7 +113,7 @@ def _outputs_of_no_steps(
 ) -> tuple[list[Tensor], pytree.TreeSpec]:
     """Empty outputs for time = 0: one call on zeros tells their shapes."""
     zeros = [leaf.new_zeros(leaf.shape[1:]) for leaf in xs_leaves]
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), set_aside(zeros[0].device):
         y, _ = call_step(
             step,
             pytree.tree_unflatten(zeros, xs_spec),
