@@ -4,6 +4,7 @@ Comes in: benchmarks/results/engine*.csv. Goes out: the page, written anew.
 """
 
 import csv
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def against_peers(of_runs: list[list[Row]]) -> str:
         line = [cell, peer]
         for way in (BOTH, FORWARD):
             found = [each for rows in of_runs if (each := _ratios(rows, cell, peer, way))]
-            means, least = [sum(each) / len(each) for each in found], [min(each) for each in found]
+            means, least = list(map(statistics.fmean, found)), [min(each) for each in found]
             line += [
                 f"{means[-1]:.2f}, {least[-1]:.2f}",
                 WANTED.get((cell, peer), {}).get(way, ""),

@@ -83,11 +83,16 @@ class TokenEncoder(nn.Module):
 def recurrent_over(width: int, settings: EncoderSettings) -> nn.RNNBase:
     """The recurrent layers of the settings over inputs of a width; their recurrent weights start orthogonal."""
     recurrent = CELLS[settings.cell](width, settings.hidden, settings.layers, bidirectional=True)
-    for name, parameter in recurrent.named_parameters():
-        if name.startswith("weight_hh"):
-            for gate in parameter.data.split(settings.hidden):
-                nn.init.orthogonal_(gate)
+    start_orthogonal(recurrent)
     return recurrent
+
+
+def start_orthogonal(recurrent: nn.RNNBase) -> None:
+    """Recurrent weights start orthogonal, gate by gate (A. Saxe, J. McClelland and S. Ganguli, arXiv:1312.6120)."""
+    for name, parameter in recurrent.named_parameters():
+        if name.startswith("weight_hh") and not parameter.is_meta:  # else it waits for its numbers from a file
+            for gate in parameter.data.split(recurrent.hidden_size):
+                nn.init.orthogonal_(gate)
 
 
 def run(recurrent: nn.RNNBase, inputs: Tensor, lengths: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ class _Layer(nn.RNNBase):
         if torch.compiler.is_dynamo_compiling() and isinstance(input, Tensor) and input.device.type == "cpu":
             from unrolled.engine import in_graph
 
-            return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
+            if in_graph.TAKES_MODULES:
+                return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
         if self.engine != "eager" and _is_autocast(input):
             return self._forward_autocast(input, hx)
         if self.engine != "auto":

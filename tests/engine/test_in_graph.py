@@ -8,7 +8,7 @@ from torch import nn
 from torch.library import opcheck
 
 import unrolled
-from unrolled.engine import operator, plans
+from unrolled.engine import in_graph, operator, plans
 from unrolled.engine.identity import Walk
 from unrolled.engine.span import Span
 from unrolled.engine.trees import flatten
@@ -17,6 +17,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor:UserWarning",  # torch's own tracing looks at it
     "ignore:`isinstance.treespec, LeafSpec.:FutureWarning",
 )
+
+whole = pytest.mark.skipif(not in_graph.TAKES_MODULES, reason="this torch breaks the graph at a scan")
 
 
 class Model(nn.Module):
@@ -45,6 +47,7 @@ def results(model, xs, state, *options):
     return ys, last, torch.autograd.grad(ys.square().sum(), wanted, allow_unused=True)
 
 
+@whole
 @pytest.mark.parametrize("name", sorted(strategies.CELLS))
 @pytest.mark.parametrize(
     "options", [(), (torch.tensor([9, 4]),), (torch.tensor([3, 9]), torch.rand(9, 2) > 0.5)], ids=len
@@ -56,6 +59,7 @@ def test_compiled_without_a_break(name, options):
     torch.testing.assert_close(results(compiled, xs, state, *options), results(model, xs, state, *options))
 
 
+@whole
 def test_a_compiled_scan_serves_other_lengths_and_batches():
     torch._dynamo.reset()
     model, _, _ = made("gru")
@@ -79,6 +83,16 @@ def test_a_step_that_is_no_module_runs_between_two_graphs():
     )
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru-before"])
+def test_a_torch_that_knows_no_better_breaks_the_graph(monkeypatch, name):
+    monkeypatch.setattr(in_graph, "TAKES_MODULES", False)
+    torch._dynamo.reset()
+    model, xs, state = made(name)
+    compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(results(compiled, xs, state), results(model, xs, state))
+
+
+@whole
 @pytest.mark.parametrize("layer", [unrolled.GRU(3, 5, 2, bidirectional=True), unrolled.RNN(3, 5), unrolled.LSTM(3, 5)])
 @torch._dynamo.config.patch(allow_rnn=True)  # else torch refuses all that derives from its own layers
 def test_layers_compile_without_a_break(layer):
@@ -124,6 +138,7 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     assert set(checks.values()) == {"SUCCESS"}
 
 
+@pytest.mark.filterwarnings("ignore::unrolled.errors.NotFusedWarning")
 def test_autocast_is_eager_in_a_graph_too():
     torch._dynamo.reset()
     cell = strategies.make_cell("gru", 1, torch.float32)

@@ -26,7 +26,7 @@ from unrolled.tasks.transcribe import TranscribeSettings
 
 RATE = 8000
 WORDS = ("ab", "ba", "aab", "bba", "bab", "ab ba")
-SMALL = {"hidden": 16, "layers": 1, "dropout": 0.0, "mels": 20, "predictor": 8}
+SMALL = {"hidden": 16, "layers": 1, "dropout": 0.0, "mels": 20, "predictor": 32}
 
 
 def spoken(text, seed=0):

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unrolled import distributed, layers
+from unrolled import distributed
 from unrolled.bptt import advance, check_k
 from unrolled.data.corpus import Corpus, read_corpus
 from unrolled.data.units import KINDS, Chars, Units, fit_units, units_from_data
+from unrolled.draws import set_aside
+from unrolled.encoder import CELLS, start_orthogonal
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.floors.ngram import NGram
 from unrolled.modelfile import ModelFile, load_weights, read_model, without_numbers, write_model
@@ -27,7 +29,6 @@ from unrolled.runs import Run
 from unrolled.settings import Settings, option
 from unrolled.train import TrainResult, TrainSettings, choose_device, choose_precision, train
 
-CELLS = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.RNN}
 LEAST_UNITS = 1000
 # more would tell the figure no better, and take its time from the training
 MOST_VALIDATION = 120_000
@@ -75,10 +76,8 @@ class TextNet(nn.Module):
         self._initialize(settings)
 
     def _initialize(self, settings: TextSettings) -> None:
+        start_orthogonal(self.recurrent)
         for name, parameter in self.recurrent.named_parameters():
-            if name.startswith("weight_hh"):
-                for gate in parameter.data.split(settings.hidden):
-                    nn.init.orthogonal_(gate)
             if settings.cell == "lstm" and name.startswith("bias_hh"):
                 # forget gates start open: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015
                 parameter.data[settings.hidden : 2 * settings.hidden] += 1
@@ -406,8 +405,7 @@ class _TextJob:
         self.items_per_step = self.batch * self.k1
         self.is_bfloat16 = training.precision == "bfloat16"
         self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
-        with torch.random.fork_rng():
-            torch.manual_seed(training.seed)
+        with set_aside(device, training.seed):
             assert model.units is not None, "the vocabulary is fitted first"
             self.module = TextNet(model.units.size, settings).to(device)
         model.net = self.module
