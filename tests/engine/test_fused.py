@@ -569,26 +569,22 @@ def test_inputs_of_no_features(monkeypatch, name, wide):
     assert_fused_is_eager(cell, torch.randn(4, 9, 0), pytree.tree_map(torch.randn_like, cell.initial_state(9)))
 
 
-def test_products_of_inputs_stay_in_the_loop_where_a_thread_has_many_rows(monkeypatch):
+def test_products_of_inputs_stay_in_the_loop_in_inference_where_a_thread_has_many_rows(monkeypatch):
     monkeypatch.setattr(plans, "wide", lambda: 8)
+    wide = 8 * torch.get_num_threads()
+
+    def told(cell, batch, **options):
+        return unrolled.explain(cell, torch.randn(3, batch, 5), cell.initial_state(batch), **options)
+
     cell = unrolled.cells.LSTM(5, 6)
-    told, wide = {}, 8 * torch.get_num_threads()
-    for batch, learns in ((wide - 1, True), (wide, True), (wide, False)):
-        xs = torch.randn(3, batch, 5, requires_grad=learns)
-        told[batch, learns] = unrolled.explain(cell, xs, cell.initial_state(batch))
-    few, many, unlearned = told.values()
-    assert (few.before["aten.addmm"], few.products) == (1, [(6, 24)])
-    assert (many.before, sorted(many.products)) == ({}, [(5, 24), (6, 24)])
-    # nobody asks for the gradient of such inputs, which a loop would make all the same
-    assert unlearned.products == few.products
-    resets = torch.zeros(3, wide, dtype=torch.bool)
-    xs = torch.randn(3, wide, 5, requires_grad=True)
-    assert unrolled.explain(cell, xs, cell.initial_state(wide), resets=resets).products == many.products
+    assert told(cell, wide).products == [(6, 24)]  # in training
     with torch.no_grad():
-        assert unrolled.explain(cell, xs, cell.initial_state(wide)).products == many.products
-    large = unrolled.cells.LSTM(6, 260)  # its weights would leave no room in the cache
-    xs = torch.randn(3, wide, 6, requires_grad=True)
-    assert unrolled.explain(large, xs, large.initial_state(wide)).products == [(260, 1040)]
+        few, many = told(cell, wide - 1), told(cell, wide)
+        assert (few.before["aten.addmm"], few.products) == (1, [(6, 24)])
+        assert (many.before, sorted(many.products)) == ({}, [(5, 24), (6, 24)])
+        assert told(cell, wide, resets=torch.zeros(3, wide, dtype=torch.bool)).products == many.products
+        # whose weights would leave no room in the cache
+        assert told(unrolled.cells.LSTM(5, 260), wide).products == [(260, 1040)]
 
 
 class Branching(torch.nn.Module):

@@ -125,7 +125,7 @@ def _plan_for(
 ) -> Planned:
     check_rows(x_leaves, state_leaves)
     training = _needs_backward((*x_leaves, *state_leaves, *walk.tensors))
-    wide = _is_wide(x_leaves, training=training)
+    wide = not training and _is_wide(x_leaves)
     key = key_of(walk.key, x_leaves, x_form, state_leaves, state_form, is_wide=wide)
     planned = known(key)
     if planned is None:
@@ -148,22 +148,20 @@ def _plan_for(
 
 @functools.cache
 def wide() -> int:
-    """Rows of a thread from which on products of the inputs are the faster within the loop: 8 with AVX-512; never with
-    shorter vectors, which a large product feeds as well (docs/design/engine-speed.md).
+    """Rows of a thread from which on products of the inputs are the faster within the loop, in inference: 8 with AVX-512;
+    never with shorter vectors, which a large product feeds as well (docs/design/engine-speed.md).
     """
     return 8 if "avx512f" in processor() else 1 << 30
 
 
-def _is_wide(xs: list[Tensor], *, training: bool) -> bool:
+def _is_wide(xs: list[Tensor]) -> bool:
     """Whether a thread has rows enough, and products of the inputs within the loop have no drawback: they do not read
-    bfloat16, as large ones may, and their backward makes the inputs' gradients whether they are wanted or not.
+    bfloat16, as large ones may.
     """
     if xs[0].shape[1] < wide() * torch.get_num_threads() or reading() is not None:
         return False
     floats = [x for x in xs if x.is_floating_point()]
-    return bool(floats) and all(
-        x.dtype != torch.bfloat16 and x.shape[-1] > 0 and (x.requires_grad or not training) for x in floats
-    )
+    return bool(floats) and all(x.dtype != torch.bfloat16 and x.shape[-1] > 0 for x in floats)
 
 
 def key_of(

@@ -7,8 +7,8 @@
 What depends on neither (weights transposed, cut, normalized) is done once: invariant. A product over a concatenation,
 W·[x, h], is taken apart first, so that its x half leaves the loop.
 
-Where a thread has many rows, products of the inputs may stay in the loop (`plans.wide` says when): what they give
-would go to memory and back.
+In inference, where a thread has many rows, products of the inputs may stay in the loop (`plans.wide` says when): what
+they give would go to memory and back.
 """
 
 import operator
