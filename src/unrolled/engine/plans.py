@@ -148,8 +148,8 @@ def _plan_for(
 
 @functools.cache
 def wide() -> int:
-    """Rows of a thread from which on products of the inputs are the faster within the loop, in inference: 8 with AVX-512;
-    never with shorter vectors, which a large product feeds as well (docs/design/engine-speed.md).
+    """Rows of a thread from which on products of the inputs are the faster within the loop, in inference: 8 with
+    AVX-512; never with shorter vectors, which a large product feeds as well (docs/design/engine-speed.md).
     """
     return 8 if "avx512f" in processor() else 1 << 30
 
