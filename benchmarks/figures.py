@@ -16,7 +16,7 @@ MACHINES = {
     "AMD EPYC family 25 model 17": "AMD Zen 4 (AVX-512; an earlier engine)",
     "AMD EPYC family 26 model 2": "AMD Zen 5 (AVX-512; the first engine)",
     "Intel(R) Xeon(R) Processor family 6 model 167": "Intel Xeon (AVX-512 with two units; an earlier engine)",
-    "Intel(R) Xeon(R) Processor @ 2.50GHz family 6 model 85": "Intel Cascade Lake (AVX-512, second-level cache of 1 MiB)",
+    "Intel(R) Xeon(R) Processor @ 2.50GHz family 6 model 85": "Intel Cascade Lake (AVX-512, L2 cache of 1 MiB)",
 }
 BOTH, FORWARD = "forward+backward", "forward"
 # of a cell against a peer: mean and least, as they were set out for
