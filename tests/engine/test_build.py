@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
+from tests.plans import forget_plans
 
 import unrolled
-from unrolled.engine.backends.cpu import build
+from unrolled.engine import disk, planning
+from unrolled.engine.backends.cpu import build, library
 
 PROGRAM = """
 import torch, unrolled, warnings
@@ -40,6 +43,28 @@ def test_without_a_compiler_everything_works_with_one_warning(tmp_path):
     command = [sys.executable, "-m", "unrolled", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, env=changed, check=True)
     assert "Until then scans run eagerly" in done.stdout
+
+
+def test_products_are_built_while_a_first_step_is_traced(monkeypatch):
+    traced, began = threading.Event(), []
+
+    def tracing(*arguments, **options):
+        traced.set()
+        return make_plan(*arguments, **options)
+
+    def building(*arguments):
+        began.append(traced.wait(60))
+        return build.build(*arguments)
+
+    make_plan = planning.make_plan
+    monkeypatch.setattr(planning, "make_plan", tracing)
+    monkeypatch.setattr(library, "build", building)
+    monkeypatch.setattr(library, "_begun", {})
+    monkeypatch.setattr(disk, "name_of", lambda *_: "")  # no plan is on the disk
+    forget_plans()
+    cell = unrolled.cells.Elman(2, 3)
+    unrolled.scan(cell, torch.ones(4, 2, 2), cell.initial_state(2), engine="fused")
+    assert began[0]
 
 
 @pytest.mark.skipif(shutil.which("clang++") is None, reason="needs Clang")

@@ -104,7 +104,7 @@ def explain(
     except (NotTraceable, RunsEagerly) as reason:
         return Explanation("eager", str(reason))
     n_steps, n_rows = flatten(xs)[0][0].shape[:2]
-    active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < lengths
+    active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < torch.as_tensor(lengths)
     plan, programs = planned.plan, planned.plan.programs
     values = programs.forward.values()
     products = [programs.forward.weights[int(v.attribute or 0)] for v in values if v.op == "matmul"]

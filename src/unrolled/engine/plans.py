@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from unrolled.engine import disk
+from unrolled.engine.backends.cpu import library
 from unrolled.engine.backends.cpu.build import processor
 from unrolled.engine.identity import Walk, restore, walk_over
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import reading
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
-from unrolled.engine.trees import Form, unflatten
+from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.engine.watch import kind_of, remembered
 
 _MOST_PLANS = 256
@@ -224,6 +225,9 @@ def _made(step: Callable, walk: Walk, x: Any, state: Any, *, is_wide: bool) -> P
     Raises:
         NotTraceable: it writes to what it holds. That is put back: the eager loop will write it as it should.
     """
+    first = next((leaf for leaf in flatten(x)[0] if leaf.is_floating_point()), None)
+    if first is not None and first.is_cpu:
+        library.begin(first.dtype)  # while the step is traced
     from unrolled.engine.planning import make_plan  # it loads torch's tracing, which takes seconds
 
     snapshot = walk.snapshot()
