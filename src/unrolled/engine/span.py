@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unrolled.engine.backends.cpu.memory import new_tensor
+
 
 @dataclass(slots=True)
 class Span:
@@ -76,7 +78,7 @@ class Packed:
     def unpack(self, rows: Tensor) -> Tensor:
         """[total, ...] → [time, batch, ...], zeros elsewhere."""
         shape = (self.span.n_steps * self.span.n_rows, *rows.shape[1:])
-        whole = rows.new_zeros(shape).index_copy(0, self.places, rows)
+        whole = new_tensor(rows, *shape).zero_().index_copy_(0, self.places, rows)
         return whole.view(self.span.n_steps, self.span.n_rows, *rows.shape[1:])
 
     def sorted(self, state: Tensor) -> Tensor:
