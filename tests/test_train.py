@@ -194,10 +194,14 @@ def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path):
     n_steps = []
     run = Run.create(tmp_path / "run", {"task": "none"})
     chosen = replace(SETTINGS, checkpoint_s=1e9, eval_every=10)
-    with pytest.raises(KeyboardInterrupt):
-        train(Regression(), chosen, run=run, make_optimizer=lambda parameters: Pressed(parameters, 0.01))
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(Regression(), chosen, run=run, make_optimizer=lambda parameters: Pressed(parameters, 0.01))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert Run.open(run.folder).state["position"]["step"] == len(n_steps) == 7
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_display_is_told_of_every_step_and_evaluation():
