@@ -1,6 +1,7 @@
 """Which rows of a batch run at which time steps."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,12 +74,11 @@ class Packed:
 
     def pack(self, leaf: Tensor) -> Tensor:
         """[time, batch, ...] → [total, ...]"""
-        return leaf.flatten(0, 1).index_select(0, self.places)
+        return _Select.apply(leaf.flatten(0, 1), self.places)
 
     def unpack(self, rows: Tensor) -> Tensor:
         """[total, ...] → [time, batch, ...], zeros elsewhere."""
-        shape = (self.span.n_steps * self.span.n_rows, *rows.shape[1:])
-        whole = new_tensor(rows, *shape).zero_().index_copy_(0, self.places, rows)
+        whole = _placed(rows, self.places, self.span.n_steps * self.span.n_rows)
         return whole.view(self.span.n_steps, self.span.n_rows, *rows.shape[1:])
 
     def sorted(self, state: Tensor) -> Tensor:
@@ -88,6 +88,26 @@ class Packed:
     def unsorted(self, state: Tensor) -> Tensor:
         """As the batch was."""
         return state.index_select(0, torch.argsort(self.order))
+
+
+class _Select(torch.autograd.Function):
+    """Rows at places that are all different: what comes back is put there, where torch's own would add it up."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
+        ctx.n_rows = len(rows)
+        ctx.save_for_backward(places)
+        return rows.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        (places,) = ctx.saved_tensors
+        return _placed(gradient, places, ctx.n_rows), None
+
+
+def _placed(rows: Tensor, places: Tensor, n: int) -> Tensor:
+    """Rows at their places among n, zeros elsewhere."""
+    return new_tensor(rows, n, *rows.shape[1:]).zero_().index_copy_(0, places, rows)
 
 
 def packed(active: Tensor, *, is_reversed: bool) -> Packed:

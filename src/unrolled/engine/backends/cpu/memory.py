@@ -34,7 +34,7 @@ def new_tensor(like: Tensor, *shape: int) -> Tensor:
         block = _new_block(size)
     lent = _kind(size).from_buffer(block)
     lent.block = block
-    return torch.frombuffer(lent, dtype=dtype, count=count).view(*shape)
+    return torch.frombuffer(lent, dtype=dtype, count=count).resize_(*shape)  # a view could not be written to in a graph
 
 
 @functools.cache
