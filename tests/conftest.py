@@ -1,5 +1,7 @@
 """Settings that all tests share."""
 
+import contextlib
+import itertools
 import os
 import sys
 
@@ -22,6 +24,27 @@ def pytest_configure(config):
     """Most tests ask for the same bits or for the compiled loop: they run on the CPU where there is a GPU too."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """A context in which the n-th backward is met by Ctrl-C, which it expects."""
+
+    @contextlib.contextmanager
+    def interrupted(n):
+        backward, numbers = torch.Tensor.backward, itertools.count(1)
+
+        def stop(loss, *arguments, **options):
+            if next(numbers) == n:
+                raise KeyboardInterrupt
+            return backward(loss, *arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "backward", stop)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return interrupted
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_a_task_trained_there_answers_there_and_on_the_cpu(name, tmp_path):
         assert answers[0] == answers[1] == answers[2]
 
 
-def test_text_trained_there_goes_on_there_and_on_the_cpu(tmp_path):
+def test_text_trained_there_is_the_same_there_and_on_the_cpu(tmp_path):
     model = unrolled.TextModel(test_text.SMALL)
     model.fit(text=test_text.TEXT, train=replace(test_text.TRAINING, device="cuda", precision="auto"))
     assert model.net.output.weight.device == GPU
@@ -238,7 +238,7 @@ def test_text_trained_there_goes_on_there_and_on_the_cpu(tmp_path):
     assert texts[0] == texts[1]
 
 
-def test_a_run_that_was_cut_off_goes_on_there(tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_goes_on_there(tmp_path, interrupted):
     kind, settings, _, write, _ = test_tokens.CASES["tag"]
     write(tmp_path / "data")
     training = unrolled.TrainSettings(
@@ -246,26 +246,15 @@ def test_a_run_that_was_cut_off_goes_on_there(tmp_path, monkeypatch):
     )
     whole = kind(settings)
     whole.fit(tmp_path / "data", train=training, run=tmp_path / "whole")
-    backward, n_steps = torch.Tensor.backward, 0
-
-    def stop(loss, *arguments, **options):
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == 6:
-            raise KeyboardInterrupt
-        return backward(loss, *arguments, **options)
-
-    monkeypatch.setattr(torch.Tensor, "backward", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(6):
         kind(settings).fit(tmp_path / "data", train=training, run=tmp_path / "cut")
-    monkeypatch.undo()
     resumed, result = kind.resume(Run.open(tmp_path / "cut"))
     assert result.steps == 12
     ends = [dict(model.net.state_dict()) for model in (resumed, whole)]
     torch.testing.assert_close(*ends, rtol=1e-3, atol=1e-3)  # a GPU adds up in any order
 
 
-def test_training_there_leaves_its_random_numbers_as_they_were(tmp_path):
+def test_training_there_leaves_its_random_numbers_as_they_were():
     torch.manual_seed(5)
     expected = torch.rand(3, device=GPU)
     torch.manual_seed(5)

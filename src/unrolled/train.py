@@ -164,7 +164,6 @@ def train(
                 training.update()
                 if training.is_evaluation_due():
                     training.evaluate()
-                training.is_whole = True
                 if training.is_checkpoint_due():
                     training.checkpoint()
         except KeyboardInterrupt:
@@ -225,7 +224,7 @@ class _Training:
         at.train_loss = float(distributed.mean(loss.detach()))
         if not (math.isfinite(at.train_loss) and math.isfinite(at.gradient_norm)):
             raise DivergedError(self._advice())
-        with _whole_or_not_at_all():
+        with _ctrl_c_waits():
             self.is_whole = False
             self.optimizer.step()
             if self.average is not None:
@@ -380,7 +379,7 @@ class _Position:
 
 
 @contextlib.contextmanager
-def _whole_or_not_at_all() -> Iterator[None]:
+def _ctrl_c_waits() -> Iterator[None]:
     """Ctrl-C waits until what is done within is done; pressed again it does not."""
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not (is_usual and threading.current_thread() is threading.main_thread()):

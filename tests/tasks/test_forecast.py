@@ -196,26 +196,15 @@ def table(n=80):
     return f"date,x\n{rows}"
 
 
-def test_a_file_resumed_bit_for_bit(tmp_path, monkeypatch):
+def test_a_file_resumed_bit_for_bit(tmp_path, interrupted):
     path = tmp_path / "t.csv"
     path.write_text(table())
     settings = unrolled.ForecastSettings(horizon=3, hidden=8)
     training = unrolled.TrainSettings(steps=9, precision="float32", checkpoint_s=0, lr=0.02)
     whole = unrolled.ForecastModel(settings)
     whole.fit(path, train=training, run=tmp_path / "whole")
-    backward, n_steps = torch.Tensor.backward, 0
-
-    def stop(loss, *arguments, **options):
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == 5:
-            raise KeyboardInterrupt
-        return backward(loss, *arguments, **options)
-
-    monkeypatch.setattr(torch.Tensor, "backward", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(5):
         unrolled.ForecastModel(settings).fit(path, train=training, run=tmp_path / "cut")
-    monkeypatch.undo()
     resumed, _ = unrolled.ForecastModel.resume(Run.open(tmp_path / "cut"))
     assert_equal(dict(resumed.net.state_dict()), dict(whole.net.state_dict()))
     assert resumed.predict(path)[0].stamps == ["2024-03-21 00:00:00", "2024-03-22 00:00:00", "2024-03-23 00:00:00"]
