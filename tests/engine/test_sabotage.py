@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests import strategies
 from tests.engine.odd_steps import Node, Odd
-from tests.engine.test_fused import Branching, assert_fused_is_eager
+from tests.engine.test_fused import Branching, assert_fused_is_eager, assert_fused_is_eager_over
 from tests.plans import forget_plans
 
 from unrolled.engine import disk, lower
@@ -75,8 +75,8 @@ def test_a_wrong_emission_is_noticed(monkeypatch):
 @pytest.mark.parametrize("name", ["softmax", "layer_norm", "l2_norm", "less_max"])
 def test_a_wrong_reduction_is_noticed(monkeypatch, name):
     step = Odd((Node(name, 0, 0),), 1, returns_more=False)
-    inputs = torch.randn(4, 3, 3), (torch.randn(3, 6), torch.randn(3, 6))
-    assert_fused_is_eager(step, *inputs)
+    draws = [(torch.randn(4, 3, 3), (torch.randn(3, 6), torch.randn(3, 6))) for _ in range(20)]
+    assert_fused_is_eager_over(step, draws)
     forget_plans()
     right = emit._Emitter.source
     monkeypatch.setattr(
@@ -85,7 +85,7 @@ def test_a_wrong_reduction_is_noticed(monkeypatch, name):
         lambda self: right(self).replace("hsum(total)", "-hsum(total)").replace("hmax(total)", "hsum(total)"),
     )
     with pytest.raises(AssertionError, match="yardstick"):
-        assert_fused_is_eager(step, *inputs)
+        assert_fused_is_eager_over(step, draws)
 
 
 @pytest.mark.parametrize("steps", [2, 4])  # few rows, by weights as they lie; more, by packed ones
