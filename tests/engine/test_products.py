@@ -45,11 +45,36 @@ def test_products_of_every_layout(shape, transposed, has_bias, has_sums, seed):
         assert (sums - 1 - w.double().sum(0)).abs().max() <= 4e-7 * k**0.5 * 4
     if transposed[2]:
         assert result.t().is_contiguous()
-    if bias is None:
-        addresses = a.data_ptr(), w.data_ptr(), 0, result.data_ptr()
-        strides = a.stride(), w.stride(), result.stride()
-        products.run(torch.float32, *addresses, (m, n, k), *strides, is_added=True)
-        assert (result - 2 * exact).abs().max() <= 8e-7 * k**0.5 * max(1, exact.abs().max())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40) | st.integers(1, 140), st.booleans()), min_size=1, max_size=2),
+    st.integers(1, 140) | st.sampled_from([600, 1100]),
+    st.sampled_from([1, 7, 128, 300, 600, 1100]),
+    st.floats(0, 1),
+    st.booleans(),
+    st.integers(0, 99),
+)
+@settings(max_examples=100, deadline=None)
+def test_sums_over_time_of_one_or_two_lefts(shapes, n, k, part, has_sums, seed):
+    """The last left goes on elsewhere after some rows; results lie by rows or by columns."""
+    generator = torch.Generator().manual_seed(seed)
+    right = torch.randn(k, n, generator=generator)
+    lefts = [torch.randn(k, m, generator=generator) for m, _ in shapes]
+    split = round(part * k)
+    begin, rest = lefts[-1][:split].clone(), lefts[-1][split:].clone()
+    splits = [*[(left.data_ptr(), 0, k) for left in lefts[:-1]], (begin.data_ptr(), rest.data_ptr(), split)]
+    results = [laid_out((m, n), generator, is_across) for m, is_across in shapes]
+    sums = torch.ones(n)
+    calls = [
+        (*at, m, result.data_ptr(), (1, m) if is_across else (n, 1))
+        for at, (m, is_across), result in zip(splits, shapes, results, strict=True)
+    ]
+    products.run_sums(torch.float32, right.data_ptr(), n, k, calls, sums.data_ptr() if has_sums else 0)
+    for left, result in zip(lefts, results, strict=True):
+        exact = left.double().t() @ right.double()
+        assert result.numel() == 0 or (result - exact).abs().max() <= 4e-7 * k**0.5 * max(1, exact.abs().max())
+    assert (sums - 1 - right.double().sum(0) * has_sums).abs().max() <= 4e-7 * k**0.5 * 4
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own pro
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -23,7 +23,8 @@ SMALL = 1 << 14
 ALONE = 1 << 18
 PIECE = 128
 
-_pack = struct.Struct("16q").pack  # as `Product` in products.cpp
+_pack = struct.Struct("29q").pack  # as `Product` in products.cpp
+_NO_LEFT = (0,) * 9
 _reading: ContextVar[torch.dtype | None] = ContextVar("_reading", default=None)
 
 
@@ -53,17 +54,34 @@ def run(
     w_strides: tuple[int, ...],
     c_strides: tuple[int, ...],
     sums: int = 0,
-    *,
-    is_added: bool = False,
 ) -> None:
     """c [M, N] = bias [N] + a [M, K] · w [K, N], each by its address, 0 where it is not there, and its strides. The
-    rows of w are added to `sums` [N]; the product to what is in c, where it is added.
+    rows of w are added to `sums` [N].
     """
     m, n, k = size
-    n_threads = 1 if m * n * k < ALONE else torch.get_num_threads()
-    library.multiply(dtype)(
-        _pack(a, w, bias, c, m, n, k, *a_strides, *w_strides, *c_strides, n_threads, sums, is_added)
-    )
+    row, column = w_strides
+    right, left = (w, 0, k, n, column, row), (a, 0, k, m, *a_strides, c, *c_strides)
+    library.multiply(dtype)(_pack(*right, bias, sums, k, _n_threads(m * n * k), 1, *left, *_NO_LEFT))
+
+
+# of a sum over time: the left factor's address, and where it goes on after so many rows; columns; address and strides
+# of the result
+SumLeft = tuple[int, int, int, int, int, tuple[int, int]]
+
+
+def run_sums(dtype: torch.dtype, right: int, n: int, k: int, lefts: Sequence[SumLeft], sums: int) -> None:
+    """left^T · right for one or two lefts [K, M] and one right [K, N], each by its address; rows lie together. The rows
+    of the right are added to `sums` [N], where that is not 0.
+    """
+    all_m = sum(m for _, _, _, m, _, _ in lefts)
+    numbers = [number for a, rest, split, m, c, strides in lefts for number in (a, rest, split, m, 1, m, c, *strides)]
+    more = () if len(lefts) == 2 else _NO_LEFT
+    n_threads = _n_threads(all_m * n * k)
+    library.multiply(dtype)(_pack(right, 0, k, n, 1, n, 0, sums, k, n_threads, len(lefts), *numbers, *more))
+
+
+def _n_threads(size: int) -> int:
+    return 1 if size < ALONE else torch.get_num_threads()
 
 
 def multiply(

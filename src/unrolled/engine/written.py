@@ -14,13 +14,12 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.backends.cpu.run import KernelCall
-from unrolled.engine.products import outer_sum, read_in, rows_times, run
+from unrolled.engine.products import rows_times
 from unrolled.engine.programs import Gradient, Product
-from unrolled.engine.span import Span
+from unrolled.engine.sums import sums_of_products
 
 if TYPE_CHECKING:
     from unrolled.engine.plan import Plan
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 Call = Callable[..., Generator[KernelCall, None, Any]]
 _TAKEN = "span, n_threads, tensors"
 Factor = tuple[str, int]  # ("step", i) and ("output", i) of the backward, as in `Gradient`; ("rows", i) of a product
+# for each right factor of products the left ones, as `sums_of_products` takes them, and whose gradients they go into
+_Lefts = dict[Factor, list[tuple[str, int]]]
 
 
 def call_of(plan: "Plan", name: str) -> Callable:
@@ -38,7 +39,7 @@ def call_of(plan: "Plan", name: str) -> Callable:
     kernel = plan.kernel("forward" if name == "straight" else name)
     names: dict[str, Any] = {
         **kernel.names(), "kernel": kernel, "run": kernel.run, "c_char_p": ctypes.c_char_p, "new_tensor": new_tensor,
-        "rows_times": rows_times, "sum_of_products": sum_of_products, "empty_like": torch.empty_like,
+        "rows_times": rows_times, "sums_of_products": sums_of_products, "empty_like": torch.empty_like,
         "zeros_like": torch.zeros_like, "stack": torch.stack,
     }  # fmt: skip
     source = backward_source(plan) if name == "backward" else forward_source(plan, name)
@@ -217,44 +218,53 @@ class _Backward:
         return _source("span, n_threads, saved, gradients, needed", [*lines, f"return {_list(results)}"])
 
     def _sums(self) -> list[str]:
-        """The lines of sums over time. Products come first: a sum of a factor alone is made on the way of one."""
+        """The lines of sums over time. Products come first, those of one right factor together, which adds up that
+        factor alone on the way.
+        """
         wanted = [(i, name, self.gradients.get(name)) for i, name in enumerate(self.names.tensors)]
         each = [(i, name, one) for i, name, one in wanted if one is not None and not isinstance(one, str)]
         parts = [part for _, _, one in each for g in (one if isinstance(one, tuple) else (one,)) for part in g.parts]
         alone = {right for left, right in parts if left is None}
-        lines = [f"{_sum(right)} = None" for right in sorted(alone)]
+        lefts: _Lefts = {right: [] for left, right in parts if left is not None}
+        totals: list[str] = []
         for i, name, one in sorted(each, key=lambda e: isinstance(e[2], Gradient) and _is_of_rows(e[2])):
-            lines += [f"gradient_{i} = None", f"if needed[{i}]:"]
             if isinstance(one, Gradient):
-                block = self._total(f"gradient_{i}", one, name, alone)
+                block = self._total(f"gradient_{i}", one, name, i, lefts)
             else:
-                block = [line for j, g in enumerate(one) for line in self._total(f"part_{j}", g, f"{name}[{j}]", alone)]
+                block = [
+                    line for j, g in enumerate(one) for line in self._total(f"part_{j}", g, f"{name}[{j}]", i, lefts)
+                ]
                 block.append(f"gradient_{i} = stack({_list(f'part_{j}' for j in range(len(one)))})")
-            lines += [f"    {line}" for line in block]
-        return lines
+            totals += [f"gradient_{i} = None", f"if needed[{i}]:", *[f"    {line}" for line in block]]
+        lines = [f"{_sum(right)} = None" for right in sorted(alone - lefts.keys())]
+        for right, found in lefts.items():
+            sums, width = "None", self._width(right)
+            if right in alone:
+                sums = _sum(right)
+                is_any = " or ".join(f"needed[{i}]" for i in sorted({i for _, i in found}))
+                lines.append(f"{sums} = {self._factor(right)}.new_zeros({width}) if {is_any} else None")
+            each_left = _list(f"({left}) if needed[{i}] else None" for left, i in found)
+            given = f"{self._factor(right)}, {width}, {each_left}, {sums}, span"
+            lines.append(f"products_of_{right[0]}_{right[1]} = sums_of_products({given})")
+        return lines + totals
 
-    def _total(self, result: str, gradient: Gradient, like: str, alone: set[Factor]) -> list[str]:
-        """The lines of one constant's gradient."""
+    def _total(self, result: str, gradient: Gradient, like: str, number: int, lefts: _Lefts) -> list[str]:
+        """The lines of the gradient of one constant, or of a part of it; its products are added to those to be made."""
         if not gradient.parts:
             return [f"{result} = zeros_like({like})"]
         is_flipped = gradient.is_transposed != self.names.is_transposed.get(like, False)
         lines: list[str] = []
         found: list[str] = []
         for left, right in gradient.parts:
-            width = self._width(right)
             if left is None:
                 found.append(_sum(right))
-                total = f"{self._factor(right)}.view(total, {width}).sum(0)"
+                total = f"{self._factor(right)}.view(total, {self._width(right)}).sum(0)"
                 lines += [f"if {_sum(right)} is None:", f"    {_sum(right)} = {total}"]
                 continue
-            lines.append("sums = None")
-            if right in alone:
-                zeros = f"{self._factor(right)}.new_zeros({width})"
-                lines += [f"if {_sum(right)} is None:", f"    {_sum(right)} = sums = {zeros}"]
+            found.append(f"products_of_{right[0]}_{right[1]}[{len(lefts[right])}]")
             edge = (self.edges[left[1]] if left[0] == "step" else "") or "None"
-            given = f"{self._factor(left)}, {self._width(left)}, {edge}, {self._factor(right)}, {width}"
-            found.append(f"product_{len(found)}")
-            lines.append(f"{found[-1]} = sum_of_products({given}, {like}, sums, span, is_flipped={is_flipped})")
+            given = f"{self._factor(left)}, {self._width(left)}, {edge}, {like}, {is_flipped}"
+            lefts[right].append((given, number))
         total = found[0] if len(found) == 1 else f"({' + '.join(found)})"
         if _is_of_rows(gradient):
             if total in self.given_out:  # one tensor is no two gradients: whoever changes one in place keeps the other
@@ -275,49 +285,6 @@ class _Backward:
 
 
 _OF_FORWARD = {"previous": "state", "next": "state", "output": "output"}
-
-
-def sum_of_products(
-    left: Tensor,
-    k: int,
-    first: Tensor | None,
-    right: Tensor,
-    m: int,
-    like: Tensor,
-    sums: Tensor | None,
-    span: Span,
-    *,
-    is_flipped: bool,
-) -> Tensor:
-    """Σ left^T · right over time and batch, [k, m], or its transpose where it is flipped; `like` is what it is the
-    gradient of, as which it lies in memory: else autograd would copy it. With `first`, left is read one step before,
-    and `first` at the edge. The sum of right's rows is added to `sums` [m]. All are contiguous but `like`.
-    """
-    dtype, total = right.dtype, span.total
-    if read_in(dtype, k * m * total) is not None or (first is not None and span.counts is not None):
-        left = left.view(total, k)
-        if first is not None:
-            left = span.before(first.view(span.n_rows, k), left)
-        found = outer_sum(left, right.view(total, m), like.t() if is_flipped else like, sums)
-        return found.t() if is_flipped else found
-    row, column = like.stride()
-    is_as_made = is_flipped == (row == 1 != column)  # else the transpose lies in memory row by row
-    found = new_tensor(right, *((k, m) if is_as_made else (m, k)))
-    strides = (m, 1) if is_as_made else (1, k)
-    a, w, c, at = left.data_ptr(), right.data_ptr(), found.data_ptr(), 0 if sums is None else sums.data_ptr()
-    if first is None:
-        run(dtype, a, w, 0, c, (k, m, total), (1, k), (m, 1), strides, at)
-    else:
-        n, size = span.n_rows, dtype.itemsize
-        rest = total - n
-        if span.is_reversed:
-            a, early, edge = a + n * k * size, w, w + rest * m * size
-        else:
-            early, edge = w + n * m * size, w
-        run(dtype, first.data_ptr(), edge, 0, c, (k, m, n), (1, k), (m, 1), strides, at)
-        if rest:
-            run(dtype, a, early, 0, c, (k, m, rest), (1, k), (m, 1), strides, at, is_added=True)
-    return found if is_flipped != is_as_made else found.t()
 
 
 def _is_of_rows(gradient: Gradient) -> bool:

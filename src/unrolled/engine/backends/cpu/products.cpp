@@ -1,6 +1,6 @@
 // All products, compiled once: those of loops (products.h; at the end), and the large ones outside:
 // C[M][N] = bias[N] + A[M][K] · W[K][N], every operand with strides of its own; C has rows that lie together, or columns that do
-// and no bias.
+// and no bias. Two products may share their W, as the gradients of a cell's two weights do.
 // Goto and van de Geijn's orders (Anatomy of high-performance matrix multiplication, 2008). Long vectors: a block of W, packed,
 // stays in the second-level cache while the rows of A pass by. Shorter ones, whose panels of W are narrow: a panel stays in the
 // first-level cache while some rows of A, in the second, pass by. Long sums run in pieces of BLOCK or DEEP that are added up:
@@ -45,12 +45,26 @@ void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
 }
 }  // namespace
 
-struct Product {
-  const R *a, *w, *bias;
+// A, or W transposed: its numbers from `split` on along the sum lie at `rest`
+struct Factor {
+  const R *from, *rest;
+  int64_t split, size, row, step;
+
+  const R* at(long i, long k) const { return (k < split ? from + k * step : rest + (k - split) * step) + i * row; }
+};
+struct Left {
+  Factor a;
   R* c;
-  int64_t M, N, K, row, step, w_row, w_column, c_row, c_column, threads;
-  R* sums;  // N numbers to which the rows of W, whose numbers lie together, are added, or null
-  int64_t add;  // to what is in C already
+  int64_t c_row, c_column;
+};
+struct Product {
+  Factor w;
+  const R* bias;
+  R* sums;  // as many numbers as C has columns, to which the rows of W, whose numbers lie together, are added, or null
+  int64_t K, threads, n_lefts;
+  Left lefts[2];
+
+  long M() const { return lefts[0].a.size + (n_lefts == 2 ? lefts[1].a.size : 0); }
 };
 
 namespace {
@@ -92,59 +106,91 @@ void move(R* to, long to_row, const R* from, long row, long height, long width) 
 constexpr long MEMORY = DEEP * WIDTH + BLOCK * HEIGHT + 16 * PW;
 
 // of the sum, in one go; a small result is soon added to: shorter pieces for less rounding
-long depth_of(const Product& p) { return p.M * p.N <= 4096 ? 32 : p.step == 1 ? DEEP : BLOCK; }
+long depth_of(const Product& p) { return p.M() * p.w.size <= 4096 ? 32 : p.lefts[0].a.step == 1 ? DEEP : BLOCK; }
 
-// one thread's part of C, whose rows lie together: rows [m0, m1), columns [n0, n1), where W may be packed already; sums of
-// the rows of W, of the columns of A
-void run_thread(const Product& p, R* memory, bool is_packed, long m0, long m1, long n0, long n1, R* of_w, R* of_a) {
-  if (m0 >= m1) return;
+// a block of W, K rows from k on, columns from n on, packed; what it gives is added to what is in C, or to the bias
+struct Block {
+  const R* packed;
+  long n, columns, k, K;
+  const R* bias;
+  bool is_added;
+};
+
+// rows [m0, m1) of C, whose rows lie together
+void times_block(const Left& left, const Block& block, long m0, long m1, R* rows, R* edge) {
+  const long columns = block.columns, K = block.K;
+  for (long m = m0; m < m1; m += HEIGHT) {
+    const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
+    const R* a = left.a.at(m, block.k);
+    long row = left.a.row, step = left.a.step, panel = MR * row;
+    // the next rows to be packed are asked for meanwhile, some by each tile: they lie apart, a line or few at each k
+    const R* ahead = a + HEIGHT * row;
+    const long share = row == 1 && m + HEIGHT < m1 ? ceil_div(K, ceil_div(height, MR) * ceil_div(columns, PW)) : 0;
+    // not worth it for the sake of few columns, where the rows lie near each other
+    if (step != 1 && (row != 1 || columns > 2 * PW || step > NEAR)) {
+      pack_rows(a, row, step, height, K, rows);
+      a = rows, row = 1, step = MR, panel = MR * K;
+    }
+    // the rows of a panel of A times a panel of W
+    const auto tile_at = [&](long i, long j) __attribute__((always_inline)) {
+      const long h = height - i < MR ? height - i : MR, width = columns - j < PW ? columns - j : PW;
+      R* const c = left.c + (m + i) * left.c_row + block.n + j;
+      R* const to = width == PW ? c : edge;
+      const long ld = width == PW ? left.c_row : PW;
+      Plus plus = block.bias ? Plus{block.bias + block.n + j, 0} : Plus{block.is_added ? c : nullptr, left.c_row};
+      if (plus.from && to == edge) {
+        move(edge, PW, plus.from, plus.row, h, width);
+        plus = {edge, PW};
+      }
+      for (long r = 0; r < h; r++)  // what is written at the end; 4 % where C is large
+        for (long l = 0; l < PW; l += LINE) __builtin_prefetch(to + r * ld + l, 1);
+      for (long r = 0; r < share; r++, ahead += left.a.step)
+        for (long l = 0; l < HEIGHT; l += LINE) __builtin_prefetch(ahead + l);
+      tile_of<NV, MR>(h, a + i / MR * panel, row, step, block.packed + j * K, to, ld, K, plus);
+      if (to == edge) move(c, left.c_row, edge, PW, h, width);
+    };
+    if (PANEL_STAYS) {
+      for (long j = 0; j < columns; j += PW)
+        for (long i = 0; i < height; i += MR) tile_at(i, j);
+    } else {
+      for (long i = 0; i < height; i += MR)
+        for (long j = 0; j < columns; j += PW) tile_at(i, j);
+    }
+  }
+}
+
+// of C and of the sum
+struct Part {
+  long m0, m1, n0, n1, k0, k1;
+};
+
+// one thread's part, where W may be packed already; sums of the rows of W, of the columns of A
+void run_thread(const Product& p, const Part& part, R* memory, bool is_packed, R* of_w, R* of_a) {
   R *const packed = memory, *const rows = packed + DEEP * WIDTH, *const edge = rows + BLOCK * HEIGHT;
   const long depth = depth_of(p), most = width_of(depth);
-  for (long n = n0; n < n1; n += most)
-    for (long k = 0; k < p.K || k == 0; k += depth) {
-      const long columns = n1 - n < most ? n1 - n : most, K = p.K - k < depth ? p.K - k : depth;
-      if (!is_packed) pack<NV>(p.w + k * p.w_row + n * p.w_column, p.w_row, p.w_column, K, columns, packed, 0, 1);
-      if (of_w && m0 == 0) add_rows(p.w + k * p.w_row + n, p.w_row, K, columns, of_w + n);
-      for (long m = m0; m < m1; m += HEIGHT) {
-        const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
-        const R* a = p.a + m * p.row + k * p.step;
-        long row = p.row, step = p.step, panel = MR * p.row;
-        // the next rows to be packed are asked for meanwhile, some by each tile: they lie apart, a line or few at each k
-        const R* ahead = a + HEIGHT * row;
-        const long share = row == 1 && m + HEIGHT < m1 ? ceil_div(K, ceil_div(height, MR) * ceil_div(columns, PW)) : 0;
-        if (of_a && n == 0) add_rows(a, step, K, height, of_a + m);
-        // not worth it for the sake of few columns, where the rows lie near each other
-        if (step != 1 && (row != 1 || columns > 2 * PW || step > NEAR)) {
-          pack_rows(a, row, step, height, K, rows);
-          a = rows, row = 1, step = MR, panel = MR * K;
-        }
-        // the rows of a panel of A times a panel of W
-        const auto tile_at = [&](long i, long j) __attribute__((always_inline)) {
-          const long h = height - i < MR ? height - i : MR, width = columns - j < PW ? columns - j : PW;
-          R* const c = p.c + (m + i) * p.c_row + n + j;
-          R* const to = width == PW ? c : edge;
-          const long ld = width == PW ? p.c_row : PW;
-          Plus plus = k == 0 && p.bias ? Plus{p.bias + n + j, 0} : Plus{k > 0 || p.add ? c : nullptr, p.c_row};
-          if (plus.from && to == edge) {
-            move(edge, PW, plus.from, plus.row, h, width);
-            plus = {edge, PW};
-          }
-          for (long r = 0; r < h; r++)  // what is written at the end; 4 % where C is large
-            for (long l = 0; l < PW; l += LINE) __builtin_prefetch(to + r * ld + l, 1);
-          for (long r = 0; r < share; r++, ahead += p.step)
-            for (long l = 0; l < HEIGHT; l += LINE) __builtin_prefetch(ahead + l);
-          tile_of<NV, MR>(h, a + i / MR * panel, row, step, packed + j * K, to, ld, K, plus);
-          if (to == edge) move(c, p.c_row, edge, PW, h, width);
-        };
-        if (PANEL_STAYS) {
-          for (long j = 0; j < columns; j += PW)
-            for (long i = 0; i < height; i += MR) tile_at(i, j);
-        } else {
-          for (long i = 0; i < height; i += MR)
-            for (long j = 0; j < columns; j += PW) tile_at(i, j);
-        }
+  const auto least = [](long a, long b) { return a < b ? a : b; };
+  for (long n = part.n0; n < part.n1; n += most) {
+    const long columns = least(part.n1 - n, most);
+    long k = part.k0;
+    do {
+      long until = least(part.k1, k + depth);
+      for (long split : {p.w.split, p.lefts[0].a.split, p.lefts[p.n_lefts - 1].a.split})
+        if (k < split) until = least(until, split);
+      const long K = until - k;
+      const bool is_first = k == part.k0;
+      const R* const w = p.w.at(n, k);
+      if (!is_packed) pack<NV>(w, p.w.step, p.w.row, K, columns, packed, 0, 1);
+      if (of_w && part.m0 == 0) add_rows(w, p.w.step, K, columns, of_w + n);
+      const Block block{packed, n, columns, k, K, is_first ? p.bias : nullptr, !is_first};
+      for (long i = 0; i < p.n_lefts; i++) {
+        const Left& left = p.lefts[i];
+        const long m1 = least(part.m1, left.a.size);
+        if (of_a && n == 0) add_rows(left.a.at(part.m0, k), left.a.step, K, m1 - part.m0, of_a + part.m0);
+        times_block(left, block, part.m0, m1, rows, edge);
       }
-    }
+      k = until;
+    } while (k < part.k1);
+  }
 }
 
 // Panels or blocks, as threads take them: the fewer at once, the fewer are left, so that who is slowed down by other
@@ -167,50 +213,66 @@ struct Pieces {
   }
 };
 
-// numbers of a result up to which a thread may have one of its own, and the least part of a sum that is worth it
-constexpr long SMALL_RESULT = 1 << 16, PART = 64;
-// numbers of a thread's own result, and of its sums
-long own_numbers(const Product& p) { return p.M * p.N + p.M + p.N; }
+// numbers of a result up to which a thread may have one of its own, whatever the threads, and of all their results; and the
+// least part of a sum that is worth it
+constexpr long SMALL_RESULT = 1 << 16, SMALL_RESULTS = 1 << 22, PART = 64;
+// numbers of a thread's own results, and of its sums
+long own_numbers(const Product& p) { return (p.M() + 1) * p.w.size; }
+// where a thread's own results lie: the first thread's where they will be, if their rows are to lie together
+R* own_sums(const Product& p, R* results, long tid) { return tid ? results + tid * own_numbers(p) + p.M() * p.w.size : p.sums; }
+Left own_left(const Product& p, int i, R* results, long tid) {
+  const Left& left = p.lefts[i];
+  if (tid == 0 && left.c_column == 1) return left;
+  return {left.a, results + tid * own_numbers(p) + (i ? p.lefts[0].a.size * p.w.size : 0), p.w.size, 1};
+}
 
-// a thread's part of the sum: the first one's where the result will be, another's beside it, with sums of its own
-void run_part(Product p, R* memory, R* results, long tid, long nt, R* of_w, R* of_a) {
-  const long from = p.K * tid / nt;
-  p.a += from * p.step, p.w += from * p.w_row, p.K = p.K * (tid + 1) / nt - from;
-  if (tid > 0) {
-    p.c = results + tid * own_numbers(p), p.c_row = p.N, p.add = 0;
-    R* const sums = p.c + p.M * p.N;
-    memset(sums, 0, (p.M + p.N) * sizeof(R));
-    of_w = of_w ? sums : nullptr, of_a = of_a ? sums : nullptr;
-  }
-  run_thread(p, memory, false, 0, p.M, 0, p.N, of_w, of_a);
+// a thread's part of the sum
+void run_own(const Product& p, R* memory, R* results, long tid, long nt) {
+  Product own = p;
+  for (int i = 0; i < p.n_lefts; i++) own.lefts[i] = own_left(p, i, results, tid);
+  R* const sums = p.sums ? own_sums(p, results, tid) : nullptr;
+  if (sums && tid) memset(sums, 0, p.w.size * sizeof(R));
+  run_thread(own, {0, INT64_MAX, 0, p.w.size, p.K * tid / nt, p.K * (tid + 1) / nt}, memory, false, sums, nullptr);
 }
 
 void add(R* to, const R* from, long n) {
   for (long i = 0; i < n; i++) to[i] += from[i];
 }
-// of some rows of the result
-void add_parts(const Product& p, const R* results, long tid, long nt, R* of_w, R* of_a) {
-  for (long other = 1; other < nt; other++) {
-    const R *const part = results + other * own_numbers(p), *const sums = part + p.M * p.N;
-    for (long m = p.M * tid / nt; m < p.M * (tid + 1) / nt; m++) add(p.c + m * p.c_row, part + m * p.N, p.N);
-    if (tid == 0 && of_w) add(of_w, sums, p.N);
-    if (tid == 0 && of_a) add(of_a, sums, p.M);
+// of some rows all threads' results are added up in the first's, and go to C
+void add_owns(const Product& p, R* results, long tid, long nt) {
+  const long N = p.w.size;
+  for (int i = 0; i < p.n_lefts; i++) {
+    const Left &to = p.lefts[i], first = own_left(p, i, results, 0);
+    const long M = to.a.size, strips = ceil_div(M, VL), end = strips * (tid + 1) / nt * VL;
+    for (long m = strips * tid / nt * VL; m < end && m < M; m += VL) {
+      const long some = M - m < VL ? M - m : VL;
+      R *const sum = first.c + m * first.c_row, *const c = to.c + m * to.c_row;
+      for (long other = 1; other < nt; other++)
+        for (long r = 0; r < some; r++) add(sum + r * first.c_row, own_left(p, i, results, other).c + (m + r) * N, N);
+      if (to.c_column == 1) continue;
+      const long whole = some == VL && to.c_row == 1 ? N / VL * VL : 0;
+      for (long n = 0; n < whole; n += VL) transpose(sum + n, N, c + n * to.c_column, to.c_column);
+      for (long n = whole; n < N; n++)
+        for (long r = 0; r < some; r++) c[n * to.c_column + r * to.c_row] = sum[r * N + n];
+    }
   }
+  for (long other = 1; tid == 0 && p.sums && other < nt; other++) add(p.sums, own_sums(p, results, other), N);
 }
 
 // few rows, or one where the rows of W lie together, that W is read for where it lies: packing it takes longer
 bool is_done_with_few_rows(const Product& p) {
-  const int64_t strides[2] = {p.w_row, p.w_column};
-  const Weight w((const S*)p.w, strides, p.K, p.N, nullptr, p.M);  // narrow ones are torch's: S is R
-  const bool is_few = p.w_row == 1 ? p.M <= Weight::FEW : p.w_column == 1 && p.M == 1;
-  if (!is_few || p.step != 1 || p.c_column != 1 || p.sums) return false;
+  const auto& [a, c, c_row, c_column] = p.lefts[0];
+  const int64_t strides[2] = {p.w.step, p.w.row};
+  const long M = a.size, N = p.w.size;
+  const Weight w((const S*)p.w.from, strides, p.K, N, nullptr, M);  // narrow ones are torch's: S is R
+  const bool is_few = p.w.step == 1 ? M <= Weight::FEW : p.w.row == 1 && M == 1;
+  if (!is_few || a.step != 1 || c_column != 1 || p.sums || p.n_lefts > 1 || a.split < p.K) return false;
   if (p.bias)
-    for (long r = 0; r < p.M; r++) memcpy(p.c + r * p.c_row, p.bias, p.N * sizeof(R));
+    for (long r = 0; r < M; r++) memcpy(c + r * c_row, p.bias, N * sizeof(R));
   Team team(p.threads);
   team.run([&](long tid) {
-    const long panels = ceil_div(p.N, PW), nt = team.n;
-    product_as_it_lies<NV>(p.a, p.row, w, p.c, p.c_row, 0, p.M, panels * tid / nt * PW, panels * (tid + 1) / nt * PW,
-                           p.bias || p.add);
+    const long panels = ceil_div(N, PW), nt = team.n;
+    product_as_it_lies<NV>(a.from, a.row, w, c, c_row, 0, M, panels * tid / nt * PW, panels * (tid + 1) / nt * PW, p.bias);
   });
   return true;
 }
@@ -218,42 +280,59 @@ bool is_done_with_few_rows(const Product& p) {
 
 extern "C" __attribute__((visibility("default"))) void multiply(const Product* call) {
   Product p = *call;
-  if (p.M == 0) {  // the gradient of a weight of no inputs: the sums alone
-    if (p.sums) add_rows(p.w, p.w_row, p.K, p.N, p.sums);
+  if (p.M() == 0) {  // the gradient of a weight of no inputs: the sums alone
+    if (p.sums) add_rows(p.w.from, p.w.step, p.K, p.w.size, p.sums);
     return;
   }
   if (is_done_with_few_rows(p)) return;
+  // Where the sum is long and the result small, each thread takes a part of the sum: none packs what another packs too.
+  const long results = p.M() * p.w.size;
+  const bool is_small = results <= SMALL_RESULT || (results * p.threads <= SMALL_RESULTS && p.lefts[0].a.step != 1);
+  const long least = (p.lefts[0].c_column == 1 ? 1 : 4) * PART * p.threads;
+  const bool by_depth = !p.bias && p.K >= least && is_small;
+  const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? own_numbers(p) : 0;
+  if (by_depth) {
+    Scratch scratch((each + own) * sizeof(R) * p.threads + 64);
+    Team team(p.threads);
+    team.run([&](long tid) {
+      R *const memory = (R*)scratch.memory, *const results = memory + each * p.threads;
+      run_own(p, memory + each * tid, results, tid, team.n);
+      team.meet();
+      add_owns(p, results, tid, team.n);
+    });
+    return;
+  }
+  if (p.n_lefts == 2) {
+    p.n_lefts = 1;
+    multiply(&p);
+    p.lefts[0] = p.lefts[1], p.sums = nullptr;
+    return multiply(&p);
+  }
   R *of_w = p.sums, *of_a = nullptr;
-  if (p.c_column != 1) {  // its columns lie together: the same, transposed
-    p = {p.w, p.a, nullptr, p.c, p.N, p.M, p.K, p.w_column, p.w_row, p.step, p.row, p.c_column, p.c_row, p.threads, p.sums, p.add};
+  Left& left = p.lefts[0];
+  if (left.c_column != 1) {  // its columns lie together: the same, transposed
+    std::swap(p.w, left.a);
+    std::swap(left.c_row, left.c_column);
     std::swap(of_w, of_a);
   }
-  // where the sum is long and the result small, each thread takes a part of the sum: none packs what another packs too
-  const bool by_depth = !p.bias && p.threads > 1 && p.M * p.N <= SMALL_RESULT && p.K >= PART * p.threads;
-  const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? own_numbers(p) : 0;
-  Scratch scratch((each + own) * sizeof(R) * p.threads + 64);
+  const long M = left.a.size, N = p.w.size;
+  Scratch scratch(each * sizeof(R) * p.threads + 64);
   // whole tiles for every thread, of rows where there are as many of them
-  const bool by_rows = p.M >= p.N || ceil_div(p.N, PW) < p.threads;
+  const bool by_rows = M >= N || ceil_div(N, PW) < p.threads;
   // W fits into one block: a thread packs it once
-  const bool is_once = by_rows && p.K <= depth_of(p) && p.N <= width_of(depth_of(p));
+  const bool is_once = by_rows && p.K <= depth_of(p) && N <= width_of(depth_of(p)) && p.w.split >= p.K && left.a.split >= p.K;
   // larger pieces where for each of them a factor is packed again
-  const long least = is_once || (!by_rows && p.step == 1) ? 2 : 128 / (by_rows ? MR : PW);
-  Pieces pieces(by_rows ? ceil_div(p.M, MR) : ceil_div(p.N, PW), least, p.threads);
+  const long least_rows = is_once || (!by_rows && left.a.step == 1) ? 2 : 128 / (by_rows ? MR : PW);
+  Pieces pieces(by_rows ? ceil_div(M, MR) : ceil_div(N, PW), least_rows, p.threads);
   Team team(p.threads);
   team.run([&](long tid) {
-    const long nt = team.n;
     R* const memory = (R*)scratch.memory + each * tid;
-    if (by_depth) {
-      R* const results = (R*)scratch.memory + each * p.threads;
-      run_part(p, memory, results, tid, nt, of_w, of_a);
-      team.meet();
-      add_parts(p, results, tid, nt, of_w, of_a);
-      return;
-    }
     bool is_packed = false;
-    for (long from, to; pieces.next(from, to); is_packed = is_once)
-      if (by_rows) run_thread(p, memory, is_packed, from * MR, to * MR < p.M ? to * MR : p.M, 0, p.N, of_w, of_a);
-      else run_thread(p, memory, false, 0, p.M, from * PW, to * PW < p.N ? to * PW : p.N, of_w, of_a);
+    for (long from, to; pieces.next(from, to); is_packed = is_once) {
+      const Part part = by_rows ? Part{from * MR, to * MR, 0, N, 0, p.K}
+                                : Part{0, M, from * PW, to * PW < N ? to * PW : N, 0, p.K};
+      run_thread(p, part, memory, is_packed, of_w, of_a);
+    }
   });
 }
 
