@@ -4,7 +4,7 @@ import gc
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unrolled.engine import products
@@ -55,6 +55,8 @@ def test_products_of_every_layout(shape, transposed, has_bias, has_sums, seed):
     st.booleans(),
     st.integers(0, 99),
 )
+@example([(1, True), (140, True)], 140, 1100, 0.5, True, 0)  # one number of the first a row, which needs no packing
+@example([(140, True), (1, True)], 140, 1100, 0.5, True, 0)
 @settings(max_examples=100, deadline=None)
 def test_sums_over_time_of_one_or_two_lefts(shapes, n, k, part, has_sums, seed):
     """The last left goes on elsewhere after some rows; results lie by rows or by columns."""

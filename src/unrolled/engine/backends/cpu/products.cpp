@@ -45,7 +45,7 @@ void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
 }
 }  // namespace
 
-// A, or W transposed: its numbers from `split` on along the sum lie at `rest`
+// A, or W transposed: `size` rows, `row` apart, of numbers `step` apart; its numbers from `split` on along the sum lie at `rest`
 struct Factor {
   const R *from, *rest;
   int64_t split, size, row, step;
@@ -106,7 +106,10 @@ void move(R* to, long to_row, const R* from, long row, long height, long width) 
 constexpr long MEMORY = DEEP * WIDTH + BLOCK * HEIGHT + 16 * PW;
 
 // of the sum, in one go; a small result is soon added to: shorter pieces for less rounding
-long depth_of(const Product& p) { return p.M() * p.w.size <= 4096 ? 32 : p.lefts[0].a.step == 1 ? DEEP : BLOCK; }
+long depth_of(const Product& p) {
+  const bool is_as_it_lies = p.lefts[0].a.step == 1 && p.lefts[p.n_lefts - 1].a.step == 1;
+  return p.M() * p.w.size <= 4096 ? 32 : is_as_it_lies ? DEEP : BLOCK;
+}
 
 // a block of W, K rows from k on, columns from n on, packed; what it gives is added to what is in C, or to the bias
 struct Block {
@@ -286,9 +289,9 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
   }
   if (is_done_with_few_rows(p)) return;
   // Where the sum is long and the result small, each thread takes a part of the sum: none packs what another packs too.
-  const long results = p.M() * p.w.size;
+  // To be worth it where the result is turned at the end, the sum must be longer.
+  const long results = p.M() * p.w.size, least = (p.lefts[0].c_column == 1 ? 1 : 4) * PART * p.threads;
   const bool is_small = results <= SMALL_RESULT || (results * p.threads <= SMALL_RESULTS && p.lefts[0].a.step != 1);
-  const long least = (p.lefts[0].c_column == 1 ? 1 : 4) * PART * p.threads;
   const bool by_depth = !p.bias && p.K >= least && is_small;
   const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? own_numbers(p) : 0;
   if (by_depth) {
@@ -322,8 +325,8 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
   // W fits into one block: a thread packs it once
   const bool is_once = by_rows && p.K <= depth_of(p) && N <= width_of(depth_of(p)) && p.w.split >= p.K && left.a.split >= p.K;
   // larger pieces where for each of them a factor is packed again
-  const long least_rows = is_once || (!by_rows && left.a.step == 1) ? 2 : 128 / (by_rows ? MR : PW);
-  Pieces pieces(by_rows ? ceil_div(M, MR) : ceil_div(N, PW), least_rows, p.threads);
+  const long at_once = is_once || (!by_rows && left.a.step == 1) ? 2 : 128 / (by_rows ? MR : PW);
+  Pieces pieces(by_rows ? ceil_div(M, MR) : ceil_div(N, PW), at_once, p.threads);
   Team team(p.threads);
   team.run([&](long tid) {
     R* const memory = (R*)scratch.memory + each * tid;
