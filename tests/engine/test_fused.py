@@ -376,6 +376,7 @@ def test_random_numbers_in_the_shape_of_the_state(draw):
 def two_threads(monkeypatch):
     """However small a step is."""
     monkeypatch.setattr(emit, "ALONE", "0")
+    monkeypatch.setattr(emit, "AWAKE", "0")
     monkeypatch.setattr(plans, "_plans", {})
     monkeypatch.setattr(watch, "_remembered", {})
     torch.manual_seed(0)

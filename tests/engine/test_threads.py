@@ -1,8 +1,10 @@
 """The threads of one call, where they meet."""
 
 import ctypes
+import multiprocessing
 import os
 import sys
+import time
 
 import pytest
 
@@ -44,3 +46,35 @@ def test_threads_meet_also_where_there_are_more_of_them_than_processors():
     assert n_threads == wanted
     assert faults == 0
     assert slept > 0, "who waits for one that has no processor sleeps"
+
+
+# Whether the second of two threads had begun when the first went to work.
+WOKEN = """
+#include "threads.h"
+extern "C" __attribute__((visibility("default"))) void run(long* found) {
+  std::atomic<int> begun{0};
+  Team team(2);
+  team.run([&](int tid) {
+    if (tid == 0) found[0] = begun;
+    begun++;
+  });
+}
+"""
+
+
+def times_both_had_begun() -> int:
+    """Of 50, each after so long a rest that the second thread sleeps."""
+    run, found, times = build(WOKEN, "torch.float32"), (ctypes.c_long * 1)(), 0
+    for _ in range(50):
+        time.sleep(0.02)
+        run(found)
+        times += found[0]
+    return times
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread cannot be kept on a processor")
+def test_who_was_woken_on_the_same_processor_need_not_wait_for_it():
+    """50, and some 40 beside two busy programs; 28 where the first thread does not await the other."""
+    one = {min(os.sched_getaffinity(0))}
+    with multiprocessing.get_context("spawn").Pool(1, os.sched_setaffinity, (0, one)) as pool:
+        assert any(pool.apply(times_both_had_begun) > 36 for _ in range(3))

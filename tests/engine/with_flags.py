@@ -18,7 +18,7 @@ def main(flags: list[str]) -> None:
 
 
 def checks() -> None:
-    emit.ALONE, products.ALONE = "0", 0  # small as the steps are
+    emit.ALONE, emit.AWAKE, products.ALONE = "0", "0", 0  # small as the steps are
     for threads in (1, 2):
         torch.set_num_threads(threads)
         for name in sorted(strategies.CELLS):

@@ -12,9 +12,10 @@ from unrolled.engine.backends.cpu.barriers import Access, barriers
 from unrolled.engine.backends.cpu.passes import Line, passes
 from unrolled.engine.program import ALONG, EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
 
-# vectors multiplied or computed in a step up to which threads lose more by meeting than they gain, by what was measured
-# with AVX-512 (Intel) and AVX2 (AMD); and in so many such steps altogether, more by waking
-ALONE, AWAKE = "(BYTES < 64 ? 1500 : 6000)", 64
+# vectors multiplied or computed in a step up to which threads that share the features lose more by meeting than they gain
+# (weights of a single row take longer, as they come from the second-level cache), and in all steps, by waking: by what was
+# measured with AVX-512 (Intel) and AVX2 (AMD)
+ALONE, AWAKE = "(BYTES < 64 ? 1500 : call.B == 1 ? 3000 : 6000)", "(BYTES < 64 ? 96000 : 192000)"
 
 
 _Place = tuple[str, str, int]  # pointer, row stride, offset
@@ -336,11 +337,12 @@ class _Emitter:
             f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
             f"  const long vectors = call.B * ({numbers_of_weights} + 16 * ({widths})) / VL;",
-            f"  const bool is_small = vectors <= {ALONE} || call.T * vectors <= {AWAKE} * {ALONE};",
-            "  Team team(is_small ? 1 : call.threads);",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
-            f"  bool by_rows = team.n == 1 || (call.B >= 4 * team.n && sizeof(R) * {numbers_of_weights} <= (1 << 20)) || "
-            "call.B >= 64 * team.n;",
+            f"  const bool rows_suffice = (call.B >= 4 * call.threads && sizeof(R) * {numbers_of_weights} <= (1 << 20)) || "
+            "call.B >= 64 * call.threads;",
+            f"  const bool is_small = (!rows_suffice && vectors <= {ALONE}) || call.T * vectors <= {AWAKE};",
+            "  Team team(is_small ? 1 : call.threads);",
+            "  const bool by_rows = rows_suffice || team.n == 1;",
             "  team.run([&](int tid) { run_thread(call, (R*)scratch.memory, team, tid, by_rows); });",
             "}",
         ]

@@ -86,6 +86,7 @@ struct Team {
   std::atomic<int> n;  // asked for; within `run`, those that there are, which may be fewer
   alignas(64) std::atomic<int> count{0};
   alignas(64) Turn turn;
+  alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<uint64_t> taken[PROCESSORS / 64] = {};  // processors that run one of us
 
   explicit Team(long threads) : n((int)threads) {}
@@ -112,6 +113,21 @@ struct Team {
     return !(taken[processor / 64].fetch_or(bit) & bit);
   }
 
+  // Others that slept have been woken, perhaps on this very processor, where they would wait until the scheduler's next
+  // look, for milliseconds: if they are not here soon, it is theirs for a moment, in which they move to another.
+  void await_others() {
+    const int all = n.load(std::memory_order_relaxed);
+    for (int spins = 0; arrived.load(std::memory_order_relaxed) < all; spins++) {
+      if (spins == 64) {
+        sched_yield();  // once: who yields again and again is served last
+        return;
+      }
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+  }
+
   // Each parallel region ends with this, not with OpenMP's own barrier, which spins for as long as the scheduler lets it.
   void meet() {
     const int all = n.load(std::memory_order_relaxed);
@@ -131,6 +147,8 @@ struct Team {
     parallel(n, [&](int thread, int all) {
       n.store(all, std::memory_order_relaxed);  // each stores the same
       if (all > 1) spread();
+      arrived.fetch_add(1, std::memory_order_relaxed);
+      if (thread == 0) await_others();
       work(thread);
       meet();
     });
