@@ -17,6 +17,7 @@ MACHINES = {
     "AMD EPYC family 26 model 2": "AMD Zen 5 (AVX-512; the first engine)",
     "Intel(R) Xeon(R) Processor family 6 model 167": "Intel Xeon (AVX-512 with two units; an earlier engine)",
     "Intel(R) Xeon(R) Processor @ 2.50GHz family 6 model 85": "Intel Cascade Lake (AVX-512, L2 cache of 1 MiB)",
+    "Intel(R) Xeon(R) Processor family 6 model 207": "Intel Emerald Rapids (AVX-512, two of 16 processors, torch 2.11)",
 }
 BOTH, FORWARD = "forward+backward", "forward"
 # of a cell against a peer: mean and least, as they were set out for
