@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import choose
-from unrolled.engine.recompute import run_in_chunks
 from unrolled.engine.trees import flatten
 from unrolled.errors import ShapeError
 
@@ -54,7 +53,7 @@ def scan(
             warning.
         recompute: keep only the state after every √time steps for the backward, and run the steps between again when
             it comes: training takes memory as √time, which `explain` tells, and each step runs forward twice. Within
-            torch.compile it has no effect.
+            torch.compile the time that it first meets decides how many states are kept.
 
     Returns:
         `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.
@@ -100,19 +99,15 @@ def scan(
         if resets is not None:
             resets = _check_resets(resets, n_steps, n_rows).to(device)
             resets = resets if active is None else resets & active
+    recompute = recompute and torch.is_grad_enabled() and bool(n_steps)
     if torch.compiler.is_compiling():
         from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
 
-        return in_graph.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
-    if not (recompute and torch.is_grad_enabled() and n_steps):
-        return choose.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
-    choose.prepare(step, xs, state, resets, engine)
-    return run_in_chunks(
-        lambda xs, state, active, resets, first: choose.run(
-            step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, first=first
-        ),
-        xs, state, active=active, resets=resets, is_reversed=reverse,
-    )  # fmt: skip
+        return in_graph.run(
+            step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, recompute=recompute
+        )
+    run = choose.run_in_parts if recompute else choose.run
+    return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
 
 
 def scan_both_ways(

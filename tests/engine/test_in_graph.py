@@ -1,5 +1,7 @@
 """Scans inside torch.compile and torch.export: one operator of the graph, with the same results."""
 
+import itertools
+
 import pytest
 import torch
 from tests import strategies
@@ -10,6 +12,7 @@ from torch.library import opcheck
 import unrolled
 from unrolled.engine import in_graph, operator, plans
 from unrolled.engine.identity import Walk
+from unrolled.engine.plan import Plan
 from unrolled.engine.span import Span
 from unrolled.engine.trees import flatten
 
@@ -22,21 +25,22 @@ whole = pytest.mark.skipif(not in_graph.TAKES_MODULES, reason="this torch breaks
 
 
 class Model(nn.Module):
-    def __init__(self, cell):
+    def __init__(self, cell, **options):
         super().__init__()
         self.cell = cell
         self.readout = nn.LazyLinear(2)
+        self.options = {"engine": "fused", **options}
 
     def forward(self, xs, state, lengths=None, resets=None):
-        ys, last = unrolled.scan(self.cell, xs * 2, state, engine="fused", lengths=lengths, resets=resets)
+        ys, last = unrolled.scan(self.cell, xs * 2, state, lengths=lengths, resets=resets, **self.options)
         return self.readout(ys).relu(), last
 
 
-def made(name):
+def made(name, **options):
     torch.manual_seed(0)
     cell = strategies.make_cell(name, 1, torch.float32)
     xs, state = strategies.make_inputs(9, 2, 3, torch.float32), strategies.make_state(cell, 2, 4, torch.float32)
-    model = Model(cell)
+    model = Model(cell, **options)
     model(xs, state)
     return model, xs.requires_grad_(), state
 
@@ -47,11 +51,12 @@ def results(model, xs, state, *options):
     return ys, last, torch.autograd.grad(ys.square().sum(), wanted, allow_unused=True)
 
 
+MASKS = [(), (torch.tensor([9, 4]),), (torch.tensor([3, 9]), torch.rand(9, 2) > 0.5)]
+
+
 @whole
 @pytest.mark.parametrize("name", sorted(strategies.CELLS))
-@pytest.mark.parametrize(
-    "options", [(), (torch.tensor([9, 4]),), (torch.tensor([3, 9]), torch.rand(9, 2) > 0.5)], ids=len
-)
+@pytest.mark.parametrize("options", MASKS, ids=len)
 def test_compiled_without_a_break(name, options):
     torch._dynamo.reset()
     model, xs, state = made(name)
@@ -104,8 +109,9 @@ def test_layers_compile_without_a_break(layer):
     torch.testing.assert_close(compiled(xs, *given), layer(xs, *given))
 
 
-def test_export_keeps_time_and_batch_open():
-    model, xs, state = made("lstm")
+@pytest.mark.parametrize("recompute", [False, True])
+def test_export_keeps_time_and_batch_open(recompute):
+    model, xs, state = made("lstm", recompute=recompute)
     time, batch = torch.export.Dim("time", min=2), torch.export.Dim("batch", min=2)
     shapes = ({0: time, 1: batch}, ({0: batch}, {0: batch}))
     exported = torch.export.export(model, (xs.detach(), state), dynamic_shapes=shapes)
@@ -150,3 +156,130 @@ def test_autocast_is_eager_in_a_graph_too():
 
     compiled = torch.compile(run, backend="aot_eager")
     torch.testing.assert_close(compiled(xs, state), run(xs, state), check_dtype=True)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The loops that run, by name, in their order."""
+    names, call = [], Plan.call
+
+    def told(plan, name):
+        names.append(name)
+        return call(plan, name)
+
+    monkeypatch.setattr(Plan, "call", told)
+    return names
+
+
+@whole
+@pytest.mark.parametrize("options", MASKS, ids=len)
+@pytest.mark.parametrize("name", ["lstm", "gru-before"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+def test_recomputed_in_a_graph(name, options, reverse, engine):
+    torch._dynamo.reset()
+    model, xs, state = made(name, recompute=True, reverse=reverse, engine=engine)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    found = results(compiled, xs, state, *options)
+    model.options["recompute"] = False
+    torch.testing.assert_close(found, results(model, xs, state, *options))
+
+
+def kept_bytes(output):
+    """Of all that the backward of a tensor reads."""
+    kept, todo, seen = {}, [output.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            for tensor in getattr(node, "saved_tensors", ()):
+                storage = tensor.untyped_storage()
+                kept[storage.data_ptr()] = storage.nbytes()
+            todo.extend(following for following, _ in node.next_functions)
+    return sum(kept.values())
+
+
+@whole
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])  # each cuts graphs in its own way
+def test_a_graph_keeps_states_alone_and_computes_part_by_part(ran, backend):
+    torch._dynamo.reset()
+    cell = unrolled.cells.LSTM(4, 8)
+    xs, state = torch.randn(36, 3, 4), cell.initial_state(3)
+
+    def compiled(*, recompute):
+        def run(xs):
+            return unrolled.scan(cell, xs, state, engine="fused", recompute=recompute)[0]
+
+        return torch.compile(run, backend=backend, fullgraph=True)
+
+    compiled(recompute=True)(xs).sum().backward()
+    ran.clear()
+    ys = compiled(recompute=True)(xs)
+    assert ran == ["training"] * 6
+    weights = sum(parameter.nbytes for parameter in cell.parameters())
+    states = 6 * 2 * 3 * 8 * 4
+    assert kept_bytes(ys) <= weights + xs.nbytes + states
+    assert kept_bytes(compiled(recompute=False)(xs)) > 4 * 36 * 3 * 8 * 4  # the gates at least
+    ran.clear()
+    ys.sum().backward()
+    assert sorted(ran) == ["backward"] * 6 + ["training"] * 6
+    alive = itertools.accumulate(1 if name == "training" else -1 for name in ran)
+    assert max(alive) <= 2  # Inductor has an order of its own
+
+
+@whole
+def test_a_graph_that_recomputes_serves_other_lengths():
+    torch._dynamo.reset()
+    model, _, _ = made("lstm", recompute=True)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=True)
+    for n_steps, batch in ((20, 2), (13, 3), (31, 4), (2, 2)):
+        xs = strategies.make_inputs(n_steps, batch, 3, torch.float32).requires_grad_()
+        state = strategies.make_state(model.cell, batch, 4, torch.float32)
+        torch.testing.assert_close(results(compiled, xs, state), results(model, xs, state))
+
+
+@whole
+def test_masks_are_drawn_once_in_a_graph_that_recomputes():
+    torch._dynamo.reset()
+
+    class Step(nn.Module):
+        def forward(self, x, h):
+            h = nn.functional.dropout(torch.tanh(x + h), 0.5)
+            return h, h
+
+    step, xs = Step(), torch.randn(9, 4, 3, requires_grad=True)
+    run = torch.compile(
+        lambda xs: unrolled.scan(step, xs, torch.zeros(4, 3), engine="fused", recompute=True)[0],
+        backend="aot_eager",
+        fullgraph=True,
+    )
+    ys = run(xs)
+    [found] = torch.autograd.grad(ys.sum(), xs)
+    h, masks = torch.zeros(4, 3), ys.detach() != 0
+    again = []
+    for x, mask in zip(xs, masks, strict=True):
+        h = torch.tanh(x + h) * mask * 2
+        again.append(h)
+    torch.testing.assert_close(ys, torch.stack(again))
+    torch.testing.assert_close(found, torch.autograd.grad(torch.stack(again).sum(), xs)[0])
+
+
+def test_a_step_that_is_no_module_recomputes_between_two_graphs(ran):
+    torch._dynamo.reset()
+    weight, xs = torch.randn(3, 3, requires_grad=True), torch.randn(9, 2, 3)
+
+    def model(xs):
+        step = lambda x, h: (h, torch.tanh(x + h @ weight))  # noqa: E731
+        return unrolled.scan(step, xs + 1, torch.zeros(2, 3), engine="fused", recompute=True)[0] * 2
+
+    compiled = torch.compile(model, backend="aot_eager")
+    compiled(xs)
+    ran.clear()
+    [found] = torch.autograd.grad(compiled(xs).sum(), weight)
+    assert ran == ["training"] * 3 + ["training", "backward"] * 3
+    torch.testing.assert_close(found, torch.autograd.grad(model(xs).sum(), weight)[0])
+
+
+def test_what_parts_give_each_other_holds_to_torchs_rules():
+    checks = opcheck(torch.ops.unrolled.between_parts.default, (torch.randn(2, 3, requires_grad=True),))
+    assert set(checks.values()) == {"SUCCESS"}

@@ -17,6 +17,7 @@ from unrolled.engine.backends import eager
 from unrolled.engine.loop import LoopCall, LoopResult, loops
 from unrolled.engine.plans import known_for, plan_for
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
+from unrolled.engine.recompute import run_in_chunks
 from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span, packed
 from unrolled.engine.trees import flatten, unflatten
@@ -96,12 +97,26 @@ def run_both_ways(
     ]
 
 
-def prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str) -> None:
-    """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
+def run_in_parts(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    *,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+    engine: str,
+) -> tuple[Any, Any]:
+    """`run` in training memory that grows with the square root of time."""
     if engine != "eager":
-        with contextlib.suppress(NotTraceable, RunsEagerly):
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
             whole, all_xs, all_state = with_resets(step, xs, state, resets)
-            plan_for(whole, *flatten(all_xs), *flatten(all_state))
+            plan_for(whole, *flatten(all_xs), *flatten(all_state))  # tracing does not bear the parts' hooks
+
+    def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any) -> tuple[Any, Any]:
+        return run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, first=first)
+
+    return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
 
 
 def _scan(

@@ -21,6 +21,7 @@ from unrolled.engine.backends import eager
 from unrolled.engine.identity import Walk, held_by
 from unrolled.engine.plans import Planned
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
+from unrolled.engine.recompute import run_in_chunks
 from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
 from unrolled.engine.trees import flatten, unflatten
@@ -39,14 +40,15 @@ def run(
     resets: Tensor | None,
     is_reversed: bool,
     engine: str,
+    recompute: bool,
 ) -> tuple[Any, Any]:
-    """As `choose.run`."""
+    """As `choose.run`, or `choose.run_in_parts`."""
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
-    if not torch.compiler.is_dynamo_compiling():
-        return _run(step, xs, state, masks, is_reversed, engine)
+    if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
+        return _run(step, xs, state, masks, is_reversed, engine, recompute=False)
     if TAKES_MODULES and isinstance(step, nn.Module):
-        return _whole(step, xs, state, masks, is_reversed, engine)
-    outside = torch.compiler.disable(choose.run)
+        return _whole(step, xs, state, masks, is_reversed, engine, recompute)
+    outside = torch.compiler.disable(choose.run_in_parts if recompute else choose.run)
     return outside(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine)
 
 
@@ -73,46 +75,83 @@ def _run(
     masks: dict[str, Tensor],
     is_reversed: bool,
     engine: str,
+    recompute: bool,
 ) -> tuple[Any, Any]:
     active, resets = masks.get("active"), masks.get("resets")
+
+    def run(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
+        return _part(step, xs, state, first, active, resets, is_reversed, engine)
+
+    if not recompute:
+        return run(xs, state, active, resets)
+    if engine != "eager":
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which a part tells of
+            _call(step, xs, state, None, active, resets)  # tracing does not bear the parts' hooks
+    return run_in_chunks(run, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+
+
+def _part(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    first: Any,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+    engine: str,
+) -> tuple[Any, Any]:
     if engine != "eager":
         try:
-            return _fused(step, xs, state, active, resets, is_reversed)
+            return _fused(step, xs, state, first, active, resets, is_reversed)
         except (NotTraceable, RunsEagerly) as reason:
             if engine == "fused":
                 raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
             choose.warn_once(str(reason))
-    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
 
 
 _whole = nonstrict_trace(_run)
 
 
 def _fused(
-    step: Callable, xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, is_reversed: bool
+    step: Callable,
+    xs: Any,
+    state: Any,
+    first: Any,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
 ) -> tuple[Any, Any]:
-    whole, xs, state = choose.with_resets(step, xs, state, resets)
-    whole, xs, state = _with_ends(whole, xs, state, active)
-    x_leaves, x_form = flatten(xs)
-    states, state_form = flatten(state)
-    plans.check_call(x_leaves, states)
-    n_steps, n_rows = x_leaves[0].shape[:2]
-    walk = Walk()
-    key = _key_of(walk.of(whole), x_leaves, x_form, states, state_form)
-    planned = plans.known(key)
-    if planned is None:
-        with _outside():
-            planned = _planned(whole, key, x_leaves, x_form, states, state_form)
-    captured = planned.captured(walk.tensors)
-    places = set(map(id, walk.tensors))
+    planned, tensors, x_leaves, states, state_form = _call(step, xs, state, first, active, resets)
+    captured = planned.captured(tensors)
+    places = set(map(id, tensors))
     if any(id(tensor) not in places for tensor in captured):
         raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
+    n_steps, n_rows = x_leaves[0].shape[:2]
     span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
     [(ys, last)] = side_by_side([planned.plan.scan(captured, x_leaves, states, span)], operator.calls)
     last = unflatten(list(last), state_form)
     for is_wrapped in (active is not None, resets is not None):
         last = last[0] if is_wrapped else last
     return unflatten(ys, planned.plan.outputs_form), last
+
+
+def _call(
+    step: Callable, xs: Any, state: Any, first: Any, active: Tensor | None, resets: Tensor | None
+) -> tuple[Planned, list[Tensor], list[Tensor], list[Tensor], Any]:
+    """A plan, the tensors that the step holds, and the inputs' and states' leaves, with the states' form."""
+    whole, xs, state = choose.with_resets(step, xs, state, resets, first)
+    whole, xs, state = _with_ends(whole, xs, state, active)
+    x_leaves, x_form = flatten(xs)
+    states, state_form = flatten(state)
+    plans.check_call(x_leaves, states)
+    walk = Walk()
+    key = _key_of(walk.of(whole), x_leaves, x_form, states, state_form)
+    planned = plans.known(key)
+    if planned is None:
+        with _outside():
+            planned = _planned(whole, key, x_leaves, x_form, states, state_form)
+    return planned, walk.tensors, x_leaves, states, state_form
 
 
 def _with_ends(step: Callable, xs: Any, state: Any, active: Tensor | None) -> tuple[Callable, Any, Any]:

@@ -4,14 +4,18 @@ A scan becomes √time scans, one after the other. Each keeps its inputs and fir
 backward comes (Griewank and Walther, Revolve, 2000; Chen and others, 2016).
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.traceback import preserve_node_meta
 from torch.utils import _pytree as pytree
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+_numbers = itertools.count(1)  # of parts of graphs
 
 
 def chunk_of(n_steps: int) -> int:
@@ -29,16 +33,56 @@ def run_in_chunks(
     is_reversed: bool,
 ) -> tuple[Any, Any]:
     """`run(xs, state, active, resets, first)` over parts of the time; `first` is the state that resets go back to."""
-    n_steps = pytree.tree_leaves(xs)[0].shape[0]
-    size, first = chunk_of(n_steps), state
-    starts = list(range(0, n_steps, size))
+    n_steps, first = pytree.tree_leaves(xs)[0].shape[0], state
+    known = n_steps if isinstance(n_steps, int) else n_steps.node.hint  # a graph is for any time, its parts are not
+    n_parts = -(-known // chunk_of(known))
+    keep = _as_in_graph if torch.compiler.is_compiling() else _as_it_runs
     parts: list[Any] = []
-    for start in reversed(starts) if is_reversed else starts:
-        here = slice(start, start + size)
+    for i in reversed(range(n_parts)) if is_reversed else range(n_parts):
+        here = slice(n_steps * i // n_parts, n_steps * (i + 1) // n_parts)
         inputs = pytree.tree_map(lambda leaf: leaf[here], xs)  # noqa: B023 - called at once
         masks = [None if mask is None else mask[here] for mask in (active, resets)]
-        ys, state = checkpoint(run, inputs, state, *masks, first, use_reentrant=False)
+        ys, state = keep(run, inputs, state, *masks, first)
         parts.append(ys)
     if is_reversed:
         parts.reverse()
     return pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts), state
+
+
+def _as_it_runs(run: Callable[..., tuple[Any, Any]], *args: Any) -> tuple[Any, Any]:
+    return checkpoint(run, *args, use_reentrant=False)
+
+
+def _as_in_graph(run: Callable[..., tuple[Any, Any]], *args: Any) -> tuple[Any, Any]:
+    """What a part runs is marked in the graph, as torch.compile marks its own checkpoints: what cuts the graph in a
+    forward and a backward computes it in both.
+    """
+
+    def part(*args: Any) -> tuple[Any, Any]:
+        ys, state = run(*args)
+        return ys, pytree.tree_map(between_parts, state)
+
+    def contexts() -> Any:
+        forward, again = create_selective_checkpoint_contexts(_policy)
+        forward.ac_graph_id = next(_numbers)
+        return forward, again
+
+    with preserve_node_meta():
+        return checkpoint(part, *args, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+
+
+def _policy(_context: Any, operation: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
+    is_random = torch.Tag.nondeterministic_seeded in getattr(operation, "tags", ())
+    return CheckpointPolicy.MUST_SAVE if is_random else CheckpointPolicy.MUST_RECOMPUTE
+
+
+@torch.library.custom_op("unrolled::between_parts", mutates_args=())
+def between_parts(state: Tensor) -> Tensor:
+    """What one part of a graph gives the next: torch keeps what two parts share only if it is an operation's one
+    result, which the loop's state is not, and takes a `clone` away.
+    """
+    return state.clone()
+
+
+between_parts.register_fake(torch.empty_like)
+between_parts.register_autograd(lambda _context, gradient: gradient)

@@ -293,9 +293,9 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
   const long results = p.M() * p.w.size, least = (p.lefts[0].c_column == 1 ? 1 : 4) * PART * p.threads;
   const bool is_small = results <= SMALL_RESULT || (results * p.threads <= SMALL_RESULTS && p.lefts[0].a.step != 1);
   const bool by_depth = !p.bias && p.K >= least && is_small;
-  const long each = (MEMORY + 64) / 64 * 64, own = by_depth ? own_numbers(p) : 0;
+  const long each = (MEMORY + 64) / 64 * 64;
   if (by_depth) {
-    Scratch scratch((each + own) * sizeof(R) * p.threads + 64);
+    Scratch scratch((each + own_numbers(p)) * sizeof(R) * p.threads + 64);
     Team team(p.threads);
     team.run([&](long tid) {
       R *const memory = (R*)scratch.memory, *const results = memory + each * p.threads;
