@@ -33,8 +33,10 @@ long width_of(long depth) {
 // rows of A become panels of MR, [panel][k][MR]
 void pack_rows(const R* a, long row, long step, long m, long K, R* out) {
   const long whole = row == 1 ? m / MR * MR : 0;
-  for (long k = 0; k < K && whole; k++)
+  for (long k = 0; k < K && whole; k++) {
+    for (long i = 0; i < whole; i += LINE) __builtin_prefetch(a + i + (k + SOON) * step);
     for (long i = 0; i < whole; i += MR) memcpy(out + i * K + k * MR, a + i + k * step, MR * sizeof(R));
+  }
   for (long i = whole; i < m; i += MR) {
     const long n = m - i < MR ? m - i : MR;
     const R* from = a + i * row;
@@ -126,9 +128,6 @@ void times_block(const Left& left, const Block& block, long m0, long m1, R* rows
     const long height = m1 - m < HEIGHT ? m1 - m : HEIGHT;
     const R* a = left.a.at(m, block.k);
     long row = left.a.row, step = left.a.step, panel = MR * row;
-    // the next rows to be packed are asked for meanwhile, some by each tile: they lie apart, a line or few at each k
-    const R* ahead = a + HEIGHT * row;
-    const long share = row == 1 && m + HEIGHT < m1 ? ceil_div(K, ceil_div(height, MR) * ceil_div(columns, PW)) : 0;
     // not worth it for the sake of few columns, where the rows lie near each other
     if (step != 1 && (row != 1 || columns > 2 * PW || step > NEAR)) {
       pack_rows(a, row, step, height, K, rows);
@@ -147,8 +146,6 @@ void times_block(const Left& left, const Block& block, long m0, long m1, R* rows
       }
       for (long r = 0; r < h; r++)  // what is written at the end; 4 % where C is large
         for (long l = 0; l < PW; l += LINE) __builtin_prefetch(to + r * ld + l, 1);
-      for (long r = 0; r < share; r++, ahead += left.a.step)
-        for (long l = 0; l < HEIGHT; l += LINE) __builtin_prefetch(ahead + l);
       tile_of<NV, MR>(h, a + i / MR * panel, row, step, block.packed + j * K, to, ld, K, plus);
       if (to == edge) move(c, left.c_row, edge, PW, h, width);
     };
