@@ -53,7 +53,8 @@ def scan(
             warning.
         recompute: keep only the state after every √time steps for the backward, and run the steps between again when
             it comes: training takes memory as √time, which `explain` tells, and each step runs forward twice. Within
-            torch.compile the time that it first meets decides how many states are kept.
+            torch.compile the time that it first meets decides how many states are kept; where the graph itself finds
+            the time (`nonzero`), it has no effect.
 
     Returns:
         `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.
@@ -99,7 +100,7 @@ def scan(
         if resets is not None:
             resets = _check_resets(resets, n_steps, n_rows).to(device)
             resets = resets if active is None else resets & active
-    recompute = recompute and torch.is_grad_enabled() and bool(n_steps)
+    recompute = recompute and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
         from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
 

@@ -517,6 +517,14 @@ def test_recomputed_is_kept(engine, reverse, masks):
         torch.testing.assert_close(a, b)
 
 
+def test_recomputed_without_time():
+    cell = strategies.make_cell("gru", 1, torch.float32)
+    state = strategies.make_state(cell, 3, 3, torch.float32).requires_grad_()
+    ys, last = unrolled.scan(cell, torch.zeros(0, 3, 3), state, recompute=True)
+    assert ys.shape == (0, *state.shape)
+    torch.testing.assert_close(torch.autograd.grad(last.sum(), state), (torch.ones_like(state),))
+
+
 def test_recomputing_draws_the_same_masks():
     """With y = masked x, the gradient is the mask: it must be the one that the forward drew."""
     step = lambda x, h: (torch.nn.functional.dropout(x, 0.5), h)  # noqa: E731

@@ -239,6 +239,21 @@ def test_a_graph_that_recomputes_serves_other_lengths():
 
 
 @whole
+@torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
+def test_a_time_that_the_graph_finds_is_run_as_a_whole():
+    torch._dynamo.reset()
+    cell, xs, chosen = unrolled.cells.GRU(3, 4), torch.randn(9, 2, 3), torch.arange(9) % 3 > 0
+
+    def run(xs, chosen):
+        some = xs[chosen.nonzero().squeeze(1)]
+        torch._check(some.shape[0] > 1)
+        return unrolled.scan(cell, some, torch.zeros(2, 4), engine="fused", recompute=True)[0]
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(xs, chosen), run(xs, chosen))
+
+
+@whole
 def test_masks_are_drawn_once_in_a_graph_that_recomputes():
     torch._dynamo.reset()
 

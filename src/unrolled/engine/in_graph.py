@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._dynamo import nonstrict_trace
+from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
 from torch.overrides import _pop_mode_temporarily
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -82,7 +83,7 @@ def _run(
     def run(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
         return _part(step, xs, state, first, active, resets, is_reversed, engine)
 
-    if not recompute:
+    if not recompute or has_free_unbacked_symbols(flatten(xs)[0][0].shape[0]):
         return run(xs, state, active, resets)
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which a part tells of

@@ -35,7 +35,7 @@ def run_in_chunks(
     """`run(xs, state, active, resets, first)` over parts of the time; `first` is the state that resets go back to."""
     n_steps, first = pytree.tree_leaves(xs)[0].shape[0], state
     known = n_steps if isinstance(n_steps, int) else n_steps.node.hint  # a graph is for any time, its parts are not
-    n_parts = -(-known // chunk_of(known))
+    n_parts = max(1, -(-known // chunk_of(known)))
     keep = _as_in_graph if torch.compiler.is_compiling() else _as_it_runs
     parts: list[Any] = []
     for i in reversed(range(n_parts)) if is_reversed else range(n_parts):
