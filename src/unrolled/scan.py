@@ -104,11 +104,10 @@ def scan(
     if torch.compiler.is_compiling():
         from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
 
-        return in_graph.run(
-            step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, recompute=recompute
-        )
-    run = choose.run_in_parts if recompute else choose.run
-    return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+        run = in_graph.run
+    else:
+        run = choose.run
+    return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, recompute=recompute)
 
 
 def scan_both_ways(

@@ -53,14 +53,24 @@ def run(
     resets: Tensor | None,
     is_reversed: bool,
     engine: str,
+    recompute: bool = False,
     first: Any = None,
 ) -> tuple[Any, Any]:
     """Runs a scan by the way that `engine` asks for; `active` is true in each row up to its length, and rows are reset
-    to `first`, where it is not the state.
+    to `first`, where it is not the state. With `recompute` training takes memory as √time.
 
     Raises:
         NotFusedError: engine="fused" and there is no compiled loop for it.
     """
+    if recompute:
+
+        def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any) -> tuple[Any, Any]:
+            return run(
+                step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, first=first
+            )
+
+        _prepare(step, xs, state, resets, engine)
+        return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
     if active is not None and not active.any():
         engine = "eager"  # nothing to run: the definition tells the outputs' shapes
     if engine != "eager":
@@ -97,26 +107,12 @@ def run_both_ways(
     ]
 
 
-def run_in_parts(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    *,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-    engine: str,
-) -> tuple[Any, Any]:
-    """`run` in training memory that grows with the square root of time."""
+def _prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str) -> None:
+    """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
             whole, all_xs, all_state = with_resets(step, xs, state, resets)
-            plan_for(whole, *flatten(all_xs), *flatten(all_state))  # tracing does not bear the parts' hooks
-
-    def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any) -> tuple[Any, Any]:
-        return run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, first=first)
-
-    return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+            plan_for(whole, *flatten(all_xs), *flatten(all_state))
 
 
 def _scan(

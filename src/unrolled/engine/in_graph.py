@@ -43,14 +43,16 @@ def run(
     engine: str,
     recompute: bool,
 ) -> tuple[Any, Any]:
-    """As `choose.run`, or `choose.run_in_parts`."""
+    """As `choose.run`."""
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
     if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
         return _run(step, xs, state, masks, is_reversed, engine, recompute=False)
     if TAKES_MODULES and isinstance(step, nn.Module):
         return _whole(step, xs, state, masks, is_reversed, engine, recompute)
-    outside = torch.compiler.disable(choose.run_in_parts if recompute else choose.run)
-    return outside(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine)
+    outside = torch.compiler.disable(choose.run)
+    return outside(
+        step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, recompute=recompute
+    )
 
 
 @nonstrict_trace
@@ -80,35 +82,22 @@ def _run(
 ) -> tuple[Any, Any]:
     active, resets = masks.get("active"), masks.get("resets")
 
-    def run(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
-        return _part(step, xs, state, first, active, resets, is_reversed, engine)
+    def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
+        if engine != "eager":
+            try:
+                return _fused(step, xs, state, first, active, resets, is_reversed)
+            except (NotTraceable, RunsEagerly) as reason:
+                if engine == "fused":
+                    raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
+                choose.warn_once(str(reason))
+        return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
 
     if not recompute or has_free_unbacked_symbols(flatten(xs)[0][0].shape[0]):
-        return run(xs, state, active, resets)
+        return part(xs, state, active, resets)
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which a part tells of
             _call(step, xs, state, None, active, resets)  # tracing does not bear the parts' hooks
-    return run_in_chunks(run, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-
-
-def _part(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    first: Any,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-    engine: str,
-) -> tuple[Any, Any]:
-    if engine != "eager":
-        try:
-            return _fused(step, xs, state, first, active, resets, is_reversed)
-        except (NotTraceable, RunsEagerly) as reason:
-            if engine == "fused":
-                raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
-            choose.warn_once(str(reason))
-    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
+    return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
 
 
 _whole = nonstrict_trace(_run)
