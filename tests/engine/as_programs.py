@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine import plan, products
 from unrolled.engine.backends.cpu import build, emit, library, run
+from unrolled.engine.span import Span
 
 HERE = Path(__file__).parent
 PRODUCTS = 6  # the argument of a loop that tells where the products are
@@ -55,7 +56,9 @@ def packing(pack):
     def remember(*arguments):
         frame = sys._getframe(1)
         for _ in range(4):
-            for tensor in pytree.tree_leaves(list(frame.f_locals.values())):
+            leaves = pytree.tree_leaves(list(frame.f_locals.values()))
+            spans = [each for each in leaves if isinstance(each, Span)]
+            for tensor in (*leaves, *(numbers for span in spans for numbers in (span.counts, span.offsets))):
                 if isinstance(tensor, torch.Tensor) and tensor.numel():
                     known = in_call.get(tensor.data_ptr())
                     if known is None or flat(known).nbytes < flat(tensor).nbytes:

@@ -32,6 +32,12 @@ def checks() -> None:
             cell = unrolled.cells.GRU(hidden - 3, hidden)
             # so many steps that a gradient's sum over time is shared out among threads
             assert_fused_is_eager(cell, torch.randn(5, batch, hidden - 3), torch.randn(batch, hidden))
+        for hidden, batch in ((16, 9), (33, 3)):  # rows shared out anew where some end, or features
+            torch.manual_seed(0)
+            cell, lengths = unrolled.cells.LSTM(5, hidden), torch.tensor([7, 4, 4, 7, 1, 0, 5, 5, 2][:batch])
+            for reverse in (False, True):
+                state = tuple(torch.randn(batch, hidden) for _ in range(2))
+                assert_fused_is_eager(cell, torch.randn(7, batch, 5), state, lengths=lengths, reverse=reverse)
         for name in ("softmax", "layer_norm", "halves", "ends", "cumsum", "flip", "less_largest", "atan"):
             torch.manual_seed(0)
             step = Odd((Node(name, 0, 0),), 1, returns_more=True)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.memory import new_tensor
+from unrolled.engine.backends.cpu.rows import arranged, rows_at
 
 
 @dataclass(slots=True)
@@ -65,20 +65,24 @@ class Packed:
     Attributes:
         span: the rows, the longest first.
         order: int64 [batch], the longest row first.
+        ranks: int64 [batch], where each row comes in that order.
         places: int64 [total], where each row of the span lies among time · batch rows.
+        packed_places: int64 [time · batch], where each of those lies in the span; -1 where a row has ended.
     """
 
     span: Span
     order: Tensor
+    ranks: Tensor
     places: Tensor
+    packed_places: Tensor
 
     def pack(self, leaf: Tensor) -> Tensor:
         """[time, batch, ...] → [total, ...]"""
-        return _Select.apply(leaf.flatten(0, 1), self.places)
+        return _RowsAt.apply(leaf.flatten(0, 1), self.places, self.packed_places)
 
     def unpack(self, rows: Tensor) -> Tensor:
         """[total, ...] → [time, batch, ...], zeros elsewhere."""
-        whole = _placed(rows, self.places, self.span.n_steps * self.span.n_rows)
+        whole = _RowsAt.apply(rows, self.packed_places, self.places)
         return whole.view(self.span.n_steps, self.span.n_rows, *rows.shape[1:])
 
     def sorted(self, state: Tensor) -> Tensor:
@@ -87,35 +91,25 @@ class Packed:
 
     def unsorted(self, state: Tensor) -> Tensor:
         """As the batch was."""
-        return state.index_select(0, torch.argsort(self.order))
+        return state.index_select(0, self.ranks)
 
 
-class _Select(torch.autograd.Function):
-    """Rows at places that are all different: what comes back is put there, where torch's own would add it up."""
+class _RowsAt(torch.autograd.Function):
+    """`rows_at`, with the places that lead back: what is at none of them has no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
-        ctx.n_rows = len(rows)
-        ctx.save_for_backward(places)
-        return rows.index_select(0, places)
+    def forward(ctx: Any, rows: Tensor, places: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(places, back)
+        return rows_at(places, rows)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        (places,) = ctx.saved_tensors
-        return _placed(gradient, places, ctx.n_rows), None
-
-
-def _placed(rows: Tensor, places: Tensor, n: int) -> Tensor:
-    """Rows at their places among n, zeros elsewhere."""
-    return new_tensor(rows, n, *rows.shape[1:]).zero_().index_copy_(0, places, rows)
+        places, back = ctx.saved_tensors
+        return _RowsAt.apply(gradient, back, places), None, None
 
 
 def packed(active: Tensor, *, is_reversed: bool) -> Packed:
     """From bool [time, batch], true in each row up to its length."""
     n_steps, n_rows = active.shape
-    order = torch.argsort(active.sum(0), descending=True, stable=True)
-    counts = active.sum(1)
-    offsets = counts.cumsum(0) - counts
-    time, row = active[:, order].nonzero(as_tuple=True)
-    places = time * n_rows + order[row]
-    return Packed(Span(n_steps, n_rows, is_reversed, len(places), counts, offsets), order, places)
+    counts, offsets, order, ranks, places, packed_places = arranged(active)
+    return Packed(Span(n_steps, n_rows, is_reversed, len(places), counts, offsets), order, ranks, places, packed_places)

@@ -316,7 +316,11 @@ class _Emitter:
         lines.append("    if (!by_rows && (call.counts || k == T - 1)) team.meet();")
         for i, width in enumerate(program.states):
             lines.append(f"    call.keep_state({i}, n{i}, k, at, q0, q1, {width});")
-        lines += ["    if (call.counts) team.meet();", "  }", "}", "}  // namespace", ""]
+        # before a step that shares the rows out otherwise
+        lines.append(
+            "    if (call.counts && k + 1 < T && (!by_rows || call.count(call.time(k + 1)) != n)) team.meet();"
+        )
+        lines += ["  }", "}", "}  // namespace", ""]
         lines += self._entry(packed)
         return "\n".join(lines) + "\n"
 

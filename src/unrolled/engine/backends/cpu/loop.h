@@ -96,24 +96,27 @@ struct Call {
     copy(apart, firsts[i], q0 > m ? q0 : m, q1, width);
     return apart;
   }
+  // whether a state is computed where it is kept: rows that begin later than others need first states beside them
+  bool is_in_place(int i) const { return states[i] && !(counts && reversed); }
   // the state before step k; rows that only now begin come from the first states
   const S* state(int i, S* slots, long k, long q0, long q1, long width) const {
+    if (k == 0 && !(counts && reversed)) return first_states[i];
+    if (is_in_place(i)) return states[i] + offset(time(k - 1)) * width;
     S* slot = slots + ((k - 1) & 1) * B * width;
     if (counts) {
       const long ran = k ? count(time(k - 1)) : 0;
       copy(slot, first_states[i], q0 > ran ? q0 : ran, q1, width);
-      return slot;
     }
-    return k == 0 ? first_states[i] : states[i] ? states[i] + time(k - 1) * B * width : slot;
+    return slot;
   }
   S* next_state(int i, S* slots, long k, long at, long width) const {
-    if (!counts && states[i]) return states[i] + at * width;
+    if (is_in_place(i)) return states[i] + at * width;
     return !counts && k == T - 1 ? last_states[i] : slots + (k & 1) * B * width;
   }
   // after step k: the state goes to where it is kept; rows that end are last
   void keep_state(int i, const S* now, long k, long at, long q0, long q1, long width) const {
+    if (states[i] && !is_in_place(i)) copy(states[i] + at * width, now, q0, q1, width);
     if (counts) {
-      if (states[i]) copy(states[i] + at * width, now, q0, q1, width);
       const long next = k + 1 < T ? count(time(k + 1)) : 0;
       copy(last_states[i], now, q0 > next ? q0 : next, q1, width);
     } else if (k == T - 1 && states[i]) copy(last_states[i], now, q0, q1, width);
