@@ -5,7 +5,7 @@ from unrolled import errors as errors
 from unrolled.bptt import Window as Window
 from unrolled.bptt import truncated_bptt as truncated_bptt
 from unrolled.engine.explain import Explanation as Explanation
-from unrolled.engine.explain import explain as explain
+from unrolled.explain import explain as explain
 from unrolled.layers import GRU as GRU
 from unrolled.layers import LSTM as LSTM
 from unrolled.layers import RNN as RNN

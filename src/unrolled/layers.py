@@ -15,9 +15,10 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unrolled.cells import elman, gru, lstm
-from unrolled.engine.explain import Explanation, explain
+from unrolled.engine.explain import Explanation
 from unrolled.engine.products import reading_in
 from unrolled.errors import NotFusedError, SettingsError
+from unrolled.explain import explain
 from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
 
 _SAME_AS_TORCH = """
@@ -131,9 +132,14 @@ class _Layer(nn.RNNBase):
         if reason is not None:
             path = "eager" if self.engine == "eager" else "torch"
             return Explanation(path, reason)
-        xs = pad_packed_sequence(input)[0] if isinstance(input, PackedSequence) else input
-        xs = xs.unsqueeze(1) if xs.dim() == 2 else xs.transpose(0, 1) if self.batch_first else xs
-        return explain(self._step("l0"), xs, self._first_states(xs, hx)[0], **options)
+        xs, lengths = input, None
+        if isinstance(input, PackedSequence):
+            xs, lengths = pad_packed_sequence(input)
+        elif input.dim() == 2:
+            xs, hx = input.unsqueeze(1), _each(hx, lambda state: state.unsqueeze(1))
+        elif self.batch_first:
+            xs = input.transpose(0, 1)
+        return explain(self._step("l0"), xs, self._first_states(xs, hx)[0], lengths=lengths, **options)
 
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
         return self._forward_scan(input, hx, self.engine)

@@ -86,20 +86,7 @@ def scan(
         found = choose.again(step, xs, state, is_reversed=reverse)
         if found is not None:
             return found
-    if isinstance(step, _CELLS):
-        step = _hidden_is_output(step)
-    elif isinstance(step, nn.LSTMCell):
-        step = _first_of_state_is_output(step)
-    n_steps = _check_trees(xs, state)
-    active = None
-    if lengths is not None or resets is not None:
-        n_rows = _check_rows(xs, state)
-        device = pytree.tree_leaves(xs)[0].device
-        if lengths is not None:
-            active = _active(lengths, n_steps, n_rows).to(device)
-        if resets is not None:
-            resets = _check_resets(resets, n_steps, n_rows).to(device)
-            resets = resets if active is None else resets & active
+    step, active, resets = checked(step, xs, state, lengths, resets)
     recompute = recompute and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
         from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
@@ -128,6 +115,32 @@ def scan_both_ways(
         [n_rows, _] = [_check_rows(xs, state) for state in states]
         active = _active(lengths, n_steps, n_rows).to(pytree.tree_leaves(xs)[0].device)
     return choose.run_both_ways(steps, xs, states, active=active, engine=engine)
+
+
+def checked(
+    step: Callable, xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None
+) -> tuple[Callable, Tensor | None, Tensor | None]:
+    """Holds the arguments of a scan to their form, and makes of them what the engine takes: the step, a cell of torch
+    included; the steps that each row runs, bool [time, batch], or None for all; resets, none beyond a row's length.
+
+    Raises:
+        ShapeError: an argument does not fit the others.
+    """
+    if isinstance(step, _CELLS):
+        step = _hidden_is_output(step)
+    elif isinstance(step, nn.LSTMCell):
+        step = _first_of_state_is_output(step)
+    n_steps = _check_trees(xs, state)
+    active = None
+    if lengths is not None or resets is not None:
+        n_rows = _check_rows(xs, state)
+        device = pytree.tree_leaves(xs)[0].device
+        if lengths is not None:
+            active = _active(lengths, n_steps, n_rows).to(device)
+        if resets is not None:
+            resets = _check_resets(resets, n_steps, n_rows).to(device)
+            resets = resets if active is None else resets & active
+    return step, active, resets
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -1,7 +1,6 @@
 """The compiler and its cache: absent, damaged, and asked for by several processes at once."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -111,37 +110,6 @@ def test_a_home_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert build.cache_folder().is_dir()
     assert build.cache_folder() != tmp_path
-
-
-def test_explain_says_what_became_of_a_step():
-    cell = unrolled.cells.LSTM(3, 5)
-    told = unrolled.explain(cell, torch.zeros(4, 2, 3), cell.initial_state(2), verbose=True)
-    assert told.path == "fused"
-    assert told.before == {"aten.addmm": 1}
-    assert told.products == [(5, 20)]
-    assert told.flops_per_step == 2 * 5 * 20 * 2
-    assert next(iter(told.stages)) == "traced"
-    assert "fused: one compiled loop over time" in str(told)
-    told = unrolled.explain(lambda x, h: (h, h.sort(1)[0]), torch.zeros(4, 2, 3), torch.zeros(2, 5))
-    text = str(told)
-    assert text.startswith("eager: aten.sort is not among the operations that a fused loop can hold (")
-    assert re.search(r'test_build.py", line \d+: told = unrolled.explain\(lambda', text)
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape", "told"),
-    [
-        (unrolled.GRU(3, 5), (4, 2, 3), "fused"),
-        (unrolled.LSTM(3, 5, batch_first=True), (2, 4, 3), "fused"),
-        (unrolled.LSTM(3, 600), (4, 8, 3), "torch: oneDNN's LSTM is the faster one in inference at this size"),
-        (unrolled.RNN(3, 5, engine="eager"), (4, 3), "eager: engine='eager' was asked for"),
-    ],
-)
-def test_explain_says_which_way_a_layer_takes(layer, shape, told):
-    with torch.no_grad():
-        assert str(unrolled.explain(layer, torch.zeros(shape))).startswith(told)
-    if told.startswith("torch"):
-        assert unrolled.explain(layer, torch.zeros(shape)).path == "fused"
 
 
 FEWER = """

@@ -1,5 +1,6 @@
-"""`explain`: which way a scan runs, what was moved out of the loop, what is in it, and what it costs."""
+"""Which way a scan runs, what was moved out of the loop, what is in it, and what it costs."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -7,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends.cpu.peak import peak
 from unrolled.engine.choose import run, with_resets
@@ -31,10 +33,13 @@ class Explanation:
         loop: operations inside the loop's step, by name, with how many.
         products: shapes (in, out) of the products inside the loop.
         flops_per_step: floating operations of the products inside the loop, for one step of the whole batch, forward.
+        bytes_per_step: what such a step reads and writes: its inputs, states, outputs, and the weights once.
         saved_bytes: memory that the loop keeps for its backward, over all time steps.
         recomputed_bytes: the same with `recompute=True`: states every √time steps, and the steps between once.
-        us_per_step: measured microseconds a step, forward; None unless asked for.
-        share_of_peak: of the machine's measured peak of products; None unless asked for.
+        us_per_step: measured microseconds a step, forward, what is done before and after the loop included, with
+            gradients or without as they are enabled; None unless asked for.
+        share_of_peak: of the machine's measured peak of multiplications and additions, by all products in that time,
+            inside the loop or not; None unless asked for.
         stages: what each stage of the engine made of the step, in order; empty unless verbose.
     """
 
@@ -45,6 +50,7 @@ class Explanation:
     loop: dict[str, int] = field(default_factory=dict)
     products: list[tuple[int, int]] = field(default_factory=list)
     flops_per_step: int = 0
+    bytes_per_step: int = 0
     saved_bytes: int = 0
     recomputed_bytes: int = 0
     us_per_step: float | None = None
@@ -58,78 +64,56 @@ class Explanation:
             "fused: one compiled loop over time",
             f"before the loop, once for all steps: {_listed(self.before)}",
             f"in the loop: {_listed(self.loop)}",
-            f"  products [in, out]: {', '.join(f'[{a}, {b}]' for a, b in self.products) or 'none'}, "
-            f"{self.flops_per_step:,} floating operations a step",
+            f"  products [in, out]: {', '.join(f'[{a}, {b}]' for a, b in self.products) or 'none'}",
+            f"  a step: {self.flops_per_step:,} floating operations of products, {self.bytes_per_step:,} bytes read or "
+            "written",
             f"after the loop, once for all steps: {_listed(self.after)}",
             f"kept for the backward: {self.saved_bytes:,} bytes; {self.recomputed_bytes:,} with recompute=True",
         ]
         if self.us_per_step is not None:
-            lines.append(f"measured: {self.us_per_step:.1f} us a step, {self.share_of_peak:.0%} of the machine's peak")
+            lines.append(
+                f"measured: forward, what is before and after the loop included, {self.us_per_step:.1f} us a step, "
+                f"{self.share_of_peak:.0%} of the machine's peak"
+            )
         lines += [f"\n---- {name}\n{text}" for name, text in self.stages.items()]
         return "\n".join(lines)
 
 
-def explain(
-    step: Callable[[Any, Any], tuple[Any, Any]],
-    xs: Any,
-    state: Any = None,
-    *,
-    lengths: Tensor | None = None,
-    resets: Tensor | None = None,
-    verbose: bool = False,
-    timed: bool = False,
+def explained(
+    step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, verbose: bool, timed: bool
 ) -> Explanation:
-    """Says how `scan` runs a step on such inputs.
-
-    Args:
-        step: as for `scan`, like the following four; or one of Unrolled's layers, with its input.
-        xs: inputs.
-        state: the first state; of a layer it may be left out.
-        lengths: of rows that end.
-        resets: of rows that start anew.
-        verbose: also what each stage of the engine made of the step: graph, loop programs, source.
-        timed: also measure the forward, and the machine's peak.
-
-    Example:
-        >>> import torch, unrolled
-        >>> print(unrolled.explain(lambda x, h: (h, x + h.sort(1)[0]), torch.zeros(3, 2, 4), torch.zeros(2, 4)).path)
-        eager
-    """
-    of_layer = getattr(step, "explain", None) if isinstance(step, nn.RNNBase) else None
-    if callable(of_layer):
-        return of_layer(xs, state, verbose=verbose, timed=timed)
+    """How `choose.run` runs a checked scan."""
     whole, all_xs, all_state = with_resets(step, xs, state, resets)
     try:
         planned, _ = plan_for(whole, *flatten(all_xs), *flatten(all_state))
     except (NotTraceable, RunsEagerly) as reason:
         return Explanation("eager", str(reason))
     n_steps, n_rows = flatten(xs)[0][0].shape[:2]
-    active = None if lengths is None else torch.arange(n_steps).unsqueeze(1) < torch.as_tensor(lengths)
-    plan, programs = planned.plan, planned.plan.programs
-    values = programs.forward.values()
-    products = [programs.forward.weights[int(v.attribute or 0)] for v in values if v.op == "matmul"]
-    flops = sum(2 * rows * columns * n_rows for rows, columns in products)
-    states = sum(programs.training.states)
-    kept = sum(value.width for value in programs.training.outputs[programs.n_kept :])
-    kept += sum(programs.training.states[i] for i in plan.read_states)
+    plan, programs, size = planned.plan, planned.plan.programs, planned.plan.dtype.itemsize
+    forward, training = programs.forward, programs.training
+    values = forward.values()
+    read = [int(value.attribute or 0) for value in values if value.op == "matmul"]
+    of_row = sum(forward.steps) + 2 * sum(forward.states) + sum(value.width for value in forward.outputs)
+    of_all = sum(forward.rows) + sum(math.prod(forward.weights[i]) for i in set(read))
+    kept = sum(value.width for value in training.outputs[programs.n_kept :])
+    kept += sum(training.states[i] for i in plan.read_states)
     chunk = chunk_of(n_steps)
     us = share = None
     if timed:
-        us = (
-            _best(lambda: run(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
-            / n_steps
-        )
-        share = flops / us / 1e3 / peak(plan.dtype)
+        us = _best(lambda: run(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
+        running = 1.0 if active is None else active.double().mean().item()
+        share = _products_of_a_step(step, xs, state) * n_steps * running / us / 1e3 / peak(plan.dtype)
     return Explanation(
         "fused",
         before=plan.n_before,
         after=plan.n_after,
         loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, *ALONG, "matmul"))),
-        products=products,
-        flops_per_step=flops,
-        saved_bytes=kept * n_steps * n_rows * plan.dtype.itemsize,
-        recomputed_bytes=(kept * chunk + states * -(-n_steps // chunk)) * n_rows * plan.dtype.itemsize,
-        us_per_step=us,
+        products=[forward.weights[i] for i in read],
+        flops_per_step=sum(2 * math.prod(forward.weights[i]) * n_rows for i in read),
+        bytes_per_step=(of_row * n_rows + of_all) * size,
+        saved_bytes=kept * n_steps * n_rows * size,
+        recomputed_bytes=(kept * chunk + sum(training.states) * -(-n_steps // chunk)) * n_rows * size,
+        us_per_step=None if us is None else us / n_steps,
         share_of_peak=share,
         stages=_stages(plan) if verbose else {},
     )
@@ -157,12 +141,21 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" if count > 1 else name for name, count in counts.items()) or "nothing"
 
 
+def _products_of_a_step(step: Callable, xs: Any, state: Any) -> int:
+    """Floating operations of all products of a step of the whole batch, wherever the engine does them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    now = pytree.tree_map(lambda x: x[0], xs)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
+        step(now, state)
+    return counter.get_total_flops()
+
+
 def _best(call: Callable[[], object]) -> float:
     """Microseconds of the best of some calls."""
     times = []
-    with torch.no_grad():
-        for _ in range(7):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
+    for _ in range(7):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
     return min(times) * 1e6

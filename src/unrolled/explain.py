@@ -1,0 +1,45 @@
+"""`explain`: how a scan runs, or one of the layers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from unrolled.engine.explain import Explanation, explained
+from unrolled.scan import checked
+
+
+def explain(
+    step: Callable[[Any, Any], tuple[Any, Any]] | nn.Module,
+    xs: Any,
+    state: Any = None,
+    *,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    verbose: bool = False,
+    timed: bool = False,
+) -> Explanation:
+    """Says how `scan` runs a step on such inputs.
+
+    Args:
+        step: as for `scan`, like the following four; or one of Unrolled's layers, with its input.
+        xs: inputs.
+        state: the first state; of a layer it may be left out.
+        lengths: of rows that end.
+        resets: of rows that start anew.
+        verbose: also what each stage of the engine made of the step: graph, loop programs, source.
+        timed: also measure the forward, and the machine's peak.
+
+    Raises:
+        ShapeError: an argument does not fit the others.
+
+    Example:
+        >>> import torch, unrolled
+        >>> print(unrolled.explain(lambda x, h: (h, x + h.sort(1)[0]), torch.zeros(3, 2, 4), torch.zeros(2, 4)).path)
+        eager
+    """
+    of_layer = getattr(step, "explain", None) if isinstance(step, nn.RNNBase) else None
+    if callable(of_layer):
+        return of_layer(xs, state, verbose=verbose, timed=timed)
+    step, active, resets = checked(step, xs, state, lengths, resets)
+    return explained(step, xs, state, active=active, resets=resets, verbose=verbose, timed=timed)
