@@ -592,6 +592,8 @@ def test_products_of_inputs_stay_in_the_loop_in_inference_where_a_thread_has_man
         assert (few.before["aten.addmm"], few.products) == (1, [(6, 24)])
         assert (many.before, sorted(many.products)) == ({}, [(5, 24), (6, 24)])
         assert told(cell, wide, resets=torch.zeros(3, wide, dtype=torch.bool)).products == many.products
+        # which gives no more numbers than it reads
+        assert told(unrolled.cells.Elman(5, 5), wide).products == [(5, 5)]
         # whose weights would leave no room in the cache
         assert told(unrolled.cells.LSTM(5, 260), wide).products == [(260, 1040)]
 

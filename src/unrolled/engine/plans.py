@@ -149,10 +149,10 @@ def _plan_for(
 
 @functools.cache
 def wide() -> int:
-    """Rows of a thread from which on products of the inputs are the faster within the loop, in inference: 8 with
+    """Rows of a thread from which on products of the inputs are the faster within the loop, in inference: 16 with
     AVX-512; never with shorter vectors, which a large product feeds as well (docs/design/engine-speed.md).
     """
-    return 8 if "avx512f" in processor() else 1 << 30
+    return 16 if "avx512f" in processor() else 1 << 30
 
 
 def _is_wide(xs: list[Tensor]) -> bool:

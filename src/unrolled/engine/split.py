@@ -154,8 +154,8 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
 def _products_that_stay(
     calls: list[fx.Node], loop: set[fx.Node], views: set[fx.Node], on_input: set[fx.Node]
 ) -> set[fx.Node]:
-    """Products of inputs, what is added to them, and views, that the loop alone reads; none where the weights are too
-    many.
+    """Products of inputs that give more numbers than they read, what is added to them, and views, that the loop alone
+    reads; none where the weights are too many.
     """
     candidates: set[fx.Node] = set()
     for node in calls:
@@ -163,6 +163,7 @@ def _products_that_stay(
         if node not in on_input or node.kwargs or len(args) != len(node.args):
             continue
         is_product = node.target in PRODUCTS and args[-2] in on_input and args[-1] not in on_input
+        is_product = is_product and operator.lt(*args[-1].meta["val"].shape[-2:])
         if is_product or (node.target is aten.add.Tensor and any(arg in candidates for arg in args)):
             candidates.add(node)
     staying: set[fx.Node] = set()

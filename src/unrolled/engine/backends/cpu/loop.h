@@ -96,11 +96,13 @@ struct Call {
     copy(apart, firsts[i], q0 > m ? q0 : m, q1, width);
     return apart;
   }
-  // whether a state is computed where it is kept: rows that begin later than others need first states beside them
-  bool is_in_place(int i) const { return states[i] && !(counts && reversed); }
+  // whether some rows begin later than others: those that end, in reverse
+  bool begins_later() const { return counts && reversed; }
+  // whether a state is computed where it is kept: rows that begin later need first states beside them
+  bool is_in_place(int i) const { return states[i] && !begins_later(); }
   // the state before step k; rows that only now begin come from the first states
   const S* state(int i, S* slots, long k, long q0, long q1, long width) const {
-    if (k == 0 && !(counts && reversed)) return first_states[i];
+    if (k == 0 && !begins_later()) return first_states[i];
     if (is_in_place(i)) return states[i] + offset(time(k - 1)) * width;
     S* slot = slots + ((k - 1) & 1) * B * width;
     if (counts) {
