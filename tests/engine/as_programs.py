@@ -1,8 +1,8 @@
 """The same checks as with_flags.py, the generated code as programs of their own: python -m tests.engine.as_programs WAY
 
-WAY is "arm", on an emulated ARM processor, or "races", in threads that the thread sanitizer watches, or "sabotage", so
-with threads that never meet where they should. A call of generated code becomes a file with its arguments and all that
-they point to, and a run of a program.
+WAY is "arm", on an emulated ARM processor, or "races", in threads that the thread sanitizer watches, or a sabotage, so
+with threads that never meet where they should within a step, or where rows that end are shared out anew. A call of
+generated code becomes a file with its arguments and all that they point to, and a run of a program.
 """
 
 import functools
@@ -34,7 +34,8 @@ WAYS = {
         [],
     ),
 }
-WAYS["sabotage"] = WAYS["races"]
+WAYS["sabotage within steps"] = WAYS["sabotage between steps"] = WAYS["races"]
+ANEW = " || call.count(call.time(k + 1)) != n)"  # the rows, among threads that share them
 FOLDER = Path(tempfile.mkdtemp())
 in_call: dict = {}  # tensors that the call may point to, by their address; and "packed", its arguments
 
@@ -92,6 +93,8 @@ def as_program(way, source, dtype, name="run"):
     """In place of `build.build`."""
     if name == "products":
         return lambda: 0  # the program knows them
+    if way == "sabotage between steps":
+        source = source.replace(ANEW, ")")
     compiler, runner = WAYS[way]
     program = FOLDER / hashlib.sha256(source.encode() + dtype.encode()).hexdigest()
     program.with_suffix(".cpp").write_text(source)
@@ -129,7 +132,7 @@ def as_program(way, source, dtype, name="run"):
 
 
 def main(way):
-    if way == "sabotage":
+    if way == "sabotage within steps":
         emit.barriers = lambda *_: set()
     run.build = library.build = functools.partial(as_program, way)
     products._pack = packing(products._pack)

@@ -52,8 +52,9 @@ def test_threads_never_race(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_race_is_noticed(tmp_path):
-    done = run_as_programs(tmp_path, "sabotage")
+@pytest.mark.parametrize("where", ["within", "between"])
+def test_a_race_is_noticed(tmp_path, where):
+    done = run_as_programs(tmp_path, f"sabotage {where} steps")
     assert done.returncode != 0
     assert "data race" in done.stderr
 
