@@ -62,12 +62,12 @@ def both_ways(runs, leaves, gradient):
     }
 
 
-def measured(question, name, shape, ways, rounds, *, flops=0, rest=0.0):
+def measured(question, name, shape, ways, rounds, *, flops=0, rest=0.0, burst=1):
     """Times the rivals of both ways; rows for the results, and a line on the screen."""
     rows = []
     for way, runs in ways.items():
         at_first = peak() if flops else 0.0  # and once more after: the machine changes
-        seconds = interleaved(runs, rounds=rounds, warm_up=2, rest=rest)
+        seconds = interleaved(runs, rounds=rounds, warm_up=2, rest=rest, burst=burst)
         ours = statistics.median(seconds["fused"])
         share = flops * (3 if "backward" in way else 1) / ours / 1e9 / max(at_first, peak()) if flops else 0
         shown = []
@@ -400,7 +400,9 @@ def costs():
     cell, layer = cells.LSTM(64, 64), nn.LSTM(64, 64)
     xs, state = torch.randn(1, 1, 64), cell.initial_state(1)
     runs = {"fused": lambda: unrolled.scan(cell, xs, state, engine="fused"), "torch.nn": lambda: layer(xs)}
-    rows = measured("costs", "a call", (1, 1, 64), {"forward": both_ways(runs, [], None)["forward"]}, 2001)
+    ways = {"forward": both_ways(runs, [], None)["forward"]}
+    rows = measured("costs", "a call", (1, 1, 64), ways, 2001)
+    rows += measured("costs", "a call of 50 in a row", (1, 1, 64), ways, 101, burst=50)
 
     rows += after_a_rest()
     batch, time_, hidden = 32, 128, 256

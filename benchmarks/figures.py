@@ -127,7 +127,7 @@ def others(rows: list[Row]) -> str:
             ratio = f"{float(row['of_fused']):.2f}"
             if question in SHARES:
                 ratio += f"; {float(own['share']):.0%} of the {SHARES[question]}"
-            elif step == "a call":
+            elif step.startswith("a call"):
                 ratio += f"; {float(own['median_s']) * 1e6:.0f} us"
             lines.setdefault((what, rival, row["date"][:10]), {})[way] = ratio
     text = _table(

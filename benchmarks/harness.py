@@ -18,10 +18,10 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def interleaved(
-    rivals: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 1, rest: float = 0.0
+    rivals: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 1, rest: float = 0.0, burst: int = 1
 ) -> dict[str, list[float]]:
     """Seconds of every round of every rival; each round runs all, so that what disturbs the machine meets all. Each
-    run is preceded by so many seconds of rest.
+    run is preceded by so many seconds of rest, or is the mean of a burst of so many, one after the other.
     """
     for run in rivals.values():
         for _ in range(warm_up):
@@ -33,8 +33,9 @@ def interleaved(
             if rest:
                 time.sleep(rest)
             start = time.perf_counter()
-            rivals[name]()
-            seconds[name].append(time.perf_counter() - start)
+            for _ in range(burst):
+                rivals[name]()
+            seconds[name].append((time.perf_counter() - start) / burst)
     return seconds
 
 

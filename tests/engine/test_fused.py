@@ -598,6 +598,27 @@ def test_products_of_inputs_stay_in_the_loop_in_inference_where_a_thread_has_man
         assert told(unrolled.cells.LSTM(5, 260), wide).products == [(260, 1040)]
 
 
+@pytest.mark.parametrize("kind", [unrolled.cells.Elman, unrolled.cells.LSTM, unrolled.cells.GRU])
+def test_a_call_of_a_single_row_is_one_loop(kind):
+    torch.manual_seed(0)
+    cell = kind(5, 5)
+    xs = torch.randn(6, 1, 5)
+    state = pytree.tree_map(torch.randn_like, cell.initial_state(1))
+    with torch.no_grad():
+        assert unrolled.explain(cell, xs, state).before == {"aten.addmm": 1}
+        assert unrolled.explain(cell, xs[:1], state).before == {}
+        assert len(unrolled.explain(cell, xs[:1], state).products) == 2
+        whole, last = unrolled.scan(cell, xs, state)
+        steps = []
+        for x in xs.split(1):
+            for _ in range(2):  # as a new call, and as one like one before
+                ys, new = unrolled.scan(cell, x, state, engine="fused")
+            steps.append(ys)
+            state = new
+    torch.testing.assert_close((torch.cat(steps), state), (whole, last))
+    assert unrolled.explain(cell, xs[:1], state).before == {"aten.addmm": 1}  # in training
+
+
 class Branching(torch.nn.Module):
     """A product of the input that the loop reads, and what else is made of it; two products of states, added up, of
     which one may be read again.

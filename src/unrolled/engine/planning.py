@@ -16,7 +16,7 @@ from unrolled.engine.lower import Lowering, operation
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import product, product_plus
 from unrolled.engine.program import Builder, Value
-from unrolled.engine.programs import Place, Product
+from unrolled.engine.programs import Place, Product, Staying
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.split import RANDOM, Split, part_of, split
 from unrolled.engine.trace import BATCH, decompositions, fake_like, lift_captured, make_graph, operation_shape, trace
@@ -26,8 +26,8 @@ aten = torch.ops.aten
 ROWWISE = {*RANDOM, aten.embedding.default, aten.empty.memory_format, aten.empty_like.default}
 
 
-def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple[Plan, list[Tensor]]:
-    """How a step runs fused, and the tensors that it captured. Wide: a thread has many rows (see `split`).
+def make_plan(step: Any, xs: Any, state: Any, *, staying: Staying = "none") -> tuple[Plan, list[Tensor]]:
+    """How a step runs fused, and the tensors that it captured; `staying` as in `split`.
 
     Raises:
         NotTraceable: it cannot; the text says why.
@@ -45,7 +45,7 @@ def make_plan(step: Any, xs: Any, state: Any, *, is_wide: bool = False) -> tuple
     if any(t.is_floating_point() and t.dtype != dtype for t in traced.captured):
         raise NotTraceable(f"it mixes {dtype} with tensors of another dtype")
     shown = str(traced.graph.graph)
-    parts = split(traced, is_wide=is_wide)
+    parts = split(traced, staying=staying)
     made = programs(parts)
 
     placeholders = [node for node in traced.graph.graph.nodes if node.op == "placeholder"]

@@ -18,6 +18,7 @@ from unrolled.engine.backends.cpu.build import processor
 from unrolled.engine.identity import Walk, restore, walk_over
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import reading
+from unrolled.engine.programs import Staying
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.trees import Form, flatten, unflatten
 from unrolled.engine.watch import kind_of, remembered
@@ -126,15 +127,15 @@ def _plan_for(
 ) -> Planned:
     check_rows(x_leaves, state_leaves)
     training = _needs_backward((*x_leaves, *state_leaves, *walk.tensors))
-    wide = not training and _is_wide(x_leaves)
-    key = key_of(walk.key, x_leaves, x_form, state_leaves, state_form, is_wide=wide)
+    staying: Staying = "none" if training else _staying(x_leaves)
+    key = key_of(walk.key, x_leaves, x_form, state_leaves, state_form, staying=staying)
     planned = known(key)
     if planned is None:
         if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
             raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
         first = unflatten([leaf[0] for leaf in x_leaves], x_form)
         try:
-            planned = plan(step, key, walk, first, unflatten(state_leaves, state_form), is_wide=wide)
+            planned = plan(step, key, walk, first, unflatten(state_leaves, state_form), staying=staying)
         except NotTraceable as reason:
             learn(key, reason)
             raise
@@ -149,20 +150,25 @@ def _plan_for(
 
 @functools.cache
 def wide() -> int:
-    """Rows of a thread from which on products of the inputs are the faster within the loop, in inference: 16 with
-    AVX-512; never with shorter vectors, which a large product feeds as well (docs/design/engine-speed.md).
+    """Rows of a thread from which on products of the inputs are the faster within the loop: 16 with AVX-512; never with
+    shorter vectors, which a large product feeds as well.
     """
     return 16 if "avx512f" in processor() else 1 << 30
 
 
-def _is_wide(xs: list[Tensor]) -> bool:
-    """Whether a thread has rows enough, and products of the inputs within the loop have no drawback: they do not read
-    bfloat16, as large ones may.
+def _staying(xs: list[Tensor]) -> Staying:
+    """Which products of the inputs are the faster within the loop, in inference (docs/design/engine-speed.md): where a
+    thread has rows enough those that give more than they read; in a call of a single row, which is mostly Python, all.
+    They do not read bfloat16, as large ones may.
     """
-    if xs[0].shape[1] < wide() * torch.get_num_threads() or reading() is not None:
-        return False
+    n_steps, n_rows = xs[0].shape[:2]
+    is_single = n_steps == n_rows == 1
+    if (not is_single and n_rows < wide() * torch.get_num_threads()) or reading() is not None:
+        return "none"
     floats = [x for x in xs if x.is_floating_point()]
-    return bool(floats) and all(x.dtype != torch.bfloat16 and x.shape[-1] > 0 for x in floats)
+    if not floats or any(x.dtype == torch.bfloat16 or x.shape[-1] == 0 for x in floats):
+        return "none"
+    return "all" if is_single else "widening"
 
 
 def key_of(
@@ -172,10 +178,10 @@ def key_of(
     state_leaves: list[Tensor],
     state_form: Form,
     *,
-    is_wide: bool = False,
+    staying: Staying = "none",
 ) -> Hashable:
-    """What a plan depends on: the step, its inputs but for time and batch, and whether a thread has many rows."""
-    parts = [step, x_form, state_form, torch.get_default_dtype(), is_wide]
+    """What a plan depends on: the step, its inputs but for time and batch, and which products stay in the loop."""
+    parts = [step, x_form, state_form, torch.get_default_dtype(), staying]
     for leaves, axes in ((x_leaves, 2), (state_leaves, 1)):
         for leaf in leaves:
             parts += (leaf.shape[axes:], leaf.dtype, leaf.device)
@@ -203,7 +209,7 @@ def learn(key: Hashable, found: Planned | NotTraceable) -> None:
         _plans.pop(next(iter(_plans)), None)  # another thread may have been the sooner
 
 
-def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any, *, is_wide: bool = False) -> Planned:
+def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any, *, staying: Staying = "none") -> Planned:
     """The plan of a step that none is known for, from the disk, or made on inputs and state of one time step.
 
     Raises:
@@ -213,13 +219,13 @@ def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any, *, is_wi
     found = disk.load(name) if name else None
     if found is not None:
         return Planned(*found, walk)
-    planned = _made(step, walk, x, state, is_wide=is_wide)
+    planned = _made(step, walk, x, state, staying=staying)
     if name:
         disk.save(name, planned.plan, planned.places)
     return planned
 
 
-def _made(step: Callable, walk: Walk, x: Any, state: Any, *, is_wide: bool) -> Planned:
+def _made(step: Callable, walk: Walk, x: Any, state: Any, *, staying: Staying) -> Planned:
     """Makes a plan of a step that tracing leaves as it was.
 
     Raises:
@@ -232,7 +238,7 @@ def _made(step: Callable, walk: Walk, x: Any, state: Any, *, is_wide: bool) -> P
 
     snapshot = walk.snapshot()
     try:
-        made, captured = make_plan(step, x, state, is_wide=is_wide)
+        made, captured = make_plan(step, x, state, staying=staying)
     finally:
         is_changed = walk_over(step).key != walk.key
         if is_changed:

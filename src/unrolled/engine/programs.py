@@ -3,12 +3,16 @@ tensors come from.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from unrolled.engine.program import Program
 
 # ("captured", i), ("transposed", i) for a captured matrix that is read transposed, ("invariant", i), ("input", i),
 # ("before", i)
 Place = tuple[str, int]
+
+# which products of its inputs a loop holds: those that give more numbers than they read, or all
+Staying = Literal["none", "widening", "all"]
 
 
 @dataclass(frozen=True)

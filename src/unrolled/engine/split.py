@@ -7,8 +7,8 @@
 What depends on neither (weights transposed, cut, normalized) is done once: invariant. A product over a concatenation,
 W·[x, h], is taken apart first, so that its x half leaves the loop.
 
-In inference, where a thread has many rows, products of the inputs may stay in the loop (`plans.wide` says when): what
-they give would go to memory and back.
+In inference products of the inputs may stay in the loop: where a thread has many rows, as what they give would go to
+memory and back, and in a call of a single row (`plans.py` says when).
 """
 
 import operator
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from unrolled.engine.programs import Staying
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trace import BATCH, Traced, shape_of
 
@@ -79,8 +80,8 @@ class Split:
     sequences: list[int]
 
 
-def split(traced: Traced, *, is_wide: bool = False) -> Split:
-    """Splits a traced step; see `Split`. Wide: a thread has many rows."""
+def split(traced: Traced, *, staying: Staying = "none") -> Split:
+    """Splits a traced step; see `Split`. Products of inputs stay in the loop as `staying` says."""
     graph = traced.graph.graph
     _take_products_apart(graph)
     _take_shapes_alone(graph)
@@ -132,9 +133,9 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
         if node in on_input and source.target in VIEWS and node not in views:
             views.add(node)
             stack.extend(node.all_input_nodes)
-    staying = _products_that_stay(calls, set(loop), views, on_input) if is_wide else set()
-    before = [node for node in before if node not in staying]
-    inside = views | set(loop) | staying
+    inner = _products_that_stay(calls, set(loop), views, on_input, staying)
+    before = [node for node in before if node not in inner]
+    inside = views | set(loop) | inner
     loop = [node for node in calls if node in inside]
     reads = _reads(loop) + [node for node in next_states if node not in inside]
     steps = _unique(node for node in reads if node in on_input and node not in inside)
@@ -152,27 +153,29 @@ def split(traced: Traced, *, is_wide: bool = False) -> Split:
 
 
 def _products_that_stay(
-    calls: list[fx.Node], loop: set[fx.Node], views: set[fx.Node], on_input: set[fx.Node]
+    calls: list[fx.Node], loop: set[fx.Node], views: set[fx.Node], on_input: set[fx.Node], staying: Staying
 ) -> set[fx.Node]:
-    """Products of inputs that give more numbers than they read, what is added to them, and views, that the loop alone
-    reads; none where the weights are too many.
+    """Products of inputs, what is added to them, and views, that the loop alone reads; none where the weights are too
+    many.
     """
+    if staying == "none":
+        return set()
     candidates: set[fx.Node] = set()
     for node in calls:
         args = [arg for arg in node.args if isinstance(arg, fx.Node)]
         if node not in on_input or node.kwargs or len(args) != len(node.args):
             continue
         is_product = node.target in PRODUCTS and args[-2] in on_input and args[-1] not in on_input
-        is_product = is_product and operator.lt(*args[-1].meta["val"].shape[-2:])
+        is_product = is_product and (staying == "all" or operator.lt(*args[-1].meta["val"].shape[-2:]))
         if is_product or (node.target is aten.add.Tensor and any(arg in candidates for arg in args)):
             candidates.add(node)
-    staying: set[fx.Node] = set()
+    found: set[fx.Node] = set()
     for node in reversed(calls):
-        if node in candidates | views and all(user in loop or user in staying for user in node.users):
-            staying.add(node)
-    weights = {node.all_input_nodes[-1] for node in loop | staying if node.target in PRODUCTS}
+        if node in candidates | views and all(user in loop or user in found for user in node.users):
+            found.add(node)
+    weights = {node.all_input_nodes[-1] for node in loop | found if node.target in PRODUCTS}
     n_bytes = sum(weight.meta["val"].nbytes for weight in weights)
-    return staying if n_bytes <= MOST_INSIDE else set()
+    return found if n_bytes <= MOST_INSIDE else set()
 
 
 def _take_products_apart(graph: fx.Graph) -> None:
