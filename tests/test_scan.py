@@ -1,6 +1,8 @@
 """What a scan means: the loop over time, with rows that end, rows that start anew, and time turned around."""
 
+import gc
 import re
+import weakref
 
 import pytest
 import torch
@@ -320,3 +322,57 @@ def test_an_output_that_changes_its_structure_is_told():
 
     with pytest.raises(unrolled.errors.StepError, match="A step must return outputs of one structure at every step"):
         unrolled.scan(step, XS, HIDDEN, engine="eager")
+
+
+CELLS = [torch.nn.RNNCell, torch.nn.GRUCell, torch.nn.LSTMCell]
+
+
+def of_cell(cell, xs, h, engine):
+    is_lstm = isinstance(cell, torch.nn.LSTMCell)
+    return unrolled.scan(cell, xs, (h, h) if is_lstm else h, engine=engine)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_what_changes_in_a_cell_of_torch_is_seen(kind):
+    torch.manual_seed(0)
+    cell, xs, h = kind(3, 5), torch.randn(4, 2, 3), torch.randn(2, 5)
+
+    def check():
+        fused, eager = (of_cell(cell, xs, h, engine) for engine in ("fused", "eager"))
+        torch.testing.assert_close(fused, eager)
+        return fused[0]
+
+    first = check()
+    assert torch.equal(check(), first)
+    with torch.no_grad():
+        cell.weight_hh *= 0.5  # its numbers
+    second = check()
+    assert not torch.equal(second, first)
+    cell.bias_ih = torch.nn.Parameter(torch.ones_like(cell.bias_ih))  # a parameter exchanged
+    third = check()
+    assert not torch.equal(third, second)
+    torch.nn.utils.parametrizations.orthogonal(cell, "weight_hh")  # its class exchanged
+    fourth = of_cell(cell, xs, h, "auto")
+    torch.testing.assert_close(fourth, of_cell(cell, xs, h, "eager"))
+    assert not torch.equal(fourth[0], third)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_hooks_of_a_cell_of_torch_are_given_the_cell(kind):
+    cell, met = kind(3, 5), []
+    of_cell(cell, torch.randn(4, 2, 3), torch.randn(2, 5), "auto")
+    cell.register_forward_hook(lambda module, *_: met.append(module))
+    of_cell(cell, torch.randn(4, 2, 3), torch.randn(2, 5), "eager")
+    assert len(met) == 4
+    assert all(module is cell for module in met)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_of_torch_is_not_kept(kind):
+    cell = kind(3, 5)
+    for _ in range(3):
+        of_cell(cell, torch.randn(4, 2, 3), torch.randn(2, 5), "fused")
+    gone = weakref.ref(cell)
+    del cell
+    gc.collect()
+    assert gone() is None

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unrolled.engine.explain import Explanation, explained
-from unrolled.scan import checked
+from unrolled.scan import as_step, checked
 
 
 def explain(
@@ -41,5 +41,5 @@ def explain(
     of_layer = getattr(step, "explain", None) if isinstance(step, nn.RNNBase) else None
     if callable(of_layer):
         return of_layer(xs, state, verbose=verbose, timed=timed)
-    step, active, resets = checked(step, xs, state, lengths, resets)
-    return explained(step, xs, state, active=active, resets=resets, verbose=verbose, timed=timed)
+    active, resets = checked(xs, state, lengths, resets)
+    return explained(as_step(step), xs, state, active=active, resets=resets, verbose=verbose, timed=timed)

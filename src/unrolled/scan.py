@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,13 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine import choose
 from unrolled.engine.trees import flatten
+from unrolled.engine.watch import HOOKS
 from unrolled.errors import ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
 ENGINES = ("auto", "fused", "eager")
-_CELLS = (nn.RNNCell, nn.GRUCell)  # of torch, whose output is the state
+_CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)  # of torch, which return their state alone
+_steps: "WeakKeyDictionary[nn.Module, tuple[type, Callable]]" = WeakKeyDictionary()  # of cells, with their class then
 
 
 def scan(
@@ -81,12 +84,13 @@ def scan(
     """
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
+    step = as_step(step)
     is_plain = lengths is None and resets is None and not recompute
     if is_plain and engine != "eager" and not torch.compiler.is_compiling():
         found = choose.again(step, xs, state, is_reversed=reverse)
         if found is not None:
             return found
-    step, active, resets = checked(step, xs, state, lengths, resets)
+    active, resets = checked(xs, state, lengths, resets)
     recompute = recompute and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
         from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
@@ -117,19 +121,13 @@ def scan_both_ways(
     return choose.run_both_ways(steps, xs, states, active=active, engine=engine)
 
 
-def checked(
-    step: Callable, xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None
-) -> tuple[Callable, Tensor | None, Tensor | None]:
-    """Holds the arguments of a scan to their form, and makes of them what the engine takes: the step, a cell of torch
-    included; the steps that each row runs, bool [time, batch], or None for all; resets, none beyond a row's length.
+def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Holds the arguments of a scan to their form, and makes of them what the engine takes: the steps that each row
+    runs, bool [time, batch], or None for all; resets, none beyond a row's length.
 
     Raises:
         ShapeError: an argument does not fit the others.
     """
-    if isinstance(step, _CELLS):
-        step = _hidden_is_output(step)
-    elif isinstance(step, nn.LSTMCell):
-        step = _first_of_state_is_output(step)
     n_steps = _check_trees(xs, state)
     active = None
     if lengths is not None or resets is not None:
@@ -140,7 +138,27 @@ def checked(
         if resets is not None:
             resets = _check_resets(resets, n_steps, n_rows).to(device)
             resets = resets if active is None else resets & active
-    return step, active, resets
+    return active, resets
+
+
+def as_step(step: Callable) -> Callable:
+    """The step of a cell of torch, the same one for as long as the cell lives; any other step as it is."""
+    if not isinstance(step, _CELLS):
+        return step
+    if torch.compiler.is_compiling() or any(map(vars(step).get, HOOKS)):
+        return _step_of(step)
+    kind, known = _steps.get(step, (None, None))
+    if known is None or kind is not type(step):  # which a parametrization exchanges
+        # a second object with all that the cell has: what is remembered must not keep the cell itself
+        twin = object.__new__(type(step))
+        object.__setattr__(twin, "__dict__", vars(step))
+        known = _step_of(twin)
+        _steps[step] = type(step), known
+    return known
+
+
+def _step_of(cell: nn.Module) -> Callable:
+    return _first_of_state_is_output(cell) if isinstance(cell, nn.LSTMCell) else _hidden_is_output(cell)
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
