@@ -48,7 +48,9 @@ def test_bytes_are_of_the_loop_s_dtype_and_of_each_weight_once():
 @pytest.mark.parametrize("cell", [torch.nn.RNNCell(3, 5), torch.nn.GRUCell(3, 5), torch.nn.LSTMCell(3, 5)])
 def test_it_takes_torch_s_cells_as_scan_does(cell):
     state = torch.zeros(2, 5)
-    told = unrolled.explain(cell, torch.zeros(4, 2, 3), (state, state) if cell.__class__.__name__[0] == "L" else state)
+    told = unrolled.explain(
+        cell, torch.zeros(4, 2, 3), (state, state) if isinstance(cell, torch.nn.LSTMCell) else state
+    )
     assert told.path == "fused"
 
 

@@ -70,13 +70,20 @@ def test_trees_of_inputs_states_and_outputs():
     assert last["count"].tolist() == [5, 5]
 
 
-@pytest.mark.parametrize("kind", [torch.nn.RNNCell, torch.nn.GRUCell, torch.nn.LSTMCell])
+CELLS = [torch.nn.RNNCell, torch.nn.GRUCell, torch.nn.LSTMCell]
+
+
+def of_cell(cell, xs, h, engine):
+    is_lstm = isinstance(cell, torch.nn.LSTMCell)
+    return unrolled.scan(cell, xs, (h, h) if is_lstm else h, engine=engine)
+
+
+@pytest.mark.parametrize("kind", CELLS)
 def test_takes_torch_cells_as_they_are(kind):
     cell, layer = kind(3, 5), getattr(torch.nn, kind.__name__.removesuffix("Cell"))(3, 5)
     layer.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
-    xs, zeros = torch.randn(6, 2, 3), torch.zeros(2, 5)
-    state = (zeros, zeros) if kind is torch.nn.LSTMCell else zeros
-    ys, last = unrolled.scan(cell, xs, state)
+    xs = torch.randn(6, 2, 3)
+    ys, last = of_cell(cell, xs, torch.zeros(2, 5), "auto")
     expected_ys, expected_last = layer(xs)
     torch.testing.assert_close(ys, expected_ys)
     torch.testing.assert_close(last, pytree.tree_map(lambda leaf: leaf[0], expected_last))
@@ -322,14 +329,6 @@ def test_an_output_that_changes_its_structure_is_told():
 
     with pytest.raises(unrolled.errors.StepError, match="A step must return outputs of one structure at every step"):
         unrolled.scan(step, XS, HIDDEN, engine="eager")
-
-
-CELLS = [torch.nn.RNNCell, torch.nn.GRUCell, torch.nn.LSTMCell]
-
-
-def of_cell(cell, xs, h, engine):
-    is_lstm = isinstance(cell, torch.nn.LSTMCell)
-    return unrolled.scan(cell, xs, (h, h) if is_lstm else h, engine=engine)
 
 
 @pytest.mark.parametrize("kind", CELLS)

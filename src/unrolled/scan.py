@@ -113,11 +113,7 @@ def scan_both_ways(
             scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine)
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
         ]
-    [n_steps, _] = [_check_trees(xs, state) for state in states]
-    active = None
-    if lengths is not None:
-        [n_rows, _] = [_check_rows(xs, state) for state in states]
-        active = _active(lengths, n_steps, n_rows).to(pytree.tree_leaves(xs)[0].device)
+    active, _ = checked(xs, list(states), lengths, None)
     return choose.run_both_ways(steps, xs, states, active=active, engine=engine)
 
 

@@ -166,7 +166,9 @@ def _products_that_stay(
         if node not in on_input or node.kwargs or len(args) != len(node.args):
             continue
         is_product = node.target in PRODUCTS and args[-2] in on_input and args[-1] not in on_input
-        is_product = is_product and (staying == "all" or operator.lt(*args[-1].meta["val"].shape[-2:]))
+        if is_product and staying == "widening":
+            n_read, n_given = args[-1].meta["val"].shape
+            is_product = n_given > n_read
         if is_product or (node.target is aten.add.Tensor and any(arg in candidates for arg in args)):
             candidates.add(node)
     found: set[fx.Node] = set()
