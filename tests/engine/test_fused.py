@@ -56,6 +56,14 @@ def _stacked(draws):
     return [torch.stack(leaves) for leaves in zip(*draws, strict=True)]
 
 
+def cell_draws(cell, steps, batch, seed):
+    """Four: the gradient of a bias has five numbers, whose errors in one draw are a matter of luck."""
+    return [
+        (strategies.make_inputs(steps, batch, each, torch.float32), strategies.make_state(cell, batch, each, torch.float32))
+        for each in range(seed, seed + 4)
+    ]  # fmt: skip
+
+
 @given(
     strategies.cell_names,
     st.sampled_from([1, 2, 7, 20]),
@@ -66,21 +74,19 @@ def _stacked(draws):
 @settings(max_examples=120)
 def test_cells(name, steps, batch, seed, reverse):
     cell = strategies.make_cell(name, seed, torch.float32)
-    xs = strategies.make_inputs(steps, batch, seed, torch.float32)
-    assert_fused_is_eager(cell, xs, strategies.make_state(cell, batch, seed, torch.float32), reverse=reverse)
+    assert_fused_is_eager_over(cell, cell_draws(cell, steps, batch, seed), reverse=reverse)
 
 
 @given(strategies.cell_names, st.sampled_from([1, 2, 4, 9]), strategies.seeds, st.booleans(), st.booleans(), st.data())
 @settings(max_examples=60)
 def test_cells_with_rows_that_end_and_rows_that_start_anew(name, batch, seed, reverse, with_resets, data):
     cell = strategies.make_cell(name, seed, torch.float32)
-    xs = strategies.make_inputs(6, batch, seed, torch.float32)
     lengths = torch.tensor(data.draw(st.lists(st.integers(0, 6), min_size=batch, max_size=batch)))
     options = {"lengths": lengths, "reverse": reverse}
     if with_resets:
         draws = data.draw(st.lists(st.booleans(), min_size=6 * batch, max_size=6 * batch))
         options["resets"] = torch.tensor(draws).view(6, batch)
-    assert_fused_is_eager(cell, xs, strategies.make_state(cell, batch, seed, torch.float32), **options)
+    assert_fused_is_eager_over(cell, cell_draws(cell, 6, batch, seed), **options)
 
 
 @given(odd_steps.odd_steps, st.sampled_from([1, 4]), st.sampled_from([1, 3, 9]), strategies.seeds)
@@ -102,8 +108,8 @@ def test_every_operation(names):
     """Whatever Hypothesis draws: some of the operations each, and what they give added up."""
     generator = torch.Generator().manual_seed(0)
 
-    def draw():
-        return torch.randn(4, 3, odd_steps.INPUT, generator=generator), tuple(
+    def draw():  # two steps: at four, rounding the inputs alone moves some gradients by 15 units and more
+        return torch.randn(2, 3, odd_steps.INPUT, generator=generator), tuple(
             torch.randn(3, odd_steps.HIDDEN, generator=generator) for _ in range(2)
         )
 
