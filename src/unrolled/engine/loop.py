@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from unrolled.engine.apart import copy_of
 from unrolled.engine.backends.cpu.run import way_of
 from unrolled.engine.products import reading, reading_in
 from unrolled.engine.side_by_side import side_by_side
@@ -55,13 +56,15 @@ class _Loops(torch.autograd.Function):
             run,
         )
         given: list[Tensor] = []
-        kept_for_backward: list[Tensor] = []
+        kept_for_backward: list[Tensor | None] = []
         ctx.calls, ctx.reading, ctx.n_saved = calls, reading(), []
-        for (plan, _, _), part, (last, states, kept, saved) in zip(calls, parts, runs, strict=True):
-            whole = (*part, *[states[i] for i in plan.read_states], *kept, *saved)
+        for (plan, span, _), part, (last, states, kept, saved) in zip(calls, parts, runs, strict=True):
+            read = (*[states[i] for i in plan.read_states], *kept)
+            is_read = (*plan.saves_states, *plan.saves_kept)
+            whole = (*part, *[each if needs else None for each, needs in zip(read, is_read, strict=True)], *saved)
             ctx.n_saved.append(len(whole))
             kept_for_backward += whole
-            given += (*last, *[states[i] for i in plan.sequences], *kept)
+            given += (*last, *_given(plan, span, states, kept))
         ctx.save_for_backward(*kept_for_backward)
         return tuple(given)
 
@@ -86,6 +89,18 @@ class _Loops(torch.autograd.Function):
                     run,
                 )
         return None, *[gradient for part in found for gradient in part]
+
+
+def _given(plan: "Plan", span: Span, states: Sequence[Any], kept: Sequence[Tensor]) -> list[Tensor]:
+    """Sequences of states and kept outputs. The caller may change them in place, so it gets copies of those that the
+    backward reads, unless they become other tensors anyway: after the loop, or where packed rows are unpacked.
+    """
+    results = [*[states[i] for i in plan.sequences], *kept]
+    if plan.after is not None or span.counts is not None:
+        return results
+    is_read = dict(zip(plan.read_states, plan.saves_states, strict=True))
+    saves = (*[is_read[i] for i in plan.sequences], *plan.saves_kept)
+    return [copy_of(each) if needs else each for each, needs in zip(results, saves, strict=True)]
 
 
 def _n_results(plan: "Plan") -> int:

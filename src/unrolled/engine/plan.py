@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from unrolled.engine.apart import copied, shared_outputs
 from unrolled.engine.backends.cpu.run import Kernel, kernels
 from unrolled.engine.loop import LoopCall, LoopResult
 from unrolled.engine.products import product_plus
@@ -82,6 +83,12 @@ class Plan:
         n = len(self.reads)
         self._contiguous = [*range(len(self.sources)), *range(n, n + len(self.states))]
         self.is_plain = self.invariant is None and self.before is None and self.after is None
+        read = set(self.programs.backward_inputs)
+        #: which of `read_states`, and which kept outputs, the loop's backward reads
+        self.saves_states = [bool({("previous", i), ("next", i)} & read) for i in self.read_states]
+        self.saves_kept = [("output", i) in read for i in range(self.programs.n_kept)]
+        n_own = len(self.kept) + len(self.previous) + len(self.sequences)
+        self._shared = shared_outputs(self.after, n_own) if self.after is not None else ([], [])
 
     def kernel(self, name: str) -> Kernel:
         """The compiled "forward", "training" or "backward" program."""
@@ -135,7 +142,11 @@ class Plan:
             for value, i in zip((*previous, *flat), (*self.previous, *self.sequences), strict=True)
         ]
         ys = self.after.forward(*captured, *invariant, *rows, *before, *kept, *of_states, span.total)
-        return [y.view(*span.lead, *y.shape[1:]) for y in ys], last
+        ys = [y.view(*span.lead, *y.shape[1:]) for y in ys]
+        if span.counts is not None:
+            return ys, last  # which are unpacked into new tensors
+        shared = self._shared[torch.is_grad_enabled() and any(y.requires_grad for y in ys)]
+        return [copied(y) if is_shared else y for y, is_shared in zip(ys, shared, strict=True)], last
 
     def without_products(self, tensors: list[Tensor]) -> tuple["Plan", list[Tensor]]:
         """The plan whose loop is given what its products give, and what that loop is called with."""

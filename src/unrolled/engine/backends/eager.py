@@ -65,7 +65,10 @@ def run(
         outputs, ys_spec = _outputs_of_no_steps(step, xs_leaves, xs_spec, initial, state_spec)
     else:
         outputs = [torch.stack(leaves) for leaves in zip(*outputs, strict=True)]
-    return pytree.tree_unflatten(outputs, ys_spec), pytree.tree_unflatten(current, state_spec)
+    # the step may have returned its input, its first state, a tensor that it holds, or one tensor twice
+    return pytree.tree_unflatten(outputs, ys_spec), pytree.tree_unflatten(
+        [leaf.clone() for leaf in current], state_spec
+    )
 
 
 def call_step(

@@ -337,7 +337,8 @@ class _Emitter:
         numbers_of_weights = sum(rows * columns for rows, columns in (self.program.weights[w] for w, _ in packed))
         widths = sum(self.program.states) + sum(value.width for value in self.program.outputs)
         return [
-            'extern "C" __attribute__((visibility("default"))) void run(const int64_t* arguments) {',
+            'extern "C" __attribute__((visibility("default"))) int64_t run(const int64_t* arguments) {',
+            "  return missing_bytes([&] {",
             f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
             f"  const long vectors = call.B * ({numbers_of_weights} + 16 * ({widths})) / VL;",
@@ -348,6 +349,7 @@ class _Emitter:
             "  Team team(is_small ? 1 : call.threads);",
             "  const bool by_rows = rows_suffice || team.n == 1;",
             "  team.run([&](int tid) { run_thread(call, (R*)scratch.memory, team, tid, by_rows); });",
+            "  });",
             "}",
         ]
 

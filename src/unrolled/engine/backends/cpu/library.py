@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from unrolled.engine.backends.cpu.build import TYPES, NoCompiler, build
+from unrolled.engine.backends.cpu.status import raising
 
 SOURCE = Path(__file__).with_name("products.cpp")
 _begun: dict[tuple[torch.dtype, int], threading.Thread] = {}
@@ -20,7 +21,7 @@ _begun: dict[tuple[torch.dtype, int], threading.Thread] = {}
 @functools.cache
 def multiply(dtype: torch.dtype) -> Callable[[Any], None]:
     """The large product, which takes a pointer to a `Product` (products.cpp)."""
-    return _function(dtype, "multiply")
+    return raising(_function(dtype, "multiply"))
 
 
 @functools.cache

@@ -1,8 +1,11 @@
-"""Memory of large tensors, kept when they die and lent again.
+"""A memory pool for large tensors.
 
-A page that is touched for the first time costs more than most uses of it, and the C library gives large blocks back to
-the system at once. A block is lent as the buffer of an ordinary tensor, and comes back when the last tensor, view or
-graph that holds the buffer is gone.
+`new_tensor` borrows a block of memory, and the block returns to the pool when the last tensor, view or graph that uses
+it is gone. A page that is touched for the first time costs more than most uses of it, and the C library returns large
+blocks to the system at once.
+
+A block is private memory: after a fork neither process sees what the other one writes. The child starts with an empty
+pool, and keeps no block that it has from its parent: each page of such a block would be copied at the first write.
 """
 
 import contextlib
@@ -18,23 +21,35 @@ from torch import Tensor
 
 LEAST = 1 << 18
 _HUGE_PAGE = 1 << 21
-_free: dict[int, list[mmap.mmap]] = {}  # by size; each change is one operation, so that threads need no lock
+_Pool = dict[int, list[mmap.mmap]]
+_free: _Pool = {}  # by size; each change is one operation, so that threads need no lock, and a fork finds it whole
 
 
 def new_tensor(like: Tensor, *shape: int) -> Tensor:
-    """An empty tensor of another's dtype, contiguous."""
+    """An empty tensor of another's dtype, contiguous.
+
+    Raises:
+        RuntimeError: torch's own, there is no memory left.
+    """
     count, dtype = math.prod(shape), like.dtype
     n_bytes = count * dtype.itemsize
     if n_bytes < LEAST:
         return like.new_empty(*shape)  # torch reads a tuple of sizes at twice the cost
     size = _rounded(n_bytes)
+    pool = _free
     try:
-        block = _free[size].pop()
+        block = pool[size].pop()
     except (KeyError, IndexError):
-        block = _new_block(size)
-    lent = _kind(size).from_buffer(block)
-    lent.block = block
-    return torch.frombuffer(lent, dtype=dtype, count=count).resize_(*shape)  # a view could not be written to in a graph
+        try:
+            block = _new_block(size)
+        except OSError:
+            pool.clear()
+            return like.new_empty(*shape)  # if that fails as well, torch says how much it asked for
+    borrowed = _kind(size).from_buffer(block)
+    borrowed.block, borrowed.pool = block, pool
+    return torch.frombuffer(borrowed, dtype=dtype, count=count).resize_(
+        *shape
+    )  # a view could not be written to in a graph
 
 
 @functools.cache
@@ -54,21 +69,30 @@ def _rounded(n_bytes: int) -> int:
 
 
 def _new_block(size: int) -> mmap.mmap:
-    block = mmap.mmap(-1, size)
+    block = _map(size)
     if size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel built without them
             block.madvise(mmap.MADV_HUGEPAGE)
     return block
 
 
+def _map(size: int) -> mmap.mmap:
+    """Memory of this process alone. Python's default is shared with forked processes, and has no huge pages."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)  # Windows, where nothing forks
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 @functools.cache
 def _kind(size: int) -> Any:
-    """The type of a lent buffer of a size; the last holder's end calls `__del__`."""
-    return type("Lent", (ctypes.c_byte * size,), {"__del__": _come_back})
+    """The type of a borrowed buffer of a size; `__del__` runs when nothing uses it any longer."""
+    return type("Borrowed", (ctypes.c_byte * size,), {"__del__": _give_back})
 
 
-def _come_back(lent: Any) -> None:
-    _free.setdefault(ctypes.sizeof(lent), []).append(lent.block)
+def _give_back(borrowed: Any) -> None:
+    if borrowed.pool is not _free:  # it is from before a fork
+        return
+    _free.setdefault(ctypes.sizeof(borrowed), []).append(borrowed.block)
     while kept_bytes() > most_bytes():
         for blocks in list(_free.values()):
             with contextlib.suppress(IndexError):  # another thread has taken it
@@ -79,3 +103,13 @@ def _come_back(lent: Any) -> None:
 def kept_bytes() -> int:
     """How much is kept now."""
     return sum(size * len(blocks) for size, blocks in list(_free.items()))
+
+
+def _start_anew() -> None:
+    global _free
+    _free.clear()
+    _free = {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

@@ -276,10 +276,8 @@ bool is_done_with_few_rows(const Product& p) {
   });
   return true;
 }
-}  // namespace
 
-extern "C" __attribute__((visibility("default"))) void multiply(const Product* call) {
-  Product p = *call;
+void run_product(Product p) {
   if (p.M() == 0) {  // the gradient of a weight of no inputs: the sums alone
     if (p.sums) add_rows(p.w.from, p.w.step, p.K, p.w.size, p.sums);
     return;
@@ -304,9 +302,9 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
   }
   if (p.n_lefts == 2) {
     p.n_lefts = 1;
-    multiply(&p);
+    run_product(p);
     p.lefts[0] = p.lefts[1], p.sums = nullptr;
-    return multiply(&p);
+    return run_product(p);
   }
   R *of_w = p.sums, *of_a = nullptr;
   Left& left = p.lefts[0];
@@ -336,7 +334,6 @@ extern "C" __attribute__((visibility("default"))) void multiply(const Product* c
   });
 }
 
-namespace {
 template <int NV> void pack_weight(const Weight& w, int thread, int threads) {
   pack<NV>(w.from, w.row, w.column, w.K, w.N, w.packed, thread, threads);
 }
@@ -344,4 +341,7 @@ const Products OF_LOOPS = {
     {pack_weight<1>, pack_weight<2>, pack_weight<FIT<4>>}, {product<1>, product<2>, product<FIT<4>>}};
 }  // namespace
 
+extern "C" __attribute__((visibility("default"))) int64_t multiply(const Product* call) {
+  return missing_bytes([&] { run_product(*call); });
+}
 extern "C" __attribute__((visibility("default"))) const void* products() { return &OF_LOOPS; }

@@ -14,6 +14,8 @@ import torch
 from unrolled.engine.backends.cpu.build import build
 from unrolled.engine.backends.cpu.emit import emit
 from unrolled.engine.backends.cpu.library import of_loops
+from unrolled.engine.backends.cpu.openmp import end_threads as end_threads  # which runs before each fork
+from unrolled.engine.backends.cpu.status import raising
 from unrolled.engine.program import Program
 from unrolled.engine.span import Span
 
@@ -31,7 +33,7 @@ class Kernel:
     def __init__(self, program: Program, dtype: torch.dtype) -> None:
         self.program, self.dtype = program, dtype
         self.source = emit(program, is_narrow=dtype == torch.bfloat16)
-        self.run = build(self.source, str(dtype))
+        self.run = raising(build(self.source, str(dtype)))
 
     def names(self) -> dict[str, Any]:
         """What the expression of `arguments` speaks of."""
@@ -133,4 +135,4 @@ def _address(pointer: Any) -> int:
 
 @functools.cache
 def _together() -> Any:
-    return build(_TOGETHER.read_text(encoding="utf-8"), str(torch.float32))
+    return raising(build(_TOGETHER.read_text(encoding="utf-8"), str(torch.float32)))

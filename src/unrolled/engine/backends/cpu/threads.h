@@ -6,6 +6,7 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #else
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -29,12 +30,14 @@ template <class F> void parallel(int n, F work) {
   std::atomic<int> all{0};
   std::vector<std::thread> others;
   try {
+    others.reserve(n);
     for (int i = 1; i < n; i++)
       others.emplace_back([&all, &work, i] {
         while (!all) sched_yield();
         work(i, all);
       });
-  } catch (const std::system_error&) {}
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {}
   all = (int)others.size() + 1;
   work(0, all);
   for (auto& other : others) other.join();
