@@ -252,3 +252,18 @@ def test_short_parameters_are_computed_in_float32(dtype):
     found = crf.log_likelihood(scores.to(dtype), tags, lengths)
     exact = crf.float().log_likelihood(scores.to(dtype).float(), tags, lengths)
     assert torch.equal(found, exact.to(dtype))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of shapes
+@pytest.mark.parametrize("apart", [1, 1e4])
+def test_under_transforms_and_tracing_nothing_is_decided_by_values(apart):
+    crf, generator = made(3, 0, forbidden=True)
+    draws = [drawn(crf, generator, 5, 4, size) for size in (1, apart)]
+    tags, lengths = draws[0][1:]
+    crf.requires_grad_(False)  # a trace of a function takes no parameters
+    likelihood = lambda scores: crf.log_likelihood(scores, tags, lengths)  # noqa: E731
+    scores = torch.stack([draw[0] for draw in draws])
+    exact = [likelihood(each).detach() for each in scores]
+    assert_close(torch.func.vmap(likelihood)(scores).detach(), exact, rel=1e-13 * max(apart, 100))
+    traced = torch.jit.trace(likelihood, scores[0], check_trace=False)
+    assert_close([traced(scores[1]).detach()], exact[1:], rel=1e-13 * max(apart, 100))

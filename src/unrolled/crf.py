@@ -66,6 +66,8 @@ class CRF(nn.Module):
         dtype = torch.promote_types(self.transition.dtype, torch.float32)
         potentials = _Potentials(*(each.to(dtype) for each in self.potentials()))
         scores = scores.to(dtype)
+        if _without_values():
+            return _of_tags(potentials, _by_pairs(potentials, scores, lengths), scores, tags, lengths)
         forward = _by_products(potentials, scores, lengths)
         found = _of_tags(potentials, forward, scores, tags, lengths)
         is_there = torch.arange(1, len(scores), device=scores.device).unsqueeze(1) < lengths
@@ -132,6 +134,12 @@ class _Forward(NamedTuple):
     last: Tensor
     largest: Tensor
     n_lost: Tensor
+
+
+def _without_values() -> bool:
+    """Whether what runs may not depend on what it finds: which rows are computed again would stay in a graph."""
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return is_traced or torch._C._are_functorch_transforms_active()
 
 
 def _of_tags(potentials: _Potentials, forward: _Forward, scores: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
