@@ -194,7 +194,7 @@ class _Line:
         if not long:
             return ""
         more = f" and {len(long) - 1} more" if len(long) > 1 else ""
-        return f"unrolled: compiling {long[0]}{more}, once for this machine; Ctrl-C stops"[:79]
+        return f"unrolled: compiling {long[0]}{more} (once; Ctrl-C stops it)"[:79]
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # standard error may be closed
