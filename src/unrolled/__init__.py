@@ -14,6 +14,7 @@ from unrolled.scan import scan as scan
 from unrolled.streaming import Stream as Stream
 from unrolled.swap import SwapReport as SwapReport
 from unrolled.swap import swap as swap
+from unrolled.swap import unswap as unswap
 from unrolled.tasks.classify import ClassifyModel as ClassifyModel
 from unrolled.tasks.classify import ClassifySettings as ClassifySettings
 from unrolled.tasks.forecast import ForecastModel as ForecastModel

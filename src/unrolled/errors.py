@@ -1,6 +1,7 @@
 """Every error the library raises on purpose, as one tree.
 
     UnrolledError
+    ├── ArgumentError         (TypeError)           an argument is of another type than expected
     ├── ShapeError            (ValueError)          an argument's shape, dtype or structure does not fit
     ├── StepError             (ValueError)          what a step returned does not fit what it was given
     ├── NotFusedError         (RuntimeError)        engine="fused" was asked for and cannot be had
@@ -17,6 +18,10 @@ A text says where, what was given, what was expected and what to do. A command p
 
 class UnrolledError(Exception):
     """Base of all errors below; catch it to catch them all."""
+
+
+class ArgumentError(UnrolledError, TypeError):
+    """An argument is of another type than expected."""
 
 
 class ShapeError(UnrolledError, ValueError):

@@ -4,22 +4,26 @@ Comes in: a sequence and first states, as torch.nn's layers take them. Goes out:
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from operator import is_
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_overloads
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unrolled.cells import elman, gru, lstm
+from unrolled.engine.context import why_definition
 from unrolled.engine.explain import Explanation
 from unrolled.engine.products import reading_in
 from unrolled.errors import NotFusedError, SettingsError
 from unrolled.explain import explain
 from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
+from unrolled.torchscript import Overloads, TorchsForward
 
 _SAME_AS_TORCH = """
 
@@ -31,6 +35,9 @@ _SAME_AS_TORCH = """
             but torch's own implementation for a large LSTM in inference, and wherever there is no compiled loop.
             "fused" runs the compiled loop, or raises `NotFusedError`; "eager" runs the definition, a scan of the
             cell's step in Python.
+
+    `torch.jit.trace`, `torch.jit.script`, and so the ONNX exporter that uses them, take torch's own implementation,
+    whatever the engine. Under the transforms of `torch.func` and in forward mode "auto" runs the definition.
 
     Under `torch.autocast` on the CPU the layer answers in its weights' dtype. Where the compiled loop runs, it runs in
     that dtype, and the large products around it read autocast's.
@@ -45,8 +52,26 @@ _LARGE = 1 << 16  # than torch's RNN and GRU under autocast, whose recurrent pro
 _steps: "WeakKeyDictionary[nn.Module, dict[str, tuple[Callable, list[Any]]]]" = WeakKeyDictionary()
 
 
+def _constructor(kind: type[nn.RNNBase]) -> Callable[..., None]:
+    """Torch's constructor, which holds the arguments to their form and raises its own errors, and the engine."""
+
+    def __init__(self: Any, *args: Any, engine: Engine = "auto", **kwargs: Any) -> None:  # noqa: N807
+        kind.__init__(self, *args, **kwargs)
+        self._set_engine(engine)
+
+    declared = inspect.signature(get_overloads(kind.__init__)[0])
+    last = inspect.Parameter("engine", inspect.Parameter.KEYWORD_ONLY, default="auto", annotation=Engine)
+    __init__.__signature__ = declared.replace(parameters=[*declared.parameters.values(), last])  # type: ignore[attr-defined]
+    return __init__
+
+
 class _Layer(nn.RNNBase):
     """What the three layers share: stacking, directions, dropout between layers, and the forms of input."""
+
+    # for torch.jit.script, which has no use for the engine, and cannot read its type
+    __jit_ignored_attributes__ = ("engine",)
+    __overloads__ = Overloads()
+    forward__0, forward__1 = TorchsForward(0), TorchsForward(1)
 
     engine: Engine
 
@@ -57,15 +82,26 @@ class _Layer(nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """See torch.nn; `input` [time, batch, input], or as `batch_first` and 2-D input say."""
-        if torch.compiler.is_dynamo_compiling() and isinstance(input, Tensor) and input.device.type == "cpu":
-            from unrolled.engine import in_graph
+        if torch.compiler.is_dynamo_compiling():
+            if torch.compiler.is_exporting() and self.engine == "auto":
+                return super().forward(input, hx)
+            if isinstance(input, Tensor) and input.device.type == "cpu":
+                from unrolled.engine import in_graph
 
-            if in_graph.TAKES_MODULES:
-                return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
+                if in_graph.TAKES_MODULES:
+                    return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
+        elif torch._C._is_tracing():
+            return super().forward(input, hx)  # torch.jit.trace keeps torch's operations; the compiled loop is none
+        elif isinstance(input, Proxy):
+            return _call_in_graph_of_fx(self, input, hx)
+        if not self._fits(input, hx):
+            return self._forward_odd(input, hx)
         if self.engine != "eager" and _is_autocast(input):
             return self._forward_autocast(input, hx)
         if self.engine != "auto":
             return self._forward_scan(input, hx, self.engine)
+        if _is_transformed():
+            return self._forward_scan(input, hx, "eager")
         if self._why_torch(input) is None:
             try:
                 return self._forward_scan(input, hx, "fused")
@@ -77,6 +113,9 @@ class _Layer(nn.RNNBase):
         """The loop in the weights' dtype, the large products around it as torch.autocast has them; else torch's own."""
         dtype = next(self.parameters()).dtype
         input, hx = input.to(dtype), _each(hx, lambda state: state.to(dtype))
+        if self.engine == "auto" and _is_transformed():
+            with torch.autocast("cpu", enabled=False):
+                return self._forward_scan(input, hx, "eager")
         if self.engine == "fused" or self._why_torch(input) is None:
             reads = reading_in(torch.get_autocast_dtype("cpu"))
             try:
@@ -132,6 +171,8 @@ class _Layer(nn.RNNBase):
         if reason is not None:
             path = "eager" if self.engine == "eager" else "torch"
             return Explanation(path, reason)
+        if not self._fits(input, hx):
+            self._forward_odd(input, hx)
         xs, lengths = input, None
         if isinstance(input, PackedSequence):
             xs, lengths = pad_packed_sequence(input)
@@ -141,14 +182,55 @@ class _Layer(nn.RNNBase):
             xs = input.transpose(0, 1)
         return explain(self._step("l0"), xs, self._first_states(xs, hx)[0], lengths=lengths, **options)
 
+    def _forward_odd(self, input: Any, hx: Any) -> Any:
+        """Torch's own error for arguments that do not fit, and its result for the few that it takes all the same."""
+        if isinstance(input, PackedSequence) and _has_fewer_memories(hx):
+            # torch's LSTM leaves this check out for packed sequences, and a segmentation fault ends the process
+            self.check_forward_args(input.data, hx, input.batch_sizes)
+        result = super().forward(input, hx)
+        if self.engine == "fused":
+            raise NotFusedError(
+                f"{type(self).__name__}: it cannot run fused: the first states are of a form that torch's own "
+                "implementation alone takes."
+            )
+        return result
+
+    def _fits(self, input: Any, hx: Any) -> bool:
+        """Whether the arguments are of the form that a layer takes."""
+        is_packed = isinstance(input, PackedSequence)
+        data = input.data if is_packed else input
+        if not isinstance(data, Tensor) or data.dim() not in ((2,) if is_packed else (2, 3)):
+            return False
+        n_steps = data.shape[1 if self.batch_first and data.dim() == 3 else 0]
+        if n_steps == 0 or data.shape[-1] != self.input_size or not _is_like(data, self._any_weight()):
+            return False
+        if hx is None:
+            return True
+        states = hx if self.mode == "LSTM" else (hx,)
+        if not isinstance(states, tuple | list) or len(states) != (2 if self.mode == "LSTM" else 1):
+            return False
+        rows: tuple[int, ...] = (self.num_layers * (2 if self.bidirectional else 1),)
+        if is_packed or data.dim() == 3:
+            rows += (int(input.batch_sizes[0]) if is_packed else self._n_rows(data),)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        return all(
+            isinstance(state, Tensor) and state.shape == (*rows, size) and _is_like(state, data)
+            for state, size in zip(states, sizes, strict=False)
+        )
+
+    def _any_weight(self) -> Tensor:
+        """Also one that torch.func.functional_call puts in its place."""
+        weight = self._parameters.get("weight_ih_l0")
+        return self._flat_weights[0] if weight is None else weight  # type: ignore[return-value]
+
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
+        if not self._fits(input, hx):
+            return self._forward_odd(input, hx)
         return self._forward_scan(input, hx, self.engine)
 
     def _forward_scan(self, input: Any, hx: Any, engine: Engine) -> Any:
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx, engine)
-        if input.dim() not in (2, 3):
-            raise ValueError(f"{type(self).__name__}: expected 2-D or 3-D input, got {input.dim()}-D.")
         is_batched = input.dim() == 3
         axis = (0 if self.batch_first else 1) if is_batched else 1
         if not is_batched:
@@ -162,23 +244,24 @@ class _Layer(nn.RNNBase):
 
     def _forward_packed(self, packed: PackedSequence, hx: Any, engine: Engine) -> tuple[PackedSequence, Any]:
         in_order = PackedSequence(packed.data, packed.batch_sizes)
-        padded, lengths = pad_packed_sequence(in_order)
+        places = _places(packed.batch_sizes) if _is_transformed() else None  # torch's functions have no rule for it
+        padded, lengths = pad_packed_sequence(in_order) if places is None else _padded(packed.data, *places)
         to_sorted, to_unsorted = packed.sorted_indices, packed.unsorted_indices
         if to_sorted is not None:
             hx = _each(hx, lambda state: state.index_select(1, to_sorted))
         output, states = self._forward_padded(padded, self._first_states(padded, hx), lengths, engine)
-        data = pack_padded_sequence(output, lengths).data
+        if places is None:
+            data = pack_padded_sequence(output, lengths).data
+        else:
+            data = output.flatten(0, 1).index_select(0, places[1].to(output.device))
         if to_unsorted is not None:
             states = _each(states, lambda state: state.index_select(1, to_unsorted))
         return PackedSequence(data, packed.batch_sizes, to_sorted, to_unsorted), states
 
     def _first_states(self, xs: Tensor, hx: Any) -> list[Any]:
-        """Of each layer and direction: the given states, held to their shapes by torch's own checks, or zeros."""
-        as_torchs = xs.transpose(0, 1) if self.batch_first else xs  # which reads the batch off this axis
+        """Of each layer and direction: the given states, or zeros."""
         if hx is not None:
-            self.check_forward_args(as_torchs, hx, None)
             return list(zip(*(state.unbind() for state in hx), strict=True)) if self.mode == "LSTM" else hx.unbind()
-        self.check_input(as_torchs, None)
         zeros = xs.new_zeros(xs.shape[1], self.hidden_size)
         state: Any = zeros
         if self.mode == "LSTM":
@@ -232,35 +315,25 @@ class _Layer(nn.RNNBase):
 class RNN(_Layer, nn.RNN):
     __doc__ = "The Elman recurrence h_t = f(W_x x_t + b_x + W_h h_{t-1} + b_h)." + _SAME_AS_TORCH.format(name="RNN")
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: Literal["tanh", "relu"] = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        engine: Engine = "auto",
-    ) -> None:
-        nn.RNN.__init__(
+    if TYPE_CHECKING:
+
+        def __init__(
             self,
-            input_size,
-            hidden_size,
-            num_layers,
-            nonlinearity,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            device=device,
-            dtype=dtype,
-        )
-        self._set_engine(engine)
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            nonlinearity: Literal["tanh", "relu"] = "tanh",
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            device: Any = None,
+            dtype: Any = None,
+            *,
+            engine: Engine = "auto",
+        ) -> None: ...
+    else:
+        __init__ = _constructor(nn.RNN)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         activation = torch.tanh if self.nonlinearity == "tanh" else torch.relu
@@ -273,35 +346,25 @@ class LSTM(_Layer, nn.LSTM):
         + _SAME_AS_TORCH.format(name="LSTM")
     )
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        engine: Engine = "auto",
-    ) -> None:
-        nn.LSTM.__init__(
+    if TYPE_CHECKING:
+
+        def __init__(
             self,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            proj_size=proj_size,
-            device=device,
-            dtype=dtype,
-        )
-        self._set_engine(engine)
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            proj_size: int = 0,
+            device: Any = None,
+            dtype: Any = None,
+            *,
+            engine: Engine = "auto",
+        ) -> None: ...
+    else:
+        __init__ = _constructor(nn.LSTM)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         return lambda x, state: lstm.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, w_hr)
@@ -313,40 +376,67 @@ class GRU(_Layer, nn.GRU):
         + _SAME_AS_TORCH.format(name="GRU")
     )
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        engine: Engine = "auto",
-    ) -> None:
-        nn.GRU.__init__(
+    if TYPE_CHECKING:
+
+        def __init__(
             self,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            device=device,
-            dtype=dtype,
-        )
-        self._set_engine(engine)
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            device: Any = None,
+            dtype: Any = None,
+            *,
+            engine: Engine = "auto",
+        ) -> None: ...
+    else:
+        __init__ = _constructor(nn.GRU)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
         return lambda x, state: gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
 
 
+def _call_in_graph_of_fx(layer: nn.Module, input: Proxy, hx: Any) -> Proxy:
+    """The layer as one call of a graph of torch.fx, as torch's own layers are: by their place, which is torch.nn."""
+    tracer: Any = input.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), (input,) if hx is None else (input, hx), {})
+
+
+def _places(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a packed sequence: which steps each row runs, bool [time, batch], and where they lie in time · batch."""
+    runs = torch.arange(int(batch_sizes[0])) < batch_sizes.unsqueeze(1)
+    return runs, runs.flatten().nonzero().squeeze(1)
+
+
+def _padded(data: Tensor, runs: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """As torch's `pad_packed_sequence`, by operations that torch.func has rules for."""
+    padded = data.new_zeros(runs.numel(), data.shape[1]).index_copy(0, places.to(data.device), data)
+    return padded.unflatten(0, runs.shape), runs.sum(0)
+
+
+def _has_fewer_memories(hx: Any) -> bool:
+    """Whether a pair of states is of more layers in its first half than in its second."""
+    is_pair = isinstance(hx, tuple | list) and len(hx) == 2 and all(map(torch.is_tensor, hx))
+    return is_pair and hx[0].dim() >= 3 and hx[0].shape[:1] > hx[1].shape[:1]
+
+
+def _is_like(tensor: Tensor, other: Tensor) -> bool:
+    """Of the same device and, but under autocast, dtype; and not sparse."""
+    is_of_dtype = tensor.dtype == other.dtype or torch._C._is_any_autocast_enabled()
+    return is_of_dtype and tensor.device == other.device and tensor.layout == torch.strided
+
+
+def _is_transformed() -> bool:
+    """Under torch.func and in forward mode neither the compiled loop nor all of torch's own layers have a rule."""
+    return not torch.compiler.is_compiling() and why_definition() is not None
+
+
 def _is_autocast(input: Any) -> bool:
-    return torch.is_autocast_enabled("cpu") and input.data.device.type == "cpu"
+    data = input if isinstance(input, Tensor) else input.data  # a tensor has the latter too, but not under torch.vmap
+    return torch.is_autocast_enabled("cpu") and data.device.type == "cpu"
 
 
 def _serves_autocast() -> bool:
@@ -371,4 +461,4 @@ def _each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Applies a change to a state, or to each half of an LSTM's pair."""
     if states is None:
         return None
-    return tuple(change(state) for state in states) if isinstance(states, tuple) else change(states)
+    return tuple(change(state) for state in states) if isinstance(states, tuple | list) else change(states)

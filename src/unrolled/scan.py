@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import choose
+from unrolled.engine.backends import eager
+from unrolled.engine.context import has_values, why_definition
 from unrolled.engine.trees import flatten
 from unrolled.engine.watch import HOOKS
-from unrolled.errors import ShapeError
+from unrolled.errors import NotFusedError, ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
 ENGINES = ("auto", "fused", "eager")
-_CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)  # of torch, which return their state alone
+# of torch, which return their state alone; names of torch.nn may be exchanged for others later
+_LSTM_CELL = nn.LSTMCell
+_CELLS = (nn.RNNCell, nn.GRUCell, _LSTM_CELL)
 _steps: "WeakKeyDictionary[nn.Module, tuple[type, Callable]]" = WeakKeyDictionary()  # of cells, with their class then
 
 
@@ -85,6 +89,10 @@ def scan(
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
     step = as_step(step)
+    if not torch.compiler.is_compiling():
+        reason = why_definition()
+        if reason is not None:
+            return _run_definition(reason, step, xs, state, lengths, resets, reverse=reverse, engine=engine)
     is_plain = lengths is None and resets is None and not recompute
     if is_plain and engine != "eager" and not torch.compiler.is_compiling():
         found = choose.again(step, xs, state, is_reversed=reverse)
@@ -108,13 +116,23 @@ def scan_both_ways(
     side where there are two threads. Arguments and errors are those of `scan`; `states` has one for each step, and so
     has what is returned, `(ys, state)`.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or why_definition() is not None:
         return [
             scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine)
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
         ]
     active, _ = checked(xs, list(states), lengths, None)
     return choose.run_both_ways(steps, xs, states, active=active, engine=engine)
+
+
+def _run_definition(
+    reason: str, step: Callable, xs: Any, state: Any, lengths: Any, resets: Any, *, reverse: bool, engine: Engine
+) -> tuple[Any, Any]:
+    """The definition's own operations; `recompute` saves none of them, as what reads them saves as it will."""
+    active, resets = checked(xs, state, lengths, resets)
+    if engine == "fused":
+        raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
+    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=reverse)
 
 
 def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -154,7 +172,7 @@ def as_step(step: Callable) -> Callable:
 
 
 def _step_of(cell: nn.Module) -> Callable:
-    return _first_of_state_is_output(cell) if isinstance(cell, nn.LSTMCell) else _hidden_is_output(cell)
+    return _first_of_state_is_output(cell) if isinstance(cell, _LSTM_CELL) else _hidden_is_output(cell)
 
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -226,7 +244,8 @@ def _active(lengths: Tensor, n_steps: int, n_rows: int) -> Tensor:
     if lengths.shape != (n_rows,):
         raise ShapeError(f"scan: lengths has shape {list(lengths.shape)}; expected [{n_rows}], one length a row.")
     # within a graph their values are not known
-    if n_rows and not torch.compiler.is_compiling() and (int(lengths.min()) < 0 or int(lengths.max()) > n_steps):
+    is_known = not torch.compiler.is_compiling() and has_values(lengths)
+    if n_rows and is_known and (int(lengths.min()) < 0 or int(lengths.max()) > n_steps):
         raise ShapeError(
             f"scan: lengths holds {int(lengths.min())} to {int(lengths.max())}; expected 0 to {n_steps}, "
             "the number of time steps."

@@ -19,6 +19,8 @@ from unrolled.scan import scan
 from unrolled.settings import Settings, option
 
 FORMS = ("deep", "fed")
+# torch's own, whatever the names of torch.nn are exchanged for later
+_SINGLE_CELLS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class TranslateNet(nn.Module):
         self.start = nn.Linear(size, size)
         self.attention = Attention(settings.attention, size, size, size)
         if settings.decoder == "fed":
-            self.cell: Any = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}[settings.cell](2 * words, size)
+            self.cell: Any = _SINGLE_CELLS[settings.cell](2 * words, size)
         else:
             self.lower, self.upper = cell(words, size), cell(2 * size, size)
         self.readout = nn.Linear(2 * size + words, words)

@@ -1,0 +1,32 @@
+"""Where a scan runs as its definition, whatever its step: what is around it reads each operation by itself."""
+
+import torch
+from torch.autograd import forward_ad
+
+
+def why_definition() -> str | None:
+    """The reason, None where the compiled loop may run. Not to be asked within torch.compile."""
+    if torch._C._are_functorch_transforms_active():
+        return "it runs under a transform of torch.func"
+    if torch._C._is_tracing():
+        return "it runs within torch.jit.trace"
+    if forward_ad._current_level >= 0:
+        return "it runs in forward-mode differentiation"
+    return None
+
+
+def is_autocast() -> bool:
+    """Whether it runs under torch.autocast."""
+    return torch._C._is_any_autocast_enabled() and (
+        torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+    )
+
+
+def has_values(tensor: torch.Tensor) -> bool:
+    """Whether the numbers in a tensor can be read: torch.vmap and torch.jit.trace keep them to themselves."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return False
+        tensor = functorch.get_unwrapped(tensor)
+    return not torch._C._is_tracing()
