@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from unrolled.engine import reasons
+
 # one thread: the tests' tensors are tiny, and two pools that spin on two cores slow each other down a hundredfold
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -18,6 +20,10 @@ settings.register_profile(
     "here", deadline=None, max_examples=30, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("here")
+
+
+# an error inside a pass is a bug here, and no reason to run eagerly
+reasons.is_strict = True
 
 
 def pytest_configure(config):

@@ -1,9 +1,8 @@
 """The plans that this process knows."""
 
-from unrolled.engine import plans, watch
+from unrolled.engine import plans
 
 
 def forget_plans() -> None:
     """The next call of each step makes its plan anew, or reads it from the disk."""
-    plans._plans.clear()
-    watch._remembered.clear()
+    plans.forget()

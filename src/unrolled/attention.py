@@ -32,10 +32,25 @@ class Attention(nn.Module):
             memory: [batch, places, memory].
             is_padding: bool [batch, places].
         """
-        asked = self.of_query(queries)
-        if self.kind == "additive":
-            scores = self.score((asked.unsqueeze(2) + keys.unsqueeze(1)).tanh()).squeeze(3)
-        else:
-            scores = asked @ keys.transpose(1, 2) / keys.shape[2] ** 0.5
-        weights = scores.masked_fill(is_padding.unsqueeze(1), -torch.inf).softmax(2)
-        return weights @ memory, weights
+        score = self.score.weight if self.kind == "additive" else None
+        return attend(self.of_query(queries), keys, memory, is_padding, score)
+
+
+def attend(
+    asked: Tensor, keys: Tensor, memory: Tensor, is_padding: Tensor, score: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """What is read and the weights, of `Attention.forward`.
+
+    Args:
+        asked: W q, [batch, n, size].
+        keys: U m, [batch, places, size].
+        memory: [batch, places, memory].
+        is_padding: bool [batch, places].
+        score: v, [1, size]; None of a multiplicative attention.
+    """
+    if score is None:
+        scores = asked @ keys.transpose(1, 2) / keys.shape[2] ** 0.5
+    else:
+        scores = nn.functional.linear((asked.unsqueeze(2) + keys.unsqueeze(1)).tanh(), score).squeeze(3)
+    weights = scores.masked_fill(is_padding.unsqueeze(1), -torch.inf).softmax(2)
+    return weights @ memory, weights

@@ -181,7 +181,7 @@ def doctor() -> None:
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         click.echo(f"GPU       {name}: layers run on cuDNN, steps of your own eagerly, as loops in Python")
-    click.echo(f"cache     {build.cache_folder()}")
+    click.echo(f"cache     {build.cache_folder() or 'none: no folder of yours can be written'}")
     try:
         path, version = build.compiler()
         click.echo(f"compiler  {path}: {version.splitlines()[0]}")

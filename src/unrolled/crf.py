@@ -8,13 +8,14 @@ step at a time. The product has a float's range, which scores far apart leave: t
 rows are computed once more in the log domain, by torch.logsumexp's formula over each pair of tags.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unrolled.engine.step.declared import Declared
 from unrolled.scan import Engine, scan
 
 _DIGITS = 1e10  # a sum of exponentials is kept if it is so many times a float's least: what underflows is no more of it
@@ -163,20 +164,14 @@ def _by_products(potentials: _Potentials, scores: Tensor, lengths: Tensor) -> _F
     scale = _finite(transition.amax(0).detach())  # each column's largest odds become 1: no sum overflows
     odds = (transition - scale).exp()
     least = _DIGITS * torch.finfo(odds.dtype).tiny
-
-    def step(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        return _product_step((odds, scale), least, now, before)
-
+    step = Declared(_product_step, (least,), (odds, scale))
     engine: Engine = "auto" if scores.is_cpu else "eager"
     return _forward(step, scores, scores[0] + potentials.start, lengths, engine)
 
 
 def _by_pairs(potentials: _Potentials, scores: Tensor, lengths: Tensor) -> _Forward:
     """The same with an exponential for each pair of tags, exact however far apart the scores are."""
-
-    def step(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        return _pair_step(potentials.transition, now, before)
-
+    step = Declared(_pair_step, (), (potentials.transition,))
     # eagerly: few rows need it, and a program of [tags, tags] numbers in a row compiles for up to minutes
     return _forward(step, scores, scores[0] + potentials.start, lengths, "eager")
 
@@ -189,7 +184,7 @@ def _forward(step: Callable[..., Any], scores: Tensor, first: Tensor, lengths: T
     return _Forward(last, torch.cat((largest.t(), ys[..., 0])), ys[..., 1])
 
 
-def _product_step(tensors: tuple[Tensor, Tensor], least: float, now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+def _product_step(tensors: Sequence[Any], now: Tensor, before: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """One step: what is subtracted and how many sums are below `least` [batch, 2]; log weights [batch, tags]."""
     odds, scale = tensors
     total = before.exp() @ odds
@@ -199,8 +194,9 @@ def _product_step(tensors: tuple[Tensor, Tensor], least: float, now: Tensor, bef
     return torch.cat((largest, lost.sum(1, keepdim=True)), 1), after
 
 
-def _pair_step(transition: Tensor, now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+def _pair_step(tensors: Sequence[Any], now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """The same in the log domain, where no sum is lost."""
+    [transition] = tensors
     after, largest = _less_largest(now + _log_sum_exp((before.unsqueeze(2) + transition).transpose(1, 2)))
     return torch.cat((largest, torch.zeros_like(largest)), 1), after
 

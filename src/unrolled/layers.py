@@ -5,7 +5,7 @@ Comes in: a sequence and first states, as torch.nn's layers take them. Goes out:
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, Literal, get_overloads
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ from unrolled.cells import elman, gru, lstm
 from unrolled.engine.context import why_definition
 from unrolled.engine.explain import Explanation
 from unrolled.engine.products import reading_in
+from unrolled.engine.step.declared import Declared
 from unrolled.errors import NotFusedError, SettingsError
 from unrolled.explain import explain
 from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
@@ -199,23 +200,29 @@ class _Layer(nn.RNNBase):
         """Whether the arguments are of the form that a layer takes."""
         is_packed = isinstance(input, PackedSequence)
         data = input.data if is_packed else input
-        if not isinstance(data, Tensor) or data.dim() not in ((2,) if is_packed else (2, 3)):
+        if not isinstance(data, Tensor):
             return False
-        n_steps = data.shape[1 if self.batch_first and data.dim() == 3 else 0]
-        if n_steps == 0 or data.shape[-1] != self.input_size or not _is_like(data, self._any_weight()):
+        shape = data.shape
+        is_batched = len(shape) == 3
+        if not (len(shape) == 2 or (is_batched and not is_packed)) or shape[-1] != self.input_size:
+            return False
+        if shape[1 if is_batched and self.batch_first else 0] == 0 or not _is_like(data, self._any_weight()):
             return False
         if hx is None:
             return True
-        states = hx if self.mode == "LSTM" else (hx,)
-        if not isinstance(states, tuple | list) or len(states) != (2 if self.mode == "LSTM" else 1):
-            return False
-        rows: tuple[int, ...] = (self.num_layers * (2 if self.bidirectional else 1),)
-        if is_packed or data.dim() == 3:
-            rows += (int(input.batch_sizes[0]) if is_packed else self._n_rows(data),)
-        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
-        return all(
-            isinstance(state, Tensor) and state.shape == (*rows, size) and _is_like(state, data)
-            for state, size in zip(states, sizes, strict=False)
+        n_states, size = self.num_layers * (2 if self.bidirectional else 1), self.hidden_size
+        rows: tuple[int, ...] = (n_states,)
+        if is_batched:
+            rows = (n_states, shape[0 if self.batch_first else 1])
+        elif is_packed:
+            rows = (n_states, int(input.batch_sizes[0]))
+        if self.mode != "LSTM":
+            return _is_state(hx, (*rows, size), data)
+        is_pair = isinstance(hx, tuple | list) and len(hx) == 2
+        return (
+            is_pair
+            and _is_state(hx[0], (*rows, self.proj_size or size), data)
+            and _is_state(hx[1], (*rows, size), data)
         )
 
     def _any_weight(self) -> Tensor:
@@ -336,8 +343,7 @@ class RNN(_Layer, nn.RNN):
         __init__ = _constructor(nn.RNN)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
-        activation = torch.tanh if self.nonlinearity == "tanh" else torch.relu
-        return lambda x, state: elman.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, activation)
+        return Declared(_rnn_step, (self.nonlinearity,), (w_ih, w_hh, b_ih, b_hh))
 
 
 class LSTM(_Layer, nn.LSTM):
@@ -367,7 +373,7 @@ class LSTM(_Layer, nn.LSTM):
         __init__ = _constructor(nn.LSTM)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
-        return lambda x, state: lstm.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, w_hr)
+        return Declared(_lstm_step, (), (w_ih, w_hh, b_ih, b_hh, w_hr))
 
 
 class GRU(_Layer, nn.GRU):
@@ -396,7 +402,7 @@ class GRU(_Layer, nn.GRU):
         __init__ = _constructor(nn.GRU)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
-        return lambda x, state: gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
+        return Declared(_gru_step, (), (w_ih, w_hh, b_ih, b_hh))
 
 
 def _call_in_graph_of_fx(layer: nn.Module, input: Proxy, hx: Any) -> Proxy:
@@ -423,15 +429,36 @@ def _has_fewer_memories(hx: Any) -> bool:
     return is_pair and hx[0].dim() >= 3 and hx[0].shape[:1] > hx[1].shape[:1]
 
 
+def _is_state(state: Any, shape: tuple[int, ...], data: Tensor) -> bool:
+    return isinstance(state, Tensor) and state.shape == shape and _is_like(state, data)
+
+
 def _is_like(tensor: Tensor, other: Tensor) -> bool:
     """Of the same device and, but under autocast, dtype; and not sparse."""
-    is_of_dtype = tensor.dtype == other.dtype or torch._C._is_any_autocast_enabled()
-    return is_of_dtype and tensor.device == other.device and tensor.layout == torch.strided
+    is_of_dtype = tensor.dtype is other.dtype or torch._C._is_any_autocast_enabled()
+    is_there = (tensor.is_cpu and other.is_cpu) or tensor.device == other.device
+    return is_of_dtype and is_there and tensor.layout is torch.strided
 
 
 def _is_transformed() -> bool:
     """Under torch.func and in forward mode neither the compiled loop nor all of torch's own layers have a rule."""
     return not torch.compiler.is_compiling() and why_definition() is not None
+
+
+def _rnn_step(weights: Sequence[Any], x: Tensor, state: Tensor, nonlinearity: str) -> Any:
+    w_ih, w_hh, b_ih, b_hh = weights
+    activation = torch.tanh if nonlinearity == "tanh" else torch.relu
+    return elman.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, activation)
+
+
+def _lstm_step(weights: Sequence[Any], x: Tensor, state: Any) -> Any:
+    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    return lstm.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, w_hr)
+
+
+def _gru_step(weights: Sequence[Any], x: Tensor, state: Tensor) -> Any:
+    w_ih, w_hh, b_ih, b_hh = weights
+    return gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
 
 
 def _is_autocast(input: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +10,8 @@ from torch.utils import _pytree as pytree
 from unrolled.engine import choose
 from unrolled.engine.backends import eager
 from unrolled.engine.context import has_values, why_definition
+from unrolled.engine.step.declared import declared
 from unrolled.engine.trees import flatten
-from unrolled.engine.watch import HOOKS
 from unrolled.errors import NotFusedError, ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
@@ -20,7 +19,6 @@ ENGINES = ("auto", "fused", "eager")
 # of torch, which return their state alone; names of torch.nn may be exchanged for others later
 _LSTM_CELL = nn.LSTMCell
 _CELLS = (nn.RNNCell, nn.GRUCell, _LSTM_CELL)
-_steps: "WeakKeyDictionary[nn.Module, tuple[type, Callable]]" = WeakKeyDictionary()  # of cells, with their class then
 
 
 def scan(
@@ -156,19 +154,11 @@ def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) 
 
 
 def as_step(step: Callable) -> Callable:
-    """The step of a cell of torch, the same one for as long as the cell lives; any other step as it is."""
+    """A cell of torch as a step, whose output is its state; any other step as it is."""
     if not isinstance(step, _CELLS):
         return step
-    if torch.compiler.is_compiling() or any(map(vars(step).get, HOOKS)):
-        return _step_of(step)
-    kind, known = _steps.get(step, (None, None))
-    if known is None or kind is not type(step):  # which a parametrization exchanges
-        # a second object with all that the cell has: what is remembered must not keep the cell itself
-        twin = object.__new__(type(step))
-        object.__setattr__(twin, "__dict__", vars(step))
-        known = _step_of(twin)
-        _steps[step] = type(step), known
-    return known
+    own = None if torch.compiler.is_compiling() else declared(step)
+    return _step_of(step) if own is None else own
 
 
 def _step_of(cell: nn.Module) -> Callable:

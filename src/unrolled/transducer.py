@@ -6,7 +6,7 @@ elementwise operations and a shift, which `scan` runs as a compiled loop; on a G
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.engine.step.declared import Declared
 from unrolled.scan import scan
 
 BLANK = 0
@@ -47,23 +48,26 @@ def _transducer_loss(scores: Tensor, labels: Tensor, n_steps: Tensor, n_labels: 
     width = _WIDTH * math.ceil((n_places + 1) / _WIDTH)  # at least one column that nothing leaves
     blank, emit = (_diagonals(each, width) for each in (blank, emit))
 
-    def step(now: tuple[Tensor, Tensor], before: Tensor) -> tuple[Tensor, Tensor]:
-        stay, go = before + now[0], before + now[1]
-        go = torch.cat((go[:, -1:], go[:, :-1]), 1)  # the last column is forbidden
-        largest = torch.maximum(stay, go)
-        after = largest + ((stay - largest).exp() + (go - largest).exp()).log()
-        return after.new_zeros(after.shape[0], 1), after
-
     first = blank.new_full((n_rows, width), _FORBIDDEN)
     first[:, 0] = 0.0
     at = (n_steps - 1 + n_labels).to(blank.device)  # the diagonal of each row's last cell
     state = first
     if len(blank) > 1:
+        step = Declared(_step, (), ())
         _, state = scan(
             step, (blank[:-1], emit[:-1]), first, lengths=at.cpu(), engine="auto" if blank.is_cpu else "eager"
         )
     rows, last = torch.arange(n_rows, device=blank.device), n_labels.to(blank.device)
     return -(state[rows, last] + blank[at, rows, last])
+
+
+def _step(_: Sequence[Any], now: tuple[Tensor, Tensor], before: Tensor) -> tuple[Tensor, Tensor]:
+    """From one diagonal of cells to the next."""
+    stay, go = before + now[0], before + now[1]
+    go = torch.cat((go[:, -1:], go[:, :-1]), 1)  # the last column is forbidden
+    largest = torch.maximum(stay, go)
+    after = largest + ((stay - largest).exp() + (go - largest).exp()).log()
+    return after.new_zeros(after.shape[0], 1), after
 
 
 def _diagonals(cells: Tensor, width: int) -> Tensor:

@@ -1,18 +1,27 @@
 """The compiler and its cache: absent, damaged, and asked for by several processes at once."""
 
 import os
+import pty
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
+from tests.engine import cache_damage
 from tests.plans import forget_plans
 
 import unrolled
 from unrolled.engine import disk, planning
-from unrolled.engine.backends.cpu import build, library
+from unrolled.engine.backends.cpu import build, compiling, library, run
+from unrolled.engine.program import Builder, Program
+from unrolled.engine.reasons import NotTraceable
 
 PROGRAM = """
 import torch, unrolled, warnings
@@ -51,9 +60,9 @@ def test_products_are_built_while_a_first_step_is_traced(monkeypatch):
         traced.set()
         return make_plan(*arguments, **options)
 
-    def building(*arguments):
+    def building(*arguments, **options):
         began.append(traced.wait(60))
-        return build.build(*arguments)
+        return build.build(*arguments, **options)
 
     make_plan = planning.make_plan
     monkeypatch.setattr(planning, "make_plan", tracing)
@@ -83,7 +92,7 @@ def test_processes_that_start_at_once_on_a_cold_cache_all_succeed(tmp_path):
     )
     processes = [start() for _ in range(10)]
     for process in processes:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=400)  # forty compiles
         assert process.returncode == 0, err
         assert out == "[]\n"
     assert not [path for path in (tmp_path / "unrolled").iterdir() if path.suffix not in (".so", ".json")]
@@ -105,11 +114,266 @@ def test_a_source_that_does_not_compile_is_told():
         build.build("this is no C++", "torch.float32")
 
 
-def test_a_home_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert build.cache_folder().is_dir()
-    assert build.cache_folder() != tmp_path
+# ---- compilers that do not work
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A cache of this test's own; returns its folder."""
+    for name in ("cache", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "cache" / "unrolled"
+
+
+@pytest.fixture
+def compiler(tmp_path, monkeypatch):
+    """Makes a script the compiler."""
+
+    def use(script):
+        path = tmp_path / "compiler"
+        path.write_text(f'#!/bin/sh\ncase "$1" in --version) exec g++ --version;; esac\n{script}\n')
+        path.chmod(0o755)
+        monkeypatch.setattr(build, "compiler", lambda: (str(path), "test"))
+        return path
+
+    return use
+
+
+# the last argument is the library
+OUTPUT = "for last; do :; done\n"
+BROKEN = {
+    "exit 3": "it ended with exit code 3 and no message",
+    "echo 'loop.cpp: error: no' >&2; exit 1": "loop.cpp: error: no",
+    "printf 'odd\\033[31m\\377words' >&2; exit 1": "odd[31m\ufffdwords",
+    "kill -9 $$": "it was killed by signal 9",
+    "exit 0": "it wrote no library (No such file or directory)",
+    OUTPUT + "mkdir $last": "it wrote no library (loop.so is no regular file of at most 64 MiB)",
+}
+
+
+@pytest.mark.parametrize("script", BROKEN)
+def test_a_compiler_that_fails(script, own, compiler):
+    path = compiler(script)
+    with pytest.raises(build.NoCompiler) as told:
+        build.build("", "torch.float32")
+    assert str(told.value) == f"the compiler {path} failed: {BROKEN[script]}"
+    assert not list(own.iterdir())
+
+
+def test_a_compiler_that_writes_something_else(own, compiler):
+    path = compiler(OUTPUT + "echo garbage > $last")
+    with pytest.raises(build.NoCompiler) as told:
+        build.build("", "torch.float32")
+    assert str(told.value).startswith(f"the compiler {path} failed: what it wrote cannot be loaded (")
+    assert not list(own.iterdir())
+
+
+def test_a_compiler_that_is_no_program(own, compiler):
+    path = compiler("")
+    path.write_bytes(bytes(100))
+    with pytest.raises(build.NoCompiler) as told:
+        build.build("", "torch.float32")
+    assert str(told.value) == f"the compiler {path} failed: it cannot be run (Exec format error)"
+
+
+def test_a_compiler_that_hangs(own, compiler, monkeypatch):
+    path = compiler("sleep 60 & echo $! > $0.number; wait")
+    monkeypatch.setattr(compiling, "MOST_S", 0.5)
+    with pytest.raises(build.NoCompiler) as told:
+        build.build("", "torch.float32")
+    assert str(told.value) == f"the compiler {path} failed: it was stopped after 0.5 seconds"
+    assert_ends(int((path.parent / "compiler.number").read_text()))
+    assert not list(own.iterdir())
+
+
+def assert_ends(process):
+    """Also what a compiler has started is gone soon."""
+    until = time.monotonic() + 10
+    while is_running(process) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not is_running(process)
+
+
+def is_running(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("words", build._OF_DISKS)
+def test_where_the_caches_disk_is_full_another_folder_serves(words, own, compiler, tmp_path):
+    compiler(f'case "$TMPDIR" in {tmp_path}/cache/*) echo \'error: {words}\' >&2; exit 1;; esac; exec g++ "$@"')
+    function = build.build(cache_damage.SOURCE, "torch.float32")
+    assert cache_damage.is_right(function)
+
+
+def test_no_compiler_works(tmp_path, monkeypatch):
+    build.compiler.cache_clear()
+    (tmp_path / "g++").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "g++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    try:
+        with pytest.raises(build.NoCompiler) as told:
+            build.compiler()
+    finally:
+        build.compiler.cache_clear()
+    assert str(told.value) == (
+        f"there is no C++ compiler on this machine that works: {tmp_path}/g++ does not tell its version. Install one "
+        "(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or set CXX to "
+        "its path"
+    )
+
+
+# ---- compilers that take long
+
+SLOW = """#!/bin/sh
+case "$1" in --version) exec g++ --version;; esac
+if [ -e "$0.fast" ]; then exec g++ "$@"; fi
+echo $$ >> "$0.numbers"
+exec sleep 100
+"""
+INTERRUPTED = """
+import torch, unrolled
+from unrolled.engine.backends.cpu import compiling
+compiling.SHOWN_AFTER_S = 0.3
+cell = unrolled.cells.Elman(2, 3)
+def call():
+    return unrolled.scan(cell, torch.ones(4, 2, 2).requires_grad_(), cell.initial_state(2), engine="fused")[0]
+call_eagerly = unrolled.scan(cell, torch.ones(4, 2, 2), cell.initial_state(2), engine="eager")[0]
+print("ready", flush=True)
+try:
+    call()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+input()
+torch.testing.assert_close(call(), call_eagerly)
+print("right")
+"""
+LEFT = """
+import torch
+from unrolled.engine.backends.cpu import library
+library.begin(torch.float32)
+while not library._begun[next(iter(library._begun))][1]._running: pass
+print("ready", flush=True)
+"""
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A compiler that takes for ever, until a file is there; and the environment of who uses it."""
+    path = tmp_path / "slow"
+    path.write_text(SLOW)
+    path.chmod(0o755)
+    return path, environment(tmp_path, CXX=str(path))
+
+
+def numbers(path):
+    file = path.with_name("slow.numbers")
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def wait_for(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_ctrl_c_during_a_compile(slow, tmp_path):
+    path, changed = slow
+    command = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=changed
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        wait_for(lambda: len(numbers(path)) == 3)  # products, training, backward
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        assert time.monotonic() - begun < 5
+        for number in numbers(path):
+            assert_ends(number)
+        wait_for(lambda: all(each.suffix == ".json" for each in (tmp_path / "unrolled").iterdir()))
+        path.with_name("slow.fast").touch()
+        out, err = process.communicate("\n", timeout=120)
+    assert (out, err, process.returncode) == ("right\n", "", 0)  # no line of progress: it is no terminal
+
+
+def test_the_end_of_a_program_does_not_wait_for_a_compile(slow, tmp_path):
+    path, changed = slow
+    with subprocess.Popen([sys.executable, "-c", LEFT], stdout=subprocess.PIPE, text=True, env=changed) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert process.wait(timeout=20) == 0
+    for number in numbers(path):
+        assert_ends(number)
+    assert not list((tmp_path / "unrolled").iterdir())
+
+
+def test_a_terminal_shows_what_takes_long(slow):
+    path, changed = slow
+    terminal, end = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=end, env=changed
+    ) as process:
+        os.close(end)
+        shown = os.read(terminal, 1000).decode()
+        wait_for(lambda: len(numbers(path)) == 3)  # Ctrl-C while a step is traced leaves the products to be built
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"ready\n"
+        assert process.stdout.readline() == b"interrupted\n"
+        while not shown.endswith("\r"):
+            shown += os.read(terminal, 1000).decode()
+        process.kill()
+    os.close(terminal)
+    words = r"unrolled: compiling (the products of float32|a loop of \d+ operations)( and \d more)? \(once; Ctrl-C stops it\)"
+    texts = [text.strip() for text in shown.split("\r") if text.strip()]
+    assert texts
+    assert all(re.fullmatch(words, text) for text in texts)
+    assert shown.count("\n") == 0
+    assert not shown.rsplit("\r", 2)[1].strip()  # cleared
+
+
+# ---- too large
+
+
+def test_a_loop_that_would_take_minutes_to_compile_is_refused():
+    builder = Builder()
+    value = builder.input("state", 0, 4)
+    for _ in range(2000):
+        value = builder.pointwise("tanh", value)
+    program = Program((), (4,), (), (), (value,), ())
+    with pytest.raises(NotTraceable) as told:
+        run.kernels([program], torch.float32)
+    assert str(told.value) == (
+        "its loop has 2,001 operations, which would take minutes to compile. Move out of the step what does not depend "
+        "on the state, or repeat an inner loop less often"
+    )
+
+
+def test_a_loop_whose_operations_wait_for_each_other_is_refused():
+    builder = Builder()
+    value = builder.input("state", 0, 4)
+    for _ in range(1900):
+        value = builder.pointwise("abs", value)
+    with pytest.raises(NotTraceable) as told:
+        run.kernels([Program((), (4,), (), (), (value,), ())], torch.float32)
+    assert str(told.value) == (
+        "its loop has 1,901 operations, each of which waits for the one before; a fused loop of so many cannot be "
+        "compiled. Repeat an inner loop less often"
+    )
+
+
+def test_products_count_for_more():
+    builder = Builder()
+    value = builder.input("state", 0, 4)
+    for _ in range(154):
+        value = builder.matmul(value, 0, 4)
+    with pytest.raises(NotTraceable, match="its loop has 155 operations"):
+        run.check_size(Program((), (4,), (), ((4, 4),) * 2, (value,), ()))
 
 
 FEWER = """

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from tests import strategies
 from tests.assertions import assert_as_exact_as, to_dtype, values_and_gradients
 from tests.engine import odd_steps
+from tests.plans import forget_plans
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import unrolled
-from unrolled.engine import plans, watch
+from unrolled.engine import plans
 from unrolled.engine.backends.cpu import emit, run
 from unrolled.scan import scan_both_ways
 
@@ -383,12 +384,12 @@ def two_threads(monkeypatch):
     """However small a step is."""
     monkeypatch.setattr(emit, "ALONE", "0")
     monkeypatch.setattr(emit, "AWAKE", "0")
-    monkeypatch.setattr(plans, "_plans", {})
-    monkeypatch.setattr(watch, "_remembered", {})
+    forget_plans()
     torch.manual_seed(0)
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)
+    forget_plans()
 
 
 @pytest.mark.parametrize("name", sorted(strategies.CELLS))

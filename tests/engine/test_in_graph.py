@@ -11,9 +11,10 @@ from torch.library import opcheck
 
 import unrolled
 from unrolled.engine import in_graph, operator, plans
-from unrolled.engine.identity import Walk
+
 from unrolled.engine.plan import Plan
 from unrolled.engine.span import Span
+from unrolled.engine.step.declared import declared
 from unrolled.engine.trees import flatten
 
 pytestmark = pytest.mark.filterwarnings(
@@ -133,9 +134,8 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     forget_plans()
     unrolled.scan(cell, xs, state, engine="fused")
     [planned] = plans._plans.values()
-    walk = Walk()
-    walk.of(cell)
-    asking = planned.plan.scan(planned.captured(walk.tensors), [xs], flatten(state)[0], Span(4, 3, False, 12))
+    tensors = declared(cell).tensors
+    asking = planned.plan.scan(planned.captured(tensors), [xs], flatten(state)[0], Span(4, 3, False, 12))
     plan, _, given = next(asking)
     plan, given = plan.without_products(given)
     tensors = [torch.randn(tensor.shape, requires_grad=True) for tensor in given]

@@ -5,6 +5,7 @@ backward's, made from `torch.func.vjp` of the loop: no derivative is written by 
 (the weights' gradients) leave the loop: the backward keeps their factors, and one large product makes the sum.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor, fx
 
 from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Gradients, OverBatch, Weights
+from unrolled.engine.grids import Grid
 from unrolled.engine.lower import Lowering
 from unrolled.engine.program import (
     ALONG,
     EXPENSIVE,
+    MATRIX_SUMS,
     REDUCTIONS,
     Builder,
     Program,
@@ -24,10 +27,13 @@ from unrolled.engine.program import (
     verify,
     with_products_once,
 )
-from unrolled.engine.programs import Gradient, LoopPrograms
+from unrolled.engine.programs import Gradient, LoopPrograms, RowGradient
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.split import Split, part_of
-from unrolled.engine.trace import BATCH, decompositions, fake_like, make_graph
+from unrolled.engine.split import Split, is_by_row, part_of
+from unrolled.engine.trace import BATCH, NO_NUMBERS, decompositions, fake_like, make_graph
+
+# what the backward does not compute again
+_SAVED = (*REDUCTIONS, *ALONG, *MATRIX_SUMS, "matmul")
 
 
 def programs(split: Split) -> LoopPrograms:
@@ -58,19 +64,29 @@ def programs(split: Split) -> LoopPrograms:
     cotangents = [fake_like(node) for node in outputs]
     if not all(each.is_floating_point() for each in cotangents):
         raise NotTraceable("its state, or what its output needs of it, is not of floating numbers")
-    graph = make_graph(joint, [*examples, *cotangents], table=decompositions())
+    with NO_NUMBERS:  # also for what the loop makes of the batch's size alone
+        graph = make_graph(joint, [*examples, *cotangents], table=decompositions())
 
     builder = Builder()
-    lowering = Lowering(builder)
+    has_grids = any(node.meta["val"].dim() > 2 for node in split.constants if is_by_row(node))
+    lowering = Lowering(builder, has_grids=has_grids)
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     constants: list[tuple[str, int]] = []
     steps = [builder.input("step", i, _width(node)) for i, node in enumerate(split.steps)]
     states = [builder.input("state", i, _width(node)) for i, node in enumerate(split.states)]
     constant_values: list[Any] = []
-    for node, example in zip(placeholders[n_steps:], examples[n_steps : n_steps + n_constants], strict=False):
-        if BATCH in example.shape:
+    of_constants = examples[n_steps : n_steps + n_constants]
+    for node, example, source in zip(placeholders[n_steps:], of_constants, split.constants, strict=False):
+        by_row = is_by_row(source)
+        if BATCH in example.shape[int(by_row) :]:
             raise NotTraceable(f"it uses a constant of shape {shown(example.shape)}")
-        n_rows, n_weights = (sum(count for kind, count in constants if kind == wanted) for wanted in ("row", "matrix"))
+        n_rows, n_weights, n_held = (
+            sum(count for kind, count in constants if kind == wanted) for wanted in ("row", "matrix", "held")
+        )
+        if by_row:
+            constants.append(("held", 1))
+            constant_values.append(builder.input("held", n_held, math.prod(example.shape[1:])))
+            continue
         value = lowering.constant(node, n_rows, n_weights)
         is_row = isinstance(value, Value)
         constants.append(("row", 1) if is_row else ("matrix", len(value.matrices) if isinstance(value, Weights) else 1))
@@ -113,13 +129,14 @@ class _Adjoint:
         given = iter(gradients)
         self.gradients = [next(given) if f else None for f in is_float]
         for i, gradient in enumerate(self.gradients):
-            if isinstance(gradient, Blocks):
+            if isinstance(gradient, Blocks | Grid):
                 self.gradients[i] = lowering.value(gradient)
         self.saved: list[Value] = []
         self.inputs: list[tuple[str, int]] = []
         self.input_widths: list[int] = []
         self.new: dict[int, Value] = {}
         self.outputs: list[Value] = []
+        self.totals: list[Value] = []
         n_steps, n_states = len(steps), len(states)
         self.of_backward: set[int] = set()
         roots = [part for gradient in self.gradients for part in _values_of(gradient)]
@@ -148,24 +165,27 @@ class _Adjoint:
             state_gradients.append(self.builder.widened(moved, state.width))
         differentiable = _differentiable(self.split)
         constant_gradients = [
-            self._constant_gradient(gradient) if gradient is not None and node in differentiable else None
-            for gradient, node in zip(
-                self.gradients[n_steps : n_steps + n_constants], self.split.constants, strict=True
+            None
+            if gradient is None or node not in differentiable
+            else self._row_gradient(gradient, _width(node))
+            if kind == "held"
+            else self._constant_gradient(gradient)
+            for gradient, node, (kind, _) in zip(
+                self.gradients[n_steps : n_steps + n_constants], self.split.constants, self.constants, strict=True
             )
         ]
-        rows = tuple(
-            int(node.meta["val"].numel())
-            for node, (kind, _) in zip(self.split.constants, self.constants, strict=True)
-            if kind == "row"
-        )
+        of_kinds = list(zip(self.split.constants, self.constants, strict=True))
+        rows = tuple(int(node.meta["val"].numel()) for node, (kind, _) in of_kinds if kind == "row")
+        held = tuple(_width(node) for node, (kind, _) in of_kinds if kind == "held")
         shapes = tuple((m[1], m[0]) if transposed else m for m in matrices for transposed in (False, True))
         steps, states = tuple(v.width for v in self.steps), tuple(v.width for v in self.states)
-        forward = Program(steps, states, rows, shapes, tuple(self.next_states), tuple(self.kept))
-        training = Program(steps, states, rows, shapes, tuple(self.next_states), (*self.kept, *self.saved))
+        forward = Program(steps, states, rows, shapes, tuple(self.next_states), tuple(self.kept), held=held)
+        training = Program(steps, states, rows, shapes, tuple(self.next_states), (*self.kept, *self.saved), held=held)
         shifted = tuple(i for i, (kind, _) in enumerate(self.inputs) if kind == "previous")
         backward = Program(
-            tuple(self.input_widths), states, rows, shapes, tuple(state_gradients), tuple(self.outputs), shifted
-        )
+            tuple(self.input_widths), states, rows, shapes, tuple(state_gradients), tuple(self.outputs), shifted,
+            held, tuple(self.totals),
+        )  # fmt: skip
         forward, training, backward = (verify(with_products_once(each)) for each in (forward, training, backward))
         return LoopPrograms(
             forward, training, backward, self.inputs, step_gradients, constant_gradients,
@@ -189,6 +209,31 @@ class _Adjoint:
             moved = self._factor(right)
             parts.append((None if left is None else self._factor(left), moved))
         return Gradient(tuple(parts), gradient.is_transposed)
+
+    def _row_gradient(self, gradient: Any, width: int) -> RowGradient:
+        """Outer products leave the loop by their factors; the rest is added up within."""
+        value = self.lowering.value(gradient)
+        if value.is_zero:
+            return RowGradient((), None)
+        parts, rest = [], []
+        waiting = [value]
+        while waiting:
+            part = waiting.pop()
+            ops = [arg.op for arg in part.args]
+            if part.op == "add" and "repeat" not in ops and part.width == width:
+                waiting += part.args
+            elif part.op == "mul" and sorted(ops) == ["repeat", "tile"]:
+                column, row = sorted(part.args, key=lambda arg: arg.op)
+                parts.append((self._factor(column.args[0]), self._factor(row.args[0])))
+            else:
+                rest.append(part)
+        if not rest:
+            return RowGradient(tuple(parts), None)
+        total = self._moved(rest[0])
+        for part in rest[1:]:
+            total = self.builder.pointwise("add", total, self._moved(part))
+        self.totals.append(self.builder.widened(total, width))
+        return RowGradient(tuple(parts), len(self.totals) - 1)
 
     def _factor(self, value: Value) -> tuple[str, int]:
         moved = self._moved(value)
@@ -247,7 +292,9 @@ class _Adjoint:
             return self._input("saved", self.saved.index(value), value.width)
         if value.op == "slice" and value.args[0].op != "matmul":
             return self.builder.slice(self._moved(value.args[0]), int(value.attribute or 0), value.width)
-        if value.op not in EXPENSIVE and value.op != "slice" and value.op not in (*REDUCTIONS, *ALONG, "matmul", "cat"):
+        if value.row_width:  # a matrix within a row: its vectors are kept, and it is made again
+            return self.builder.rebuilt(value, [self._moved(arg) for arg in value.args])
+        if value.op not in EXPENSIVE and value.op != "slice" and value.op not in (*_SAVED, "cat"):
             needed = {id(leaf) for leaf in self._leaves(value)}
             if len(needed) <= 1:
                 return self.builder.rebuilt(value, [self._moved(arg) for arg in value.args])
@@ -262,7 +309,7 @@ class _Adjoint:
             return []
         if value in self.next_states or value in self.kept or value in self.saved or not value.per_row:
             return []
-        if value.op in (*EXPENSIVE, *REDUCTIONS, *ALONG, "matmul"):
+        if value.op in (*EXPENSIVE, *_SAVED):
             return [value]
         if value.op == "slice" and value.args[0].op == "matmul":
             return [value]

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends import eager
 from unrolled.engine.loop import LoopCall, LoopResult, loops
-from unrolled.engine.plans import known_for, plan_for
+from unrolled.engine.plans import Call, known_for, plan_for
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import run_in_chunks
 from unrolled.engine.side_by_side import side_by_side
@@ -30,18 +29,17 @@ def again(step: Callable, xs: Any, state: Any, *, is_reversed: bool) -> tuple[An
     """The result of a scan without lengths and resets whose like has run fused before; None of any other. A short call
     is mostly Python: this one checks that nothing has changed, and what was checked then is not checked again.
     """
-    x_leaves, x_form = flatten(xs)
-    states, state_form = flatten(state)
-    found = known_for(step, x_leaves, x_form, states, state_form)
+    call = Call(*flatten(xs), *flatten(state))
+    found = known_for(step, call)
     if found is None:
         return None
     (planned, pick), tensors = found
-    plan, span = planned.plan, _whole(x_leaves, is_reversed=is_reversed)
+    plan, span = planned.plan, _whole(call.xs, is_reversed=is_reversed)
     if pick:
-        ys, last = plan.call("straight")(span, torch.get_num_threads(), pick((*tensors, *states, *x_leaves)))
+        ys, last = plan.call("straight")(span, torch.get_num_threads(), pick((*tensors, *call.states, *call.xs)))
     else:
-        [(ys, last)] = side_by_side([plan.scan(planned.captured(tensors), x_leaves, states, span)], loops)
-    return unflatten(ys, plan.outputs_form), unflatten(last, state_form)
+        [(ys, last)] = side_by_side([plan.scan(planned.captured(tensors), call.xs, call.states, span)], loops)
+    return unflatten(ys, plan.outputs_form), unflatten(last, call.state_form)
 
 
 def run(
@@ -111,8 +109,7 @@ def _prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine:
     """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
-            whole, all_xs, all_state = with_resets(step, xs, state, resets)
-            plan_for(whole, *flatten(all_xs), *flatten(all_state))
+            plan_for(step, call_of(xs, state, resets, None))
 
 
 def _scan(
@@ -125,21 +122,19 @@ def _scan(
         NotTraceable: there is no loop for the step.
         RunsEagerly: there is none for this call.
     """
-    whole, all_xs, all_state = with_resets(step, xs, state, resets, first)
-    x_leaves, x_form = flatten(all_xs)
-    states, state_form = flatten(all_state)
-    planned, tensors = plan_for(whole, x_leaves, x_form, states, state_form)
+    call = call_of(xs, state, resets, first)
+    planned, tensors = plan_for(step, call)
     plan, captured = planned.plan, planned.captured(tensors)
     if active is None or active.all():
-        ys, last = yield from plan.scan(captured, x_leaves, states, _whole(x_leaves, is_reversed=is_reversed))
+        ys, last = yield from plan.scan(captured, call.xs, call.states, _whole(call.xs, is_reversed=is_reversed))
     else:
         batch = packed(active, is_reversed=is_reversed)
         ys, last = yield from plan.scan(
-            captured, list(map(batch.pack, x_leaves)), list(map(batch.sorted, states)), batch.span
+            captured, list(map(batch.pack, call.xs)), list(map(batch.sorted, call.states)), batch.span
         )
         ys, last = list(map(batch.unpack, ys)), list(map(batch.unsorted, last))
-    of_state = unflatten(last, state_form)
-    return unflatten(ys, plan.outputs_form), of_state if whole is step else of_state[0]
+    n_states = len(last) // 2 if call.around else len(last)
+    return unflatten(ys, plan.outputs_form), unflatten(last[:n_states], call.state_form)
 
 
 def _whole(xs: list[Tensor], *, is_reversed: bool) -> Span:
@@ -147,20 +142,13 @@ def _whole(xs: list[Tensor], *, is_reversed: bool) -> Span:
     return Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
 
 
-def with_resets(
-    step: Callable, xs: Any, state: Any, resets: Tensor | None, first: Any = None
-) -> tuple[Callable, Any, Any]:
-    """The step with rows that start anew: ordinary PyTorch around it, compiled along with it."""
+def call_of(xs: Any, state: Any, resets: Tensor | None, first: Any) -> Call:
+    """A scan by leaves; rows are reset to `first`, or to the state."""
+    (x_leaves, x_form), (states, state_form) = flatten(xs), flatten(state)
     if resets is None:
-        return step, xs, state
-
-    def restarting(inputs: Any, states: Any) -> tuple[Any, Any]:
-        x, mask = inputs
-        state = pytree.tree_map(lambda now, start: eager.choose(mask, start, now), *states)
-        y, new = step(x, state)
-        return y, (new, states[1])
-
-    return restarting, (xs, resets), (state, state if first is None else first)
+        return Call(x_leaves, x_form, states, state_form)
+    firsts = states if first is None else flatten(first)[0]
+    return Call([*x_leaves, resets], x_form, [*states, *firsts], state_form, ("resets",))
 
 
 def warn_once(reason: str) -> None:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends.cpu.peak import peak
-from unrolled.engine.choose import run, with_resets
+from unrolled.engine.choose import call_of, run
 from unrolled.engine.plan import Plan
 from unrolled.engine.plans import plan_for
-from unrolled.engine.program import ALONG, POINTWISE, REDUCTIONS, Program
+from unrolled.engine.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import chunk_of
 from unrolled.engine.trees import flatten
@@ -83,9 +83,8 @@ def explained(
     step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, verbose: bool, timed: bool
 ) -> Explanation:
     """How `choose.run` runs a checked scan."""
-    whole, all_xs, all_state = with_resets(step, xs, state, resets)
     try:
-        planned, _ = plan_for(whole, *flatten(all_xs), *flatten(all_state))
+        planned, _ = plan_for(step, call_of(xs, state, resets, None))
     except (NotTraceable, RunsEagerly) as reason:
         return Explanation("eager", str(reason))
     n_steps, n_rows = flatten(xs)[0][0].shape[:2]
@@ -93,7 +92,7 @@ def explained(
     forward, training = programs.forward, programs.training
     values = forward.values()
     read = [int(value.attribute or 0) for value in values if value.op == "matmul"]
-    of_row = sum(forward.steps) + 2 * sum(forward.states) + sum(value.width for value in forward.outputs)
+    of_row = sum(forward.steps) + sum(forward.held) + 2 * sum(forward.states) + sum(value.width for value in forward.outputs)
     of_all = sum(forward.rows) + sum(math.prod(forward.weights[i]) for i in set(read))
     kept = sum(value.width for value in training.outputs[programs.n_kept :])
     kept += sum(training.states[i] for i in plan.read_states)
@@ -107,7 +106,7 @@ def explained(
         "fused",
         before=plan.n_before,
         after=plan.n_after,
-        loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, *ALONG, "matmul"))),
+        loop=dict(Counter(v.op for v in values if v.op in (*POINTWISE, *REDUCTIONS, *ALONG, *MATRIX_SUMS, "matmul"))),
         products=[forward.weights[i] for i in read],
         flops_per_step=sum(2 * math.prod(forward.weights[i]) * n_rows for i in read),
         bytes_per_step=(of_row * n_rows + of_all) * size,

@@ -6,6 +6,7 @@ would take for constants; it runs between two graphs, and so does every step whe
 """
 
 import contextlib
+import dataclasses
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,12 +20,13 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from unrolled.engine import choose, operator, plans
 from unrolled.engine.backends import eager
-from unrolled.engine.identity import Walk, held_by
-from unrolled.engine.plans import Planned
+from unrolled.engine.plans import Call, Planned
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import run_in_chunks
 from unrolled.engine.side_by_side import side_by_side
 from unrolled.engine.span import Span
+from unrolled.engine.step.declared import declared
+from unrolled.engine.step.refusals import ROWS
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError
 
@@ -96,7 +98,7 @@ def _run(
         return part(xs, state, active, resets)
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which a part tells of
-            _call(step, xs, state, None, active, resets)  # tracing does not bear the parts' hooks
+            _planned(step, xs, state, None, active, resets)  # tracing does not bear the parts' hooks
     return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
 
 
@@ -112,82 +114,74 @@ def _fused(
     resets: Tensor | None,
     is_reversed: bool,
 ) -> tuple[Any, Any]:
-    planned, tensors, x_leaves, states, state_form = _call(step, xs, state, first, active, resets)
-    captured = planned.captured(tensors)
-    places = set(map(id, tensors))
-    if any(id(tensor) not in places for tensor in captured):
-        raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
-    n_steps, n_rows = x_leaves[0].shape[:2]
+    planned, tensors, call = _planned(step, xs, state, first, active, resets)
+    n_steps, n_rows = call.xs[0].shape[:2]
     span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-    [(ys, last)] = side_by_side([planned.plan.scan(captured, x_leaves, states, span)], operator.calls)
-    last = unflatten(list(last), state_form)
-    for is_wrapped in (active is not None, resets is not None):
-        last = last[0] if is_wrapped else last
-    return unflatten(ys, planned.plan.outputs_form), last
+    [(ys, last)] = side_by_side([planned.plan.scan(tensors, call.xs, call.states, span)], operator.calls)
+    n_states = len(last) // 2 if resets is not None else len(last)
+    return unflatten(ys, planned.plan.outputs_form), unflatten(list(last[:n_states]), call.state_form)
 
 
-def _call(
+def _planned(
     step: Callable, xs: Any, state: Any, first: Any, active: Tensor | None, resets: Tensor | None
-) -> tuple[Planned, list[Tensor], list[Tensor], list[Tensor], Any]:
-    """A plan, the tensors that the step holds, and the inputs' and states' leaves, with the states' form."""
-    whole, xs, state = choose.with_resets(step, xs, state, resets, first)
-    whole, xs, state = _with_ends(whole, xs, state, active)
-    x_leaves, x_form = flatten(xs)
-    states, state_form = flatten(state)
-    plans.check_call(x_leaves, states)
-    walk = Walk()
-    key = _key_of(walk.of(whole), x_leaves, x_form, states, state_form)
-    planned = plans.known(key)
-    if planned is None:
-        with _outside():
-            planned = _planned(whole, key, x_leaves, x_form, states, state_form)
-    return planned, walk.tensors, x_leaves, states, state_form
+) -> tuple[Planned, list[Tensor], Call]:
+    """A plan, the tensors that the step reads, and the call by leaves. Rows end as masks: how many run when is not
+    known to a graph.
+    """
+    call = choose.call_of(xs, state, resets, first)
+    if active is not None:
+        leaves = [*(eager.choose_steps(active, leaf) for leaf in call.xs), active]
+        call = dataclasses.replace(call, xs=leaves, around=(*call.around, "ends"))
+    plans.check_context()
+    plans.check_rows(call.xs, call.states)
+    own = declared(step)
+    with _outside():
+        if own is None:
+            planned, tensors = _captured(step, call)
+        else:
+            planned, tensors = plans.of_declared(own, _twin_of(call)), own.tensors
+    if planned.made:
+        raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
+    return planned, tensors, call
 
 
-def _with_ends(step: Callable, xs: Any, state: Any, active: Tensor | None) -> tuple[Callable, Any, Any]:
-    """The step with rows that end, as masks: how many rows run when is not known to a graph."""
-    if active is None:
-        return step, xs, state
-
-    def ending(inputs: Any, states: Any) -> tuple[Any, Any]:
-        x, mask = inputs
-        y, new = step(x, states[0])
-        old, form = flatten(states[0])
-        new = [eager.choose(mask, a, b) for a, b in zip(flatten(new)[0], old, strict=True)]
-        ys, of_ys = flatten(y)
-        return unflatten([eager.choose(mask, leaf, torch.zeros_like(leaf)) for leaf in ys], of_ys), (
-            unflatten(new, form),
-        )
-
-    leaves, form = flatten(xs)
-    return ending, (unflatten([eager.choose_steps(active, leaf) for leaf in leaves], form), active), (state,)
-
-
-def _key_of(*parts: Any) -> Any:
-    """`plans.key_of`, where a size may be a symbol."""
-    key: Any = plans.key_of(*parts)
-    return tuple(torch.Size(map(int, part)) if isinstance(part, torch.Size) else part for part in key)
-
-
-def _planned(step: Callable, key: Any, xs: list[Tensor], x_form: Any, states: list[Tensor], state_form: Any) -> Planned:
-    """A plan of a twin of the step that holds ordinary tensors: those of a graph cannot be traced a second time."""
-    twin = _Twin()
+def _captured(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
+    """A plan of a twin of the step that holds ordinary tensors, as those of a graph cannot be captured a second time;
+    and the tensors that the step itself reads.
+    """
+    twin, of_twin = _Twin(), _twin_of(call)
     try:
         copy = twin.of(step)
-        walk = Walk()  # no other call meets these tensors
-        walk.key = walk.of(copy)
-        same = _key_of(walk.key, xs, x_form, states, state_form)
-        if same != key:
-            raise NotTraceable("it holds something that cannot be traced within a graph")
-        first = unflatten([twin.like(x, (2, *x.shape[2:])) for x in xs], x_form)
-        state = unflatten([twin.like(s, (2, *s.shape[1:])) for s in states], state_form)
-        with torch.enable_grad():
-            planned = plans.plan(copy, key, walk, first, state)
-        planned.plan.prepare(training=False)
+        with torch.enable_grad(), torch._guards.tracing(None), torch.compiler.set_stance("default"):
+            found, planned = plans.of_captured(copy, of_twin)
+            leaves = of_twin.of_step()
+            n_rows = call.xs[0].shape[1]
+            if isinstance(n_rows, torch.SymInt) and not all(found.holds(copy, leaves.examples(n)) for n in (2, 1009)):
+                raise NotTraceable(ROWS)
     finally:
         twin.restore()
-    plans.learn(key, planned)
-    return planned
+    assert not isinstance(found.graph, NotTraceable)
+    return planned, found.graph.tensors(step, *leaves.examples(2))
+
+
+def _twin_of(call: Call) -> Call:
+    """The same call with ordinary tensors, of two time steps."""
+    n_rows = call.xs[0].shape[1]
+    rows = n_rows if isinstance(n_rows, int) else 2
+    return dataclasses.replace(
+        call,
+        xs=[_Twin.like(x, (2, rows, *x.shape[2:])) for x in call.xs],
+        states=[_Twin.like(s, (rows, *s.shape[1:])) for s in call.states],
+    )
+
+
+_OF_TORCH = frozenset(nn.Module().__dict__)
+
+
+def _held_by(module: nn.Module) -> list[dict[str, Any]]:
+    """The dictionaries of what a module holds: parameters, buffers, modules, and what its class has added."""
+    own = {name: item for name, item in module.__dict__.items() if name not in _OF_TORCH}
+    return [module._parameters, module._buffers, module._modules, *([module.__dict__] if own else [])]
 
 
 class _Twin:
@@ -211,7 +205,7 @@ class _Twin:
         if isinstance(value, Tensor):
             return self.like(value, value.shape).requires_grad_(value.requires_grad)
         if isinstance(value, nn.Module):
-            for group in held_by(value):
+            for group in _held_by(value):
                 for name, item in list(group.items()):
                     twin = self.of(item)
                     if twin is not item:

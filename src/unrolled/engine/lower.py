@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import fx
 
-from unrolled.engine import blocks, lower_blocks, lower_features
+from unrolled.engine import blocks, grids, lower_blocks, lower_features, reasons
 from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Columns, OverBatch, Weight, Weights
+from unrolled.engine.grids import Grid
 from unrolled.engine.lower_features import Place, source_shape
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.step.refusals import line_of_node
 from unrolled.engine.trace import BATCH
 
 aten, prims = torch.ops.aten, torch.ops.prims
@@ -26,8 +28,9 @@ aten, prims = torch.ops.aten, torch.ops.prims
 class Lowering:
     """Lowers one graph; `env` maps its placeholders."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, *, has_grids: bool = False) -> None:
         self.builder = builder
+        self.has_grids = has_grids  # whether matrices within rows may be one value: `grids`
         self.env: dict[fx.Node, Any] = {}
 
     def run(self, nodes: list[fx.Node]) -> None:
@@ -36,7 +39,7 @@ class Lowering:
             handler = HANDLERS.get(node.target)
             if handler is None and node.target not in lower_blocks.HANDLERS:
                 raise NotTraceable(
-                    f"{operation(node)} is not among the operations that a fused loop can hold{line_of(node)}"
+                    f"{operation(node)} is not among the operations that a fused loop can hold{line_of_node(node)}"
                 )
             try:
                 if handler is None or lower_blocks.is_deep(self, node):
@@ -44,10 +47,12 @@ class Lowering:
                 else:
                     self.env[node] = handler(self, node, *self._arguments(node.args), **self._arguments(node.kwargs))
             except NotTraceable as fault:
-                raise NotTraceable(f"{operation(node)} {fault}{line_of(node)}") from None
-            except (TypeError, AttributeError, AssertionError) as fault:
+                raise NotTraceable(f"{operation(node)} {fault}{line_of_node(node)}") from None
+            except Exception as fault:
+                if reasons.is_strict:
+                    raise
                 raise NotTraceable(
-                    f"{operation(node)} with these arguments cannot be fused ({fault}){line_of(node)}"
+                    f"{operation(node)} with these arguments cannot be fused{line_of_node(node)}"
                 ) from fault
 
     def _arguments(self, args: Any) -> Any:
@@ -57,6 +62,8 @@ class Lowering:
         """An operand as a value."""
         if isinstance(arg, Blocks):
             return blocks.flat(self.builder, arg)
+        if isinstance(arg, Grid):
+            return grids.flat(self.builder, arg)
         if isinstance(arg, Value):
             return arg
         if isinstance(arg, bool | int | float):
@@ -88,15 +95,6 @@ def _is_factor(node: fx.Node) -> bool:
 def operation(node: fx.Node) -> str:
     """An operation's name, such as aten.tanh."""
     return str(node.target).rsplit(".", 1)[0] if node.op == "call_function" else node.op
-
-
-def line_of(node: fx.Node) -> str:
-    """Where in the user's step an operation came from."""
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
-    if not lines:
-        return ""
-    source = f": {lines[1]}" if len(lines) > 1 and lines[1] else ""
-    return f" ({lines[0].removeprefix('File ').split(', in ')[0]}{source})"
 
 
 def _kind(arg: Any) -> str:

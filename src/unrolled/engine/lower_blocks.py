@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import fx
 
-from unrolled.engine import blocks
+from unrolled.engine import blocks, grids
 from unrolled.engine.blocks import Blocks, array_of
 from unrolled.engine.factors import Columns, Gradients, MergedColumns, OverBatch, Weight, Weights
+from unrolled.engine.grids import Grid
 from unrolled.engine.program import Value
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trace import BATCH
@@ -27,7 +28,7 @@ aten, prims = torch.ops.aten, torch.ops.prims
 MOST_SCALARS = 1024  # numbers of a factor of a product within each row of the batch
 
 
-DEEP = (Blocks, Weights, Gradients, MergedColumns)
+DEEP = (Blocks, Grid, Weights, Gradients, MergedColumns)
 
 
 def is_deep(lower: "Lowering", node: fx.Node) -> bool:
@@ -47,13 +48,24 @@ def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None) -> Any:
     if isinstance(first, Weights | Gradients | OverBatch) and node.target is not aten.bmm.default:
         return _of_factors(node, first, args)
     of_blocks = HANDLERS.get(node.target)
+    apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # type: ignore[misc]  # noqa: E731
+    if lower.has_grids:
+        result = grids.lowered(lower.builder, node, None if of_blocks else apply, args, kwargs)
+        if result is not None:
+            return _two_axes(lower, result)
+        args = [_without_grids(lower, arg) for arg in args]
     if of_blocks is not None:
         if node.target not in ON_MERGED and any(isinstance(arg, Blocks) and arg.n_merged for arg in _flat(args)):
             raise NotTraceable("works on batch and heads as one axis")
         return _two_axes(lower, of_blocks(lower, node, *args, **kwargs))
     assert handler is not None, "an operation without a handler is refused before"
-    apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # noqa: E731
     return _two_axes(lower, blocks.elementwise(lower.builder, apply, args, _shape(node, args)))
+
+
+def _without_grids(lower: "Lowering", arg: Any) -> Any:
+    if isinstance(arg, list):
+        return [_without_grids(lower, each) for each in arg]
+    return grids.to_blocks(lower.builder, arg) if isinstance(arg, Grid) else arg
 
 
 def _flat(args: list[Any]) -> list[Any]:
@@ -64,7 +76,14 @@ def _operand(lower: "Lowering", arg: Any) -> Any:
     if isinstance(arg, fx.Node):
         value = lower.env[arg]
         if isinstance(value, Value):
-            return blocks.of_value(lower.builder, value, tuple(arg.meta["val"].shape))
+            shape = tuple(int(size) for size in arg.meta["val"].shape)
+            if value.op == "held" and grids.is_grid(shape):
+                return grids.of_value(value, shape)
+            long = [i for i, size in enumerate(shape) if i and size != 1]
+            if lower.has_grids and shape[:1] == (BATCH,) and len(long) == 1:  # one row, on whichever axis it lies
+                whole = blocks.of_value(lower.builder, value, (BATCH, shape[long[0]]))
+                return blocks.reshaped(lower.builder, whole, shape)
+            return blocks.of_value(lower.builder, value, shape)
         if isinstance(value, Columns):
             whole = blocks.of_value(lower.builder, value.value, tuple(reversed(arg.meta["val"].shape)))
             return blocks.permuted(whole, (1, 0))

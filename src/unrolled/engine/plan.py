@@ -18,6 +18,7 @@ from unrolled.engine.backends.cpu.run import Kernel, kernels
 from unrolled.engine.loop import LoopCall, LoopResult
 from unrolled.engine.products import product_plus
 from unrolled.engine.programs import LoopPrograms, Place, Product
+from unrolled.engine.reasons import RunsEagerly
 from unrolled.engine.span import Span
 from unrolled.engine.trees import Form
 from unrolled.engine.written import call_of
@@ -34,15 +35,20 @@ class Plan:
         programs: of the loop.
         outputs_form: of y_t.
         invariant: captured tensors → what is done once; None where there is nothing.
-        before: captured, invariant, inputs → what loop and after read, a row for each time step and row of the batch.
+        held: captured, invariant → tensors that have a row for each sequence, or come of such, done once; None where
+            there are none.
+        before: captured, invariant, held, inputs → what loop and after read, a row for each time step and row of the
+            batch.
         loop: the loop's definition, of one time step.
-        after: captured, invariant, inputs, before's values, the loop's outputs, states → the step's outputs; None where
-            they are the loop's as they are, which `ys` then tells.
+        after: captured, invariant, held, inputs, before's values, the loop's outputs, states → the step's outputs; None
+            where they are the loop's as they are, which `ys` then tells.
         ys: ("sequence", i) or ("kept", i) for each of the step's outputs.
         sources: where the loop's step inputs come from.
         constant_sources: where its constants come from.
         steps: dtype and shape of a row of each step input.
-        constants: shape of each constant.
+        constants, constant_dtypes: shape and dtype of each constant.
+        held_by_row, held_before, held_after: which of what `held` gives has a row for each sequence; which is read
+            before the loop, and after it.
         states, kept: shape of a row of each state and of each kept output.
         previous, sequences: the states that are read outside the loop, as they were before each step, and after it.
         read_states: the states that are kept after every step in training.
@@ -54,6 +60,7 @@ class Plan:
     programs: LoopPrograms
     outputs_form: Form
     invariant: fx.GraphModule | None
+    held: fx.GraphModule | None
     before: fx.GraphModule | None
     loop: fx.GraphModule
     after: fx.GraphModule | None
@@ -62,6 +69,10 @@ class Plan:
     constant_sources: list[Place]
     steps: list[tuple[torch.dtype, Shape]]
     constants: list[Shape]
+    constant_dtypes: list[torch.dtype]
+    held_by_row: list[int]
+    held_before: list[int]
+    held_after: list[int]
     states: list[Shape]
     kept: list[Shape]
     previous: list[int]
@@ -82,7 +93,7 @@ class Plan:
         self.reads += self.constant_sources
         n = len(self.reads)
         self._contiguous = [*range(len(self.sources)), *range(n, n + len(self.states))]
-        self.is_plain = self.invariant is None and self.before is None and self.after is None
+        self.is_plain = all(part is None for part in (self.invariant, self.held, self.before, self.after))
         read = set(self.programs.backward_inputs)
         #: which of `read_states`, and which kept outputs, the loop's backward reads
         self.saves_states = [bool({("previous", i), ("next", i)} & read) for i in self.read_states]
@@ -124,8 +135,12 @@ class Plan:
         if not self.is_plain:
             rows = [x.flatten(0, 1) for x in xs] if span.counts is None else xs
             invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
-            before = self.before.forward(*captured, *invariant, *rows, span.total) if self.before is not None else []
-            pools |= {"invariant": invariant, "before": before}
+            held = self._held(captured, invariant, span)
+            wide = self._over_time(held, self.held_before, span) if self.before is not None else []
+            before = []
+            if self.before is not None:
+                before = self.before.forward(*captured, *invariant, *wide, *rows, span.total)
+            pools |= {"invariant": invariant, "held": held, "before": before}
         tensors = [pools[kind][i] for kind, i in self.reads] + states
         tensors = [tensor if tensor.dtype == self.dtype else tensor.to(self.dtype) for tensor in tensors]
         for i in self._contiguous:
@@ -141,12 +156,30 @@ class Plan:
             value.view(span.total, *self.states[i])
             for value, i in zip((*previous, *flat), (*self.previous, *self.sequences), strict=True)
         ]
-        ys = self.after.forward(*captured, *invariant, *rows, *before, *kept, *of_states, span.total)
+        wide = self._over_time(held, self.held_after, span)
+        ys = self.after.forward(*captured, *invariant, *wide, *rows, *before, *kept, *of_states, span.total)
         ys = [y.view(*span.lead, *y.shape[1:]) for y in ys]
         if span.counts is not None:
             return ys, last  # which are unpacked into new tensors
         shared = self._shared[torch.is_grad_enabled() and any(y.requires_grad for y in ys)]
         return [copied(y) if is_shared else y for y, is_shared in zip(ys, shared, strict=True)], last
+
+    def _held(self, captured: list[Tensor], invariant: list[Tensor], span: Span) -> list[Tensor]:
+        """What has a row for each sequence, in the order of the span's rows."""
+        if self.held is None:
+            return []
+        held = list(self.held.forward(*captured, *invariant, span.n_rows))
+        for i in self.held_by_row:
+            if held[i].shape[0] != span.n_rows:  # the loop reads as many rows as the batch has
+                raise RunsEagerly(
+                    f"a tensor that the step captures has {held[i].shape[0]} rows, the batch {span.n_rows}"
+                )
+            held[i] = span.in_order(held[i])
+        return held
+
+    def _over_time(self, held: list[Tensor], read: list[int], span: Span) -> list[Tensor]:
+        """The same, those that are read with a row for each step and row of the batch."""
+        return [span.over_time(each) if i in read and i in self.held_by_row else each for i, each in enumerate(held)]
 
     def without_products(self, tensors: list[Tensor]) -> tuple["Plan", list[Tensor]]:
         """The plan whose loop is given what its products give, and what that loop is called with."""
@@ -172,7 +205,11 @@ class Plan:
         """
         tensors = self.without_products(tensors)[1]
         n, sizes = len(self.steps), span.sizes()
-        constants = tensors[n : n + len(self.constant_sources)]
+        constants = [
+            constant.to(dtype)
+            for constant, dtype in zip(tensors[n : n + len(self.constant_sources)], self.constant_dtypes, strict=True)
+        ]
+        is_by_row = [kind == "held" for kind, _ in self.programs.constants]
         columns = [
             step.to(dtype).view(span.total, *shape).split(sizes)
             for step, (dtype, shape) in zip(tensors[:n], self.steps, strict=True)
@@ -184,7 +221,8 @@ class Plan:
         rows: list[Any] = [None] * span.n_steps
         for t in reversed(range(span.n_steps)) if span.is_reversed else range(span.n_steps):
             now = [state[: sizes[t]] for state in states]
-            results = self.loop.forward(*[column[t] for column in columns], *constants, *now, sizes[t])
+            same = [c[: sizes[t]] if by_row else c for c, by_row in zip(constants, is_by_row, strict=True)]
+            results = self.loop.forward(*[column[t] for column in columns], *same, *now, sizes[t])
             new = results[: len(states)]
             states = [torch.cat((a, b[sizes[t] :])) for a, b in zip(new, states, strict=True)]
             rows[t] = [new[i] for i in self.sequences] + results[len(states) :]

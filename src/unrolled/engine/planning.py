@@ -1,14 +1,11 @@
-"""A step becomes a plan: traced, split into before, loop and after, its loop lowered to programs.
+"""A traced step becomes a plan: split into before, loop and after, its loop lowered to programs."""
 
-Comes in: a step, and its inputs and state at one time step. Goes out: a `Plan`, and the tensors that the step captured.
-"""
-
+import operator
 from collections import Counter
 from typing import Any
 
 import torch
-from torch import Tensor, fx
-from torch.utils import _pytree as pytree
+from torch import fx
 
 from unrolled.engine.adjoint import programs
 from unrolled.engine.factors import Weight, Weights
@@ -18,73 +15,76 @@ from unrolled.engine.products import product, product_plus
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.programs import Place, Product, Staying
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.split import RANDOM, Split, part_of, split
-from unrolled.engine.trace import BATCH, decompositions, fake_like, lift_captured, make_graph, operation_shape, trace
+from unrolled.engine.split import RANDOM, Split, by_row_of, is_by_row, part_of, split
+from unrolled.engine.trace import (
+    BATCH,
+    NO_NUMBERS,
+    Traced,
+    decompositions,
+    fake_like,
+    lift_captured,
+    make_graph,
+    operation_shape,
+)
 
 aten = torch.ops.aten
 # operations outside the loop that work on each row by itself, beside those that a loop can hold
 ROWWISE = {*RANDOM, aten.embedding.default, aten.empty.memory_format, aten.empty_like.default}
 
 
-def make_plan(step: Any, xs: Any, state: Any, *, staying: Staying = "none") -> tuple[Plan, list[Tensor]]:
-    """How a step runs fused, and the tensors that it captured; `staying` as in `split`.
+def make_plan(traced: Traced, dtype: torch.dtype, *, staying: Staying = "none") -> Plan:
+    """How a traced step runs fused; `staying` as in `split`.
 
     Raises:
         NotTraceable: it cannot; the text says why.
     """
-    leaves = pytree.tree_leaves((xs, state))
-    floats = {leaf.dtype for leaf in leaves if leaf.is_floating_point()}
-    if len(floats) != 1 or not floats <= {torch.float32, torch.float64, torch.bfloat16}:
-        raise NotTraceable(
-            f"its inputs and state are of {_words(floats)}; a fused loop takes one of float32, float64 and bfloat16"
-        )
-    if any(leaf.device.type != "cpu" for leaf in leaves):
-        raise NotTraceable("its tensors are not on the CPU; there are no kernels for other devices yet")
-    [dtype] = floats
-    traced = trace(step, xs, state)
-    if any(t.is_floating_point() and t.dtype != dtype for t in traced.captured):
-        raise NotTraceable(f"it mixes {dtype} with tensors of another dtype")
     shown = str(traced.graph.graph)
     parts = split(traced, staying=staying)
     made = programs(parts)
 
     placeholders = [node for node in traced.graph.graph.nodes if node.op == "placeholder"]
-    captured = placeholders[: len(traced.captured)]
+    captured = placeholders[: traced.n_captured]
     inputs = placeholders[len(captured) : len(captured) + traced.n_inputs]
     read_after = {arg for node in parts.after for arg in node.all_input_nodes} | set(parts.ys)
-    products = _products(parts, {*captured, *parts.invariant}, read_after)
+    by_row = by_row_of(traced)
+    same_for_all = {*captured, *parts.invariant, *parts.held} - {n for n in (*by_row, *parts.held) if is_by_row(n)}
+    products = _products(parts, same_for_all, read_after)
     of_products = {arg for node in products for arg in node.all_input_nodes}
     befores = [
         node
         for node in parts.before
         if node not in products and (node in parts.steps or node in read_after or node in of_products)
     ]
-    needed = part_of(parts.before, [*captured, *parts.invariant, *inputs], befores)
-    known = [*captured, *parts.invariant]
+    known = [*captured, *parts.invariant, *parts.held]
+    needed = part_of(parts.before, [*known, *inputs], befores)
     places = list(needed.graph.nodes)[: len(known)]
     read_before = {node for node, place in zip(known, places, strict=True) if place.users}
+    read = read_before | read_after | of_products | set(parts.constants)
+    helds = [node for node in (*by_row, *parts.held) if node in read]
+    read_by_held = set(_reads_of(parts.held, helds, [*captured, *parts.invariant]))
+    read_outside = read_before | read_after | read_by_held
     transposed = {
         node: node.args[0]
         for node in parts.invariant
-        if node.target is aten.t.default and node.args[0] in captured and node not in read_before | read_after
+        if node.target is aten.t.default and node.args[0] in captured and node not in read_outside
     }
-    read = read_before | read_after | of_products | set(parts.constants)
-    invariants = [node for node in parts.invariant if node in read and node not in transposed]
-    after_inputs = [*captured, *invariants, *inputs, *befores, *parts.kept]
+    invariants = [node for node in parts.invariant if node in read | read_by_held and node not in transposed]
+    after_inputs = [*captured, *invariants, *helds, *inputs, *befores, *parts.kept]
     after_inputs += [parts.states[i] for i in parts.previous] + [parts.next_states[i] for i in parts.sequences]
-    if any(y in captured or y in invariants for y in parts.ys):
+    if any(y in (*captured, *invariants, *helds) and not is_by_row(y) for y in parts.ys):
         raise NotTraceable("its output is the same for all rows")
     invariant = part_of(parts.invariant, captured, invariants)
-    before = part_of(parts.before, [*captured, *invariants, *inputs], befores)
+    held = part_of(parts.held, [*captured, *invariants], helds)
+    before = part_of(parts.before, [*captured, *invariants, *helds, *inputs], befores)
     after = part_of(parts.after, after_inputs, parts.ys)
-    all_before_inputs = [*captured, *invariants, *transposed, *inputs]
+    all_before_inputs = [*captured, *invariants, *transposed, *helds, *inputs]
     all_before = part_of(parts.before, all_before_inputs, [*befores, *products])
     _check_rowwise(all_before, all_before_inputs)
     _check_rowwise(after, after_inputs)
-    n_before, n_after = _named(all_before), _named(after)
+    n_before, n_after = dict(Counter(_named(held)) + Counter(_named(all_before))), _named(after)
     for part in (before, after):
         _take_products(part)
-    pools = {"captured": captured, "invariant": invariants, "input": inputs, "before": befores}
+    pools = {"held": helds, "captured": captured, "invariant": invariants, "input": inputs, "before": befores}
 
     def place(node: fx.Node) -> Place:
         found = [(kind, pool.index(node)) for kind, pool in pools.items() if node in pool]
@@ -100,11 +100,12 @@ def make_plan(step: Any, xs: Any, state: Any, *, staying: Staying = "none") -> t
     ys = _outputs_as_they_are(parts)
     # what the backward reads, and what is read outside
     read_states = {i for kind, i in made.backward_inputs if kind in ("previous", "next")} | set(parts.sequences)
-    plan = Plan(
+    return Plan(
         dtype,
         made,
-        outputs_form=None if traced.outputs_spec.is_leaf() else traced.outputs_spec,
+        outputs_form=traced.outputs_form,
         invariant=invariant if invariants else None,
+        held=held if helds else None,
         before=before if befores else None,
         loop=part_of(parts.loop, parts.steps + parts.constants + parts.states, parts.next_states + parts.kept),
         after=after if ys is None else None,
@@ -113,6 +114,10 @@ def make_plan(step: Any, xs: Any, state: Any, *, staying: Staying = "none") -> t
         constant_sources=list(map(place, parts.constants)),
         steps=[(node.meta["val"].dtype, operation_shape(node)) for node in parts.steps],
         constants=[tuple(node.meta["val"].shape) for node in parts.constants],
+        constant_dtypes=[node.meta["val"].dtype for node in parts.constants],
+        held_by_row=[i for i, node in enumerate(helds) if is_by_row(node)],
+        held_before=[i for i, node in enumerate(helds) if node in read_before],
+        held_after=[i for i, node in enumerate(helds) if node in read_after],
         states=[operation_shape(node) for node in parts.states],
         kept=[operation_shape(node) for node in parts.kept],
         previous=parts.previous,
@@ -122,7 +127,13 @@ def make_plan(step: Any, xs: Any, state: Any, *, staying: Staying = "none") -> t
         n_after=n_after,
         traced=shown,
     )
-    return plan, traced.captured
+
+
+def _reads_of(nodes: list[fx.Node], results: list[fx.Node], known: list[fx.Node]) -> list[fx.Node]:
+    """Which known tensors nodes of a graph read for those results."""
+    part = part_of(nodes, known, results)
+    places = list(part.graph.nodes)[: len(known)]
+    return [node for node, place in zip(known, places, strict=True) if place.users]
 
 
 def _products(parts: Split, same_for_all: set[fx.Node], read_after: set[fx.Node]) -> list[fx.Node]:
@@ -161,7 +172,8 @@ def _outputs_as_they_are(parts: Split) -> list[tuple[str, int]] | None:
 
 
 def _named(part: fx.GraphModule) -> dict[str, int]:
-    return dict(Counter(operation(node) for node in part.graph.nodes if node.op == "call_function"))
+    calls = [node for node in part.graph.nodes if node.op == "call_function" and node.target is not operator.mul]
+    return dict(Counter(map(operation, calls)))
 
 
 def _take_products(part: fx.GraphModule) -> None:
@@ -172,14 +184,11 @@ def _take_products(part: fx.GraphModule) -> None:
     part.recompile()
 
 
-def _words(dtypes: set[torch.dtype]) -> str:
-    return " and ".join(sorted(map(str, dtypes))) or "no floating dtype"
-
-
 def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
     """Holds the operations outside the loop to work on each row by itself, so that time may go into the batch."""
     examples = [fake_like(node) for node in inputs]
-    graph = make_graph(lambda *leaves: fx.Interpreter(part).run(*leaves, BATCH), examples, table=decompositions())
+    with NO_NUMBERS:
+        graph = make_graph(lambda *leaves: fx.Interpreter(part).run(*leaves, BATCH), examples, table=decompositions())
     if lift_captured(graph):
         raise NotTraceable("it makes a tensor of its own outside the loop")
     builder = Builder()

@@ -1,62 +1,100 @@
 """The plan of a call: known, or on the disk, or made.
 
-Comes in: a step and the leaves of its inputs and state. Goes out: the plan, and the tensors that the step holds now.
+Inputs: a step and the leaves of its inputs and state. Output: the plan, and the tensors that the step reads now.
 """
 
+import contextlib
+import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from unrolled.engine import disk
 from unrolled.engine.backends.cpu import library
 from unrolled.engine.backends.cpu.build import processor
-from unrolled.engine.identity import Walk, restore, walk_over
+from unrolled.engine.context import is_autocast, why_definition
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import reading
 from unrolled.engine.programs import Staying
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
-from unrolled.engine.trees import Form, flatten, unflatten
-from unrolled.engine.watch import kind_of, remembered
+from unrolled.engine.step import guarded
+from unrolled.engine.step.declared import Declared, declared, kind_of
+from unrolled.engine.trees import Form
 
-_MOST_PLANS = 256
-_MOST_CALLS = 64  # of a step that is remembered
+if TYPE_CHECKING:
+    from unrolled.engine.trace import StepFunction, Traced
+
+_MOST_PLANS = 256  # of declared steps
+_MOST_CALLS = 64  # of one declared step
+_MOST_SLOTS = 1024  # of captured steps
 _plans: "dict[Hashable, Planned | NotTraceable]" = {}
+_slots: "dict[Hashable, list[_Slot]]" = {}
 
 Pick = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
-class Planned:
-    """A plan, and where in a step of its key the tensors lie that it captured; those that are in none, themselves.
+@dataclass(frozen=True)
+class Call:
+    """A call of a step, by leaves.
 
     Attributes:
+        xs: of the inputs, [time, batch, ...].
+        states: of the first state, [batch, ...].
+        x_form, state_form: of what the step takes.
+        around: what is around the step, innermost first: "resets" and "ends", which have a mask as the last of the
+            inputs; with resets the states' second half are those that rows go back to.
+    """
+
+    xs: list[Tensor]
+    x_form: Form
+    states: list[Tensor]
+    state_form: Form
+    around: tuple[str, ...] = ()
+
+    def of_step(self) -> guarded.Leaves:
+        """One time step of it, as the step itself takes it."""
+        xs = self.xs[: len(self.xs) - len(self.around)]
+        states = self.states[: len(self.states) // 2] if "resets" in self.around else self.states
+        return guarded.Leaves([x[0] for x in xs], self.x_form, states, self.state_form)
+
+    def form(self) -> Hashable:
+        """What a call of a known step depends on, and how it runs."""
+        return (
+            self.x_form, self.state_form, self.around, torch.get_default_dtype(), torch.is_grad_enabled(), reading(),
+            torch.get_num_threads(), *map(kind_of, self.xs), *map(kind_of, self.states),
+        )  # fmt: skip
+
+
+class Planned:
+    """A plan, and what the loop's tensors are.
+
+    Attributes:
+        made: tensors with numbers that the step makes, which follow those that it reads.
         pick: a step's tensors, the leaves of its state, those of its inputs → the loop's tensors; None where there is
             more to do than to pick them.
     """
 
-    def __init__(self, plan: Plan, places: Sequence[int | Tensor], walk: Walk) -> None:
-        self.plan, self.places = plan, places
-        n = len(walk.tensors)
-        self._are_all = list(places) == list(range(n))
-        self._held = walk.held  # while the plan lives, their addresses are theirs
+    def __init__(self, plan: Plan, n_tensors: int, made: Sequence[Tensor] = ()) -> None:
+        self.plan, self.made = plan, list(made)
         self.pick: Pick | None = None
-        if plan.is_plain and all(isinstance(place, int) for place in places):
-            m = n + len(plan.states)
-            at = [m + i if kind == "input" else places[i] for kind, i in plan.reads]
-            at += range(n, m)
+        if plan.is_plain and not made:
+            m = n_tensors + len(plan.states)
+            at = [m + i if kind == "input" else i for kind, i in plan.reads]
+            at += range(n_tensors, m)
             self.pick = itemgetter(*at) if len(at) > 1 else None
 
     def captured(self, tensors: list[Tensor]) -> list[Tensor]:
-        """The captured tensors of a step that holds these."""
-        return tensors if self._are_all else [tensors[at] if isinstance(at, int) else at for at in self.places]
+        """The captured tensors of a step that reads these."""
+        return [*tensors, *self.made] if self.made else tensors
 
 
 class Known(NamedTuple):
-    """What is known of calls of a form, of a step that is remembered.
+    """What is known of calls of a form, of a step that is known.
 
     Attributes:
         planned: the plan.
@@ -68,84 +106,209 @@ class Known(NamedTuple):
     pick: Pick | None
 
 
-def plan_for(
-    step: Callable, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
-) -> tuple[Planned, list[Tensor]]:
-    """The plan for a step with such inputs, made at the first call, and the tensors that the step holds now.
+class _Slot(NamedTuple):
+    """Calls of a form, of a captured step: its graph, and examples to check its guards with."""
+
+    found: guarded.Found
+    known: Known
+    examples: tuple[Any, Any]
+
+
+def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
+    """The plan for a call, made at the first one of its form, and the tensors that the step reads now.
 
     Raises:
         NotTraceable: there is none.
         RunsEagerly: there is none for this call.
     """
     check_context()
-    walk = walk_over(step)
-    if not walk.is_remembered:  # as of a closure that is made anew each time
-        return _plan_for(step, walk, x_leaves, x_form, state_leaves, state_form), walk.tensors
-    call = _form_of(x_leaves, x_form, state_leaves, state_form)
-    known = walk.known.get(call)
-    if known is None:
-        planned = _plan_for(step, walk, x_leaves, x_form, state_leaves, state_form)
-        if len(walk.known) >= _MOST_CALLS:
-            walk.known.clear()
-        pick, whole = planned.pick, (*walk.tensors, *state_leaves, *x_leaves)
-        if pick and (_needs_backward(whole) or any(each.dtype != planned.plan.dtype for each in pick(whole))):
-            pick = None
-        known = walk.known[call] = Known(planned, pick)
-    return known.planned, walk.tensors
+    check_rows(call.xs, call.states)
+    check_kinds(call.xs, call.states)
+    own = declared(step)
+    if own is not None:
+        own.is_as_it_was()
+        form = call.form()
+        known = own.known.get(form)
+        if known is None:
+            if len(own.known) >= _MOST_CALLS:
+                own.known.clear()
+            known = own.known[form] = _known(of_declared(own, call), own.tensors, call)
+        return known.planned, own.tensors
+    found, planned = of_captured(step, call)
+    examples = call.of_step().examples(call.xs[0].shape[1])
+    tensors = found.tensors(step, examples)
+    _remember(step, call, _Slot(found, _known(planned, tensors, call), examples))
+    return planned, tensors
 
 
-def known_for(
-    step: Callable, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
-) -> tuple[Known, list[Tensor]] | None:
-    """What is known of such calls of a step, and the tensors that it holds; None of a step or a call that is new, and
+def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
+    """What is known of such calls of a step, and the tensors that it reads; None of a step or a call that is new, and
     where only the eager loop serves. The leaves may be anything.
     """
-    walk = remembered(step)
-    if walk is None:
-        return None
     try:
-        known = walk.known.get(_form_of(x_leaves, x_form, state_leaves, state_form))
+        form = call.form()
     except (AttributeError, TypeError):  # they are no tensors
         return None
-    return None if known is None or _is_eager_here() else (known, walk.tensors)
+    own = declared(step)
+    if own is not None:
+        known = own.known.get(form) if own.is_as_it_was() else None
+        return None if known is None or _is_eager_here() else (known, own.tensors)
+    slots = _slots.get((guarded.code_of(step), form))
+    if slots is None or _is_eager_here():
+        return None
+    for slot in slots:
+        if slot.found.holds(step, slot.examples):
+            return slot.known, slot.found.tensors(step, slot.examples)
+    return None
 
 
-def _form_of(x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form) -> Hashable:
-    """What the plan of a remembered step depends on, and how it runs."""
-    return (
-        x_form, state_form, torch.get_default_dtype(), torch.is_grad_enabled(), reading(), torch.get_num_threads(),
-        *map(kind_of, x_leaves), *map(kind_of, state_leaves),
-    )  # fmt: skip
+def _remember(step: Callable, call: Call, slot: _Slot) -> None:
+    if len(_slots) >= _MOST_SLOTS:
+        _slots.clear()
+    slots = _slots.setdefault((guarded.code_of(step), call.form()), [])
+    slots[:] = [slot, *(each for each in slots if each.found is not slot.found)][:8]
+
+
+def _known(planned: Planned, tensors: list[Tensor], call: Call) -> Known:
+    pick, whole = planned.pick, (*tensors, *call.states, *call.xs)
+    if pick and (_needs_backward(whole) or any(each.dtype != planned.plan.dtype for each in pick(whole))):
+        pick = None
+    return Known(planned, pick)
+
+
+def forget() -> None:
+    """The next call of each step makes its plan anew, or reads it from the disk."""
+    _plans.clear()
+    _slots.clear()
+    guarded.forget()
+
+
 
 
 def _needs_backward(tensors: Iterable[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def _plan_for(
-    step: Callable, walk: Walk, x_leaves: list[Tensor], x_form: Form, state_leaves: list[Tensor], state_form: Form
+def of_declared(own: Declared, call: Call) -> Planned:
+    """The plan of a step of the library's own."""
+    staying, training = _way(own.tensors, call)
+    shapes = tuple((shape[i in own.by_row :], *kind[:2]) for i, (shape, *kind) in enumerate(own.kinds))
+    key = (own.key, shapes, _key_of(call, staying))
+
+    def make() -> Planned:
+        name = disk.name_of(repr(key))
+        plan = disk.load(name)
+        if plan is None:
+            from unrolled.engine import trace  # it loads torch's tracing, which takes seconds
+
+            with _library_begun(call):
+                traced = _traced(trace.of_trees(own.run, call.x_form, call.state_form), own.tensors, own.by_row, call)
+                assert not traced.made, "a step of the library's own makes no tensors of numbers"
+                plan = _lowered(traced, call, own.tensors, staying)
+            disk.save(name, plan)
+        return Planned(plan, len(own.tensors))
+
+    return _prepared(_plans, key, make, training=training, most=_MOST_PLANS)
+
+
+def of_captured(step: Callable, call: Call) -> tuple[guarded.Found, Planned]:
+    """The graph that stands for a step of the user's now, and a plan of it."""
+    leaves, n_rows = call.of_step(), call.xs[0].shape[1]
+    found = guarded.graph_for(step, leaves, n_rows)
+    tensors = found.tensors(step, leaves.examples(n_rows))
+    staying, training = _way(tensors, call)
+    graph = found.graph
+    assert not isinstance(graph, NotTraceable)
+    shapes = tuple(
+        (t.shape[1:] if i in graph.by_row else t.shape, t.dtype, i in graph.by_row) for i, t in enumerate(tensors)
+    )
+    key = (shapes, _key_of(call, staying))
+
+    def make() -> Planned:
+        from unrolled.engine.step.verify import function_of
+
+        traced, found.traced = found.traced if not call.around else None, None
+        if traced is None:
+            traced = _traced(function_of(graph), tensors, graph.by_row, call)
+        name = disk.name_of(repr((disk.words_of(traced), key)))
+        plan = disk.load(name)
+        if plan is None:
+            with _library_begun(call):
+                plan = _lowered(traced, call, tensors, staying)
+            # the form of outputs may be a tree of the user's, which a file cannot hold
+            disk.save(name, dataclasses.replace(plan, outputs_form=None))
+        else:
+            plan.outputs_form = traced.outputs_form
+        return Planned(plan, len(tensors), traced.made)
+
+    return found, _prepared(found.plans, key, make, training=training, most=_MOST_PLANS)
+
+
+def _traced(step: "StepFunction", tensors: list[Tensor], by_row: "set[int] | frozenset[int]", call: Call) -> "Traced":
+    from unrolled.engine import trace
+
+    for name in call.around:
+        step = {"resets": trace.with_resets, "ends": trace.with_ends}[name](step)
+    return trace.trace(step, tensors, [x[0] for x in call.xs], call.states, by_row=by_row)
+
+
+def _lowered(traced: "Traced", call: Call, tensors: list[Tensor], staying: Staying) -> Plan:
+    from unrolled.engine.planning import make_plan
+
+    [dtype] = {leaf.dtype for leaf in (*call.xs, *call.states) if leaf.is_floating_point()}
+    if any(t.is_floating_point() and t.dtype != dtype for t in (*tensors, *traced.made)):
+        raise NotTraceable(f"it mixes {dtype} with tensors of another dtype")
+    return make_plan(traced, dtype, staying=staying)
+
+
+def _prepared(
+    plans: "dict[Hashable, Planned | NotTraceable]",
+    key: Hashable,
+    make: Callable[[], Planned],
+    *,
+    training: bool,
+    most: int,
 ) -> Planned:
-    check_rows(x_leaves, state_leaves)
-    training = _needs_backward((*x_leaves, *state_leaves, *walk.tensors))
-    staying: Staying = "none" if training else _staying(x_leaves)
-    key = key_of(walk.key, x_leaves, x_form, state_leaves, state_form, staying=staying)
-    planned = known(key)
-    if planned is None:
-        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
-            raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
-        first = unflatten([leaf[0] for leaf in x_leaves], x_form)
-        try:
-            planned = plan(step, key, walk, first, unflatten(state_leaves, state_form), staying=staying)
-        except NotTraceable as reason:
-            learn(key, reason)
-            raise
-        learn(key, planned)
+    """The plan of a key, built for what a call needs; or why there is none. The one made longest ago goes."""
+    found = plans.get(key)
+    if isinstance(found, NotTraceable):
+        raise NotTraceable(str(found))
+    if found is None and torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+        raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
     try:
-        planned.plan.prepare(training=training)
+        found = plans[key] = make() if found is None else found
     except NotTraceable as reason:
-        learn(key, reason)
+        plans[key] = reason
         raise
-    return planned
+    unbuilt = plans.get((key, training))
+    if isinstance(unbuilt, NotTraceable):
+        raise NotTraceable(str(unbuilt))
+    try:
+        found.plan.prepare(training=training)
+    except NotTraceable as reason:  # of a forward alone, or of a backward with its forward
+        plans[key, training] = reason
+        raise
+    if len(plans) > most:
+        plans.pop(next(iter(plans)), None)  # another thread may have been the sooner
+    return found
+
+
+@contextlib.contextmanager
+def _library_begun(call: Call) -> Iterator[None]:
+    """Builds the products while the step is traced; not for longer than that, if it is interrupted."""
+    [dtype] = {leaf.dtype for leaf in (*call.xs, *call.states) if leaf.is_floating_point()}
+    library.begin(dtype)
+    try:
+        yield
+    except KeyboardInterrupt:
+        library.stop(dtype)
+        raise
+
+
+def _way(tensors: list[Tensor], call: Call) -> tuple[Staying, bool]:
+    """Which products stay in the loop, and whether there is a backward."""
+    training = _needs_backward((*call.xs, *call.states, *tensors))
+    return ("none" if training else _staying(call.xs)), training
 
 
 @functools.cache
@@ -171,109 +334,26 @@ def _staying(xs: list[Tensor]) -> Staying:
     return "all" if is_single else "widening"
 
 
-def key_of(
-    step: Hashable,
-    x_leaves: list[Tensor],
-    x_form: Form,
-    state_leaves: list[Tensor],
-    state_form: Form,
-    *,
-    staying: Staying = "none",
-) -> Hashable:
-    """What a plan depends on: the step, its inputs but for time and batch, and which products stay in the loop."""
-    parts = [step, x_form, state_form, torch.get_default_dtype(), staying]
-    for leaves, axes in ((x_leaves, 2), (state_leaves, 1)):
+def _key_of(call: Call, staying: Staying) -> Hashable:
+    """What a plan depends on beside the step: inputs but for time and batch, and which products stay in the loop."""
+    parts = [call.x_form, call.state_form, call.around, torch.get_default_dtype(), staying]
+    for leaves, axes in ((call.xs, 2), (call.states, 1)):
         for leaf in leaves:
-            parts += (leaf.shape[axes:], leaf.dtype, leaf.device)
+            parts += (tuple(map(int, leaf.shape[axes:])), leaf.dtype, leaf.device)
     return tuple(parts)
-
-
-def known(key: Hashable) -> Planned | None:
-    """The plan of such a key, None where there is none yet.
-
-    Raises:
-        NotTraceable: it is known that there can be none.
-    """
-    found = _plans.get(key)
-    if found is None:
-        return None
-    if isinstance(found, NotTraceable):
-        raise NotTraceable(str(found))
-    return found
-
-
-def learn(key: Hashable, found: Planned | NotTraceable) -> None:
-    """Keeps a plan, or why there is none; the one made longest ago goes."""
-    _plans[key] = found
-    if len(_plans) > _MOST_PLANS:
-        _plans.pop(next(iter(_plans)), None)  # another thread may have been the sooner
-
-
-def plan(step: Callable, key: Hashable, walk: Walk, x: Any, state: Any, *, staying: Staying = "none") -> Planned:
-    """The plan of a step that none is known for, from the disk, or made on inputs and state of one time step.
-
-    Raises:
-        NotTraceable: there is none.
-    """
-    name = disk.name_of(key, walk.held, step)
-    found = disk.load(name) if name else None
-    if found is not None:
-        return Planned(*found, walk)
-    planned = _made(step, walk, x, state, staying=staying)
-    if name:
-        disk.save(name, planned.plan, planned.places)
-    return planned
-
-
-def _made(step: Callable, walk: Walk, x: Any, state: Any, *, staying: Staying) -> Planned:
-    """Makes a plan of a step that tracing leaves as it was.
-
-    Raises:
-        NotTraceable: it writes to what it holds. That is put back: the eager loop will write it as it should.
-    """
-    first = next((leaf for leaf in flatten(x)[0] if leaf.is_floating_point()), None)
-    if first is not None and first.is_cpu:
-        library.begin(first.dtype)  # while the step is traced
-    from unrolled.engine.planning import make_plan  # it loads torch's tracing, which takes seconds
-
-    snapshot = walk.snapshot()
-    try:
-        made, captured = make_plan(step, x, state, staying=staying)
-    finally:
-        is_changed = walk_over(step).key != walk.key
-        if is_changed:
-            restore(snapshot)
-    if is_changed:
-        raise NotTraceable("it writes to its own attributes, or to something else that it holds")
-    place = {id(tensor): i for i, tensor in enumerate(walk.tensors)}
-    return Planned(made, [place.get(id(tensor), tensor) for tensor in captured], walk)
-
-
-def check_call(xs: list[Tensor], states: list[Tensor]) -> None:
-    """What only the eager loop serves, whatever the step."""
-    check_context()
-    check_rows(xs, states)
 
 
 def check_context() -> None:
     """Where only the eager loop serves."""
-    if _is_eager_here():
-        if torch._C._are_functorch_transforms_active():
-            raise RunsEagerly("it runs under a transform of torch.func")
-        if forward_ad._current_level >= 0:
-            raise RunsEagerly("it runs in forward-mode differentiation")
+    reason = why_definition()
+    if reason is not None:
+        raise RunsEagerly(reason)
+    if is_autocast():
         raise NotTraceable("it runs under autocast")
 
 
 def _is_eager_here() -> bool:
-    return (
-        torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-        or (
-            torch._C._is_any_autocast_enabled()
-            and (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"))
-        )
-    )
+    return why_definition() is not None or is_autocast()
 
 
 def check_rows(xs: list[Tensor], states: list[Tensor]) -> None:
@@ -289,3 +369,18 @@ def check_rows(xs: list[Tensor], states: list[Tensor]) -> None:
         raise NotTraceable("its inputs and state do not share a batch axis")
     if n_rows == 0:
         raise RunsEagerly("there are no rows")
+
+
+def check_kinds(xs: list[Tensor], states: list[Tensor]) -> None:
+    """Dtypes and devices that only the eager loop serves."""
+    leaves = [*xs, *states]
+    floats = {leaf.dtype for leaf in leaves if leaf.is_floating_point()}
+    if len(floats) != 1 or not floats <= {torch.float32, torch.float64, torch.bfloat16}:
+        words = " and ".join(sorted(map(str, floats))) or "no floating dtype"
+        raise NotTraceable(
+            f"its inputs and state are of {words}; a fused loop takes one of float32, float64 and bfloat16"
+        )
+    if any(leaf.device.type != "cpu" for leaf in leaves):
+        raise NotTraceable("its tensors are not on the CPU; there are no kernels for other devices yet")
+    if any(type(leaf) not in (Tensor, torch.nn.Parameter) for leaf in leaves):
+        raise NotTraceable("its inputs or state are of a subclass of torch.Tensor")

@@ -6,16 +6,22 @@ false, one row that is the same for all. Equal values are one object. The operat
     step(i)            input i of the step, an array [time, batch, width]
     state(i)           state i, carried from the step before, [batch, width]
     row(i)             input i that is the same at every step and row, [width]
+    held(i)            input i that is the same at every step and has a row for each sequence, [batch, width]
     const(number)      width 1
-    slice(a; start)    width numbers of a, from `start`; only of step, state, row, matmul, cumsum and flip
+    slice(a; start)    width numbers of a, from `start`; only of inputs, matmul, cumsum, flip, rowsums and colsums
     cat(a, b, ...)     one after the other; only as an output or as the operand of what reads whole rows
     matmul(a; i)       a times weight i [a.width, width], the same at every step
     matmul(a, m; i)    the same, added to another matmul m
     sum(a), max(a)     over the row's numbers, width 1
     cumsum(a), flip(a) along the row's numbers
+    tile(a; n)         the numbers of a, n times
+    repeat(a; n)       each number of a, n times
+    rowsums(a; n)      the sum of each n numbers, one after the other
+    colsums(a; n)      n sums: of every n-th number
     any other name     elementwise over its arguments, whose widths are `width` or 1; see POINTWISE
 
-`verify` holds a program to this.
+A matrix within each row of the batch, [places, width], is its numbers one after the other: `repeat` makes it of a
+column, `tile` of a row, and `rowsums` and `colsums` sum it along one of its axes. `verify` holds a program to this.
 """
 
 import dataclasses
@@ -33,15 +39,23 @@ POINTWISE = {
     "min": 2, "max2": 2, "where": 3,
     "gt": 2, "lt": 2, "ge": 2, "le": 2, "eq": 2, "ne": 2, "and": 2, "or": 2, "not": 1,
 }  # fmt: skip
-INPUTS = ("step", "state", "row")
+INPUTS = ("step", "state", "row", "held")
 REDUCTIONS = ("sum", "max")
 ALONG = ("cumsum", "flip")
-VIEWED = (*INPUTS, "matmul", *ALONG)  # what a slice can be taken of without computing anything
+BROADCASTS = ("tile", "repeat")  # of a vector to a matrix; never stored by themselves
+MATRIX_SUMS = ("rowsums", "colsums")
+VIEWED = (*INPUTS, "matmul", *ALONG, *MATRIX_SUMS)  # what a slice can be taken of without computing anything
 EXPENSIVE = (
     "exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sqrt", "erf", "sin", "cos", "pow", "div",
     "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "log2", "log10", "exp2", "erfc",
     "atan2", "fmod", "remainder", "floordiv",
 )  # fmt: skip
+#: all operations that a value may have
+OPERATIONS = frozenset(
+    (*POINTWISE, *INPUTS, *REDUCTIONS, *ALONG, *BROADCASTS, *MATRIX_SUMS, "const", "fill", "slice", "cat", "matmul")
+)
+_NUMBERED = (*INPUTS, "slice", "matmul", *BROADCASTS, *MATRIX_SUMS)  # whose attribute is a number of something
+_UNARY = ("slice", *REDUCTIONS, *ALONG, *BROADCASTS, *MATRIX_SUMS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +72,13 @@ class Value:
     def is_zero(self) -> bool:
         """Whether all its numbers are a constant 0."""
         return self.op in ("const", "fill") and self.attribute == 0
+
+    @functools.cached_property
+    def row_width(self) -> int:
+        """Of the rows of a matrix that a broadcast makes within a row of the batch; 0 where none does."""
+        if self.op in BROADCASTS:
+            return self.args[0].width if self.op == "tile" else int(self.attribute or 0)
+        return max([0, *(arg.row_width for arg in self.args if arg.width > 1)]) if self.op in POINTWISE else 0
 
     def __repr__(self) -> str:
         inside = ", ".join(
@@ -81,7 +102,7 @@ class Builder:
         return self._values.setdefault(key, Value(op, args, attribute, width, per_row))
 
     def input(self, op: str, index: int, width: int) -> Value:
-        """step, state or row number `index`."""
+        """step, state, row or held number `index`."""
         return self._make(op, (), index, width, per_row=op != "row")
 
     def const(self, number: float) -> Value:
@@ -106,10 +127,28 @@ class Builder:
             return a
         return self._make(op, (a,), None, a.width, per_row=a.per_row)
 
+    def broadcast(self, op: str, a: Value, times: int) -> Value:
+        """tile or repeat; a number stays one."""
+        if a.width == 1 or times == 1:
+            return a
+        if a.op == "fill":
+            return self.fill(float(a.attribute or 0), a.width * times)
+        return self._make(op, (a,), times, a.width * times, per_row=a.per_row)
+
+    def matrix_sum(self, op: str, a: Value, n: int, width: int) -> Value:
+        """rowsums, [n], or colsums, [width], of a matrix [n, width], or of one number that stands for all of its."""
+        count = width if op == "rowsums" else n
+        if a.width == 1 or a.op == "fill":
+            number = self.const(float(a.attribute or 0)) if a.op == "fill" else a
+            return self.widened(self.pointwise("mul", number, self.const(count)), n if op == "rowsums" else width)
+        return self._make(op, (a,), width, n if op == "rowsums" else width, per_row=a.per_row)
+
     def slice(self, a: Value, start: int, width: int) -> Value:
         """`width` numbers of a from `start`; moves inward to what can be viewed."""
         if start == 0 and width == a.width:
             return a
+        if a.op in BROADCASTS:
+            return self._slice_of_broadcast(a, start, width)
         if a.op in VIEWED:
             return self._make("slice", (a,), start, width, per_row=a.per_row)
         if a.op == "slice":
@@ -121,6 +160,20 @@ class Builder:
         if a.width == 1:
             return a
         return self.pointwise(a.op, *(arg if arg.width == 1 else self.slice(arg, start, width) for arg in a.args))
+
+    def _slice_of_broadcast(self, a: Value, start: int, width: int) -> Value:
+        """Of whole rows of a matrix, or of a part of one row."""
+        inner = a.row_width
+        first, offset = divmod(start, inner)
+        if offset + width > inner and (offset or width % inner):
+            until = inner - offset  # the end of the first row, and the rest
+            parts = [(start, until), (start + until, width - until)]
+            return self.cat([self.widened(self._slice_of_broadcast(a, at, n), n) for at, n in parts])
+        [vector] = a.args
+        n_rows = max(1, width // inner)
+        if a.op == "repeat":
+            return self.broadcast("repeat", self.slice(vector, first, n_rows), min(width, inner))
+        return self.broadcast("tile", self.slice(vector, offset, min(width, inner)), n_rows)
 
     def cat(self, parts: list[Value]) -> Value:
         flat = [piece for part in parts for piece in (part.args if part.op == "cat" else (part,))]
@@ -178,6 +231,11 @@ class Builder:
                 return self.reduce(value.op, args[0])
             case "cumsum" | "flip":
                 return self.along(value.op, args[0])
+            case "tile" | "repeat":
+                return self.broadcast(value.op, args[0], int(value.attribute or 0))
+            case "rowsums" | "colsums":
+                width = int(value.attribute or 0)
+                return self.matrix_sum(value.op, args[0], value.args[0].width // width, width)
         return self.pointwise(value.op, *args)
 
     def _summed(self, a: Value, b: Value) -> Value | None:
@@ -258,12 +316,13 @@ class Program:
     """One time step.
 
     Attributes:
-        steps, states, rows: widths of the inputs of each kind.
+        steps, states, rows, held: widths of the inputs of each kind.
         weights: shapes (in, out) of the weights.
         next_states: the states that the next step gets, one for each of `states`.
         outputs: what is kept of every step, arrays [time, batch, width].
         shifted: those of the step inputs that are read as they are at the step that runs next; where there is none,
             a value for that edge is read.
+        totals: what is added up over all steps, for each row of the batch: arrays [batch, width].
     """
 
     steps: tuple[int, ...]
@@ -273,16 +332,23 @@ class Program:
     next_states: tuple[Value, ...]
     outputs: tuple[Value, ...]
     shifted: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
+    totals: tuple[Value, ...] = ()
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        """All that is computed for."""
+        return (*self.next_states, *self.outputs, *self.totals)
 
     def values(self) -> list[Value]:
         """All values that count, arguments first."""
-        return in_order((*self.next_states, *self.outputs))
+        return in_order(self.results)
 
     def products(self) -> list[Value]:
         """Those that are computed: one that is only ever added to is a part of the one that adds to it."""
         values = self.values()
         read = {id(arg) for value in values for arg in (value.args[:1] if value.op == "matmul" else value.args)}
-        read |= {id(value) for value in (*self.next_states, *self.outputs)}
+        read |= {id(value) for value in self.results}
         return [value for value in values if value.op == "matmul" and id(value) in read]
 
     def __str__(self) -> str:
@@ -297,6 +363,7 @@ class Program:
             lines.append(f"%{i} = {value.op}({', '.join(inside)})  [{value.width}]{same}")
         lines += [f"next state {i} = %{place[id(value)]}" for i, value in enumerate(self.next_states)]
         lines += [f"output {i} = %{place[id(value)]}" for i, value in enumerate(self.outputs)]
+        lines += [f"total {i} += %{place[id(value)]}" for i, value in enumerate(self.totals)]
         return "\n".join(lines)
 
 
@@ -314,8 +381,10 @@ def with_products_once(program: Program) -> Program:
     for value in program.values():
         args = [made[id(arg)] for arg in value.args]
         made[id(value)] = builder.rebuilt(value, args) if args else value
-    states, outputs = (tuple(made[id(value)] for value in each) for each in (program.next_states, program.outputs))
-    return dataclasses.replace(program, next_states=states, outputs=outputs)
+    states, outputs, totals = (
+        tuple(made[id(value)] for value in each) for each in (program.next_states, program.outputs, program.totals)
+    )
+    return dataclasses.replace(program, next_states=states, outputs=outputs, totals=totals)
 
 
 def in_order(roots: Iterable[Value]) -> list[Value]:
@@ -344,11 +413,13 @@ def verify(program: Program) -> Program:
     """
     assert len(program.next_states) == len(program.states)
     assert all(new.width == width for new, width in zip(program.next_states, program.states, strict=True))
-    roots = {id(value) for value in (*program.next_states, *program.outputs)}
+    roots = {id(value) for value in program.results}
     values = program.values()
-    operands = {id(value.args[0]) for value in values if value.op in ("matmul", *ALONG)}
-    widths = {"step": program.steps, "state": program.states, "row": program.rows}
+    operands = {id(value.args[0]) for value in values if value.op in ("matmul", *ALONG, *BROADCASTS)}
+    widths = {"step": program.steps, "state": program.states, "row": program.rows, "held": program.held}
+    assert all(i < len(program.steps) for i in program.shifted)
     for value in values:
+        _verify_form(value)
         if value.op in INPUTS:
             assert widths[value.op][int(value.attribute or 0)] == value.width, value
         elif value.op == "slice":
@@ -364,6 +435,15 @@ def verify(program: Program) -> Program:
             assert len(value.args) <= 2, value
         elif value.op in REDUCTIONS:
             assert value.width == 1, value
+            assert not value.args[0].row_width, value
+        elif value.op in BROADCASTS:
+            assert value.width == value.args[0].width * int(value.attribute or 0), value
+            assert not value.args[0].row_width, value
+        elif value.op in MATRIX_SUMS:
+            width = int(value.attribute or 0)
+            assert value.width == (value.args[0].width // width if value.op == "rowsums" else width), value
+            assert value.args[0].width % width == 0, value
+            assert value.args[0].row_width in (0, width), value
         elif value.op in ALONG:
             assert value.args[0].width == value.width, value
         elif value.op in ("const", "fill"):
@@ -371,5 +451,29 @@ def verify(program: Program) -> Program:
         else:
             assert len(value.args) == POINTWISE[value.op], value
             assert all(arg.width in (1, value.width) for arg in value.args), value
+            assert len({arg.row_width for arg in value.args} - {0}) <= 1, value
         assert not (value.op == "cat" and any(arg.op == "cat" for arg in value.args)), value
     return program
+
+
+def _verify_form(value: Value) -> None:
+    """What holds of a value by itself. Its parts become source, so their types are held to as well."""
+    n_args, attribute = len(value.args), value.attribute
+    assert value.op in OPERATIONS, value
+    assert type(value.width) is int, value
+    assert value.width >= 0, value
+    if value.op in _NUMBERED:
+        assert type(attribute) is int, value
+        assert attribute >= 0, value
+    else:
+        assert type(attribute) is (float if value.op in ("const", "fill") else type(None)), value
+    if value.op in (*INPUTS, "const", "fill"):
+        assert n_args == 0, value
+        assert value.width == 1 or value.op != "const", value
+        assert value.per_row is (value.op in INPUTS and value.op != "row"), value
+        return
+    assert n_args >= 1, value
+    assert n_args == 1 or value.op not in _UNARY, value
+    assert value.per_row is (value.op == "matmul" or any(arg.per_row for arg in value.args)), value
+    if value.op in POINTWISE:
+        assert value.width == max(arg.width for arg in value.args), value

@@ -7,8 +7,8 @@ from typing import Literal
 
 from unrolled.engine.program import Program
 
-# ("captured", i), ("transposed", i) for a captured matrix that is read transposed, ("invariant", i), ("input", i),
-# ("before", i)
+# ("captured", i), ("transposed", i) for a captured matrix that is read transposed, ("invariant", i), ("held", i),
+# ("input", i), ("before", i)
 Place = tuple[str, int]
 
 # which products of its inputs a loop holds: those that give more numbers than they read, or all
@@ -34,6 +34,17 @@ class Gradient:
     is_transposed: bool
 
 
+@dataclass(frozen=True)
+class RowGradient:
+    """The gradient of a constant that has a row for each sequence, [batch, places · width]: of each row the sum over
+    time of left^T · right, and number `total` of the backward's totals, where there is one; zeros where there is
+    neither. Factors as in `Gradient`.
+    """
+
+    parts: tuple[tuple[tuple[str, int], tuple[str, int]], ...]
+    total: int | None
+
+
 @dataclass
 class LoopPrograms:
     """The programs of one loop.
@@ -48,8 +59,8 @@ class LoopPrograms:
         step_gradients: for each step input the backward output with its gradient, or None.
         constant_gradients: for each constant its gradient, or None where autograd has none, as of what is compared
             alone.
-        constants: for each constant ("row", 1), or ("matrix", n) for n matrices; they are numbered in this order, and
-            matrix i is weight 2 i of the programs as it is, and weight 2 i + 1 transposed.
+        constants: for each constant ("row", 1), ("held", 1), or ("matrix", n) for n matrices; those of a kind are
+            numbered in this order, and matrix i is weight 2 i of the programs as it is, and weight 2 i + 1 transposed.
         n_kept: how many outputs the forward keeps.
     """
 
@@ -58,6 +69,6 @@ class LoopPrograms:
     backward: Program
     backward_inputs: list[tuple[str, int]]
     step_gradients: list[int | None]
-    constant_gradients: list[Gradient | tuple[Gradient, ...] | None]
+    constant_gradients: list[Gradient | tuple[Gradient, ...] | RowGradient | None]
     constants: list[tuple[str, int]]
     n_kept: int

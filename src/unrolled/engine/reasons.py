@@ -1,6 +1,10 @@
 """Why a scan runs eagerly."""
 
 
+#: whether an error inside a pass raises, as in the tests, where it is a bug to be found; else the step runs eagerly
+is_strict = False
+
+
 class NotTraceable(Exception):  # noqa: N818 - a fact within the engine, never shown by itself
     """Why a step cannot become a graph, in words for the user."""
 

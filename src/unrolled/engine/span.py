@@ -21,6 +21,7 @@ class Span:
         counts: int64 [time], how many rows run at each step, the first ones of all; they never grow from a step to the
             one after. None where all rows run at all steps.
         offsets: int64 [time], where each step's rows begin.
+        order: int64 [batch], which rows of the batch these are, one after the other; None where they are as they were.
     """
 
     n_steps: int
@@ -29,6 +30,7 @@ class Span:
     total: int
     counts: Tensor | None = None
     offsets: Tensor | None = None
+    order: Tensor | None = None
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -38,6 +40,23 @@ class Span:
     def sizes(self) -> list[int]:
         """How many rows run at each step."""
         return [self.n_rows] * self.n_steps if self.counts is None else self.counts.tolist()
+
+    def in_order(self, rows: Tensor) -> Tensor:
+        """A row for each of the batch, [batch, ...], in the order of the span's."""
+        return rows if self.order is None else rows.index_select(0, self.order)
+
+    def over_time(self, rows: Tensor) -> Tensor:
+        """Rows [batch, ...] in the span's order → those of all steps, [total, ...]; a copy."""
+        if self.counts is None:
+            return rows.expand(self.n_steps, *rows.shape).flatten(0, 1) if self.n_steps > 1 else rows.clone()
+        return rows.index_select(0, self.time_and_row()[1])
+
+    def time_and_row(self) -> tuple[Tensor, Tensor]:
+        """Of each row of all steps, int64 [total]: its step, and its place among the rows of the batch."""
+        assert self.counts is not None
+        assert self.offsets is not None
+        time = torch.repeat_interleave(torch.arange(self.n_steps), self.counts)
+        return time, torch.arange(self.total) - self.offsets[time]
 
     def before(self, first: Tensor, states: Tensor) -> Tensor:
         """States [batch, width] before the first step and [total, width] after each → before each, [total, width]."""
@@ -50,8 +69,7 @@ class Span:
         counts, offsets = self.counts, self.offsets
         assert counts is not None
         assert offsets is not None
-        time = torch.repeat_interleave(torch.arange(self.n_steps), counts)
-        row = torch.arange(self.total) - offsets[time]
+        time, row = self.time_and_row()
         before = time + (1 if self.is_reversed else -1)
         inside = (before >= 0) & (before < self.n_steps)
         before = before.clamp(0, self.n_steps - 1)
@@ -112,4 +130,5 @@ def packed(active: Tensor, *, is_reversed: bool) -> Packed:
     """From bool [time, batch], true in each row up to its length."""
     n_steps, n_rows = active.shape
     counts, offsets, order, ranks, places, packed_places = arranged(active)
-    return Packed(Span(n_steps, n_rows, is_reversed, len(places), counts, offsets), order, ranks, places, packed_places)
+    span = Span(n_steps, n_rows, is_reversed, len(places), counts, offsets, order)
+    return Packed(span, order, ranks, places, packed_places)

@@ -4,8 +4,10 @@
     loop     lies on the cycle through the state
     after    depends on the state and does not feed it: done once for all time steps
 
-What depends on neither (weights transposed, cut, normalized) is done once: invariant. A product over a concatenation,
-W·[x, h], is taken apart first, so that its x half leaves the loop.
+What depends on neither (weights transposed, cut, normalized) is done once: invariant; and once for each row of the
+batch what depends on captured tensors that have a row for each sequence: held. What reads a memory [batch, places,
+width] among those is always in the loop: outside it would be copied for each time step. A product over a
+concatenation, W·[x, h], is taken apart first, so that its x half leaves the loop.
 
 In inference products of the inputs may stay in the loop: where a thread has many rows, as what they give would go to
 memory and back, and in a call of a single row (`plans.py` says when).
@@ -30,6 +32,7 @@ VIEWS = {
     aten.unsafe_split.Tensor,
     aten.slice.Tensor,
 }
+VIEWED_AS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 # random numbers in the shape of the first argument, whose own numbers are of no effect
 FILLS = {
     aten.bernoulli.p, aten.normal_functional.default, aten.uniform.default, aten.exponential.default,
@@ -57,6 +60,7 @@ class Split:
     Attributes:
         invariant: captured tensors → the loop's and the others' invariant inputs.
         before: captured, inputs → the values that loop and after read, one row for each time step and row of the batch.
+        held: captured → the loop's and the others' inputs that are the same at all time steps, but not for all rows.
         loop: steps, invariants, states → next states, outputs.
         after: captured and invariants, before's values, the loop's outputs, states before and after each step → y.
         steps, constants, states: what the loop reads: a row for each time step, the same for all, carried.
@@ -67,6 +71,7 @@ class Split:
 
     traced: Traced
     invariant: list[fx.Node]
+    held: list[fx.Node]
     before: list[fx.Node]
     loop: list[fx.Node]
     after: list[fx.Node]
@@ -83,28 +88,39 @@ class Split:
 def split(traced: Traced, *, staying: Staying = "none") -> Split:
     """Splits a traced step; see `Split`. Products of inputs stay in the loop as `staying` says."""
     graph = traced.graph.graph
+    by_row = by_row_of(traced)
+    if any(node.meta["val"].dim() > 2 for node in by_row):
+        _take_scores_apart(graph)
     _take_products_apart(graph)
     _take_shapes_alone(graph)
     graph.eliminate_dead_code()
     nodes = list(graph.nodes)
     placeholders = [node for node in nodes if node.op == "placeholder"]
-    n_captured = len(traced.captured)
-    inputs = placeholders[n_captured : n_captured + traced.n_inputs]
-    states = placeholders[n_captured + traced.n_inputs :]
+    inputs = placeholders[traced.n_captured : traced.n_captured + traced.n_inputs]
+    states = placeholders[traced.n_captured + traced.n_inputs :]
     [output] = [node for node in nodes if node.op == "output"]
     results = list(output.args[0])
     ys, next_states = results[: traced.n_outputs], results[traced.n_outputs :]
 
-    on_state, on_input = set(states), set(inputs)
+    on_state, on_input, on_held = set(states), set(inputs), set(by_row)
+    asking: list[fx.Node] = []  # a memory, or what it gave as long as that is as large
     for node in nodes:
         if node.op != "call_function":
             continue
-        if any(arg in on_state for arg in node.all_input_nodes):
+        args = node.all_input_nodes
+        is_asking = any(arg in on_state | on_input for arg in args) and any(
+            _is_matrix(arg) and (arg in on_held or arg in asking) for arg in args
+        )
+        if is_asking:
+            asking.append(node)
+        if is_asking or any(arg in on_state for arg in args):
             on_state.add(node)
-        elif node.target in RANDOM or any(arg in on_input for arg in node.all_input_nodes):
+        elif node.target in RANDOM or any(arg in on_input for arg in args):
             on_input.add(node)
+        elif any(arg in on_held for arg in args):
+            on_held.add(node)
     feeding: set[fx.Node] = set()
-    stack = list(next_states)
+    stack = [*next_states, *asking]
     while stack:
         node = stack.pop()
         if node in on_state and node not in feeding:
@@ -117,12 +133,15 @@ def split(traced: Traced, *, staying: Staying = "none") -> Split:
     loop = [node for node in calls if node in feeding]
     after = [node for node in calls if node in on_state and node not in feeding]
     # a constant that has the batch in its shape belongs to whoever reads it
-    repeated = [node for node in calls if node not in on_state | on_input and _has_batch(node)]
+    others = on_state | on_input | on_held
+    repeated = [node for node in calls if node not in others and _has_batch(node)]
     before = [node for node in calls if node in on_input]
-    invariant = [node for node in calls if node not in on_state | on_input and node not in repeated]
+    held = [node for node in calls if node in on_held]
+    invariant = [node for node in calls if node not in others and node not in repeated]
     loop = _with_repeated(loop, repeated, nodes, next_states)
     after = _with_repeated(after, repeated, nodes, ys)
     before = _with_repeated(before, repeated, nodes, ())
+    held = _with_repeated(held, repeated, nodes, ())
 
     # a view of an input is read where it lies; outside the loop it would be copied
     views: set[fx.Node] = set()
@@ -148,8 +167,27 @@ def split(traced: Traced, *, staying: Staying = "none") -> Split:
     previous = [i for i, node in enumerate(states) if node in wanted]
     sequences = [i for i, node in enumerate(next_states) if node in wanted or i in previous]
     return Split(
-        traced, invariant, before, loop, after, steps, constants, states, next_states, kept, ys, previous, sequences
-    )
+        traced, invariant, held, before, loop, after, steps, constants, states, next_states, kept, ys, previous,
+        sequences,
+    )  # fmt: skip
+
+
+def by_row_of(traced: Traced) -> list[fx.Node]:
+    """The captured tensors that have a row for each sequence."""
+    placeholders = [node for node in traced.graph.graph.nodes if node.op == "placeholder"]
+    return [node for node in placeholders[: traced.n_captured] if is_by_row(node)]
+
+
+def is_by_row(node: fx.Node) -> bool:
+    """Whether a tensor has a row for each sequence."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.shape[:1] == (BATCH,)
+
+
+def _is_matrix(node: fx.Node) -> bool:
+    """Whether a tensor has more than one axis within each row of the batch."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and sum(size != 1 for size in value.shape) > 2
 
 
 def _products_that_stay(
@@ -178,6 +216,42 @@ def _products_that_stay(
     weights = {node.all_input_nodes[-1] for node in loop | found if node.target in PRODUCTS}
     n_bytes = sum(weight.meta["val"].nbytes for weight in weights)
     return found if n_bytes <= MOST_INSIDE else set()
+
+
+def _take_scores_apart(graph: fx.Graph) -> None:
+    """A product of each place of a memory with a weight of one column, [batch · places, width] · [width, 1], is a sum
+    over the places' numbers: within a row of the batch, as an attention's scores are made.
+    """
+    for node in list(graph.nodes):
+        if node.target not in PRODUCTS or node.kwargs:
+            continue
+        *bias, left, right = node.args
+        (rows, width), n_columns = shape_of(left), shape_of(right)[1]
+        if rows % BATCH or rows == BATCH or n_columns != 1:
+            continue
+        places = rows // BATCH
+        while left.target in VIEWED_AS:
+            left = left.args[0]
+        with graph.inserting_before(node):
+            made = _made(graph, node, aten.reshape.default, (left, [BATCH, places, width]))
+            made = _made(graph, node, aten.mul.Tensor, (made, _made(graph, node, aten.squeeze.dim, (right, 1))))
+            made = _made(graph, node, aten.sum.dim_IntList, (made, [2]))
+            if bias:
+                made = _made(graph, node, aten.add.Tensor, (made, bias[0]))
+        for user in list(node.users):
+            if user.target in VIEWED_AS:
+                with graph.inserting_before(user):
+                    user.replace_all_uses_with(_made(graph, user, aten.reshape.default, (made, [*shape_of(user)])))
+        if node.users:
+            with graph.inserting_before(node):
+                node.replace_all_uses_with(_made(graph, node, aten.reshape.default, (made, [rows, 1])))
+
+
+def _made(graph: fx.Graph, like: fx.Node, target: Any, args: tuple) -> fx.Node:
+    """A new node, with the shape that it has, from the line of the step that another comes from."""
+    node = _call(graph, target, args, like)
+    node.meta["val"] = target(*fx.node.map_arg(args, lambda arg: arg.meta["val"]))
+    return node
 
 
 def _take_products_apart(graph: fx.Graph) -> None:

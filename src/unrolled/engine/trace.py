@@ -1,16 +1,13 @@
 """A step becomes a graph of ATen operations.
 
-Comes in: any step, and the shapes of its inputs and state. Goes out: an FX graph whose placeholders are the captured
-tensors (parameters, buffers, whatever a closure holds), the inputs and the state. Nothing is computed.
+Inputs: a step as a function of leaves, and the shapes of its tensors. Output: an FX graph whose placeholders are the
+tensors that the step reads beside its arguments, its inputs and its state. Nothing is computed.
 """
 
 import functools
-import linecache
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,18 +15,26 @@ from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.backends import eager
 from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.step.refusals import ROWS, line_of_node
+from unrolled.engine.trees import Form, flatten, unflatten
 
 aten = torch.ops.aten
 
-# a batch size that no other axis has: wherever it stands in the graph, it means the batch
-BATCH = 10_007
+# A batch size that no other size or number of a step is: wherever it stands in the graph, it means the batch. A second
+# one shows that it does (`compare`).
+BATCH = 1_203_400_007
+OTHER_BATCH = 1_417_300_009
 
+# within, a tensor that is made has a shape and no memory
+NO_NUMBERS = FakeTensorMode(allow_non_fake_inputs=True)
 
-_NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<eval_with_key>")
+# a step by leaves: tensors that it reads beside its arguments, inputs, states, rows of the batch → leaves of y_t, their
+# form, leaves of the next state
+StepFunction = Callable[[list[Tensor], list[Tensor], list[Tensor], int], tuple[list[Tensor], Form, list[Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,18 @@ class Traced:
 
     Attributes:
         graph: placeholders captured..., inputs..., states... in this order; it returns outputs..., next states...
-        captured: the tensors that the step uses beside its arguments, in the order of their placeholders.
-        n_inputs, n_states, n_outputs: how many of each.
-        outputs_spec: the structure of y_t.
+        n_captured, n_inputs, n_states, n_outputs: how many of each.
+        made: tensors with numbers that the step itself makes; the last ones of the captured.
+        outputs_form: the structure of y_t.
     """
 
     graph: fx.GraphModule
-    captured: list[Tensor]
+    n_captured: int
     n_inputs: int
     n_states: int
     n_outputs: int
-    outputs_spec: pytree.TreeSpec
+    made: list[Tensor]
+    outputs_form: Form
 
 
 @functools.cache
@@ -77,48 +83,89 @@ def decompositions() -> dict[Any, Callable]:
     return table
 
 
-def trace(step: Callable, xs: Any, state: Any) -> Traced:
-    """Traces a step on inputs and states of the given shapes, with a batch of `BATCH` rows.
+def of_trees(step: Callable[[list[Tensor], Any, Any], Any], x_form: Form, state_form: Form) -> StepFunction:
+    """A step `(tensors, x, state) -> (y, state)` by leaves."""
+
+    def function(
+        tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], _n_rows: int
+    ) -> tuple[list[Tensor], Form, list[Tensor]]:
+        y, state = step(tensors, unflatten(xs, x_form), unflatten(states, state_form))
+        outputs, outputs_form = flatten(y)
+        return outputs, outputs_form, flatten(state)[0]
+
+    return function
+
+
+def with_resets(step: StepFunction) -> StepFunction:
+    """Rows start anew: a mask is the last of the inputs, and the states that rows go back to are the states' second
+    half.
+    """
+
+    def restarting(
+        tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int
+    ) -> tuple[list[Tensor], Form, list[Tensor]]:
+        now, first = states[: len(states) // 2], states[len(states) // 2 :]
+        state = [eager.choose(xs[-1], start, leaf) for leaf, start in zip(now, first, strict=True)]
+        outputs, form, new = step(tensors, xs[:-1], state, n_rows)
+        return outputs, form, [*new, *first]
+
+    return restarting
+
+
+def with_ends(step: StepFunction) -> StepFunction:
+    """Rows end: where a mask, the last of the inputs, is false the state stays and outputs are zero."""
+
+    def ending(
+        tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int
+    ) -> tuple[list[Tensor], Form, list[Tensor]]:
+        outputs, form, new = step(tensors, xs[:-1], states, n_rows)
+        new = [eager.choose(xs[-1], a, b) for a, b in zip(new, states, strict=True)]
+        return [eager.choose(xs[-1], leaf, torch.zeros_like(leaf)) for leaf in outputs], form, new
+
+    return ending
+
+
+def trace(
+    step: StepFunction,
+    tensors: list[Tensor],
+    xs: list[Tensor],
+    states: list[Tensor],
+    *,
+    by_row: "set[int] | frozenset[int]" = frozenset(),
+    batch: int = BATCH,
+) -> Traced:
+    """Traces a step on tensors of the given shapes, with a batch of `batch` rows.
 
     Args:
         step: the step.
-        xs: the inputs of one step, a tree of tensors [batch, ...].
-        state: a tree of tensors [batch, ...].
+        tensors: what it reads beside its arguments.
+        xs: the leaves of the inputs of one step, [batch, ...].
+        states: leaves [batch, ...].
+        by_row: which of the tensors have a row for each row of the batch.
+        batch: how many rows.
 
     Raises:
         NotTraceable: it cannot be traced faithfully.
     """
-    leaves, spec = pytree.tree_flatten((xs, state))
-    n_inputs, n_states = len(pytree.tree_leaves(xs)), len(pytree.tree_leaves(state))
-    specs: list[pytree.TreeSpec] = []
+    n, m = len(tensors), len(tensors) + len(xs)
+    found: list[tuple[int, Form]] = []
 
     def flat(*leaves: Tensor) -> list[Tensor]:
-        x, state = pytree.tree_unflatten(list(leaves), spec)
-        with _Watch():
-            result = step(x, state)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise NotTraceable("it does not return a pair (y_t, state)")
-        outputs, outputs_spec = pytree.tree_flatten(result[0])
-        next_states, next_spec = pytree.tree_flatten(result[1])
-        if next_spec != pytree.tree_structure(state):
-            raise NotTraceable("its state does not keep its structure")
-        if not all(isinstance(leaf, Tensor) for leaf in (*outputs, *next_states)):
-            raise NotTraceable("it returns something that is no tensor")
-        specs.append(outputs_spec)
-        for new, old in zip(next_states, leaves[n_inputs:], strict=True):
-            if new.shape != old.shape or new.dtype != old.dtype:
+        outputs, form, new = step(list(leaves[:n]), list(leaves[n:m]), list(leaves[m:]), batch)
+        for leaf, old in zip(new, leaves[m:], strict=True):
+            if leaf.shape != old.shape or leaf.dtype != old.dtype:
                 raise NotTraceable("its state does not keep its shape and dtype")
-        return [*outputs, *next_states]
+        found.append((len(outputs), form))
+        return [*outputs, *new]
 
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with mode:
-        fakes = [torch.empty((BATCH, *leaf.shape[1:]), dtype=leaf.dtype, device=leaf.device) for leaf in leaves]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fakes = [_empty(t, (batch, *t.shape[1:]) if i in by_row else t.shape) for i, t in enumerate(tensors)]
+        for each in fakes:  # torch's product folds the batch into one with a matrix only where that has a gradient
+            each.requires_grad_(each.is_floating_point())
+        fakes += [_empty(leaf, (batch, *leaf.shape[1:])) for leaf in (*xs, *states)]
     # not taken apart yet: what the derivative of an operation is, torch knows of the whole one
     graph = make_graph(flat, fakes, table={})
-    again = make_graph(flat, fakes, table={})
-    if _text(graph) != _text(again):
-        raise NotTraceable("it does something else each time it is called")
-    captured = lift_captured(graph)
+    made = lift_captured(graph, after=n)
     for node in list(graph.graph.nodes):
         if node.target is aten.copy_.default:
             raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
@@ -127,41 +174,12 @@ def trace(step: Callable, xs: Any, state: Any) -> Traced:
             to, source = (arg.meta["val"] for arg in node.args[:2])
             if source.dtype == to.dtype:
                 node.target, node.args = aten.expand.default, (node.args[1], list(to.shape))
-    return Traced(graph, captured, n_inputs, n_states, specs[-1].num_leaves, specs[-1])
+    [(n_outputs, form)] = found
+    return Traced(graph, n + len(made), len(xs), len(states), n_outputs, made, form)
 
 
-class _Watch(TorchFunctionMode):
-    """Refuses, while a step is traced, what a graph of forward operations does not show: gradients turned off, hooks,
-    and backward functions of one's own. Notes the line of the step that each operation comes from.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (torch._C._set_grad_enabled, Tensor.register_hook, Tensor.backward, Tensor.requires_grad_):
-            raise NotTraceable(f"it calls {getattr(func, '__name__', func)}, which changes how gradients flow")
-        fx.traceback.current_meta["stack_trace"] = _line_of_step()
-        return func(*args, **(kwargs or {}))
-
-    def __enter__(self) -> Any:
-        self._apply = torch.autograd.Function.__dict__["apply"]
-        setattr(torch.autograd.Function, "apply", classmethod(_refuse))  # noqa: B010 - it is put back below
-        return super().__enter__()
-
-    def __exit__(self, *fault: Any) -> None:
-        setattr(torch.autograd.Function, "apply", self._apply)  # noqa: B010
-        super().__exit__(*fault)
-
-
-def _line_of_step() -> str:
-    """The innermost line that is neither torch's nor the engine's, as a traceback shows it."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_OF_A_STEP):
-        frame = frame.f_back
-    name, line = frame.f_code.co_filename, frame.f_lineno
-    return f'File "{name}", line {line}, in {frame.f_code.co_name}\n  {linecache.getline(name, line).strip()}'
-
-
-def _refuse(cls: type, *_: Any, **__: Any) -> Any:
-    raise NotTraceable(f"it calls the autograd function {cls.__name__}, whose backward tracing does not see")
+def _empty(like: Tensor, shape: Any) -> Tensor:
+    return torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
 
 
 def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
@@ -175,22 +193,22 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
     except NotTraceable:
         raise
     except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
-        raise NotTraceable(f"tracing it raises {type(fault).__name__}: {str(fault).splitlines()[0][:200]}") from fault
+        raise NotTraceable("torch cannot trace it as a graph of its own operations") from fault
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
-def lift_captured(graph: fx.GraphModule) -> list[Tensor]:
-    """Turns the tensors that the graph holds into placeholders, put first; returns them."""
+def lift_captured(graph: fx.GraphModule, *, after: int = 0) -> list[Tensor]:
+    """Turns the tensors that the graph holds into placeholders, put after so many others; returns them."""
     found: dict[int, tuple[fx.Node, Tensor]] = {}
-    first = next(iter(graph.graph.nodes))
+    following = list(graph.graph.nodes)[after]
     for node in list(graph.graph.nodes):
         if node.op != "get_attr":
             continue
         tensor = getattr(graph, str(node.target))
         if id(tensor) not in found:
-            with graph.graph.inserting_before(first):
+            with graph.graph.inserting_before(following):
                 placeholder = graph.graph.placeholder(f"captured_{len(found)}")
             placeholder.meta = dict(node.meta)
             placeholder.meta["val"] = _without_numbers(tensor)
@@ -204,9 +222,84 @@ def lift_captured(graph: fx.GraphModule) -> list[Tensor]:
     return [tensor for _, tensor in found.values()]
 
 
-def _text(graph: fx.GraphModule) -> str:
-    return str(graph.graph) + str(
-        [getattr(graph, str(n.target)).shape for n in graph.graph.nodes if n.op == "get_attr"]
+def compare(one: Traced, other: Traced, batches: tuple[int, int], words: str) -> None:
+    """Holds two graphs, traced with other numbers of rows, to be the same but for those, which stand for sizes alone.
+
+    Raises:
+        NotTraceable: they are not; the text is `words`, or that it depends on the number of rows, and the line.
+    """
+    nodes, others = list(one.graph.graph.nodes), list(other.graph.graph.nodes)
+    place = {node: i for i, node in enumerate(nodes)}
+    others_place = {node: i for i, node in enumerate(others)}
+    for a, b in zip(nodes, others, strict=False):
+        if a.op != b.op or (a.op == "call_function" and a.target != b.target):
+            raise NotTraceable(f"{words}{line_of_node(a)}")
+        left, right = pytree.tree_leaves((a.args, a.kwargs)), pytree.tree_leaves((b.args, b.kwargs))
+        is_same = len(left) == len(right) and all(
+            place[x] == others_place.get(y) if isinstance(x, fx.Node) else _is_same(x, y, batches)
+            for x, y in zip(left, right, strict=True)
+        )
+        if not is_same:
+            raise NotTraceable(f"{_why(left, right, words)}{line_of_node(a)}")
+        if not _are_alike(a.meta.get("val"), b.meta.get("val"), batches):
+            raise NotTraceable(f"{ROWS}{line_of_node(a)}")
+        if _reads_rows_as_number(a, batches[0]):
+            raise NotTraceable(f"it computes with the number of rows of the batch{line_of_node(a)}")
+    if len(nodes) != len(others):
+        raise NotTraceable(words)
+    if len(one.made) != len(other.made) or not all(map(_are_equal, one.made, other.made)):
+        raise NotTraceable(words)
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and bool((a.detach() == b.detach()).all())
+
+
+def _is_same(a: Any, b: Any, batches: tuple[int, int]) -> bool:
+    if type(a) is int and type(b) is int and a and a % batches[0] == 0:
+        return b == a // batches[0] * batches[1]
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+def _why(left: list[Any], right: list[Any], words: str) -> str:
+    numbers = [
+        (a, b)
+        for a, b in zip(left, right, strict=False)
+        if type(a) in (int, float) and type(b) in (int, float) and a != b
+    ]
+    return "it computes with the number of rows of the batch" if numbers else words
+
+
+# arguments of operations that are sizes of the result, and scale with the batch as its sizes do
+_SIZES = ("size", "sizes", "shape", "repeats")
+
+
+def _reads_rows_as_number(node: fx.Node, batch: int) -> bool:
+    """Whether the batch's size is among the numbers, not the sizes, that an operation takes."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return node.op == "call_function" and any(map(_is_of(batch), pytree.tree_leaves((node.args, node.kwargs))))
+    named = dict(zip((argument.name for argument in node.target._schema.arguments), node.args, strict=False))
+    named |= node.kwargs
+    names = [*_SIZES, "end"] if named.get("dim", 0) == 0 else _SIZES  # up to the last row of the batch
+    return any(
+        any(map(_is_of(batch), pytree.tree_leaves(value))) for name, value in named.items() if name not in names
+    )
+
+
+def _is_of(batch: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and value != 0 and value % batch == 0
+
+
+def _are_alike(a: Any, b: Any, batches: tuple[int, int]) -> bool:
+    one, other = pytree.tree_leaves(a), pytree.tree_leaves(b)
+    return len(one) == len(other) and all(
+        not isinstance(x, Tensor)
+        or (
+            x.dtype == y.dtype
+            and x.dim() == y.dim()
+            and all(_is_same(int(m), int(n), batches) for m, n in zip(x.shape, y.shape, strict=True))
+        )
+        for x, y in zip(one, other, strict=True)
     )
 
 
@@ -226,5 +319,5 @@ def fake_like(node: fx.Node) -> Tensor:
 
 
 def _without_numbers(value: Tensor) -> Tensor:
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with NO_NUMBERS:
         return torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device)

@@ -18,8 +18,9 @@ import torch
 from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.backends.cpu.run import KernelCall
 from unrolled.engine.products import rows_times
-from unrolled.engine.programs import Gradient, Product
-from unrolled.engine.sums import sums_of_products
+from unrolled.engine.programs import Gradient, Product, RowGradient
+from unrolled.engine.sums import products_by_row, sums_of_products
+from unrolled.engine.written_check import checked
 
 if TYPE_CHECKING:
     from unrolled.engine.plan import Plan
@@ -40,10 +41,12 @@ def call_of(plan: "Plan", name: str) -> Callable:
     names: dict[str, Any] = {
         **kernel.names(), "kernel": kernel, "run": kernel.run, "c_char_p": ctypes.c_char_p, "new_tensor": new_tensor,
         "rows_times": rows_times, "sums_of_products": sums_of_products, "empty_like": torch.empty_like,
-        "zeros_like": torch.zeros_like, "stack": torch.stack,
+        "zeros_like": torch.zeros_like, "stack": torch.stack, "products_by_row": products_by_row,
+        "computed_in": torch.float32 if plan.dtype == torch.bfloat16 else plan.dtype,
     }  # fmt: skip
     source = backward_source(plan) if name == "backward" else forward_source(plan, name)
-    exec(compile(source, f"<the {name} call of a plan>", "exec"), names)  # numbers, and names of this file
+    names["__builtins__"] = {}
+    exec(compile(checked(source, names), f"<the {name} call of a plan>", "exec"), names)
     return names["call"]
 
 
@@ -68,7 +71,7 @@ def forward_source(plan: "Plan", name: str) -> str:
         bias = f"bias_{i}" if product.bias else "None"
         is_transposed = names.is_transposed[f"weight_{i}"]
         lines.append(f"step_{i} = rows_times(rows_{i}, weight_{i}, {bias}, is_transposed={is_transposed})")
-    constants, rows, weights = names.constants()
+    constants, rows, weights, held = names.constants()
     lines += constants
     lines += [f"state_{i} = new_tensor(first_0, *lead, {program.states[i]})" for i in wanted]
     lines += [f"output_{i} = new_tensor(first_0, *lead, {value.width})" for i, value in enumerate(program.outputs)]
@@ -78,8 +81,9 @@ def forward_source(plan: "Plan", name: str) -> str:
     states = [f"state_{i}" if i in wanted else "" for i in range(len(plan.states))]
     outputs = [f"output_{i}" for i in range(len(program.outputs))]
     more, packed = kernel.arguments(
-        steps, [""] * len(steps), states, names.firsts, last, rows, weights, outputs, is_reversed="span.is_reversed"
-    )
+        steps, [""] * len(steps), states, names.firsts, last, rows, weights, outputs, held,
+        is_reversed="span.is_reversed",
+    )  # fmt: skip
     kept, saved = outputs[: made.n_kept], outputs[made.n_kept :]
     if name == "training":
         saved += names.read
@@ -124,23 +128,27 @@ class _Names:
     def step(self, i: int) -> str:
         return f"step_{i}" if i in self.products else f"rows_{i}"
 
-    def constants(self) -> tuple[list[str], list[str], list[tuple[str, bool]]]:
-        """Lines, the rows, and the matrices with whether they are given transposed."""
+    def constants(self) -> tuple[list[str], list[str], list[tuple[str, bool]], list[str]]:
+        """Lines, the rows, the matrices with whether they are given transposed, and those by sequence."""
         lines: list[str] = []
         rows: list[str] = []
         weights: list[tuple[str, bool]] = []
+        held: list[str] = []
         for i, ((kind, count), shape) in enumerate(zip(self.plan.programs.constants, self.plan.constants, strict=True)):
             name = f"constant_{i}"
             if kind == "row":
                 lines.append(f"row_of_{i} = {name}{'' if len(shape) == 1 else '.reshape(-1)'}.contiguous()")
                 rows.append(f"row_of_{i}")
+            elif kind == "held":
+                lines.append(f"held_{i} = {name}.contiguous()")
+                held.append(f"held_{i}")
             elif len(shape) == 2:
                 weights.append((name, self.is_transposed[name]))
             else:
                 parts = [f"matrix_{i}_{j}" for j in range(count)]
                 lines.append(f"{_listed(parts)} = {name}")
                 weights += [(part, False) for part in parts]
-        return lines, rows, weights
+        return lines, rows, weights, held
 
 
 class _Backward:
@@ -183,7 +191,8 @@ class _Backward:
         names, given = self.names, [*self.of_last, *self.of_sequences, *self.of_outputs]
         to_first = [f"to_{first}" for first in names.firsts]
         outputs = [f"to_{i}" for i in range(len(self.program.outputs))]
-        constants, rows, weights = names.constants()
+        constants, rows, weights, held = names.constants()
+        totals = [f"total_{i}" for i in range(len(self.program.totals))]
         more, packed = self.plan.kernel("backward").arguments(
             self.inputs,
             self.edges,
@@ -193,6 +202,8 @@ class _Backward:
             rows,
             weights,
             outputs,
+            held,
+            totals,
             is_reversed="not span.is_reversed",
         )
         lines = [
@@ -201,6 +212,10 @@ class _Backward:
             "total = span.total",
             *[f"{name} = {name}.contiguous()" for name in given],
             *[f"to_{i} = new_tensor(first_0, total, {value.width})" for i, value in enumerate(self.program.outputs)],
+            *[
+                f"total_{i} = first_0.new_zeros(span.n_rows, {value.width}, dtype=computed_in)"
+                for i, value in enumerate(self.program.totals)
+            ],
             # rows of no steps pass the gradient of their last state on to their first
             *_alike(zip(to_first, names.firsts, self.of_last, strict=True)),
             *constants,
@@ -222,6 +237,8 @@ class _Backward:
         factor alone on the way.
         """
         wanted = [(i, name, self.gradients.get(name)) for i, name in enumerate(self.names.tensors)]
+        by_row = [(i, name, one) for i, name, one in wanted if isinstance(one, RowGradient)]
+        wanted = [each for each in wanted if not isinstance(each[2], RowGradient)]
         each = [(i, name, one) for i, name, one in wanted if one is not None and not isinstance(one, str)]
         parts = [part for _, _, one in each for g in (one if isinstance(one, tuple) else (one,)) for part in g.parts]
         alone = {right for left, right in parts if left is None}
@@ -246,7 +263,18 @@ class _Backward:
             each_left = _list(f"({left}) if needed[{i}] else None" for left, i in found)
             given = f"{self._factor(right)}, {width}, {each_left}, {sums}, span"
             lines.append(f"products_of_{right[0]}_{right[1]} = sums_of_products({given})")
-        return lines + totals
+        return [*lines, *totals, *(line for each in by_row for line in self._by_row(*each))]
+
+    def _by_row(self, number: int, name: str, gradient: RowGradient) -> list[str]:
+        """The lines of the gradient of what has a row for each sequence."""
+        parts = _list(f"(({self._of_row(left)}), ({self._of_row(right)}))" for left, right in gradient.parts)
+        total = None if gradient.total is None else f"total_{gradient.total}"
+        made = f"products_by_row({parts}, {total}, {name}, span)"
+        return [f"gradient_{number} = {made} if needed[{number}] else None"]
+
+    def _of_row(self, factor: Factor) -> str:
+        edge = (self.edges[factor[1]] if factor[0] == "step" else "") or "None"
+        return f"{self._factor(factor)}, {self._width(factor)}, {edge}"
 
     def _total(self, result: str, gradient: Gradient, like: str, number: int, lefts: _Lefts) -> list[str]:
         """The lines of the gradient of one constant, or of a part of it; its products are added to those to be made."""

@@ -1,23 +1,25 @@
 """C++ source becomes a loaded function, compiled once for this compiler and processor and cached on disk.
 
-The cache's key is the source, the flags, the compiler's version and the processor's features. A library is written
-aside and renamed, so that two processes may build at once and a killed one leaves nothing half-written; what another
-user may have written is not loaded.
+The cache's key is the source, the flags, the compiler's version and the processor's features. What is loaded is
+what was checked (cache_files.py, loading.py). Where the cache can be neither read nor written, it is compiled anew.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
 import shutil
-import stat
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from unrolled.engine import cache_files
+from unrolled.engine.backends.cpu.compiling import Failed, compile_source
+from unrolled.engine.backends.cpu.loading import load
+from unrolled.engine.cache_files import cache_folder as cache_folder
 from unrolled.engine.reasons import NotTraceable
 
 FOLDER = Path(__file__).parent
@@ -35,6 +37,15 @@ TYPES = {
 }
 
 
+_INSTALL = (
+    "Install one (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or set "
+    "CXX to its path"
+)
+_MOST_ANSWER_S = 30.0  # for its version
+# what a compiler says where another folder may serve
+_OF_DISKS = ("No space left", "Disk quota exceeded", "Read-only file system", "Input/output error")
+
+
 class NoCompiler(NotTraceable):
     """There is no compiler on this machine, or it does not work."""
 
@@ -44,19 +55,34 @@ def compiler() -> tuple[str, str]:
     """The C++ compiler and its version.
 
     Raises:
-        NoCompiler: none is found.
+        NoCompiler: none is found, or none works.
     """
+    broken: list[str] = []
     for name in (os.environ.get("CXX"), "g++", "c++", "clang++"):
         path = shutil.which(name) if name else None
         if path is None:
             continue
-        version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        if version.returncode == 0:
-            return path, version.stdout
-    raise NoCompiler(
-        "there is no C++ compiler on this machine. Install one (Debian, Ubuntu: apt install g++; Fedora: dnf install "
-        "gcc-c++; macOS: xcode-select --install) or set CXX to its path"
-    )
+        try:
+            version = subprocess.run(
+                [path, "--version"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_MOST_ANSWER_S,
+                check=False,
+            )
+        except OSError as fault:
+            broken.append(f"{path} cannot be run ({fault.strerror})")
+        except subprocess.TimeoutExpired:
+            broken.append(f"{path} does not tell its version in {_MOST_ANSWER_S:g} seconds")
+        else:
+            if version.returncode == 0:
+                return path, version.stdout
+            broken.append(f"{path} does not tell its version")
+    if broken:
+        raise NoCompiler(f"there is no C++ compiler on this machine that works: {broken[0]}. {_INSTALL}")
+    raise NoCompiler(f"there is no C++ compiler on this machine. {_INSTALL}")
 
 
 @functools.cache
@@ -71,29 +97,10 @@ def processor() -> str:
     return "\n".join(facts)
 
 
-def cache_folder() -> Path:
-    """Where libraries are kept: XDG_CACHE_HOME, or ~/.cache, or a private folder for this process."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unrolled"
-    try:
-        root.mkdir(parents=True, mode=0o700, exist_ok=True)
-        facts = root.stat()
-        is_ours = not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & stat.S_IWOTH)
-        if is_ours and os.access(root, os.W_OK):
-            return root
-    except OSError:
-        pass  # a home that cannot be written is no fault: the private folder serves
-    return _private_folder()
-
-
-@functools.cache
-def _private_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="unrolled-"))
-
-
 @functools.lru_cache(maxsize=1024)
-def build(source: str, dtype: str, name: str = "run") -> Callable[[Any], Any]:
-    """Compiles and loads; gives the function of that name, which takes a pointer and gives nothing
-    unless its caller sets its `restype`.
+def build(source: str, dtype: str, name: str = "run", *, what: str = "a function") -> Callable[[Any], Any]:
+    """Compiles and loads; returns the function of that name, which takes a pointer and returns nothing unless its
+    caller sets its `restype`. A compile that takes long shows `what` is compiled.
 
     Raises:
         NoCompiler: there is none, or it fails; its first complaint is in the text.
@@ -101,14 +108,21 @@ def build(source: str, dtype: str, name: str = "run") -> Callable[[Any], Any]:
     command, version = compiler()
     flags = (*FLAGS, *(OF_CLANG if "clang" in version else OF_GCC), *TYPES[dtype])
     key = hashlib.sha256("\0".join((source, headers(), *flags, version, processor())).encode()).hexdigest()
-    path = cache_folder() / f"{key[:32]}.so"
-    if not is_whole(path):
-        _compile([command, *flags], source, path)
+    file = f"{key[:32]}.so"
+    content = cache_files.read(file)
+    if content is not None:
+        with contextlib.suppress(OSError, AttributeError):  # as where a library of the system's that it needs has gone
+            return _function(load(content), name)
+    content = _compiled([command, *flags], source, what)
     try:
-        library = ctypes.CDLL(str(path))
-    except OSError:  # damaged on the disk
-        _compile([command, *flags], source, path)
-        library = ctypes.CDLL(str(path))
+        function = _function(load(content), name)
+    except (OSError, AttributeError) as fault:
+        raise NoCompiler(f"the compiler {command} failed: what it wrote cannot be loaded ({fault})") from None
+    cache_files.write(file, content)
+    return function
+
+
+def _function(library: ctypes.CDLL, name: str) -> Callable[[Any], Any]:
     function = getattr(library, name)
     function.restype = None
     return function
@@ -120,23 +134,21 @@ def headers() -> str:
     return "\0".join(file.read_text(encoding="utf-8") for file in sorted(FOLDER.glob("*.h")))
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a file of the cache is there, and nobody else's."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return False
-    return facts.st_size > 0 and (not hasattr(os, "getuid") or facts.st_uid == os.getuid())
-
-
-def _compile(command: list[str], source: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        file, library = Path(folder) / "loop.cpp", Path(folder) / "loop.so"
-        file.write_text(source, encoding="utf-8")
-        done = subprocess.run(
-            [*command, f"-I{FOLDER}", str(file), "-o", str(library)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-            raise NoCompiler(f"the compiler {command[0]} failed: {complaint.strip()}")
-        os.replace(library, path)
+def _compiled(command: list[str], source: str, what: str) -> bytes:
+    """The library's bytes, made in the first folder that takes them."""
+    reason = "no folder can be written: neither the cache's nor the temporary one"
+    with contextlib.closing(cache_files.workspaces()) as folders:
+        for folder in folders:
+            arguments = [f"-I{FOLDER}", "-x", "c++", "-", "-o", str(folder.path / "loop.so")]
+            try:
+                compile_source([*command, *arguments], source, folder.path, what)
+            except Failed as fault:
+                reason = str(fault)
+                if not any(words in reason for words in _OF_DISKS):
+                    break
+                continue
+            try:
+                return folder.read("loop.so")
+            except OSError as fault:
+                reason = f"it wrote no library ({fault.strerror or fault})"
+    raise NoCompiler(f"the compiler {command[0]} failed: {reason}")

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 
 from unrolled.engine.backends.cpu.barriers import Access, barriers
 from unrolled.engine.backends.cpu.passes import Line, passes
-from unrolled.engine.program import ALONG, EXPENSIVE, INPUTS, POINTWISE, REDUCTIONS, Program, Value, parts_of
+from unrolled.engine.program import (
+    ALONG,
+    BROADCASTS,
+    EXPENSIVE,
+    INPUTS,
+    MATRIX_SUMS,
+    POINTWISE,
+    REDUCTIONS,
+    Program,
+    Value,
+    parts_of,
+)
 
 # vectors multiplied or computed in a step up to which threads that share the features lose more by meeting than they gain
 # (weights of a single row take longer, as they come from the second-level cache), and in all steps, by waking: by what was
@@ -21,12 +32,24 @@ ALONE, AWAKE = "(BYTES < 64 ? 1500 : call.B == 1 ? 3000 : 6000)", "(BYTES < 64 ?
 _Place = tuple[str, str, int]  # pointer, row stride, offset
 
 
+# what is computed after a level's loops, and lies in memory then
+_REDUCED = (*REDUCTIONS, *ALONG, *MATRIX_SUMS)
+
+
 @dataclass
 class _Loop:
-    """One loop over rows and features: values to store, and where."""
+    """One loop over rows and features: values to store, or to add to totals, and where. Where they are matrices within
+    a row, `row_width` is that of their rows.
+    """
 
     width: int
+    row_width: int = 0
     stores: list[tuple[_Place, Value]] = field(default_factory=list)
+
+    @property
+    def share(self) -> object:
+        """How threads share the features of what is stored."""
+        return "rows" if self.width == 1 else ("matrix", self.row_width) if self.row_width else "features"
 
 
 def emit(program: Program, *, is_narrow: bool = False) -> str:
@@ -48,7 +71,7 @@ class _Emitter:
         self.place: dict[int, _Place] = {}
         self.scratch: list[tuple[str, str]] = []  # name, numbers per row
         self.operands: dict[int, str] = {}  # of products, where they are widened: the name of their scratch
-        self.loops: dict[int, dict[int, _Loop]] = defaultdict(dict)
+        self.loops: dict[int, dict[tuple[int, int], _Loop]] = defaultdict(dict)
         self._place_inputs()
         self._place_results()
         self._share_what_is_expensive()
@@ -58,13 +81,15 @@ class _Emitter:
         if value.op == "matmul":
             return 1 + max(self.level[id(part.args[0])] for part in parts_of(value))
         before = max([0, *(self.level[id(arg)] for arg in value.args)])
-        return before + 1 if value.op in (*REDUCTIONS, *ALONG) else before
+        if value.op in BROADCASTS:  # what is read from memory
+            return before + (value.args[0].op not in (*INPUTS, "slice", "matmul", *_REDUCED))
+        return before + 1 if value.op in _REDUCED else before
 
     # ---- where things are
     def _place_inputs(self) -> None:
         for value in self.values:
             if value.op in INPUTS:
-                name = {"step": "x", "state": "s", "row": "p"}[value.op] + str(value.attribute)
+                name = {"step": "x", "state": "s", "row": "p", "held": "d"}[value.op] + str(value.attribute)
                 self.place[id(value)] = (name, "0" if value.op == "row" else str(value.width), 0)
             elif value in self.products:
                 name = f"m{self.names[id(value)]}"
@@ -72,7 +97,7 @@ class _Emitter:
                     (name, f"ceil_div({value.width}, FIT<{_vectors(value)}> * VL) * FIT<{_vectors(value)}> * VL")
                 )
                 self.place[id(value)] = (name, f"{name}_width", 0)
-            elif value.op in (*REDUCTIONS, *ALONG):
+            elif value.op in _REDUCED:
                 self._new_scratch(value)
 
     def _new_scratch(self, value: Value) -> str:
@@ -86,6 +111,11 @@ class _Emitter:
             self._store(value, f"n{i}", str(value.width))
         for i, value in enumerate(self.program.outputs):
             self._store(value, f"o{i}", str(value.width))
+        for i, value in enumerate(self.program.totals):
+            self._loop_of(value).stores.append(((f"g{i}", str(value.width), 0), value))
+        for value in self.values:
+            if value.op in BROADCASTS and not self._is_in_memory(value.args[0]):
+                self._store(value.args[0], self._new_scratch(value.args[0]), None)
         readers = [*(part for product in self.products for part in parts_of(product)), *self._along()]
         for operand in (reader.args[0] for reader in readers):
             where = self._where(operand)
@@ -98,14 +128,18 @@ class _Emitter:
                 self._store(operand, name, None)
 
     def _store(self, value: Value, pointer: str, stride: str | None) -> None:
-        loop = self.loops[self.level[id(value)]]
         stride = stride or f"{pointer}_width"
         parts = value.args if value.op == "cat" else (value,)
         at = 0
         for part in parts:
-            loop.setdefault(part.width, _Loop(part.width)).stores.append(((pointer, stride, at), part))
+            self._loop_of(part, value).stores.append(((pointer, stride, at), part))
             at += part.width
         self.place.setdefault(id(value), (pointer, stride, 0))
+
+    def _loop_of(self, value: Value, whole: Value | None = None) -> _Loop:
+        """The one that stores a value, at the level of the whole that it is a part of."""
+        loops = self.loops[self.level[id(whole or value)]]
+        return loops.setdefault((value.width, value.row_width), _Loop(value.width, value.row_width))
 
     def _is_in_memory(self, value: Value) -> bool:
         return self._where(value) is not None
@@ -122,7 +156,7 @@ class _Emitter:
             users: dict[int, int] = defaultdict(int)
             for level in range(self.n_levels):
                 contexts = [[value for _, value in loop.stores] for loop in self.loops[level].values()]
-                contexts += [[value.args[0]] for value in self._reductions(level)]
+                contexts += [[value.args[0]] for value in (*self._reductions(level), *self._matrix_sums(level))]
                 for roots in contexts:
                     for value in self._inlined(roots, level):
                         users[id(value)] += 1
@@ -156,7 +190,7 @@ class _Emitter:
 
     def _is_readable(self, value: Value, level: int) -> bool:
         """Whether a loop of this level may read the value from memory; what loops of the same level store, it may not."""
-        if value.op in (*INPUTS, "slice", "matmul", *REDUCTIONS, *ALONG):
+        if value.op in (*INPUTS, "slice", "matmul", *_REDUCED):
             return True
         return id(value) in self.place and self.level[id(value)] < level
 
@@ -185,7 +219,8 @@ class _Emitter:
                 for value in self._read([value for _, value in loop.stores], level):
                     where = self._where(value)
                     if where is not None and where[0] == pointer:
-                        widths.add(loop.width if value.width == loop.width and where[2] % loop.width == 0 else 0)
+                        is_own = value.width == loop.width and where[2] % loop.width == 0 and not loop.row_width
+                        widths.add(loop.width if is_own else 0)
         [width] = widths if len(widths) == 1 else [0]
         return width if width and _vectors(product) == 4 and product.width % width == 0 else 0
 
@@ -193,7 +228,7 @@ class _Emitter:
         """Of the phases of a step: the loops of each level, and after them its products and reductions."""
         level, found = phase // 2, list[Access]()
 
-        def add(place: _Place | None, *, is_write: bool = False, width: int = 0, share: str | None = None) -> None:
+        def add(place: _Place | None, *, is_write: bool = False, width: int = 0, share: object = None) -> None:
             assert place is not None
             pointer, _, at = place
             kind, number = pointer[0], pointer[1:]
@@ -201,22 +236,19 @@ class _Emitter:
                 buffer = ("state", number, (step - (kind == "s")) % 2)
             elif kind == "o":
                 buffer = ("output", number, step)
-            elif kind in "xp":
+            elif kind in "xpd":
                 return
             else:
                 buffer = ("scratch", pointer, 0)
             found.append(Access(buffer, is_write, share, (at, width) if share == "features" else None))
 
-        def add_read(values: list[Value], width: int) -> None:
-            for value in values:
-                own = "rows" if width == 1 else "features" if value.width == width else None
-                add(self._where(value), width=width, share=own)
-
         if phase % 2 == 0:
             for loop in self.loops[level].values():
-                add_read(self._read([value for _, value in loop.stores], level), loop.width)
+                for value in self._read([value for _, value in loop.stores], level):
+                    is_own = loop.width in (1, value.width)
+                    add(self._where(value), width=loop.width, share=loop.share if is_own else None)
                 for place, _ in loop.stores:
-                    add(place, is_write=True, width=loop.width, share="rows" if loop.width == 1 else "features")
+                    add(place, is_write=True, width=loop.width, share=loop.share)
         for product in self._products(level) if phase % 2 else ():
             for part in parts_of(product):
                 add(self._operand(part))
@@ -227,7 +259,7 @@ class _Emitter:
         for along in self._along(level) if phase % 2 else ():
             add(self._operand(along))
             add(self.place[id(along)], is_write=True, share="rows")
-        for reduction in self._reductions(level) if phase % 2 else ():
+        for reduction in (*self._reductions(level), *self._matrix_sums(level)) if phase % 2 else ():
             for value in self._read([reduction.args[0]], level):
                 add(self._where(value), share="rows" if value.width == 1 else None)
             add(self.place[id(reduction)], is_write=True, share="rows")
@@ -235,6 +267,9 @@ class _Emitter:
 
     def _reductions(self, level: int) -> list[Value]:
         return [v for v in self.values if v.op in REDUCTIONS and self.level[id(v)] == level + 1]
+
+    def _matrix_sums(self, level: int) -> list[Value]:
+        return [v for v in self.values if v.op in MATRIX_SUMS and self.level[id(v)] == level + 1]
 
     def _along(self, level: int | None = None) -> list[Value]:
         return [v for v in self.values if v.op in ALONG and level in (None, self.level[id(v)] - 1)]
@@ -280,6 +315,8 @@ class _Emitter:
                 at = f"{name}_at + ceil_div({columns}, FIT<{key[1]}> * VL) * FIT<{key[1]}> * VL * {rows}"
                 packed[key] = name
         lines += [f"  const S* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
+        lines += [f"  const S* const d{i} = call.held[{i}];" for i in range(len(program.held))]
+        lines += [f"  R* const g{i} = call.totals[{i}];" for i in range(len(program.totals))]
         lines.append("  team.meet();")
         lines.append("  for (long k = 0; k < T; k++) {")
         lines.append("    const long t = call.time(k);")
@@ -307,6 +344,7 @@ class _Emitter:
             else:
                 text = [line for value in self._products(level) for line in self._product(value, packed)]
                 text += [line for value in self._reductions(level) for line in self._reduction(value, level)]
+                text += [line for value in self._matrix_sums(level) for line in self._matrix_sum(value, level)]
                 text += [self._whole_rows(value) for value in self._along(level)]
             if text:
                 # the first also after rows were copied to where states and inputs are read
@@ -336,12 +374,14 @@ class _Emitter:
         )
         numbers_of_weights = sum(rows * columns for rows, columns in (self.program.weights[w] for w, _ in packed))
         widths = sum(self.program.states) + sum(value.width for value in self.program.outputs)
+        matrices = sum(value.args[0].width for value in self.values if value.op in MATRIX_SUMS)
+        matrices += sum(value.width for value in self.program.totals)
         return [
             'extern "C" __attribute__((visibility("default"))) int64_t run(const int64_t* arguments) {',
             "  return missing_bytes([&] {",
-            f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)});",
+            f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)}, {len(self.program.outputs)}, {len(self.program.held)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
-            f"  const long vectors = call.B * ({numbers_of_weights} + 16 * ({widths})) / VL;",
+            f"  const long vectors = call.B * ({numbers_of_weights} + {matrices} + 16 * ({widths})) / VL;",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
             f"  const bool rows_suffice = (call.B >= 4 * call.threads && sizeof(R) * {numbers_of_weights} <= (1 << 20)) || "
             "call.B >= 64 * call.threads;",
@@ -386,29 +426,62 @@ class _Emitter:
         )
 
     def _loop(self, loop: _Loop, level: int) -> list[str]:
-        before, inside = self._text([value for _, value in loop.stores], level)
+        before, columns, inside = self._text([value for _, value in loop.stores], level)
         if loop.width == 1:
-            puts = [f"      put({_at(place)}, {self._name(value)});" for place, value in loop.stores]
+            puts = [f"      put({_at(place)}, {self._sum_or_value(place, value)});" for place, value in loop.stores]
             return ["    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {", *before, *puts, "    }"]
-        stores = [(value, f"io.write({_at(place)} + c, {self._name(value)});") for place, value in loop.stores]
+        width = loop.row_width or loop.width
+        across = f" + place * {width} + c" if loop.row_width else " + c"
+        stores = [
+            (value, f"io.write({_at(place)}{across}, {self._sum_or_value(place, value, across)});")
+            for place, value in loop.stores
+        ]
         strips, texts = passes(inside, stores)
         lines = [
-            f"    for (long r = r0, c0 = Share::features({loop.width}, part, parts).from, "
-            f"c1 = Share::features({loop.width}, part, parts).to; r < r1; r++) {{",
+            f"    for (long r = r0, c0 = Share::features({width}, part, parts).from, "
+            f"c1 = Share::features({width}, part, parts).to; r < r1; r++) {{",
             *before,
             *[f"      V {strip}[STRIP];" for strip in strips],
-            f"      by_strips<{loop.width}>(c0, c1",
+            *([f"      for (long place = 0; place < {loop.width // width}; place++) {{"] if loop.row_width else []),
+            *columns,
+            f"      by_strips<{width}>(c0, c1",
         ]
         for text in texts:
             lines[-1] += ", [&](long c, long i, auto io) __attribute__((always_inline)) {"
             lines += [*(f"        {statement}" for statement in text), "      }"]
         lines[-1] += ");"
-        return [*lines, "    }"]
+        return [*lines, *(["      }"] if loop.row_width else []), "    }"]
+
+    def _sum_or_value(self, place: _Place, value: Value, across: str = "") -> str:
+        """What is stored: the value, or where it is a total, that with the value added."""
+        if not place[0].startswith("g"):
+            return self._name(value)
+        there = f"io.read({_at(place)}{across})" if across else f"bc(*({_at(place)}))"
+        return f"{there} + {self._name(value)}"
+
+    def _matrix_sum(self, value: Value, level: int) -> list[str]:
+        [arg] = value.args
+        width, name = int(value.attribute or 0), f"v{self.names[id(value)]}"
+        before, columns, inside = self._text([arg], level, row_width=width)
+        # where functions take long, one at a time keeps a processor busy
+        at_once = 1 if any(line.value.op in EXPENSIVE for line in inside) else 4
+        function = "row_sums" if value.op == "rowsums" else "column_sums"
+        return [
+            "    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) {",
+            *before,
+            f"      {function}<{arg.width // width}, {width}, {at_once}>({name} + r * {name}_width, "
+            "[&](long place, long c, auto io) __attribute__((always_inline)) {",
+            *columns,
+            *[f"        const V {line.name} = {line.text};" for line in inside],
+            f"        return {self._name(arg)};",
+            "      });",
+            "    }",
+        ]
 
     def _reduction(self, value: Value, level: int) -> list[str]:
         [arg] = value.args
         name = f"v{self.names[id(value)]}"
-        before, inside = self._text([arg], level)
+        before, _, inside = self._text([arg], level)
         nothing, join, whole = (
             ("0", "total = total + {}", "hsum")
             if value.op == "sum"
@@ -431,9 +504,14 @@ class _Emitter:
             "    }",
         ]
 
-    def _text(self, roots: list[Value], level: int) -> tuple[list[str], list[Line]]:
-        """Declarations before the loop over features (width 1), and what is within it, arguments first."""
+    def _text(self, roots: list[Value], level: int, *, row_width: int = 0) -> tuple[list[str], list[str], list[Line]]:
+        """Declarations before the loop over features (width 1), before that over a matrix's row, and what is within it,
+        arguments first.
+        """
+        row_width = row_width or max(root.row_width for root in roots)
+        across = f" + place * {row_width} + c" if row_width else " + c"
         before: list[str] = []
+        columns: list[str] = []
         inside: list[Line] = []
         done: set[int] = set()
 
@@ -450,7 +528,14 @@ class _Emitter:
                 if value.width == 1:
                     before.append(f"      const V {name} = bc(number(({pointer})[r * {stride} + {at}]));")
                 else:
+                    inside.append(Line(value, name, f"io.read({_at(where)}{across})", is_read=True))
+            elif value.op in BROADCASTS:
+                where = self._where(value.args[0])
+                assert where is not None, "what is broadcast lies in memory"
+                if value.op == "tile":
                     inside.append(Line(value, name, f"io.read({_at(where)} + c)", is_read=True))
+                else:
+                    columns.append(f"        const V {name} = bc(number(*({_at(where)} + place)));")
             else:
                 for arg in value.args:
                     visit(arg)
@@ -462,7 +547,7 @@ class _Emitter:
 
         for root in roots:
             visit(root)
-        return before, inside
+        return before, columns, inside
 
     def _name(self, value: Value) -> str:
         return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"

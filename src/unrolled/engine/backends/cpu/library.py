@@ -1,5 +1,6 @@
 """The products, compiled once: those of loops, and the large ones outside."""
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 
 from unrolled.engine.backends.cpu.build import TYPES, NoCompiler, build
+from unrolled.engine.backends.cpu.compiling import Batch, Stopped
 from unrolled.engine.backends.cpu.status import raising
 
 SOURCE = Path(__file__).with_name("products.cpp")
-_begun: dict[tuple[torch.dtype, int], threading.Thread] = {}
+_MOST_END_S = 5.0
+_begun: dict[tuple[torch.dtype, int], tuple[threading.Thread, Batch]] = {}
 
 
 @functools.cache
@@ -38,17 +41,44 @@ def begin(dtype: torch.dtype) -> None:
     """
     place = dtype, os.getpid()  # a forked process has no such thread
     if str(dtype) in TYPES and place not in _begun:
-        _begun[place] = threading.Thread(target=_build_quietly, args=(dtype,), name="products")
-        _begun[place].start()
+        batch = Batch()
+        # a daemon: who ends the program does not wait for it
+        thread = threading.Thread(target=_build_quietly, args=(dtype, batch), name="products", daemon=True)
+        _begun[place] = thread, batch
+        thread.start()
 
 
-def _build_quietly(dtype: torch.dtype) -> None:
-    with contextlib.suppress(NoCompiler):  # who needs them is told
-        build(SOURCE.read_text(encoding="utf-8"), str(dtype), "products")
+def stop(dtype: torch.dtype) -> None:
+    """Stops what `begin` has begun; the next one begins anew."""
+    thread, batch = _begun.pop((dtype, os.getpid()), (None, None))
+    if thread is not None and batch is not None:
+        batch.stop()
+
+
+@atexit.register
+def _end() -> None:
+    for (dtype, process), (thread, _) in list(_begun.items()):
+        if process == os.getpid():
+            stop(dtype)
+            thread.join(_MOST_END_S)  # it removes the compiler's folder
+
+
+def _build_quietly(dtype: torch.dtype, batch: Batch) -> None:
+    with batch.taking(), contextlib.suppress(NoCompiler, Stopped):  # who needs them is told
+        _build(dtype, "products")
 
 
 def _function(dtype: torch.dtype, name: str) -> Callable[[Any], Any]:
-    begun = _begun.get((dtype, os.getpid()))
+    begun, _ = _begun.get((dtype, os.getpid()), (None, None))
     if begun is not None:
-        begun.join()
-    return build(SOURCE.read_text(encoding="utf-8"), str(dtype), name)
+        try:
+            begun.join()
+        except BaseException:  # Ctrl-C reaches this thread alone
+            stop(dtype)
+            raise
+    return _build(dtype, name)
+
+
+def _build(dtype: torch.dtype, name: str) -> Callable[[Any], Any]:
+    what = f"the products of {str(dtype).removeprefix('torch.')}"
+    return build(SOURCE.read_text(encoding="utf-8"), str(dtype), name, what=what)

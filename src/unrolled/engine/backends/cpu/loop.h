@@ -56,6 +56,59 @@ template <long WIDTH, class... P> INLINE void by_strips(long c0, long c1, P... p
   }
 }
 
+// the sum of a vector's numbers, by halves
+INLINE R sum_of(V v) {
+  R numbers[VL];
+  memcpy(numbers, &v, sizeof v);
+  for (int half = VL / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) numbers[i] += numbers[i + half];
+  return numbers[0];
+}
+// to[place] = the sum of body(place, feature) over a matrix's rows [PLACES, WIDTH]; so many rows at once, as each addition
+// waits for the one before
+template <long WIDTH, int AT_ONCE, class F> INLINE void some_row_sums(R* to, long place, F body) {
+  V total[AT_ONCE];
+  for (int j = 0; j < AT_ONCE; j++) total[j] = bc(0);
+  long c = 0;
+  for (; c + VL <= WIDTH; c += VL)
+    for (int j = 0; j < AT_ONCE; j++) total[j] = total[j] + body(place + j, c, Whole{});
+  if constexpr (WIDTH % VL) {
+    const Rest rest{WIDTH - c};
+    for (int j = 0; j < AT_ONCE; j++) total[j] = total[j] + keep(body(place + j, c, rest), rest.n, 0);
+  }
+  for (int j = 0; j < AT_ONCE; j++) to[place + j] = sum_of(total[j]);
+}
+template <long PLACES, long WIDTH, int AT_ONCE, class F> INLINE void row_sums(R* to, F body) {
+  long place = 0;
+  for (; place + AT_ONCE <= PLACES; place += AT_ONCE) some_row_sums<WIDTH, AT_ONCE>(to, place, body);
+  if constexpr (PLACES % AT_ONCE)
+    for (; place < PLACES; place++) some_row_sums<WIDTH, 1>(to, place, body);
+}
+// to[feature] = the sum of body(place, feature) over the columns, likewise
+template <long PLACES, long WIDTH, int AT_ONCE, class F> INLINE void column_sums(R* to, F body) {
+  long c = 0;
+  for (; c + AT_ONCE * VL <= WIDTH; c += AT_ONCE * VL) {
+    V total[AT_ONCE];
+    for (int j = 0; j < AT_ONCE; j++) total[j] = bc(0);
+    for (long place = 0; place < PLACES; place++)
+      for (int j = 0; j < AT_ONCE; j++) total[j] = total[j] + body(place, c + j * VL, Whole{});
+    for (int j = 0; j < AT_ONCE; j++) st(to + c + j * VL, total[j]);
+  }
+  if constexpr (WIDTH % (AT_ONCE * VL)) {
+    for (; c + VL <= WIDTH; c += VL) {
+      V total = bc(0);
+      for (long place = 0; place < PLACES; place++) total = total + body(place, c, Whole{});
+      st(to + c, total);
+    }
+    if (c < WIDTH) {
+      const Rest rest{WIDTH - c};
+      V total = bc(0);
+      for (long place = 0; place < PLACES; place++) total = total + body(place, c, rest);
+      st(to + c, total, rest.n);
+    }
+  }
+}
+
 // what a loop is called with; arrays of pointers, one for each of the program's inputs and outputs
 struct Call {
   long T, B, threads, reversed;
@@ -70,13 +123,16 @@ struct Call {
   const S* const* weights;
   const int64_t* strides;           // of the weights, two each
   S* const* outputs;
+  const S* const* held;             // the same at every step, a row for each sequence
+  R* const* totals;                 // to be added to at every step, likewise
 
-  Call(const int64_t* a, int n_steps, int n_states, int n_rows, int n_weights)
+  Call(const int64_t* a, int n_steps, int n_states, int n_rows, int n_weights, int n_outputs, int n_held)
       : T(a[0]), B(a[1]), threads(a[2]), reversed(a[3]), counts((const int64_t*)a[4]), offsets((const int64_t*)a[5]),
         products((const Products*)a[6]), steps((const S* const*)(a + 7)), firsts(steps + n_steps), states((S* const*)(firsts + n_steps)),
         first_states((const S* const*)(states + n_states)), last_states((S* const*)(first_states + n_states)),
         rows((const S* const*)(last_states + n_states)), weights(rows + n_rows),
-        strides((const int64_t*)(weights + n_weights)), outputs((S* const*)(strides + 2 * n_weights)) {}
+        strides((const int64_t*)(weights + n_weights)), outputs((S* const*)(strides + 2 * n_weights)),
+        held((const S* const*)(outputs + n_outputs)), totals((R* const*)(held + n_held)) {}
 
   long time(long k) const { return reversed ? T - 1 - k : k; }
   long count(long t) const { return counts ? counts[t] : B; }

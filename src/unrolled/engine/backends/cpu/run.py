@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import itertools
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +11,23 @@ from typing import Any
 import torch
 
 from unrolled.engine.backends.cpu.build import build
+from unrolled.engine.backends.cpu.compiling import Batch
 from unrolled.engine.backends.cpu.emit import emit
-from unrolled.engine.backends.cpu.library import of_loops
+from unrolled.engine.backends.cpu.library import of_loops, stop
 from unrolled.engine.backends.cpu.openmp import end_threads as end_threads  # which runs before each fork
 from unrolled.engine.backends.cpu.status import raising
 from unrolled.engine.program import Program
+from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.span import Span
 
 _TOGETHER = Path(__file__).with_name("together.cpp")
 _WAKES = 8  # time steps that may be over sooner than a second thread wakes
+
+
+# What g++ 12 takes for a value, in units of an elementwise one, and the most for a program: 30 s on one core.
+# It takes no longer than 17 s for 2,000 elementwise values, but 12 to 150 s for 2,100 to 2,700; 28 s for 150 products
+_COSTS = {"matmul": 13, "sum": 5, "max": 5, "cumsum": 5, "flip": 5, "rowsums": 5, "colsums": 5}
+_MOST_COST = 2000
 
 
 class Kernel:
@@ -32,13 +39,21 @@ class Kernel:
 
     def __init__(self, program: Program, dtype: torch.dtype) -> None:
         self.program, self.dtype = program, dtype
-        self.source = emit(program, is_narrow=dtype == torch.bfloat16)
-        self.run = raising(build(self.source, str(dtype)))
+        n_values = check_size(program)
+        try:
+            self.source = emit(program, is_narrow=dtype == torch.bfloat16)
+        except RecursionError:
+            raise NotTraceable(
+                f"its loop has {n_values:,} operations, each of which waits for the one before; a fused loop of so "
+                "many cannot be compiled. Repeat an inner loop less often"
+            ) from None
+        self.run = raising(build(self.source, str(dtype), what=f"a loop of {n_values:,} operations"))
 
     def names(self) -> dict[str, Any]:
         """What the expression of `arguments` speaks of."""
         made = self.program
         count = 7 + 2 * len(made.steps) + 3 * len(made.states) + len(made.rows) + 3 * len(made.weights)
+        count += len(made.held) + len(made.totals)
         products = of_loops(self.dtype) if made.weights else 0
         return {"pack": struct.Struct(f"{count + len(made.outputs)}q").pack, "products": products}
 
@@ -52,6 +67,8 @@ class Kernel:
         rows: Sequence[str],
         weights: Sequence[tuple[str, bool]],
         outputs: Sequence[str],
+        held: Sequence[str],
+        totals: Sequence[str] = (),
         *,
         is_reversed: str,
     ) -> tuple[list[str], str]:
@@ -68,6 +85,8 @@ class Kernel:
             weights: [in, out] with any strides, or, where true stands beside it, [out, in]; the program has each
                 twice, as it is and transposed.
             outputs: [rows of all steps, width], to be written.
+            held: [batch, width].
+            totals: [batch, width], of what is computed in, to be added to.
             is_reversed: the expression of whether time runs backward.
         """
         lines = ["counts = 0 if span.counts is None else span.counts.data_ptr()"]
@@ -82,8 +101,23 @@ class Kernel:
             given += (f"at_{i}", f"at_{i}")
             strides += (f"row_{i}", f"column_{i}", f"column_{i}", f"row_{i}")
         given += strides
-        given += [f"{name}.data_ptr()" for name in outputs]
+        given += [f"{name}.data_ptr()" for name in (*outputs, *held, *totals)]
         return lines, f"pack({', '.join(given)})"
+
+
+def check_size(program: Program) -> int:
+    """The number of a program's values.
+
+    Raises:
+        NotTraceable: the compiler would take minutes.
+    """
+    values = program.values()
+    if sum(_COSTS.get(value.op, 1) for value in values) > _MOST_COST:
+        raise NotTraceable(
+            f"its loop has {len(values):,} operations, which would take minutes to compile. Move out of the step what "
+            "does not depend on the state, or repeat an inner loop less often"
+        )
+    return len(values)
 
 
 def kernels(programs: Sequence[Program], dtype: torch.dtype) -> list[Kernel]:
@@ -91,13 +125,30 @@ def kernels(programs: Sequence[Program], dtype: torch.dtype) -> list[Kernel]:
 
     Raises:
         NoCompiler: there is none, or it fails.
+        NotTraceable: a program is too large.
     """
-    with ThreadPoolExecutor(len(programs) + 1) as pool:
-        library = pool.submit(of_loops, dtype) if any(program.weights for program in programs) else None
-        made = list(pool.map(Kernel, programs, itertools.repeat(dtype)))
+    for program in programs:
+        check_size(program)
+    batch, pool = Batch(), ThreadPoolExecutor(len(programs) + 1)
+
+    def within_batch(make: Callable, *arguments: Any) -> Any:
+        with batch.taking():
+            return make(*arguments)
+
+    try:
+        library = None
+        if any(program.weights for program in programs):
+            library = pool.submit(within_batch, of_loops, dtype)
+        made = list(pool.map(lambda program: within_batch(Kernel, program, dtype), programs))
         if library:
             library.result()
-        return made
+    except BaseException:  # Ctrl-C reaches this thread alone
+        batch.stop()
+        stop(dtype)
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return made
 
 
 KernelCall = tuple[Kernel, bytes]  # with its arguments

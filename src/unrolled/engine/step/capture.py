@@ -1,0 +1,378 @@
+"""Captures a user's step as a graph with guards, by torch's own capture.
+
+Inputs: a step, and example tensors of one time step. Output: a `Captured`: the graph, the guards under which it stands
+for the step, and how to gather the tensors that the step reads. The step itself never runs. This file is apart because
+it loads `torch._dynamo`, which takes seconds.
+"""
+
+import builtins
+import contextlib
+import logging
+import os
+import threading
+import types
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+import torch._dynamo
+from torch import Tensor, fx
+from torch._dynamo import convert_frame, guards, symbolic_convert
+from torch._dynamo.output_graph import OutputGraphCommon
+from torch._dynamo.utils import dynamo_timed, get_metrics_context
+from torch._dynamo.variables.torch_function import torch_function_mode_stack_state_mgr
+from torch.fx.experimental import _config as _shapes_config
+from torch.utils import _pytree as pytree
+
+from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.step.refusals import ROWS, reason_of, refuse_nodes
+from unrolled.engine.step.watched import Watched
+
+MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
+MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
+_SETTINGS: dict[str, Any] = {
+    "side_effect_replay_policy": "error",  # a graph alone does not write what the step writes
+    "specialize_int": True,
+    "specialize_float": True,
+    "skip_nnmodule_hook_guards": False,
+    "allow_empty_graphs": True,
+    "use_numpy_random_stream": True,  # else numpy's random numbers would come from torch's generator
+    "rewrite_assert_with_torch_assert": False,
+    "capture_scalar_outputs": False,
+    "capture_dynamic_output_shape_ops": False,
+    "suppress_errors": False,
+    "verbose": False,
+    "disable": False,
+}
+shapes_config: Any = _shapes_config  # whose type torch does not tell
+_lock = threading.RLock()  # torch's capture keeps state of its own
+
+
+def _renew() -> None:
+    """In a forked process, whose other threads are gone, nobody holds the lock."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def _call(step: Callable, x: Any, state: Any) -> Any:
+    return step(x, state)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Stands for result `index` of the graph, where a step's outputs are put together."""
+
+    index: int
+
+
+class _Gathered(Exception):  # noqa: N818 - no fault: how the inputs of a graph come out of torch's own code
+    def __init__(self, inputs: tuple[Any, ...]) -> None:
+        self.inputs = inputs
+
+
+def _gather(*inputs: Any) -> Any:
+    raise _Gathered(inputs)
+
+
+class TooLarge(BaseException):
+    """A capture goes on for too long; no `Exception`, as torch would explain one of those."""
+
+
+class _Guards(guards.CheckFunctionManager):
+    """Torch's guards; what they compare by address is noted."""
+
+    def id_ref(self, obj: object, obj_str: str) -> int:
+        vars(self).setdefault("by_address", []).append(obj)
+        return id(obj)
+
+
+class Guarded:
+    """When what was found of a step holds for a step."""
+
+    def __init__(self, output: OutputGraphCommon, codes: list[types.CodeType], scope: dict[str, Any]) -> None:
+        made = _Guards(_call.__code__, output)
+        self._scope = scope  # which torch's guards read, and do not keep
+        self._manager = made.guard_manager
+        self._check = made.guard_manager.root.check
+        self._watched = Watched(output.guards, codes)
+        self._is_dead = False
+        self._held: list[Any] = []
+        for each in vars(made).get("by_address", ()):
+            self._hold(each)
+
+    def _hold(self, value: Any) -> None:
+        """Keeps an address from being another object's; what is no code may die, and ends the guards with it."""
+        if not isinstance(value, types.CodeType):
+            with contextlib.suppress(TypeError):  # it cannot be referred to weakly
+                self._held.append(weakref.ref(value, self._end))
+                return
+        self._held.append(value)
+
+    def _end(self, _: Any) -> None:
+        self._is_dead = True
+
+    def holds(self, step: Callable, x: Any, state: Any) -> bool:
+        """Whether it holds for a step with inputs and states like these examples."""
+        return (
+            not self._is_dead
+            and self._check({"step": step, "x": x, "state": state})
+            and self._watched.is_as_it_was()
+        )
+
+    def why_not(self, step: Callable, x: Any, state: Any) -> str:
+        """The first guard that fails, as torch words it."""
+        found = self._manager.check_verbose({"step": step, "x": x, "state": state})
+        return "" if found.result else "; ".join(found.verbose_code_parts)
+
+
+class Refused(Guarded):
+    """Why a step cannot be captured, and for how long that holds."""
+
+    def __init__(
+        self, reason: NotTraceable, output: OutputGraphCommon, codes: list[types.CodeType], scope: dict[str, Any]
+    ) -> None:
+        super().__init__(output, codes, scope)
+        self.reason = reason
+
+
+class Captured(Guarded):
+    """A step's graph, and when and with which tensors it stands for a step.
+
+    Attributes:
+        graph: of torch's functions; None of a step without an operation.
+        places: for each placeholder of the graph ("x", i), ("state", i), ("tensor", i), ("rows", 0) or ("size", n).
+        outputs, states: the leaves of y_t and of the next state: `_Result`s, or places.
+        outputs_form: the structure of y_t.
+        by_row: of the tensors that the step reads beside its arguments, those with a row for each row of the batch.
+    """
+
+    def __init__(
+        self, capture: convert_frame.CaptureOutput, scope: dict[str, Any], step: Callable, examples: tuple[Any, Any]
+    ) -> None:
+        made, backend = capture.graph_capture_output, capture.backend_input
+        super().__init__(made.output_graph, made.traced_code, scope)
+        self.graph: fx.GraphModule | None = None if backend is None else backend.graph_module
+        name = "" if backend is None else backend.backend_id
+        self._gather = types.FunctionType(made.bytecode, {**scope, name: _gather})
+        if self.graph is not None:
+            refuse_nodes(self.graph)
+        self._read(types.FunctionType(made.bytecode, {**scope, name: self._results}), step, examples)
+        self.by_row: set[int] = set()
+        if self.graph is not None:
+            self._find_rows(made.output_graph.shape_env)
+
+    def _results(self, *inputs: Any) -> tuple[_Result, ...]:
+        self._inputs = inputs
+        assert self.graph is not None
+        [output] = [node for node in self.graph.graph.nodes if node.op == "output"]
+        return tuple(_Result(i) for i in range(len(output.args[0])))
+
+    def _read(self, whole: Callable, step: Callable, examples: tuple[Any, Any]) -> None:
+        """Finds what the placeholders are, and what the step returns."""
+        result = whole(step, *examples)
+        inputs = vars(self).pop("_inputs", ())
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise NotTraceable("it does not return a pair (y_t, state)")
+        known = {
+            id(leaf): (kind, i)
+            for kind, tree in zip(("x", "state"), examples, strict=True)
+            for i, leaf in enumerate(pytree.tree_leaves(tree))
+        }
+        self.places: list[tuple[str, int]] = []
+        self._at: list[int] = []
+        for at, value in enumerate(inputs):
+            if not isinstance(value, Tensor):
+                self.places.append(("size", int(value)))
+                continue
+            if id(value) not in known:
+                known[id(value)] = ("tensor", len(self._at))
+                self._at.append(at)
+            self.places.append(known[id(value)])
+
+        def named(leaf: Any) -> Any:
+            if isinstance(leaf, _Result):
+                return leaf
+            if not isinstance(leaf, Tensor):
+                raise NotTraceable("it returns something that is no tensor")
+            if id(leaf) not in known:
+                raise NotTraceable("it returns a tensor that it holds, as it is")
+            return known[id(leaf)]
+
+        leaves, self.outputs_form = pytree.tree_flatten(result[0])
+        self.outputs = list(map(named, leaves))
+        leaves, form = pytree.tree_flatten(result[1])
+        if form != pytree.tree_structure(examples[1]):
+            raise NotTraceable("its state does not keep its structure")
+        self.states = list(map(named, leaves))
+
+    def _find_rows(self, shapes: Any) -> None:
+        """Which sizes are those of the batch."""
+        assert self.graph is not None
+        batch = {
+            shapes.replace(symbol)
+            for symbol, sources in shapes.var_to_sources.items()
+            if any(source.name.startswith(("L['x']", "L['state']")) for source in sources)
+        }
+        if any(expression.is_number for expression in batch):
+            raise NotTraceable(ROWS)
+        placeholders = [node for node in self.graph.graph.nodes if node.op == "placeholder"]
+        for at, (node, (kind, i)) in enumerate(zip(placeholders, self.places, strict=True)):
+            value = node.meta["example_value"]
+            if kind == "size" and isinstance(value, torch.SymInt) and shapes.replace(value.node.expr) in batch:
+                self.places[at] = ("rows", 0)
+            if kind == "tensor":
+                sizes = [isinstance(s, torch.SymInt) and shapes.replace(s.node.expr) in batch for s in value.shape]
+                if any(sizes[1:]):
+                    raise NotTraceable("it holds a tensor that has a row of the batch on another axis than its first")
+                if any(sizes):
+                    self.by_row.add(i)
+
+    def tensors(self, step: Callable, x: Any, state: Any) -> list[Tensor]:
+        """The tensors that a step for which the graph stands reads now, beside its arguments."""
+        if not self._at:
+            return []
+        try:
+            self._gather(step, x, state)
+        except _Gathered as found:
+            inputs = found.inputs
+        return [inputs[at] for at in self._at]
+
+    def run(self, tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int) -> list[Tensor]:
+        """The leaves of outputs and next states."""
+        pools: dict[str, Any] = {"x": xs, "state": states, "tensor": tensors, "rows": [n_rows]}
+        results: Any = []
+        if self.graph is not None:
+            given = [i if kind == "size" else pools[kind][i] for kind, i in self.places]
+            results = fx.Interpreter(self.graph).run(*given)  # which hands the lines of the step on
+        return [
+            results[leaf.index] if isinstance(leaf, _Result) else pools[leaf[0]][leaf[1]]
+            for leaf in (*self.outputs, *self.states)
+        ]
+
+
+def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) -> Captured | Refused:
+    """Captures a step on examples that `examples_of` made.
+
+    Args:
+        step: any callable `(x, state) -> (y, state)`.
+        x: the inputs of one time step.
+        state: the state.
+        shares_rows: whether tensors that the step holds may have a row for each row of the batch; else their sizes are
+            fixed.
+
+    Raises:
+        TooLarge: it cannot be captured in a bounded time.
+    """
+    scope: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins}
+    frame = types.FunctionType(_call.__code__, scope)
+    settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
+    with _quietly(), torch._dynamo.config.patch(**settings), shapes_config.patch(use_duck_shape=not shares_rows):
+        try:
+            with get_metrics_context(), dynamo_timed("unrolled"), torch_function_mode_stack_state_mgr, _bounded():
+                found = convert_frame.fullgraph_capture(frame, (step, x, state))
+                made = found.graph_capture_output
+                try:
+                    return Captured(found, scope, step, (x, state))
+                except NotTraceable as reason:
+                    return Refused(reason, made.output_graph, made.traced_code, scope)
+        except Exception as fault:  # torch raises what it finds in a step in many kinds
+            return _refused(reason_of(fault), fault, scope)
+
+
+def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any]) -> Refused:
+    """The reason, guarded by what the capture had read until then."""
+    traced = getattr(fault, "_torch_dynamo_tracer_output", None)
+    if traced is None or traced.output_graph_for_cleanup is None:
+        raise fault
+    output = traced.output_graph_for_cleanup
+    try:
+        with get_metrics_context(), dynamo_timed("unrolled"):
+            common = OutputGraphCommon(
+                output.dump_guards_state(),
+                output.import_sources,
+                output.shape_env,
+                output.export_metadata,
+                output.tracked_fakes_id_to_source,
+            )
+            return Refused(reason, common, list(output.traced_code), scope)
+    finally:
+        traced._cleanup_output_graph()
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """One capture at a time, which leaves no word and no random number behind."""
+    with (
+        _lock,
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=[]),
+        torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),
+    ):
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    """Within, a capture of too many operations or instructions ends in `TooLarge`."""
+    n_instructions = n_operations = 0
+    step, add = symbolic_convert.InstructionTranslatorBase.step, fx.Graph.create_node
+
+    def counted_step(translator: Any) -> bool:
+        nonlocal n_instructions
+        n_instructions += 1
+        if n_instructions > MOST_INSTRUCTIONS:
+            raise TooLarge(
+                f"it runs more than {MOST_INSTRUCTIONS:,} instructions of Python, too many to capture; "
+                "a loop over numbers is better a tensor operation"
+            )
+        return step(translator)
+
+    def counted_add(graph: fx.Graph, *args: Any, **options: Any) -> fx.Node:
+        nonlocal n_operations
+        n_operations += 1
+        if n_operations > MOST_OPERATIONS:
+            raise TooLarge(
+                f"it has more than {MOST_OPERATIONS:,} operations, too many for one loop; "
+                "a loop within the step is better a tensor operation"
+            )
+        return add(graph, *args, **options)
+
+    with (
+        mock.patch.object(symbolic_convert.InstructionTranslatorBase, "step", counted_step),
+        mock.patch.object(fx.Graph, "create_node", counted_add),
+    ):
+        yield
+
+
+def examples_of(leaves: list[Tensor], n_rows: int, *, is_variant: bool = False) -> list[Tensor]:
+    """Tensors like these, [rows, ...], that a step may be captured on. A variant differs in all that must not matter:
+    strides, offset, and whether it has a gradient.
+    """
+    made = []
+    with torch.inference_mode(False), torch.enable_grad():
+        for leaf in leaves:
+            shape = (n_rows, *leaf.shape[1:])
+            if is_variant:
+                base = torch.empty(*shape, 2, dtype=leaf.dtype, device=leaf.device)
+                each = base.requires_grad_(base.is_floating_point())[..., 1]
+            else:
+                each = torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
+            torch._dynamo.maybe_mark_dynamic(each, 0)
+            if len(shape) > 1:
+                torch._dynamo.mark_static(each, list(range(1, len(shape))))
+            made.append(each)
+    return made

@@ -1,0 +1,190 @@
+"""Why a step cannot be captured, in words for its author.
+
+Input: what torch's capture raised, or the graph that it made. Output: a `NotTraceable` that says what the step does,
+and in which line.
+"""
+
+import linecache
+import math
+import operator
+import re
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
+
+from unrolled.engine.reasons import NotTraceable
+
+_NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<eval_with_key>", "<frozen")
+
+_READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
+_BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
+_WRITES = "it writes to an object that outlives the step; put what changes into the state"
+_RAISES = "it raises an exception while it is captured, which the eager loop shows"
+_HOOKS = "it sets a hook"
+_GRADIENT = "it changes how gradients flow, which a graph of forward operations does not show"
+_FUNCTION = "it calls an autograd function of its own, whose backward a capture does not see"
+_GENERATOR = "it makes or uses a torch.Generator; draw from torch's own, as torch.rand(n) does"
+_ITERATOR = "it takes the next item of an iterator, which each step moves on"
+_CALLS = "it calls {name}, which a graph of torch's operations cannot hold"
+_NUMPY = "it computes with numpy on a tensor, which has no gradient; torch has the same functions"
+_TOO_DEEP = "its functions call each other too deeply to be captured"
+_SHAPES = "the shape of a tensor depends on its values"
+ROWS = "what it does depends on the number of rows of the batch"
+
+#: torch's names for what it cannot capture, by how they begin → what the step does
+_KINDS: dict[str, str] = {
+    "Data-dependent branching": _BRANCHES,
+    "Could not guard on data-dependent expression": _BRANCHES,
+    "Dynamic control flow": _BRANCHES,
+    "Data-dependent assertion": _BRANCHES,
+    "Data dependent operator": _READS,
+    "Unsupported Tensor.item()": _READS,
+    "Tensor.tolist()": _READS,
+    "Not a Python constant": _READS,
+    "Dynamic shape operator": _SHAPES,
+    "Dynamic slicing with Tensor": _READS,
+    "Observed exception": _RAISES,
+    "Failed to raise exception": _RAISES,
+    "TypeError from user code": _RAISES,
+    "RuntimeError when making fake tensor call": _RAISES,
+    "TypeError when making fake tensor call": _RAISES,
+    "assert with non-string message": _RAISES,
+    "Missing tp_iternext": _ITERATOR,
+    "Unimplemented next() call": _ITERATOR,
+    "Unsupported next() call": _ITERATOR,
+    "call_method on generator": _ITERATOR,
+    "An opaque object was created": _GENERATOR,
+    "torch.Generator": _GENERATOR,
+    "Compilation of intermediate hooks": _HOOKS,
+    "Module-level backwards hooks": _HOOKS,
+    "Storing Tensor hook": _HOOKS,
+    "Unsupported Tensor.backward()": _GRADIENT,
+    "Unsupported Tensor.requires_grad_()": _GRADIENT,
+    "setattr() on Tensor.requires_grad": _GRADIENT,
+    "using `torch.autograd.grad`": _GRADIENT,
+    "Unsupported autograd.Function": _FUNCTION,
+    "Attempted to wrap RNN, GRU, or LSTM": "it calls a whole recurrent layer; a step runs one time step",
+    "attempted to trace torch._numpy.random": "it draws from numpy's random numbers; draw from torch's",
+    "Import failure": "it imports a module that is not there",
+    "failed to find name": "it reads a name that is not there",
+    "Attempted to read": "it reads a name that is not there",
+    "setattr() on unsupported type": _WRITES,
+    "Failed to mutate": _WRITES,
+    "torch.jit.script/freeze": "it holds a module of TorchScript, in which no change can be seen",
+    "Attempted to use strided NestedTensor": "it uses nested tensors",
+    "Operator does not support running with fake tensors": "it calls an operation that works on numbers alone",
+    "repr() on": "it turns a tensor into text",
+    "failed to call str()": "it turns a tensor into text",
+    "Attempted to copy.deepcopy a tensor": "it copies a tensor by copy.deepcopy; tensor.clone() does the same",
+}
+# methods of tensors in a graph that a fused loop cannot stand for
+_METHODS = {
+    **dict.fromkeys(("item", "tolist", "__bool__", "__int__", "__float__"), _READS),
+    **dict.fromkeys(("register_hook", "register_post_accumulate_grad_hook"), _HOOKS),
+    **dict.fromkeys(("backward", "requires_grad_", "retain_grad"), _GRADIENT),
+}
+_CHANGES_GRADIENTS = (
+    "_set_grad_enabled", "_enter_autocast", "_exit_autocast", "_enter_inference_mode", "_exit_inference_mode",
+)  # fmt: skip
+_KNOWN_MODULES = ("torch", "_operator", "operator", "math", "builtins", "einops")
+_NUMPY_WRAPPERS = ("NumpyNdarrayVariable", "numpy_to_tensor_wrapper", "numpy_attr_wrapper", "numpy_method_wrapper",
+                   "numpy_operator_wrapper")  # fmt: skip
+# how torch's messages name what they cannot follow
+_NAMES = (
+    re.compile(r"module: (?P<module>[\w.]+), qualname: (?P<name>[\w.]+)"),
+    re.compile(r"builtin (?P<module>)(?P<name>\w+) \["),
+    re.compile(r"Skip \w+ function `<function (?P<module>)(?P<name>[\w.]+) at"),
+    re.compile(r"method: <(?P<module>)[^>]*>\.(?P<name>\w+)"),
+)
+
+
+def reason_of(fault: BaseException) -> NotTraceable:
+    """What a step does that torch's capture cannot follow."""
+    kind = getattr(fault, "gb_type", None) or ""
+    text = str(fault)
+    line = line_of_stack(getattr(fault, "real_stack", None))
+    if "certain side effects happened" in text:
+        return NotTraceable(_WRITES)
+    if isinstance(fault, ConstraintViolationError):
+        return NotTraceable(ROWS)
+    for start, words in _KINDS.items():
+        if kind.startswith(start) or (not kind and text.startswith(start)):
+            return NotTraceable(f"{words}{line}")
+    if isinstance(fault, RecursionError):
+        return NotTraceable(_TOO_DEEP)
+    for pattern in _NAMES:
+        named = pattern.search(text)
+        if named:
+            name = ".".join(filter(None, (named["module"].removeprefix("builtins"), named["name"])))
+            return NotTraceable(f"{_CALLS.format(name=name)}{line}")
+    return NotTraceable(f"it does what cannot be captured as a graph{line}")
+
+
+def refuse_nodes(graph: fx.GraphModule) -> None:
+    """Refuses a captured graph that holds what the engine's own tracing would take for something else.
+
+    Raises:
+        NotTraceable: with the line of the step.
+    """
+    for node in graph.graph.nodes:
+        words = None
+        if node.op == "call_method":
+            words = _METHODS.get(node.target)
+            if node.target == "view_as" and node.args[0] is node.args[1]:  # how torch captures tensor.numpy()
+                words = _NUMPY
+        elif node.op == "call_module":
+            words = _CALLS.format(name=f"the module {node.target}")
+        elif node.op == "call_function":
+            words = _refused(node.target)
+        if words:
+            raise NotTraceable(f"{words}{line_of_node(node)}")
+
+
+def _refused(target: Callable) -> str | None:
+    if isinstance(target, torch._ops.HigherOrderOperator):
+        return _FUNCTION if "autograd_function" in target.name() else f"it calls {target.name()}"
+    name = getattr(target, "__name__", "")
+    if name in _CHANGES_GRADIENTS:
+        return _GRADIENT
+    if type(target).__name__ in _NUMPY_WRAPPERS:
+        return _NUMPY
+    if target in (torch.ops.aten._assert_scalar.default, torch.ops.aten.sym_size.int):
+        return _SHAPES
+    if isinstance(target, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+        return None
+    module = getattr(target, "__module__", None) or ""
+    is_known = module.split(".")[0] in _KNOWN_MODULES or isinstance(target, types.BuiltinFunctionType)
+    if is_known or target in vars(math).values() or target in vars(operator).values():
+        return None
+    return _CALLS.format(name=f"{module}.{name}")
+
+
+def line_of_stack(stack: Any) -> str:
+    """Where in the user's step, from a `traceback.StackSummary`: the innermost line that is not torch's or ours."""
+    for frame in reversed(stack or []):
+        if not frame.filename.startswith(_NOT_OF_A_STEP):
+            return shown_line(frame.filename, frame.lineno or 0, frame.line or "")
+    return ""
+
+
+def line_of_node(node: fx.Node) -> str:
+    """Where in the user's step an operation came from; nothing where that is not known."""
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    for at in reversed(range(len(lines))):
+        if lines[at].startswith("File "):
+            name, number = lines[at].removeprefix('File "').split('", line ')
+            if not name.startswith(_NOT_OF_A_STEP):
+                source = lines[at + 1] if at + 1 < len(lines) else ""
+                return shown_line(name, int(number.split(",")[0]), source)
+    return ""
+
+
+def shown_line(name: str, number: int, source: str = "") -> str:
+    """A line of a file, as reasons end with it."""
+    source = (source or linecache.getline(name, number)).strip()
+    return f' ("{name}", line {number}{f": {source}" if source else ""})'

@@ -1,0 +1,330 @@
+"""Steps that hardly fit a compiled loop: equal to the plain loop, or refused with a reason that tells what it is.
+
+`words` is a pattern that a reason must have if there is one; "line" stands for the file and the line of the step.
+"""
+
+import re
+import threading
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from tests.guard.checks import HIDDEN, INPUT, Case, assert_as_eager, assert_reason, at_most, outcome, scan_quietly
+from tests.guard.odd_parts import STEPS, of
+from torch import nn
+
+import unrolled
+from unrolled.errors import NotFusedError, NotFusedWarning
+
+LINE = re.compile(r"odd_parts\.py\D{1,12}\d+")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_is_right_or_refused_with_what_it_is(name):
+    function, words = STEPS[name]
+    with at_most(60):
+        for batch in (2, 3):
+            case = Case(of(function), inputs=(3, batch, INPUT), state=(batch, HIDDEN))
+            assert_as_eager(case, times=2, words=words)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_same_without_gradients(name):
+    """Where no gradient is asked for, another plan may be made."""
+    function, words = STEPS[name]
+    xs, state = Case(of(function)).arguments()
+    with at_most(60), torch.no_grad():
+        for _ in range(2):
+            ours = scan_quietly(of(function), xs, state)
+        theirs = unrolled.scan(of(function), xs, state, engine="eager")
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+        assert_reason(unrolled.explain(of(function), xs, state), words)
+
+
+# of these the reason must name the line: one operation, or one statement, is what prevents the loop
+WITH_A_LINE = [
+    "if_sum",
+    "if_any",
+    "while_loop_on_a_value",
+    "item",
+    "to_list",
+    "assert_on_a_value",
+    "to_numpy",
+    "sorting",
+]
+
+
+@pytest.mark.parametrize("name", WITH_A_LINE)
+def test_a_reason_names_the_line_of_the_step(name):
+    function, _ = STEPS[name]
+    explanation = unrolled.explain(of(function), *Case(of(function)).arguments())
+    if explanation.path == "eager":
+        found = LINE.search(explanation.reason)
+        assert found, f"no line in: {explanation.reason}"
+        line = int(re.findall(r"\d+", found.group())[-1])
+        first = function.__code__.co_firstlineno
+        last = max(number for *_, number in function.__code__.co_lines() if number)
+        assert first <= line <= last, f"line {line} is not within {first} to {last}: {explanation.reason}"
+
+
+@pytest.mark.parametrize("name", ["if_sum", "item", "assert_on_a_value", "to_numpy", "while_loop_on_a_value"])
+def test_the_warning_and_the_error_have_the_reason(name):
+    """All three that tell a user of it say the same."""
+    function, _ = STEPS[name]
+    step = of(function)
+    xs, state = Case(step).arguments()
+    reason = unrolled.explain(step, xs, state).reason
+    assert reason
+    with pytest.raises(NotFusedError) as error:
+        unrolled.scan(step, xs, state, engine="fused")
+    assert reason.rstrip(".") in str(error.value)
+    assert_reason(unrolled.explain(step, xs, state))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        unrolled.scan(step, xs, state)
+        unrolled.scan(step, xs, state)
+    own = [str(w.message) for w in caught if w.category is NotFusedWarning]
+    assert len(own) <= 1, "one warning is enough"
+    assert all(reason.rstrip(".") in text for text in own)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AssertionError, AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError, OSError],
+)
+@pytest.mark.parametrize("text", [(), ("of the user's own",)], ids=["bare", "text"])
+def test_an_error_that_a_step_raises_is_the_users(error, text):
+    """It comes as it is raised, from the plain loop, as often as there, with its text."""
+
+    def step(x, h):
+        raise error(*text)
+
+    xs, state = Case(step).arguments()
+    for engine in ("auto", "eager"):
+        with pytest.raises(error) as raised:
+            scan_quietly(step, xs, state, engine=engine)
+        assert raised.value.args == text
+    assert_reason(unrolled.explain(step, xs, state))
+
+
+def test_an_error_on_a_value():
+    """It is raised at the step where the value is met, and not elsewhere."""
+
+    def step(x, h):
+        h = h + 1
+        if h[0, 0] > 2:
+            raise ValueError("too large")
+        return h, h
+
+    xs, state = Case(step).arguments()
+    for engine in ("auto", "eager"):
+        with pytest.raises(ValueError, match="too large"):
+            scan_quietly(step, xs, state, engine=engine)
+        ys, _ = scan_quietly(step, xs[:1], state * 0, engine=engine)
+        assert ys.tolist() == (torch.zeros(1, 2, HIDDEN) + 1).tolist()
+
+
+@pytest.mark.parametrize("name", ["wrong_sizes", "missing_name", "wrong_argument", "none", "no_pair"])
+def test_a_step_with_a_fault_raises_as_the_plain_loop_does(name):
+    def wrong_sizes(x, h):
+        return h, h @ h
+
+    def missing_name(x, h):
+        return h, no_such_name(h)  # noqa: F821
+
+    def wrong_argument(x, h):
+        return h, torch.tanh(h, h)
+
+    def none(x, h):
+        return None
+
+    def no_pair(x, h):
+        return h
+
+    step = locals()[name]
+    xs, state = Case(step).arguments()
+    found = []
+    for engine in ("auto", "eager"):
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - the two must be the same
+            scan_quietly(step, xs, state, engine=engine)
+        found.append((type(raised.value), str(raised.value)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("n", [50, 400, 3000])
+def test_a_long_unrolled_loop_is_bounded(n):
+    """A compiled loop is made within a bounded time, or the step runs eagerly with a reason."""
+
+    def step(x, h):
+        for i in range(n):
+            h = torch.tanh(h + 0.01 * i)
+        return h, h + x.sum(1, keepdim=True)
+
+    with at_most(60):
+        assert_as_eager(Case(step, inputs=(2, 2, INPUT)), words="large|long|many|operations|limit")
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_products_unrolled_within_a_step_are_bounded(n):
+    """As of a cell that solves an equation by several unfolds a step."""
+    w = torch.eye(HIDDEN, dtype=torch.float64) * 0.5
+
+    def step(x, h):
+        for _ in range(n):
+            gate = torch.sigmoid(h.unsqueeze(2) * w - 0.1)
+            h = (h + (gate * w).sum(1)) / (1 + gate.sum(1)) + 0.1 * x.sum(1, keepdim=True)
+        return h, h
+
+    with at_most(60):
+        assert_as_eager(Case(step, inputs=(2, 2, INPUT)), words="large|long|many|operations|limit")
+
+
+@pytest.mark.parametrize("depth", [100, 2000])
+def test_deep_recursion_is_bounded(depth):
+    def again(y, n):
+        return y if n == 0 else again(y + 0.001, n - 1)
+
+    def step(x, h):
+        h = torch.tanh(again(h, depth))
+        return h, h
+
+    xs, state = Case(step).arguments()
+    with at_most(60):
+        ours, theirs = (outcome(step, xs, state, engine=engine) for engine in ("auto", "eager"))
+    assert isinstance(ours, type) == isinstance(theirs, type)
+
+
+def test_loops_over_many_rows_are_bounded():
+    """The tracer's own batch must not be what is looped over."""
+
+    def step(x, h):
+        total = h.new_zeros(HIDDEN)
+        for i in range(x.shape[0]):
+            total = total + h[i]
+        h = torch.tanh(h + total)
+        return h, h
+
+    with at_most(20):
+        for batch in (1, 3, 200):
+            assert_as_eager(Case(step, inputs=(2, batch, INPUT), state=(batch, HIDDEN)))
+
+
+@pytest.mark.parametrize("target", ["state", "input", "captured", "parameter", "output"])
+def test_changes_in_place_of_what_outlives_the_step(target):
+    """What the plain loop leaves in them is there after a scan too."""
+
+    def run(engine):
+        kept = torch.ones(HIDDEN, dtype=torch.float64)
+        weight = nn.Parameter(torch.ones(HIDDEN, dtype=torch.float64))
+
+        def step(x, h):
+            if target == "state":
+                h.mul_(0.5)
+            elif target == "input":
+                x.add_(1)
+            elif target == "captured":
+                kept.mul_(0.9)
+            elif target == "parameter":
+                weight.data.mul_(0.9)
+            y = torch.tanh(h + x.sum(1, keepdim=True)) * kept * weight
+            if target == "output":
+                y.mul_(2)
+            return y, y
+
+        xs, state = Case(step).arguments()
+        with torch.no_grad():
+            results = []
+            for _ in range(2):
+                results += [leaf.clone() for leaf in scan_quietly(step, xs, state, engine=engine)]
+                if engine == "auto":
+                    assert_reason(unrolled.explain(step, xs, state))
+        return [*results, xs, state, kept, weight.data]
+
+    for a, b in zip(run("auto"), run("eager"), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("returned", ["x", "h", "view_of_x", "expanded", "constant", "twice", "parameter"])
+def test_what_a_step_returns_as_it_is(returned):
+    """Outputs never share memory with inputs, states or what the step holds."""
+    kept = torch.ones(2, HIDDEN, dtype=torch.float64)
+
+    def step(x, h):
+        new = torch.tanh(h + x.sum(1, keepdim=True))
+        what = {
+            "x": x,
+            "h": h,
+            "view_of_x": x[:, :2],
+            "expanded": x[:, :1].expand(-1, HIDDEN),
+            "constant": kept,
+            "twice": new,
+            "parameter": kept[:1].expand(2, -1),
+        }[returned]
+        return (what, what) if returned == "twice" else what, new
+
+    case = Case(step)
+    assert_as_eager(case, times=2)
+    xs, state = case.arguments()
+    before = xs.clone(), state.clone(), kept.clone()
+    ys, last = scan_quietly(step, xs, state)
+    for leaf in (*(ys if isinstance(ys, tuple) else (ys,)), last):
+        leaf.clone().add_(1)
+        leaf.mul_(3)
+    for now, then in zip((xs, state, kept), before, strict=True):
+        assert torch.equal(now, then)
+
+
+@pytest.mark.parametrize("kind", ["module", "function"])
+def test_a_step_under_a_users_torch_compile(kind):
+    """A step that is compiled by the user is a callable like any other."""
+    linear = nn.Linear(INPUT, HIDDEN).double()
+    compiled = torch.compile(linear if kind == "module" else lambda x: torch.tanh(linear(x)), backend="eager")
+
+    def step(x, h):
+        h = torch.tanh(compiled(x) + h)
+        return h, h
+
+    assert_as_eager(Case(step, wanted=lambda: list(linear.parameters())), times=2)
+
+
+def test_a_step_in_another_thread_and_in_two_at_once():
+    """What is known of a step is shared by threads, or not; it is right in each."""
+    rates = [0.5]
+
+    def step(x, h):
+        h = torch.tanh(h * rates[0] + x.sum(1, keepdim=True))
+        return h, h
+
+    xs, state = Case(step).arguments()
+    expected = unrolled.scan(step, xs, state, engine="eager")[0]
+    found: list[Any] = []
+    workers = [threading.Thread(target=lambda: found.append(scan_quietly(step, xs, state)[0])) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(found) == 4
+    for each in found:
+        torch.testing.assert_close(each, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_step_is_not_kept_alive():
+    """What is known of a step goes with it, and what it holds."""
+    import gc
+    import weakref
+
+    def run():
+        model = nn.Linear(INPUT, HIDDEN).double()
+
+        def step(x, h):
+            h = torch.tanh(model(x) + h)
+            return h, h
+
+        for _ in range(2):
+            scan_quietly(step, *Case(step).arguments())
+        return weakref.ref(model)
+
+    gone = run()
+    gc.collect()
+    assert gone() is None
