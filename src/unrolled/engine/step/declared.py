@@ -103,7 +103,8 @@ def declared(step: Callable) -> Declared | None:
 
 # ---- cells: modules of a closed set of classes
 
-_OF_TORCH = (nn.RNNCell, nn.LSTMCell, nn.GRUCell, nn.Linear, nn.LogSoftmax)
+_LSTM_CELL = nn.LSTMCell  # torch's own, whatever the name is exchanged for later
+_OF_TORCH = (nn.RNNCell, _LSTM_CELL, nn.GRUCell, nn.Linear, nn.LogSoftmax)
 _CELLS_OF_TORCH = _OF_TORCH[:3]
 _FORWARDS = {kind: kind.forward for kind in _OF_TORCH}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -207,11 +208,11 @@ def _run_cell(*_: Any) -> Any:
 
 
 def _tupled(cell: nn.Module, state: Any) -> Any:
-    return tuple(state) if type(cell) is nn.LSTMCell else state
+    return tuple(state) if type(cell) is _LSTM_CELL else state
 
 
 def _result(cell: nn.Module, result: Any, state: Any) -> Any:
-    if type(cell) is nn.LSTMCell:
+    if type(cell) is _LSTM_CELL:
         return result[0], list(result) if isinstance(state, list) else result
     return (result, result) if type(cell) in _CELLS_OF_TORCH else result
 
