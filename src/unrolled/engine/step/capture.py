@@ -29,8 +29,8 @@ from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.step.refusals import ROWS, reason_of, refuse_nodes
-from unrolled.engine.step.watched import Watched
+from unrolled.engine.step.refusals import ROWS, is_of_torch, reason_of, refuse_nodes, shown_line
+from unrolled.engine.step.watched import Frame, Watched
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
 MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
@@ -97,15 +97,18 @@ class _Guards(guards.CheckFunctionManager):
 class Guarded:
     """When what was found of a step holds for a step."""
 
-    def __init__(self, output: OutputGraphCommon, codes: list[types.CodeType], scope: dict[str, Any]) -> None:
+    def __init__(self, output: OutputGraphCommon, scope: dict[str, Any], path: "_Path") -> None:
         made = _Guards(_call.__code__, output)
         self._scope = scope  # which torch's guards read, and do not keep
         self._manager = made.guard_manager
         self._check = made.guard_manager.root.check
-        self._watched = Watched(output.guards, codes)
+        by_address = vars(made).get("by_address", ())
+        objects = [guard.obj_weakref() for guard in output.guards if guard.obj_weakref is not None]
+        conditions = [part for guard in output.guards for part in guard.code_list or ()]
+        self._watched = Watched([*by_address, *objects], conditions, path.frames.values())
         self._is_dead = False
         self._held: list[Any] = []
-        for each in vars(made).get("by_address", ()):
+        for each in by_address:
             self._hold(each)
 
     def _hold(self, value: Any) -> None:
@@ -121,10 +124,11 @@ class Guarded:
 
     def holds(self, step: Callable, x: Any, state: Any) -> bool:
         """Whether it holds for a step with inputs and states like these examples."""
+        given = {"step": step, "x": x, "state": state}
         return (
             not self._is_dead
-            and self._check({"step": step, "x": x, "state": state})
-            and self._watched.is_as_it_was()
+            and self._check(given)
+            and self._watched.is_as_it_was({"L": given, "G": self._scope})
         )
 
     def why_not(self, step: Callable, x: Any, state: Any) -> str:
@@ -137,9 +141,9 @@ class Refused(Guarded):
     """Why a step cannot be captured, and for how long that holds."""
 
     def __init__(
-        self, reason: NotTraceable, output: OutputGraphCommon, codes: list[types.CodeType], scope: dict[str, Any]
+        self, reason: NotTraceable, output: OutputGraphCommon, scope: dict[str, Any], path: "_Path"
     ) -> None:
-        super().__init__(output, codes, scope)
+        super().__init__(output, scope, path)
         self.reason = reason
 
 
@@ -155,10 +159,17 @@ class Captured(Guarded):
     """
 
     def __init__(
-        self, capture: convert_frame.CaptureOutput, scope: dict[str, Any], step: Callable, examples: tuple[Any, Any]
+        self,
+        capture: convert_frame.CaptureOutput,
+        scope: dict[str, Any],
+        path: "_Path",
+        step: Callable,
+        examples: tuple[Any, Any],
     ) -> None:
         made, backend = capture.graph_capture_output, capture.backend_input
-        super().__init__(made.output_graph, made.traced_code, scope)
+        super().__init__(made.output_graph, scope, path)
+        if path.reason:
+            raise NotTraceable(path.reason)
         self.graph: fx.GraphModule | None = None if backend is None else backend.graph_module
         name = "" if backend is None else backend.backend_id
         self._gather = types.FunctionType(made.bytecode, {**scope, name: _gather})
@@ -272,22 +283,22 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
         TooLarge: it cannot be captured in a bounded time.
     """
     scope: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins}
-    frame = types.FunctionType(_call.__code__, scope)
+    frame, path = types.FunctionType(_call.__code__, scope), _Path()
     settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
     with _quietly(), torch._dynamo.config.patch(**settings), shapes_config.patch(use_duck_shape=not shares_rows):
         try:
-            with get_metrics_context(), dynamo_timed("unrolled"), torch_function_mode_stack_state_mgr, _bounded():
+            with get_metrics_context(), dynamo_timed("unrolled"), torch_function_mode_stack_state_mgr, path.followed():
                 found = convert_frame.fullgraph_capture(frame, (step, x, state))
                 made = found.graph_capture_output
                 try:
-                    return Captured(found, scope, step, (x, state))
+                    return Captured(found, scope, path, step, (x, state))
                 except NotTraceable as reason:
-                    return Refused(reason, made.output_graph, made.traced_code, scope)
+                    return Refused(reason, made.output_graph, scope, path)
         except Exception as fault:  # torch raises what it finds in a step in many kinds
-            return _refused(reason_of(fault), fault, scope)
+            return _refused(reason_of(fault), fault, scope, path)
 
 
-def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any]) -> Refused:
+def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path: "_Path") -> Refused:
     """The reason, guarded by what the capture had read until then."""
     traced = getattr(fault, "_torch_dynamo_tracer_output", None)
     if traced is None or traced.output_graph_for_cleanup is None:
@@ -302,7 +313,7 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any]) -> R
                 output.export_metadata,
                 output.tracked_fakes_id_to_source,
             )
-            return Refused(reason, common, list(output.traced_code), scope)
+            return Refused(reason, common, scope, path)
     finally:
         traced._cleanup_output_graph()
 
@@ -325,37 +336,61 @@ def _quietly() -> Iterator[None]:
             logging.disable(before)
 
 
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    """Within, a capture of too many operations or instructions ends in `TooLarge`."""
-    n_instructions = n_operations = 0
-    step, add = symbolic_convert.InstructionTranslatorBase.step, fx.Graph.create_node
+class _Path:
+    """The way that a capture takes through a step's code, which must not be too long.
 
-    def counted_step(translator: Any) -> bool:
-        nonlocal n_instructions
-        n_instructions += 1
-        if n_instructions > MOST_INSTRUCTIONS:
+    Attributes:
+        frames: the functions that it goes through.
+        reason: why no guard can tell what the step did there; empty where they can.
+    """
+
+    def __init__(self) -> None:
+        self.frames: dict[int, Frame] = {}
+        self.reason = ""
+        self._n_instructions = self._n_operations = 0
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """Within, a capture is followed; one of too many operations or instructions ends in `TooLarge`."""
+        step, add = symbolic_convert.InstructionTranslatorBase.step, fx.Graph.create_node
+
+        def follow_step(translator: Any) -> bool:
+            self._follow(translator)
+            return step(translator)
+
+        def follow_add(graph: fx.Graph, *args: Any, **options: Any) -> fx.Node:
+            self._n_operations += 1
+            if self._n_operations > MOST_OPERATIONS:
+                raise TooLarge(
+                    f"it has more than {MOST_OPERATIONS:,} operations, too many for one loop; "
+                    "a loop within the step is better a tensor operation"
+                )
+            return add(graph, *args, **options)
+
+        with (
+            mock.patch.object(symbolic_convert.InstructionTranslatorBase, "step", follow_step),
+            mock.patch.object(fx.Graph, "create_node", follow_add),
+        ):
+            yield
+
+    def _follow(self, translator: Any) -> None:
+        self._n_instructions += 1
+        if self._n_instructions > MOST_INSTRUCTIONS:
             raise TooLarge(
                 f"it runs more than {MOST_INSTRUCTIONS:,} instructions of Python, too many to capture; "
                 "a loop over numbers is better a tensor operation"
             )
-        return step(translator)
+        code, at = translator.f_code, translator.instruction_pointer
+        if id(code) not in self.frames:
+            self.frames[id(code)] = Frame(code, translator.f_globals)
+            if code.co_name in ("__getattr__", "__getattribute__") and not is_of_torch(code.co_filename):
+                self.reason = f"it looks an attribute up by a {code.co_name} of its own{_line_of(translator)}"
+        if at is not None and translator.instructions[at].opname == "PUSH_EXC_INFO" and not is_of_torch(code.co_filename):
+            self.reason = f"it handles an exception, whose cause no guard sees{_line_of(translator)}"
 
-    def counted_add(graph: fx.Graph, *args: Any, **options: Any) -> fx.Node:
-        nonlocal n_operations
-        n_operations += 1
-        if n_operations > MOST_OPERATIONS:
-            raise TooLarge(
-                f"it has more than {MOST_OPERATIONS:,} operations, too many for one loop; "
-                "a loop within the step is better a tensor operation"
-            )
-        return add(graph, *args, **options)
 
-    with (
-        mock.patch.object(symbolic_convert.InstructionTranslatorBase, "step", counted_step),
-        mock.patch.object(fx.Graph, "create_node", counted_add),
-    ):
-        yield
+def _line_of(translator: Any) -> str:
+    return shown_line(translator.f_code.co_filename, translator.lineno)
 
 
 def examples_of(leaves: list[Tensor], n_rows: int, *, is_variant: bool = False) -> list[Tensor]:

@@ -164,6 +164,11 @@ def _refused(target: Callable) -> str | None:
     return _CALLS.format(name=f"{module}.{name}")
 
 
+def is_of_torch(name: str) -> bool:
+    """Whether a file is torch's."""
+    return name.startswith(_NOT_OF_A_STEP[0])
+
+
 def line_of_stack(stack: Any) -> str:
     """Where in the user's step, from a `traceback.StackSummary`: the innermost line that is not torch's or ours."""
     for frame in reversed(stack or []):

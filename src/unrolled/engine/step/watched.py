@@ -1,17 +1,26 @@
-"""What a captured step depends on and torch's guards do not see: methods exchanged on classes, and global hooks.
+"""What a captured step depends on and torch's guards do not see.
 
-Input: the guards of a capture and the code that it went through. Output: whether all of it is as it was.
+Inputs: the objects that torch's guards met, and the frames that the capture went through. Output: whether all of it is as
+it was: methods and special methods of classes, functions of modules, names that hide a builtin, the environment,
+registered abstract classes, the sign of zeros, global hooks.
 """
 
+import abc
+import builtins
+import functools
+import math
+import os
+import re
 import types
 from collections.abc import Iterable
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from torch.nn.modules import module as of_torch
 
-_ABSENT = object()
+_ABSENT: Any = object()
 _HOOKS = tuple(
     vars(of_torch)[name]
     for name in (
@@ -21,8 +30,18 @@ _HOOKS = tuple(
         "_global_backward_pre_hooks",
     )
 )
-# what an attribute is looked up with, whichever name the code asks for
-_LOOKUPS = ("__call__", "__getattr__", "__getattribute__")
+# what is looked up although no code names it
+_LOOKUPS = ("forward", "__call__", "__getattr__", "__getattribute__")
+_FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)
+_ZERO = re.compile(r"(.+) == -?0\.0")
+_IS_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+
+
+class Frame(NamedTuple):
+    """A function that a capture went through: its code, and its globals."""
+
+    code: types.CodeType
+    names: dict[str, Any]
 
 
 def has_global_hooks() -> bool:
@@ -31,46 +50,113 @@ def has_global_hooks() -> bool:
 
 
 class Watched:
-    """Attributes of classes, as they were."""
+    """All that, as it was.
 
-    def __init__(self, guards: Iterable[Any], codes: Iterable[types.CodeType]) -> None:
-        names = dict.fromkeys((*_LOOKUPS, *(name for code in codes for name in code.co_names)))
+    Args:
+        met: objects that guards compare by address, or whose class they compare.
+        conditions: of guards, as torch words them.
+        frames: that the capture went through.
+    """
+
+    def __init__(self, met: Iterable[Any], conditions: Iterable[str], frames: Iterable[Frame]) -> None:
+        frames = list(frames)
         self._spaces: list[Any] = []
         self._names: list[str] = []
         self._values: list[Any] = []
-        for kind in _classes(guards):
-            for name in names:
-                self._watch(kind, name)
+        self._functions: list[tuple[types.FunctionType, tuple[Any, ...]]] = []
+        self._classes: list[tuple[Any, list[Any]]] = []
+        names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
+        for kind in _classes(met):
+            self._class(kind, names)
+        for frame in frames:
+            self._frame(frame)
+        self._environment = dict(os.environ) if {"environ", "getenv"} & names.keys() else None
+        self._registered = abc.get_cache_token() if {"isinstance", "issubclass"} & names.keys() else None
+        found = [_ZERO.fullmatch(condition) for condition in conditions]
+        self._zeros = [compile(each[1], "<guard>", "eval") for each in found if each]  # torch's own words
+        self._signs: list[float] | None = None
 
-    def _watch(self, kind: type, name: str) -> None:
-        """A name, in each class where it might come to hide the one that is found, and in the one where it is found."""
-        hiding = []
+    def _class(self, kind: type, names: Iterable[str]) -> None:
+        """A class: all of it where it is the user's, else what is looked up."""
         for each in kind.__mro__[:-1]:
-            space = vars(each)
-            hiding.append(space)
-            if name in space:
-                for one in hiding:
-                    self._spaces.append(one)
-                    self._names.append(name)
-                    self._values.append(one.get(name, _ABSENT))
-                return
+            if each.__flags__ & _IS_HEAP and not _is_torchs(each):
+                self._classes.append((vars(each), list(vars(each).values())))
+                for value in vars(each).values():
+                    self._function(value)
+        for name in names:
+            hiding = []  # those in which it might come to hide the one that is found
+            for each in kind.__mro__[:-1]:
+                hiding.append(vars(each))
+                if name in vars(each):
+                    for space in hiding:
+                        self._item(space, name)
+                    break
 
-    def is_as_it_was(self) -> bool:
-        """Whether no such attribute was exchanged, added or taken away."""
+    def _frame(self, frame: Frame) -> None:
+        """Names that are builtins as no global hides them; functions, and those of modules, by name."""
+        for name in frame.code.co_names:
+            if name in frame.names:
+                value = frame.names[name]
+                if isinstance(value, types.FunctionType):
+                    self._item(frame.names, name)
+                if isinstance(value, types.ModuleType):
+                    self._module(value, frame.code.co_names)
+            elif name in vars(builtins):
+                self._item(frame.names, name)
+                self._item(vars(builtins), name)
+
+    def _module(self, module: types.ModuleType, names: Iterable[str]) -> None:
+        for name in names:
+            if isinstance(vars(module).get(name), types.FunctionType | types.BuiltinFunctionType | type):
+                self._item(vars(module), name)
+
+    def _item(self, space: Any, name: str) -> None:
+        value = space.get(name, _ABSENT)
+        self._spaces.append(space)
+        self._names.append(name)
+        self._values.append(value)
+        self._function(value)
+
+    def _function(self, value: Any) -> None:
+        function = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
+        if isinstance(function, types.FunctionType):
+            self._functions.append((function, _parts(function)))
+
+    def is_as_it_was(self, scope: dict[str, Any]) -> bool:
+        """Whether nothing of it was exchanged, added or taken away; `scope` is what conditions of guards read."""
         found = [space.get(name, _ABSENT) for space, name in zip(self._spaces, self._names, strict=True)]
-        return all(map(is_, found, self._values)) and not has_global_hooks()
+        return (
+            all(map(is_, found, self._values))
+            and all(len(s) == len(then) and all(map(is_, s.values(), then)) for s, then in self._classes)
+            and all(all(map(is_, _parts(f), then)) for f, then in self._functions)
+            and not has_global_hooks()
+            and (self._environment is None or self._environment == os.environ)
+            and (self._registered is None or self._registered == abc.get_cache_token())
+            and (not self._zeros or self._have_signs(scope))
+        )
+
+    def _have_signs(self, scope: dict[str, Any]) -> bool:
+        signs = [math.copysign(1.0, eval(each, {}, scope)) for each in self._zeros]
+        if self._signs is None:
+            self._signs = signs
+        return signs == self._signs
 
 
-def _classes(guards: Iterable[Any]) -> list[type]:
-    """The classes of the objects that are guarded, but for those of C, which cannot be changed."""
-    found: dict[type, None] = {}
-    for guard in guards:
-        value = None if guard.obj_weakref is None else guard.obj_weakref()
-        if value is not None:
-            for kind in (type(value), value):
-                if isinstance(kind, type) and kind.__flags__ & _IS_HEAP and kind is not nn.Parameter:
-                    found[kind] = None
+def _parts(function: types.FunctionType) -> tuple[Any, ...]:
+    return function.__code__, function.__defaults__, function.__kwdefaults__
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind.__module__.split(".")[0] in ("torch", "builtins", "collections", "typing", "abc", "enum")
+
+
+def _classes(met: Iterable[Any]) -> list[type]:
+    """The classes of objects, and theirs, but for those of C, which cannot be changed."""
+    found: dict[type, None] = {torch.Tensor: None, nn.Module: None}
+    for value in met:
+        for kind in (value, type(value), type(type(value))):
+            if isinstance(kind, type) and kind.__flags__ & _IS_HEAP and kind is not nn.Parameter:
+                found[kind] = None
+                if type(kind) is not type:
+                    found[type(kind)] = None
     return list(found)
-
-
-_IS_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
