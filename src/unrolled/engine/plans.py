@@ -24,6 +24,7 @@ from unrolled.engine.programs import Staying
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.step import guarded
 from unrolled.engine.step.declared import Declared, declared, kind_of
+from unrolled.engine.step.declared import forget as forget_declared
 from unrolled.engine.trees import Form
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ def forget() -> None:
     _plans.clear()
     _slots.clear()
     guarded.forget()
-
-
+    forget_declared()
 
 
 def _needs_backward(tensors: Iterable[Tensor]) -> bool:

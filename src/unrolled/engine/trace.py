@@ -158,13 +158,13 @@ def trace(
         found.append((len(outputs), form))
         return [*outputs, *new]
 
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with NO_NUMBERS:  # also for what the step makes of the batch's size alone
         fakes = [_empty(t, (batch, *t.shape[1:]) if i in by_row else t.shape) for i, t in enumerate(tensors)]
         for each in fakes:  # torch's product folds the batch into one with a matrix only where that has a gradient
             each.requires_grad_(each.is_floating_point())
         fakes += [_empty(leaf, (batch, *leaf.shape[1:])) for leaf in (*xs, *states)]
-    # not taken apart yet: what the derivative of an operation is, torch knows of the whole one
-    graph = make_graph(flat, fakes, table={})
+        # not taken apart yet: what the derivative of an operation is, torch knows of the whole one
+        graph = make_graph(flat, fakes, table={})
     made = lift_captured(graph, after=n)
     for node in list(graph.graph.nodes):
         if node.target is aten.copy_.default:
@@ -184,6 +184,7 @@ def _empty(like: Tensor, shape: Any) -> Tensor:
 
 def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
     """The function as a graph without changes in place, taken apart by a table."""
+    depth = len(torch._C._functorch.get_interpreter_stack() or ())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
@@ -193,6 +194,8 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
     except NotTraceable:
         raise
     except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
+        while len(torch._C._functorch.get_interpreter_stack() or ()) > depth:
+            torch._C._functorch.pop_dynamic_layer_stack()  # which a transform within the step has left
         raise NotTraceable("torch cannot trace it as a graph of its own operations") from fault
     graph.graph.eliminate_dead_code()
     graph.recompile()

@@ -9,6 +9,7 @@ import builtins
 import contextlib
 import logging
 import os
+import re
 import threading
 import types
 import warnings
@@ -29,7 +30,8 @@ from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.step.refusals import ROWS, is_of_torch, reason_of, refuse_nodes, shown_line
+from unrolled.engine.step.refusals import ROWS, is_of_torch, reason_at, reason_of, refuse_nodes, shown_line
+from unrolled.engine.step.scopes import own_globals
 from unrolled.engine.step.watched import Frame, Watched
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
@@ -94,6 +96,18 @@ class _Guards(guards.CheckFunctionManager):
         return id(obj)
 
 
+class _Lines(fx.Interpreter):
+    """Hands the lines of the step on, also of an operation that cannot be traced."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            return super().run_node(n)
+        except NotTraceable:
+            raise
+        except Exception as fault:
+            raise reason_at(n, fault) from fault
+
+
 class Guarded:
     """When what was found of a step holds for a step."""
 
@@ -103,8 +117,9 @@ class Guarded:
         self._manager = made.guard_manager
         self._check = made.guard_manager.root.check
         by_address = vars(made).get("by_address", ())
-        objects = [guard.obj_weakref() for guard in output.guards if guard.obj_weakref is not None]
-        conditions = [part for guard in output.guards for part in guard.code_list or ()]
+        made_of: list[Any] = list(output.guards)
+        objects = [guard.obj_weakref() for guard in made_of if guard.obj_weakref is not None]
+        conditions = [part for guard in made_of for part in guard.code_list or ()]
         self._watched = Watched([*by_address, *objects], conditions, path.frames.values())
         self._is_dead = False
         self._held: list[Any] = []
@@ -173,9 +188,11 @@ class Captured(Guarded):
         self.graph: fx.GraphModule | None = None if backend is None else backend.graph_module
         name = "" if backend is None else backend.backend_id
         self._gather = types.FunctionType(made.bytecode, {**scope, name: _gather})
+        self._read_tensors: Callable[[dict[str, Any], dict[str, Any]], list[Tensor]] | None = None
         if self.graph is not None:
             refuse_nodes(self.graph)
         self._read(types.FunctionType(made.bytecode, {**scope, name: self._results}), step, examples)
+        self._shorten(made.output_graph.export_metadata.graph_input_idx_to_local_source, step, examples)
         self.by_row: set[int] = set()
         if self.graph is not None:
             self._find_rows(made.output_graph.shape_env)
@@ -246,10 +263,22 @@ class Captured(Guarded):
                 if any(sizes):
                     self.by_row.add(i)
 
+    def _shorten(self, sources: dict[int, Any], step: Callable, examples: tuple[Any, Any]) -> None:
+        """One expression that reads the tensors, where torch's names for them are expressions."""
+        names = [getattr(sources.get(at), "name", "") for at in self._at]
+        if not all(re.fullmatch(r"[LG]\[[\w'\[\].]*", name) for name in names):
+            return
+        scope = {"L": {"step": step, "x": examples[0], "state": examples[1]}, "G": self._scope}
+        read = eval(f"lambda L, G: [{', '.join(names)}]")  # torch's own words, of attributes and items
+        if all(a is b for a, b in zip(read(**scope), self.tensors(step, *examples), strict=True)):
+            self._read_tensors = read
+
     def tensors(self, step: Callable, x: Any, state: Any) -> list[Tensor]:
         """The tensors that a step for which the graph stands reads now, beside its arguments."""
         if not self._at:
             return []
+        if self._read_tensors is not None:
+            return self._read_tensors({"step": step, "x": x, "state": state}, self._scope)
         try:
             self._gather(step, x, state)
         except _Gathered as found:
@@ -262,7 +291,7 @@ class Captured(Guarded):
         results: Any = []
         if self.graph is not None:
             given = [i if kind == "size" else pools[kind][i] for kind, i in self.places]
-            results = fx.Interpreter(self.graph).run(*given)  # which hands the lines of the step on
+            results = _Lines(self.graph).run(*given)
         return [
             results[leaf.index] if isinstance(leaf, _Result) else pools[leaf[0]][leaf[1]]
             for leaf in (*self.outputs, *self.states)
@@ -285,7 +314,7 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
     scope: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins}
     frame, path = types.FunctionType(_call.__code__, scope), _Path()
     settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
-    with _quietly(), torch._dynamo.config.patch(**settings), shapes_config.patch(use_duck_shape=not shares_rows):
+    with _quietly(), own_globals(), torch._dynamo.config.patch(**settings), shapes_config.patch(use_duck_shape=not shares_rows):
         try:
             with get_metrics_context(), dynamo_timed("unrolled"), torch_function_mode_stack_state_mgr, path.followed():
                 found = convert_frame.fullgraph_capture(frame, (step, x, state))

@@ -18,8 +18,9 @@ from unrolled.engine.step.watched import has_global_hooks
 
 #: what a plan may depend on of a tensor: not its numbers
 kind_of = attrgetter("shape", "dtype", "device", "requires_grad")
-
 Plain = int | float | bool | str | None
+
+_generation = 0  # what is known of calls is of one
 
 
 class Declared:
@@ -38,7 +39,18 @@ class Declared:
         by_row: as numbers of `tensors`, which are those that are there.
     """
 
-    __slots__ = ("__weakref__", "_function", "_holes", "_settings", "by_row", "key", "kinds", "known", "tensors")
+    __slots__ = (
+        "__weakref__",
+        "_function",
+        "_generation",
+        "_holes",
+        "_settings",
+        "by_row",
+        "key",
+        "kinds",
+        "known",
+        "tensors",
+    )
 
     def __init__(
         self,
@@ -62,6 +74,7 @@ class Declared:
         )
         self.kinds = list(map(kind_of, self.tensors))
         self.known: dict[Hashable, Any] = {}
+        self._generation = _generation
 
     def __call__(self, x: Any, state: Any) -> Any:
         return self.run(self.tensors, x, state)
@@ -74,11 +87,17 @@ class Declared:
     def is_as_it_was(self) -> bool:
         """Whether its tensors are of the kinds that they were of; else what is known of it is forgotten."""
         kinds = list(map(kind_of, self.tensors))
-        if kinds == self.kinds:
+        if kinds == self.kinds and self._generation == _generation:
             return True
-        self.kinds = kinds
+        self.kinds, self._generation = kinds, _generation
         self.known.clear()
         return False
+
+
+def forget() -> None:
+    """Forgets all that is known of calls of declared steps."""
+    global _generation
+    _generation += 1
 
 
 def declared(step: Callable) -> Declared | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 from unrolled.engine.reasons import NotTraceable
@@ -32,6 +33,9 @@ _GENERATOR = "it makes or uses a torch.Generator; draw from torch's own, as torc
 _ITERATOR = "it takes the next item of an iterator, which each step moves on"
 _CALLS = "it calls {name}, which a graph of torch's operations cannot hold"
 _NUMPY = "it computes with numpy on a tensor, which has no gradient; torch has the same functions"
+_DATA = "it reads tensor.data, which hides how gradients flow; tensor.detach() does not"
+_TRANSFORM = "it runs a transform of torch.func"
+_NOT_TRACED = "torch cannot trace it as a graph of its own operations"
 _TOO_DEEP = "its functions call each other too deeply to be captured"
 _SHAPES = "the shape of a tensor depends on its values"
 ROWS = "what it does depends on the number of rows of the batch"
@@ -78,6 +82,9 @@ _KINDS: dict[str, str] = {
     "torch.jit.script/freeze": "it holds a module of TorchScript, in which no change can be seen",
     "Attempted to use strided NestedTensor": "it uses nested tensors",
     "Operator does not support running with fake tensors": "it calls an operation that works on numbers alone",
+    "sort with non-constant keys": "it sorts by values of tensors in Python; torch.sort does not",
+    "Indexing list with non-scalar tensor": _READS,
+    "unsupported index(Tensor)": _READS,
     "repr() on": "it turns a tensor into text",
     "failed to call str()": "it turns a tensor into text",
     "Attempted to copy.deepcopy a tensor": "it copies a tensor by copy.deepcopy; tensor.clone() does the same",
@@ -125,6 +132,17 @@ def reason_of(fault: BaseException) -> NotTraceable:
     return NotTraceable(f"it does what cannot be captured as a graph{line}")
 
 
+def reason_at(node: fx.Node, fault: Exception) -> NotTraceable:
+    """Why an operation of a captured graph cannot be traced."""
+    if isinstance(fault, DataDependentOutputException):
+        words = _READS
+    elif isinstance(fault, DynamicOutputShapeException):
+        words = _SHAPES
+    else:
+        words = _NOT_TRACED
+    return NotTraceable(f"{words}{line_of_node(node)}")
+
+
 def refuse_nodes(graph: fx.GraphModule) -> None:
     """Refuses a captured graph that holds what the engine's own tracing would take for something else.
 
@@ -151,6 +169,10 @@ def _refused(target: Callable) -> str | None:
     name = getattr(target, "__name__", "")
     if name in _CHANGES_GRADIENTS:
         return _GRADIENT
+    if name == "_get_data_attr":
+        return _DATA
+    if "functorch" in (getattr(target, "__module__", None) or ""):
+        return _TRANSFORM
     if type(target).__name__ in _NUMPY_WRAPPERS:
         return _NUMPY
     if target in (torch.ops.aten._assert_scalar.default, torch.ops.aten.sym_size.int):

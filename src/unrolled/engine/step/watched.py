@@ -13,7 +13,7 @@ import os
 import re
 import types
 from collections.abc import Iterable
-from operator import is_
+from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -60,10 +60,9 @@ class Watched:
 
     def __init__(self, met: Iterable[Any], conditions: Iterable[str], frames: Iterable[Frame]) -> None:
         frames = list(frames)
-        self._spaces: list[Any] = []
-        self._names: list[str] = []
-        self._values: list[Any] = []
-        self._functions: list[tuple[types.FunctionType, tuple[Any, ...]]] = []
+        self._items: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._views: dict[type, Any] = {}
+        self._functions: dict[types.FunctionType, tuple[Any, ...]] = {}
         self._classes: list[tuple[Any, list[Any]]] = []
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
         for kind in _classes(met):
@@ -75,6 +74,24 @@ class Watched:
         found = [_ZERO.fullmatch(condition) for condition in conditions]
         self._zeros = [compile(each[1], "<guard>", "eval") for each in found if each]  # torch's own words
         self._signs: list[float] | None = None
+        self._group()
+
+    def _group(self) -> None:
+        """Items by where they are, so that a check, which each call makes, is mostly C."""
+        spaces: dict[int, Any] = {}
+        present: dict[int, dict[str, Any]] = {}
+        absent: dict[int, set[str]] = {}
+        for (at, name), (space, value) in self._items.items():
+            spaces[at] = space
+            if value is _ABSENT:
+                absent.setdefault(at, set()).add(name)
+            else:
+                present.setdefault(at, {})[name] = value
+        self._present = [
+            (itemgetter(*values), spaces[at], tuple(values.values()) if len(values) > 1 else [*values.values()][0])
+            for at, values in present.items()
+        ]
+        self._absent = [(spaces[at].keys(), frozenset(names)) for at, names in absent.items()]
 
     def _class(self, kind: type, names: Iterable[str]) -> None:
         """A class: all of it where it is the user's, else what is looked up."""
@@ -86,11 +103,15 @@ class Watched:
         for name in names:
             hiding = []  # those in which it might come to hide the one that is found
             for each in kind.__mro__[:-1]:
-                hiding.append(vars(each))
+                hiding.append(self._space_of(each))
                 if name in vars(each):
                     for space in hiding:
                         self._item(space, name)
                     break
+
+    def _space_of(self, kind: type) -> Any:
+        """The attributes of a class, one object for a class."""
+        return self._views.setdefault(kind, vars(kind))
 
     def _frame(self, frame: Frame) -> None:
         """Names that are builtins as no global hides them; functions, and those of modules, by name."""
@@ -112,28 +133,36 @@ class Watched:
 
     def _item(self, space: Any, name: str) -> None:
         value = space.get(name, _ABSENT)
-        self._spaces.append(space)
-        self._names.append(name)
-        self._values.append(value)
+        self._items[id(space), name] = space, value
         self._function(value)
 
     def _function(self, value: Any) -> None:
         function = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
         if isinstance(function, types.FunctionType):
-            self._functions.append((function, _parts(function)))
+            self._functions[function] = _parts(function)
 
     def is_as_it_was(self, scope: dict[str, Any]) -> bool:
         """Whether nothing of it was exchanged, added or taken away; `scope` is what conditions of guards read."""
-        found = [space.get(name, _ABSENT) for space, name in zip(self._spaces, self._names, strict=True)]
         return (
-            all(map(is_, found, self._values))
+            self._are_present()
+            and all([keys.isdisjoint(names) for keys, names in self._absent])  # noqa: C419 - a generator takes longer
+            and list(map(_parts, self._functions)) == list(self._functions.values())
             and all(len(s) == len(then) and all(map(is_, s.values(), then)) for s, then in self._classes)
-            and all(all(map(is_, _parts(f), then)) for f, then in self._functions)
             and not has_global_hooks()
             and (self._environment is None or self._environment == os.environ)
             and (self._registered is None or self._registered == abc.get_cache_token())
             and (not self._zeros or self._have_signs(scope))
         )
+
+    def _are_present(self) -> bool:
+        for get, space, then in self._present:
+            try:
+                now = get(space)
+            except KeyError:  # one was taken away
+                return False
+            if now is not then and not (type(then) is tuple and all(map(is_, now, then))):
+                return False
+        return True
 
     def _have_signs(self, scope: dict[str, Any]) -> bool:
         signs = [math.copysign(1.0, eval(each, {}, scope)) for each in self._zeros]
@@ -142,8 +171,7 @@ class Watched:
         return signs == self._signs
 
 
-def _parts(function: types.FunctionType) -> tuple[Any, ...]:
-    return function.__code__, function.__defaults__, function.__kwdefaults__
+_parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
 
 def _is_torchs(kind: type) -> bool:
@@ -154,9 +182,9 @@ def _classes(met: Iterable[Any]) -> list[type]:
     """The classes of objects, and theirs, but for those of C, which cannot be changed."""
     found: dict[type, None] = {torch.Tensor: None, nn.Module: None}
     for value in met:
-        for kind in (value, type(value), type(type(value))):
+        for kind in (value, type(value)):
             if isinstance(kind, type) and kind.__flags__ & _IS_HEAP and kind is not nn.Parameter:
                 found[kind] = None
-                if type(kind) is not type:
+                if not _is_torchs(type(kind)):
                     found[type(kind)] = None
     return list(found)
