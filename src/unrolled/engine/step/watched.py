@@ -1,16 +1,18 @@
 """What a captured step depends on and torch's guards do not see.
 
 Inputs: the objects that torch's guards met, and the frames that the capture went through. Output: whether all of it is as
-it was: methods and special methods of classes, functions of modules, names that hide a builtin, the environment,
-registered abstract classes, the sign of zeros, global hooks.
+it was: methods and special methods of classes, functions of modules, imported modules, names that hide a
+builtin, the environment, registered abstract classes, the sign of zeros, global hooks.
 """
 
 import abc
 import builtins
+import dis
 import functools
 import math
 import os
 import re
+import sys
 import types
 from collections.abc import Iterable
 from operator import attrgetter, is_, itemgetter
@@ -34,6 +36,7 @@ _HOOKS = tuple(
 _LOOKUPS = ("forward", "__call__", "__getattr__", "__getattribute__")
 _FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)
 _ZERO = re.compile(r"(.+) == -?0\.0")
+_IMPORTS = dis.opmap["IMPORT_NAME"]
 _IS_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
@@ -114,8 +117,14 @@ class Watched:
         return self._views.setdefault(kind, vars(kind))
 
     def _frame(self, frame: Frame) -> None:
-        """Names that are builtins as no global hides them; functions, and those of modules, by name."""
+        """Names that are builtins as no global hides them; functions, and those of modules, by name; what an import
+        within the function finds.
+        """
+        packages = _packages_of(frame.names) if _IMPORTS in frame.code.co_code[::2] else ()
         for name in frame.code.co_names:
+            for module in (f"{package}{name}" for package in packages):
+                if module in sys.modules:
+                    self._item(sys.modules, module)
             if name in frame.names:
                 value = frame.names[name]
                 if isinstance(value, types.FunctionType):
@@ -172,6 +181,12 @@ class Watched:
 
 
 _parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
+
+
+def _packages_of(names: dict[str, Any]) -> list[str]:
+    """What an import in a function with these globals may put before a module's name: nothing, or its packages."""
+    parts = list(filter(None, (names.get("__package__") or "").split(".")))
+    return ["", *(".".join(parts[: n + 1]) + "." for n in range(len(parts)))]
 
 
 def _is_torchs(kind: type) -> bool:
