@@ -193,8 +193,8 @@ class WholeNumbers(Square):
 SQUARE = [OtherOrder, WithItself, FromTheLeft, SoftmaxOfMerged]
 REFUSED = {
     ScaledProduct: "aten.mul changes a weight, or the gradient of one, inside the loop",
-    PartsOfMerged: "aten.split_with_sizes works on batch and heads as one axis",
+    PartsOfMerged: "it computes with the number of rows of the batch (",
     SoftmaxOverBatch: "aten.div takes a sum over the batch, which only a product can",
-    RowsInAnotherOrder: "aten.slice works on batch and heads as one axis",
+    RowsInAnotherOrder: "what it does depends on the number of rows of the batch (",
     WholeNumbers: "aten._to_copy turns it into torch.int64",
 }
