@@ -92,7 +92,9 @@ def explained(
     forward, training = programs.forward, programs.training
     values = forward.values()
     read = [int(value.attribute or 0) for value in values if value.op == "matmul"]
-    of_row = sum(forward.steps) + sum(forward.held) + 2 * sum(forward.states) + sum(value.width for value in forward.outputs)
+    of_row = (
+        sum(forward.steps) + sum(forward.held) + 2 * sum(forward.states) + sum(value.width for value in forward.outputs)
+    )
     of_all = sum(forward.rows) + sum(math.prod(forward.weights[i]) for i in set(read))
     kept = sum(value.width for value in training.outputs[programs.n_kept :])
     kept += sum(training.states[i] for i in plan.read_states)

@@ -1,6 +1,5 @@
 """Why a scan runs eagerly."""
 
-
 #: whether an error inside a pass raises, as in the tests, where it is a bug to be found; else the step runs eagerly
 is_strict = False
 

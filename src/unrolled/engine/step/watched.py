@@ -1,8 +1,8 @@
 """What a captured step depends on and torch's guards do not see.
 
-Inputs: the objects that torch's guards met, and the frames that the capture went through. Output: whether all of it is as
-it was: methods and special methods of classes, functions of modules, imported modules, names that hide a
-builtin, the environment, registered abstract classes, the sign of zeros, global hooks.
+Inputs: the objects that torch's guards met, and the frames that the capture went through. Output: whether all of it is
+as it was: methods and special methods of classes, functions of modules, imported modules, names that hide a builtin,
+the environment, registered abstract classes, the sign of zeros, global hooks.
 """
 
 import abc
@@ -91,7 +91,11 @@ class Watched:
             else:
                 present.setdefault(at, {})[name] = value
         self._present = [
-            (itemgetter(*values), spaces[at], tuple(values.values()) if len(values) > 1 else [*values.values()][0])
+            (
+                itemgetter(*values),
+                spaces[at],
+                tuple(values.values()) if len(values) > 1 else next(iter(values.values())),
+            )
             for at, values in present.items()
         ]
         self._absent = [(spaces[at].keys(), frozenset(names)) for at, names in absent.items()]
