@@ -298,3 +298,22 @@ def test_a_step_that_is_no_module_recomputes_between_two_graphs(ran):
 def test_what_parts_give_each_other_holds_to_torchs_rules():
     checks = opcheck(torch.ops.unrolled.between_parts.default, (torch.randn(2, 3, requires_grad=True),))
     assert set(checks.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_outputs_may_be_changed_in_place_in_a_graph(backend):
+    layer, xs = unrolled.GRU(3, 4), torch.randn(5, 2, 3)
+
+    def run(xs):
+        ys, _ = layer(xs)
+        ys.mul_(2.0)
+        return ys.sum()
+
+    run(xs).backward()
+    wanted = [parameter.grad for parameter in layer.parameters()]
+    layer.zero_grad()
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(allow_rnn=True):
+        torch.compile(run, backend=backend)(xs).backward()
+    for parameter, gradient in zip(layer.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)

@@ -155,4 +155,7 @@ def _call(plan: Plan, span: Span, tensors: list[Tensor]) -> LoopResult:
     results = torch.ops.unrolled.loop(tensors, number_of(plan), span.n_steps, span.is_reversed, is_training)
     n_states, kept = len(plan.states), _kept_states(plan, is_training=is_training)
     of_states = [results[n_states + kept.index(i)] for i in plan.sequences]
-    return results[:n_states], of_states, results[n_states + len(kept) :][: plan.programs.n_kept]
+    of_kept = results[n_states + len(kept) :][: plan.programs.n_kept]
+    if is_training and plan.after is None:  # the caller may change them in place, and the backward reads them
+        of_states, of_kept = [each.clone() for each in of_states], [each.clone() for each in of_kept]
+    return results[:n_states], of_states, of_kept
