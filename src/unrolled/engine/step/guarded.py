@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor
 
 from unrolled.engine.reasons import NotTraceable
@@ -112,9 +113,7 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     else:
         if known:
             _count_change(step, known[0].why_not(step, examples))
-        from unrolled.engine.step.verify import found as find  # it loads torch's capture
-
-        found = find(step, leaves, n_rows)
+        found = _find()(step, leaves, n_rows)
         known.insert(0, found)
         del known[_MOST_GRAPHS:]
         while len(_known) > _MOST_STEPS:
@@ -124,6 +123,22 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
         known.insert(0, found)
     if isinstance(found.graph, NotTraceable):
         raise NotTraceable(str(found.graph))
+    return found
+
+
+@functools.cache
+def _find() -> "Callable[[Callable, Leaves, int], Found]":
+    """Loads torch's capture.
+
+    Raises:
+        NotTraceable: this version of torch has another one.
+    """
+    try:
+        from unrolled.engine.step.verify import found
+    except (ImportError, AttributeError) as fault:
+        raise NotTraceable(
+            f"torch {torch.__version__} cannot capture a step as this version of Unrolled does; torch 2.13 and 2.14 can"
+        ) from fault
     return found
 
 
