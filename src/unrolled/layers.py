@@ -89,8 +89,7 @@ class _Layer(nn.RNNBase):
             if isinstance(input, Tensor) and input.device.type == "cpu":
                 from unrolled.engine import in_graph
 
-                if in_graph.TAKES_MODULES:
-                    return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
+                return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
         elif torch._C._is_tracing():
             return super().forward(input, hx)  # torch.jit.trace keeps torch's operations; the compiled loop is none
         elif isinstance(input, Proxy):

@@ -10,8 +10,7 @@ from torch import nn
 from torch.library import opcheck
 
 import unrolled
-from unrolled.engine import in_graph, operator, plans
-
+from unrolled.engine import operator, plans
 from unrolled.engine.plan import Plan
 from unrolled.engine.span import Span
 from unrolled.engine.step.declared import declared
@@ -21,8 +20,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor:UserWarning",  # torch's own tracing looks at it
     "ignore:`isinstance.treespec, LeafSpec.:FutureWarning",
 )
-
-whole = pytest.mark.skipif(not in_graph.TAKES_MODULES, reason="this torch breaks the graph at a scan")
 
 
 class Model(nn.Module):
@@ -55,7 +52,6 @@ def results(model, xs, state, *options):
 MASKS = [(), (torch.tensor([9, 4]),), (torch.tensor([3, 9]), torch.rand(9, 2) > 0.5)]
 
 
-@whole
 @pytest.mark.parametrize("name", sorted(strategies.CELLS))
 @pytest.mark.parametrize("options", MASKS, ids=len)
 def test_compiled_without_a_break(name, options):
@@ -65,7 +61,6 @@ def test_compiled_without_a_break(name, options):
     torch.testing.assert_close(results(compiled, xs, state, *options), results(model, xs, state, *options))
 
 
-@whole
 def test_a_compiled_scan_serves_other_lengths_and_batches():
     torch._dynamo.reset()
     model, _, _ = made("gru")
@@ -89,16 +84,6 @@ def test_a_step_that_is_no_module_runs_between_two_graphs():
     )
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru-before"])
-def test_a_torch_that_knows_no_better_breaks_the_graph(monkeypatch, name):
-    monkeypatch.setattr(in_graph, "TAKES_MODULES", False)
-    torch._dynamo.reset()
-    model, xs, state = made(name)
-    compiled = torch.compile(model, backend="aot_eager")
-    torch.testing.assert_close(results(compiled, xs, state), results(model, xs, state))
-
-
-@whole
 @pytest.mark.parametrize("layer", [unrolled.GRU(3, 5, 2, bidirectional=True), unrolled.RNN(3, 5), unrolled.LSTM(3, 5)])
 @torch._dynamo.config.patch(allow_rnn=True)  # else torch refuses all that derives from its own layers
 def test_layers_compile_without_a_break(layer):
@@ -171,7 +156,6 @@ def ran(monkeypatch):
     return names
 
 
-@whole
 @pytest.mark.parametrize("options", MASKS, ids=len)
 @pytest.mark.parametrize("name", ["lstm", "gru-before"])
 @pytest.mark.parametrize("reverse", [False, True])
@@ -199,7 +183,6 @@ def kept_bytes(output):
     return sum(kept.values())
 
 
-@whole
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])  # each cuts graphs in its own way
 def test_a_graph_keeps_states_alone_and_computes_part_by_part(ran, backend):
     torch._dynamo.reset()
@@ -227,7 +210,6 @@ def test_a_graph_keeps_states_alone_and_computes_part_by_part(ran, backend):
     assert max(alive) <= 2  # Inductor has an order of its own
 
 
-@whole
 def test_a_graph_that_recomputes_serves_other_lengths():
     torch._dynamo.reset()
     model, _, _ = made("lstm", recompute=True)
@@ -238,7 +220,6 @@ def test_a_graph_that_recomputes_serves_other_lengths():
         torch.testing.assert_close(results(compiled, xs, state), results(model, xs, state))
 
 
-@whole
 @torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
 def test_a_time_that_the_graph_finds_is_run_as_a_whole():
     torch._dynamo.reset()
@@ -253,7 +234,6 @@ def test_a_time_that_the_graph_finds_is_run_as_a_whole():
     torch.testing.assert_close(compiled(xs, chosen), run(xs, chosen))
 
 
-@whole
 def test_masks_are_drawn_once_in_a_graph_that_recomputes():
     torch._dynamo.reset()
 

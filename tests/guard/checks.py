@@ -190,3 +190,10 @@ def assert_change_is_seen(case: Case) -> None:
     after = assert_as_eager(case, times=2, may_raise=case.raises)
     if case.visible:
         assert not are_equal(before, after), "the change changes nothing in the plain loop: the case tests nothing"
+
+
+def slow_but_for(few: Iterable[str], names: Iterable[str]) -> list[Any]:
+    """Parameters of a test: a sample runs by default, all others with `-m slow`."""
+    few, names = list(few), list(names)
+    assert set(few) <= set(names), set(few) - set(names)
+    return [name if name in few else pytest.param(name, marks=pytest.mark.slow) for name in names]

@@ -69,7 +69,7 @@ def programs(split: Split) -> LoopPrograms:
 
     builder = Builder()
     has_grids = any(node.meta["val"].dim() > 2 for node in split.constants if is_by_row(node))
-    lowering = Lowering(builder, has_grids=has_grids)
+    lowering = Lowering(builder, has_grids=has_grids, dtype=split.states[0].meta["val"].dtype)
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     constants: list[tuple[str, int]] = []
     steps = [builder.input("step", i, _width(node)) for i, node in enumerate(split.steps)]

@@ -1,5 +1,8 @@
 """Where a scan runs as its definition, whatever its step: what is around it reads each operation by itself."""
 
+import os
+import threading
+
 import torch
 from torch.autograd import forward_ad
 
@@ -13,6 +16,28 @@ def why_definition() -> str | None:
     if forward_ad._current_level >= 0:
         return "it runs in forward-mode differentiation"
     return None
+
+
+class _Making:
+    """One thread makes plans at a time: torch's capture and tracing keep state of their own."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """In a forked process, whose other threads are gone, nobody holds the lock."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+making = _Making()
 
 
 def is_autocast() -> bool:

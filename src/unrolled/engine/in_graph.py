@@ -2,7 +2,7 @@
 
 torch.compile calls a scan whose step is an `nn.Module` without looking into it, and torch's tracing sees what it calls:
 the operations before and after the loop, and the operator. A step that is another callable may hold tensors that torch
-would take for constants; it runs between two graphs, and so does every step where torch is older than 2.13.
+would take for constants; it runs between two graphs.
 """
 
 import contextlib
@@ -30,10 +30,6 @@ from unrolled.engine.step.refusals import ROWS
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError
 
-#: whether torch.compile calls a function without looking into it that is given a module
-TAKES_MODULES = torch.__version__ >= "2.13"
-
-
 def run(
     step: Callable,
     xs: Any,
@@ -49,7 +45,7 @@ def run(
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
     if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
         return _run(step, xs, state, masks, is_reversed, engine, recompute=False)
-    if TAKES_MODULES and isinstance(step, nn.Module):
+    if isinstance(step, nn.Module):
         return _whole(step, xs, state, masks, is_reversed, engine, recompute)
     outside = torch.compiler.disable(choose.run)
     return outside(

@@ -16,7 +16,7 @@ from unrolled.engine import blocks, grids, lower_blocks, lower_features, reasons
 from unrolled.engine.blocks import Blocks, shown
 from unrolled.engine.factors import Columns, OverBatch, Weight, Weights
 from unrolled.engine.grids import Grid
-from unrolled.engine.lower_features import Place, source_shape
+from unrolled.engine.lower_features import Place, number_of, source_shape
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.step.refusals import line_of_node
@@ -26,10 +26,13 @@ aten, prims = torch.ops.aten, torch.ops.prims
 
 
 class Lowering:
-    """Lowers one graph; `env` maps its placeholders."""
+    """Lowers one graph; `env` maps its placeholders. With a dtype, all floating numbers are of it."""
 
-    def __init__(self, builder: Builder, *, has_grids: bool = False) -> None:
+    def __init__(self, builder: Builder, *, has_grids: bool = False, dtype: torch.dtype | None = None) -> None:
         self.builder = builder
+        # bfloat16 is computed in float32
+        self._dtypes = {dtype, torch.float32} if dtype == torch.bfloat16 else {dtype}
+        self._dtype = dtype
         self.has_grids = has_grids  # whether matrices within rows may be one value: `grids`
         self.env: dict[fx.Node, Any] = {}
 
@@ -42,6 +45,7 @@ class Lowering:
                     f"{operation(node)} is not among the operations that a fused loop can hold{line_of_node(node)}"
                 )
             try:
+                self._check_dtype(node)
                 if handler is None or lower_blocks.is_deep(self, node):
                     self.env[node] = lower_blocks.lowered(self, node, handler)
                 else:
@@ -54,6 +58,14 @@ class Lowering:
                 raise NotTraceable(
                     f"{operation(node)} with these arguments cannot be fused{line_of_node(node)}"
                 ) from fault
+
+    def _check_dtype(self, node: fx.Node) -> None:
+        """A loop computes in one dtype: another one would round otherwise."""
+        value = node.meta.get("val")
+        if self._dtype is None or not isinstance(value, torch.Tensor) or not value.dim():
+            return
+        if (value.is_floating_point() or value.is_complex()) and value.dtype not in self._dtypes:
+            raise NotTraceable(f"gives {value.dtype}; this loop computes in {self._dtype} alone")
 
     def _arguments(self, args: Any) -> Any:
         return fx.node.map_arg(args, lambda arg: self.env[arg])
@@ -123,7 +135,24 @@ def _add(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> An
         return total
     b = lower.value(b)
     scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
-    return lower.builder.pointwise("add", lower.value(a), scaled)
+    total = lower.builder.pointwise("add", lower.value(a), scaled)
+    # True + True is True
+    return lower.builder.pointwise("ne", total, lower.builder.const(0)) if _is_bool(node) else total
+
+
+def _is_bool(node: Any) -> bool:
+    return node.meta["val"].dtype == torch.bool
+
+
+def _bitwise(name: str) -> Callable:
+    """Of truth values."""
+
+    def handler(lower: Lowering, node: fx.Node, *args: Any) -> Any:
+        if not _is_bool(node):
+            raise NotTraceable("works on the bits of whole numbers")
+        return lower.builder.pointwise(name, *map(lower.value, args))
+
+    return handler
 
 
 def _sub(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -182,6 +211,8 @@ def _to(lower: Lowering, node: fx.Node, a: Any, *args: Any, dtype: torch.dtype |
     dtype = dtype or next((arg for arg in args if isinstance(arg, torch.dtype)), None)
     if dtype is not None and not dtype.is_floating_point and dtype != torch.bool:
         raise NotTraceable(f"turns it into {dtype}")
+    if dtype == torch.bool and not _is_bool(node.args[0]):
+        return lower.builder.pointwise("ne", lower.value(a), lower.builder.const(0))
     return a
 
 
@@ -248,8 +279,14 @@ def _mm(lower: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
 
 
 def _addmm(lower: Lowering, node: fx.Node, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Value:
-    assert beta == alpha == 1, "factors"
-    return lower.builder.pointwise("add", _mm(lower, node, a, b), lower.value(bias))
+    make, const = lower.builder.pointwise, lower.builder.const
+    product = lower.value(_mm(lower, node, a, b))
+    if alpha != 1:
+        product = make("mul", product, const(alpha))
+    if beta == 0:  # what the bias is does not matter then, not even NaN
+        return product
+    bias = lower.value(bias)
+    return make("add", product, bias if beta == 1 else make("mul", bias, const(beta)))
 
 
 def _full(number: float | None) -> Callable:
@@ -258,13 +295,16 @@ def _full(number: float | None) -> Callable:
         fill = number if number is not None else args[1]
         if isinstance(fill, Value):
             return fill
+        fill = number_of(node, fill)
         return (
-            lower.builder.fill(float(fill), features[-1])
-            if features and features[-1] > 1
-            else lower.builder.const(float(fill))
+            lower.builder.fill(fill, features[-1]) if features and features[-1] > 1 else lower.builder.const(fill)
         )
 
     return handler
+
+
+def _scalar_tensor(lower: Lowering, node: fx.Node, number: Any, **_: Any) -> Value:
+    return lower.value(number if isinstance(number, Value) else number_of(node, number))
 
 
 def _getitem(lower: Lowering, node: fx.Node, parts: Any, index: int) -> Any:
@@ -292,7 +332,7 @@ HANDLERS: dict[Any, Callable] = {
     aten.isnan.default: _composed(lambda f, k, a: f("ne", a, a)),
     aten.isinf.default: _composed(lambda f, k, a: f("eq", f("abs", a), k(math.inf))),
     aten.logical_xor.default: _composed(lambda f, k, a, b: f("ne", f("ne", a, k(0)), f("ne", b, k(0)))),
-    aten.bitwise_xor.Tensor: _pointwise("ne"),
+    aten.bitwise_xor.Tensor: _bitwise("ne"),
     aten.rsqrt.default: _composed(lambda f, k, a: f("div", k(1), f("sqrt", a))),
     aten.reciprocal.default: _composed(lambda f, k, a: f("div", k(1), a)),
     aten.relu.default: _composed(lambda f, k, a: f("max2", a, k(0))),
@@ -303,9 +343,9 @@ HANDLERS: dict[Any, Callable] = {
     aten.clamp_max.default: _composed(lambda f, k, a, b: f("min", a, b)),
     aten.where.self: _pointwise("where"), aten.where.ScalarOther: _pointwise("where"),
     aten.where.ScalarSelf: _pointwise("where"), aten.where.Scalar: _pointwise("where"),
-    aten.logical_and.default: _pointwise("and"), aten.bitwise_and.Tensor: _pointwise("and"),
-    aten.logical_or.default: _pointwise("or"), aten.bitwise_or.Tensor: _pointwise("or"),
-    aten.logical_not.default: _pointwise("not"), aten.bitwise_not.default: _pointwise("not"),
+    aten.logical_and.default: _pointwise("and"), aten.bitwise_and.Tensor: _bitwise("and"),
+    aten.logical_or.default: _pointwise("or"), aten.bitwise_or.Tensor: _bitwise("or"),
+    aten.logical_not.default: _pointwise("not"), aten.bitwise_not.default: _bitwise("not"),
     aten.sigmoid_backward.default: _composed(lambda f, k, g, y: f("mul", g, f("mul", y, f("sub", k(1), y)))),
     aten.tanh_backward.default: _composed(lambda f, k, g, y: f("mul", g, f("sub", k(1), f("mul", y, y)))),
     aten.threshold_backward.default: _composed(lambda f, k, g, x, t: f("where", f("gt", x, t), g, k(0))),
@@ -326,7 +366,7 @@ HANDLERS: dict[Any, Callable] = {
     aten._efficientzerotensor.default: _full(0.0),
     # written to before they are read, as torch's own derivatives have them: any number will do
     **dict.fromkeys((aten.empty.memory_format, aten.empty_like.default, aten.empty_permuted.default), _full(0.0)),
-    aten.scalar_tensor.default: lambda lower, node, number, **_: lower.value(number),
+    aten.scalar_tensor.default: _scalar_tensor,
     operator.getitem: _getitem,
     **lower_features.HANDLERS,
 }  # fmt: skip

@@ -17,6 +17,7 @@ from unrolled.engine import blocks, grids
 from unrolled.engine.blocks import Blocks, array_of
 from unrolled.engine.factors import Columns, Gradients, MergedColumns, OverBatch, Weight, Weights
 from unrolled.engine.grids import Grid
+from unrolled.engine.lower_features import number_of
 from unrolled.engine.program import Value
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trace import BATCH
@@ -47,6 +48,8 @@ def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None) -> Any:
     first = args[0] if args else None
     if isinstance(first, Weights | Gradients | OverBatch) and node.target is not aten.bmm.default:
         return _of_factors(node, first, args)
+    if any(isinstance(each, Weight) for each in _flat(args)) and node.target not in (aten.mm.default, aten.addmm.default):
+        raise NotTraceable("takes a matrix for each row of the batch; a product of rows with one matrix is a @ b")
     of_blocks = HANDLERS.get(node.target)
     apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # type: ignore[misc]  # noqa: E731
     if lower.has_grids:
@@ -238,7 +241,9 @@ def _mm(lower: "Lowering", node: fx.Node, a: Any, b: Any) -> Any:
     raise NotTraceable("multiplies two things that change from step to step")
 
 
-def _addmm(lower: "Lowering", node: fx.Node, bias: Any, a: Any, b: Any) -> Any:
+def _addmm(lower: "Lowering", node: fx.Node, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    if not beta == alpha == 1:
+        raise NotTraceable("scales a product or its bias, which within heads it cannot")
     product = _mm(lower, node, a, b)
     plus = lambda x, y: lower.builder.pointwise("add", x, y)  # noqa: E731
     return blocks.elementwise(lower.builder, plus, [product, bias], product.shape)
@@ -393,7 +398,7 @@ def _full(number: float | None) -> Callable:
     def handler(lower: "Lowering", node: fx.Node, *args: Any, **_: Any) -> Blocks:
         fill = number if number is not None else args[1]
         return blocks.of_value(
-            lower.builder, lower.builder.const(float(fill)), tuple(int(s) for s in node.meta["val"].shape)
+            lower.builder, lower.builder.const(number_of(node, fill)), tuple(int(s) for s in node.meta["val"].shape)
         )
 
     return handler

@@ -28,6 +28,14 @@ def source_shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(cast(fx.Node, node.args[0]).meta["val"].shape)
 
 
+def number_of(node: fx.Node, number: Any) -> float:
+    """A number as the dtype of a node's result has it."""
+    dtype = node.meta["val"].dtype
+    if dtype == torch.bool:
+        return float(bool(number))
+    return float(number if dtype.is_floating_point else int(number))
+
+
 def _reduced_axes(node: fx.Node, dims: Any) -> str:
     """What the axes are: the features ("row") or the batch ("batch")."""
     source = source_shape(node)
@@ -103,6 +111,8 @@ def _cumsum(lower: "Lowering", node: fx.Node, a: Any, dim: int, **_: Any) -> Val
 
 
 def _flip(lower: "Lowering", node: fx.Node, a: Any, dims: list[int]) -> Value:
+    if not dims:
+        return lower.value(a)
     for dim in dims:
         _along_features(node, dim)
     return lower.builder.along("flip", lower.builder.widened(lower.value(a), source_shape(node)[1]))
@@ -175,7 +185,8 @@ def _slice(
     )
     if (start, end, step) == (0, size, 1):
         return a
-    assert step == 1, "a step"
+    if step != 1:
+        raise NotTraceable("skips some numbers")
     _along_features(node, dim)
     return lower.builder.slice(lower.builder.widened(lower.value(a), size), start, end - start)
 
@@ -208,7 +219,8 @@ def _slice_scatter(
 ) -> Value:
     size = node.meta["val"].shape[dim]
     start, end, step = slice(start, end, step).indices(size)
-    assert step == 1, "a step"
+    if step != 1:
+        raise NotTraceable("skips some numbers")
     if (start, end) == (0, size):
         return part
     if dim % 2 != 1:

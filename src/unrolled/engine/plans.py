@@ -17,7 +17,7 @@ from torch import Tensor
 from unrolled.engine import disk
 from unrolled.engine.backends.cpu import library
 from unrolled.engine.backends.cpu.build import processor
-from unrolled.engine.context import is_autocast, why_definition
+from unrolled.engine.context import is_autocast, making, why_definition
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import reading
 from unrolled.engine.programs import Staying
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _MOST_PLANS = 256  # of declared steps
 _MOST_CALLS = 64  # of one declared step
 _MOST_SLOTS = 1024  # of captured steps
+_MOST_OF_A_FORM = 8
 _plans: "dict[Hashable, Planned | NotTraceable]" = {}
 _slots: "dict[Hashable, list[_Slot]]" = {}
 
@@ -108,11 +109,14 @@ class Known(NamedTuple):
 
 
 class _Slot(NamedTuple):
-    """Calls of a form, of a captured step: its graph, and examples to check its guards with."""
+    """Calls of a form, of a captured step: its graph, examples to check its guards with, and the shapes of the tensors
+    that it reads, where guards leave them open.
+    """
 
     found: guarded.Found
     known: Known
     examples: tuple[Any, Any]
+    shapes: list[torch.Size] | None
 
 
 def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
@@ -138,7 +142,9 @@ def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
     found, planned = of_captured(step, call)
     examples = call.of_step().examples(call.xs[0].shape[1])
     tensors = found.tensors(step, examples)
-    _remember(step, call, _Slot(found, _known(planned, tensors, call), examples))
+    assert not isinstance(found.graph, NotTraceable)
+    shapes = [tensor.shape for tensor in tensors] if found.graph.shares_rows else None
+    _remember(step, call, _Slot(found, _known(planned, tensors, call), examples, shapes))
     return planned, tensors
 
 
@@ -159,7 +165,9 @@ def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
         return None
     for slot in slots:
         if slot.found.holds(step, slot.examples):
-            return slot.known, slot.found.tensors(step, slot.examples)
+            tensors = slot.found.tensors(step, slot.examples)
+            if slot.shapes is None or slot.shapes == [tensor.shape for tensor in tensors]:
+                return slot.known, tensors
     return None
 
 
@@ -167,7 +175,8 @@ def _remember(step: Callable, call: Call, slot: _Slot) -> None:
     if len(_slots) >= _MOST_SLOTS:
         _slots.clear()
     slots = _slots.setdefault((guarded.code_of(step), call.form()), [])
-    slots[:] = [slot, *(each for each in slots if each.found is not slot.found)][:8]
+    others = [each for each in slots if each.found is not slot.found or each.shapes != slot.shapes]
+    slots[:] = [slot, *others][:_MOST_OF_A_FORM]
 
 
 def _known(planned: Planned, tensors: list[Tensor], call: Call) -> Known:
@@ -275,11 +284,13 @@ def _prepared(
         raise NotTraceable(str(found))
     if found is None and torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
         raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
-    try:
-        found = plans[key] = make() if found is None else found
-    except NotTraceable as reason:
-        plans[key] = reason
-        raise
+    if found is None:
+        with making:
+            try:
+                found = plans[key] = make()
+            except NotTraceable as reason:
+                plans[key] = reason
+                raise
     unbuilt = plans.get((key, training))
     if isinstance(unbuilt, NotTraceable):
         raise NotTraceable(str(unbuilt))

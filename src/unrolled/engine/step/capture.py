@@ -8,9 +8,7 @@ it loads `torch._dynamo`, which takes seconds.
 import builtins
 import contextlib
 import logging
-import os
 import re
-import threading
 import types
 import warnings
 import weakref
@@ -29,6 +27,7 @@ from torch._dynamo.variables.torch_function import torch_function_mode_stack_sta
 from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.context import making
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.step.refusals import ROWS, is_of_torch, reason_at, reason_of, refuse_nodes, shown_line
 from unrolled.engine.step.scopes import own_globals
@@ -51,17 +50,6 @@ _SETTINGS: dict[str, Any] = {
     "disable": False,
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
-_lock = threading.RLock()  # torch's capture keeps state of its own
-
-
-def _renew() -> None:
-    """In a forked process, whose other threads are gone, nobody holds the lock."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
 
 
 def _call(step: Callable, x: Any, state: Any) -> Any:
@@ -94,6 +82,10 @@ class _Guards(guards.CheckFunctionManager):
     def id_ref(self, obj: object, obj_str: str) -> int:
         vars(self).setdefault("by_address", []).append(obj)
         return id(obj)
+
+
+class Unguarded(TooLarge):
+    """A step cannot be captured, and no guard tells for how long: it runs eagerly for good."""
 
 
 class _Lines(fx.Interpreter):
@@ -171,6 +163,7 @@ class Captured(Guarded):
         outputs, states: the leaves of y_t and of the next state: `_Result`s, or places.
         outputs_form: the structure of y_t.
         by_row: of the tensors that the step reads beside its arguments, those with a row for each row of the batch.
+        shares_rows: whether the sizes of those tensors are left open.
     """
 
     def __init__(
@@ -180,7 +173,10 @@ class Captured(Guarded):
         path: "_Path",
         step: Callable,
         examples: tuple[Any, Any],
+        *,
+        shares_rows: bool,
     ) -> None:
+        self.shares_rows = shares_rows
         made, backend = capture.graph_capture_output, capture.backend_input
         super().__init__(made.output_graph, scope, path)
         if path.reason:
@@ -320,7 +316,7 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
                 found = convert_frame.fullgraph_capture(frame, (step, x, state))
                 made = found.graph_capture_output
                 try:
-                    return Captured(found, scope, path, step, (x, state))
+                    return Captured(found, scope, path, step, (x, state), shares_rows=shares_rows)
                 except NotTraceable as reason:
                     return Refused(reason, made.output_graph, scope, path)
         except Exception as fault:  # torch raises what it finds in a step in many kinds
@@ -331,7 +327,7 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path
     """The reason, guarded by what the capture had read until then."""
     traced = getattr(fault, "_torch_dynamo_tracer_output", None)
     if traced is None or traced.output_graph_for_cleanup is None:
-        raise fault
+        raise Unguarded(str(reason)) from fault
     output = traced.output_graph_for_cleanup
     try:
         with get_metrics_context(), dynamo_timed("unrolled"):
@@ -343,6 +339,8 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path
                 output.tracked_fakes_id_to_source,
             )
             return Refused(reason, common, scope, path)
+    except Exception as unguarded:  # torch cannot guard what it met, as tensors that change their shape
+        raise Unguarded(str(reason)) from unguarded
     finally:
         traced._cleanup_output_graph()
 
@@ -351,7 +349,7 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path
 def _quietly() -> Iterator[None]:
     """One capture at a time, which leaves no word and no random number behind."""
     with (
-        _lock,
+        making,
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),
@@ -419,7 +417,8 @@ class _Path:
 
 
 def _line_of(translator: Any) -> str:
-    return shown_line(translator.f_code.co_filename, translator.lineno)
+    code, number = translator.f_code, translator.lineno
+    return shown_line(code.co_filename, number if number > 0 else code.co_firstlineno)
 
 
 def examples_of(leaves: list[Tensor], n_rows: int, *, is_variant: bool = False) -> list[Tensor]:

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from unrolled.engine.context import making
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trees import Form, unflatten
 from unrolled.errors import NotFusedWarning
@@ -113,7 +114,8 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     else:
         if known:
             _count_change(step, known[0].why_not(step, examples))
-        found = _find()(step, leaves, n_rows)
+        with making:
+            found = _find()(step, leaves, n_rows)
         known.insert(0, found)
         del known[_MOST_GRAPHS:]
         while len(_known) > _MOST_STEPS:

@@ -21,23 +21,30 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 from unrolled.engine.reasons import NotTraceable
 
 _NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<eval_with_key>", "<frozen")
+_PYTHON = str(Path(linecache.__file__).parent)
 
 _READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
 _BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
 _WRITES = "it writes to an object that outlives the step; put what changes into the state"
-_RAISES = "it raises an exception while it is captured, which the eager loop shows"
-_HOOKS = "it sets a hook"
-_GRADIENT = "it changes how gradients flow, which a graph of forward operations does not show"
+RAISES = "it raises an exception when it is captured; the eager loop tells which, if it is the step's own"
+_HOOKS = "it sets a hook, which a fused loop would not run; put what the hook does into the step"
+_GRADIENT = "it switches gradients on or off, or takes one, within the step; tensor.detach() stops a gradient too"
 _FUNCTION = "it calls an autograd function of its own, whose backward a capture does not see"
 _GENERATOR = "it makes or uses a torch.Generator; draw from torch's own, as torch.rand(n) does"
 _ITERATOR = "it takes the next item of an iterator, which each step moves on"
 _CALLS = "it calls {name}, which a graph of torch's operations cannot hold"
 _NUMPY = "it computes with numpy on a tensor, which has no gradient; torch has the same functions"
+_AUTOCAST = "it switches torch.autocast on or off; convert by tensor.to(dtype) where it should"
 _DATA = "it reads tensor.data, which hides how gradients flow; tensor.detach() does not"
-_TRANSFORM = "it runs a transform of torch.func"
+_TRANSFORM = "it runs a transform of torch.func, which a graph of plain operations does not hold"
 _NOT_TRACED = "torch cannot trace it as a graph of its own operations"
 _TOO_DEEP = "its functions call each other too deeply to be captured"
-_SHAPES = "the shape of a tensor depends on its values"
+_SHAPES = "the shape of a tensor depends on its values; torch.where(condition, a, b) keeps the shape"
+_RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
+_SCRIPT = "it holds a module of TorchScript, in which no change can be seen"
+_NESTED = "it uses nested tensors"
+_NOT_FAKED = "it calls an operation of its own without a fake implementation (torch.library.register_fake)"
+_TEXT = "it turns a tensor into text"
 ROWS = "what it does depends on the number of rows of the batch"
 
 #: torch's names for what it cannot capture, by how they begin → what the step does
@@ -52,12 +59,12 @@ _KINDS: dict[str, str] = {
     "Not a Python constant": _READS,
     "Dynamic shape operator": _SHAPES,
     "Dynamic slicing with Tensor": _READS,
-    "Observed exception": _RAISES,
-    "Failed to raise exception": _RAISES,
-    "TypeError from user code": _RAISES,
-    "RuntimeError when making fake tensor call": _RAISES,
-    "TypeError when making fake tensor call": _RAISES,
-    "assert with non-string message": _RAISES,
+    "Observed exception": RAISES,
+    "Failed to raise exception": RAISES,
+    "TypeError from user code": RAISES,
+    "RuntimeError when making fake tensor call": RAISES,
+    "TypeError when making fake tensor call": RAISES,
+    "assert with non-string message": RAISES,
     "Missing tp_iternext": _ITERATOR,
     "Unimplemented next() call": _ITERATOR,
     "Unsupported next() call": _ITERATOR,
@@ -69,25 +76,42 @@ _KINDS: dict[str, str] = {
     "Storing Tensor hook": _HOOKS,
     "Unsupported Tensor.backward()": _GRADIENT,
     "Unsupported Tensor.requires_grad_()": _GRADIENT,
+    "Tensor.retain_grad()": _GRADIENT,
     "setattr() on Tensor.requires_grad": _GRADIENT,
     "using `torch.autograd.grad`": _GRADIENT,
     "Unsupported autograd.Function": _FUNCTION,
     "Attempted to wrap RNN, GRU, or LSTM": "it calls a whole recurrent layer; a step runs one time step",
-    "attempted to trace torch._numpy.random": "it draws from numpy's random numbers; draw from torch's",
+    "attempted to trace torch._numpy.random": _RANDOM,
     "Import failure": "it imports a module that is not there",
     "failed to find name": "it reads a name that is not there",
     "Attempted to read": "it reads a name that is not there",
     "setattr() on unsupported type": _WRITES,
+    "Failed to mutate tensor data": _DATA,
     "Failed to mutate": _WRITES,
-    "torch.jit.script/freeze": "it holds a module of TorchScript, in which no change can be seen",
-    "Attempted to use strided NestedTensor": "it uses nested tensors",
+    "Shape mismatch with out=": "it writes a result by out= into a tensor of another shape",
+    "Unsupported context manager": "it enters a context that a graph of torch's operations cannot hold",
+    "torch.jit.script/freeze": _SCRIPT,
+    "Attempted to use strided NestedTensor": _NESTED,
+    "Attempted to wrap strided NestedTensor": _NESTED,
+    "Attempted to wrap sparse Tensor": "it uses sparse tensors",
     "Operator does not support running with fake tensors": "it calls an operation that works on numbers alone",
     "sort with non-constant keys": "it sorts by values of tensors in Python; torch.sort does not",
     "Indexing list with non-scalar tensor": _READS,
     "unsupported index(Tensor)": _READS,
-    "repr() on": "it turns a tensor into text",
-    "failed to call str()": "it turns a tensor into text",
+    "repr() on": _TEXT,
+    "failed to call str()": _TEXT,
     "Attempted to copy.deepcopy a tensor": "it copies a tensor by copy.deepcopy; tensor.clone() does the same",
+}
+# what stands in torch's explanation where the kind alone does not tell what the step does
+_SIGNS: dict[str, str] = {
+    "aten.equal.": _BRANCHES,
+    "aten.allclose.": _BRANCHES,
+    "no fake impl registered": _NOT_FAKED,
+    "attribute 'as_subclass'": "its results are of a subclass of torch.Tensor",
+    "(Generator)": _GENERATOR,
+    "Random.": _RANDOM,
+    "_CachedForward": _SCRIPT,
+    "_nested_tensor": _NESTED,
 }
 # methods of tensors in a graph that a fused loop cannot stand for
 _METHODS = {
@@ -95,9 +119,8 @@ _METHODS = {
     **dict.fromkeys(("register_hook", "register_post_accumulate_grad_hook"), _HOOKS),
     **dict.fromkeys(("backward", "requires_grad_", "retain_grad"), _GRADIENT),
 }
-_CHANGES_GRADIENTS = (
-    "_set_grad_enabled", "_enter_autocast", "_exit_autocast", "_enter_inference_mode", "_exit_inference_mode",
-)  # fmt: skip
+_CHANGES_GRADIENTS = ("_set_grad_enabled", "_enter_inference_mode", "_exit_inference_mode")
+_CHANGES_DTYPES = ("_enter_autocast", "_exit_autocast")
 _KNOWN_MODULES = ("torch", "_operator", "operator", "math", "builtins", "einops")
 _NUMPY_WRAPPERS = ("NumpyNdarrayVariable", "numpy_to_tensor_wrapper", "numpy_attr_wrapper", "numpy_method_wrapper",
                    "numpy_operator_wrapper")  # fmt: skip
@@ -116,9 +139,12 @@ def reason_of(fault: BaseException) -> NotTraceable:
     text = str(fault)
     line = line_of_stack(getattr(fault, "real_stack", None))
     if "certain side effects happened" in text:
-        return NotTraceable(_WRITES)
+        return _writing(fault)
     if isinstance(fault, ConstraintViolationError):
         return NotTraceable(ROWS)
+    for sign, words in _SIGNS.items():
+        if sign in text.split("from user code:")[0]:
+            return NotTraceable(f"{words}{line}")
     for start, words in _KINDS.items():
         if kind.startswith(start) or (not kind and text.startswith(start)):
             return NotTraceable(f"{words}{line}")
@@ -130,6 +156,17 @@ def reason_of(fault: BaseException) -> NotTraceable:
             name = ".".join(filter(None, (named["module"].removeprefix("builtins"), named["name"])))
             return NotTraceable(f"{_CALLS.format(name=name)}{line}")
     return NotTraceable(f"it does what cannot be captured as a graph{line}")
+
+
+def _writing(fault: BaseException) -> NotTraceable:
+    """Where a step writes to what outlives it, or takes from an iterator that does."""
+    traced = getattr(fault, "_torch_dynamo_tracer_output", None)
+    output = getattr(traced, "output_graph_for_cleanup", None)
+    for written, stacks in ({} if output is None else output.side_effects.mutation_user_stacks).items():
+        if type(getattr(written, "mutation_type", None)).__name__.endswith("Existing"):
+            words = _ITERATOR if "Iterator" in type(written).__name__ else _WRITES
+            return NotTraceable(words + next(filter(None, map(line_of_stack, stacks)), ""))
+    return NotTraceable(_WRITES)
 
 
 def reason_at(node: fx.Node, fault: Exception) -> NotTraceable:
@@ -149,7 +186,8 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
     Raises:
         NotTraceable: with the line of the step.
     """
-    for node in graph.graph.nodes:
+    nodes = list(graph.graph.nodes)
+    for at, node in enumerate(nodes):
         words = None
         if node.op == "call_method":
             words = _METHODS.get(node.target)
@@ -159,16 +197,20 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
             words = _CALLS.format(name=f"the module {node.target}")
         elif node.op == "call_function":
             words = _refused(node.target)
-        if words:
-            raise NotTraceable(f"{words}{line_of_node(node)}")
+        if words:  # where torch notes no line, it is that of what follows
+            raise NotTraceable(words + next(filter(None, map(line_of_node, nodes[at:])), ""))
 
 
 def _refused(target: Callable) -> str | None:
     if isinstance(target, torch._ops.HigherOrderOperator):
-        return _FUNCTION if "autograd_function" in target.name() else f"it calls {target.name()}"
+        if "hook" in target.name():
+            return _HOOKS
+        return _FUNCTION if "autograd_function" in target.name() else _CALLS.format(name=target.name())
     name = getattr(target, "__name__", "")
     if name in _CHANGES_GRADIENTS:
         return _GRADIENT
+    if name in _CHANGES_DTYPES:
+        return _AUTOCAST
     if name == "_get_data_attr":
         return _DATA
     if "functorch" in (getattr(target, "__module__", None) or ""):
@@ -191,10 +233,16 @@ def is_of_torch(name: str) -> bool:
     return name.startswith(_NOT_OF_A_STEP[0])
 
 
+def _is_of_a_step(name: str) -> bool:
+    """Whether a file is neither torch's, nor the engine's, nor Python's own."""
+    is_pythons = name.startswith(_PYTHON) and "site-packages" not in name
+    return not (is_pythons or name.startswith(_NOT_OF_A_STEP))
+
+
 def line_of_stack(stack: Any) -> str:
     """Where in the user's step, from a `traceback.StackSummary`: the innermost line that is not torch's or ours."""
     for frame in reversed(stack or []):
-        if not frame.filename.startswith(_NOT_OF_A_STEP):
+        if _is_of_a_step(frame.filename):
             return shown_line(frame.filename, frame.lineno or 0, frame.line or "")
     return ""
 
@@ -205,7 +253,7 @@ def line_of_node(node: fx.Node) -> str:
     for at in reversed(range(len(lines))):
         if lines[at].startswith("File "):
             name, number = lines[at].removeprefix('File "').split('", line ')
-            if not name.startswith(_NOT_OF_A_STEP):
+            if _is_of_a_step(name):
                 source = lines[at + 1] if at + 1 < len(lines) else ""
                 return shown_line(name, int(number.split(",")[0]), source)
     return ""

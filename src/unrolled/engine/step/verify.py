@@ -12,6 +12,7 @@ from torch import Tensor
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.step.capture import Captured, Refused, TooLarge, capture
 from unrolled.engine.step.guarded import ROWS, Found, Leaves
+from unrolled.engine.step.refusals import RAISES
 from unrolled.engine.step.refusals import ROWS as ROWS_MATTER
 from unrolled.engine.trace import BATCH, OTHER_BATCH, StepFunction, Traced, compare, trace
 
@@ -34,6 +35,8 @@ def found(step: Callable, leaves: Leaves, n_rows: int) -> Found:
             second = capture(step, *of_sizes, shares_rows=True)
             if isinstance(second, Captured):
                 base, examples, n_examples = second, of_sizes, n_rows
+            elif isinstance(base, Refused) and str(base.reason).startswith(RAISES):  # perhaps for so many rows alone
+                base.reason = second.reason
         if isinstance(base, Refused):
             return Found(base, base.reason, examples)
         other_rows = 1 if n_rows == 1 else n_examples
@@ -43,15 +46,27 @@ def found(step: Callable, leaves: Leaves, n_rows: int) -> Found:
         return Found(None, NotTraceable(str(fault)), examples)
     words = _ONE_ROW if n_rows == 1 else _LAYOUT
     guards = other if n_rows == 1 else base
-    if isinstance(other, Refused):
-        return Found(guards, NotTraceable(words), others if n_rows == 1 else examples)
     try:
+        if isinstance(other, Refused):
+            raise _reason_of_two(base, other, step, examples, leaves, words)
         traced = _compared(base, other, step, examples, others, leaves, words, n_examples, is_one=n_rows == 1)
     except NotTraceable as reason:
         return Found(guards, reason, others if n_rows == 1 else examples)
     result = Found(guards, base, examples)
     result.traced = traced
     return result
+
+
+def _reason_of_two(
+    base: Captured, other: Refused, step: Callable, examples: tuple, leaves: Leaves, words: str
+) -> NotTraceable:
+    """Why a step can be captured on some tensors and not on others."""
+    try:
+        trace(function_of(base), base.tensors(step, *examples), leaves.xs, leaves.states, by_row=base.by_row)
+    except NotTraceable as reason:  # of both
+        return reason
+    text = str(other.reason)
+    return NotTraceable(text.replace(RAISES, words) if text.startswith(RAISES) else text)
 
 
 def function_of(graph: Captured) -> StepFunction:

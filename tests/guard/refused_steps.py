@@ -1,0 +1,676 @@
+# ruff: noqa: B011, F821, PT015, T201
+"""Steps that cannot be captured, each with the exact reason: `REFUSED`, name → `Refusal`.
+
+`reason` is the whole text but for the line; `line` is the source of the line that the text must end with, empty where it
+names none.
+"""
+
+import copy
+import itertools
+import random
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tests.guard.checks import HIDDEN, INPUT
+from torch import Tensor, nn
+
+FILE = __file__
+READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
+BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
+WRITES = "it writes to an object that outlives the step; put what changes into the state"
+RAISES = "it raises an exception when it is captured; the eager loop tells which, if it is the step's own"
+HOOKS = "it sets a hook, which a fused loop would not run; put what the hook does into the step"
+GRADIENT = "it switches gradients on or off, or takes one, within the step; tensor.detach() stops a gradient too"
+FUNCTION = "it calls an autograd function of its own, whose backward a capture does not see"
+GENERATOR = "it makes or uses a torch.Generator; draw from torch's own, as torch.rand(n) does"
+ITERATOR = "it takes the next item of an iterator, which each step moves on"
+NUMPY = "it computes with numpy on a tensor, which has no gradient; torch has the same functions"
+TOO_DEEP = "its functions call each other too deeply to be captured"
+SHAPES = "the shape of a tensor depends on its values; torch.where(condition, a, b) keeps the shape"
+RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
+ROWS = "what it does depends on the number of rows of the batch"
+COUNTS = "it computes with the number of rows of the batch"
+
+
+@dataclass
+class Refusal:
+    """A step, and why it is refused.
+
+    Attributes:
+        make: returns the step anew.
+        reason, line: the text.
+        inputs, state: shapes of the call.
+    """
+
+    make: Callable[[], Callable]
+    reason: str
+    line: str = ""
+    inputs: tuple[int, ...] = (3, 2, INPUT)
+    state: Any = (2, HIDDEN)
+
+
+REFUSED: dict[str, Refusal] = {}
+
+
+def refused(reason: str, line: str = "", **options: Any) -> Callable:
+    """A step that is refused."""
+
+    def put(step: Callable) -> Callable:
+        REFUSED[step.__name__] = Refusal(lambda: step, reason, line, **options)
+        return step
+
+    return put
+
+
+def refused_object(reason: str, line: str = "", **options: Any) -> Callable:
+    """A function that makes a step that is refused."""
+
+    def put(make: Callable[[], Callable]) -> Callable[[], Callable]:
+        REFUSED[make.__name__] = Refusal(make, reason, line, **options)
+        return make
+
+    return put
+
+
+def new(x: Tensor, h: Tensor) -> Tensor:
+    """A plain step's arithmetic."""
+    return torch.tanh(h + x.sum(1, keepdim=True))
+
+
+@refused(BRANCHES, "if h.sum() > 0:")
+def branch(x, h):
+    if h.sum() > 0:
+        h = -h
+    return h, new(x, h)
+
+
+@refused(BRANCHES, "while h.abs().max() > 1:")
+def loop_on_a_value(x, h):
+    while h.abs().max() > 1:
+        h = h / 2
+    return h, new(x, h)
+
+
+@refused(BRANCHES, "assert torch.isfinite(h).all()")
+def bare_assert(x, h):
+    assert torch.isfinite(h).all()
+    return h, new(x, h)
+
+
+@refused(BRANCHES, 'assert torch.isfinite(h).all(), "not finite"')
+def assert_with_a_text(x, h):
+    assert torch.isfinite(h).all(), "not finite"
+    return h, new(x, h)
+
+
+@refused(BRANCHES, "return h, torch.tanh(h) if torch.equal(h, -h) else new(x, h)")
+def equal_tensors(x, h):
+    return h, torch.tanh(h) if torch.equal(h, -h) else new(x, h)
+
+
+@refused(READS, "return h, new(x, h) * h.sum().item()")
+def item(x, h):
+    return h, new(x, h) * h.sum().item()
+
+
+@refused(READS, "return h, new(x, h) * float(h.sum())")
+def float_of_a_tensor(x, h):
+    return h, new(x, h) * float(h.sum())
+
+
+@refused(READS, "return h, new(x, h) * h[0].tolist()[0]")
+def to_list(x, h):
+    return h, new(x, h) * h[0].tolist()[0]
+
+
+@refused(READS, "width = int(x.abs().sum())")
+def slice_by_a_value(x, h):
+    width = int(x.abs().sum())
+    return h[:, :width], new(x, h)
+
+
+@refused(NUMPY, "numbers = np.tanh(h.detach().numpy())")
+def to_numpy(x, h):
+    numbers = np.tanh(h.detach().numpy())
+    return h, new(x, h) + torch.from_numpy(numbers)
+
+
+@refused(SHAPES, "places = (h > 0).nonzero()")
+def nonzero(x, h):
+    places = (h > 0).nonzero()
+    return h, new(x, h) + places.sum()
+
+
+@refused(SHAPES, "return h, new(x, h) + h[h > 0].sum()")
+def boolean_index(x, h):
+    return h, new(x, h) + h[h > 0].sum()
+
+
+@refused(GENERATOR, "noise = torch.rand(HIDDEN, generator=GENERATOR_OF_A_TEST, dtype=h.dtype)")
+def generator(x, h):
+    noise = torch.rand(HIDDEN, generator=GENERATOR_OF_A_TEST, dtype=h.dtype)
+    return h, new(x, h) + noise
+
+
+GENERATOR_OF_A_TEST = torch.Generator()
+
+
+@refused(GENERATOR, "own = torch.Generator()")
+def generator_made(x, h):
+    own = torch.Generator()
+    return h, new(x, h) + torch.rand(HIDDEN, generator=own, dtype=h.dtype)
+
+
+NUMBERS = itertools.count(1)
+
+
+@refused(ITERATOR, "return h, new(x, h) / next(NUMBERS)")
+def next_of_a_count(x, h):
+    return h, new(x, h) / next(NUMBERS)
+
+
+GENERATED = (0.1 * i for i in range(10_000))
+
+
+@refused(ITERATOR, "return h, new(x, h) * next(GENERATED)")
+def next_of_a_generator(x, h):
+    return h, new(x, h) * next(GENERATED)
+
+
+def _table() -> Any:
+    return iter(range(1, 10_000))
+
+
+ITEMS = _table()
+
+
+@refused(ITERATOR, "return h, new(x, h) / next(ITEMS)")
+def next_of_an_iterator(x, h):
+    return h, new(x, h) / next(ITEMS)
+
+
+class Counting(nn.Module):
+    """It counts its steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+        self.seen: list[Any] = []
+
+    def forward(self, x, h):
+        self.count += 1
+        return h, new(x, h) / (1 + self.count)
+
+
+refused_object(WRITES, "self.count += 1")(Counting)
+
+
+class Collecting(Counting):
+    def forward(self, x, h):
+        self.seen.append(1)
+        return h, new(x, h)
+
+
+refused_object(WRITES, "self.seen.append(1)")(Collecting)
+TABLE = {"n": 0}
+
+
+@refused(WRITES, 'TABLE["n"] += 1')
+def counting_in_a_dict(x, h):
+    TABLE["n"] += 1
+    return h, new(x, h)
+
+
+@refused(RAISES, 'raise ValueError("of the step")')
+def raising(x, h):
+    raise ValueError("of the step")
+
+
+@refused(RAISES, "assert False")
+def failing_assert(x, h):
+    assert False
+
+
+@refused(RAISES, "return h, h @ h")
+def wrong_sizes(x, h):
+    return h, h @ h
+
+
+@refused(RAISES, "return h, torch.tanh(h, h)")
+def wrong_arguments(x, h):
+    return h, torch.tanh(h, h)
+
+
+@refused(RAISES, 'return h, new(x, h) * {"a": 1}["b"]')
+def missing_key(x, h):
+    return h, new(x, h) * {"a": 1}["b"]
+
+
+@refused(RAISES, "return h, new(x, h) * x.no_such_attribute")
+def missing_attribute(x, h):
+    return h, new(x, h) * x.no_such_attribute
+
+
+@refused("it reads a name that is not there", "return h, new(x, h) * no_such_name")
+def missing_name(x, h):
+    return h, new(x, h) * no_such_name
+
+
+@refused("it imports a module that is not there", "import no_such_module")
+def missing_module(x, h):
+    import no_such_module
+
+    return h, new(x, h) * no_such_module.rate
+
+
+@refused(HOOKS, "y.register_hook(lambda gradient: gradient * 0.5)")
+def hook(x, h):
+    y = new(x, h)
+    y.register_hook(lambda gradient: gradient * 0.5)
+    return y, y
+
+
+@refused(GRADIENT, "scale = h.norm()")
+def no_grad(x, h):
+    with torch.no_grad():
+        scale = h.norm()
+    return h, new(x, h) / scale
+
+
+@refused(GRADIENT, "scale = h.norm()")
+def gradients_off(x, h):
+    torch.set_grad_enabled(False)
+    scale = h.norm()
+    torch.set_grad_enabled(True)
+    return h, new(x, h) / scale
+
+
+@refused(GRADIENT, "(slope,) = torch.autograd.grad(torch.tanh(point).sum(), point)")
+def gradient_of_a_step(x, h):
+    point = h.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(torch.tanh(point).sum(), point)
+    return h, new(x, h) * slope
+
+
+@refused(GRADIENT, "y.retain_grad()")
+def retained_gradient(x, h):
+    y = new(x, h)
+    y.retain_grad()
+    return y, y
+
+
+@refused(GRADIENT, "y.sum().backward()")
+def backward_in_a_step(x, h):
+    y = new(x, h)
+    y.sum().backward()
+    return h, y
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y):
+        return torch.sign(y)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 0.5 * gradient
+
+
+@refused(FUNCTION, "return h, Straight.apply(new(x, h))")
+def autograd_function(x, h):
+    return h, Straight.apply(new(x, h))
+
+
+@refused("it calls a whole recurrent layer; a step runs one time step", "y = LAYER(x.unsqueeze(0))[0][0]")
+def recurrent_layer(x, h):
+    y = LAYER(x.unsqueeze(0))[0][0]
+    return y, new(x, h)
+
+
+LAYER = nn.GRU(INPUT, HIDDEN).double()
+
+
+@refused(RANDOM, "return h, new(x, h) * np.random.rand()")
+def numpy_random(x, h):
+    return h, new(x, h) * np.random.rand()
+
+
+@refused(RANDOM, "return h, new(x, h) * random.random()")
+def python_random(x, h):
+    return h, new(x, h) * random.random()
+
+
+@refused("it writes a result by out= into a tensor of another shape", "torch.tanh(h, out=KEPT)")
+def written_tensor(x, h):
+    torch.tanh(h, out=KEPT)
+    return h, new(x, h) + KEPT
+
+
+KEPT = torch.zeros(2, HIDDEN, dtype=torch.float64)
+
+
+@refused_object("it holds a module of TorchScript, in which no change can be seen", "return h, scripted(new(x, h))")
+def torchscript():
+    scripted = torch.jit.trace(nn.Tanh(), torch.ones(2, HIDDEN, dtype=torch.float64))
+
+    def step(x, h):
+        return h, scripted(new(x, h))
+
+    return step
+
+
+@refused("it uses nested tensors", "both = torch.nested.nested_tensor([h, h])")
+def nested(x, h):
+    both = torch.nested.nested_tensor([h, h])
+    return h, new(x, h) + both.unbind()[0]
+
+
+@refused(RAISES, 'return h, new(x, h) * len(f"{h.sum()}")')
+def text_of_a_tensor(x, h):
+    return h, new(x, h) * len(f"{h.sum()}")
+
+
+@refused("it turns a tensor into text", "return h, new(x, h) * len(repr(h))")
+def repr_of_a_tensor(x, h):
+    return h, new(x, h) * len(repr(h))
+
+
+@refused("it copies a tensor by copy.deepcopy; tensor.clone() does the same", "h = copy.deepcopy(h)")
+def deep_copy(x, h):
+    h = copy.deepcopy(h)
+    return h, new(x, h)
+
+
+@refused("it calls print, which a graph of torch's operations cannot hold", 'print("a step")')
+def printing(x, h):
+    print("a step")
+    return h, new(x, h)
+
+
+@refused(TOO_DEEP)
+def deep(x, h):
+    def again(y, n):
+        return y if n == 0 else again(y + 0.001, n - 1)
+
+    return h, again(new(x, h), 900)
+
+
+@refused("it handles an exception, whose cause no guard sees", 'rate = TABLE["rate"]')
+def handled(x, h):
+    try:
+        rate = TABLE["rate"]
+    except KeyError:
+        rate = 0.5
+    return h, new(x, h) * rate
+
+
+class Looked:
+    """It makes its attributes up."""
+
+    def __getattr__(self, name):
+        return len(name) / 10
+
+
+LOOKED = Looked()
+
+
+@refused("it looks an attribute up by a __getattr__ of its own", "def __getattr__(self, name):")
+def looked_up(x, h):
+    return h, new(x, h) * LOOKED.rate
+
+
+@refused("it does not return a pair (y_t, state)")
+def no_pair(x, h):
+    return new(x, h)
+
+
+@refused("it does not return a pair (y_t, state)")
+def three(x, h):
+    return h, h, new(x, h)
+
+
+@refused("it returns something that is no tensor")
+def a_number(x, h):
+    return 0.5, new(x, h)
+
+
+@refused("it returns something that is no tensor")
+def nothing(x, h):
+    return None, new(x, h)
+
+
+@refused("it returns a tensor that it holds, as it is")
+def held(x, h):
+    return KEPT, new(x, h)
+
+
+@refused("its state does not keep its structure")
+def structure(x, h):
+    return h, (new(x, h), h)
+
+
+@refused("its state does not keep its shape and dtype")
+def shape_of_the_state(x, h):
+    return h, new(x, h).sum(1, keepdim=True)
+
+
+@refused("its state does not keep its shape and dtype")
+def dtype_of_the_state(x, h):
+    return h, new(x, h).float()
+
+
+@refused("it changes one of its arguments, or a tensor that it holds, in place")
+def state_in_place(x, h):
+    h.mul_(0.5)
+    return h, new(x, h)
+
+
+@refused(COUNTS, "return h, new(x, h) / x.shape[0]")
+def divided_by_rows(x, h):
+    return h, new(x, h) / x.shape[0]
+
+
+@refused(COUNTS, "return h, new(x, h) + torch.full((len(h), 1), 1 / len(h), dtype=h.dtype)")
+def filled_by_rows(x, h):
+    return h, new(x, h) + torch.full((len(h), 1), 1 / len(h), dtype=h.dtype)
+
+
+@refused(ROWS)
+def loop_over_rows(x, h):
+    return h, torch.stack([torch.tanh(row) for row in h])
+
+
+@refused(
+    "it does something else for tensors of other strides or with a gradient, which a state may have later",
+    "return h, torch.tanh(h) if h.requires_grad else torch.sigmoid(h)",
+)
+def by_gradient(x, h):
+    return h, torch.tanh(h) if h.requires_grad else torch.sigmoid(h)
+
+
+@refused(
+    "it does something else for tensors of other strides or with a gradient, which a state may have later",
+    "return h, torch.tanh(h) if x.is_contiguous() else new(x, h)",
+)
+def by_strides(x, h):
+    return h, torch.tanh(h) if x.is_contiguous() else new(x, h)
+
+
+@refused(
+    "it does something else for a batch of a single row",
+    "return h, torch.tanh(h) if len(h) == 1 else torch.sigmoid(h)",
+    inputs=(3, 1, INPUT),
+    state=(1, HIDDEN),
+)
+def by_one_row(x, h):
+    return h, torch.tanh(h) if len(h) == 1 else torch.sigmoid(h)
+
+
+@refused("it holds a tensor that has a row of the batch on another axis than its first")
+def rows_on_another_axis(x, h):
+    return h, new(x, h) + BY_COLUMN.t()
+
+
+BY_COLUMN = torch.ones(HIDDEN, 2, dtype=torch.float64)
+
+
+@refused(
+    "it has more than 2,000 operations, too many for one loop; a loop within the step is better a tensor operation"
+)
+def many_operations(x, h):
+    for i in range(1500):
+        h = torch.tanh(h + i)
+    return h, new(x, h)
+
+
+@refused(
+    "it runs more than 100,000 instructions of Python, too many to capture; a loop over numbers is better a tensor "
+    "operation"
+)
+def many_instructions(x, h):
+    total = 0
+    for i in range(30_000):
+        total += i
+    return h, new(x, h) * total
+
+
+@refused("it mixes torch.float64 with tensors of another dtype")
+def another_dtype(x, h):
+    return h, new(x, h) + SINGLE
+
+
+SINGLE = torch.ones(HIDDEN)
+
+
+@refused("it uses sparse tensors", "eye = torch.eye(HIDDEN, dtype=h.dtype).to_sparse()")
+def sparse(x, h):
+    eye = torch.eye(HIDDEN, dtype=h.dtype).to_sparse()
+    return h, new(x, h) + torch.sparse.mm(eye, h.t()).t()
+
+
+@refused("it reads tensor.data, which hides how gradients flow; tensor.detach() does not", "y.data.mul_(0.5)")
+def data(x, h):
+    y = new(x, h)
+    y.data.mul_(0.5)
+    return h, y
+
+
+@refused(
+    "it runs a transform of torch.func, which a graph of plain operations does not hold",
+    "slope = torch.func.grad(lambda point: torch.tanh(point).sum())(h)",
+)
+def transform(x, h):
+    slope = torch.func.grad(lambda point: torch.tanh(point).sum())(h)
+    return h, new(x, h) * slope
+
+
+@refused("it uses nested tensors", "return h, new(x, h) + NESTED.unbind()[0]")
+def nested_held(x, h):
+    return h, new(x, h) + NESTED.unbind()[0]
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it tells that it is a prototype
+    NESTED = torch.nested.nested_tensor([torch.ones(2, HIDDEN, dtype=torch.float64)] * 2)
+
+
+@refused("it calls time.time, which a graph of torch's operations cannot hold", "return h, new(x, h) * time.time()")
+def clock(x, h):
+    return h, new(x, h) * time.time()
+
+
+@refused(
+    "it calls an operation of its own without a fake implementation (torch.library.register_fake)",
+    "return h, doubled(new(x, h))",
+)
+def own_operation(x, h):
+    return h, doubled(new(x, h))
+
+
+@torch.library.custom_op("a_test::doubled", mutates_args=())
+def doubled(y: Tensor) -> Tensor:
+    return y * 2
+
+
+@refused("its results are of a subclass of torch.Tensor")
+def subclass_held(x, h):
+    return h, new(x, h) * SUBCLASS
+
+
+class Mine(Tensor):
+    pass
+
+
+SUBCLASS = torch.ones(HIDDEN, dtype=torch.float64).as_subclass(Mine)
+
+
+@refused("it enters a context that a graph of torch's operations cannot hold", "with LOCK:")
+def lock(x, h):
+    with LOCK:
+        return h, new(x, h)
+
+
+LOCK = threading.Lock()
+
+
+@refused(
+    "it runs a transform of torch.func, which a graph of plain operations does not hold",
+    "y = torch.vmap(torch.tanh)(h)",
+)
+def vmapped(x, h):
+    y = torch.vmap(torch.tanh)(h)
+    return h, y
+
+
+@refused("it reads tensor.data, which hides how gradients flow; tensor.detach() does not", "own.data = h")
+def sets_data(x, h):
+    own = torch.zeros(1, dtype=h.dtype)
+    own.data = h
+    return h, new(x, h) + own
+
+
+@refused(GRADIENT, "own.requires_grad = True")
+def sets_requires_grad(x, h):
+    own = torch.zeros(1, dtype=h.dtype)
+    own.requires_grad = True
+    return h, new(x, h) + own
+
+
+@refused("it switches torch.autocast on or off; convert by tensor.to(dtype) where it should", "y = torch.tanh(h)")
+def autocast(x, h):
+    with torch.autocast("cpu", torch.bfloat16):
+        y = torch.tanh(h)
+    return h, y
+
+
+@refused(GRADIENT, "y = h * 2")
+def inference(x, h):
+    with torch.inference_mode():
+        y = h * 2
+    return h, new(x, h) + y
+
+
+@refused("it does what cannot be captured as a graph", "h = copy.copy(h)")
+def shallow_copy(x, h):
+    h = copy.copy(h)
+    return h, new(x, h)
+
+
+@refused("it calls an operation that works on numbers alone", "y = h.float().to_mkldnn()")
+def numbers_alone(x, h):
+    y = h.float().to_mkldnn()
+    return h, new(x, h) + y.to_dense()
+
+
+@refused(
+    "it sorts by values of tensors in Python; torch.sort does not", "rows = sorted([h, -h], key=lambda y: y[0, 0])"
+)
+def sorted_by_values(x, h):
+    rows = sorted([h, -h], key=lambda y: y[0, 0])
+    return h, new(x, h) + rows[0]
