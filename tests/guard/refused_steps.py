@@ -283,12 +283,12 @@ def no_grad(x, h):
     return h, new(x, h) / scale
 
 
-@refused(GRADIENT, "scale = h.norm()")
+@refused(GRADIENT, "norm = h.norm()")
 def gradients_off(x, h):
     torch.set_grad_enabled(False)
-    scale = h.norm()
+    norm = h.norm()
     torch.set_grad_enabled(True)
-    return h, new(x, h) / scale
+    return h, new(x, h) / norm
 
 
 @refused(GRADIENT, "(slope,) = torch.autograd.grad(torch.tanh(point).sum(), point)")
@@ -357,7 +357,9 @@ KEPT = torch.zeros(2, HIDDEN, dtype=torch.float64)
 
 @refused_object("it holds a module of TorchScript, in which no change can be seen", "return h, scripted(new(x, h))")
 def torchscript():
-    scripted = torch.jit.trace(nn.Tanh(), torch.ones(2, HIDDEN, dtype=torch.float64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        scripted = torch.jit.trace(nn.Tanh(), torch.ones(2, HIDDEN, dtype=torch.float64))
 
     def step(x, h):
         return h, scripted(new(x, h))

@@ -60,11 +60,16 @@ def test_the_exact_reason_of_a_step(name, monkeypatch):
     if name == "many_instructions":
         monkeypatch.setattr(capture, "MOST_INSTRUCTIONS", 1000)
     refusal = REFUSED[name]
+    reason = (
+        refusal.reason.replace("2,000", "200").replace("100,000", "1,000")
+        if name.startswith("many")
+        else refusal.reason
+    )
     step, case = refusal.make(), Case(refusal.make(), inputs=refusal.inputs, state=refusal.state)
     xs, state = case.arguments()
     explanation = unrolled.explain(step, xs, state)
     assert explanation.path == "eager"
-    assert explanation.reason == refusal.reason + line_of(refusal)
+    assert explanation.reason == reason + line_of(refusal)
     assert FORBIDDEN.search(explanation.reason.replace(refused_steps.FILE, "")) is None
     with pytest.raises(NotFusedError) as error:
         unrolled.scan(step, xs, state, engine="fused")
@@ -123,7 +128,7 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
         torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t)
     ),
     "torch cannot trace it as a graph of its own operations": lambda: _with(
-        mock.patch.object(trace, "make_fx", lambda *_, **__: _failing)
+        mock.patch.object(trace, "make_fx", return_value=_failing)
     ),
 }
 
@@ -146,7 +151,9 @@ def test_the_reason_within_torch_jit_trace():
         found.append(unrolled.explain(_plain, xs, torch.zeros(2, HIDDEN)).reason)
         return xs * 2
 
-    torch.jit.trace(run, torch.zeros(3, 2, INPUT), check_trace=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        torch.jit.trace(run, torch.zeros(3, 2, INPUT), check_trace=False)
     assert found == ["it runs within torch.jit.trace"]
 
 
@@ -162,15 +169,13 @@ def test_the_warning_of_a_step_that_is_built_again_and_again():
         for i in range(12):
             rates[0] = float(i)
             unrolled.scan(step, xs, state)
-    pattern = re.escape(
-        "scan: a step was built 8 times, as what it reads changes between calls (REASON). Each build takes a second and "
-        "more; hold a number that changes in a tensor."
-    ).replace("REASON", r"(?P<change>[^\n]+)")
+    number = step.__code__.co_firstlineno + 1
     [text] = [str(w.message) for w in caught]
-    found = re.fullmatch(pattern, text)
-    assert found, text
-    assert "rates[0]" in found["change"]
-    assert FORBIDDEN.search(found["change"]) is None, found["change"]
+    line = "return h, refused_steps.new(x, h) if rates[0] < 100 else h"
+    assert text == (
+        f'scan: a step was built 8 times, as what it reads changes between calls ("tests/guard/test_reasons.py", line '
+        f"{number}: {line}). Each build takes a second and more; hold a number that changes in a tensor."
+    )
 
 
 MODULES = ("step/refusals", "step/capture", "step/verify", "step/guarded", "trace", "plans", "context")
@@ -184,7 +189,7 @@ NOT_IN_THE_TABLE = {
     "no floating dtype": "a part of a text, which is tested",
     "a step of the library's own makes no tensors of numbers": "an assertion",
     "torch … cannot capture a step as this version of Unrolled does; torch 2.13 and 2.14 can": "of another torch",
-    "scan: a step was built … times, as what it reads changes between calls (…). Each build takes a second and more; "
+    "scan: a step was built … times, as what it reads changes between calls…. Each build takes a second and more; "
     "hold a number that changes in a tensor.": "a warning, which is tested",
     "it runs within torch.jit.trace": "tested by itself",
 }
@@ -238,7 +243,7 @@ def test_no_text_is_forgiven_that_is_no_longer_there():
 def test_torchs_names_for_what_it_cannot_capture_are_still_torchs():
     """A key that no source of torch's has tells nothing any more."""
     folder = Path(torch.__file__).parent
-    files = [*(folder / "_dynamo").rglob("*.py"), folder / "_subclasses/fake_tensor.py"]
+    files = [*(folder / "_dynamo").rglob("*.py"), folder / "fx/experimental/symbolic_shapes.py"]
     sources = "".join(file.read_text() for file in files)
     assert [key for key in refusals._KINDS if key not in sources] == []
 

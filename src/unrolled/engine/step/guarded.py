@@ -160,8 +160,10 @@ def _count_change(step: Callable, change: str) -> None:
             return
     except TypeError:  # nothing refers to it weakly
         return
+    from unrolled.engine.step.refusals import line_of_guard
+
     warnings.warn(
-        f"scan: a step was built {_OFTEN} times, as what it reads changes between calls ({change or 'unknown'}). Each "
+        f"scan: a step was built {_OFTEN} times, as what it reads changes between calls{line_of_guard(change)}. Each "
         "build takes a second and more; hold a number that changes in a tensor.",
         NotFusedWarning,
         stacklevel=7,

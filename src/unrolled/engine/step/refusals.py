@@ -51,27 +51,22 @@ ROWS = "what it does depends on the number of rows of the batch"
 _KINDS: dict[str, str] = {
     "Data-dependent branching": _BRANCHES,
     "Could not guard on data-dependent expression": _BRANCHES,
-    "Dynamic control flow": _BRANCHES,
     "Data-dependent assertion": _BRANCHES,
     "Data dependent operator": _READS,
     "Unsupported Tensor.item()": _READS,
     "Tensor.tolist()": _READS,
     "Not a Python constant": _READS,
     "Dynamic shape operator": _SHAPES,
-    "Dynamic slicing with Tensor": _READS,
     "Observed exception": RAISES,
-    "Failed to raise exception": RAISES,
     "TypeError from user code": RAISES,
     "RuntimeError when making fake tensor call": RAISES,
     "TypeError when making fake tensor call": RAISES,
     "assert with non-string message": RAISES,
     "Missing tp_iternext": _ITERATOR,
     "Unimplemented next() call": _ITERATOR,
-    "Unsupported next() call": _ITERATOR,
     "call_method on generator": _ITERATOR,
     "An opaque object was created": _GENERATOR,
     "torch.Generator": _GENERATOR,
-    "Compilation of intermediate hooks": _HOOKS,
     "Module-level backwards hooks": _HOOKS,
     "Storing Tensor hook": _HOOKS,
     "Unsupported Tensor.backward()": _GRADIENT,
@@ -96,8 +91,6 @@ _KINDS: dict[str, str] = {
     "Attempted to wrap sparse Tensor": "it uses sparse tensors",
     "Operator does not support running with fake tensors": "it calls an operation that works on numbers alone",
     "sort with non-constant keys": "it sorts by values of tensors in Python; torch.sort does not",
-    "Indexing list with non-scalar tensor": _READS,
-    "unsupported index(Tensor)": _READS,
     "repr() on": _TEXT,
     "failed to call str()": _TEXT,
     "Attempted to copy.deepcopy a tensor": "it copies a tensor by copy.deepcopy; tensor.clone() does the same",
@@ -257,6 +250,12 @@ def line_of_node(node: fx.Node) -> str:
                 source = lines[at + 1] if at + 1 < len(lines) else ""
                 return shown_line(name, int(number.split(",")[0]), source)
     return ""
+
+
+def line_of_guard(guard: str) -> str:
+    """Where in the user's step a guard of torch's comes from, which its words end with; empty where they do not."""
+    found = re.search(r"  # (?P<source>\S.*?)  # (?P<file>\S+):(?P<number>\d+) in ", guard)
+    return shown_line(found["file"], int(found["number"]), found["source"]) if found else ""
 
 
 def shown_line(name: str, number: int, source: str = "") -> str:
