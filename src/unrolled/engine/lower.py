@@ -155,6 +155,14 @@ def _bitwise(name: str) -> Callable:
     return handler
 
 
+def _mul(lower: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
+    make = lower.builder.pointwise
+    if isinstance(a, OverBatch) and isinstance(b, int | float):  # the gradient of a product with a factor
+        parts = tuple((left, make("mul", right, lower.value(b))) for left, right in a.parts)
+        return OverBatch(parts, a.is_transposed)
+    return make("mul", lower.value(a), lower.value(b))
+
+
 def _sub(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Value:
     b = lower.value(b)
     scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
@@ -315,7 +323,7 @@ HANDLERS: dict[Any, Callable] = {
     aten.add.Tensor: _add, aten.add.Scalar: _add, aten.sub.Tensor: _sub, aten.sub.Scalar: _sub,
     aten.rsub.Scalar: _composed(lambda f, k, a, b: f("sub", b, a)),
     aten.rsub.Tensor: _composed(lambda f, k, a, b: f("sub", b, a)),
-    aten.mul.Tensor: _pointwise("mul"), aten.mul.Scalar: _pointwise("mul"),
+    aten.mul.Tensor: _mul, aten.mul.Scalar: _mul,
     aten.div.Tensor: _div, aten.div.Scalar: _div, prims.div.default: _div,
     aten.neg.default: _pointwise("neg"), aten.abs.default: _pointwise("abs"), aten.sign.default: _pointwise("sign"),
     aten.sgn.default: _pointwise("sign"),
