@@ -5,6 +5,7 @@ tensors that the step reads beside its arguments, its inputs and its state. Noth
 """
 
 import functools
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ OTHER_BATCH = 1_417_300_009
 
 # within, a tensor that is made has a shape and no memory
 NO_NUMBERS = FakeTensorMode(allow_non_fake_inputs=True)
+
+_NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
 
 # a step by leaves: tensors that it reads beside its arguments, inputs, states, rows of the batch → leaves of y_t, their
 # form, leaves of the next state
@@ -161,7 +164,8 @@ def trace(
     with NO_NUMBERS:  # also for what the step makes of the batch's size alone
         fakes = [_empty(t, (batch, *t.shape[1:]) if i in by_row else t.shape) for i, t in enumerate(tensors)]
         for each in fakes:  # torch's product folds the batch into one with a matrix only where that has a gradient
-            each.requires_grad_(each.is_floating_point())
+            # but for rows, as running means, of which some operations have no derivative
+            each.requires_grad_(each.is_floating_point() and each.dim() > 1)
         fakes += [_empty(leaf, (batch, *leaf.shape[1:])) for leaf in (*xs, *states)]
         # not taken apart yet: what the derivative of an operation is, torch knows of the whole one
         graph = make_graph(flat, fakes, table={})
@@ -196,6 +200,9 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
     except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
         while len(torch._C._functorch.get_interpreter_stack() or ()) > depth:
             torch._C._functorch.pop_dynamic_layer_stack()  # which a transform within the step has left
+        missing = _NO_DERIVATIVE.match(str(fault))
+        if missing:
+            raise NotTraceable(f"torch has no derivative of {missing[1].replace('::', '.')}") from fault
         raise NotTraceable("torch cannot trace it as a graph of its own operations") from fault
     graph.graph.eliminate_dead_code()
     graph.recompile()

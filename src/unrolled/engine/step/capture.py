@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 import torch._dynamo
 from torch import Tensor, fx
-from torch._dynamo import convert_frame, guards, symbolic_convert
+from torch._dynamo import convert_frame, graph_bytecode_inputs, guards, symbolic_convert
 from torch._dynamo.output_graph import OutputGraphCommon
 from torch._dynamo.utils import dynamo_timed, get_metrics_context
 from torch._dynamo.variables.torch_function import torch_function_mode_stack_state_mgr
@@ -50,6 +50,11 @@ _SETTINGS: dict[str, Any] = {
     "disable": False,
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
+_TABLES: tuple[Any, ...] = (
+    graph_bytecode_inputs.index_to_bytecode_constructor,
+    graph_bytecode_inputs.index_to_external_object_weakref,
+    graph_bytecode_inputs.keep_alive,
+)
 
 
 def _call(step: Callable, x: Any, state: Any) -> Any:
@@ -90,6 +95,10 @@ class Unguarded(TooLarge):
 
 class _Lines(fx.Interpreter):
     """Hands the lines of the step on, also of an operation that cannot be traced."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.extra_traceback = False  # torch would add its own words to the reason
 
     def run_node(self, n: fx.Node) -> Any:
         try:
@@ -346,10 +355,23 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path
 
 
 @contextlib.contextmanager
+def _within_another() -> Iterator[None]:
+    """A capture that torch.compile may be in the midst of finds its objects again: a second one forgets them."""
+    kept = [(table, table.copy()) for table in _TABLES]
+    try:
+        yield
+    finally:
+        for table, items in kept:
+            table.clear()
+            (table.update if isinstance(table, dict) else table.extend)(items)
+
+
+@contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """One capture at a time, which leaves no word and no random number behind."""
     with (
         making,
+        _within_another(),
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),
@@ -436,6 +458,7 @@ def examples_of(leaves: list[Tensor], n_rows: int, *, is_variant: bool = False) 
                 each = torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
             torch._dynamo.maybe_mark_dynamic(each, 0)
             if len(shape) > 1:
-                torch._dynamo.mark_static(each, list(range(1, len(shape))))
+                # as torch._dynamo.mark_static does, which within torch.compile does something else
+                vars(each).update(_dynamo_static_indices=set(range(1, len(shape))), _has_dynamo_dim_marking=True)
             made.append(each)
     return made
