@@ -90,10 +90,26 @@ def test_cells_with_rows_that_end_and_rows_that_start_anew(name, batch, seed, re
     assert_fused_is_eager_over(cell, cell_draws(cell, 6, batch, seed), **options)
 
 
-@given(odd_steps.odd_steps, st.sampled_from([1, 4]), st.sampled_from([1, 3, 9]), strategies.seeds)
-# each step is compiled, so a failing one is shown as it is; the same steps at every run, so that the cache serves
-@settings(max_examples=30, derandomize=True, phases=[Phase.generate])
+def of_odd_steps(n_examples):
+    """A test over odd steps. Each one is captured and compiled, which takes seconds: a failing one is shown as it is; the
+    same ones come at every run, so that the cache serves.
+    """
+    given_odd = given(odd_steps.odd_steps, st.sampled_from([1, 4]), st.sampled_from([1, 3, 9]), strategies.seeds)
+    return lambda test: settings(max_examples=n_examples, derandomize=True, phases=[Phase.generate])(given_odd(test))
+
+
+@of_odd_steps(8)
 def test_odd_steps(step, steps, batch, seed):
+    assert_an_odd_step_is_right(step, steps, batch, seed)
+
+
+@pytest.mark.slow
+@of_odd_steps(60)
+def test_more_odd_steps(step, steps, batch, seed):
+    assert_an_odd_step_is_right(step, steps, batch, seed)
+
+
+def assert_an_odd_step_is_right(step, steps, batch, seed):
     generator = torch.Generator().manual_seed(seed)
 
     def draw():
@@ -400,13 +416,26 @@ def test_two_threads_share_the_rows_or_the_features(two_threads, name, batch):
     assert_fused_is_eager(cell, xs, strategies.make_state(cell, batch, 4, torch.float32), reverse=batch == 8)
 
 
-@pytest.mark.parametrize("node", ["softmax", "layer_norm", "product", "rotate", "cumsum", "less_largest"])
-@pytest.mark.parametrize("batch", [1, 2, 9])
-def test_two_threads_share_reductions(two_threads, node, batch):
-    step = odd_steps.Odd((odd_steps.Node(node, 0, 0), odd_steps.Node("product", 4, 4)), 1, returns_more=True)
+REDUCTIONS = ["softmax", "layer_norm", "product", "rotate", "cumsum", "less_largest"]
+
+
+def assert_two_threads_are_one(step, batch):
     # such a step makes much of a single rounding, and which way it falls is luck: few steps, many draws
     draws = [(torch.randn(2, batch, 3), (torch.randn(batch, 6), torch.randn(batch, 6))) for _ in range(20)]
     assert_fused_is_eager_over(step, draws)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_two_threads_share_reductions(two_threads, batch):
+    assert_two_threads_are_one(odd_steps.sum_of(REDUCTIONS), batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", REDUCTIONS)
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_two_threads_share_each_reduction(two_threads, node, batch):
+    step = odd_steps.Odd((odd_steps.Node(node, 0, 0), odd_steps.Node("product", 4, 4)), 1, returns_more=True)
+    assert_two_threads_are_one(step, batch)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -454,9 +483,9 @@ def without_gradient(x, h):
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (without_gradient, "it calls _set_grad_enabled, which changes how gradients flow"),
+        (without_gradient, r"it switches gradients on or off, or takes one, within the step; tensor\.detach\(\) stops"),
         (lambda x, h: (h, Straight.apply(x + 0.5 * h)), "it calls the autograd function Straight, whose backward"),
-        (Writes(), "it writes to its own attributes, or to something else that it holds"),
+        (Writes(), "it writes to an object that outlives the step; put what changes into the state"),
         (lambda x, h: (h, h.mul_(0.5) + x), "it changes one of its arguments, or a tensor that it holds, in place"),
         (lambda x, h: (h, h * 0.5 if h.sum() > 0 else h + x), "tracing it raises"),
         (lambda x, h: (h, h + x - (h + x).mean(0)), "reduces over the batch|averages over the batch"),

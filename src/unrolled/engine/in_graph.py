@@ -66,7 +66,12 @@ def _outside() -> Iterator[None]:
         for _ in range(torch._C._len_torch_function_stack()):
             stack.enter_context(_pop_mode_temporarily())
         stack.enter_context(_disable_current_modes())
-        yield
+        has_cache = torch.is_autocast_cache_enabled()  # which torch turns off on the way to a graph, and guards
+        torch.set_autocast_cache_enabled(True)
+        try:
+            yield
+        finally:
+            torch.set_autocast_cache_enabled(has_cache)
 
 
 def _run(
