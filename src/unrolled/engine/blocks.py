@@ -247,4 +247,10 @@ def _joined(builder: Builder, join: str, parts: list[Value]) -> Value:
 
 def shown(shape: Sequence[int]) -> str:
     """A shape in words."""
-    return "[" + ", ".join("batch" if size == BATCH else str(size) for size in shape) + "]"
+    return "[" + ", ".join(map(_shown_size, shape)) + "]"
+
+
+def _shown_size(size: int) -> str:
+    if size == 0 or size % BATCH:
+        return str(size)
+    return "batch" if size == BATCH else f"{size // BATCH} · batch"

@@ -5,17 +5,28 @@ import threading
 
 import torch
 from torch.autograd import forward_ad
+from torch.utils._device import DeviceContext
 
 
 def why_definition() -> str | None:
-    """The reason, None where the compiled loop may run. Not to be asked within torch.compile."""
+    """The reason, None where the compiled loop may run."""
     if torch._C._are_functorch_transforms_active():
         return "it runs under a transform of torch.func"
     if torch._C._is_tracing():
         return "it runs within torch.jit.trace"
     if forward_ad._current_level >= 0:
         return "it runs in forward-mode differentiation"
+    if torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack() and _is_within_mode():
+        return "it runs under a mode that sees each operation of torch"
     return None
+
+
+def _is_within_mode() -> bool:
+    """Whether modes are set, beside that of torch.device; within torch.compile they are its own."""
+    if torch.compiler.is_compiling():
+        return False
+    modes = [torch._C._get_function_stack_at(i) for i in range(torch._C._len_torch_function_stack())]
+    return torch._C._len_torch_dispatch_stack() > 0 or not all(isinstance(mode, DeviceContext) for mode in modes)
 
 
 class _Making:

@@ -9,6 +9,7 @@ constant_i, first_i (a first state), state_i (a state after every step), output_
 programs.py; in the backward to_i is an output of it, of_... a gradient that is given, gradient_i one that is made.
 """
 
+import builtins
 import ctypes
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,8 @@ def call_of(plan: "Plan", name: str) -> Callable:
         "computed_in": torch.float32 if plan.dtype == torch.bfloat16 else plan.dtype,
     }  # fmt: skip
     source = backward_source(plan) if name == "backward" else forward_source(plan, name)
-    names["__builtins__"] = {}
+    # `checked` has closed the names; C code of torch imports by way of the frame that calls it
+    names["__builtins__"] = builtins
     exec(compile(checked(source, names), f"<the {name} call of a plan>", "exec"), names)
     return names["call"]
 

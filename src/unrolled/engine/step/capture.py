@@ -77,8 +77,8 @@ def _gather(*inputs: Any) -> Any:
     raise _Gathered(inputs)
 
 
-class TooLarge(BaseException):
-    """A capture goes on for too long; no `Exception`, as torch would explain one of those."""
+class _TooLarge(Exception):
+    """A capture goes on for too long."""
 
 
 class _Guards(guards.CheckFunctionManager):
@@ -89,8 +89,8 @@ class _Guards(guards.CheckFunctionManager):
         return id(obj)
 
 
-class Unguarded(TooLarge):
-    """A step cannot be captured, and no guard tells for how long: it runs eagerly for good."""
+class Unguarded(Exception):  # noqa: N818 - no fault
+    """A step cannot be captured, and for how long that holds cannot be told; its text says why."""
 
 
 class _Lines(fx.Interpreter):
@@ -314,22 +314,24 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
             fixed.
 
     Raises:
-        TooLarge: it cannot be captured in a bounded time.
+        Unguarded: it cannot be captured, and for how long cannot be told.
     """
     scope: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins}
     frame, path = types.FunctionType(_call.__code__, scope), _Path()
     settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
-    with _quietly(), own_globals(), torch._dynamo.config.patch(**settings), shapes_config.patch(use_duck_shape=not shares_rows):
-        try:
-            with get_metrics_context(), dynamo_timed("unrolled"), torch_function_mode_stack_state_mgr, path.followed():
-                found = convert_frame.fullgraph_capture(frame, (step, x, state))
-                made = found.graph_capture_output
-                try:
-                    return Captured(found, scope, path, step, (x, state), shares_rows=shares_rows)
-                except NotTraceable as reason:
-                    return Refused(reason, made.output_graph, scope, path)
-        except Exception as fault:  # torch raises what it finds in a step in many kinds
-            return _refused(reason_of(fault), fault, scope, path)
+    shapes = shapes_config.patch(use_duck_shape=not shares_rows)
+    with _quietly(), own_globals(), torch._dynamo.config.patch(**settings), shapes:
+        with get_metrics_context(), dynamo_timed("unrolled"), torch_function_mode_stack_state_mgr:
+            try:
+                with path.followed():
+                    found = convert_frame.fullgraph_capture(frame, (step, x, state))
+            except Exception as fault:  # torch raises what it finds in a step in many kinds
+                reason = NotTraceable(str(fault)) if isinstance(fault, _TooLarge) else reason_of(fault)
+                return _refused(reason, fault, scope, path)
+            try:
+                return Captured(found, scope, path, step, (x, state), shares_rows=shares_rows)
+            except NotTraceable as reason:
+                return Refused(reason, found.graph_capture_output.output_graph, scope, path)
 
 
 def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path: "_Path") -> Refused:
@@ -400,7 +402,7 @@ class _Path:
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
-        """Within, a capture is followed; one of too many operations or instructions ends in `TooLarge`."""
+        """Within, a capture is followed; one of too many operations or instructions ends in `_TooLarge`."""
         step, add = symbolic_convert.InstructionTranslatorBase.step, fx.Graph.create_node
 
         def follow_step(translator: Any) -> bool:
@@ -410,7 +412,7 @@ class _Path:
         def follow_add(graph: fx.Graph, *args: Any, **options: Any) -> fx.Node:
             self._n_operations += 1
             if self._n_operations > MOST_OPERATIONS:
-                raise TooLarge(
+                raise _TooLarge(
                     f"it has more than {MOST_OPERATIONS:,} operations, too many for one loop; "
                     "a loop within the step is better a tensor operation"
                 )
@@ -425,7 +427,7 @@ class _Path:
     def _follow(self, translator: Any) -> None:
         self._n_instructions += 1
         if self._n_instructions > MOST_INSTRUCTIONS:
-            raise TooLarge(
+            raise _TooLarge(
                 f"it runs more than {MOST_INSTRUCTIONS:,} instructions of Python, too many to capture; "
                 "a loop over numbers is better a tensor operation"
             )

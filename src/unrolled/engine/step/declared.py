@@ -7,7 +7,7 @@ loads nothing of torch's that traces.
 
 import types
 from collections.abc import Callable, Hashable, Sequence
-from operator import attrgetter, is_
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -104,6 +104,8 @@ def declared(step: Callable) -> Declared | None:
     """A step as one of the library's own: itself, or a cell of the library's or of torch's that nothing was changed in.
     None of any other.
     """
+    if not _is_torch_as_it_was():
+        return None  # but a step of the user's, which is captured with what was exchanged
     if isinstance(step, Declared):
         return step
     if not isinstance(step, nn.Module):
@@ -118,6 +120,19 @@ def declared(step: Callable) -> Declared | None:
     if cell.step is not None and not is_in_graph:
         _cells[step] = cell
     return cell.step
+
+
+# functions that the library's steps call by name, which a user might exchange
+_CALLED: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (vars(torch), ("sigmoid", "tanh", "relu", "cat", "where", "maximum")),
+    (vars(nn.functional), ("linear", "log_softmax")),
+    (vars(nn.Module), ("__call__", "_call_impl", "__getattr__")),
+)
+_called = [(itemgetter(*names), space, itemgetter(*names)(space)) for space, names in _CALLED]
+
+
+def _is_torch_as_it_was() -> bool:
+    return all([all(map(is_, get(space), then)) for get, space, then in _called])  # noqa: C419 - a generator takes longer
 
 
 # ---- cells: modules of a closed set of classes

@@ -7,6 +7,7 @@ and again after a change that its guards see.
 import functools
 import types
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,16 +64,22 @@ class Found:
     """
 
     def __init__(
-        self, guards: "Captured | Refused | None", graph: "Captured | NotTraceable", examples: tuple[Any, Any]
+        self,
+        guards: "Captured | Refused | None",
+        graph: "Captured | NotTraceable",
+        examples: tuple[Any, Any],
+        owner: Callable | None = None,
     ) -> None:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
+        # what no guard tells of holds for its object alone; of a function, which may be made anew each time, for its code
+        self._owner = None if owner is None or isinstance(owner, types.FunctionType) else weakref.ref(owner)
 
     def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
         """Whether it holds for a step now, in a call of which these are examples."""
-        if self._guards is None:  # what is too large, and stays so for its code
-            return True
+        if self._guards is None:
+            return self._owner is None or self._owner() is step
         if isinstance(self.graph, NotTraceable):
             examples = self._examples
         return self._guards.holds(step, *examples)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.step.capture import Captured, Refused, TooLarge, capture
+from unrolled.engine.step.capture import Captured, Refused, Unguarded, capture
 from unrolled.engine.step.guarded import ROWS, Found, Leaves
 from unrolled.engine.step.refusals import RAISES
 from unrolled.engine.step.refusals import ROWS as ROWS_MATTER
@@ -42,8 +42,8 @@ def found(step: Callable, leaves: Leaves, n_rows: int) -> Found:
         other_rows = 1 if n_rows == 1 else n_examples
         others = leaves.examples(other_rows, is_variant=n_rows > 1)
         other = capture(step, *others, shares_rows=shares_rows)
-    except TooLarge as fault:
-        return Found(None, NotTraceable(str(fault)), examples)
+    except Unguarded as fault:
+        return Found(None, NotTraceable(str(fault)), examples, step)
     words = _ONE_ROW if n_rows == 1 else _LAYOUT
     guards = other if n_rows == 1 else base
     try:

@@ -16,6 +16,7 @@ import sys
 import types
 from collections.abc import Iterable
 from operator import attrgetter, is_, itemgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +38,9 @@ _LOOKUPS = ("forward", "__call__", "__getattr__", "__getattribute__")
 _FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)
 _ZERO = re.compile(r"(.+) == -?0\.0")
 _IMPORTS = dis.opmap["IMPORT_NAME"]
+# what torch takes for constants
+_STATES = (sys.getrecursionlimit,)
+_TORCH = str(Path(torch.__file__).parent)
 _IS_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
@@ -70,10 +74,13 @@ class Watched:
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
         for kind in _classes(met):
             self._class(kind, names)
-        for frame in frames:
+        own = [frame for frame in frames if not frame.code.co_filename.startswith(_TORCH)]
+        for frame in own:  # functions of torch are compared by its guards
             self._frame(frame)
-        self._environment = dict(os.environ) if {"environ", "getenv"} & names.keys() else None
-        self._registered = abc.get_cache_token() if {"isinstance", "issubclass"} & names.keys() else None
+        asked = {name for frame in own for name in frame.code.co_names}
+        self._environment = dict(os.environ) if {"environ", "getenv"} & asked else None
+        self._states = [(state, state()) for state in _STATES if state.__name__ in asked]
+        self._registered = abc.get_cache_token() if {"isinstance", "issubclass"} & asked else None
         found = [_ZERO.fullmatch(condition) for condition in conditions]
         self._zeros = [compile(each[1], "<guard>", "eval") for each in found if each]  # torch's own words
         self._signs: list[float] | None = None
@@ -162,6 +169,7 @@ class Watched:
             and list(map(_parts, self._functions)) == list(self._functions.values())
             and all(len(s) == len(then) and all(map(is_, s.values(), then)) for s, then in self._classes)
             and not has_global_hooks()
+            and all([state() == then for state, then in self._states])  # noqa: C419
             and (self._environment is None or self._environment == os.environ)
             and (self._registered is None or self._registered == abc.get_cache_token())
             and (not self._zeros or self._have_signs(scope))
