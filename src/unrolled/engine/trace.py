@@ -195,6 +195,9 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
             whole = torch.func.functionalize(function, remove="mutations")
             with fx.traceback.preserve_node_meta():
                 graph = make_fx(whole, decomposition_table=table)(*inputs)
+                if any(map(_is_in_place, graph.graph.nodes)):  # within an operation of torch's, as its cells are
+                    whole = torch.func.functionalize(fx.Interpreter(graph).run, remove="mutations")
+                    graph = make_fx(whole, decomposition_table=table)(*inputs)
     except NotTraceable:
         raise
     except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
@@ -207,6 +210,12 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    """Whether an operation changes a tensor in place; but for what a step does to its arguments."""
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable and target is not aten.copy_.default
 
 
 def lift_captured(graph: fx.GraphModule, *, after: int = 0) -> list[Tensor]:
