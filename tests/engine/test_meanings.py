@@ -43,6 +43,8 @@ EXACT = {
     "addmm of a transposed matrix": lambda x, h, w, r: torch.addmm(x, h, w.t(), alpha=1.5),
     "roll and split from the end": lambda x, h, w, r: torch.cat(h.roll(-8, -1).split(4, -1)[::-1], -1) + x,
     "slices beyond the ends": lambda x, h, w, r: h[:, -50:3].sum(1, keepdim=True) + h[:, 2:100].sum(1, keepdim=True) + x,
+    "the sign of zero": lambda x, h, w, r: torch.copysign(h, -0.0) + torch.copysign(x, torch.full((2,), -0.0)[:1]),
+    "empty slices": lambda x, h, w, r: h[:, 4:2].sum(1, keepdim=True) + torch.cat((h[:, :0], h), 1) + x,
     "heads of bool": lambda x, h, w, r: ((h.view(-1, 3, 2) > 0) + h.view(-1, 3, 2).bool()).reshape(-1, N) * 0.5 + x,
 }  # fmt: skip
 
@@ -53,6 +55,15 @@ def test_what_is_fused_means_the_same(name):
 
 
 SKIPS, BITS = "skips some numbers", "works on the bits of whole numbers"
+FLAT = "is among the operations that a fused loop has for [batch, features] alone"
+
+
+def written_heads(x, h, w, r):
+    h = (x + h).view(-1, 3, 2).clone()
+    h[:, ::2] = 0.5
+    return h.reshape(-1, N)
+
+
 REFUSED = {
     "float16": (lambda x, h, w, r: h.half().float() + x,
                 "aten._to_copy gives torch.float16; this loop computes in torch.float32 alone"),
@@ -62,10 +73,19 @@ REFUSED = {
                 "aten._to_copy gives torch.float64; this loop computes in torch.float32 alone"),
     "float64 of a constant": (lambda x, h, w, r: (torch.full_like(h, 0.3, dtype=torch.float64) * h + x).float(),
                               "torch.float64; this loop computes in torch.float32 alone"),
-    "bits of a count": (lambda x, h, w, r: ((h > 0).sum(1, keepdim=True) & (x > 0).sum(1, keepdim=True)) * 0.5, f"aten.bitwise_and {BITS}"),
+    "bits of a count": (lambda x, h, w, r: ((h > 0).sum(1, keepdim=True) & (x > 0).sum(1, keepdim=True)) * h, f"aten.bitwise_and {BITS}"),
     "negated bits": (lambda x, h, w, r: ~(h > 0).sum(1, keepdim=True) * 0.5 + x, f"aten.bitwise_not {BITS}"),
     "every second": (lambda x, h, w, r: h[:, ::2].repeat(1, 2) + x, f"aten.slice {SKIPS}"),
     "every second written": (lambda x, h, w, r: torch.slice_scatter(h, x[:, :3], 1, 0, N, 2), f"aten.slice_scatter {SKIPS}"),
+    "any of a head": (lambda x, h, w, r: (h.view(-1, 3, 2) > 0).any(1).repeat(1, 3) + x, f"aten.any {FLAT}"),
+    "any of all heads": (lambda x, h, w, r: (h.view(-1, 3, 2) > 0).any(2).any(1, keepdim=True) + x, f"aten.any {FLAT}"),
+    "sums up to a head": (lambda x, h, w, r: h.view(-1, 3, 2).cumsum(2).view(-1, N) + x, f"aten.cumsum {FLAT}"),
+    "heads the other way": (lambda x, h, w, r: h.view(-1, 3, 2).flip(1).view(-1, N) + x, f"aten.flip {FLAT}"),
+    "heads rolled": (lambda x, h, w, r: h.view(-1, 3, 2).roll(1, 1).view(-1, N) + x, f"aten.roll {FLAT}"),
+    "heads padded": (lambda x, h, w, r: F.pad(h.view(-1, 3, 2), (0, 0, 1, -1)).reshape(-1, N) + x, f"aten.constant_pad_nd {FLAT}"),
+    "no head": (lambda x, h, w, r: h.view(-1, 3, 2)[:, 2:1].sum(1).repeat(1, 3) + h + x, "aten.slice takes nothing of a tensor of more than two axes"),
+    "every second head": (lambda x, h, w, r: h.view(-1, 3, 2)[:, ::2].reshape(-1, 4).repeat(1, 2)[:, :N] + x, f"aten.slice {SKIPS}"),
+    "every second head written": (written_heads, f"aten.slice_scatter {SKIPS}"),
     "a matrix for each row": (
         lambda x, h, w, r: torch.bmm(h.unsqueeze(1), w.expand(h.shape[0], N, N)).squeeze(1) + x,
         "aten.expand takes a matrix for each row of the batch; a product of rows with one matrix is a @ b",

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import fx
 
-from unrolled.engine import blocks, grids
+from unrolled.engine import blocks, grids, lower_features
 from unrolled.engine.blocks import Blocks, array_of
 from unrolled.engine.factors import Columns, Gradients, MergedColumns, OverBatch, Weight, Weights
 from unrolled.engine.grids import Grid
-from unrolled.engine.lower_features import number_of
 from unrolled.engine.program import Value
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trace import BATCH
@@ -48,9 +47,14 @@ def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None) -> Any:
     first = args[0] if args else None
     if isinstance(first, Weights | Gradients | OverBatch) and node.target is not aten.bmm.default:
         return _of_factors(node, first, args)
-    if any(isinstance(each, Weight) for each in _flat(args)) and node.target not in (aten.mm.default, aten.addmm.default):
+    if any(isinstance(each, Weight) for each in _flat(args)) and node.target not in (
+        aten.mm.default,
+        aten.addmm.default,
+    ):
         raise NotTraceable("takes a matrix for each row of the batch; a product of rows with one matrix is a @ b")
     of_blocks = HANDLERS.get(node.target)
+    if of_blocks is None and node.target in lower_features.HANDLERS:
+        raise NotTraceable("is among the operations that a fused loop has for [batch, features] alone")
     apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # type: ignore[misc]  # noqa: E731
     if lower.has_grids:
         result = grids.lowered(lower.builder, node, None if of_blocks else apply, args, kwargs)
@@ -143,7 +147,7 @@ def _expand(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) -> 
         return blocks.expanded(lower.builder, a, shape)
     # the same for all rows of the batch
     extra = max(0, len(a.axes) - len(shape) + 1)
-    rest = Blocks(a.axes[extra:], a.rows[(0,) * extra], a.width)
+    rest = Blocks(a.axes[extra:], a.rows[(*(0,) * extra, ...)], a.width)
     rest = blocks.expanded(lower.builder, rest, shape[1:])
     return Blocks(("b", *rest.axes), rest.rows, rest.width)
 
@@ -322,6 +326,8 @@ def _cut(lower: "Lowering", a: Blocks, axis: int, start: int, stop: int) -> Bloc
     kind = a.axes[axis]
     if kind == "b":
         raise NotTraceable("takes some rows of the batch")
+    if stop == start:
+        raise NotTraceable("takes nothing of a tensor of more than two axes")
     if kind == "f":
         rows = [lower.builder.slice(lower.builder.widened(row, a.width), start, stop - start) for row in a.rows.flat]
         return Blocks(a.axes, array_of(a.rows.shape, rows), stop - start)
@@ -334,6 +340,7 @@ def _slice(
 ) -> Blocks:
     size = a.shape[axis % len(a.axes)]
     first, last, every = slice(start, end, step).indices(size)
+    last = max(first, last)  # such a slice is empty
     if (first, last, every) == (0, size, 1):
         return a
     if every != 1:
@@ -379,6 +386,7 @@ def _slice_scatter(
     axis %= len(base.axes)
     size = base.shape[axis]
     first, last, every = slice(start, end, step).indices(size)
+    last = max(first, last)  # such a slice is empty
     if every != 1:
         raise NotTraceable("skips some numbers")
     pieces = [(base, 0, first), (base, last, size)]
@@ -398,7 +406,9 @@ def _full(number: float | None) -> Callable:
     def handler(lower: "Lowering", node: fx.Node, *args: Any, **_: Any) -> Blocks:
         fill = number if number is not None else args[1]
         return blocks.of_value(
-            lower.builder, lower.builder.const(number_of(node, fill)), tuple(int(s) for s in node.meta["val"].shape)
+            lower.builder,
+            lower.builder.const(lower_features.number_of(node, fill)),
+            tuple(int(s) for s in node.meta["val"].shape),
         )
 
     return handler

@@ -183,6 +183,7 @@ def _slice(
     start, end = (
         max(0, bound + size) if bound < 0 else min(bound, size) for bound in (start or 0, size if end is None else end)
     )
+    end = max(start, end)  # such a slice is empty
     if (start, end, step) == (0, size, 1):
         return a
     if step != 1:
@@ -219,6 +220,7 @@ def _slice_scatter(
 ) -> Value:
     size = node.meta["val"].shape[dim]
     start, end, step = slice(start, end, step).indices(size)
+    end = max(start, end)
     if step != 1:
         raise NotTraceable("skips some numbers")
     if (start, end) == (0, size):

@@ -69,6 +69,12 @@ class Value:
     per_row: bool
 
     @property
+    def number(self) -> float:
+        """Of a constant; -0.0 too, which `attribute or 0` would make 0."""
+        assert self.attribute is not None
+        return float(self.attribute)
+
+    @property
     def is_zero(self) -> bool:
         """Whether all its numbers are a constant 0."""
         return self.op in ("const", "fill") and self.attribute == 0
@@ -113,9 +119,9 @@ class Builder:
 
     def reduce(self, op: str, a: Value) -> Value:
         if a.width == 1:
-            return a if a.op != "fill" else self.const(float(a.attribute or 0))
+            return a if a.op != "fill" else self.const(a.number)
         if a.op == "fill":
-            return self.const(float(a.attribute or 0) * (a.width if op == "sum" else 1))
+            return self.const(a.number * (a.width if op == "sum" else 1))
         if a.op == "cat":
             join = "add" if op == "sum" else "max2"
             return functools.reduce(lambda x, y: self.pointwise(join, x, y), [self.reduce(op, part) for part in a.args])
@@ -132,14 +138,14 @@ class Builder:
         if a.width == 1 or times == 1:
             return a
         if a.op == "fill":
-            return self.fill(float(a.attribute or 0), a.width * times)
+            return self.fill(a.number, a.width * times)
         return self._make(op, (a,), times, a.width * times, per_row=a.per_row)
 
     def matrix_sum(self, op: str, a: Value, n: int, width: int) -> Value:
         """rowsums, [n], or colsums, [width], of a matrix [n, width], or of one number that stands for all of its."""
         count = width if op == "rowsums" else n
         if a.width == 1 or a.op == "fill":
-            number = self.const(float(a.attribute or 0)) if a.op == "fill" else a
+            number = self.const(a.number) if a.op == "fill" else a
             return self.widened(self.pointwise("mul", number, self.const(count)), n if op == "rowsums" else width)
         return self._make(op, (a,), width, n if op == "rowsums" else width, per_row=a.per_row)
 
@@ -156,7 +162,7 @@ class Builder:
         if a.op == "cat":
             return self.cat(list(_pieces(self, a, start, width)))
         if a.op == "fill":
-            return self.fill(float(a.attribute or 0), width)
+            return self.fill(a.number, width)
         if a.width == 1:
             return a
         return self.pointwise(a.op, *(arg if arg.width == 1 else self.slice(arg, start, width) for arg in a.args))
@@ -189,7 +195,7 @@ class Builder:
         if a.width == width:
             return a
         if a.op == "const":
-            return self.fill(float(a.attribute or 0), width)
+            return self.fill(a.number, width)
         return self._make("add", (a, self.fill(0.0, width)), None, width, per_row=a.per_row)
 
     def fill(self, number: float, width: int) -> Value:
@@ -295,7 +301,7 @@ def _joined(builder: Builder, parts: list[Value]) -> Iterator[Value]:
     for part in parts:
         if current is not None:
             if {current.op, part.op} <= {"const", "fill"} and repr(current.attribute) == repr(part.attribute):
-                current = builder.fill(float(part.attribute or 0), current.width + part.width)
+                current = builder.fill(part.number, current.width + part.width)
                 continue
             (base, at), (other, start) = _view(current), _view(part)
             if base is other and base.op in VIEWED and start == at + current.width:

@@ -522,7 +522,7 @@ class _Emitter:
             name = self._name(value)
             where = self._where(value) if self._is_readable(value, level) else None
             if value.op in ("const", "fill"):
-                before.append(f"      const V {name} = bc({_number(float(value.attribute or 0))});")
+                before.append(f"      const V {name} = bc({_number(value.number)});")
             elif where is not None:
                 pointer, stride, at = where
                 if value.width == 1:
