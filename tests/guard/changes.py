@@ -533,11 +533,8 @@ def parameter_list_appended(patch):
 def settings_of_layer_norm(patch):
     norm = nn.LayerNorm(HIDDEN).double()
 
-    def step(x, h):
-        h = norm(h + x.sum(1, keepdim=True))
-        return h, h
-
-    return Case(step, lambda: setattr(norm, "eps", 0.1), lambda: list(norm.parameters()))
+    step, wanted = plain_step(norm)
+    return Case(step, lambda: setattr(norm, "eps", 0.1), lambda: [*wanted(), *norm.parameters()])
 
 
 @row
@@ -1026,6 +1023,20 @@ def deletion_that_raises(patch):
     names = types.SimpleNamespace(rate=0.5)
     step, wanted = plain_step(lambda y: y * names.rate)
     return Case(step, lambda: delattr(names, "rate"), wanted, raises=True)
+
+
+@row
+def missing_attribute_that_is_handled(patch):
+    names = types.SimpleNamespace()
+
+    def rate():
+        try:
+            return names.rate
+        except AttributeError:
+            return 0.25
+
+    step, wanted = plain_step(lambda y: y * rate())
+    return Case(step, lambda: setattr(names, "rate", 0.5), wanted, fuses=False)
 
 
 @row

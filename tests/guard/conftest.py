@@ -1,11 +1,14 @@
 """What the tests of the guard share."""
 
 import contextlib
-import tempfile
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from torch._C import _functorch
+
+from unrolled.engine.cache_files import cache_folder
 
 
 class Patch(pytest.MonkeyPatch):
@@ -34,11 +37,21 @@ def patch(tmp_path):
 
 
 @pytest.fixture(autouse=True, scope="package")
-def own_cache():
-    """One cache for these tests, so that equal loops compile once, and nothing that is wrong here stays elsewhere."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", folder)
-        yield Path(folder)
+def own_cache(tmp_path_factory):
+    """One cache for these tests, so that equal loops compile once, and nothing that is wrong here stays elsewhere; also
+    one for all processes of a run of pytest-xdist. Loops that others have compiled are taken, as their names tell all.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "guard"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    theirs = cache_folder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        own = cache_folder()
+        for file in theirs.glob("*.so") if theirs and own else ():
+            with contextlib.suppress(OSError):  # another process was the sooner, or it has gone
+                shutil.copy2(file, own / file.name)
+        yield folder
 
 
 @pytest.fixture(autouse=True)

@@ -146,7 +146,7 @@ def index_by_a_value(y, h):
     return y + y[:, int(y.abs().sum().item()) % HIDDEN].unsqueeze(1)
 
 
-@step("number|value")
+@step("number|value|exception")
 def text_of_a_tensor(y, h):
     return y * len(f"{y.sum():.0f}")
 

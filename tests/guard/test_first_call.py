@@ -9,7 +9,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.guard.checks import HIDDEN, INPUT, Case, assert_as_eager, assert_reason, at_most, outcome, scan_quietly
+from tests.guard.checks import (
+    HIDDEN,
+    INPUT,
+    Case,
+    assert_as_eager,
+    assert_reason,
+    at_most,
+    outcome,
+    scan_quietly,
+    slow_but_for,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -272,12 +282,16 @@ def assert_for_batches(step: Callable, batches: list[int]) -> None:
             assert_as_eager(Case(step, inputs=(3, batch, INPUT), state=(batch, HIDDEN)))
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name", slow_but_for(["divided", "len", "prod_of_shape", "math_sqrt", "is_one", "larger", "text"], SIZES)
+)
 def test_a_size_as_a_number(name):
     assert_for_batches(step_of(SIZES[name]), ORDERS["mixed"])
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name", slow_but_for(["full", "squeeze", "mean_of_the_batch", "first_row", "stacked_list"], SHAPES)
+)
 def test_a_size_as_a_size(name):
     assert_for_batches(step_of(SHAPES[name]), ORDERS["mixed"])
 
@@ -288,6 +302,7 @@ def test_sizes_in_other_orders(name, order):
     assert_for_batches(step_of((SIZES | SHAPES)[name]), ORDERS[order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["is_one", "larger", "divided", "squeeze", "full", "mean_of_the_batch", "larger_than_thousands"]
 )
@@ -296,12 +311,12 @@ def test_a_few_sizes_in_other_orders(name, order):
     assert_for_batches(step_of((SIZES | SHAPES)[name]), ORDERS[order])
 
 
-@pytest.mark.parametrize("name", CONSTANTS)
+@pytest.mark.parametrize("name", slow_but_for(["number_10007", "batch_plus_10007", "batch_is_10007"], CONSTANTS))
 def test_a_constant_of_the_steps_own(name):
     assert_for_batches(step_of(CONSTANTS[name]), [3, 1, 17])
 
 
-@pytest.mark.parametrize("batch", [10007, 4, 7])
+@pytest.mark.parametrize("batch", slow_but_for([4], [10007, 4, 7]))
 def test_a_batch_that_equals_something_else(batch):
     """The batch may equal the width, a constant or the tracer's own size."""
     w = torch.full((batch, HIDDEN), 0.5, dtype=torch.float64)
@@ -313,8 +328,10 @@ def test_a_batch_that_equals_something_else(batch):
     assert_for_batches(step, [batch, 3, batch])
 
 
-@pytest.mark.parametrize("name", TRAITS)
-@pytest.mark.parametrize("is_trained", [True, False])
+@pytest.mark.parametrize(
+    "name", slow_but_for(["state_requires_grad", "is_leaf", "input_is_contiguous", "stride"], TRAITS)
+)
+@pytest.mark.parametrize("is_trained", slow_but_for([True], [True, False]))
 def test_a_branch_on_what_a_tensor_is(name, is_trained):
     """Kinds of inputs take turns: leaves or not, with gradients or not, contiguous or not."""
     trait = TRAITS[name]
@@ -358,8 +375,8 @@ def test_gradient_mode_at_the_first_call():
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("batches", [[1], [2], [1, 2, 1], [5, 1, 5]])
-@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("batches", slow_but_for([[1, 2, 1]], [[1], [2], [1, 2, 1], [5, 1, 5]]))
+@pytest.mark.parametrize("steps", slow_but_for([2], [1, 2, 7]))
 def test_time_of_one_and_batch_of_one(batches, steps):
     """The first call has one row or one step, the next has more, or the other way round."""
     step = step_of(lambda y, x, h: y / x.shape[0] + h.mean(0))
@@ -367,6 +384,7 @@ def test_time_of_one_and_batch_of_one(batches, steps):
         assert_as_eager(Case(step, inputs=(steps, batch, INPUT), state=(batch, HIDDEN)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_dtype_after_another(dtype):
     """A branch on the dtype, and a constant in it."""
@@ -379,6 +397,7 @@ def test_a_dtype_after_another(dtype):
         assert_as_eager(Case(step, dtype=each))
 
 
+@pytest.mark.slow
 def test_other_widths_after_one_another():
     """A step without weights takes any width."""
 
@@ -390,6 +409,7 @@ def test_other_widths_after_one_another():
         assert_as_eager(Case(step, inputs=(3, 2, width), state=(2, hidden)))
 
 
+@pytest.mark.slow
 def test_other_structures_after_one_another():
     """The state is a tensor, then a pair, then a dict: what is known of one says nothing of the others."""
 
@@ -408,6 +428,7 @@ def test_other_structures_after_one_another():
         assert_as_eager(Case(step, state=state))
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_empty():
     step = step_of(lambda y, x, h: torch.tanh(y) if x.shape[0] else y)
     for batch in (2, 0, 1, 0):
@@ -416,6 +437,7 @@ def test_a_batch_that_is_empty():
         assert [a.shape for a in ours] == [b.shape for b in theirs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["lengths", "resets", "reverse", "recompute"])
 @pytest.mark.parametrize("name", ["divided", "is_one", "full", "mean_of_the_batch", "first_row", "product_of_rows"])
 def test_sizes_with_options(name, option):

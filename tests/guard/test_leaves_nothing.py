@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.guard.checks import HIDDEN, INPUT, assert_reason, assert_same, scan_quietly
+from tests.guard.checks import HIDDEN, INPUT, assert_reason, assert_same, scan_quietly, slow_but_for
 from torch import Tensor, nn
 
 import unrolled
@@ -67,7 +67,7 @@ def a_step(number: float) -> Callable:
     return step
 
 
-@pytest.mark.parametrize("call", ["scan", "explain", "training"])
+@pytest.mark.parametrize("call", slow_but_for(["scan"], ["scan", "explain", "training"]))
 def test_no_number_is_drawn(call):
     xs, state = arguments(requires_grad=call == "training")
     for number in (0.5, 0.5, 0.123):  # the plan is made, read from the disk, made
@@ -190,18 +190,21 @@ def _sorts(self, y):
 
 @pytest.mark.parametrize(
     "inside",
-    [
-        _appends,
-        _appends_a_tensor_as_number,
-        _counts,
-        _counts_and_reads,
-        _counts_by_dictionary,
-        _alternates,
-        _pops,
-        _inserts,
-        _extends,
-        _sorts,
-    ],
+    slow_but_for(
+        [_appends, _counts_and_reads, _alternates],
+        [
+            _appends,
+            _appends_a_tensor_as_number,
+            _counts,
+            _counts_and_reads,
+            _counts_by_dictionary,
+            _alternates,
+            _pops,
+            _inserts,
+            _extends,
+            _sorts,
+        ],
+    ),
 )
 def test_what_a_step_writes_on_an_object(inside):
     _of_model(inside)
@@ -234,7 +237,11 @@ def test_a_variable_of_a_closure_that_a_step_counts():
 
 
 @pytest.mark.parametrize(
-    "kind", ["dict", "set", "deque", "counter", "attribute_of_a_function", "class", "numpy", "tensor"]
+    "kind",
+    slow_but_for(
+        ["dict", "numpy", "tensor"],
+        ["dict", "set", "deque", "counter", "attribute_of_a_function", "class", "numpy", "tensor"],
+    ),
 )
 def test_other_things_that_a_step_writes(kind):
     from collections import Counter, deque
@@ -310,8 +317,8 @@ ITERATORS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("is_tensor", [True, False], ids=["tensors", "numbers"])
-@pytest.mark.parametrize("kind", ITERATORS)
+@pytest.mark.parametrize("is_tensor", slow_but_for([True], [True, False]), ids=["tensors", "numbers"])
+@pytest.mark.parametrize("kind", slow_but_for(["iterator_of_a_list", "generator", "count", "zip"], ITERATORS))
 def test_an_iterator_that_a_step_takes_from(kind, is_tensor):
     numbers = [0.1 * i for i in range(1, 40)]
     items = [torch.full((HIDDEN,), n, dtype=torch.float64) for n in numbers] if is_tensor else numbers
@@ -368,7 +375,7 @@ def test_a_generator_that_is_sent_to():
     assert_same_effects(step, lambda: 0, reset)
 
 
-@pytest.mark.parametrize("drawing", ["random", "numpy", "numpy_generator", "time"])
+@pytest.mark.parametrize("drawing", slow_but_for(["random", "numpy"], ["random", "numpy", "numpy_generator", "time"]))
 def test_numbers_from_elsewhere(drawing):
     """Each step draws anew, as in the plain loop: numbers of one step are never those of all."""
     import time
@@ -415,8 +422,8 @@ HOOKS: dict[str, Callable[[nn.Module, Callable[..., None]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("where", ["linear", "step"])
-@pytest.mark.parametrize("kind", HOOKS)
+@pytest.mark.parametrize("where", slow_but_for(["linear"], ["linear", "step"]))
+@pytest.mark.parametrize("kind", slow_but_for(["forward", "all_modules", "of_a_parameter"], HOOKS))
 def test_a_hook_fires_as_often_as_in_the_plain_loop(kind, where):
     """What is seen by hooks of parameters may be one gradient or several; the plain loop's autograd adds them up first."""
     xs, state = arguments(requires_grad=True)
@@ -441,8 +448,8 @@ def test_a_hook_fires_as_often_as_in_the_plain_loop(kind, where):
     assert fired["eager"] > 0
 
 
-@pytest.mark.parametrize("is_training", [True, False])
-@pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.SyncBatchNorm, nn.InstanceNorm1d])
+@pytest.mark.parametrize("is_training", slow_but_for([True], [True, False]))
+@pytest.mark.parametrize("norm", slow_but_for([nn.BatchNorm1d], [nn.BatchNorm1d, nn.SyncBatchNorm, nn.InstanceNorm1d]))
 def test_running_statistics(norm, is_training):
     """Counters and means move as in the plain loop, once a step."""
     xs, state = arguments()
@@ -551,7 +558,7 @@ LOUD: dict[str, Callable[[Tensor, Tensor], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOUD)
+@pytest.mark.parametrize("name", slow_but_for(["plain", "branch", "item", "numpy"], LOUD))
 def test_nothing_is_printed_logged_or_warned(name, capfd, caplog):
     """Not by torch's tracing either; the one warning of a fall-back is Unrolled's."""
     xs, state = arguments()
@@ -567,6 +574,7 @@ def test_nothing_is_printed_logged_or_warned(name, capfd, caplog):
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.slow
 def test_settings_of_torch_are_as_they_were():
     """Global settings, the compiler's included, are the user's."""
     import torch._dynamo as dynamo
@@ -649,6 +657,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_numbers_with_a_cold_and_a_warm_cache(tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     said = []

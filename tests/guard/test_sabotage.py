@@ -74,7 +74,7 @@ def without_hooks(patch: Any) -> None:
 #: what is dropped → how, and the row that must notice
 SABOTAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "attributes and methods of classes": (without(_classes=[], _present=[]), "helper_method_exchanged_on_the_class"),
-    "functions of modules": (without(_present=[]), "module_reloaded"),
+    "methods of modules": (without(_present=[]), "forward_of_linear_exchanged"),
     "methods of tensors": (without(_present=[]), "method_of_tensor_exchanged"),
     "names that hide another": (without(_absent=[]), "name_hides_a_builtin"),
     "code of functions": (without(_functions={}), "code_of_a_method_exchanged"),
@@ -82,7 +82,8 @@ SABOTAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "registered classes": (without(_registered=None), "abstract_class_registers"),
     "signs of zeros": (without(_zeros=[]), "callable_object-zero_to_minus_zero"),
     "global hooks": (without_hooks, "global_forward_hook"),
-    "attributes that a method makes up": (without_reasons, "getattr_method-number"),
+    "exceptions that are handled": (without_reasons, "missing_attribute_that_is_handled"),
+    "attributes that a method makes up": (without_reasons, "attribute_over_getattr_method-number"),
     "numbers": (without_torchs_guards, "closure-number"),
     "attributes of modules": (without_torchs_guards, "rate_changed"),
     "modes of modules": (without_torchs_guards, "train_and_eval"),
