@@ -135,9 +135,9 @@ def _add(lower: Lowering, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> An
         return total
     b = lower.value(b)
     scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
-    total = lower.builder.pointwise("add", lower.value(a), scaled)
+    added = lower.builder.pointwise("add", lower.value(a), scaled)
     # True + True is True
-    return lower.builder.pointwise("ne", total, lower.builder.const(0)) if _is_bool(node) else total
+    return lower.builder.pointwise("ne", added, lower.builder.const(0)) if _is_bool(node) else added
 
 
 def _is_bool(node: Any) -> bool:
@@ -304,9 +304,7 @@ def _full(number: float | None) -> Callable:
         if isinstance(fill, Value):
             return fill
         fill = number_of(node, fill)
-        return (
-            lower.builder.fill(fill, features[-1]) if features and features[-1] > 1 else lower.builder.const(fill)
-        )
+        return lower.builder.fill(fill, features[-1]) if features and features[-1] > 1 else lower.builder.const(fill)
 
     return handler
 

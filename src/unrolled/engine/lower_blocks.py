@@ -147,7 +147,8 @@ def _expand(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) -> 
         return blocks.expanded(lower.builder, a, shape)
     # the same for all rows of the batch
     extra = max(0, len(a.axes) - len(shape) + 1)
-    rest = Blocks(a.axes[extra:], a.rows[(*(0,) * extra, ...)], a.width)
+    rows = a.rows.reshape(a.rows.shape[extra:])  # the axes in front are of size 1
+    rest = Blocks(a.axes[extra:], rows, a.width)
     rest = blocks.expanded(lower.builder, rest, shape[1:])
     return Blocks(("b", *rest.axes), rest.rows, rest.width)
 
