@@ -82,7 +82,8 @@ def test_clang_compiles_too(tmp_path):
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_processes_that_start_at_once_on_a_cold_cache_all_succeed(tmp_path):
+@pytest.mark.parametrize("n_processes", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_processes_that_start_at_once_on_a_cold_cache_all_succeed(n_processes, tmp_path):
     start = lambda: subprocess.Popen(  # noqa: E731
         [sys.executable, "-c", PROGRAM],
         stdout=subprocess.PIPE,
@@ -90,9 +91,9 @@ def test_processes_that_start_at_once_on_a_cold_cache_all_succeed(tmp_path):
         env=environment(tmp_path),
         text=True,
     )
-    processes = [start() for _ in range(10)]
+    processes = [start() for _ in range(n_processes)]
     for process in processes:
-        out, err = process.communicate(timeout=400)  # forty compiles
+        out, err = process.communicate(timeout=400)  # up to forty compiles
         assert process.returncode == 0, err
         assert out == "[]\n"
     assert not [path for path in (tmp_path / "unrolled").iterdir() if path.suffix not in (".so", ".json")]
