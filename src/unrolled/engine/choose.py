@@ -35,6 +35,8 @@ def again(step: Callable, xs: Any, state: Any, *, is_reversed: bool) -> tuple[An
         return None
     (planned, pick), tensors = found
     plan, span = planned.plan, _whole(call.xs, is_reversed=is_reversed)
+    if planned.needs_rows(tensors, span.n_rows):
+        return None
     if pick:
         ys, last = plan.call("straight")(span, torch.get_num_threads(), pick((*tensors, *call.states, *call.xs)))
     else:

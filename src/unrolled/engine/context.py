@@ -1,5 +1,6 @@
 """Where a scan runs as its definition, whatever its step: what is around it reads each operation by itself."""
 
+import logging
 import os
 import threading
 
@@ -40,11 +41,15 @@ class _Making:
     def _renew(self) -> None:
         """In a forked process, whose other threads are gone, nobody holds the lock."""
         self._lock = threading.RLock()
+        self._levels: list[int] = []
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        self._levels.append(logging.root.manager.disable)
+        logging.disable(logging.CRITICAL)  # torch logs what it cannot trace, which the reason tells
 
     def __exit__(self, *_: object) -> None:
+        logging.disable(self._levels.pop())
         self._lock.release()
 
 

@@ -30,6 +30,7 @@ from unrolled.engine.step.refusals import ROWS
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError
 
+
 def run(
     step: Callable,
     xs: Any,

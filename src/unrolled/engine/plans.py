@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unrolled.engine import disk
+from unrolled.engine import disk, reasons
 from unrolled.engine.backends.cpu import library
 from unrolled.engine.backends.cpu.build import processor
 from unrolled.engine.context import is_autocast, making, why_definition
@@ -81,14 +81,18 @@ class Planned:
             more to do than to pick them.
     """
 
-    def __init__(self, plan: Plan, n_tensors: int, made: Sequence[Tensor] = ()) -> None:
-        self.plan, self.made = plan, list(made)
+    def __init__(self, plan: Plan, n_tensors: int, made: Sequence[Tensor] = (), by_row: Iterable[int] = ()) -> None:
+        self.plan, self.made, self.by_row = plan, list(made), tuple(by_row)
         self.pick: Pick | None = None
         if plan.is_plain and not made:
             m = n_tensors + len(plan.states)
             at = [m + i if kind == "input" else i for kind, i in plan.reads]
             at += range(n_tensors, m)
             self.pick = itemgetter(*at) if len(at) > 1 else None
+
+    def needs_rows(self, tensors: list[Tensor], n_rows: int) -> bool:
+        """Whether a tensor with a row for each row of the batch has another number of them in this call."""
+        return any(len(tensors[i]) != n_rows for i in self.by_row)
 
     def captured(self, tensors: list[Tensor]) -> list[Tensor]:
         """The captured tensors of a step that reads these."""
@@ -156,6 +160,8 @@ def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
         form = call.form()
     except (AttributeError, TypeError):  # they are no tensors
         return None
+    if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419
+        return None
     own = declared(step)
     if own is not None:
         known = own.known.get(form) if own.is_as_it_was() else None
@@ -215,7 +221,7 @@ def of_declared(own: Declared, call: Call) -> Planned:
                 assert not traced.made, "a step of the library's own makes no tensors of numbers"
                 plan = _lowered(traced, call, own.tensors, staying)
             disk.save(name, plan)
-        return Planned(plan, len(own.tensors))
+        return Planned(plan, len(own.tensors), by_row=own.by_row)
 
     return _prepared(_plans, key, make, training=training, most=_MOST_PLANS)
 
@@ -248,7 +254,7 @@ def of_captured(step: Callable, call: Call) -> tuple[guarded.Found, Planned]:
             disk.save(name, dataclasses.replace(plan, outputs_form=None))
         else:
             plan.outputs_form = traced.outputs_form
-        return Planned(plan, len(tensors), traced.made)
+        return Planned(plan, len(tensors), traced.made, graph.by_row)
 
     return found, _prepared(found.plans, key, make, training=training, most=_MOST_PLANS)
 
@@ -291,6 +297,13 @@ def _prepared(
             except NotTraceable as reason:
                 plans[key] = reason
                 raise
+            except Exception as fault:
+                if reasons.is_strict:
+                    raise
+                plans[key] = NotTraceable(
+                    f"Unrolled fails to compile it, a fault of its own ({type(fault).__name__}); please report it"
+                )
+                raise plans[key] from fault  # type: ignore[misc]
     unbuilt = plans.get((key, training))
     if isinstance(unbuilt, NotTraceable):
         raise NotTraceable(str(unbuilt))
@@ -380,6 +393,10 @@ def check_rows(xs: list[Tensor], states: list[Tensor]) -> None:
         raise NotTraceable("its inputs and state do not share a batch axis")
     if n_rows == 0:
         raise RunsEagerly("there are no rows")
+    if any(leaf.numel() == 0 for leaf in (*xs, *states)):
+        raise RunsEagerly("there are no features")
+    if torch.is_grad_enabled() and any(leaf.is_inference() for leaf in (*xs, *states)):
+        raise RunsEagerly("its inputs or state were made in torch.inference_mode, and gradients are enabled")
 
 
 def check_kinds(xs: list[Tensor], states: list[Tensor]) -> None:

@@ -158,6 +158,8 @@ def trace(
         for leaf, old in zip(new, leaves[m:], strict=True):
             if leaf.shape != old.shape or leaf.dtype != old.dtype:
                 raise NotTraceable("its state does not keep its shape and dtype")
+        if any(leaf.dim() == 0 or leaf.shape[0] != batch for leaf in outputs):
+            raise NotTraceable("it returns an output that has no row for each row of the batch")
         found.append((len(outputs), form))
         return [*outputs, *new]
 

@@ -15,12 +15,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import torch
 import torch._dynamo
 from torch import Tensor, fx
-from torch._dynamo import convert_frame, graph_bytecode_inputs, guards, symbolic_convert
+from torch._dynamo import convert_frame, graph_bytecode_inputs, guards
 from torch._dynamo.output_graph import OutputGraphCommon
 from torch._dynamo.utils import dynamo_timed, get_metrics_context
 from torch._dynamo.variables.torch_function import torch_function_mode_stack_state_mgr
@@ -29,12 +28,11 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.context import making
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.step.refusals import ROWS, is_of_torch, reason_at, reason_of, refuse_nodes, shown_line
+from unrolled.engine.step.path import Path, TooLarge
+from unrolled.engine.step.refusals import ROWS, reason_at, reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
-from unrolled.engine.step.watched import Frame, Watched
+from unrolled.engine.step.watched import Watched
 
-MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
-MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
 _SETTINGS: dict[str, Any] = {
     "side_effect_replay_policy": "error",  # a graph alone does not write what the step writes
     "specialize_int": True,
@@ -77,10 +75,6 @@ def _gather(*inputs: Any) -> Any:
     raise _Gathered(inputs)
 
 
-class _TooLarge(Exception):
-    """A capture goes on for too long."""
-
-
 class _Guards(guards.CheckFunctionManager):
     """Torch's guards; what they compare by address is noted."""
 
@@ -112,7 +106,7 @@ class _Lines(fx.Interpreter):
 class Guarded:
     """When what was found of a step holds for a step."""
 
-    def __init__(self, output: OutputGraphCommon, scope: dict[str, Any], path: "_Path") -> None:
+    def __init__(self, output: OutputGraphCommon, scope: dict[str, Any], path: Path) -> None:
         made = _Guards(_call.__code__, output)
         self._scope = scope  # which torch's guards read, and do not keep
         self._manager = made.guard_manager
@@ -141,11 +135,7 @@ class Guarded:
     def holds(self, step: Callable, x: Any, state: Any) -> bool:
         """Whether it holds for a step with inputs and states like these examples."""
         given = {"step": step, "x": x, "state": state}
-        return (
-            not self._is_dead
-            and self._check(given)
-            and self._watched.is_as_it_was({"L": given, "G": self._scope})
-        )
+        return not self._is_dead and self._check(given) and self._watched.is_as_it_was({"L": given, "G": self._scope})
 
     def why_not(self, step: Callable, x: Any, state: Any) -> str:
         """The first guard that fails, as torch words it."""
@@ -156,9 +146,7 @@ class Guarded:
 class Refused(Guarded):
     """Why a step cannot be captured, and for how long that holds."""
 
-    def __init__(
-        self, reason: NotTraceable, output: OutputGraphCommon, scope: dict[str, Any], path: "_Path"
-    ) -> None:
+    def __init__(self, reason: NotTraceable, output: OutputGraphCommon, scope: dict[str, Any], path: Path) -> None:
         super().__init__(output, scope, path)
         self.reason = reason
 
@@ -179,7 +167,7 @@ class Captured(Guarded):
         self,
         capture: convert_frame.CaptureOutput,
         scope: dict[str, Any],
-        path: "_Path",
+        path: Path,
         step: Callable,
         examples: tuple[Any, Any],
         *,
@@ -317,24 +305,24 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
         Unguarded: it cannot be captured, and for how long cannot be told.
     """
     scope: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins}
-    frame, path = types.FunctionType(_call.__code__, scope), _Path()
+    frame, path = types.FunctionType(_call.__code__, scope), Path()
     settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
     shapes = shapes_config.patch(use_duck_shape=not shares_rows)
-    with _quietly(), own_globals(), torch._dynamo.config.patch(**settings), shapes:
-        with get_metrics_context(), dynamo_timed("unrolled"), torch_function_mode_stack_state_mgr:
-            try:
-                with path.followed():
-                    found = convert_frame.fullgraph_capture(frame, (step, x, state))
-            except Exception as fault:  # torch raises what it finds in a step in many kinds
-                reason = NotTraceable(str(fault)) if isinstance(fault, _TooLarge) else reason_of(fault)
-                return _refused(reason, fault, scope, path)
-            try:
-                return Captured(found, scope, path, step, (x, state), shares_rows=shares_rows)
-            except NotTraceable as reason:
-                return Refused(reason, found.graph_capture_output.output_graph, scope, path)
+    context = get_metrics_context(), dynamo_timed("unrolled")
+    with _quietly(), own_globals(), torch._dynamo.config.patch(**settings), shapes, context[0], context[1]:
+        try:
+            with torch_function_mode_stack_state_mgr, path.followed():
+                found = convert_frame.fullgraph_capture(frame, (step, x, state))
+        except Exception as fault:  # torch raises what it finds in a step in many kinds
+            reason = NotTraceable(str(fault)) if isinstance(fault, TooLarge) else reason_of(fault)
+            return _refused(reason, fault, scope, path)
+        try:
+            return Captured(found, scope, path, step, (x, state), shares_rows=shares_rows)
+        except NotTraceable as reason:
+            return Refused(reason, found.graph_capture_output.output_graph, scope, path)
 
 
-def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path: "_Path") -> Refused:
+def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path: Path) -> Refused:
     """The reason, guarded by what the capture had read until then."""
     traced = getattr(fault, "_torch_dynamo_tracer_output", None)
     if traced is None or traced.output_graph_for_cleanup is None:
@@ -385,64 +373,6 @@ def _quietly() -> Iterator[None]:
             yield
         finally:
             logging.disable(before)
-
-
-class _Path:
-    """The way that a capture takes through a step's code, which must not be too long.
-
-    Attributes:
-        frames: the functions that it goes through.
-        reason: why no guard can tell what the step did there; empty where they can.
-    """
-
-    def __init__(self) -> None:
-        self.frames: dict[int, Frame] = {}
-        self.reason = ""
-        self._n_instructions = self._n_operations = 0
-
-    @contextlib.contextmanager
-    def followed(self) -> Iterator[None]:
-        """Within, a capture is followed; one of too many operations or instructions ends in `_TooLarge`."""
-        step, add = symbolic_convert.InstructionTranslatorBase.step, fx.Graph.create_node
-
-        def follow_step(translator: Any) -> bool:
-            self._follow(translator)
-            return step(translator)
-
-        def follow_add(graph: fx.Graph, *args: Any, **options: Any) -> fx.Node:
-            self._n_operations += 1
-            if self._n_operations > MOST_OPERATIONS:
-                raise _TooLarge(
-                    f"it has more than {MOST_OPERATIONS:,} operations, too many for one loop; "
-                    "a loop within the step is better a tensor operation"
-                )
-            return add(graph, *args, **options)
-
-        with (
-            mock.patch.object(symbolic_convert.InstructionTranslatorBase, "step", follow_step),
-            mock.patch.object(fx.Graph, "create_node", follow_add),
-        ):
-            yield
-
-    def _follow(self, translator: Any) -> None:
-        self._n_instructions += 1
-        if self._n_instructions > MOST_INSTRUCTIONS:
-            raise _TooLarge(
-                f"it runs more than {MOST_INSTRUCTIONS:,} instructions of Python, too many to capture; "
-                "a loop over numbers is better a tensor operation"
-            )
-        code, at = translator.f_code, translator.instruction_pointer
-        if id(code) not in self.frames:
-            self.frames[id(code)] = Frame(code, translator.f_globals)
-            if code.co_name in ("__getattr__", "__getattribute__") and not is_of_torch(code.co_filename):
-                self.reason = f"it looks an attribute up by a {code.co_name} of its own{_line_of(translator)}"
-        if at is not None and translator.instructions[at].opname == "PUSH_EXC_INFO" and not is_of_torch(code.co_filename):
-            self.reason = f"it handles an exception, whose cause no guard sees{_line_of(translator)}"
-
-
-def _line_of(translator: Any) -> str:
-    code, number = translator.f_code, translator.lineno
-    return shown_line(code.co_filename, number if number > 0 else code.co_firstlineno)
 
 
 def examples_of(leaves: list[Tensor], n_rows: int, *, is_variant: bool = False) -> list[Tensor]:

@@ -73,7 +73,7 @@ class Found:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
-        # what no guard tells of holds for its object alone; of a function, which may be made anew each time, for its code
+        # what no guard tells of holds for its object alone; of a function, which may be made anew, for its code
         self._owner = None if owner is None or isinstance(owner, types.FunctionType) else weakref.ref(owner)
 
     def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
@@ -158,6 +158,7 @@ def forget() -> None:
 
 def _count_change(step: Callable, change: str) -> None:
     """Warns once of a step that is built again and again."""
+    change = change.split("  #")[0].strip()  # what follows is torch's own line
     if change.startswith("GLOBAL_STATE"):  # as with and without gradients, which come back
         return
     try:  # an object may be one of many of its class; functions of one code differ in what they close over

@@ -20,7 +20,7 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 from unrolled.engine.reasons import NotTraceable
 
-_NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<eval_with_key>", "<frozen")
+_NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), "<eval_with_key>", "<frozen")
 _PYTHON = str(Path(linecache.__file__).parent)
 
 _READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
@@ -147,6 +147,8 @@ def reason_of(fault: BaseException) -> NotTraceable:
         named = pattern.search(text)
         if named:
             name = ".".join(filter(None, (named["module"].removeprefix("builtins"), named["name"])))
+            if name == "torch.compiler.disable":
+                name = "a function that torch.compile leaves out, such as unrolled.scan"
             return NotTraceable(f"{_CALLS.format(name=name)}{line}")
     return NotTraceable(f"it does what cannot be captured as a graph{line}")
 

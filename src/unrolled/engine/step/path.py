@@ -1,0 +1,126 @@
+"""The way that a capture takes through a step's code.
+
+Inputs: the instructions that torch follows. Output: the functions that it went through, and a reason where the
+step did something there that no guard can tell. A way that is too long ends the capture.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from torch import fx
+from torch._dynamo import symbolic_convert
+from torch._dynamo.variables import LazyVariableTracker, TensorVariable, functions
+
+from unrolled.engine.step.refusals import is_of_torch, shown_line
+from unrolled.engine.step.watched import Frame
+
+MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
+MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
+_COMPILING = ("is_compiling", "is_dynamo_compiling", "is_exporting")
+_ORIGIN = ("grad_fn", "is_leaf", "retains_grad", "output_nr")
+# what a step's code may ask, by the name it asks for
+_ASKED = {
+    **dict.fromkeys(_COMPILING, "it asks whether it is being compiled"),
+    **dict.fromkeys(_ORIGIN, "it asks a tensor how it came about, which may differ from step to step"),
+    **dict.fromkeys(
+        ("vars", "__dict__"), "it reads all attributes of an object at once, of which no guard sees new ones"
+    ),
+    "id": "it asks for the address of an object",
+}
+_HIDDEN = {
+    "WrapperUserFunctionVariable": "it calls a function that keeps its results, or that wraps another in C",
+    "WrapperUserMethodVariable": "it calls a method that keeps its results, or that wraps another in C",
+}
+
+
+class TooLarge(Exception):  # noqa: N818 - no fault
+    """A capture goes on for too long; its text is for the step's author."""
+
+
+class Path:
+    """The way of one capture.
+
+    Attributes:
+        frames: the functions that it goes through.
+        reason: why no guard can tell what the step did there; empty where they can.
+    """
+
+    def __init__(self) -> None:
+        self.frames: dict[int, Frame] = {}
+        self.reason = ""
+        self._n_instructions = self._n_operations = 0
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """Within, a capture is followed; one of too many operations or instructions ends in `TooLarge`."""
+        step, add = symbolic_convert.InstructionTranslatorBase.step, fx.Graph.create_node
+
+        def follow_step(translator: Any) -> bool:
+            self._follow(translator)
+            return step(translator)
+
+        def follow_add(graph: fx.Graph, *args: Any, **options: Any) -> fx.Node:
+            self._n_operations += 1
+            if self._n_operations > MOST_OPERATIONS:
+                raise TooLarge(
+                    f"it has more than {MOST_OPERATIONS:,} operations, too many for one loop; "
+                    "a loop within the step is better a tensor operation"
+                )
+            return add(graph, *args, **options)
+
+        with contextlib.ExitStack() as stack:
+            patch = lambda *what: stack.enter_context(mock.patch.object(*what))  # noqa: E731
+            patch(symbolic_convert.InstructionTranslatorBase, "step", follow_step)
+            patch(fx.Graph, "create_node", follow_add)
+            for name, words in _HIDDEN.items():
+                kind: Any = getattr(functions, name)
+                patch(kind, "call_function", self._noting(kind.call_function, words))
+            yield
+
+    def _noting(self, call: Any, words: str) -> Any:
+        def noted(variable: Any, translator: Any, *args: Any, **options: Any) -> Any:
+            if not is_of_torch(translator.f_code.co_filename):
+                self.reason = f"{words}{_line_of(translator)}"
+            return call(variable, translator, *args, **options)
+
+        return noted
+
+    def _follow(self, translator: Any) -> None:
+        self._n_instructions += 1
+        if self._n_instructions > MOST_INSTRUCTIONS:
+            raise TooLarge(
+                f"it runs more than {MOST_INSTRUCTIONS:,} instructions of Python, too many to capture; "
+                "a loop over numbers is better a tensor operation"
+            )
+        code, at = translator.f_code, translator.instruction_pointer
+        if id(code) not in self.frames:
+            self.frames[id(code)] = Frame(code, translator.f_globals)
+            if code.co_name in ("__getattr__", "__getattribute__") and not is_of_torch(code.co_filename):
+                self.reason = f"it looks an attribute up by a {code.co_name} of its own{_line_of(translator)}"
+        if at is not None and not is_of_torch(code.co_filename):
+            words = _words_of(translator, translator.instructions[at])
+            if words:
+                self.reason = f"{words}{_line_of(translator)}"
+
+
+def _words_of(translator: Any, instruction: Any) -> str | None:
+    """What an instruction does that no guard can tell."""
+    kind = instruction.opname
+    if kind == "PUSH_EXC_INFO":
+        return "it handles an exception, whose cause no guard sees"
+    if kind == "IS_OP" and all(map(_is_tensor, translator.stack[-2:])):
+        return "it compares tensors by `is`, which may differ from step to step"
+    return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") else None
+
+
+def _is_tensor(variable: Any) -> bool:
+    if isinstance(variable, LazyVariableTracker):
+        variable = variable.realize()
+    return isinstance(variable, TensorVariable)
+
+
+def _line_of(translator: Any) -> str:
+    code, number = translator.f_code, translator.lineno
+    return shown_line(code.co_filename, number if number > 0 else code.co_firstlineno)
