@@ -68,7 +68,7 @@ def test_products_are_built_while_a_first_step_is_traced(monkeypatch):
     monkeypatch.setattr(planning, "make_plan", tracing)
     monkeypatch.setattr(library, "build", building)
     monkeypatch.setattr(library, "_begun", {})
-    monkeypatch.setattr(disk, "name_of", lambda *_: "")  # no plan is on the disk
+    monkeypatch.setattr(disk, "load", lambda _: None)  # no plan is on the disk
     forget_plans()
     cell = unrolled.cells.Elman(2, 3)
     unrolled.scan(cell, torch.ones(4, 2, 2), cell.initial_state(2), engine="fused")

@@ -5,6 +5,9 @@ import torch
 
 import unrolled
 
+# each test is another function in one line of code
+pytestmark = pytest.mark.filterwarnings("ignore:scan. a step was built 8 times:unrolled.errors.NotFusedWarning")
+
 FUNCTIONS = {
     "exp": (torch.exp, -100, 88, 2),
     "sigmoid": (torch.sigmoid, -80, 40, 4),
