@@ -7,7 +7,6 @@ it loads `torch._dynamo`, which takes seconds.
 
 import builtins
 import contextlib
-import logging
 import re
 import types
 import warnings
@@ -364,15 +363,10 @@ def _quietly() -> Iterator[None]:
         _within_another(),
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
-        torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),
+        torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),  # within torch.compile
     ):
         warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(before)
+        yield
 
 
 def examples_of(leaves: list[Tensor], n_rows: int, *, is_variant: bool = False) -> list[Tensor]:
