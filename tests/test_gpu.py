@@ -15,7 +15,7 @@ import unrolled
 from tests import strategies
 from tests.assertions import assert_as_exact_as, assert_equal, to_dtype, values_and_gradients
 from tests.tasks import test_forecast, test_text, test_tokens, test_transcribe, test_translate
-from unrolled.engine import choose, in_graph
+from unrolled.engine import choose
 from unrolled.errors import NotFusedError, NotFusedWarning
 from unrolled.runs import Run
 from unrolled.train import choose_device, choose_precision
