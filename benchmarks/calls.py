@@ -1,8 +1,8 @@
 """What does a call cost that is known, and a first one? `python -m benchmarks.calls [OTHER_CHECKOUT]`
 
 Known calls at (1, 1, 64) in inference, beside torch's, interleaved in one run. First calls in processes of their own:
-with an empty cache, and again with what the first process left. With another checkout its code is measured too, in turns
-of processes. Kept in benchmarks/results/calls.csv.
+with an empty cache, and again with what the first process left. With another checkout its code is measured too, in
+turns of processes. Kept in benchmarks/results/calls.csv.
 """
 
 import os

@@ -52,7 +52,12 @@ def results(model, xs, state, *options):
 MASKS = [(), (torch.tensor([9, 4]),), (torch.tensor([3, 9]), torch.rand(9, 2) > 0.5)]
 
 
-@pytest.mark.parametrize("name", sorted(strategies.CELLS))
+ALIKE = {"elman-relu", "lstm-no-bias", "gru-before-no-bias", "simple_rnn-tanh"}  # the like of another one
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ALIKE else ()) for n in sorted(strategies.CELLS)]
+)
 @pytest.mark.parametrize("options", MASKS, ids=len)
 def test_compiled_without_a_break(name, options):
     torch._dynamo.reset()
@@ -158,8 +163,10 @@ def ran(monkeypatch):
 
 @pytest.mark.parametrize("options", MASKS, ids=len)
 @pytest.mark.parametrize("name", ["lstm", "gru-before"])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("engine", ["fused", "eager"])
+@pytest.mark.parametrize(
+    ("reverse", "engine"),
+    [(False, "fused"), (True, "fused"), (True, "eager"), pytest.param(False, "eager", marks=pytest.mark.slow)],
+)
 def test_recomputed_in_a_graph(name, options, reverse, engine):
     torch._dynamo.reset()
     model, xs, state = made(name, recompute=True, reverse=reverse, engine=engine)

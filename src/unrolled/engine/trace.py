@@ -302,9 +302,7 @@ def _reads_rows_as_number(node: fx.Node, batch: int) -> bool:
     named = dict(zip((argument.name for argument in node.target._schema.arguments), node.args, strict=False))
     named |= node.kwargs
     names = [*_SIZES, "end"] if named.get("dim", 0) == 0 else _SIZES  # up to the last row of the batch
-    return any(
-        any(map(_is_of(batch), pytree.tree_leaves(value))) for name, value in named.items() if name not in names
-    )
+    return any(any(map(_is_of(batch), pytree.tree_leaves(value))) for name, value in named.items() if name not in names)
 
 
 def _is_of(batch: int) -> Callable[[Any], bool]:
