@@ -6,6 +6,7 @@ names none.
 """
 
 import copy
+import functools
 import itertools
 import random
 import threading
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 from tests.guard.checks import HIDDEN, INPUT
 from torch import Tensor, nn
+
+import unrolled
 
 FILE = __file__
 READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
@@ -676,3 +679,73 @@ def numbers_alone(x, h):
 def sorted_by_values(x, h):
     rows = sorted([h, -h], key=lambda y: y[0, 0])
     return h, new(x, h) + rows[0]
+
+
+@refused("it returns an output that has no row for each row of the batch")
+def output_of_no_rows(x, h):
+    return h.sum(0), new(x, h)
+
+
+class Settings:
+    """It has a number."""
+
+    def __init__(self):
+        self.rate = 0.5
+
+
+SETTINGS = Settings()
+
+
+@refused(
+    "it reads all attributes of an object at once, of which no guard sees new ones",
+    "return h, new(x, h) * sum(vars(SETTINGS).values())",
+)
+def all_attributes(x, h):
+    return h, new(x, h) * sum(vars(SETTINGS).values())
+
+
+@refused(
+    "it calls a function that torch.compile leaves out, such as unrolled.scan, which a graph of torch's operations cannot "
+    "hold",
+    "y, _ = unrolled.scan(new_pair, h.t().unsqueeze(2), h[:, :1])",
+)
+def scan_in_a_scan(x, h):
+    y, _ = unrolled.scan(new_pair, h.t().unsqueeze(2), h[:, :1])
+    return h, new(x, h) + y.sum(0)
+
+
+def new_pair(x, h):
+    h = torch.tanh(x + h)
+    return h, h
+
+
+@functools.lru_cache
+def kept_rate():
+    return 0.5
+
+
+@refused("it calls a function that keeps its results, or that wraps another in C", "return h, new(x, h) * kept_rate()")
+def kept_function(x, h):
+    return h, new(x, h) * kept_rate()
+
+
+@refused("it asks for the address of an object", "return h, new(x, h) * (id(SETTINGS) % 3)")
+def address(x, h):
+    return h, new(x, h) * (id(SETTINGS) % 3)
+
+
+@refused("it asks whether it is being compiled", "return h, h if torch.compiler.is_compiling() else new(x, h)")
+def compiling(x, h):
+    return h, h if torch.compiler.is_compiling() else new(x, h)
+
+
+@refused(
+    "it asks a tensor how it came about, which may differ from step to step", "return h, h if h.is_leaf else new(x, h)"
+)
+def is_leaf(x, h):
+    return h, h if h.is_leaf else new(x, h)
+
+
+@refused("it compares tensors by `is`, which may differ from step to step", "return h, h if h is x else new(x, h)")
+def same_tensor(x, h):
+    return h, h if h is x else new(x, h)

@@ -38,7 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import unrolled
 from unrolled.engine import trace
-from unrolled.engine.step import capture, guarded, refusals
+from unrolled.engine.step import guarded, path, refusals
 from unrolled.errors import NotFusedError, NotFusedWarning
 
 LINE = re.compile(r"odd_parts\.py\D{1,12}\d+")
@@ -57,9 +57,9 @@ def line_of(refusal: Refusal) -> str:
 def test_the_exact_reason_of_a_step(name, monkeypatch):
     """Word for word, with the line; and the error and the warning say the same."""
     if name == "many_operations":
-        monkeypatch.setattr(capture, "MOST_OPERATIONS", 200)
+        monkeypatch.setattr(path, "MOST_OPERATIONS", 200)
     if name == "many_instructions":
-        monkeypatch.setattr(capture, "MOST_INSTRUCTIONS", 1000)
+        monkeypatch.setattr(path, "MOST_INSTRUCTIONS", 1000)
     refusal = REFUSED[name]
     reason = (
         refusal.reason.replace("2,000", "200").replace("100,000", "1,000")
@@ -71,7 +71,7 @@ def test_the_exact_reason_of_a_step(name, monkeypatch):
     explanation = unrolled.explain(step, xs, state)
     assert explanation.path == "eager"
     assert explanation.reason == reason + line_of(refusal)
-    assert FORBIDDEN.search(explanation.reason.replace(refused_steps.FILE, "")) is None
+    assert FORBIDDEN.search(reason.replace("torch.compile leaves out", "")) is None
     with pytest.raises(NotFusedError) as error:
         unrolled.scan(step, xs, state, engine="fused")
     assert str(error.value) == f"scan: the step cannot run fused: {explanation.reason}."
@@ -116,7 +116,11 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "torch has no derivative of aten.sort": lambda: _with(
         mock.patch.object(trace, "make_fx", return_value=_without_derivative)
     ),
+    "its inputs or state were made in torch.inference_mode, and gradients are enabled": lambda: _of(
+        torch.inference_mode()(torch.zeros)(3, 2, INPUT), torch.zeros(2, HIDDEN)
+    ),
     "there are no time steps": lambda: _of(torch.zeros(0, 2, INPUT), torch.zeros(2, HIDDEN)),
+    "there are no features": lambda: _of(torch.zeros(3, 2, 0), torch.zeros(2, HIDDEN)),
     "there are no rows": lambda: _of(torch.zeros(3, 0, INPUT), torch.zeros(0, HIDDEN)),
     "its inputs and state do not share a batch axis": lambda: _of(torch.zeros(3, 2, INPUT), torch.zeros(1, HIDDEN)),
     "its inputs and state are of torch.float32 and torch.float64; a fused loop takes one of float32, float64 and "
@@ -180,7 +184,7 @@ def test_the_warning_of_a_step_that_is_built_again_and_again(monkeypatch):
             rates[0] = float(i)
             unrolled.scan(step, xs, state)
     number = step.__code__.co_firstlineno + 1
-    [text] = [str(w.message) for w in caught]
+    [text] = [str(w.message) for w in caught if "was built" in str(w.message)]
     line = "return h, refused_steps.new(x, h) if rates[0] < 100 else h"
     assert text == (
         f'scan: a step was built 3 times, as what it reads changes between calls ("tests/guard/test_reasons.py", line '
@@ -188,7 +192,7 @@ def test_the_warning_of_a_step_that_is_built_again_and_again(monkeypatch):
     )
 
 
-MODULES = ("step/refusals", "step/capture", "step/verify", "step/guarded", "trace", "plans", "context")
+MODULES = ("step/refusals", "step/capture", "step/path", "step/verify", "step/guarded", "trace", "plans", "context")
 #: texts of three words and more that are no reasons, or that no step causes with the torch of today
 NOT_IN_THE_TABLE = {
     "certain side effects happened": "part of a message of torch's",
@@ -202,6 +206,9 @@ NOT_IN_THE_TABLE = {
     "scan: a step was built … times, as what it reads changes between calls…. Each build takes a second and more; "
     "hold a number that changes in a tensor.": "a warning, which is tested",
     "it runs within torch.jit.trace": "tested by itself",
+    "it calls a method that keeps its results, or that wraps another in C": "torch 2.13 takes methods for functions",
+    "a function that torch.compile leaves out, such as unrolled.scan": "a part of a text, which is tested",
+    "Unrolled fails to compile it, a fault of its own (…); please report it": "the tests raise the fault itself",
 }
 
 

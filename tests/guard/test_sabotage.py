@@ -15,7 +15,7 @@ from tests.plans import forget_plans
 
 import unrolled
 from unrolled.engine import disk, plans
-from unrolled.engine.step import capture, guarded, verify, watched
+from unrolled.engine.step import capture, guarded, path, verify, watched
 from unrolled.engine.step.watched import Watched
 
 
@@ -46,13 +46,13 @@ def without(**attributes: Any) -> Callable[[Any], None]:
 
 def without_reasons(patch: Any) -> None:
     """What no guard sees is captured all the same."""
-    right = capture._Path._follow
+    right = path.Path._follow
 
     def follow(self, translator):
         right(self, translator)
         self.reason = ""
 
-    patch.setattr(capture._Path, "_follow", follow)
+    patch.setattr(path.Path, "_follow", follow)
 
 
 def without_torchs_guards(patch: Any) -> None:

@@ -64,6 +64,10 @@ class _Result:
 
     index: int
 
+    def as_subclass(self, _: type) -> "_Result":
+        """Is what torch does with a result of a subclass of torch.Tensor."""
+        raise NotTraceable("its results are of a subclass of torch.Tensor")
+
 
 class _Gathered(Exception):  # noqa: N818 - no fault: how the inputs of a graph come out of torch's own code
     def __init__(self, inputs: tuple[Any, ...]) -> None:
