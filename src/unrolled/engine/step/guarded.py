@@ -158,7 +158,6 @@ def forget() -> None:
 
 def _count_change(step: Callable, change: str) -> None:
     """Warns once of a step that is built again and again."""
-    change = change.split("  #")[0].strip()  # what follows is torch's own line
     if change.startswith("GLOBAL_STATE"):  # as with and without gradients, which come back
         return
     try:  # an object may be one of many of its class; functions of one code differ in what they close over
