@@ -729,6 +729,24 @@ def kept_function(x, h):
     return h, new(x, h) * kept_rate()
 
 
+class Meta(type):
+    """It has a number."""
+
+    rate = 0.5
+
+
+class OfMeta(metaclass=Meta):
+    """Its class has it."""
+
+
+@refused(
+    "it reads an attribute of a class that has a metaclass of its own, whose changes no guard sees",
+    "return h, new(x, h) * OfMeta.rate",
+)
+def of_a_metaclass(x, h):
+    return h, new(x, h) * OfMeta.rate
+
+
 @refused("it asks for the address of an object", "return h, new(x, h) * (id(SETTINGS) % 3)")
 def address(x, h):
     return h, new(x, h) * (id(SETTINGS) % 3)

@@ -120,7 +120,7 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
         torch.inference_mode()(torch.zeros)(3, 2, INPUT), torch.zeros(2, HIDDEN)
     ),
     "there are no time steps": lambda: _of(torch.zeros(0, 2, INPUT), torch.zeros(2, HIDDEN)),
-    "there are no features": lambda: _of(torch.zeros(3, 2, 0), torch.zeros(2, HIDDEN)),
+    "there are no features": lambda: _of(torch.zeros(3, 2, INPUT), torch.zeros(2, 0)),
     "there are no rows": lambda: _of(torch.zeros(3, 0, INPUT), torch.zeros(0, HIDDEN)),
     "its inputs and state do not share a batch axis": lambda: _of(torch.zeros(3, 2, INPUT), torch.zeros(1, HIDDEN)),
     "its inputs and state are of torch.float32 and torch.float64; a fused loop takes one of float32, float64 and "

@@ -393,7 +393,7 @@ def check_rows(xs: list[Tensor], states: list[Tensor]) -> None:
         raise NotTraceable("its inputs and state do not share a batch axis")
     if n_rows == 0:
         raise RunsEagerly("there are no rows")
-    if any(leaf.numel() == 0 for leaf in (*xs, *states)):
+    if any(leaf.numel() == 0 for leaf in states):
         raise RunsEagerly("there are no features")
     if torch.is_grad_enabled() and any(leaf.is_inference() for leaf in (*xs, *states)):
         raise RunsEagerly("its inputs or state were made in torch.inference_mode, and gradients are enabled")

@@ -126,7 +126,7 @@ class Guarded:
 
     def _hold(self, value: Any) -> None:
         """Keeps an address from being another object's; what is no code may die, and ends the guards with it."""
-        if not isinstance(value, types.CodeType):
+        if not isinstance(value, types.CodeType | type):
             with contextlib.suppress(TypeError):  # it cannot be referred to weakly
                 self._held.append(weakref.ref(value, self._end))
                 return
@@ -192,6 +192,9 @@ class Captured(Guarded):
         self.by_row: set[int] = set()
         if self.graph is not None:
             self._find_rows(made.output_graph.shape_env)
+            self.graph.meta.clear()
+            for node in self.graph.graph.nodes:  # else each graph would keep all that its capture made
+                node.meta = {name: node.meta[name] for name in ("stack_trace",) if name in node.meta}
 
     def _results(self, *inputs: Any) -> tuple[_Result, ...]:
         self._inputs = inputs

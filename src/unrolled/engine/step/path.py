@@ -4,20 +4,24 @@ Inputs: the instructions that torch follows. Output: the functions that it went 
 step did something there that no guard can tell. A way that is too long ends the capture.
 """
 
+import abc
 import contextlib
+import enum
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import torch
 from torch import fx
 from torch._dynamo import symbolic_convert
-from torch._dynamo.variables import LazyVariableTracker, TensorVariable, functions
+from torch._dynamo.variables import LazyVariableTracker, TensorVariable, UserDefinedClassVariable, functions
 
 from unrolled.engine.step.refusals import is_of_torch, shown_line
 from unrolled.engine.step.watched import Frame
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
 MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
+_METACLASSES = (type, abc.ABCMeta, enum.EnumMeta, type(torch.Tensor), type(torch.nn.Parameter))
 _COMPILING = ("is_compiling", "is_dynamo_compiling", "is_exporting")
 _ORIGIN = ("grad_fn", "is_leaf", "retains_grad", "output_nr")
 # what a step's code may ask, by the name it asks for
@@ -112,6 +116,8 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
         return "it handles an exception, whose cause no guard sees"
     if kind == "IS_OP" and all(map(_is_tensor, translator.stack[-2:])):
         return "it compares tensors by `is`, which may differ from step to step"
+    if kind in ("LOAD_ATTR", "LOAD_METHOD") and _has_metaclass(translator.stack[-1]):
+        return "it reads an attribute of a class that has a metaclass of its own, whose changes no guard sees"
     return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") else None
 
 
@@ -119,6 +125,12 @@ def _is_tensor(variable: Any) -> bool:
     if isinstance(variable, LazyVariableTracker):
         variable = variable.realize()
     return isinstance(variable, TensorVariable)
+
+
+def _has_metaclass(variable: Any) -> bool:
+    if isinstance(variable, LazyVariableTracker):
+        variable = variable.realize()
+    return isinstance(variable, UserDefinedClassVariable) and type(variable.value) not in _METACLASSES
 
 
 def _line_of(translator: Any) -> str:

@@ -35,6 +35,15 @@ _HOOKS = tuple(
 )
 # what is looked up although no code names it
 _LOOKUPS = ("forward", "__call__", "__getattr__", "__getattribute__")
+# of tensors, by which operators go
+_OPERATORS = [
+    f"__{name}__"
+    for name in (
+        "abs", "add", "and", "bool", "eq", "float", "floordiv", "ge", "getitem", "gt", "iadd", "imul", "invert", "isub",
+        "itruediv", "iter", "le", "len", "lt", "matmul", "mod", "mul", "ne", "neg", "or", "pow", "radd", "rmatmul",
+        "rmul", "rpow", "rsub", "rtruediv", "setitem", "sub", "truediv", "xor",
+    )
+]  # fmt: skip
 _FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)
 _ZERO = re.compile(r"(.+) == -?0\.0")
 _IMPORTS = dis.opmap["IMPORT_NAME"]
@@ -74,6 +83,7 @@ class Watched:
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
         for kind in _classes(met):
             self._class(kind, names)
+        self._class(torch.Tensor, _OPERATORS)
         own = [frame for frame in frames if not frame.code.co_filename.startswith(_TORCH)]
         for frame in own:  # functions of torch are compared by its guards
             self._frame(frame)
