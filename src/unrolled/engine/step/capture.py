@@ -192,9 +192,6 @@ class Captured(Guarded):
         self.by_row: set[int] = set()
         if self.graph is not None:
             self._find_rows(made.output_graph.shape_env)
-            self.graph.meta.clear()
-            for node in self.graph.graph.nodes:  # else each graph would keep all that its capture made
-                node.meta = {name: node.meta[name] for name in ("stack_trace",) if name in node.meta}
 
     def _results(self, *inputs: Any) -> tuple[_Result, ...]:
         self._inputs = inputs
@@ -216,7 +213,9 @@ class Captured(Guarded):
         self.places: list[tuple[str, int]] = []
         self._at: list[int] = []
         for at, value in enumerate(inputs):
-            if not isinstance(value, Tensor):
+            if isinstance(value, Tensor):
+                vars(value).pop("_dynamo_static_input_type", None)  # which a capture leaves on parameters
+            else:
                 self.places.append(("size", int(value)))
                 continue
             if id(value) not in known:
