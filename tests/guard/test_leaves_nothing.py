@@ -669,3 +669,20 @@ def test_one_seed_gives_the_same_numbers_with_a_cold_and_a_warm_cache(tmp_path):
         assert child.stderr == ""
         said.append(json.loads(child.stdout))
     assert said[0] == said[1] == said[2]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_mark_of_the_users_stays_and_none_is_added(is_refused):
+    """Torch marks parameters whose address stays; a capture, whether it ends in a graph or not, changes no mark."""
+    marked, plain = (nn.Parameter(torch.zeros(HIDDEN, HIDDEN)) for _ in range(2))
+    torch._dynamo.mark_static_address(marked)
+
+    def step(x, h):
+        h = torch.tanh(h @ marked @ plain + x.sum(1, keepdim=True))
+        return h, h * float(h.sum()) if is_refused else h
+
+    assert unrolled.explain(step, torch.zeros(3, 2, 3), torch.zeros(2, HIDDEN)).path == (
+        "eager" if is_refused else "fused"
+    )
+    assert vars(marked) == {"_dynamo_static_input_type": "unguarded"}
+    assert vars(plain) == {}

@@ -213,9 +213,7 @@ class Captured(Guarded):
         self.places: list[tuple[str, int]] = []
         self._at: list[int] = []
         for at, value in enumerate(inputs):
-            if isinstance(value, Tensor):
-                vars(value).pop("_dynamo_static_input_type", None)  # which a capture leaves on parameters
-            else:
+            if not isinstance(value, Tensor):
                 self.places.append(("size", int(value)))
                 continue
             if id(value) not in known:

@@ -15,6 +15,7 @@ import torch
 from torch import fx
 from torch._dynamo import symbolic_convert
 from torch._dynamo.variables import LazyVariableTracker, TensorVariable, UserDefinedClassVariable, functions
+from torch._dynamo.variables.builder import VariableBuilder
 
 from unrolled.engine.step.refusals import is_of_torch, shown_line
 from unrolled.engine.step.watched import Frame
@@ -78,6 +79,8 @@ class Path:
             patch = lambda *what: stack.enter_context(mock.patch.object(*what))  # noqa: E731
             patch(symbolic_convert.InstructionTranslatorBase, "step", follow_step)
             patch(fx.Graph, "create_node", follow_add)
+            # a mark on parameters, for graphs of GPUs, that would stay on the user's tensors
+            patch(VariableBuilder, "mark_static_input", lambda *_, **__: None)
             for name, words in _HIDDEN.items():
                 kind: Any = getattr(functions, name)
                 patch(kind, "call_function", self._noting(kind.call_function, words))
