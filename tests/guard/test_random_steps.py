@@ -1,5 +1,6 @@
 """Steps made of random parts, with a number in a random place that changes between two calls."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.guard.changes import weights
-from tests.guard.checks import HIDDEN, Case, are_equal, assert_as_eager
+from tests.guard.checks import HIDDEN, INPUT, Case, are_equal, assert_as_eager
 from tests.guard.conftest import Patch
 from tests.guard.places import PLACES
 from torch import Tensor
 from torch.nn import functional as F
+
+from unrolled.engine.step.capture import Captured, Unguarded, capture, checks_kind, children_of, examples_of
 
 # y and z are [batch, HIDDEN], v is the number; each part returns [batch, HIDDEN]
 PARTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -128,3 +131,38 @@ def test_each_use_of_a_number_changes_the_result(use):
     """Else the random steps would test nothing."""
     y = torch.linspace(-1, 1, 8, dtype=torch.float64).view(2, HIDDEN)
     assert not are_equal([NUMBERS[use](y, 0.2)], [NUMBERS[use](y, 0.7)])
+
+
+def _step_that_reads(name: str, patch: Patch) -> Callable:
+    """Steps of one code; what they close over is of another kind in each."""
+    get, _ = PLACES[name](0.3, patch)
+
+    def step(x, h):
+        h = torch.tanh(h * get())
+        return h, h
+
+    return step
+
+
+def _unchecked(node: Any) -> list[str]:
+    """What guards read something off without having checked its kind: a crash where it is of another."""
+    found = []
+    for child in children_of(node):
+        found += [child.get_source()] if child.get_accessors() and not checks_kind(child) else []
+        found += _unchecked(child)
+    return found
+
+
+def test_guards_of_all_places_tell_steps_of_one_code_apart():
+    """Guards that were set in one place are checked where something of quite another kind lies in its stead."""
+    names, examples = sorted(PLACES), examples_of([torch.zeros(1, INPUT), torch.zeros(1, HIDDEN)], 13)
+    with contextlib.ExitStack() as stack:
+        steps = [_step_that_reads(name, stack.enter_context(Patch.context())) for name in names]
+        for name, step in zip(names, steps, strict=True):
+            try:
+                guards = capture(step, *examples)
+            except Unguarded:
+                continue
+            assert _unchecked(guards._manager.root) == []
+            for other, theirs in zip(names, steps, strict=True):
+                assert other == name or not isinstance(guards, Captured) or not guards.holds(theirs, *examples)

@@ -47,6 +47,8 @@ _SETTINGS: dict[str, Any] = {
     "disable": False,
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
+_DictGuards = torch._C._dynamo.guards.DictGuardManager
+_OF_ONE_KIND = {"TYPE_MATCH", "ID_MATCH", "TENSOR_MATCH"}
 _TABLES: tuple[Any, ...] = (
     graph_bytecode_inputs.index_to_bytecode_constructor,
     graph_bytecode_inputs.index_to_external_object_weakref,
@@ -78,12 +80,37 @@ def _gather(*inputs: Any) -> Any:
     raise _Gathered(inputs)
 
 
+def children_of(node: Any) -> list[Any]:
+    """Guards of what is read off the value of `node`."""
+    pairs = node.get_key_value_managers().values() if isinstance(node, _DictGuards) else ()
+    return [*node.get_child_managers(), *(child for pair in pairs for child in pair if child is not None)]
+
+
+def checks_kind(node: Any) -> bool:
+    """Whether guards compare the kind of a value before something is read off it."""
+    return isinstance(node, _DictGuards) or any(type(each).__name__ in _OF_ONE_KIND for each in node.get_leaf_guards())
+
+
 class _Guards(guards.CheckFunctionManager):
     """Torch's guards; what they compare by address is noted."""
+
+    def __init__(self, code: types.CodeType, output: OutputGraphCommon) -> None:
+        super().__init__(code, output)
+        self._check_kinds(self.guard_manager.root)
 
     def id_ref(self, obj: object, obj_str: str) -> int:
         vars(self).setdefault("by_address", []).append(obj)
         return id(obj)
+
+    def _check_kinds(self, node: Any) -> None:
+        """Has the kind of a value checked before something is read off it. Torch takes for granted that what was a
+        class is one, and reads what lies in memory where another step of the same code has something else.
+        """
+        for child in children_of(node):
+            kind = child.get_type_of_guarded_value()
+            if kind is not None and child.get_accessors() and not checks_kind(child):
+                child.add_type_match_guard(self.id_ref(kind, ""), [f"a {kind.__name__}"], None)
+            self._check_kinds(child)
 
 
 class Unguarded(Exception):  # noqa: N818 - no fault
