@@ -107,3 +107,26 @@ def test_short_numbers_outside_the_loop_are_as_they_are():
     """What reads the inputs alone runs before the loop, by torch's own operations."""
     step = Meaning(lambda x, h, w, r: x.half().float() + x.bool() * 0.3 + x.double().float() + 0.5 * h)
     assert_fused_is_eager(step, XS, STATE)
+
+
+class Normalized(torch.nn.Module):
+    """A step with batch normalization, in evaluation."""
+
+    def __init__(self, affine):
+        super().__init__()
+        self.inner = torch.nn.Linear(N, N)
+        self.norm = torch.nn.BatchNorm1d(N, affine=affine)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.5, 2)
+        self.eval()
+
+    def forward(self, x, h):
+        h = self.norm(torch.tanh(self.inner(h) + x[:, :N]))
+        return h, h
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_normalization_in_evaluation_is_fused(affine):
+    """Its means are constants then; torch's whole operation has no derivative by them."""
+    torch.manual_seed(0)
+    assert_fused_is_eager(Normalized(affine), XS, STATE)

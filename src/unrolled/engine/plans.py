@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _MOST_PLANS = 256  # of declared steps
 _MOST_CALLS = 64  # of one declared step
-_MOST_SLOTS = 1024  # of captured steps
+_MOST_SLOTS = 256  # of captured steps, whose graphs they hold
 _MOST_OF_A_FORM = 8
 _plans: "dict[Hashable, Planned | NotTraceable]" = {}
 _slots: "dict[Hashable, list[_Slot]]" = {}
@@ -40,7 +40,7 @@ _slots: "dict[Hashable, list[_Slot]]" = {}
 Pick = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """A call of a step, by leaves.
 

@@ -169,8 +169,10 @@ def trace(
             # but for rows, as running means, of which some operations have no derivative
             each.requires_grad_(each.is_floating_point() and each.dim() > 1)
         fakes += [_empty(leaf, (batch, *leaf.shape[1:])) for leaf in (*xs, *states)]
-        # not taken apart yet: what the derivative of an operation is, torch knows of the whole one
-        graph = make_graph(flat, fakes, table={})
+        # not taken apart yet: what the derivative of an operation is, torch knows of the whole one; but for this one,
+        # which has none by its running means
+        apart = {op: decompositions()[op] for op in (aten.native_batch_norm.default,)}
+        graph = make_graph(flat, fakes, table=apart)
     made = lift_captured(graph, after=n)
     for node in list(graph.graph.nodes):
         if node.target is aten.copy_.default:
@@ -191,6 +193,7 @@ def _empty(like: Tensor, shape: Any) -> Tensor:
 def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
     """The function as a graph without changes in place, taken apart by a table."""
     depth = len(torch._C._functorch.get_interpreter_stack() or ())
+    line = ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
@@ -198,8 +201,13 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
             with fx.traceback.preserve_node_meta():
                 graph = make_fx(whole, decomposition_table=table)(*inputs)
                 if any(map(_is_in_place, graph.graph.nodes)):  # within an operation of torch's, as its cells are
-                    whole = torch.func.functionalize(fx.Interpreter(graph).run, remove="mutations")
-                    graph = make_fx(whole, decomposition_table=table)(*inputs)
+                    again = _Following(graph)
+                    try:
+                        whole = torch.func.functionalize(again.run, remove="mutations")
+                        graph = make_fx(whole, decomposition_table=table)(*inputs)
+                    except Exception:
+                        line = line_of_node(again.at) if again.at else ""
+                        raise
     except NotTraceable:
         raise
     except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
@@ -208,10 +216,20 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
         missing = _NO_DERIVATIVE.match(str(fault))
         if missing:
             raise NotTraceable(f"torch has no derivative of {missing[1].replace('::', '.')}") from fault
-        raise NotTraceable("torch cannot trace it as a graph of its own operations") from fault
+        raise NotTraceable(f"torch cannot trace it as a graph of its own operations{line}") from fault
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+class _Following(fx.Interpreter):
+    """Knows at which operation it is."""
+
+    at: fx.Node | None = None
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.at = n
+        return super().run_node(n)
 
 
 def _is_in_place(node: fx.Node) -> bool:

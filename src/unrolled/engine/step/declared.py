@@ -104,8 +104,8 @@ def declared(step: Callable) -> Declared | None:
     """A step as one of the library's own: itself, or a cell of the library's or of torch's that nothing was changed in.
     None of any other.
     """
-    if not _is_torch_as_it_was():
-        return None  # but a step of the user's, which is captured with what was exchanged
+    if type(step) is types.FunctionType or not _is_torch_as_it_was():
+        return None  # a step of the user's, which is captured with what was exchanged
     if isinstance(step, Declared):
         return step
     if not isinstance(step, nn.Module):

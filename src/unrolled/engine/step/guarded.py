@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unrolled.engine.step.capture import Captured, Refused
 
 ROWS = 13  # of the examples that a step is captured on: no usual size, and small, as a step may loop over them
-_MOST_STEPS = 256
+_MOST = 256  # graphs, of half a megabyte each
 _MOST_GRAPHS = 16  # of one step's code and one form of call
 _OFTEN = 8
 _changes: "WeakKeyDictionary[Any, int]" = WeakKeyDictionary()
@@ -125,7 +125,7 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
             found = _find()(step, leaves, n_rows)
         known.insert(0, found)
         del known[_MOST_GRAPHS:]
-        while len(_known) > _MOST_STEPS:
+        while len(_known) > 1 and sum(map(len, _known.values())) > _MOST:
             _known.popitem(last=False)
     if known[0] is not found:
         known.remove(found)

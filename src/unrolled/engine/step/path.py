@@ -7,6 +7,7 @@ step did something there that no guard can tell. A way that is too long ends the
 import abc
 import contextlib
 import enum
+import types
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -14,15 +15,26 @@ from unittest import mock
 import torch
 from torch import fx
 from torch._dynamo import symbolic_convert
-from torch._dynamo.variables import LazyVariableTracker, TensorVariable, UserDefinedClassVariable, functions
+from torch._dynamo.variables import (
+    LazyVariableTracker,
+    TensorVariable,
+    UserDefinedClassVariable,
+    builtin,
+    functions,
+    nn_module,
+)
 from torch._dynamo.variables.builder import VariableBuilder
 
 from unrolled.engine.step.refusals import is_of_torch, shown_line
-from unrolled.engine.step.watched import Frame
+from unrolled.engine.step.watched import OPERATORS, Frame
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
 MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
+_store_as_constant = functions.invoke_and_store_as_constant
 _METACLASSES = (type, abc.ABCMeta, enum.EnumMeta, type(torch.Tensor), type(torch.nn.Parameter))
+_WITHOUT_GUARDS = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType)  # of which names they have
+_COMPUTES = ("BINARY_OP", "COMPARE_OP", "UNARY_NEGATIVE", "UNARY_INVERT", "UNARY_NOT", "BINARY_SUBSCR")
+_PLAIN = ("builtins", "enum", "numpy")  # modules whose classes keep to the operators of numbers
 _COMPILING = ("is_compiling", "is_dynamo_compiling", "is_exporting")
 _ORIGIN = ("grad_fn", "is_leaf", "retains_grad", "output_nr")
 # what a step's code may ask, by the name it asks for
@@ -84,7 +96,33 @@ class Path:
             for name, words in _HIDDEN.items():
                 kind: Any = getattr(functions, name)
                 patch(kind, "call_function", self._noting(kind.call_function, words))
+            for kind in (builtin.GetAttrBuiltinVariable, builtin.HasAttrBuiltinVariable):
+                patch(
+                    kind,
+                    "call_function",
+                    self._refusing_absent(kind.call_function, kind is builtin.HasAttrBuiltinVariable),
+                )
+            for module in (functions, nn_module):
+                patch(module, "invoke_and_store_as_constant", self._refusing_assumed)
             yield
+
+    def _refusing_absent(self, call: Any, refuses_all: bool) -> Any:
+        """What `getattr` and `hasattr` find of a module or a function is guarded by its value, if there is one."""
+
+        def asked(variable: Any, translator: Any, arguments: Any, *options: Any) -> Any:
+            of, name = (_value_of(each) for each in arguments[:2])
+            is_guarded = not isinstance(of, _WITHOUT_GUARDS) or (hasattr(of, name) and not refuses_all)
+            if not is_guarded and not is_of_torch(translator.f_code.co_filename):
+                words = "it asks whether a module or a function has an attribute, which no guard sees"
+                self.reason = words + _line_of(translator)
+            return call(variable, translator, arguments, *options)
+
+        return asked
+
+    def _refusing_assumed(self, translator: Any, function: Any, *args: Any) -> Any:
+        if getattr(function, "_dynamo_marked_constant", False):
+            self.reason = f"it calls a function whose result is assumed to be constant{_line_of(translator)}"
+        return _store_as_constant(translator, function, *args)
 
     def _noting(self, call: Any, words: str) -> Any:
         def noted(variable: Any, translator: Any, *args: Any, **options: Any) -> Any:
@@ -121,18 +159,35 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
         return "it compares tensors by `is`, which may differ from step to step"
     if kind in ("LOAD_ATTR", "LOAD_METHOD") and _has_metaclass(translator.stack[-1]):
         return "it reads an attribute of a class that has a metaclass of its own, whose changes no guard sees"
+    if kind in _COMPUTES and any(map(_has_operators, translator.stack[-2:])):
+        return "it computes with a number or a text of a class that has operators of its own"
     return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") else None
 
 
+def _realized(variable: Any) -> Any:
+    return variable.realize() if isinstance(variable, LazyVariableTracker) else variable
+
+
 def _is_tensor(variable: Any) -> bool:
-    if isinstance(variable, LazyVariableTracker):
-        variable = variable.realize()
-    return isinstance(variable, TensorVariable)
+    return isinstance(_realized(variable), TensorVariable)
+
+
+def _has_operators(variable: Any) -> bool:
+    """Whether it is a number or a text whose class has operators of its own, which torch takes for the plain ones."""
+    value = getattr(_realized(variable), "value", None)
+    if not isinstance(value, int | float | complex | str):
+        return False
+    own = [each for each in type(value).__mro__ if each.__module__ not in _PLAIN]
+    return any(name in vars(each) for each in own for name in OPERATORS)
+
+
+def _value_of(variable: Any) -> Any:
+    variable = _realized(variable)
+    return getattr(variable, "value", getattr(variable, "fn", None))
 
 
 def _has_metaclass(variable: Any) -> bool:
-    if isinstance(variable, LazyVariableTracker):
-        variable = variable.realize()
+    variable = _realized(variable)
     return isinstance(variable, UserDefinedClassVariable) and type(variable.value) not in _METACLASSES
 
 

@@ -35,8 +35,8 @@ _HOOKS = tuple(
 )
 # what is looked up although no code names it
 _LOOKUPS = ("forward", "__call__", "__getattr__", "__getattribute__")
-# of tensors, by which operators go
-_OPERATORS = [
+# by which operators go
+OPERATORS = [
     f"__{name}__"
     for name in (
         "abs", "add", "and", "bool", "eq", "float", "floordiv", "ge", "getitem", "gt", "iadd", "imul", "invert", "isub",
@@ -83,7 +83,7 @@ class Watched:
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
         for kind in _classes(met):
             self._class(kind, names)
-        self._class(torch.Tensor, _OPERATORS)
+        self._class(torch.Tensor, OPERATORS)
         own = [frame for frame in frames if not frame.code.co_filename.startswith(_TORCH)]
         for frame in own:  # functions of torch are compared by its guards
             self._frame(frame)
