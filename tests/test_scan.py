@@ -62,7 +62,7 @@ def test_trees_of_inputs_states_and_outputs():
         "pair": (torch.rand(2, 4, dtype=torch.float64), [torch.rand(2, 4, dtype=torch.float64)]),
         "count": torch.zeros(2, dtype=torch.int64),
     }
-    with pytest.warns(unrolled.errors.NotFusedWarning, match="is not of floating numbers"):
+    with pytest.warns(unrolled.errors.NotFusedWarning, match="is not of floating-point numbers"):
         ys, last = unrolled.scan(step, xs, state)
     expected_ys, expected_last = loop(step, xs, state)
     assert_equal(ys, expected_ys)

@@ -160,3 +160,26 @@ def test_lengths_whose_numbers_can_be_read_are_still_checked():
 
     with pytest.raises(unrolled.errors.ShapeError, match="lengths holds 1 to 9; expected 0 to 4"):
         grad(loss)(torch.randn(4, 2, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_several_gradients_at_once(engine):
+    """What `is_grads_batched` and a vectorized jacobian ask for."""
+    torch.manual_seed(0)
+    xs, state = torch.randn(3, 2, 4, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.float64)
+
+    def run(xs):
+        return unrolled.scan(_decay, xs, state, engine=engine)[0]
+
+    whole = torch.autograd.functional.jacobian(run, xs, vectorize=True)
+    one_by_one = torch.autograd.functional.jacobian(run, xs)
+    torch.testing.assert_close(whole, one_by_one)
+    given = xs.clone().requires_grad_()
+    cotangents = torch.randn(5, *xs.shape, dtype=torch.float64)
+    [batched] = torch.autograd.grad(run(given), given, cotangents, is_grads_batched=True)
+    torch.testing.assert_close(batched, torch.einsum("ntbd,tbdsce->nsce", cotangents, one_by_one))
+
+
+def _decay(x, h):
+    h = torch.tanh(x + 0.5 * h)
+    return h, h

@@ -74,6 +74,9 @@ def scan(
         its first. Time 0 is allowed: the state comes back as it was; one call of the step on zeros finds the outputs'
         shapes.
 
+        Random numbers that a step draws are drawn for all time steps at once where it runs fused: independent and of
+        the same law, the same at each call under a seed, but not always those that the loop would draw step by step.
+
     Example:
         >>> import torch, unrolled
         >>> decay = torch.tensor(0.5)

@@ -192,9 +192,9 @@ class WholeNumbers(Square):
 
 SQUARE = [OtherOrder, WithItself, FromTheLeft, SoftmaxOfMerged]
 REFUSED = {
-    ScaledProduct: "aten.mul changes a weight, or the gradient of one, inside the loop",
+    ScaledProduct: "aten.mul takes a sum over the batch, as the gradient of a weight is one; a fused loop computes each row by itself",
     PartsOfMerged: "it computes with the number of rows of the batch (",
-    SoftmaxOverBatch: "aten.div takes a sum over the batch, which only a product can",
+    SoftmaxOverBatch: "aten.div takes a sum over the batch, as the gradient of a weight is one; a fused loop computes each row by itself",
     RowsInAnotherOrder: "what it does depends on the number of rows of the batch (",
     WholeNumbers: "aten._to_copy turns it into torch.int64",
 }

@@ -489,10 +489,10 @@ def without_gradient(x, h):
         (Writes(), "it writes to an object that outlives the step; put what changes into the state"),
         (lambda x, h: (h, h.mul_(0.5) + x), "it changes one of its arguments, or a tensor that it holds, in place"),
         (lambda x, h: (h, h * 0.5 if h.sum() > 0 else h + x), "tracing it raises"),
-        (lambda x, h: (h, h + x - (h + x).mean(0)), "reduces over the batch|averages over the batch"),
+        (lambda x, h: (h, h + x - (h + x).mean(0)), "averages over the batch"),
         (lambda x, h: (h, h.sort(1)[0] + x), "aten.sort is not among the operations that a fused loop can hold"),
         (lambda x, h: (h, h.cumsum(0) + x), "works along another axis than the features"),
-        (lambda x, h: (h, h.view(-1, 2, 2).max(2)[0].repeat(1, 2) + x), "amax and amin find what it is"),
+        (lambda x, h: (h, h.view(-1, 2, 2).max(2)[0].repeat(1, 2) + x), "amax and amin find what stands there"),
         (lambda x, h: (h, torch.bernoulli(torch.sigmoid(h)) + x), "random numbers whose law depends on the state"),
     ],
 )  # fmt: skip

@@ -54,7 +54,7 @@ def test_what_is_fused_means_the_same(name):
     assert_fused_is_eager(Meaning(EXACT[name]), XS, STATE)
 
 
-SKIPS, BITS = "skips some numbers", "works on the bits of whole numbers"
+SKIPS, BITS = "a slice with a step other than 1", "works on the bits of whole numbers"
 FLAT = "is among the operations that a fused loop has for [batch, features] alone"
 
 
@@ -75,17 +75,17 @@ REFUSED = {
                               "torch.float64; this loop computes in torch.float32 alone"),
     "bits of a count": (lambda x, h, w, r: ((h > 0).sum(1, keepdim=True) & (x > 0).sum(1, keepdim=True)) * h, f"aten.bitwise_and {BITS}"),
     "negated bits": (lambda x, h, w, r: ~(h > 0).sum(1, keepdim=True) * 0.5 + x, f"aten.bitwise_not {BITS}"),
-    "every second": (lambda x, h, w, r: h[:, ::2].repeat(1, 2) + x, f"aten.slice {SKIPS}"),
-    "every second written": (lambda x, h, w, r: torch.slice_scatter(h, x[:, :3], 1, 0, N, 2), f"aten.slice_scatter {SKIPS}"),
+    "every second": (lambda x, h, w, r: h[:, ::2].repeat(1, 2) + x, f"aten.slice takes {SKIPS}"),
+    "every second written": (lambda x, h, w, r: torch.slice_scatter(h, x[:, :3], 1, 0, N, 2), f"aten.slice_scatter writes to {SKIPS}"),
     "any of a head": (lambda x, h, w, r: (h.view(-1, 3, 2) > 0).any(1).repeat(1, 3) + x, f"aten.any {FLAT}"),
     "any of all heads": (lambda x, h, w, r: (h.view(-1, 3, 2) > 0).any(2).any(1, keepdim=True) + x, f"aten.any {FLAT}"),
     "sums up to a head": (lambda x, h, w, r: h.view(-1, 3, 2).cumsum(2).view(-1, N) + x, f"aten.cumsum {FLAT}"),
     "heads the other way": (lambda x, h, w, r: h.view(-1, 3, 2).flip(1).view(-1, N) + x, f"aten.flip {FLAT}"),
     "heads rolled": (lambda x, h, w, r: h.view(-1, 3, 2).roll(1, 1).view(-1, N) + x, f"aten.roll {FLAT}"),
     "heads padded": (lambda x, h, w, r: F.pad(h.view(-1, 3, 2), (0, 0, 1, -1)).reshape(-1, N) + x, f"aten.constant_pad_nd {FLAT}"),
-    "no head": (lambda x, h, w, r: h.view(-1, 3, 2)[:, 2:1].sum(1).repeat(1, 3) + h + x, "aten.slice takes nothing of a tensor of more than two axes"),
-    "every second head": (lambda x, h, w, r: h.view(-1, 3, 2)[:, ::2].reshape(-1, 4).repeat(1, 2)[:, :N] + x, f"aten.slice {SKIPS}"),
-    "every second head written": (written_heads, f"aten.slice_scatter {SKIPS}"),
+    "no head": (lambda x, h, w, r: h.view(-1, 3, 2)[:, 2:1].sum(1).repeat(1, 3) + h + x, "aten.slice takes an empty slice of a tensor of more than two axes"),
+    "every second head": (lambda x, h, w, r: h.view(-1, 3, 2)[:, ::2].reshape(-1, 4).repeat(1, 2)[:, :N] + x, f"aten.slice takes {SKIPS}"),
+    "every second head written": (written_heads, f"aten.slice_scatter writes to {SKIPS}"),
     "a matrix for each row": (
         lambda x, h, w, r: torch.bmm(h.unsqueeze(1), w.expand(h.shape[0], N, N)).squeeze(1) + x,
         "aten.expand takes a matrix for each row of the batch; a product of rows with one matrix is a @ b",

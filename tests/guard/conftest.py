@@ -9,6 +9,7 @@ import pytest
 from torch._C import _functorch
 
 from unrolled.engine.cache_files import cache_folder
+from unrolled.engine.step import guarded
 
 
 class Patch(pytest.MonkeyPatch):
@@ -52,6 +53,12 @@ def own_cache(tmp_path_factory):
             with contextlib.suppress(OSError):  # another process was the sooner, or it has gone
                 shutil.copy2(file, own / file.name)
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def no_builds_are_counted():
+    """Steps of one code, of which these tests make many, else count as one step that is built again and again."""
+    guarded._changes.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@
 names none.
 """
 
+import contextlib
 import copy
 import functools
 import itertools
@@ -37,6 +38,10 @@ NUMPY = "it computes with numpy on a tensor, which has no gradient; torch has th
 TOO_DEEP = "its functions call each other too deeply to be captured"
 SHAPES = "the shape of a tensor depends on its values; torch.where(condition, a, b) keeps the shape"
 RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
+LAYOUT = (
+    "it does something else for tensors of other strides, with a gradient, or that are parameters, which a state may be "
+    "at one step and not at another"
+)
 ROWS = "what it does depends on the number of rows of the batch"
 COUNTS = "it computes with the number of rows of the batch"
 
@@ -49,6 +54,8 @@ class Refusal:
         make: returns the step anew.
         reason, line: the text.
         inputs, state: shapes of the call.
+        file: where the step stands.
+        around: makes a context for the call.
     """
 
     make: Callable[[], Callable]
@@ -56,6 +63,8 @@ class Refusal:
     line: str = ""
     inputs: tuple[int, ...] = (3, 2, INPUT)
     state: Any = (2, HIDDEN)
+    file: str = FILE
+    around: Callable[[], Any] = contextlib.nullcontext
 
 
 REFUSED: dict[str, Refusal] = {}
@@ -65,6 +74,7 @@ def refused(reason: str, line: str = "", **options: Any) -> Callable:
     """A step that is refused."""
 
     def put(step: Callable) -> Callable:
+        assert step.__name__ not in REFUSED, "one hides the other"
         REFUSED[step.__name__] = Refusal(lambda: step, reason, line, **options)
         return step
 
@@ -492,7 +502,7 @@ def loop_over_rows(x, h):
 
 
 @refused(
-    "it does something else for tensors of other strides or with a gradient, which a state may have later",
+    LAYOUT,
     "return h, torch.tanh(h) if h.requires_grad else torch.sigmoid(h)",
 )
 def by_gradient(x, h):
@@ -500,7 +510,7 @@ def by_gradient(x, h):
 
 
 @refused(
-    "it does something else for tensors of other strides or with a gradient, which a state may have later",
+    LAYOUT,
     "return h, torch.tanh(h) if x.is_contiguous() else new(x, h)",
 )
 def by_strides(x, h):
@@ -727,6 +737,126 @@ def kept_rate():
 @refused("it calls a function that keeps its results, or that wraps another in C", "return h, new(x, h) * kept_rate()")
 def kept_function(x, h):
     return h, new(x, h) * kept_rate()
+
+
+@torch._dynamo.assume_constant_result
+def assumed_rate():
+    return 0.5
+
+
+@refused("it calls a function whose result is assumed to be constant", "return h, new(x, h) * assumed_rate()")
+def assumed_function(x, h):
+    return h, new(x, h) * assumed_rate()
+
+
+@refused(
+    "it asks whether a module or a function has an attribute, which no guard sees",
+    'return h, new(x, h) * getattr(torch, "not_there", 0.5)',
+)
+def absent_attribute(x, h):
+    return h, new(x, h) * getattr(torch, "not_there", 0.5)
+
+
+@refused(
+    "it asks whether a module or a function has an attribute, which no guard sees",
+    'return h, new(x, h) * (0.5 if hasattr(new, "rate") else 2.0)',
+)
+def attribute_asked_of_a_function(x, h):
+    return h, new(x, h) * (0.5 if hasattr(new, "rate") else 2.0)
+
+
+LEAF = "is_leaf"
+COMPILING = torch.compiler.is_compiling
+
+
+@refused("it asks whether it is being compiled", "return h, new(x, h) * (2.0 if COMPILING() else 0.5)")
+def compiling_by_another_name(x, h):
+    return h, new(x, h) * (2.0 if COMPILING() else 0.5)
+
+
+@refused(LAYOUT, "return h, new(x, h) * (0.5 if isinstance(h, nn.Parameter) else 2.0)")
+def first_state_a_parameter(x, h):
+    return h, new(x, h) * (0.5 if isinstance(h, nn.Parameter) else 2.0)
+
+
+@refused(
+    "it asks a tensor for an attribute of its own, which the first state alone may have",
+    'return h, new(x, h) * getattr(h, "rate", 0.5)',
+)
+def attribute_of_the_first_state(x, h):
+    return h, new(x, h) * getattr(h, "rate", 0.5)
+
+
+@refused(
+    "it asks a tensor how it came about, which may differ from step to step",
+    "return h, new(x, h) * (0.5 if getattr(h, LEAF) else 2.0)",
+)
+def leaf_by_getattr(x, h):
+    return h, new(x, h) * (0.5 if getattr(h, LEAF) else 2.0)
+
+
+RATES = {torch.zeros(1): 0.5}
+
+
+@refused(
+    "it looks for a tensor among keys, which depends on which object it is",
+    "return h, new(x, h) * (2.0 if h in RATES else 0.5)",
+)
+def tensor_among_keys(x, h):
+    return h, new(x, h) * (2.0 if h in RATES else 0.5)
+
+
+@refused(
+    "it reads the annotations of a function, whose changes no guard sees",
+    "return h, new(x, h) / (1 + len(new.__annotations__))",
+)
+def annotations_of_a_function(x, h):
+    return h, new(x, h) / (1 + len(new.__annotations__))
+
+
+class Rates(dict):
+    """A dictionary that has a number beside its items."""
+
+    rate = 0.5
+
+
+OF_A_DICTIONARY = Rates()
+
+
+@refused(
+    "it reads an attribute of a dictionary of a class of its own, whose changes no guard sees",
+    "return h, new(x, h) * OF_A_DICTIONARY.rate",
+)
+def attribute_of_a_dictionary(x, h):
+    return h, new(x, h) * OF_A_DICTIONARY.rate
+
+
+TWO = [{"torch": torch, "rate": rate} for rate in (0.5, 0.25)]
+CODE = compile("def scaled(x, h):\n    return torch.tanh(x + h) * rate\n", "<cell>", "exec")
+for space in TWO:
+    exec(CODE, space)
+
+
+@refused('it calls two functions of one code that have different globals ("<cell>", line 2)')
+def two_functions_of_one_code(x, h):
+    return TWO[0]["scaled"](x, h), TWO[1]["scaled"](x, h)
+
+
+class Doubled(float):
+    """A number that multiplies twice."""
+
+    def __mul__(self, other):
+        return 2 * float(self) * other
+
+
+DOUBLED = Doubled(0.5)
+
+
+@refused(
+    "it computes with a number or a text of a class that has operators of its own", "return h, DOUBLED * new(x, h)"
+)
+def number_with_operators(x, h):
+    return h, DOUBLED * new(x, h)
 
 
 class Meta(type):

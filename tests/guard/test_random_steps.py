@@ -155,7 +155,7 @@ def _unchecked(node: Any) -> list[str]:
 
 def test_guards_of_all_places_tell_steps_of_one_code_apart():
     """Guards that were set in one place are checked where something of quite another kind lies in its stead."""
-    names, examples = sorted(PLACES), examples_of([torch.zeros(1, INPUT), torch.zeros(1, HIDDEN)], 13)
+    names, examples = sorted(PLACES), examples_of([torch.zeros(1, INPUT), torch.zeros(1, HIDDEN)], 1, 13)
     with contextlib.ExitStack() as stack:
         steps = [_step_that_reads(name, stack.enter_context(Patch.context())) for name in names]
         for name, step in zip(names, steps, strict=True):

@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 import torch
-from tests.guard import refused_steps
+from tests.guard import refused_steps, unfused_steps
 from tests.guard.checks import (
     FORBIDDEN,
     HIDDEN,
@@ -37,8 +37,9 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 import unrolled
-from unrolled.engine import trace
+from unrolled.engine import choose, trace
 from unrolled.engine.step import guarded, path, refusals
+from unrolled.engine.step.declared import Declared
 from unrolled.errors import NotFusedError, NotFusedWarning
 
 LINE = re.compile(r"odd_parts\.py\D{1,12}\d+")
@@ -48,9 +49,12 @@ def line_of(refusal: Refusal) -> str:
     """How the text ends: file, line and source."""
     if not refusal.line:
         return ""
-    lines = Path(refused_steps.FILE).read_text().splitlines()
+    lines = Path(refusal.file).read_text().splitlines()
     [number] = [i for i, line in enumerate(lines, 1) if line.strip() == refusal.line]
-    return f' ("{refused_steps.FILE}", line {number}: {refusal.line})'
+    return f' ("{refusal.file}", line {number}: {refusal.line})'
+
+
+assert unfused_steps  # which puts its steps into the table
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -68,11 +72,12 @@ def test_the_exact_reason_of_a_step(name, monkeypatch):
     )
     step, case = refusal.make(), Case(refusal.make(), inputs=refusal.inputs, state=refusal.state)
     xs, state = case.arguments()
-    explanation = unrolled.explain(step, xs, state)
+    with refusal.around():
+        explanation = unrolled.explain(step, xs, state)
     assert explanation.path == "eager"
     assert explanation.reason == reason + line_of(refusal)
     assert FORBIDDEN.search(reason.replace("torch.compile leaves out", "")) is None
-    with pytest.raises(NotFusedError) as error:
+    with pytest.raises(NotFusedError) as error, refusal.around():
         unrolled.scan(step, xs, state, engine="fused")
     assert str(error.value) == f"scan: the step cannot run fused: {explanation.reason}."
 
@@ -137,6 +142,7 @@ CALLS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "its inputs or state are of a subclass of torch.Tensor": lambda: _of(
         torch.zeros(3, 2, INPUT), torch.zeros(2, HIDDEN).as_subclass(_Mine)
     ),
+    "a tensor has no memory of its own": lambda: _of(torch._efficientzerotensor((3, 2, INPUT)), torch.zeros(2, HIDDEN)),
     "hooks on saved tensors are set, under which a step cannot be traced": lambda: _with(
         torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t)
     ),
@@ -170,6 +176,36 @@ def test_the_reason_within_torch_jit_trace():
     assert found == ["it runs within torch.jit.trace"]
 
 
+def test_the_reason_within_torch_compile():
+    class Scaled(nn.Module):
+        def forward(self, x, h):
+            return h, refused_steps.new(x, h) * torch.tensor([0.1, 0.2, 0.3, 0.4])
+
+    step = Scaled()
+
+    def run(xs, state):
+        return unrolled.scan(step, xs, state)[0] * 2
+
+    with mock.patch.object(choose, "warn_once") as told:
+        torch.compile(run, backend="eager", fullgraph=True)(torch.zeros(3, 2, INPUT), torch.zeros(2, HIDDEN))
+    assert told.call_args.args == ("it makes a tensor of its own, which a graph of torch would have to hold",)
+
+
+def _with_memory(tensors, x, state):
+    new = torch.tanh(state + tensors[0])
+    return new, new
+
+
+def test_the_reason_of_a_tensor_with_other_rows(monkeypatch):
+    """Such as a memory of the library's own steps has; those of a user's step are guarded."""
+    monkeypatch.setattr(_with_memory, "__module__", "unrolled.of_a_test")
+    step = Declared(_with_memory, (), [torch.ones(1, HIDDEN)], by_row=[0])
+    with pytest.raises(NotFusedError) as error:
+        unrolled.scan(step, torch.zeros(3, 2, INPUT), torch.zeros(2, HIDDEN), engine="fused")
+    reason = "a tensor that the step captures has 1 rows, the batch 2"
+    assert str(error.value) == f"scan: the step cannot run fused: {reason}."
+
+
 def test_the_warning_of_a_step_that_is_built_again_and_again(monkeypatch):
     monkeypatch.setattr(guarded, "_OFTEN", 3)
     rates = [0.0]
@@ -192,13 +228,24 @@ def test_the_warning_of_a_step_that_is_built_again_and_again(monkeypatch):
     )
 
 
-MODULES = ("step/refusals", "step/capture", "step/path", "step/verify", "step/guarded", "trace", "plans", "context")
+MODULES = (
+    "step/refusals",
+    "step/capture",
+    "step/path",
+    "step/verify",
+    "step/guarded",
+    "trace",
+    "plans",
+    "context",
+    "factors",
+)
 #: texts of three words and more that are no reasons, or that no step causes with the torch of today
 NOT_IN_THE_TABLE = {
     "certain side effects happened": "part of a message of torch's",
     "from user code:": "part of a message of torch's",
     "the module …": "a part of a text: torch takes modules apart, so none is called; if one is, it is refused",
     "lambda L, G: […]": "source of an expression",
+    "the globals of a function": "what a guard compares",
     ' ("…", line ……)': "the line, at the end of a text",
     "no floating dtype": "a part of a text, which is tested",
     "a step of the library's own makes no tensors of numbers": "an assertion",
@@ -209,6 +256,12 @@ NOT_IN_THE_TABLE = {
     "it calls a method that keeps its results, or that wraps another in C": "torch 2.13 takes methods for functions",
     "a function that torch.compile leaves out, such as unrolled.scan": "a part of a text, which is tested",
     "Unrolled fails to compile it, a fault of its own (…); please report it": "the tests raise the fault itself",
+    "it makes a tensor of its own, which a graph of torch would have to hold": "tested by itself",
+    "a tensor that the step captures has … rows, the batch …": "tested by itself",
+    "its loop has … operations, which would take minutes to compile. Move out of the step what does not depend on the "
+    "state, or repeat an inner loop less often": "tested in tests/engine/test_build.py",
+    "its loop has … operations, each of which waits for the one before; a fused loop of so many cannot be compiled. "
+    "Repeat an inner loop less often": "tested in tests/engine/test_build.py",
 }
 
 
@@ -244,17 +297,45 @@ def texts_of(module: str) -> set[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_each_text_is_in_the_table(module):
     """A new text has a step that causes it."""
-    tested = [refusal.reason for refusal in REFUSED.values()] + list(CALLS)
     for text in texts_of(module) - NOT_IN_THE_TABLE.keys():
-        if text.startswith("native_layer_norm "):  # a list of names
-            continue
-        pattern = re.escape(text.rstrip("…")).replace("…", "[^;]+") + ("[^;]*" if text.endswith("…") else "")
-        assert any(re.fullmatch(pattern, reason) for reason in tested), f"no step of the table causes: {text}"
+        if not text.startswith("native_layer_norm "):  # a list of names
+            assert is_caused(text), f"no step of the table causes: {text}"
     assert texts_of(module), "else the test would test nothing"
 
 
+def is_caused(text: str) -> bool:
+    """Whether a step of the table, or a call, has that reason. Before it may stand an operation's name, and … is a value;
+    at the end the line, which the table has by itself.
+    """
+    parts = map(re.escape, text.removesuffix("…").split("…"))
+    pattern = r"((aten|prims)\.\w+ )?" + "[^;]+".join(parts) + ("[^;]*" if text.endswith("…") else "")
+    reasons = [*(refusal.reason for refusal in REFUSED.values()), *CALLS]
+    return any(re.fullmatch(pattern, reason) for reason in reasons)
+
+
+def texts_raised() -> set[str]:
+    """What all modules of the engine give for reasons."""
+    engine, found = Path(unrolled.__file__).parent / "engine", set()
+    for file in engine.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("NotTraceable", "RunsEagerly"):
+                found |= {
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in text.values)
+                    if isinstance(text, ast.JoinedStr)
+                    else text.value
+                    for text in node.args
+                    if isinstance(text, ast.JoinedStr) or (isinstance(text, ast.Constant) and text.value)
+                }
+    return found
+
+
+@pytest.mark.parametrize("text", sorted(texts_raised()))
+def test_each_reason_that_is_raised_is_in_the_table(text):
+    assert is_caused(text) or text in NOT_IN_THE_TABLE, "no step of the table causes it"
+
+
 def test_no_text_is_forgiven_that_is_no_longer_there():
-    assert set().union(*map(texts_of, MODULES)) >= NOT_IN_THE_TABLE.keys()
+    assert texts_raised().union(*map(texts_of, MODULES)) >= NOT_IN_THE_TABLE.keys()
 
 
 def test_torchs_names_for_what_it_cannot_capture_are_still_torchs():

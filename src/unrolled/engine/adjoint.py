@@ -6,6 +6,7 @@ backward's, made from `torch.func.vjp` of the loop: no derivative is written by 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from unrolled.engine.program import (
 from unrolled.engine.programs import Gradient, LoopPrograms, RowGradient
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.split import Split, is_by_row, part_of
+from unrolled.engine.step.refusals import line_of_node
 from unrolled.engine.trace import BATCH, NO_NUMBERS, decompositions, fake_like, make_graph
 
 # what the backward does not compute again
@@ -62,8 +64,11 @@ def programs(split: Split) -> LoopPrograms:
         return list(results), list(back(tuple(cotangents)))
 
     cotangents = [fake_like(node) for node in outputs]
-    if not all(each.is_floating_point() for each in cotangents):
-        raise NotTraceable("its state, or what its output needs of it, is not of floating numbers")
+    for node, like in zip(outputs, cotangents, strict=True):
+        if not like.is_floating_point():
+            raise NotTraceable(
+                f"its state, or what its output needs of the loop, is not of floating-point numbers{line_of_node(node)}"
+            )
     with NO_NUMBERS:  # also for what the loop makes of the batch's size alone
         graph = make_graph(joint, [*examples, *cotangents], table=decompositions())
 
@@ -79,7 +84,7 @@ def programs(split: Split) -> LoopPrograms:
     for node, example, source in zip(placeholders[n_steps:], of_constants, split.constants, strict=False):
         by_row = is_by_row(source)
         if BATCH in example.shape[int(by_row) :]:
-            raise NotTraceable(f"it uses a constant of shape {shown(example.shape)}")
+            raise _misplaced(source, example.shape)
         n_rows, n_weights, n_held = (
             sum(count for kind, count in constants if kind == wanted) for wanted in ("row", "matrix", "held")
         )
@@ -200,10 +205,7 @@ class _Adjoint:
         return self._gradient(gradient)
 
     def _gradient(self, gradient: Any) -> Gradient:
-        if isinstance(gradient, Value):
-            raise NotTraceable("the gradient of a constant is not a sum over the batch")
-        if not isinstance(gradient, OverBatch):
-            raise NotTraceable("the gradient of a constant has an unexpected form")
+        assert isinstance(gradient, OverBatch), "the gradient of what is the same for all rows is a sum over them"
         parts = []
         for left, right in gradient.parts:
             moved = self._factor(right)
@@ -343,5 +345,12 @@ def _differentiable(split: Split) -> set[fx.Node]:
 def _width(node: fx.Node) -> int:
     shape = tuple(node.meta["val"].shape)
     if shape[:1] != (BATCH,) or BATCH in shape[1:]:
-        raise NotTraceable(f"it carries a tensor of shape {shown(shape)}; a fused loop holds [batch, ...]")
+        raise _misplaced(node, shape)
     return int(torch.Size(shape[1:]).numel())
+
+
+def _misplaced(node: fx.Node, shape: Sequence[int]) -> NotTraceable:
+    return NotTraceable(
+        f"it takes a tensor of shape {shown(shape)} into its loop or out of it; a fused loop holds "
+        f"[batch, ...]{line_of_node(node)}"
+    )

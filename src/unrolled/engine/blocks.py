@@ -56,7 +56,7 @@ def of_value(builder: Builder, value: Value, shape: tuple[int, ...]) -> Blocks:
     batch = ("b",) if shape[:1] == (BATCH,) else ()
     sizes = shape[len(batch) :]
     if BATCH in sizes:
-        raise NotTraceable(f"gives a tensor of shape {shown(shape)}")
+        raise NotTraceable(f"gives a tensor of shape {shown(shape)}; a fused loop holds [batch, ...]")
     if not sizes:
         return Blocks(batch, array_of((), [value]), 1)
     width, outer = sizes[-1], sizes[:-1]
@@ -73,8 +73,7 @@ def of_value(builder: Builder, value: Value, shape: tuple[int, ...]) -> Blocks:
 
 def flat(builder: Builder, blocks: Blocks) -> Value:
     """All the numbers of a row of the batch one after the other; the batch is first or absent."""
-    if "b" in blocks.axes[1:]:
-        raise NotTraceable("leaves the batch axis inside")
+    assert "b" not in blocks.axes[1:], "the batch is first or absent"
     if "f" in blocks.axes:
         blocks = with_features(builder, blocks, len(blocks.axes) - 1)
     return builder.cat([builder.widened(part, blocks.width) for part in blocks.rows.flat])
@@ -84,8 +83,7 @@ def with_features(builder: Builder, blocks: Blocks, axis: int) -> Blocks:
     """The same with another axis as the features."""
     if blocks.axes[axis] == "f":
         return blocks
-    if blocks.axes[axis] == "b":
-        raise NotTraceable("moves the batch axis to the end")
+    assert blocks.axes[axis] != "b", "the batch is no axis of the features"
     at = blocks.axes.index("f") if "f" in blocks.axes else None
     size, outer = blocks.shape[axis], blocks.axes[:axis].count("o")
     if at is None or blocks.width == 1:
@@ -99,7 +97,9 @@ def with_features(builder: Builder, blocks: Blocks, axis: int) -> Blocks:
         axes[axis] = "f"
         return Blocks(tuple(axes), kept, size)
     if blocks.rows.size * blocks.width > MOST_MOVED:
-        raise NotTraceable(f"makes another axis of {shown(blocks.shape)} the last; it is taken apart number by number")
+        raise NotTraceable(
+            f"moves each number of a tensor of shape {shown(blocks.shape)} by itself, which has more than {MOST_MOVED}"
+        )
     rows = np.moveaxis(blocks.rows, outer, -1)
     place = blocks.axes[:at].count("o") - (at > axis)
     numbers = [

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unrolled.engine.backends import eager
 from unrolled.engine.loop import LoopCall, LoopResult, loops
-from unrolled.engine.plans import Call, known_for, plan_for
+from unrolled.engine.plans import Call, known_for, plan_for, with_plain_memory
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import run_in_chunks
 from unrolled.engine.side_by_side import side_by_side
@@ -126,7 +126,8 @@ def _scan(
     """
     call = call_of(xs, state, resets, first)
     planned, tensors = plan_for(step, call)
-    plan, captured = planned.plan, planned.captured(tensors)
+    call.xs, call.states = with_plain_memory(call.xs), with_plain_memory(call.states)
+    plan, captured = planned.plan, planned.captured(with_plain_memory(tensors))
     if active is None or active.all():
         ys, last = yield from plan.scan(captured, call.xs, call.states, _whole(call.xs, is_reversed=is_reversed))
     else:

@@ -1,8 +1,12 @@
 """Where a scan runs as its definition, whatever its step: what is around it reads each operation by itself."""
 
+import contextlib
 import logging
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.autograd import forward_ad
@@ -54,6 +58,26 @@ class _Making:
 
 
 making = _Making()
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Holds Ctrl-C back while parts of torch are loaded, which else stay half loaded in the process for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, Any]] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *which: waiting.append(which))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            before(*waiting[0])
 
 
 def is_autocast() -> bool:

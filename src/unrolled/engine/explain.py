@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.backends.cpu.peak import peak
 from unrolled.engine.choose import call_of, run
 from unrolled.engine.plan import Plan
-from unrolled.engine.plans import plan_for
+from unrolled.engine.plans import plan_for, with_plain_memory
 from unrolled.engine.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.recompute import chunk_of
@@ -84,7 +84,9 @@ def explained(
 ) -> Explanation:
     """How `choose.run` runs a checked scan."""
     try:
-        planned, _ = plan_for(step, call_of(xs, state, resets, None))
+        call = call_of(xs, state, resets, None)
+        planned, tensors = plan_for(step, call)
+        with_plain_memory([*call.xs, *call.states, *tensors])
     except (NotTraceable, RunsEagerly) as reason:
         return Explanation("eager", str(reason))
     n_steps, n_rows = flatten(xs)[0][0].shape[:2]

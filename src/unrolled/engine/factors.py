@@ -3,6 +3,7 @@ batches, and the sums over time and batch that become the weights' gradients.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from unrolled.engine.blocks import Blocks
 from unrolled.engine.program import Value
@@ -60,11 +61,18 @@ class OverBatch:
         if not (self.parts and other.parts):
             return self if self.parts else other
         if self.is_transposed != other.is_transposed:
-            raise NotTraceable("adds a gradient to another transposed")
+            raise NotTraceable("adds a product over the batch to another one transposed")
         return OverBatch(self.parts + other.parts, self.is_transposed)
 
     def transposed(self) -> "OverBatch":
         return OverBatch(self.parts, not self.is_transposed)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a maximum or minimum stands in each row: a mask of its first one."""
+
+    mask: Value
 
 
 @dataclass(frozen=True)
@@ -78,3 +86,21 @@ class Gradients:
 
     def transposed(self) -> "Gradients":
         return Gradients(tuple(each.transposed() for each in self.parts))
+
+
+_TRANSPOSED = "takes a transposed tensor, which a fused loop has for products alone"
+_OVER_BATCH = "takes a sum over the batch, as the gradient of a weight is one; a fused loop computes each row by itself"
+_TAKEN: dict[type, str] = {
+    Weight: "takes a matrix that a product takes too; a fused loop has it for products alone",
+    Weights: "takes matrices that a product takes too; a fused loop has them for products alone",
+    Columns: _TRANSPOSED,
+    MergedColumns: _TRANSPOSED,
+    OverBatch: _OVER_BATCH,
+    Gradients: _OVER_BATCH,
+    Place: "takes the index of a maximum or minimum, with which a fused loop cannot compute",
+}
+
+
+def refused(factor: Any) -> NotTraceable:
+    """Why an operation cannot take what is no value of a loop's program."""
+    return NotTraceable(_TAKEN[type(factor)])

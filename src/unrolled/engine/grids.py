@@ -63,8 +63,7 @@ def of_value(value: Value, shape: Sequence[int]) -> Grid:
 
 def flat(builder: Builder, grid: Grid) -> Value:
     """The numbers in the order of the axes."""
-    if grid.axes[0] != "b":
-        raise NotTraceable("leaves the batch axis inside")
+    assert grid.axes[0] == "b", "the batch is first"
     if grid.axes.index("p") > grid.axes.index("w"):
         turned = _turned(builder, grid)
         if turned is None:
@@ -255,6 +254,8 @@ def _summed(builder: Builder, node: fx.Node, grid: Grid, args: list[Any], kwargs
     keeps = bool(args[2]) if len(args) > 2 else bool(kwargs.get("keepdim", False))
     listed = [dims] if isinstance(dims, int) else list(dims or range(len(grid.axes)))
     over = {axis % len(grid.axes) for axis in listed}
+    if 0 in over and grid.axes[0] != "b":
+        return None
     if over == {0} and node.target is not aten.mean.dim:
         return OverBatch(((None, flat(builder, grid)),))
     total = summed(builder, grid, over - {0}, keeps=True)

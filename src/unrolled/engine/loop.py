@@ -74,7 +74,7 @@ class _Loops(torch.autograd.Function):
         all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in ctx.calls])
         all_given = _parts(gradients, [_n_results(plan) for plan, _, _ in ctx.calls])
         whole = list(zip(ctx.calls, all_saved, all_given, all_needed, strict=True))
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
             found = [
                 _differentiable(plan, span, saved[:n], given, needed) for (plan, span, n), saved, given, needed in whole
             ]
@@ -89,6 +89,12 @@ class _Loops(torch.autograd.Function):
                     run,
                 )
         return None, *[gradient for part in found for gradient in part]
+
+
+def _is_batched(gradient: Any) -> bool:
+    """Whether it stands for several gradients at once, as with `is_grads_batched`."""
+    functorch = torch._C._functorch
+    return functorch.is_batchedtensor(gradient) or functorch.is_legacy_batchedtensor(gradient)
 
 
 def _given(plan: "Plan", span: Span, states: Sequence[Any], kept: Sequence[Tensor]) -> list[Tensor]:

@@ -14,9 +14,9 @@ from torch import fx
 
 from unrolled.engine import blocks, grids, lower_blocks, lower_features, reasons
 from unrolled.engine.blocks import Blocks, shown
-from unrolled.engine.factors import Columns, OverBatch, Weight, Weights
+from unrolled.engine.factors import Columns, OverBatch, Place, Weight, Weights, refused
 from unrolled.engine.grids import Grid
-from unrolled.engine.lower_features import Place, number_of, source_shape
+from unrolled.engine.lower_features import number_of, source_shape
 from unrolled.engine.program import Builder, Value
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.step.refusals import line_of_node
@@ -80,7 +80,7 @@ class Lowering:
             return arg
         if isinstance(arg, bool | int | float):
             return self.builder.const(float(arg))
-        raise NotTraceable(f"takes {_kind(arg)}, which only a product can")
+        raise refused(arg)
 
     def constant(self, node: fx.Node, n_rows: int, n_weights: int) -> Any:
         """What an invariant tensor is to the loop: a row of numbers, or what products take, numbered from n_weights."""
@@ -107,12 +107,6 @@ def _is_factor(node: fx.Node) -> bool:
 def operation(node: fx.Node) -> str:
     """An operation's name, such as aten.tanh."""
     return str(node.target).rsplit(".", 1)[0] if node.op == "call_function" else node.op
-
-
-def _kind(arg: Any) -> str:
-    return {Weight: "a matrix", Columns: "a transposed batch", OverBatch: "a sum over the batch"}.get(
-        type(arg), f"a {type(arg).__name__}"
-    )
 
 
 def _rows(node: fx.Node) -> tuple[int, ...]:
@@ -231,8 +225,7 @@ def _reshaped(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any
     shape = tuple(node.meta["val"].shape)
     source = source_shape(node)
     if isinstance(a, Weight):
-        if shape != source:
-            raise NotTraceable("reshapes a matrix inside the loop")
+        assert shape == source, "a matrix is reshaped outside the loop"
         return a
     features = math.prod(_rows(node))
     if (shape[:1] == (BATCH,)) != (source[:1] == (BATCH,)) or features != a.width:
@@ -245,17 +238,13 @@ def _expand(lower: Lowering, node: fx.Node, a: Any, *_: Any, **__: Any) -> Value
     features = _rows(node)
     width = features[-1] if features else 1
     a = lower.value(a)
-    if source[:1] == (BATCH,) and shape[:1] != (BATCH,):
-        raise NotTraceable(f"turns {shown(source)} into {shown(shape)}")
+    assert source[:1] != (BATCH,) or shape[:1] == (BATCH,), "the batch is nowhere but first"
     return lower.builder.widened(a, width) if a.width == 1 else a
 
 
 def _permute(lower: Lowering, node: fx.Node, a: Any, dims: Any = (1, 0), *_: Any) -> Any:
-    if list(dims) not in ([1, 0], [0, 1]):
-        if isinstance(a, Value) and list(dims) == [0]:
-            return a
-        raise NotTraceable("moves axes about")
-    if list(dims) == [0, 1]:
+    n_axes = node.meta["val"].dim()
+    if n_axes < 2 or [dim % n_axes for dim in dims] == [0, 1]:
         return a
     if isinstance(a, Weight):
         return Weight(a.index, a.shape, not a.is_transposed)
@@ -263,9 +252,10 @@ def _permute(lower: Lowering, node: fx.Node, a: Any, dims: Any = (1, 0), *_: Any
         return a.transposed()
     if isinstance(a, Columns):
         return a.value
-    if isinstance(a, Value) and a.per_row:
-        return Columns(a)
-    raise NotTraceable("transposes this")
+    value = lower.value(a)
+    if value.per_row:
+        return Columns(value)
+    raise NotTraceable("transposes a tensor that is the same for all rows of the batch")
 
 
 def _transpose(lower: Lowering, node: fx.Node, a: Any, first: int = 0, second: int = 1) -> Any:
@@ -283,7 +273,7 @@ def _mm(lower: Lowering, node: fx.Node, a: Any, b: Any) -> Any:
     if isinstance(a, Weight) and isinstance(b, Columns):
         width = int(node.meta["val"].shape[0])
         return Columns(lower.builder.matmul(b.value, a.number(transposed=True), width))
-    raise NotTraceable("multiplies two things that change from step to step")
+    raise NotTraceable("multiplies two matrices that both change from step to step")
 
 
 def _addmm(lower: Lowering, node: fx.Node, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Value:

@@ -15,7 +15,7 @@ from torch import fx
 
 from unrolled.engine import blocks, grids, lower_features
 from unrolled.engine.blocks import Blocks, array_of
-from unrolled.engine.factors import Columns, Gradients, MergedColumns, OverBatch, Weight, Weights
+from unrolled.engine.factors import Columns, Gradients, MergedColumns, OverBatch, Weight, Weights, refused
 from unrolled.engine.grids import Grid
 from unrolled.engine.program import Value
 from unrolled.engine.reasons import NotTraceable
@@ -47,6 +47,10 @@ def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None) -> Any:
     first = args[0] if args else None
     if isinstance(first, Weights | Gradients | OverBatch) and node.target is not aten.bmm.default:
         return _of_factors(node, first, args)
+    if node.target not in (aten.bmm.default, aten.mm.default):
+        for each in _flat(args):
+            if isinstance(each, MergedColumns | Weights | Gradients):
+                raise refused(each)
     if any(isinstance(each, Weight) for each in _flat(args)) and node.target not in (
         aten.mm.default,
         aten.addmm.default,
@@ -63,10 +67,14 @@ def lowered(lower: "Lowering", node: fx.Node, handler: Callable | None) -> Any:
         args = [_without_grids(lower, arg) for arg in args]
     if of_blocks is not None:
         if node.target not in ON_MERGED and any(isinstance(arg, Blocks) and arg.n_merged for arg in _flat(args)):
-            raise NotTraceable("works on batch and heads as one axis")
+            raise _on_merged()
         return _two_axes(lower, of_blocks(lower, node, *args, **kwargs))
     assert handler is not None, "an operation without a handler is refused before"
     return _two_axes(lower, blocks.elementwise(lower.builder, apply, args, _shape(node, args)))
+
+
+def _on_merged() -> NotTraceable:
+    return NotTraceable("works on a tensor whose first axis is the batch and another one together")
 
 
 def _without_grids(lower: "Lowering", arg: Any) -> Any:
@@ -134,7 +142,7 @@ def _of_factors(node: fx.Node, first: Any, args: list[Any]) -> Any:
     is_sum = node.target is aten.add.Tensor and len(args) == 2 and not node.kwargs
     if is_sum and type(args[1]) is type(first) and not isinstance(first, Weights):
         return first.plus(args[1])
-    raise NotTraceable("changes a weight, or the gradient of one, inside the loop")
+    raise refused(first)
 
 
 def _reshape(lower: "Lowering", node: fx.Node, a: Blocks, *_: Any, **__: Any) -> Blocks:
@@ -165,7 +173,7 @@ def _permute(lower: "Lowering", node: fx.Node, a: Blocks, order: Any) -> Any:
     if a.n_merged:
         if [axis % 2 for axis in order] == [1, 0] and node.meta["val"].dim() == 2:
             return MergedColumns(a)
-        raise NotTraceable("moves axes about")
+        raise _on_merged()
     return blocks.permuted(a, [axis % len(a.axes) for axis in order])
 
 
@@ -194,7 +202,9 @@ def _bmm(lower: "Lowering", node: fx.Node, a: Any, b: Any) -> Any:
             return Gradients(tuple(OverBatch(((left, right),)) for left, right in pairs))
         if a.axes[0] == b.axes[0] == "b":
             return _within_rows(lower, a, b)
-    raise NotTraceable("multiplies matrices that change from step to step, or along the batch")
+    raise NotTraceable(
+        "multiplies two tensors that both change from step to step, other than within each row of the batch"
+    )
 
 
 def _within_rows(lower: "Lowering", a: Blocks, b: Blocks) -> Blocks:
@@ -243,18 +253,18 @@ def _mm(lower: "Lowering", node: fx.Node, a: Any, b: Any) -> Any:
         width = int(node.meta["val"].shape[1])
         rows = [lower.builder.matmul(row, b.number(), width) for row in a.rows.flat]
         return Blocks(a.axes, array_of(a.rows.shape, rows), width, a.n_merged)
-    raise NotTraceable("multiplies two things that change from step to step")
+    raise NotTraceable("multiplies two matrices that both change from step to step")
 
 
 def _addmm(lower: "Lowering", node: fx.Node, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     if not beta == alpha == 1:
-        raise NotTraceable("scales a product or its bias, which within heads it cannot")
+        raise NotTraceable("scales a product or its bias, which a fused loop does for [batch, features] alone")
     product = _mm(lower, node, a, b)
     plus = lambda x, y: lower.builder.pointwise("add", x, y)  # noqa: E731
     return blocks.elementwise(lower.builder, plus, [product, bias], product.shape)
 
 
-def _reduce(join: str) -> Callable:
+def _reduce(join: str, what: str = "maximum") -> Callable:
     def handler(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Any:
         n = len(a.axes)
         axes = list(range(n)) if not dims and dims != 0 else [dims] if isinstance(dims, int) else list(dims)
@@ -267,7 +277,7 @@ def _reduce(join: str) -> Callable:
         if batch not in axes:
             return blocks.reduced(lower.builder, join, a, axes, keeps=keeps)
         if join != "add":
-            raise NotTraceable("takes a maximum over the batch")
+            raise NotTraceable(f"takes a {what} over the batch")
         rest = blocks.reduced(lower.builder, join, a, [axis for axis in axes if axis != batch], keeps=True)
         rows = [lower.builder.widened(row, rest.width) for row in rest.rows.flat]
         if "f" in rest.axes and rest.axes.index("f") != max(i for i, kind in enumerate(rest.axes) if kind != "b"):
@@ -280,7 +290,7 @@ def _reduce(join: str) -> Callable:
 
 
 def _mean(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Blocks:
-    axes = [dims] if isinstance(dims, int) else list(dims)
+    axes = [dims] if isinstance(dims, int) else list(dims or range(len(a.axes)))
     if any(a.axes[axis] == "b" for axis in axes):
         raise NotTraceable("averages over the batch")
     total = blocks.reduced(lower.builder, "add", a, axes, keeps=keeps)
@@ -291,6 +301,8 @@ def _mean(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: 
 
 def _var(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any, correction: float = 1) -> Blocks:
     builder, axes = lower.builder, list(dims)
+    if any(a.axes[axis] == "b" for axis in axes):
+        raise NotTraceable("takes a variance over the batch")
     count = math.prod(a.shape[axis] for axis in axes)
     total = blocks.reduced(builder, "add", a, axes, keeps=True)
     apart = blocks.elementwise(
@@ -315,11 +327,14 @@ def _min(lower: "Lowering", node: fx.Node, a: Blocks, dims: Any = None, keeps: b
         array_of(each.rows.shape, [lower.builder.pointwise("neg", row) for row in each.rows.flat]),
         each.width,
     )
-    return negative(_reduce("max2")(lower, node, negative(a), dims, keeps))
+    return negative(_reduce("max2", "minimum")(lower, node, negative(a), dims, keeps))
 
 
 def _place(*_: Any) -> Any:
-    raise NotTraceable("finds where a maximum stands, which within heads it cannot; amax and amin find what it is")
+    raise NotTraceable(
+        "finds the index of a maximum or minimum, which a fused loop does for [batch, features] alone; amax and amin "
+        "find what stands there"
+    )
 
 
 def _cut(lower: "Lowering", a: Blocks, axis: int, start: int, stop: int) -> Blocks:
@@ -328,7 +343,7 @@ def _cut(lower: "Lowering", a: Blocks, axis: int, start: int, stop: int) -> Bloc
     if kind == "b":
         raise NotTraceable("takes some rows of the batch")
     if stop == start:
-        raise NotTraceable("takes nothing of a tensor of more than two axes")
+        raise NotTraceable("takes an empty slice of a tensor of more than two axes")
     if kind == "f":
         rows = [lower.builder.slice(lower.builder.widened(row, a.width), start, stop - start) for row in a.rows.flat]
         return Blocks(a.axes, array_of(a.rows.shape, rows), stop - start)
@@ -345,7 +360,7 @@ def _slice(
     if (first, last, every) == (0, size, 1):
         return a
     if every != 1:
-        raise NotTraceable("skips some numbers")
+        raise NotTraceable("takes a slice with a step other than 1")
     return _cut(lower, a, axis % len(a.axes), first, last)
 
 
@@ -369,6 +384,8 @@ def _split(lower: "Lowering", node: fx.Node, a: Blocks, sizes: Any, axis: int = 
 def _cat(lower: "Lowering", node: fx.Node, parts: list[Blocks], axis: int = 0) -> Blocks:
     builder, axis = lower.builder, axis % len(parts[0].axes)
     kinds = {part.axes[axis] for part in parts}
+    if "b" in kinds:
+        raise NotTraceable("joins along the batch")
     if kinds == {"o"} and len({(part.axes, part.width) for part in parts}) == 1:
         place = parts[0].axes[:axis].count("o")
         return Blocks(parts[0].axes, np.concatenate([part.rows for part in parts], place), parts[0].width)
@@ -389,7 +406,7 @@ def _slice_scatter(
     first, last, every = slice(start, end, step).indices(size)
     last = max(first, last)  # such a slice is empty
     if every != 1:
-        raise NotTraceable("skips some numbers")
+        raise NotTraceable("writes to a slice with a step other than 1")
     pieces = [(base, 0, first), (base, last, size)]
     parts = [_cut(lower, whole, axis, a, b) if b > a else None for whole, a, b in pieces]
     whole = [each for each in (parts[0], part, parts[1]) if each is not None]
@@ -430,7 +447,8 @@ HANDLERS: dict[Any, Callable] = {
     aten.permute.default: _permute, aten.transpose.int: _transpose, aten.t.default: _transpose,
     aten.bmm.default: _bmm, aten.mm.default: _mm, aten.addmm.default: _addmm,
     aten.sum.dim_IntList: _reduce("add"), aten.sum.default: _reduce("add"), prims.sum.default: _reduce("add"),
-    aten.amax.default: _reduce("max2"), aten.amin.default: _min, aten.mean.dim: _mean, prims.var.default: _var,
+    aten.amax.default: _reduce("max2"), aten.amin.default: _min, aten.mean.dim: _mean, aten.mean.default: _mean,
+    prims.var.default: _var,
     aten.slice.Tensor: _slice, aten.select.int: _select, aten.cat.default: _cat,
     aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,
     aten.slice_scatter.default: _slice_scatter, aten.select_scatter.default: _select_scatter,

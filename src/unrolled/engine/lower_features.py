@@ -5,14 +5,12 @@ Comes in: a node of the loop's graph, whose operands have the axes [batch, featu
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import fx
 
-from unrolled.engine.blocks import shown
-from unrolled.engine.factors import OverBatch
+from unrolled.engine.factors import OverBatch, Place
 from unrolled.engine.program import Value
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trace import BATCH
@@ -36,50 +34,38 @@ def number_of(node: fx.Node, number: Any) -> float:
     return float(number if dtype.is_floating_point else int(number))
 
 
-def _reduced_axes(node: fx.Node, dims: Any) -> str:
-    """What the axes are: the features ("row") or the batch ("batch")."""
+def _is_over_batch(node: fx.Node, dims: Any) -> bool:
+    """Whether the batch is among the axes that are reduced; else they are the features."""
     source = source_shape(node)
     axes = {dim % len(source) for dim in ([dims] if isinstance(dims, int) else list(dims or range(len(source))))}
-    if source[:1] != (BATCH,):
-        raise NotTraceable("reduces what is the same for all rows")
-    if axes == set(range(1, len(source))):
-        return "row"
-    if axes == {0}:
-        return "batch"
-    raise NotTraceable(f"reduces over the batch: {shown(source)}")
+    assert source[:1] == (BATCH,), "what is the same for all rows is reduced outside the loop"
+    return axes != set(range(1, len(source)))
 
 
 def _sum(lower: "Lowering", node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Any:
-    if not isinstance(a, Value):
-        raise NotTraceable("sums this")
-    source = source_shape(node)
+    a, source = lower.value(a), source_shape(node)
     if source[:1] != (BATCH,):
         return lower.builder.reduce("sum", a)
     if len(source) == 2 and {dim % 2 for dim in dims or (0, 1)} == {0, 1}:
         return OverBatch(((None, lower.builder.reduce("sum", a)),))
-    if _reduced_axes(node, dims) == "batch":
+    if _is_over_batch(node, dims):
         return OverBatch(((None, lower.builder.widened(a, math.prod(source[1:]))),))
     return lower.builder.reduce("sum", a)
 
 
 def _mean(lower: "Lowering", node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
-    if _reduced_axes(node, dims) != "row":
+    a = lower.value(a)
+    if _is_over_batch(node, dims):
         raise NotTraceable("averages over the batch")
-    total = lower.builder.reduce("sum", lower.value(a))
+    total = lower.builder.reduce("sum", a)
     return lower.builder.pointwise("div", total, lower.builder.const(a.width))
 
 
 def _max(lower: "Lowering", node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
-    if _reduced_axes(node, dims) != "row":
+    a = lower.value(a)
+    if _is_over_batch(node, dims):
         raise NotTraceable("takes a maximum over the batch")
-    return lower.builder.reduce("max", lower.value(a))
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a maximum or minimum stands in each row: a mask of its first one."""
-
-    mask: Value
+    return lower.builder.reduce("max", a)
 
 
 def _with_place(sign: str | None) -> Callable:
@@ -125,10 +111,10 @@ def _repeat(lower: "Lowering", node: fx.Node, a: Any, times: list[int]) -> Value
 
 
 def _any(lower: "Lowering", node: fx.Node, a: Any, dims: Any = None, *_: Any) -> Value:
-    if _reduced_axes(node, dims) != "row":
-        raise NotTraceable("asks over the batch")
-    make = lower.builder.pointwise
-    return lower.builder.reduce("max", make("ne", lower.value(a), lower.builder.const(0)))
+    make, a = lower.builder.pointwise, lower.value(a)
+    if _is_over_batch(node, dims):
+        raise NotTraceable("asks whether any row of the batch is true")
+    return lower.builder.reduce("max", make("ne", a, lower.builder.const(0)))
 
 
 def _roll(lower: "Lowering", node: fx.Node, a: Any, shifts: list[int], dims: Any = ()) -> Value:
@@ -144,16 +130,16 @@ def _roll(lower: "Lowering", node: fx.Node, a: Any, shifts: list[int], dims: Any
 
 
 def _min(lower: "Lowering", node: fx.Node, a: Any, dims: Any = None, *_: Any, **__: Any) -> Value:
-    make = lower.builder.pointwise
-    if _reduced_axes(node, dims) != "row":
+    make, a = lower.builder.pointwise, lower.value(a)
+    if _is_over_batch(node, dims):
         raise NotTraceable("takes a minimum over the batch")
-    return make("neg", lower.builder.reduce("max", make("neg", lower.value(a))))
+    return make("neg", lower.builder.reduce("max", make("neg", a)))
 
 
 def _var(lower: "Lowering", node: fx.Node, a: Any, dims: Any, correction: float = 1) -> Value:
-    if _reduced_axes(node, dims) != "row":
-        raise NotTraceable("takes a variance over the batch")
     make, const, a = lower.builder.pointwise, lower.builder.const, lower.value(a)
+    if _is_over_batch(node, dims):
+        raise NotTraceable("takes a variance over the batch")
     mean = make("div", lower.builder.reduce("sum", a), const(a.width))
     apart = make("sub", a, mean)
     return make("div", lower.builder.reduce("sum", make("mul", apart, apart)), const(a.width - correction))
@@ -187,7 +173,7 @@ def _slice(
     if (start, end, step) == (0, size, 1):
         return a
     if step != 1:
-        raise NotTraceable("skips some numbers")
+        raise NotTraceable("takes a slice with a step other than 1")
     _along_features(node, dim)
     return lower.builder.slice(lower.builder.widened(lower.value(a), size), start, end - start)
 
@@ -222,7 +208,7 @@ def _slice_scatter(
     start, end, step = slice(start, end, step).indices(size)
     end = max(start, end)
     if step != 1:
-        raise NotTraceable("skips some numbers")
+        raise NotTraceable("writes to a slice with a step other than 1")
     if (start, end) == (0, size):
         return part
     if dim % 2 != 1:
@@ -250,7 +236,8 @@ def _pad(lower: "Lowering", node: fx.Node, a: Any, pad: list[int], number: float
 
 
 HANDLERS: dict[Any, Callable] = {
-    aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum, aten.mean.dim: _mean,
+    aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum,
+    aten.mean.dim: _mean, aten.mean.default: _mean,
     aten.amax.default: _max, aten.amin.default: _min, prims.var.default: _var,
     aten.max.dim: _with_place(None), aten.min.dim: _with_place("neg"), aten.scatter.src: _scatter,
     aten.any.dim: _any, aten.any.dims: _any, aten.repeat.default: _repeat,

@@ -16,13 +16,13 @@ from unrolled.engine.program import Builder, Value
 from unrolled.engine.programs import Place, Product, Staying
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.split import RANDOM, Split, by_row_of, is_by_row, part_of, split
+from unrolled.engine.step.refusals import line_of_node
 from unrolled.engine.trace import (
     BATCH,
     NO_NUMBERS,
     Traced,
     decompositions,
     fake_like,
-    lift_captured,
     make_graph,
     operation_shape,
 )
@@ -71,8 +71,7 @@ def make_plan(traced: Traced, dtype: torch.dtype, *, staying: Staying = "none") 
     invariants = [node for node in parts.invariant if node in read | read_by_held and node not in transposed]
     after_inputs = [*captured, *invariants, *helds, *inputs, *befores, *parts.kept]
     after_inputs += [parts.states[i] for i in parts.previous] + [parts.next_states[i] for i in parts.sequences]
-    if any(y in (*captured, *invariants, *helds) and not is_by_row(y) for y in parts.ys):
-        raise NotTraceable("its output is the same for all rows")
+    assert all(is_by_row(y) for y in parts.ys), "outputs have a row for each row of the batch"
     invariant = part_of(parts.invariant, captured, invariants)
     held = part_of(parts.held, [*captured, *invariants], helds)
     before = part_of(parts.before, [*captured, *invariants, *helds, *inputs], befores)
@@ -189,8 +188,10 @@ def _check_rowwise(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
     examples = [fake_like(node) for node in inputs]
     with NO_NUMBERS:
         graph = make_graph(lambda *leaves: fx.Interpreter(part).run(*leaves, BATCH), examples, table=decompositions())
-    if lift_captured(graph):
-        raise NotTraceable("it makes a tensor of its own outside the loop")
+    held = [node for node in graph.graph.nodes if node.op == "get_attr"]
+    if held:
+        at = next(filter(None, map(line_of_node, [node for each in held for node in (each, *each.users)])), "")
+        raise NotTraceable(f"it calls an operation that makes a tensor of numbers by itself{at}")
     builder = Builder()
     lowering = Lowering(builder)
     n_steps = n_rows = n_weights = 0

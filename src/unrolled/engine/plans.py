@@ -17,7 +17,7 @@ from torch import Tensor
 from unrolled.engine import disk, reasons
 from unrolled.engine.backends.cpu import library
 from unrolled.engine.backends.cpu.build import processor
-from unrolled.engine.context import is_autocast, making, why_definition
+from unrolled.engine.context import importing, is_autocast, making, why_definition
 from unrolled.engine.plan import Plan
 from unrolled.engine.products import reading
 from unrolled.engine.programs import Staying
@@ -148,7 +148,8 @@ def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
     tensors = found.tensors(step, examples)
     assert not isinstance(found.graph, NotTraceable)
     shapes = [tensor.shape for tensor in tensors] if found.graph.shares_rows else None
-    _remember(step, call, _Slot(found, _known(planned, tensors, call), examples, shapes))
+    if has_plain_memory(tensors):
+        _remember(step, call, _Slot(found, _known(planned, tensors, call), examples, shapes))
     return planned, tensors
 
 
@@ -162,9 +163,11 @@ def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
         return None
     if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419
         return None
+    if not has_plain_memory([*call.xs, *call.states]):
+        return None
     own = declared(step)
     if own is not None:
-        known = own.known.get(form) if own.is_as_it_was() else None
+        known = own.known.get(form) if own.is_as_it_was() and has_plain_memory(own.tensors) else None
         return None if known is None or _is_eager_here() else (known, own.tensors)
     slots = _slots.get((guarded.code_of(step), form))
     if slots is None or _is_eager_here():
@@ -172,7 +175,8 @@ def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
     for slot in slots:
         if slot.found.holds(step, slot.examples):
             tensors = slot.found.tensors(step, slot.examples)
-            if slot.shapes is None or slot.shapes == [tensor.shape for tensor in tensors]:
+            is_like_then = slot.shapes is None or slot.shapes == [tensor.shape for tensor in tensors]
+            if is_like_then and all([tensor.data_ptr() for tensor in tensors]):  # noqa: C419 - guards see negated ones
                 return slot.known, tensors
     return None
 
@@ -214,8 +218,8 @@ def of_declared(own: Declared, call: Call) -> Planned:
         name = disk.name_of(repr(key))
         plan = disk.load(name)
         if plan is None:
-            from unrolled.engine import trace  # it loads torch's tracing, which takes seconds
-
+            with importing():
+                from unrolled.engine import trace  # it loads torch's tracing, which takes seconds
             with _library_begun(call):
                 traced = _traced(trace.of_trees(own.run, call.x_form, call.state_form), own.tensors, own.by_row, call)
                 assert not traced.made, "a step of the library's own makes no tensors of numbers"
@@ -378,6 +382,27 @@ def check_context() -> None:
 
 def _is_eager_here() -> bool:
     return why_definition() is not None or is_autocast()
+
+
+def has_plain_memory(tensors: Sequence[Tensor]) -> bool:
+    """Whether each tensor's numbers lie in memory as they are: not those of a negated view, nor those that are not
+    there, as in a storage that was freed.
+    """
+    return all([each.data_ptr() and not each.is_neg() for each in tensors])  # noqa: C419 - a generator takes longer
+
+
+def with_plain_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, each with its numbers in memory as they are.
+
+    Raises:
+        RunsEagerly: one has no memory.
+    """
+    if has_plain_memory(tensors) and not any([each.is_conj() for each in tensors]):  # noqa: C419
+        return list(tensors)
+    plain = [each.resolve_conj().resolve_neg() for each in tensors]
+    if any(not each.data_ptr() and each.numel() for each in plain):
+        raise RunsEagerly("a tensor has no memory of its own")
+    return plain
 
 
 def check_rows(xs: list[Tensor], states: list[Tensor]) -> None:

@@ -23,6 +23,7 @@ from torch import fx
 
 from unrolled.engine.programs import Staying
 from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.step.refusals import line_of_node
 from unrolled.engine.trace import BATCH, Traced, shape_of
 
 aten = torch.ops.aten
@@ -163,7 +164,7 @@ def split(traced: Traced, *, staying: Staying = "none") -> Split:
     kept = [node for node in loop if node in wanted and node not in next_states and node not in repeated]
     for node in loop:
         if node.target in RANDOM:
-            raise NotTraceable("it draws random numbers whose law depends on the state")
+            raise NotTraceable(f"it draws random numbers whose law depends on the state{line_of_node(node)}")
     previous = [i for i, node in enumerate(states) if node in wanted]
     sequences = [i for i, node in enumerate(next_states) if node in wanted or i in previous]
     return Split(

@@ -279,7 +279,8 @@ def compare(one: Traced, other: Traced, batches: tuple[int, int], words: str) ->
             for x, y in zip(left, right, strict=True)
         )
         if not is_same:
-            raise NotTraceable(f"{_why(left, right, words)}{line_of_node(a)}")
+            why = words if batches[0] == batches[1] else _why(left, right, words)
+            raise NotTraceable(f"{why}{line_of_node(a)}")
         if not _are_alike(a.meta.get("val"), b.meta.get("val"), batches):
             raise NotTraceable(f"{ROWS}{line_of_node(a)}")
         if _reads_rows_as_number(a, batches[0]):

@@ -34,8 +34,10 @@ from unrolled.engine.step.watched import Watched
 
 _SETTINGS: dict[str, Any] = {
     "side_effect_replay_policy": "error",  # a graph alone does not write what the step writes
+    "automatic_dynamic_shapes": False,  # else a size that changed once is left open, and not guarded
     "specialize_int": True,
     "specialize_float": True,
+    "force_parameter_static_shapes": False,  # also a parameter may be a state
     "skip_nnmodule_hook_guards": False,
     "allow_empty_graphs": True,
     "use_numpy_random_stream": True,  # else numpy's random numbers would come from torch's generator
@@ -94,23 +96,30 @@ def checks_kind(node: Any) -> bool:
 class _Guards(guards.CheckFunctionManager):
     """Torch's guards; what they compare by address is noted."""
 
-    def __init__(self, code: types.CodeType, output: OutputGraphCommon) -> None:
+    def __init__(self, code: types.CodeType, output: OutputGraphCommon, path: Path) -> None:
         super().__init__(code, output)
-        self._check_kinds(self.guard_manager.root)
+        self._globals = path.globals
+        self._check_nodes(self.guard_manager.root)
 
     def id_ref(self, obj: object, obj_str: str) -> int:
         vars(self).setdefault("by_address", []).append(obj)
         return id(obj)
 
-    def _check_kinds(self, node: Any) -> None:
-        """Has the kind of a value checked before something is read off it. Torch takes for granted that what was a
-        class is one, and reads what lies in memory where another step of the same code has something else.
+    def _check_nodes(self, node: Any) -> None:
+        """Has the kind of a value checked before something is read off it: torch takes for granted that what was a
+        class is one, and reads what lies in memory where another step of the same code has something else. And of
+        functions the globals: torch compares their code alone.
         """
         for child in children_of(node):
             kind = child.get_type_of_guarded_value()
             if kind is not None and child.get_accessors() and not checks_kind(child):
                 child.add_type_match_guard(self.id_ref(kind, ""), [f"a {kind.__name__}"], None)
-            self._check_kinds(child)
+            if kind is types.FunctionType and child.get_accessors():
+                child.add_lambda_guard(self._has_its_globals, ["the globals of a function"], None)
+            self._check_nodes(child)
+
+    def _has_its_globals(self, function: Any) -> bool:
+        return self._globals.get(function.__code__, function.__globals__) is function.__globals__
 
 
 class Unguarded(Exception):  # noqa: N818 - no fault
@@ -137,7 +146,7 @@ class Guarded:
     """When what was found of a step holds for a step."""
 
     def __init__(self, output: OutputGraphCommon, scope: dict[str, Any], path: Path) -> None:
-        made = _Guards(_call.__code__, output)
+        made = _Guards(_call.__code__, output, path)
         self._scope = scope  # which torch's guards read, and do not keep
         self._manager = made.guard_manager
         self._check = made.guard_manager.root.check
@@ -400,17 +409,20 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def examples_of(leaves: list[Tensor], n_rows: int, *, is_variant: bool = False) -> list[Tensor]:
-    """Tensors like these, [rows, ...], that a step may be captured on. A variant differs in all that must not matter:
-    strides, offset, and whether it has a gradient.
+def examples_of(leaves: list[Tensor], n_states: int, n_rows: int, *, is_variant: bool = False) -> list[Tensor]:
+    """Tensors like these, [rows, ...], that a step may be captured on; the last ones are states. A variant differs in
+    all that must not matter: strides, offset, whether it has a gradient, and whether a state is a parameter, as the
+    first one may be.
     """
-    made = []
+    made: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad():
-        for leaf in leaves:
+        for i, leaf in enumerate(leaves):
             shape = (n_rows, *leaf.shape[1:])
             if is_variant:
                 base = torch.empty(*shape, 2, dtype=leaf.dtype, device=leaf.device)
                 each = base.requires_grad_(base.is_floating_point())[..., 1]
+                if i >= len(leaves) - n_states:
+                    each = torch.nn.Parameter(each.detach(), requires_grad=base.is_floating_point())
             else:
                 each = torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
             torch._dynamo.maybe_mark_dynamic(each, 0)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unrolled.engine.step.watched import has_global_hooks
 
 #: what a plan may depend on of a tensor: not its numbers
-kind_of = attrgetter("shape", "dtype", "device", "requires_grad")
+kind_of = attrgetter("shape", "dtype", "device", "requires_grad", "__class__")
 Plain = int | float | bool | str | None
 
 _generation = 0  # what is known of calls is of one
@@ -131,8 +131,12 @@ _CALLED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 _called = [(itemgetter(*names), space, itemgetter(*names)(space)) for space, names in _CALLED]
 
 
+_size_of_vf = len(vars(torch._VF))  # of names that lie over torch's own functions of cells
+
+
 def _is_torch_as_it_was() -> bool:
-    return all([all(map(is_, get(space), then)) for get, space, then in _called])  # noqa: C419 - a generator takes longer
+    is_same = [all(map(is_, get(space), then)) for get, space, then in _called]
+    return all(is_same) and len(vars(torch._VF)) == _size_of_vf
 
 
 # ---- cells: modules of a closed set of classes
@@ -140,6 +144,7 @@ def _is_torch_as_it_was() -> bool:
 _LSTM_CELL = nn.LSTMCell  # torch's own, whatever the name is exchanged for later
 _OF_TORCH = (nn.RNNCell, _LSTM_CELL, nn.GRUCell, nn.Linear, nn.LogSoftmax)
 _CELLS_OF_TORCH = _OF_TORCH[:3]
+_CALL = nn.Module.__call__
 _FORWARDS = {kind: kind.forward for kind in _OF_TORCH}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PRIVATE = frozenset(vars(nn.Module()))
@@ -147,6 +152,8 @@ _PRIVATE = frozenset(vars(nn.Module()))
 
 def _is_of_the_set(module: nn.Module) -> bool:
     kind: Any = type(module)
+    if kind.__call__ is not _CALL:
+        return False
     if kind in _FORWARDS:
         return kind.forward is _FORWARDS[kind]
     forward = vars(kind).get("forward")
@@ -169,7 +176,7 @@ class _Cell:
         self._spaces = [vars(each) for each in module.modules()]
         self._values = list(map(_values_of, self._spaces))
         self._kinds: list[Any] = list(map(type, module.modules()))
-        self._forwards = [kind.forward for kind in self._kinds]
+        self._forwards = [(kind.forward, kind.__call__) for kind in self._kinds]
         self._hooks = [space[name] for space in self._spaces for name in _HOOKS]
         self.step: Declared | None = None
         settings = _settings_of(module)
@@ -189,7 +196,10 @@ class _Cell:
             all(all(map(is_, _values_of(s), v)) for s, v in zip(self._spaces, self._values, strict=True))
             and not any(self._hooks)
             and not has_global_hooks()
-            and all(kind.forward is f for kind, f in zip(self._kinds, self._forwards, strict=True))
+            and all(
+                kind.forward is forward and kind.__call__ is call
+                for kind, (forward, call) in zip(self._kinds, self._forwards, strict=True)
+            )
         )
 
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from unrolled.engine.context import making
+from unrolled.engine.context import importing, making
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.trees import Form, unflatten
 from unrolled.errors import NotFusedWarning
@@ -49,7 +49,7 @@ class Leaves(NamedTuple):
         """Such inputs and states without numbers, to capture on or to check guards with."""
         from unrolled.engine.step.capture import examples_of
 
-        made = examples_of([*self.xs, *self.states], n_rows, is_variant=is_variant)
+        made = examples_of([*self.xs, *self.states], len(self.states), n_rows, is_variant=is_variant)
         n = len(self.xs)
         return unflatten(made[:n], self.x_form), unflatten(made[n:], self.state_form)
 
@@ -111,6 +111,7 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     Raises:
         NotTraceable: there is none.
     """
+    find = _find()
     key = (code_of(step), leaves.key(), n_rows == 1)
     known = _known.setdefault(key, [])
     _known.move_to_end(key)
@@ -122,7 +123,7 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
         if known:
             _count_change(step, known[0].why_not(step, examples))
         with making:
-            found = _find()(step, leaves, n_rows)
+            found = find(step, leaves, n_rows)
         known.insert(0, found)
         del known[_MOST_GRAPHS:]
         while len(_known) > 1 and sum(map(len, _known.values())) > _MOST:
@@ -143,7 +144,8 @@ def _find() -> "Callable[[Callable, Leaves, int], Found]":
         NotTraceable: this version of torch has another one.
     """
     try:
-        from unrolled.engine.step.verify import found
+        with importing():
+            from unrolled.engine.step.verify import found
     except (ImportError, AttributeError) as fault:
         raise NotTraceable(
             f"torch {torch.__version__} cannot capture a step as this version of Unrolled does; torch 2.13 and 2.14 can"

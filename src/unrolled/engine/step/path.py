@@ -7,12 +7,15 @@ step did something there that no guard can tell. A way that is too long ends the
 import abc
 import contextlib
 import enum
+import inspect
+import operator
 import types
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import torch
+import torch._dynamo.external_utils
 from torch import fx
 from torch._dynamo import symbolic_convert
 from torch._dynamo.variables import (
@@ -24,6 +27,7 @@ from torch._dynamo.variables import (
     nn_module,
 )
 from torch._dynamo.variables.builder import VariableBuilder
+from torch._dynamo.variables.hashable import HashableTracker
 
 from unrolled.engine.step.refusals import is_of_torch, shown_line
 from unrolled.engine.step.watched import OPERATORS, Frame
@@ -34,17 +38,40 @@ _store_as_constant = functions.invoke_and_store_as_constant
 _METACLASSES = (type, abc.ABCMeta, enum.EnumMeta, type(torch.Tensor), type(torch.nn.Parameter))
 _WITHOUT_GUARDS = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType)  # of which names they have
 _COMPUTES = ("BINARY_OP", "COMPARE_OP", "UNARY_NEGATIVE", "UNARY_INVERT", "UNARY_NOT", "BINARY_SUBSCR")
+_PLAIN_DICTIONARIES = ("builtins", "collections")
 _PLAIN = ("builtins", "enum", "numpy")  # modules whose classes keep to the operators of numbers
-_COMPILING = ("is_compiling", "is_dynamo_compiling", "is_exporting")
-_ORIGIN = ("grad_fn", "is_leaf", "retains_grad", "output_nr")
+# what a step may ask of a tensor: how it came about
+_ORIGIN = frozenset(
+    ("grad_fn", "is_leaf", "retains_grad", "output_nr", "grad", "_version", "_base", "_grad_fn", "data_ptr", "_is_view")
+)
+_ORIGIN_WORDS = "it asks a tensor how it came about, which may differ from step to step"
+_OWN_WORDS = "it asks a tensor for an attribute of its own, which the first state alone may have"
+_KEY_WORDS = "it looks for a tensor among keys, which depends on which object it is"
+_IS_WORDS = "it compares tensors by `is`, which may differ from step to step"
+_ADDRESS = "it asks for the address of an object"
+# functions that a step may have, by whatever name
+_ASKS: dict[Any, str] = {
+    **dict.fromkeys(
+        (
+            torch.compiler.is_compiling,
+            torch.compiler.is_dynamo_compiling,
+            torch.compiler.is_exporting,
+            torch._utils.is_compiling,
+            torch._dynamo.is_compiling,
+            torch._dynamo.external_utils.is_compiling,
+        ),
+        "it asks whether it is being compiled",
+    ),
+    id: _ADDRESS,
+    hash: _ADDRESS,
+    operator.is_: _IS_WORDS,
+    operator.is_not: _IS_WORDS,
+}
+_ALL_AT_ONCE = "it reads all attributes of an object at once, of which no guard sees new ones"
 # what a step's code may ask, by the name it asks for
 _ASKED = {
-    **dict.fromkeys(_COMPILING, "it asks whether it is being compiled"),
-    **dict.fromkeys(_ORIGIN, "it asks a tensor how it came about, which may differ from step to step"),
-    **dict.fromkeys(
-        ("vars", "__dict__"), "it reads all attributes of an object at once, of which no guard sees new ones"
-    ),
-    "id": "it asks for the address of an object",
+    **dict.fromkeys(("vars", "__dict__"), _ALL_AT_ONCE),
+    "__annotations__": "it reads the annotations of a function, whose changes no guard sees",
 }
 _HIDDEN = {
     "WrapperUserFunctionVariable": "it calls a function that keeps its results, or that wraps another in C",
@@ -61,11 +88,13 @@ class Path:
 
     Attributes:
         frames: the functions that it goes through.
+        globals: of their codes.
         reason: why no guard can tell what the step did there; empty where they can.
     """
 
     def __init__(self) -> None:
         self.frames: dict[int, Frame] = {}
+        self.globals: dict[Any, dict[str, Any]] = {}
         self.reason = ""
         self._n_instructions = self._n_operations = 0
 
@@ -102,15 +131,27 @@ class Path:
                     "call_function",
                     self._refusing_absent(kind.call_function, kind is builtin.HasAttrBuiltinVariable),
                 )
+            patch(HashableTracker, "__init__", self._refusing_keys(HashableTracker.__init__))
             for module in (functions, nn_module):
                 patch(module, "invoke_and_store_as_constant", self._refusing_assumed)
             yield
+
+    def _refusing_keys(self, make: Any) -> Any:
+        def hashed(tracker: Any, variable: Any) -> None:
+            if isinstance(variable, TensorVariable):
+                self.reason = self.reason or _KEY_WORDS
+            make(tracker, variable)
+
+        return hashed
 
     def _refusing_absent(self, call: Any, refuses_all: bool) -> Any:
         """What `getattr` and `hasattr` find of a module or a function is guarded by its value, if there is one."""
 
         def asked(variable: Any, translator: Any, arguments: Any, *options: Any) -> Any:
             of, name = (_value_of(each) for each in arguments[:2])
+            if _is_tensor(arguments[0]):
+                words = _ORIGIN_WORDS if name in _ORIGIN else _OWN_WORDS if not hasattr(torch.Tensor, name) else ""
+                self.reason = words + _line_of(translator) if words else self.reason
             is_guarded = not isinstance(of, _WITHOUT_GUARDS) or (hasattr(of, name) and not refuses_all)
             if not is_guarded and not is_of_torch(translator.f_code.co_filename):
                 words = "it asks whether a module or a function has an attribute, which no guard sees"
@@ -140,8 +181,11 @@ class Path:
                 "a loop over numbers is better a tensor operation"
             )
         code, at = translator.f_code, translator.instruction_pointer
+        if self.globals.get(code, translator.f_globals) is not translator.f_globals:
+            self.reason = f"it calls two functions of one code that have different globals{_line_of(translator)}"
         if id(code) not in self.frames:
             self.frames[id(code)] = Frame(code, translator.f_globals)
+            self.globals[code] = translator.f_globals
             if code.co_name in ("__getattr__", "__getattribute__") and not is_of_torch(code.co_filename):
                 self.reason = f"it looks an attribute up by a {code.co_name} of its own{_line_of(translator)}"
         if at is not None and not is_of_torch(code.co_filename):
@@ -156,12 +200,41 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
     if kind == "PUSH_EXC_INFO":
         return "it handles an exception, whose cause no guard sees"
     if kind == "IS_OP" and all(map(_is_tensor, translator.stack[-2:])):
-        return "it compares tensors by `is`, which may differ from step to step"
+        return _IS_WORDS
+    if translator.stack and kind not in _COMPUTES:
+        asks = _words_of_function(translator.stack[-1])
+        if asks:
+            return asks
+    if kind in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _ORIGIN and _is_tensor(translator.stack[-1]):
+        return _ORIGIN_WORDS
+    if kind in ("LOAD_ATTR", "LOAD_METHOD") and _is_of_a_dictionary(translator.stack[-1], instruction.argval):
+        return "it reads an attribute of a dictionary of a class of its own, whose changes no guard sees"
+    if kind == "CONTAINS_OP" and _is_tensor(translator.stack[-2]) and not _is_tensor(translator.stack[-1]):
+        return _KEY_WORDS
     if kind in ("LOAD_ATTR", "LOAD_METHOD") and _has_metaclass(translator.stack[-1]):
         return "it reads an attribute of a class that has a metaclass of its own, whose changes no guard sees"
     if kind in _COMPUTES and any(map(_has_operators, translator.stack[-2:])):
         return "it computes with a number or a text of a class that has operators of its own"
     return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") else None
+
+
+def _is_of_a_dictionary(variable: Any, name: str) -> bool:
+    """Whether an attribute is data of a dictionary of a class of the user's."""
+    value = _value_of(variable)
+    if not isinstance(value, dict) or type(value).__module__ in _PLAIN_DICTIONARIES:
+        return False
+    found = inspect.getattr_static(type(value), name, None)
+    return not hasattr(type(found), "__get__")  # else it is a method, a property, a slot
+
+
+def _words_of_function(variable: Any) -> str | None:
+    """What a function that is about to be used asks for, if no guard can tell."""
+    if isinstance(variable, LazyVariableTracker) and not variable.is_realized():
+        value = variable.peek_value()
+    else:
+        value = _value_of(variable)
+    is_function = isinstance(value, types.FunctionType | types.BuiltinFunctionType)
+    return _ASKS.get(value) if is_function else None
 
 
 def _realized(variable: Any) -> Any:
@@ -174,7 +247,7 @@ def _is_tensor(variable: Any) -> bool:
 
 def _has_operators(variable: Any) -> bool:
     """Whether it is a number or a text whose class has operators of its own, which torch takes for the plain ones."""
-    value = getattr(_realized(variable), "value", None)
+    value = _value_of(variable)
     if not isinstance(value, int | float | complex | str):
         return False
     own = [each for each in type(value).__mro__ if each.__module__ not in _PLAIN]
@@ -182,8 +255,12 @@ def _has_operators(variable: Any) -> bool:
 
 
 def _value_of(variable: Any) -> Any:
+    """What torch knows a variable to be; None where it does not tell."""
     variable = _realized(variable)
-    return getattr(variable, "value", getattr(variable, "fn", None))
+    try:
+        return getattr(variable, "value", getattr(variable, "fn", None))
+    except Exception:  # of a list, which is of variables itself, and whose value is asked for in vain
+        return None
 
 
 def _has_metaclass(variable: Any) -> bool:

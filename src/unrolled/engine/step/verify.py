@@ -16,13 +16,16 @@ from unrolled.engine.step.refusals import RAISES
 from unrolled.engine.step.refusals import ROWS as ROWS_MATTER
 from unrolled.engine.trace import BATCH, OTHER_BATCH, StepFunction, Traced, compare, trace
 
-_LAYOUT = "it does something else for tensors of other strides or with a gradient, which a state may have later"
+_LAYOUT = (
+    "it does something else for tensors of other strides, with a gradient, or that are parameters, which a state may "
+    "be at one step and not at another"
+)
 _ONE_ROW = "it does something else for a batch of a single row"
 
 
 def found(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     """What there is of a step in calls of so many rows."""
-    examples = leaves.examples(ROWS)
+    examples = leaves.examples(ROWS, is_variant=n_rows == 1)
     try:
         base, n_examples = capture(step, *examples), ROWS
         if isinstance(base, Captured) and n_rows > 1 and not base.holds(step, *leaves.examples(n_rows)):
@@ -112,7 +115,13 @@ def _compared(
 
     batch = 1 if is_one else OTHER_BATCH
     second = trace(reordered, tensors, leaves.xs, leaves.states, by_row=base.by_row, batch=batch)
-    compare(traced, second, (BATCH, batch), words)
+    try:
+        compare(traced, second, (BATCH, batch), words)
+    except NotTraceable:
+        if not is_one:  # which of the two it is
+            alike = trace(reordered, tensors, leaves.xs, leaves.states, by_row=base.by_row)
+            compare(traced, alike, (BATCH, BATCH), words)
+        raise
     if not is_one:  # shapes that so few rows have, and so many would not
         small = trace(function_of(base), tensors, leaves.xs, leaves.states, by_row=base.by_row, batch=n_examples)
         compare(traced, small, (BATCH, n_examples), ROWS_MATTER)

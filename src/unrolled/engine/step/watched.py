@@ -79,6 +79,7 @@ class Watched:
         self._items: dict[tuple[int, str], tuple[Any, Any]] = {}
         self._views: dict[type, Any] = {}
         self._functions: dict[types.FunctionType, tuple[Any, ...]] = {}
+        self._codes: dict[types.FunctionType, types.CodeType] = {}  # of torch's own functions
         self._classes: list[tuple[Any, list[Any]]] = []
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
         for kind in _classes(met):
@@ -169,13 +170,17 @@ class Watched:
     def _function(self, value: Any) -> None:
         function = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
         if isinstance(function, types.FunctionType):
-            self._functions[function] = _parts(function)
+            if function.__code__.co_filename.startswith(_TORCH):
+                self._codes[function] = function.__code__
+            else:
+                self._functions[function] = _parts(function)
 
     def is_as_it_was(self, scope: dict[str, Any]) -> bool:
         """Whether nothing of it was exchanged, added or taken away; `scope` is what conditions of guards read."""
         return (
             self._are_present()
             and all([keys.isdisjoint(names) for keys, names in self._absent])  # noqa: C419 - a generator takes longer
+            and list(map(_code, self._codes)) == list(self._codes.values())
             and list(map(_parts, self._functions)) == list(self._functions.values())
             and all(len(s) == len(then) and all(map(is_, s.values(), then)) for s, then in self._classes)
             and not has_global_hooks()
@@ -202,6 +207,7 @@ class Watched:
         return signs == self._signs
 
 
+_code = attrgetter("__code__")
 _parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
 
