@@ -28,8 +28,8 @@ import unrolled
 from benchmarks import jax_peers
 from benchmarks.harness import append, interleaved, quartiles
 from unrolled import cells
+from unrolled.engine.backends.cpu.large_products import multiply, outer_sum
 from unrolled.engine.backends.cpu.peak import peak
-from unrolled.engine.products import multiply, outer_sum
 
 SHAPES = ((1, 128, 128), (16, 128, 64), (32, 128, 128), (32, 128, 256), (64, 128, 512), (128, 64, 1024))
 KINDS = {"LSTM": (cells.LSTM, nn.LSTM, 4), "GRU": (cells.GRU, nn.GRU, 3), "RNN": (cells.Elman, nn.RNN, 1)}

@@ -18,7 +18,7 @@ import unrolled
 from benchmarks.harness import append
 from benchmarks.training import trained
 from unrolled.data.sound import read_sound
-from unrolled.metrics import error_rates
+from unrolled.report.metrics import error_rates
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 N_TEST = 5  # recordings of each speaker and digit

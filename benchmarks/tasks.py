@@ -18,7 +18,7 @@ from benchmarks.training import trained
 from unrolled.data.labeled import Labeled, read_labeled
 from unrolled.data.series import Frequency, Series, read_series
 from unrolled.data.table import read_table
-from unrolled.metrics import smape
+from unrolled.report.metrics import smape
 
 SEEDS = 3
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from benchmarks.harness import append, interleaved, quartiles
 from unrolled.data.corpus import Corpus
-from unrolled.progress import PlainDisplay
-from unrolled.tasks import text as task
-from unrolled.train import TrainSettings, _Training
+from unrolled.tasks.text import model as task
+from unrolled.tasks.text.settings import TextSettings
+from unrolled.training.display import PlainDisplay
+from unrolled.training.loop import TrainSettings, _Training
 
 STEPS = 10
 
@@ -21,7 +22,7 @@ STEPS = 10
 class Bare(nn.Module):
     """The model, as one writes it by hand."""
 
-    def __init__(self, size: int, settings: task.TextSettings) -> None:
+    def __init__(self, size: int, settings: TextSettings) -> None:
         super().__init__()
         self.embedding = nn.Embedding(size, settings.hidden)
         self.lstm = nn.LSTM(settings.hidden, settings.hidden, settings.layers, dropout=settings.dropout)
@@ -33,7 +34,7 @@ class Bare(nn.Module):
         return self.output(self.dropout(y)), state
 
 
-def bare_loop(ids: torch.Tensor, size: int, settings: task.TextSettings, dtype: torch.dtype):
+def bare_loop(ids: torch.Tensor, size: int, settings: TextSettings, dtype: torch.dtype):
     """A careful user's loop: the same batches, clipping, optimizer and precision, and nothing else."""
     model = Bare(size, settings).train()
     optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
@@ -62,7 +63,7 @@ def bare_loop(ids: torch.Tensor, size: int, settings: task.TextSettings, dtype: 
     return steps
 
 
-def ours_loop(text: str, settings: task.TextSettings, precision: str):
+def ours_loop(text: str, settings: TextSettings, precision: str):
     """What `unrolled train text` does, with its display, a few steps at a time."""
     training = TrainSettings(minutes=1000, precision=precision)
     model = task.TextModel(settings)
@@ -86,7 +87,7 @@ def main() -> None:
     )
     rows: list[dict[str, object]] = []
     for precision in ("float32", "bfloat16"):
-        settings = task.TextSettings()
+        settings = TextSettings()
         ours, job, model = ours_loop(text, settings, precision)
         dtype = getattr(torch, precision)
         bare = bare_loop(torch.from_numpy(job.train_ids), model.units.size, settings, dtype)

@@ -4,7 +4,7 @@ import sys
 import time
 
 import unrolled
-from unrolled.progress import PlainDisplay
+from unrolled.training.display import PlainDisplay
 
 
 def trained(model, data, minutes, seed, valid=None, **training):

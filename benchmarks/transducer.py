@@ -14,7 +14,7 @@ import threading
 import torch
 
 from benchmarks.harness import append, interleaved, quartiles
-from unrolled.speech import HearNet, HearSettings
+from unrolled.tasks.transcribe.net import HearNet, HearSettings
 
 SHAPES = ((16, 50, 8), (16, 120, 25), (16, 300, 60), (8, 1000, 200))
 CLASSES = 30

@@ -63,12 +63,12 @@ def interrupted(monkeypatch):
 def call(monkeypatch, capsys):
     """Runs the command line in this process: (exit code, standard output, standard error)."""
 
-    from unrolled import cli
+    from unrolled.cli import main
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["unrolled", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         return stopped.value.code, out, err
 

@@ -1,8 +1,8 @@
 """The plans that this process knows."""
 
-from unrolled.engine import plans
+from unrolled.engine.cache import memory
 
 
 def forget_plans() -> None:
     """The next call of each step makes its plan anew, or reads it from the disk."""
-    plans.forget()
+    memory.forget()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.beam import beam_search
+from unrolled.search.beam import beam_search
 
 END, BEGIN = 0, 1
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.assertions import assert_equal
-from unrolled import storage
+from unrolled.files import safetensors_tree
 
 TEXT = "".join(f"line {i} of the tale, told by the fire\n" for i in range(300))
 SMALL = ["--hidden", "8", "--layers", "1", "--batch", "4", "--k1", "16", "--precision", "float32"]
@@ -149,8 +149,8 @@ RUN = [*SMALL, "--steps", "300", "--eval-every", "40", "--checkpoint-s", "0", "-
 
 
 def weights(folder):
-    tensors, _ = storage.read_tensors(folder / "model.safetensors")
-    state = storage.read_tree(folder / "checkpoint.safetensors")["state"]
+    tensors, _ = safetensors_tree.read_tensors(folder / "model.safetensors")
+    state = safetensors_tree.read_tree(folder / "checkpoint.safetensors")["state"]
     return tensors, state["module"]
 
 
@@ -182,7 +182,7 @@ def test_ctrl_c_says_how_to_go_on(folder):
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "unrolled: interrupted. Go on: unrolled train --resume run"
-    assert storage.read_tree(folder / "run/checkpoint.safetensors")["state"]["position"]["step"] >= 10
+    assert safetensors_tree.read_tree(folder / "run/checkpoint.safetensors")["state"]["position"]["step"] >= 10
 
 
 def test_two_processes_give_the_result_of_one(folder):

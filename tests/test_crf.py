@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.assertions import assert_as_exact_as, to_dtype
-from unrolled import crf as module
-from unrolled.crf import CRF
+from unrolled.nn import crf as module
+from unrolled.nn.crf import CRF
 
 
 def made(n_tags, seed, *, forbidden=False):

@@ -15,10 +15,10 @@ import unrolled
 from tests import strategies
 from tests.assertions import assert_as_exact_as, assert_equal, to_dtype, values_and_gradients
 from tests.tasks import test_forecast, test_text, test_tokens, test_transcribe, test_translate
-from unrolled.engine import choose
+from unrolled.engine import dispatch
 from unrolled.errors import NotFusedError, NotFusedWarning
-from unrolled.runs import Run
-from unrolled.train import choose_device, choose_precision
+from unrolled.training.loop import choose_device, choose_precision
+from unrolled.training.run_folder import Run
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)
@@ -57,7 +57,7 @@ def test_a_scan_is_the_cpus(name, steps, batch, seed, reverse, data):
 
 
 def test_a_scan_says_that_it_runs_eagerly(monkeypatch):
-    monkeypatch.setattr(choose, "_warned", set())
+    monkeypatch.setattr(dispatch, "_warned", set())
     cell = unrolled.cells.GRU(3, 5).to(GPU)
     xs, state = torch.randn(4, 2, 3, device=GPU), torch.zeros(2, 5, device=GPU)
     with pytest.warns(NotFusedWarning) as caught:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import unrolled
-from unrolled import modelfile, storage
 from unrolled.errors import ModelFileError, UnrolledError
+from unrolled.files import model_file, safetensors_tree
 
 TEXT = "to be or not to be, that is the question\n" * 40
 
@@ -32,7 +32,7 @@ def path(tmp_path_factory):
 
 def changed(path, tmp_path, **metadata):
     """The file with other metadata, or without some."""
-    tensors, given = storage.read_tensors(path)
+    tensors, given = safetensors_tree.read_tensors(path)
     given = {name: value for name, value in (given | metadata).items() if value is not None}
     save_file(tensors, tmp_path / "changed.safetensors", metadata=given)
     return tmp_path / "changed.safetensors"
@@ -131,7 +131,7 @@ def test_damaged_descriptions_are_refused(path, tmp_path, part, text):
 
 
 def test_weights_that_do_not_fit_are_told_all_at_once(path, tmp_path):
-    tensors, metadata = storage.read_tensors(path)
+    tensors, metadata = safetensors_tree.read_tensors(path)
     del tensors["model.output.bias"]
     tensors["model.embedding.weight"] = tensors["model.embedding.weight"].double()
     tensors["model.extra"] = torch.zeros(1)
@@ -146,9 +146,9 @@ def test_weights_that_do_not_fit_are_told_all_at_once(path, tmp_path):
 
 
 def test_what_was_written_is_read(tmp_path):
-    model = modelfile.ModelFile("text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}], {"x": torch.ones(2)})
-    modelfile.write_model(tmp_path / "m", model)
-    read = modelfile.read_model(tmp_path / "m", task="text")
+    model = model_file.ModelFile("text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}], {"x": torch.ones(2)})
+    model_file.write_model(tmp_path / "m", model)
+    read = model_file.read_model(tmp_path / "m", task="text")
     assert (read.task, read.settings, read.vocabulary, read.floor, read.record) == (
         "text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}],
     )  # fmt: skip
@@ -174,12 +174,12 @@ def test_a_process_that_only_answers_loads_neither_torchs_tracing_nor_its_compil
 
 @pytest.mark.parametrize("make", [torch.nn.Linear, torch.nn.Embedding, unrolled.GRU])
 def test_modules_without_numbers_have_the_same_shapes(make):
-    with modelfile.without_numbers():
+    with model_file.without_numbers():
         blank = make(3, 5)
     whole = make(3, 5)
     assert {name: value.shape for name, value in blank.state_dict().items()} == {
         name: value.shape for name, value in whole.state_dict().items()
     }
     assert all(value.is_meta for value in blank.state_dict().values())
-    modelfile.load_weights(blank, {f"model.{name}": value for name, value in whole.state_dict().items()})
+    model_file.load_weights(blank, {f"model.{name}": value for name, value in whole.state_dict().items()})
     assert all(torch.equal(a, b) for a, b in zip(blank.parameters(), whole.parameters(), strict=True))

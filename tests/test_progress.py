@@ -3,7 +3,7 @@
 import io
 import re
 
-from unrolled import progress
+from unrolled.training import display as progress
 
 ROW = {"step": 20, "seconds": 3725.0, "train_loss": 1.5}
 

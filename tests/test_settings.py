@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 
-from unrolled import cli
+from unrolled.cli import main
 from unrolled.errors import SettingsError
-from unrolled.tasks.text import GenerateSettings, TextSettings
-from unrolled.train import TrainSettings
+from unrolled.tasks.text.settings import GenerateSettings, TextSettings
+from unrolled.training.loop import TrainSettings
 
 
 @pytest.mark.parametrize("kind", [TextSettings, TrainSettings, GenerateSettings])
 def test_every_field_has_help_and_an_option(kind):
-    command = cli.generate if kind is GenerateSettings else cli.train_text
+    command = main.generate if kind is GenerateSettings else main.train_text
     options = {parameter.name: parameter for parameter in command.params}
     for field in dataclasses.fields(kind):
         assert len(field.metadata["help"]) > 5

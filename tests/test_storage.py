@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.assertions import assert_equal
-from unrolled import storage
+from unrolled.files import safetensors_tree
 
 numbers = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=5)
 tensors = st.builds(
@@ -28,8 +28,8 @@ trees = st.recursive(
 @given(trees)
 def test_trees_come_back_as_they_went(tmp_path_factory, tree):
     path = tmp_path_factory.mktemp("tree") / "tree.safetensors"
-    storage.write_tree(path, tree)
-    _assert_same(storage.read_tree(path), tree)
+    safetensors_tree.write_tree(path, tree)
+    _assert_same(safetensors_tree.read_tree(path), tree)
 
 
 def _assert_same(ours, theirs):
@@ -51,8 +51,8 @@ def _assert_same(ours, theirs):
 
 def test_shared_and_strided_tensors_are_written_whole(tmp_path):
     base = torch.arange(12.0).view(3, 4)
-    storage.write_tensors(tmp_path / "f", {"a": base, "b": base, "c": base.T, "d": base[1:]}, {})
-    read, _ = storage.read_tensors(tmp_path / "f")
+    safetensors_tree.write_tensors(tmp_path / "f", {"a": base, "b": base, "c": base.T, "d": base[1:]}, {})
+    read, _ = safetensors_tree.read_tensors(tmp_path / "f")
     assert_equal(read, {"a": base, "b": base, "c": base.T.contiguous(), "d": base[1:]})
 
 
@@ -65,18 +65,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        storage.write_aside(path, fail)
+        safetensors_tree.write_aside(path, fail)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(TypeError, match=r"^a tree cannot hold a set$"):
-        storage.write_tree(tmp_path / "tree", {"a": {1}})
+        safetensors_tree.write_tree(tmp_path / "tree", {"a": {1}})
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"dict": 3}', '{"tensor": "9"}', '{"odd": []}', "[" * 100_000])
 def test_a_damaged_tree_is_a_value_error(tmp_path, text):
-    storage.write_tensors(tmp_path / "tree", {"0": torch.zeros(1)}, {"tree": text})
+    safetensors_tree.write_tensors(tmp_path / "tree", {"0": torch.zeros(1)}, {"tree": text})
     with pytest.raises(ValueError, match=r".+"):
-        storage.read_tree(tmp_path / "tree")
+        safetensors_tree.read_tree(tmp_path / "tree")

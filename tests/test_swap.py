@@ -175,4 +175,4 @@ def test_names_of_torch_exchanged_in_another_process_before_a_model_is_imported(
         "print(type(a).__module__, type(b).__module__)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout == "unrolled.layers torch.nn.modules.rnn\n", done.stderr
+    assert done.stdout == "unrolled.nn.torch_layers torch.nn.modules.rnn\n", done.stderr

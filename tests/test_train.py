@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import unrolled
 from tests.assertions import assert_equal
-from unrolled import storage
 from unrolled.errors import DivergedError, RunError, SettingsError
-from unrolled.progress import Display
-from unrolled.runs import Run
-from unrolled.train import OPTIMIZERS, TrainSettings, choose_device, choose_precision, train
+from unrolled.files import safetensors_tree
+from unrolled.training.display import Display
+from unrolled.training.loop import OPTIMIZERS, TrainSettings, choose_device, choose_precision, train
+from unrolled.training.run_folder import Run
 
 
 class Killed(BaseException):
@@ -58,7 +58,7 @@ class Regression:
         return f"{figures['loss']:.3f}"
 
     def save(self, path, record):
-        storage.write_tensors(path, dict(self.module.state_dict()), {"rows": str(len(record))})
+        safetensors_tree.write_tensors(path, dict(self.module.state_dict()), {"rows": str(len(record))})
 
 
 SETTINGS = TrainSettings(steps=40, precision="float32", checkpoint_s=0, lr=0.05, warmup=3)
@@ -77,7 +77,7 @@ def test_learns_and_leaves_the_best_weights(tmp_path):
     assert losses[-1] < 0.1 * losses[0]
     assert result.best_loss == min(losses) == job.evaluate()["loss"]
     assert [row["step"] for row in result.record] == list(range(4, 41, 4))
-    saved, _ = storage.read_tensors(run.model_path)
+    saved, _ = safetensors_tree.read_tensors(run.model_path)
     assert_equal([saved[name] for name in job.module.state_dict()], weights(job))
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 11
 
@@ -152,7 +152,7 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_the_best_model_intact(tm
     assert text.startswith(f"training stopped at step 11: the loss is {bad}, the gradient's norm is nan")
     assert re.search(r"The best model, loss \S+ of step 8, is kept in \S+model.safetensors\.", text)
     assert "Try a lower --lr (such as" in text
-    saved, _ = storage.read_tensors(run.model_path)
+    saved, _ = safetensors_tree.read_tensors(run.model_path)
     assert all(value.isfinite().all() for value in saved.values())
 
 
@@ -261,7 +261,7 @@ def test_run_folders_are_whole_or_absent(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot make the run folder"):
         Run.create(tmp_path / "file" / "run", {"task": "none"})
-    storage.write_tree(run.folder / "checkpoint.safetensors", {"version": 99})
+    safetensors_tree.write_tree(run.folder / "checkpoint.safetensors", {"version": 99})
     with pytest.raises(RunError, match=r"version 99; this unrolled resumes version 1\. Train anew"):
         Run.open(run.folder)
 

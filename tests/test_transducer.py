@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled import ctc, transducer
-from unrolled.transducer import transducer_loss
+from unrolled.search import ctc, transducer
+from unrolled.search.transducer import transducer_loss
 
 
 def ways(n_steps, n_labels):

@@ -1,5 +1,5 @@
 """`python -m unrolled`, which is `unrolled`."""
 
-from unrolled.cli import main
+from unrolled.cli.main import main
 
 main()

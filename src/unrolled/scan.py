@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unrolled.engine import choose
+from unrolled.engine import dispatch
 from unrolled.engine.backends import eager
 from unrolled.engine.context import has_values, why_definition
 from unrolled.engine.step.declared import declared
@@ -96,17 +96,17 @@ def scan(
             return _run_definition(reason, step, xs, state, lengths, resets, reverse=reverse, engine=engine)
     is_plain = lengths is None and resets is None and not recompute
     if is_plain and engine != "eager" and not torch.compiler.is_compiling():
-        found = choose.again(step, xs, state, is_reversed=reverse)
+        found = dispatch.again(step, xs, state, is_reversed=reverse)
         if found is not None:
             return found
     active, resets = checked(xs, state, lengths, resets)
     recompute = recompute and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
-        from unrolled.engine import in_graph  # it loads torch's compiler, which takes seconds
+        from unrolled.engine.torch_compile import in_graph  # it loads torch's compiler, which takes seconds
 
         run = in_graph.run
     else:
-        run = choose.run
+        run = dispatch.run
     return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, recompute=recompute)
 
 
@@ -123,7 +123,7 @@ def scan_both_ways(
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
         ]
     active, _ = checked(xs, list(states), lengths, None)
-    return choose.run_both_ways(steps, xs, states, active=active, engine=engine)
+    return dispatch.run_both_ways(steps, xs, states, active=active, engine=engine)
 
 
 def _run_definition(

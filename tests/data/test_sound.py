@@ -8,11 +8,11 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.augment import augmented, masked
+from unrolled.baselines.template import Templates, warped
 from unrolled.data.fbank import Fbank, fbank
 from unrolled.data.sound import Resampler, Sound, as_sound, read_sound
 from unrolled.errors import DataError
-from unrolled.floors.template import Templates, warped
+from unrolled.tasks.transcribe.augment import augmented, masked
 
 SAMPLES = np.sin(np.arange(6000) ** 1.3 / 50).astype(np.float32) * 0.8
 

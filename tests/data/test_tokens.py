@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data.batches import Batches, by_length
 from unrolled.data.tokens import tokens_of, words_of
 from unrolled.data.vocabulary import TokenVocabulary, Vocabulary
+from unrolled.training.batches import Batches, by_length
 
 
 @given(st.text(max_size=60))

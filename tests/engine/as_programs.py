@@ -17,9 +17,9 @@ import torch
 from tests.engine.with_flags import checks
 from torch.utils import _pytree as pytree
 
-from unrolled.engine import plan, products
-from unrolled.engine.backends.cpu import build, emit, library, run
-from unrolled.engine.span import Span
+from unrolled.engine.backends.cpu import build, emit, large_products, library, run
+from unrolled.engine.ir.span import Span
+from unrolled.engine.run import plan
 
 HERE = Path(__file__).parent
 PRODUCTS = 6  # the argument of a loop that tells where the products are
@@ -135,7 +135,7 @@ def main(way):
     if way == "sabotage within steps":
         emit.barriers = lambda *_: set()
     run.build = library.build = functools.partial(as_program, way)
-    products._pack = packing(products._pack)
+    large_products._pack = packing(large_products._pack)
     run.Kernel = plan.Kernel = ProgramKernel
     checks()
 

@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 
 import unrolled
-from unrolled.engine import cache_files, disk, plan_data
+from unrolled.engine import cache_files
 from unrolled.engine.backends.cpu import build
+from unrolled.engine.cache import disk, plan_data
 
 SOURCE = """
 #include "loop.h"

@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 import unrolled
-from unrolled.engine import choose
+from unrolled.engine import dispatch
 
 
 def lstm():
@@ -57,7 +57,7 @@ def test_it_gives_the_bits_of_a_first_call(make, has_gradient, reverse):
         for xs in inputs:
             first = unrolled.scan(step, xs, state, reverse=reverse, engine="fused")
             unrolled.scan(step, xs, state, reverse=reverse, engine="fused")  # whose walk is remembered
-            found = choose.again(step, xs, state, is_reversed=reverse)
+            found = dispatch.again(step, xs, state, is_reversed=reverse)
             assert found is not None, "its like has run"
             assert_equal(found, first)
             needs = [leaf.requires_grad for leaf in pytree.tree_leaves(first)]
@@ -115,7 +115,7 @@ def after_a_change(cell, xs, state):
 
 
 def found(step, xs, state):
-    assert choose.again(step, xs, state, is_reversed=False) is None
+    assert dispatch.again(step, xs, state, is_reversed=False) is None
     return torch.zeros(1)
 
 
@@ -129,5 +129,5 @@ def test_there_is_none_of_another_call(call):
     xs = torch.randn(5, 2, 3)
     for _ in range(2):
         unrolled.scan(cell, xs, state, engine="fused")
-    assert choose.again(cell, xs, state, is_reversed=False) is not None
+    assert dispatch.again(cell, xs, state, is_reversed=False) is not None
     call(cell, xs, state)

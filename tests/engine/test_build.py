@@ -18,9 +18,10 @@ from tests.engine import cache_damage
 from tests.plans import forget_plans
 
 import unrolled
-from unrolled.engine import disk, planning
 from unrolled.engine.backends.cpu import build, compiling, library, run
-from unrolled.engine.program import Builder, Program
+from unrolled.engine.cache import disk
+from unrolled.engine.ir.program import Builder, Program
+from unrolled.engine.passes import pipeline
 from unrolled.engine.reasons import NotTraceable
 
 PROGRAM = """
@@ -64,8 +65,8 @@ def test_products_are_built_while_a_first_step_is_traced(monkeypatch):
         began.append(traced.wait(60))
         return build.build(*arguments, **options)
 
-    make_plan = planning.make_plan
-    monkeypatch.setattr(planning, "make_plan", tracing)
+    make_plan = pipeline.make_plan
+    monkeypatch.setattr(pipeline, "make_plan", tracing)
     monkeypatch.setattr(library, "build", building)
     monkeypatch.setattr(library, "_begun", {})
     monkeypatch.setattr(disk, "load", lambda _: None)  # no plan is on the disk

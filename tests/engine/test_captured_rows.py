@@ -11,7 +11,7 @@ from tests.assertions import assert_as_exact_as, assert_equal, to_dtype, values_
 from torch.nn import functional as F
 
 import unrolled
-from unrolled.translation import NetSettings, TranslateNet
+from unrolled.tasks.translate.net import NetSettings, TranslateNet
 
 WIDTH, PLACES, SIZE = 9, 7, 12
 WEIGHTS = {"U": (WIDTH, WIDTH), "R": (SIZE, WIDTH), "Q": (WIDTH, SIZE), "v": (1, SIZE), "M": (SIZE, SIZE)}
@@ -326,10 +326,10 @@ def test_the_translators_fed_decoder_is_fused_and_the_eager_one(cell, attention,
         ways.append(engine)
         return scan(*args, engine={"auto": "fused"}.get(engine, engine), **kwargs)
 
-    monkeypatch.setattr("unrolled.translation.scan", watched)
+    monkeypatch.setattr("unrolled.tasks.translate.net.scan", watched)
     for is_cpu in (True, False):  # what is not on the CPU runs eagerly
         if not is_cpu:
-            monkeypatch.setattr("unrolled.translation._is_fused", lambda vectors: False)
+            monkeypatch.setattr("unrolled.tasks.translate.net._is_fused", lambda vectors: False)
         torch.manual_seed(1)
         net.zero_grad()
         loss = net(sources, lengths, targets, 0.0)

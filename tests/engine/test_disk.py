@@ -13,7 +13,7 @@ from tests.plans import forget_plans
 from torch import nn
 
 import unrolled
-from unrolled.engine import disk, plans
+from unrolled.engine.cache import disk, memory
 from unrolled.engine.step.declared import declared
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,9 +52,9 @@ def assert_kept_is_made(run, inputs, folder, monkeypatch):
 
 
 def count(monkeypatch, name):
-    """Notes each call of a function of `plans`."""
-    calls, function = [], getattr(plans, name)
-    monkeypatch.setattr(plans, name, lambda *args, **options: (calls.append(1), function(*args, **options))[1])
+    """Notes each call of a function of `memory`."""
+    calls, function = [], getattr(memory, name)
+    monkeypatch.setattr(memory, name, lambda *args, **options: (calls.append(1), function(*args, **options))[1])
     return calls
 
 
@@ -161,7 +161,7 @@ def test_names_tell_apart_what_plans_depend_on(own_cache, monkeypatch):
     def name(step, width=3, dtype=torch.float32, state_dtype=None):
         forget_plans()
         states = [torch.zeros(2, step.hidden_size, dtype=state_dtype or dtype)]
-        plans.of_declared(declared(step), plans.Call([torch.zeros(4, 2, width, dtype=dtype)], None, states, None))
+        memory.of_declared(declared(step), memory.Call([torch.zeros(4, 2, width, dtype=dtype)], None, states, None))
         return names[-1]
 
     cells = unrolled.cells
@@ -179,8 +179,8 @@ import sys, torch, unrolled
 sys.path.insert(0, {root!r})
 {code}
 print(*(number.hex() for number in result.flatten().tolist()))
-print([name for name in ("torch._dynamo", "torch._functorch.aot_autograd", "unrolled.engine.trace",
-                         "unrolled.engine.step.capture", "unrolled.engine.planning", "sympy") if name in sys.modules])
+print([name for name in ("torch._dynamo", "torch._functorch.aot_autograd", "unrolled.engine.passes.trace",
+                         "unrolled.engine.step.capture", "unrolled.engine.passes.pipeline", "sympy") if name in sys.modules])
 """
 OF_THE_LIBRARY = """
 def numbers(run):
@@ -224,15 +224,15 @@ def in_a_process(code, cache):
 
 def test_a_second_process_of_the_librarys_own_loads_nothing_that_captures(tmp_path):
     first, second = (in_a_process(OF_THE_LIBRARY, tmp_path) for _ in range(2))
-    assert "unrolled.engine.trace" in first[1]
+    assert "unrolled.engine.passes.trace" in first[1]
     assert second == [first[0], "[]"]
 
 
 def test_a_second_process_of_a_users_step_makes_no_plan(tmp_path):
     first, second = (in_a_process(OF_A_USER, tmp_path) for _ in range(2))
     assert first[0] == second[0]
-    assert "unrolled.engine.planning" in first[1]
-    assert "unrolled.engine.planning" not in second[1]
+    assert "unrolled.engine.passes.pipeline" in first[1]
+    assert "unrolled.engine.passes.pipeline" not in second[1]
 
 
 def test_what_does_not_fit_is_made_anew(own_cache):

@@ -10,10 +10,11 @@ from torch import nn
 from torch.library import opcheck
 
 import unrolled
-from unrolled.engine import operator, plans
-from unrolled.engine.plan import Plan
-from unrolled.engine.span import Span
+from unrolled.engine.cache import memory
+from unrolled.engine.ir.span import Span
+from unrolled.engine.run.plan import Plan
 from unrolled.engine.step.declared import declared
+from unrolled.engine.torch_compile import operator
 from unrolled.engine.trees import flatten
 
 pytestmark = pytest.mark.filterwarnings(
@@ -123,7 +124,7 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     xs, state = strategies.make_inputs(4, 3, 3, torch.float32), strategies.make_state(cell, 3, 4, torch.float32)
     forget_plans()
     unrolled.scan(cell, xs, state, engine="fused")
-    [planned] = plans._plans.values()
+    [planned] = memory._plans.values()
     tensors = declared(cell).tensors
     asking = planned.plan.scan(planned.captured(tensors), [xs], flatten(state)[0], Span(4, 3, False, 12))
     plan, _, given = next(asking)

@@ -9,10 +9,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils import _pytree as pytree
 
 import unrolled
-from unrolled.engine import loop, plan, products
-from unrolled.engine.backends.cpu import library, memory, run
+from unrolled.engine.backends.cpu import large_products, library, memory, run
 from unrolled.engine.backends.cpu.build import build
 from unrolled.engine.backends.cpu.status import raising
+from unrolled.engine.run import autograd, plan
 
 T, B, N = 5, 3, 4
 WEIGHT = (torch.randn(N, N, generator=torch.Generator().manual_seed(0)) / 2).double()
@@ -128,7 +128,7 @@ def test_a_copy_left_out_after_the_loop_is_noticed(monkeypatch):
 
 
 def test_a_copy_left_out_in_the_loop_is_noticed(monkeypatch):
-    monkeypatch.setattr(loop, "copy_of", lambda tensor: tensor)
+    monkeypatch.setattr(autograd, "copy_of", lambda tensor: tensor)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         assert_changes_in_place(STEPS["the new state"], engine="fused")
 
@@ -138,7 +138,7 @@ def test_outputs_that_nothing_reads_are_not_copied(monkeypatch):
         raise AssertionError("it is copied")
 
     monkeypatch.setattr(plan, "copied", fail)
-    monkeypatch.setattr(loop, "copy_of", fail)
+    monkeypatch.setattr(autograd, "copy_of", fail)
     assert_apart(STEPS["the new state"], T, engine="fused", needs_grad=False)
     assert_apart(STEPS["a sum"], T, engine="fused", needs_grad=True)
 
@@ -209,7 +209,9 @@ def test_loops_and_products_tell_of_missing_memory(monkeypatch):
     strides, n_threads = (99, 1), MOST >> 20
     right, left = (rows.data_ptr(), 0, 99, 99, 1, 99), (rows.data_ptr(), 0, 99, 99, *strides, rows.data_ptr(), *strides)
     with pytest.raises(MemoryError, match="scan: the compiled loop needs"):
-        library.multiply(torch.float32)(products._pack(*right, 0, 0, 99, n_threads, 1, *left, *products._NO_LEFT))
+        library.multiply(torch.float32)(
+            large_products._pack(*right, 0, 0, 99, n_threads, 1, *left, *large_products._NO_LEFT)
+        )
 
 
 class Allocates:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from unrolled.engine.backends.cpu import passes as module
 from unrolled.engine.backends.cpu.passes import Line, passes
-from unrolled.engine.program import Builder
+from unrolled.engine.ir.program import Builder
 
 FUNCTIONS = {"vtanh": math.tanh, "vsigmoid": lambda x: 1 / (1 + math.exp(-x)), "vadd": lambda a, b: a + b}
 FUNCTIONS |= {"vmul": lambda a, b: a * b, "vneg": lambda a: -a}

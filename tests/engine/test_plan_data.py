@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import unrolled
-from unrolled.engine import disk, lower, lower_blocks, plan_data, planning
-from unrolled.engine.plan_check import Damaged
-from unrolled.engine.written_check import checked
+from unrolled.engine.backends.cpu.call_check import checked
+from unrolled.engine.cache import disk, plan_data
+from unrolled.engine.cache.plan_check import Damaged
+from unrolled.engine.passes import pipeline
+from unrolled.engine.passes.lower import heads, rows
 
 EVIL = [
     "__import__('os')",
@@ -123,7 +125,7 @@ def test_other_data_is_refused(whole):
 
 
 def test_all_operations_that_the_engine_makes_may_be_kept():
-    made = {*lower.HANDLERS, *lower_blocks.HANDLERS, *planning.ROWWISE}
+    made = {*rows.HANDLERS, *heads.HANDLERS, *pipeline.ROWWISE}
     operations = [each for each in made if isinstance(each, torch._ops.OpOverload) and each.namespace == "aten"]
     assert len(operations) > 100
     assert all(plan_data.operation(str(each).removeprefix("aten.")) is each for each in operations)

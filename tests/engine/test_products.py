@@ -7,8 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from unrolled.engine import products
-from unrolled.engine.backends.cpu import memory
+from unrolled.engine.backends.cpu import large_products, memory
 
 
 @pytest.fixture(params=[1, 2], autouse=True)
@@ -38,7 +37,7 @@ def test_products_of_every_layout(shape, transposed, has_bias, has_sums, seed):
     w = laid_out((k, n), generator, transposed[1])
     bias = torch.randn(n, generator=generator) if has_bias and not transposed[2] else None
     sums = torch.ones(n) if has_sums else None
-    result = products.multiply(a, w, bias, sums, is_transposed=transposed[2])
+    result = large_products.multiply(a, w, bias, sums, is_transposed=transposed[2])
     exact = a.double() @ w.double() + (0 if bias is None else bias.double())
     assert (result - exact).abs().max() <= 4e-7 * k**0.5 * max(1, exact.abs().max())
     if has_sums:
@@ -72,7 +71,7 @@ def test_sums_over_time_of_one_or_two_lefts(shapes, n, k, part, has_sums, seed):
         (*at, m, result.data_ptr(), (1, m) if is_across else (n, 1))
         for at, (m, is_across), result in zip(splits, shapes, results, strict=True)
     ]
-    products.run_sums(torch.float32, right.data_ptr(), n, k, calls, sums.data_ptr() if has_sums else 0)
+    large_products.run_sums(torch.float32, right.data_ptr(), n, k, calls, sums.data_ptr() if has_sums else 0)
     for left, result in zip(lefts, results, strict=True):
         exact = left.double().t() @ right.double()
         assert result.numel() == 0 or (result - exact).abs().max() <= 4e-7 * k**0.5 * max(1, exact.abs().max())
@@ -89,7 +88,7 @@ def test_whoever_takes_which_piece_the_bits_are_the_same(m, n, k, is_transposed)
     generator = torch.Generator().manual_seed(0)
     a, w = laid_out((m, k), generator, is_transposed), torch.randn((k, n), generator=generator)
     sums = [torch.zeros(n) for _ in range(6)]
-    first, *others = [products.multiply(a, w, None, each) for each in sums]
+    first, *others = [large_products.multiply(a, w, None, each) for each in sums]
     exact = a.double() @ w.double()
     assert (first - exact).abs().max() <= 4e-7 * k**0.5 * exact.abs().max()
     assert (sums[0] - w.double().sum(0)).abs().max() <= 4e-7 * k**0.5 * 4
@@ -105,7 +104,7 @@ def test_rows_times_a_weight(m, is_transposed):
     rows = torch.randn(m, 70, generator=generator).view(m, 1, 70)
     weight = torch.randn((90, 70) if is_transposed else (70, 90), generator=generator)
     bias = torch.randn(180, generator=generator)[::2]
-    result = products.rows_times(rows, weight, bias, is_transposed=is_transposed)
+    result = large_products.rows_times(rows, weight, bias, is_transposed=is_transposed)
     exact = rows.view(m, 70).double() @ (weight.t() if is_transposed else weight).double() + bias.double()
     assert result.shape == (m, 90)
     assert (result - exact).abs().max() <= 4e-7 * 70**0.5 * exact.abs().max()

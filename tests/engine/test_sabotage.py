@@ -7,9 +7,10 @@ from tests.engine.odd_steps import Node, Odd
 from tests.engine.test_fused import Branching, assert_fused_is_eager, assert_fused_is_eager_over
 from tests.plans import forget_plans
 
-from unrolled.engine import disk, lower
 from unrolled.engine.backends.cpu import emit
-from unrolled.engine.program import Builder
+from unrolled.engine.cache import disk
+from unrolled.engine.ir.program import Builder
+from unrolled.engine.passes.lower import rows
 
 aten = torch.ops.aten
 
@@ -35,17 +36,17 @@ def test_the_rules_as_they_are_pass(name):
 
 
 WRONG = {
-    aten.tanh_backward.default: lower._composed(lambda f, k, g, y: f("mul", g, f("add", k(1), f("mul", y, y)))),
-    aten.sigmoid_backward.default: lower._composed(lambda f, k, g, y: f("mul", g, f("mul", y, f("sub", y, k(1))))),
-    aten.sigmoid.default: lower._pointwise("tanh"),
-    aten.mul.Tensor: lower._pointwise("add"),
+    aten.tanh_backward.default: rows._composed(lambda f, k, g, y: f("mul", g, f("add", k(1), f("mul", y, y)))),
+    aten.sigmoid_backward.default: rows._composed(lambda f, k, g, y: f("mul", g, f("mul", y, f("sub", y, k(1))))),
+    aten.sigmoid.default: rows._pointwise("tanh"),
+    aten.mul.Tensor: rows._pointwise("add"),
     aten.add.Tensor: lambda self, node, a, b: self.builder.pointwise("sub", self.value(a), self.value(b)),
 }
 
 
 @pytest.mark.parametrize("rule", WRONG, ids=str)
 def test_a_wrong_rule_of_lowering_is_noticed(monkeypatch, rule):
-    monkeypatch.setitem(lower.HANDLERS, rule, WRONG[rule])
+    monkeypatch.setitem(rows.HANDLERS, rule, WRONG[rule])
     with pytest.raises(AssertionError, match="yardstick"):
         check()
 

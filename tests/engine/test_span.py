@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.engine.backends.cpu import rows as module
-from unrolled.engine.span import packed
+from unrolled.engine.run.packed_rows import packed
 
 steps_and_lengths = st.integers(1, 9).flatmap(
     lambda steps: st.tuples(st.just(steps), st.lists(st.integers(0, steps), min_size=1, max_size=9).filter(any))

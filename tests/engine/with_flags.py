@@ -8,8 +8,7 @@ from tests.engine.odd_steps import Node, Odd
 from tests.engine.test_fused import assert_fused_is_eager
 
 import unrolled
-from unrolled.engine import products
-from unrolled.engine.backends.cpu import build, emit
+from unrolled.engine.backends.cpu import build, emit, large_products
 
 
 def main(flags: list[str]) -> None:
@@ -18,7 +17,7 @@ def main(flags: list[str]) -> None:
 
 
 def checks() -> None:
-    emit.ALONE, emit.AWAKE, products.ALONE = "0", "0", 0  # small as the steps are
+    emit.ALONE, emit.AWAKE, large_products.ALONE = "0", "0", 0  # small as the steps are
     for threads in (1, 2):
         torch.set_num_threads(threads)
         for name in sorted(strategies.CELLS):

@@ -37,7 +37,8 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 import unrolled
-from unrolled.engine import choose, trace
+from unrolled.engine import dispatch
+from unrolled.engine.passes import trace
 from unrolled.engine.step import guarded, path, refusals
 from unrolled.engine.step.declared import Declared
 from unrolled.errors import NotFusedError, NotFusedWarning
@@ -186,7 +187,7 @@ def test_the_reason_within_torch_compile():
     def run(xs, state):
         return unrolled.scan(step, xs, state)[0] * 2
 
-    with mock.patch.object(choose, "warn_once") as told:
+    with mock.patch.object(dispatch, "warn_once") as told:
         torch.compile(run, backend="eager", fullgraph=True)(torch.zeros(3, 2, INPUT), torch.zeros(2, HIDDEN))
     assert told.call_args.args == ("it makes a tensor of its own, which a graph of torch would have to hold",)
 
@@ -234,10 +235,12 @@ MODULES = (
     "step/path",
     "step/verify",
     "step/guarded",
-    "trace",
-    "plans",
+    "passes/trace",
+    "cache/memory",
     "context",
-    "factors",
+    "passes/lower/product_operands",
+    "source_lines",
+    "reasons",
 )
 #: texts of three words and more that are no reasons, or that no step causes with the torch of today
 NOT_IN_THE_TABLE = {

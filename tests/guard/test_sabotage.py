@@ -14,8 +14,9 @@ from tests.guard.test_first_call import SIZES, step_of
 from tests.plans import forget_plans
 
 import unrolled
-from unrolled.engine import disk, plans
+from unrolled.engine.cache import disk, memory
 from unrolled.engine.step import capture, guarded, path, verify, watched
+from unrolled.engine.step.found import Leaves
 from unrolled.engine.step.watched import Watched
 
 
@@ -119,8 +120,8 @@ def with_and_without_gradients(step: Callable) -> None:
 def test_a_variant_that_is_no_variant_is_noticed(monkeypatch):
     with_and_without_gradients(by_gradient)
     forget_plans()
-    right = guarded.Leaves.examples
-    monkeypatch.setattr(guarded.Leaves, "examples", lambda self, n_rows, *, is_variant=False: right(self, n_rows))
+    right = Leaves.examples
+    monkeypatch.setattr(Leaves, "examples", lambda self, n_rows, *, is_variant=False: right(self, n_rows))
     with pytest.raises(AssertionError):
         with_and_without_gradients(by_gradient)
 
@@ -193,7 +194,7 @@ def test_a_name_on_disk_without_the_operations_arguments_is_noticed(monkeypatch,
 def test_a_name_on_disk_without_shapes_is_noticed(monkeypatch, tmp_path):
     kept = OnDisk(monkeypatch, tmp_path)
     monkeypatch.setattr(disk, "_shapes", lambda node: "")
-    monkeypatch.setattr(plans, "_key_of", lambda call, staying: (call.around, staying))
+    monkeypatch.setattr(memory, "_key_of", lambda call, staying: (call.around, staying))
     kept.run(scaled(0.5))
     with pytest.raises((AssertionError, RuntimeError)):  # a loop for other sizes: wrong, or it finds that by itself
         kept.run(scaled(0.5), state=(2, HIDDEN + 3))

@@ -11,7 +11,8 @@ from tests.guard.checks import HIDDEN
 from tests.guard.refused_steps import new, refused
 from torch import Tensor
 
-from unrolled.engine import lower, reasons
+from unrolled.engine import reasons
+from unrolled.engine.passes.lower import rows
 
 aten = torch.ops.aten
 unfused = functools.partial(refused, file=__file__)
@@ -64,7 +65,7 @@ def failing_rule() -> Any:
     def fail(*_: Any) -> Any:
         raise ValueError("of the engine")
 
-    with mock.patch.dict(lower.HANDLERS, {aten.tanh.default: fail}), mock.patch.object(reasons, "is_strict", False):
+    with mock.patch.dict(rows.HANDLERS, {aten.tanh.default: fail}), mock.patch.object(reasons, "is_strict", False):
         yield
 
 

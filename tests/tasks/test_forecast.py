@@ -6,13 +6,14 @@ import torch
 from tests.assertions import assert_equal
 
 import unrolled
-from unrolled import forecasting, storage
+from unrolled.baselines.series import scale_of
 from unrolled.data.series import Frequency, Series
 from unrolled.errors import DataError, ModelFileError, SettingsError
-from unrolled.floors.series import scale_of
-from unrolled.forecasting import LEVELS, OUTPUTS
-from unrolled.metrics import mase_scale, smape
-from unrolled.runs import Run
+from unrolled.files import safetensors_tree
+from unrolled.report.metrics import mase_scale, smape
+from unrolled.tasks.forecast import net
+from unrolled.tasks.forecast.net import LEVELS, OUTPUTS
+from unrolled.training.run_folder import Run
 
 DRAW = np.random.default_rng(0)
 TIME = np.arange(500)
@@ -168,10 +169,10 @@ def test_the_known_future_must_be_given():
 def test_quantiles_of_many_samples():
     samples = torch.rand(500, 3, 4, generator=torch.Generator().manual_seed(0))
     wanted = torch.quantile(samples, torch.tensor(LEVELS), dim=0).movedim(0, -1)
-    torch.testing.assert_close(forecasting._quantiles(samples, 0), wanted)
-    torch.testing.assert_close(forecasting._quantiles(samples.movedim(0, 1), 1), wanted)
+    torch.testing.assert_close(net._quantiles(samples, 0), wanted)
+    torch.testing.assert_close(net._quantiles(samples.movedim(0, 1), 1), wanted)
     params = torch.ones(512, 70, 3) * 3  # 18 million samples
-    assert forecasting.levels_of(params, "student", torch.zeros(512, 1), torch.ones(512, 1)).shape == (512, 70, 5)
+    assert net.levels_of(params, "student", torch.zeros(512, 1), torch.ones(512, 1)).shape == (512, 70, 5)
 
 
 def test_who_answers():
@@ -238,14 +239,14 @@ def test_faults_are_told(model, tmp_path):
     with pytest.raises(SettingsError, match=r"^fit: a forecast's validation part is the end of each series"):
         unrolled.ForecastModel().fit(WAVE, valid=WAVE)
     model.save(tmp_path / "m")
-    tensors, metadata = storage.read_tensors(tmp_path / "m")
+    tensors, metadata = safetensors_tree.read_tensors(tmp_path / "m")
     for changed, described in (
         ({**tensors, "floor.weights": tensors["floor.weights"][:3]}, metadata),
         (tensors, metadata | {"vocabulary": "{}"}),
         (tensors, metadata | {"vocabulary": metadata["vocabulary"].replace('"context": 24', '"context": 10000000000')}),
         (tensors, metadata | {"floor": '{"best": "me"}'}),
     ):
-        storage.write_tensors(tmp_path / "bad", changed, described)
+        safetensors_tree.write_tensors(tmp_path / "bad", changed, described)
         with pytest.raises(ModelFileError, match=rf"^{tmp_path}/bad: "):
             unrolled.ForecastModel.load(tmp_path / "bad")
 

@@ -10,8 +10,8 @@ from tests.assertions import assert_equal
 
 import unrolled
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
-from unrolled.runs import Run
-from unrolled.tasks import text as task
+from unrolled.tasks.text import model as task
+from unrolled.training.run_folder import Run
 
 TEXT = "".join(f"The {animal} number {i} says hello.\n" for i in range(200) for animal in ("cat", "dog", "owl"))
 SMALL = unrolled.TextSettings(hidden=12, layers=2, batch=4, k1=16, dropout=0.1)

@@ -8,10 +8,10 @@ import pytest
 from tests.assertions import assert_equal
 
 import unrolled
-from unrolled import storage
 from unrolled.data import schemes, tagging
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
-from unrolled.runs import Run
+from unrolled.files import safetensors_tree
+from unrolled.training.run_folder import Run
 
 TRAINING = unrolled.TrainSettings(steps=80, lr=0.02, precision="float32", patience=0, warmup=5)
 NAMES, PLACES = ("Ada", "Bob", "Cy", "Ada Lee"), ("Rome", "Oslo", "New York")
@@ -183,18 +183,18 @@ def test_members_answer_together(name):
 def test_damaged_files_are_refused(case, tmp_path):
     model, _, _ = case
     model.save(tmp_path / "m")
-    tensors, metadata = storage.read_tensors(tmp_path / "m")
+    tensors, metadata = safetensors_tree.read_tensors(tmp_path / "m")
     kind = type(model)
     for part, value in (
         ("vocabulary", "{}"), ("vocabulary", json.dumps({"words": ["a", "a"], "chars": [], "pairs": []})),
         ("settings", json.dumps({"model": {"hidden": -1}})), ("floor", "{}"), ("settings", "{}"),
     ):  # fmt: skip
-        storage.write_tensors(tmp_path / "bad", tensors, metadata | {part: value})
+        safetensors_tree.write_tensors(tmp_path / "bad", tensors, metadata | {part: value})
         with pytest.raises(ModelFileError, match=rf"^{tmp_path}/bad: "):
             kind.load(tmp_path / "bad")
     huge = json.loads(metadata["settings"])
     huge["model"]["hidden"] = 16384
-    storage.write_tensors(tmp_path / "bad", tensors, metadata | {"settings": json.dumps(huge)})
+    safetensors_tree.write_tensors(tmp_path / "bad", tensors, metadata | {"settings": json.dumps(huge)})
     with pytest.raises(ModelFileError, match="its weights do not fit its settings"):
         kind.load(tmp_path / "bad")
 
@@ -293,7 +293,7 @@ def test_probabilities_are_calibrated_by_a_temperature():
     model.fit(noisy, train=unrolled.TrainSettings(steps=150, lr=0.02, precision="float32", patience=0))
     logits = model.logits([model.front.pieces(item) for item in model.held.items])
     targets = model._targets(model.held.labels)
-    from unrolled.tasks.classify import loss_of
+    from unrolled.tasks.classify.net import loss_of
 
     fitted = float(loss_of(logits / model.temperature, targets, False))
     assert fitted <= float(loss_of(logits, targets, False)) + 1e-4

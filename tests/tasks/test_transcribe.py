@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from tests.assertions import assert_equal
 
 import unrolled
-from unrolled import ctc, speech
 from unrolled.data.sound import Sound
 from unrolled.errors import DataError, SettingsError
-from unrolled.language import LanguageModel
-from unrolled.runs import Run
-from unrolled.speech import HearNet
-from unrolled.streaming import transcript_of
-from unrolled.tasks.transcribe import TranscribeSettings
+from unrolled.search import ctc
+from unrolled.search.ngram_fusion import LanguageModel
+from unrolled.tasks.transcribe import net as speech
+from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.transcribe.settings import TranscribeSettings
+from unrolled.tasks.transcribe.stream import transcript_of
+from unrolled.training.run_folder import Run
 
 RATE = 8000
 WORDS = ("ab", "ba", "aab", "bba", "bab", "ab ba")

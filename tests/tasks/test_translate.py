@@ -13,9 +13,9 @@ import unrolled
 from unrolled.data.pieces import BEGIN, PAD, UNKNOWN, Cut
 from unrolled.data.tagging import padded
 from unrolled.errors import DataError, ModelFileError
-from unrolled.modelfile import read_model
-from unrolled.runs import Run
-from unrolled.translation import NetSettings, TranslateNet
+from unrolled.files.model_file import read_model
+from unrolled.tasks.translate.net import NetSettings, TranslateNet
+from unrolled.training.run_folder import Run
 
 WORDS = {"ein": "a", "der": "the", "hund": "dog", "mann": "man", "kater": "cat", "geht": "walks", "singt": "sings"}
 PAIRS = [
@@ -161,7 +161,7 @@ def test_the_loss_is_that_of_each_piece_and_its_gradients_are_right():
 
 
 def test_unknown_pieces_are_copied_from_where_they_were_read(fitted, monkeypatch):
-    from unrolled.beam import Found
+    from unrolled.search.beam import Found
 
     def search(cuts, *, beam=None):
         attention = torch.eye(len(cuts[0]) + 1, len(cuts[0]))
@@ -175,7 +175,7 @@ def test_long_texts_go_sentence_by_sentence(fitted, monkeypatch):
     seen = []
 
     def search(cuts, *, beam=None):
-        from unrolled.beam import Found
+        from unrolled.search.beam import Found
 
         seen.extend(len(cut) for cut in cuts)
         return [Found([], 0.0, 0.0, torch.ones(1, len(cut))) for cut in cuts]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled import extras
+from unrolled import optional_libraries
 
 STEP_S = 0.01
 WINDOW_S = 0.025
@@ -22,7 +22,7 @@ class Fbank:
     """
 
     def __init__(self, rate: int, n_mels: int) -> None:
-        library: Any = extras.library("kaldi_native_fbank", "speech needs", "speech")
+        library: Any = optional_libraries.library("kaldi_native_fbank", "speech needs", "speech")
         options = library.FbankOptions()
         options.frame_opts.samp_freq = rate
         options.frame_opts.dither = 0.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled import extras
+from unrolled import optional_libraries
 from unrolled.errors import ModelFileError
 
 PAD, BEGIN, END, UNKNOWN = range(4)
@@ -109,4 +109,4 @@ def fit_pieces(sources: Sequence[str], targets: Sequence[str], size: int, *, is_
 
 
 def _tokenizers() -> Any:
-    return extras.library("tokenizers", "translation needs", "translate")
+    return optional_libraries.library("tokenizers", "translation needs", "translate")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled import extras
+from unrolled import optional_libraries
 from unrolled.errors import DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
@@ -54,7 +54,7 @@ def read_sound(path: Path | str) -> Sound:
     Raises:
         DataError: it is missing, unreadable, without samples, or has some that are not finite.
     """
-    library = extras.library("soundfile", "speech needs", "speech")
+    library = optional_libraries.library("soundfile", "speech needs", "speech")
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -109,4 +109,4 @@ def _words(fault: Exception) -> str:
 
 
 def _soxr() -> Any:
-    return extras.library("soxr", "speech needs", "speech")
+    return optional_libraries.library("soxr", "speech needs", "speech")

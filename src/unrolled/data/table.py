@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled import extras
+from unrolled import optional_libraries
 from unrolled.data.files import Faults, read_bytes, read_texts
 from unrolled.errors import DataError
 
@@ -123,7 +123,7 @@ def of_frame(frame: Any, name: str = "the table") -> Table:
         MissingExtraError: narwhals is not installed.
         DataError: it is no data frame.
     """
-    narwhals: Any = extras.library("narwhals", "data frames need", "tables")
+    narwhals: Any = optional_libraries.library("narwhals", "data frames need", "tables")
     try:
         known = narwhals.from_native(frame, eager_only=True)
     except TypeError as fault:
@@ -139,7 +139,7 @@ def _text(value: Any) -> str:
 
 
 def _parquet(file: Path) -> Any:
-    polars: Any = extras.library("polars", "Parquet files need", "tables")
+    polars: Any = optional_libraries.library("polars", "Parquet files need", "tables")
     try:
         return polars.read_parquet(file)
     except (polars.exceptions.PolarsError, OSError) as fault:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled import extras
+from unrolled import optional_libraries
 from unrolled.errors import DataError, ModelFileError
 
 KINDS = ("char", "byte", "subword")
@@ -194,4 +194,4 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 def _tokenizers() -> Any:
-    return extras.library("tokenizers", "--units subword needs", "subword")
+    return optional_libraries.library("tokenizers", "--units subword needs", "subword")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.baselines.series import scale_of
 from unrolled.data.series import Series
-from unrolled.floors.series import scale_of
 
 Origins = Sequence[tuple[int, int]]  # a series' place, and the time of the first value after the window
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.backends.cpu.call_source import forward_source
 from unrolled.engine.backends.cpu.peak import peak
-from unrolled.engine.choose import call_of, run
-from unrolled.engine.plan import Plan
-from unrolled.engine.plans import plan_for, with_plain_memory
-from unrolled.engine.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
+from unrolled.engine.cache.memory import plan_for, with_plain_memory
+from unrolled.engine.dispatch import call_of, run
+from unrolled.engine.ir.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
-from unrolled.engine.recompute import chunk_of
+from unrolled.engine.run.checkpointed import chunk_of
+from unrolled.engine.run.plan import Plan
 from unrolled.engine.trees import flatten
-from unrolled.engine.written import forward_source
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Explanation:
 def explained(
     step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, verbose: bool, timed: bool
 ) -> Explanation:
-    """How `choose.run` runs a checked scan."""
+    """How `dispatch.run` runs a checked scan."""
     try:
         call = call_of(xs, state, resets, None)
         planned, tensors = plan_for(step, call)

@@ -1,6 +1,7 @@
-"""One file a task: reader, encoder, model, loss, metric, decoding, floor. A task is found by its file's name.
+"""One folder a task: settings, network, model, and what only it uses. A task is found by its folder's name.
 
-Each file has `Model`, the task's class, with `fit`, `evaluate`, `save` and `load`, and `Settings`, its settings.
+Each folder has `Model`, the task's class, with `fit`, `evaluate`, `save` and `load`. `estimator.py` has what they
+share.
 """
 
 import importlib
@@ -12,11 +13,11 @@ from unrolled.errors import ModelFileError
 
 def names() -> list[str]:
     """The tasks that there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
 def task(name: str) -> ModuleType:
-    """A task's file, by name.
+    """A task's folder, by name.
 
     Raises:
         ModelFileError: there is none of that name; names may come out of a file, so only ours are imported.

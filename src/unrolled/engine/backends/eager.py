@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from unrolled.draws import set_aside
 from unrolled.errors import StepError
+from unrolled.randomness import set_aside
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 

@@ -26,9 +26,9 @@ from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.context import making
-from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.step.path import Path, TooLarge
-from unrolled.engine.step.refusals import ROWS, reason_at, reason_of, refuse_nodes
+from unrolled.engine.step.refusals import reason_at, reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
 from unrolled.engine.step.watched import Watched
 
@@ -282,7 +282,7 @@ class Captured(Guarded):
             if any(source.name.startswith(("L['x']", "L['state']")) for source in sources)
         }
         if any(expression.is_number for expression in batch):
-            raise NotTraceable(ROWS)
+            raise NotTraceable(ROWS_MATTER)
         placeholders = [node for node in self.graph.graph.nodes if node.op == "placeholder"]
         for at, (node, (kind, i)) in enumerate(zip(placeholders, self.places, strict=True)):
             value = node.meta["example_value"]

@@ -29,7 +29,7 @@ from torch._dynamo.variables import (
 from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.hashable import HashableTracker
 
-from unrolled.engine.step.refusals import is_of_torch, shown_line
+from unrolled.engine.source_lines import is_of_torch, shown_line
 from unrolled.engine.step.watched import OPERATORS, Frame
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60

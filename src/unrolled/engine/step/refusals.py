@@ -4,24 +4,19 @@ Input: what torch's capture raised, or the graph that it made. Output: a `NotTra
 and in which line.
 """
 
-import linecache
 import math
 import operator
 import re
 import types
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import fx
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
-from unrolled.engine.reasons import NotTraceable
-
-_NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), "<eval_with_key>", "<frozen")
-_PYTHON = str(Path(linecache.__file__).parent)
+from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
+from unrolled.engine.source_lines import line_of_node, line_of_stack
 
 _READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
 _BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
@@ -45,7 +40,6 @@ _SCRIPT = "it holds a module of TorchScript, in which no change can be seen"
 _NESTED = "it uses nested tensors"
 _NOT_FAKED = "it calls an operation of its own without a fake implementation (torch.library.register_fake)"
 _TEXT = "it turns a tensor into text"
-ROWS = "what it does depends on the number of rows of the batch"
 
 #: torch's names for what it cannot capture, by how they begin → what the step does
 _KINDS: dict[str, str] = {
@@ -134,7 +128,7 @@ def reason_of(fault: BaseException) -> NotTraceable:
     if "certain side effects happened" in text:
         return _writing(fault)
     if isinstance(fault, ConstraintViolationError):
-        return NotTraceable(ROWS)
+        return NotTraceable(ROWS_MATTER)
     for sign, words in _SIGNS.items():
         if sign in text.split("from user code:")[0]:
             return NotTraceable(f"{words}{line}")
@@ -221,46 +215,3 @@ def _refused(target: Callable) -> str | None:
     if is_known or target in vars(math).values() or target in vars(operator).values():
         return None
     return _CALLS.format(name=f"{module}.{name}")
-
-
-def is_of_torch(name: str) -> bool:
-    """Whether a file is torch's."""
-    return name.startswith(_NOT_OF_A_STEP[0])
-
-
-def _is_of_a_step(name: str) -> bool:
-    """Whether a file is neither torch's, nor the engine's, nor Python's own."""
-    is_pythons = name.startswith(_PYTHON) and "site-packages" not in name
-    return not (is_pythons or name.startswith(_NOT_OF_A_STEP))
-
-
-def line_of_stack(stack: Any) -> str:
-    """Where in the user's step, from a `traceback.StackSummary`: the innermost line that is not torch's or ours."""
-    for frame in reversed(stack or []):
-        if _is_of_a_step(frame.filename):
-            return shown_line(frame.filename, frame.lineno or 0, frame.line or "")
-    return ""
-
-
-def line_of_node(node: fx.Node) -> str:
-    """Where in the user's step an operation came from; nothing where that is not known."""
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
-    for at in reversed(range(len(lines))):
-        if lines[at].startswith("File "):
-            name, number = lines[at].removeprefix('File "').split('", line ')
-            if _is_of_a_step(name):
-                source = lines[at + 1] if at + 1 < len(lines) else ""
-                return shown_line(name, int(number.split(",")[0]), source)
-    return ""
-
-
-def line_of_guard(guard: str) -> str:
-    """Where in the user's step a guard of torch's comes from, which its words end with; empty where they do not."""
-    found = re.search(r"  # (?P<source>\S.*?)  # (?P<file>\S+):(?P<number>\d+) in ", guard)
-    return shown_line(found["file"], int(found["number"]), found["source"]) if found else ""
-
-
-def shown_line(name: str, number: int, source: str = "") -> str:
-    """A line of a file, as reasons end with it."""
-    source = (source or linecache.getline(name, number)).strip()
-    return f' ("{name}", line {number}{f": {source}" if source else ""})'

@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.passes.trace import BATCH, OTHER_BATCH, StepFunction, Traced, compare, trace
+from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.step.capture import Captured, Refused, Unguarded, capture
-from unrolled.engine.step.guarded import ROWS, Found, Leaves
+from unrolled.engine.step.found import ROWS, Found, Leaves
 from unrolled.engine.step.refusals import RAISES
-from unrolled.engine.step.refusals import ROWS as ROWS_MATTER
-from unrolled.engine.trace import BATCH, OTHER_BATCH, StepFunction, Traced, compare, trace
 
 _LAYOUT = (
     "it does something else for tensors of other strides, with a gradient, or that are parameters, which a state may "

@@ -2,7 +2,8 @@
 
 Within a step the work falls into levels. At each level first come loops over the features that compute and store what
 the next products, reductions and the step's results need (everything pointwise between is in registers), then the
-products and reductions. Threads share either the rows of the batch, and never meet, or the features, and meet after each.
+products and reductions. Threads share either the rows of the batch, and never meet, or the features, and meet after
+each.
 """
 
 from collections import defaultdict
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 from unrolled.engine.backends.cpu.barriers import Access, barriers
 from unrolled.engine.backends.cpu.passes import Line, passes
-from unrolled.engine.program import (
+from unrolled.engine.ir.program import (
     ALONG,
     BROADCASTS,
     EXPENSIVE,

@@ -8,7 +8,7 @@ strip of some vectors, on which the passes take turns.
 
 from dataclasses import dataclass
 
-from unrolled.engine.program import EXPENSIVE, Value
+from unrolled.engine.ir.program import EXPENSIVE, Value
 
 LONG = frozenset(EXPENSIVE) - {"sqrt", "div"}
 # values that are kept in strips at most: they should stay in the first-level cache

@@ -19,7 +19,7 @@ EXPORTED void take(const int64_t* arguments) {
   });
 }
 
-// From time, batch and the address of bool [time, batch], true in each row up to its length, what `Packed` (span.py)
+// From time, batch and the address of bool [time, batch], true in each row up to its length, what `Packed` (run/packed_rows.py)
 // holds: its addresses follow, in its order.
 EXPORTED void arrange(const int64_t* arguments) {
   const long T = arguments[0], B = arguments[1];

@@ -16,9 +16,9 @@ from unrolled.engine.backends.cpu.emit import emit
 from unrolled.engine.backends.cpu.library import of_loops, stop
 from unrolled.engine.backends.cpu.openmp import end_threads as end_threads  # which runs before each fork
 from unrolled.engine.backends.cpu.status import raising
-from unrolled.engine.program import Program
+from unrolled.engine.ir.program import Program
+from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import NotTraceable
-from unrolled.engine.span import Span
 
 _TOGETHER = Path(__file__).with_name("together.cpp")
 _WAKES = 8  # time steps that may be over sooner than a second thread wakes

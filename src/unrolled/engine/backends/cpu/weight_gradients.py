@@ -1,0 +1,83 @@
+"""Sums over time and batch, which are gradients of weights: the calls that a plan writes down (`call_source.py`) make
+them here.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unrolled.engine.backends.cpu.large_products import SumLeft, outer_sum, read_in, run_sums
+from unrolled.engine.backends.cpu.memory import new_tensor
+from unrolled.engine.ir.span import Span
+
+# rows and their width k; what is read in place of the rows one step before, at the edge, or None where they are read at
+# the same step; what the sum is the gradient of, as which it lies in memory: else autograd would copy it; whether it is
+# transposed
+Left = tuple[Tensor, int, Tensor | None, Tensor, bool]
+
+
+def sums_of_products(
+    right: Tensor, m: int, lefts: Sequence[Left | None], sums: Tensor | None, span: Span
+) -> list[Tensor | None]:
+    """Σ left^T · right over time and batch for each left, [k, m], or its transpose; None where a left is None. The sum
+    of right's rows is added to `sums` [m], if there is a left. Rows are contiguous.
+    """
+    dtype, total = right.dtype, span.total
+    found: list[Tensor | None] = []
+    calls: list[SumLeft] = []
+    for left in lefts:
+        if left is None:
+            found.append(None)
+            continue
+        rows, k, first, like, is_flipped = left
+        if read_in(dtype, k * m * total) is not None or (first is not None and span.counts is not None):
+            rows = rows.view(total, k)
+            if first is not None:
+                rows = span.before(first.view(span.n_rows, k), rows)
+            result = outer_sum(rows, right.view(total, m), like.t() if is_flipped else like, sums)
+            found.append(result.t() if is_flipped else result)
+            sums = None
+            continue
+        row, column = like.stride()
+        is_as_made = is_flipped == (row == 1 != column)  # else the transpose lies in memory row by row
+        result = new_tensor(right, *((k, m) if is_as_made else (m, k)))
+        found.append(result if is_flipped != is_as_made else result.t())
+        strides, at, n = (m, 1) if is_as_made else (1, k), rows.data_ptr(), span.n_rows
+        if first is None:
+            calls.append((at, 0, total, k, result.data_ptr(), strides))
+        elif span.is_reversed:
+            calls.append((at + n * k * dtype.itemsize, first.data_ptr(), total - n, k, result.data_ptr(), strides))
+        else:
+            calls.append((first.data_ptr(), at, n, k, result.data_ptr(), strides))
+    for i in range(0, len(calls), 2):
+        run_sums(dtype, right.data_ptr(), m, total, calls[i : i + 2], 0 if sums is None else sums.data_ptr())
+        sums = None
+    return found
+
+
+# rows and their width, and what is read in place of the rows one step before, at the edge, or None
+Factor = tuple[Tensor, int, Tensor | None]
+
+
+def products_by_row(parts: Sequence[tuple[Factor, Factor]], total: Tensor | None, like: Tensor, span: Span) -> Tensor:
+    """For each row of the batch the sum over time of left^T · right, of one or several such products, plus a total; it
+    has the shape of `like` [batch, ...]. Rows are contiguous, those of a span.
+    """
+    found = None if total is None else total.to(like.dtype).view(like.shape)
+    for factors in parts:
+        left, right = (_by_row(*factor, span) for factor in factors)
+        made = torch.bmm(left.transpose(1, 2), right).view(like.shape)
+        found = made if found is None else found.add_(made)
+    return torch.zeros_like(like, memory_format=torch.contiguous_format) if found is None else found
+
+
+def _by_row(rows: Tensor, width: int, first: Tensor | None, span: Span) -> Tensor:
+    """Rows of all steps → [batch, time, width], zeros where a row has ended."""
+    rows = rows.view(span.total, width)
+    if first is not None:
+        rows = span.before(first.reshape(span.n_rows, width), rows)
+    if span.counts is None:
+        return rows.view(span.n_steps, span.n_rows, width).transpose(0, 1)
+    time, row = span.time_and_row()
+    return rows.new_zeros(span.n_rows, span.n_steps, width).index_put_((row, time), rows)

@@ -1,0 +1,441 @@
+"""The plan of a call: known, or on the disk, or made.
+
+Inputs: a step and the leaves of its inputs and state. Output: the plan, and the tensors that the step reads now.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unrolled.engine import reasons
+from unrolled.engine.backends.cpu import library
+from unrolled.engine.backends.cpu.build import processor
+from unrolled.engine.backends.cpu.large_products import reading
+from unrolled.engine.cache import disk
+from unrolled.engine.context import importing, is_autocast, making, why_definition
+from unrolled.engine.ir.loop_programs import Staying
+from unrolled.engine.reasons import NotTraceable, RunsEagerly
+from unrolled.engine.run.plan import Plan
+from unrolled.engine.step import guarded
+from unrolled.engine.step.declared import Declared, declared, kind_of
+from unrolled.engine.step.declared import forget as forget_declared
+from unrolled.engine.step.found import Found, Leaves
+from unrolled.engine.trees import Form
+
+if TYPE_CHECKING:
+    from unrolled.engine.passes.trace import StepFunction, Traced
+
+_MOST_PLANS = 256  # of declared steps
+_MOST_CALLS = 64  # of one declared step
+_MOST_SLOTS = 256  # of captured steps, whose graphs they hold
+_MOST_OF_A_FORM = 8
+_plans: "dict[Hashable, Planned | NotTraceable]" = {}
+_slots: "dict[Hashable, list[_Slot]]" = {}
+
+Pick = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of a step, by leaves.
+
+    Attributes:
+        xs: of the inputs, [time, batch, ...].
+        states: of the first state, [batch, ...].
+        x_form, state_form: of what the step takes.
+        around: what is around the step, innermost first: "resets" and "ends", which have a mask as the last of the
+            inputs; with resets the states' second half are those that rows go back to.
+    """
+
+    xs: list[Tensor]
+    x_form: Form
+    states: list[Tensor]
+    state_form: Form
+    around: tuple[str, ...] = ()
+
+    def of_step(self) -> Leaves:
+        """One time step of it, as the step itself takes it."""
+        xs = self.xs[: len(self.xs) - len(self.around)]
+        states = self.states[: len(self.states) // 2] if "resets" in self.around else self.states
+        return Leaves([x[0] for x in xs], self.x_form, states, self.state_form)
+
+    def form(self) -> Hashable:
+        """What a call of a known step depends on, and how it runs."""
+        return (
+            self.x_form, self.state_form, self.around, torch.get_default_dtype(), torch.is_grad_enabled(), reading(),
+            torch.get_num_threads(), *map(kind_of, self.xs), *map(kind_of, self.states),
+        )  # fmt: skip
+
+
+class Planned:
+    """A plan, and what the loop's tensors are.
+
+    Attributes:
+        made: tensors with numbers that the step makes, which follow those that it reads.
+        pick: a step's tensors, the leaves of its state, those of its inputs → the loop's tensors; None where there is
+            more to do than to pick them.
+    """
+
+    def __init__(self, plan: Plan, n_tensors: int, made: Sequence[Tensor] = (), by_row: Iterable[int] = ()) -> None:
+        self.plan, self.made, self.by_row = plan, list(made), tuple(by_row)
+        self.pick: Pick | None = None
+        if plan.is_plain and not made:
+            m = n_tensors + len(plan.states)
+            at = [m + i if kind == "input" else i for kind, i in plan.reads]
+            at += range(n_tensors, m)
+            self.pick = itemgetter(*at) if len(at) > 1 else None
+
+    def needs_rows(self, tensors: list[Tensor], n_rows: int) -> bool:
+        """Whether a tensor with a row for each row of the batch has another number of them in this call."""
+        return any(len(tensors[i]) != n_rows for i in self.by_row)
+
+    def captured(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The captured tensors of a step that reads these."""
+        return [*tensors, *self.made] if self.made else tensors
+
+
+class Known(NamedTuple):
+    """What is known of calls of a form, of a step that is known.
+
+    Attributes:
+        planned: the plan.
+        pick: `planned.pick`, if such calls go straight to the loop with what it picks: that is of the loop's dtype, and
+            nothing has a gradient. Else None.
+    """
+
+    planned: Planned
+    pick: Pick | None
+
+
+class _Slot(NamedTuple):
+    """Calls of a form, of a captured step: its graph, examples to check its guards with, and the shapes of the tensors
+    that it reads, where guards leave them open.
+    """
+
+    found: Found
+    known: Known
+    examples: tuple[Any, Any]
+    shapes: list[torch.Size] | None
+
+
+def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
+    """The plan for a call, made at the first one of its form, and the tensors that the step reads now.
+
+    Raises:
+        NotTraceable: there is none.
+        RunsEagerly: there is none for this call.
+    """
+    check_context()
+    check_rows(call.xs, call.states)
+    check_kinds(call.xs, call.states)
+    own = declared(step)
+    if own is not None:
+        own.is_as_it_was()
+        form = call.form()
+        known = own.known.get(form)
+        if known is None:
+            if len(own.known) >= _MOST_CALLS:
+                own.known.clear()
+            known = own.known[form] = _known(of_declared(own, call), own.tensors, call)
+        return known.planned, own.tensors
+    found, planned = of_captured(step, call)
+    examples = call.of_step().examples(call.xs[0].shape[1])
+    tensors = found.tensors(step, examples)
+    assert not isinstance(found.graph, NotTraceable)
+    shapes = [tensor.shape for tensor in tensors] if found.graph.shares_rows else None
+    if has_plain_memory(tensors):
+        _remember(step, call, _Slot(found, _known(planned, tensors, call), examples, shapes))
+    return planned, tensors
+
+
+def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
+    """What is known of such calls of a step, and the tensors that it reads; None of a step or a call that is new, and
+    where only the eager loop serves. The leaves may be anything.
+    """
+    try:
+        form = call.form()
+    except (AttributeError, TypeError):  # they are no tensors
+        return None
+    if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419
+        return None
+    if not has_plain_memory([*call.xs, *call.states]):
+        return None
+    own = declared(step)
+    if own is not None:
+        known = own.known.get(form) if own.is_as_it_was() and has_plain_memory(own.tensors) else None
+        return None if known is None or _is_eager_here() else (known, own.tensors)
+    slots = _slots.get((guarded.code_of(step), form))
+    if slots is None or _is_eager_here():
+        return None
+    for slot in slots:
+        if slot.found.holds(step, slot.examples):
+            tensors = slot.found.tensors(step, slot.examples)
+            is_like_then = slot.shapes is None or slot.shapes == [tensor.shape for tensor in tensors]
+            if is_like_then and all([tensor.data_ptr() for tensor in tensors]):  # noqa: C419 - guards see negated ones
+                return slot.known, tensors
+    return None
+
+
+def _remember(step: Callable, call: Call, slot: _Slot) -> None:
+    if len(_slots) >= _MOST_SLOTS:
+        _slots.clear()
+    slots = _slots.setdefault((guarded.code_of(step), call.form()), [])
+    others = [each for each in slots if each.found is not slot.found or each.shapes != slot.shapes]
+    slots[:] = [slot, *others][:_MOST_OF_A_FORM]
+
+
+def _known(planned: Planned, tensors: list[Tensor], call: Call) -> Known:
+    pick, whole = planned.pick, (*tensors, *call.states, *call.xs)
+    if pick and (_needs_backward(whole) or any(each.dtype != planned.plan.dtype for each in pick(whole))):
+        pick = None
+    return Known(planned, pick)
+
+
+def forget() -> None:
+    """The next call of each step makes its plan anew, or reads it from the disk."""
+    _plans.clear()
+    _slots.clear()
+    guarded.forget()
+    forget_declared()
+
+
+def _needs_backward(tensors: Iterable[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def of_declared(own: Declared, call: Call) -> Planned:
+    """The plan of a step of the library's own."""
+    staying, training = _way(own.tensors, call)
+    shapes = tuple((shape[i in own.by_row :], *kind[:2]) for i, (shape, *kind) in enumerate(own.kinds))
+    key = (own.key, shapes, _key_of(call, staying))
+
+    def make() -> Planned:
+        name = disk.name_of(repr(key))
+        plan = disk.load(name)
+        if plan is None:
+            with importing():
+                from unrolled.engine.passes import trace  # it loads torch's tracing, which takes seconds
+            with _library_begun(call):
+                traced = _traced(trace.of_trees(own.run, call.x_form, call.state_form), own.tensors, own.by_row, call)
+                assert not traced.made, "a step of the library's own makes no tensors of numbers"
+                plan = _lowered(traced, call, own.tensors, staying)
+            disk.save(name, plan)
+        return Planned(plan, len(own.tensors), by_row=own.by_row)
+
+    return _prepared(_plans, key, make, training=training, most=_MOST_PLANS)
+
+
+def of_captured(step: Callable, call: Call) -> tuple[Found, Planned]:
+    """The graph that stands for a step of the user's now, and a plan of it."""
+    leaves, n_rows = call.of_step(), call.xs[0].shape[1]
+    found = guarded.graph_for(step, leaves, n_rows)
+    tensors = found.tensors(step, leaves.examples(n_rows))
+    staying, training = _way(tensors, call)
+    graph = found.graph
+    assert not isinstance(graph, NotTraceable)
+    shapes = tuple(
+        (t.shape[1:] if i in graph.by_row else t.shape, t.dtype, i in graph.by_row) for i, t in enumerate(tensors)
+    )
+    key = (shapes, _key_of(call, staying))
+
+    def make() -> Planned:
+        from unrolled.engine.step.verify import function_of
+
+        traced, found.traced = found.traced if not call.around else None, None
+        if traced is None:
+            traced = _traced(function_of(graph), tensors, graph.by_row, call)
+        name = disk.name_of(repr((disk.words_of(traced), key)))
+        plan = disk.load(name)
+        if plan is None:
+            with _library_begun(call):
+                plan = _lowered(traced, call, tensors, staying)
+            # the form of outputs may be a tree of the user's, which a file cannot hold
+            disk.save(name, dataclasses.replace(plan, outputs_form=None))
+        else:
+            plan.outputs_form = traced.outputs_form
+        return Planned(plan, len(tensors), traced.made, graph.by_row)
+
+    return found, _prepared(found.plans, key, make, training=training, most=_MOST_PLANS)
+
+
+def _traced(step: "StepFunction", tensors: list[Tensor], by_row: "set[int] | frozenset[int]", call: Call) -> "Traced":
+    from unrolled.engine.passes import trace
+
+    for name in call.around:
+        step = {"resets": trace.with_resets, "ends": trace.with_ends}[name](step)
+    return trace.trace(step, tensors, [x[0] for x in call.xs], call.states, by_row=by_row)
+
+
+def _lowered(traced: "Traced", call: Call, tensors: list[Tensor], staying: Staying) -> Plan:
+    from unrolled.engine.passes.pipeline import make_plan
+
+    [dtype] = {leaf.dtype for leaf in (*call.xs, *call.states) if leaf.is_floating_point()}
+    if any(t.is_floating_point() and t.dtype != dtype for t in (*tensors, *traced.made)):
+        raise NotTraceable(f"it mixes {dtype} with tensors of another dtype")
+    return make_plan(traced, dtype, staying=staying)
+
+
+def _prepared(
+    plans: "dict[Hashable, Planned | NotTraceable]",
+    key: Hashable,
+    make: Callable[[], Planned],
+    *,
+    training: bool,
+    most: int,
+) -> Planned:
+    """The plan of a key, built for what a call needs; or why there is none. The one made longest ago goes."""
+    found = plans.get(key)
+    if isinstance(found, NotTraceable):
+        raise NotTraceable(str(found))
+    if found is None and torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+        raise RunsEagerly("hooks on saved tensors are set, under which a step cannot be traced")
+    if found is None:
+        with making:
+            try:
+                found = plans[key] = make()
+            except NotTraceable as reason:
+                plans[key] = reason
+                raise
+            except Exception as fault:
+                if reasons.is_strict:
+                    raise
+                plans[key] = NotTraceable(
+                    f"Unrolled fails to compile it, a fault of its own ({type(fault).__name__}); please report it"
+                )
+                raise plans[key] from fault  # type: ignore[misc]
+    unbuilt = plans.get((key, training))
+    if isinstance(unbuilt, NotTraceable):
+        raise NotTraceable(str(unbuilt))
+    try:
+        found.plan.prepare(training=training)
+    except NotTraceable as reason:  # of a forward alone, or of a backward with its forward
+        plans[key, training] = reason
+        raise
+    if len(plans) > most:
+        plans.pop(next(iter(plans)), None)  # another thread may have been the sooner
+    return found
+
+
+@contextlib.contextmanager
+def _library_begun(call: Call) -> Iterator[None]:
+    """Builds the products while the step is traced; not for longer than that, if it is interrupted."""
+    [dtype] = {leaf.dtype for leaf in (*call.xs, *call.states) if leaf.is_floating_point()}
+    library.begin(dtype)
+    try:
+        yield
+    except KeyboardInterrupt:
+        library.stop(dtype)
+        raise
+
+
+def _way(tensors: list[Tensor], call: Call) -> tuple[Staying, bool]:
+    """Which products stay in the loop, and whether there is a backward."""
+    training = _needs_backward((*call.xs, *call.states, *tensors))
+    return ("none" if training else _staying(call.xs)), training
+
+
+@functools.cache
+def wide() -> int:
+    """Rows of a thread from which on products of the inputs are the faster within the loop: 16 with AVX-512; never with
+    shorter vectors, which a large product feeds as well.
+    """
+    return 16 if "avx512f" in processor() else 1 << 30
+
+
+def _staying(xs: list[Tensor]) -> Staying:
+    """Which products of the inputs are the faster within the loop, in inference (docs/design/engine-speed.md): where a
+    thread has rows enough those that give more than they read; in a call of a single row, which is mostly Python, all.
+    They do not read bfloat16, as large ones may.
+    """
+    n_steps, n_rows = xs[0].shape[:2]
+    is_single = n_steps == n_rows == 1
+    if (not is_single and n_rows < wide() * torch.get_num_threads()) or reading() is not None:
+        return "none"
+    floats = [x for x in xs if x.is_floating_point()]
+    if not floats or any(x.dtype == torch.bfloat16 or x.shape[-1] == 0 for x in floats):
+        return "none"
+    return "all" if is_single else "widening"
+
+
+def _key_of(call: Call, staying: Staying) -> Hashable:
+    """What a plan depends on beside the step: inputs but for time and batch, and which products stay in the loop."""
+    parts = [call.x_form, call.state_form, call.around, torch.get_default_dtype(), staying]
+    for leaves, axes in ((call.xs, 2), (call.states, 1)):
+        for leaf in leaves:
+            parts += (tuple(map(int, leaf.shape[axes:])), leaf.dtype, leaf.device)
+    return tuple(parts)
+
+
+def check_context() -> None:
+    """Where only the eager loop serves."""
+    reason = why_definition()
+    if reason is not None:
+        raise RunsEagerly(reason)
+    if is_autocast():
+        raise NotTraceable("it runs under autocast")
+
+
+def _is_eager_here() -> bool:
+    return why_definition() is not None or is_autocast()
+
+
+def has_plain_memory(tensors: Sequence[Tensor]) -> bool:
+    """Whether each tensor's numbers lie in memory as they are: not those of a negated view, nor those that are not
+    there, as in a storage that was freed.
+    """
+    return all([each.data_ptr() and not each.is_neg() for each in tensors])  # noqa: C419 - a generator takes longer
+
+
+def with_plain_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, each with its numbers in memory as they are.
+
+    Raises:
+        RunsEagerly: one has no memory.
+    """
+    if has_plain_memory(tensors) and not any([each.is_conj() for each in tensors]):  # noqa: C419
+        return list(tensors)
+    plain = [each.resolve_conj().resolve_neg() for each in tensors]
+    if any(not each.data_ptr() and each.numel() for each in plain):
+        raise RunsEagerly("a tensor has no memory of its own")
+    return plain
+
+
+def check_rows(xs: list[Tensor], states: list[Tensor]) -> None:
+    """Shapes that only the eager loop serves."""
+    if xs[0].shape[0] == 0:
+        raise RunsEagerly("there are no time steps")
+    n_rows = xs[0].shape[1] if xs[0].dim() > 1 else None
+    for leaves, axis in ((xs, 1), (states, 0)):
+        for leaf in leaves:
+            if leaf.dim() <= axis or leaf.shape[axis] != n_rows:
+                n_rows = None
+    if n_rows is None or not states:
+        raise NotTraceable("its inputs and state do not share a batch axis")
+    if n_rows == 0:
+        raise RunsEagerly("there are no rows")
+    if any(leaf.numel() == 0 for leaf in states):
+        raise RunsEagerly("there are no features")
+    if torch.is_grad_enabled() and any(leaf.is_inference() for leaf in (*xs, *states)):
+        raise RunsEagerly("its inputs or state were made in torch.inference_mode, and gradients are enabled")
+
+
+def check_kinds(xs: list[Tensor], states: list[Tensor]) -> None:
+    """Dtypes and devices that only the eager loop serves."""
+    leaves = [*xs, *states]
+    floats = {leaf.dtype for leaf in leaves if leaf.is_floating_point()}
+    if len(floats) != 1 or not floats <= {torch.float32, torch.float64, torch.bfloat16}:
+        words = " and ".join(sorted(map(str, floats))) or "no floating dtype"
+        raise NotTraceable(
+            f"its inputs and state are of {words}; a fused loop takes one of float32, float64 and bfloat16"
+        )
+    if any(leaf.device.type != "cpu" for leaf in leaves):
+        raise NotTraceable("its tensors are not on the CPU; there are no kernels for other devices yet")
+    if any(type(leaf) not in (Tensor, torch.nn.Parameter) for leaf in leaves):
+        raise NotTraceable("its inputs or state are of a subclass of torch.Tensor")

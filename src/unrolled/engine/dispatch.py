@@ -1,0 +1,168 @@
+"""Which way a scan runs, and why.
+
+Comes in: a checked scan. Goes out: its result, from the compiled loop where the step has one, else from the eager loop;
+and the reason, in words, where it has none.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.engine.backends import eager
+from unrolled.engine.cache.memory import Call, known_for, plan_for, with_plain_memory
+from unrolled.engine.ir.span import Span
+from unrolled.engine.reasons import NotTraceable, RunsEagerly
+from unrolled.engine.run.autograd import loops
+from unrolled.engine.run.checkpointed import run_in_chunks
+from unrolled.engine.run.packed_rows import packed
+from unrolled.engine.run.plan import LoopCall, LoopResult
+from unrolled.engine.run.side_by_side import side_by_side
+from unrolled.engine.trees import flatten, unflatten
+from unrolled.errors import NotFusedError, NotFusedWarning
+
+_warned: set[str] = set()
+
+
+def again(step: Callable, xs: Any, state: Any, *, is_reversed: bool) -> tuple[Any, Any] | None:
+    """The result of a scan without lengths and resets whose like has run fused before; None of any other. A short call
+    is mostly Python: this one checks that nothing has changed, and what was checked then is not checked again.
+    """
+    call = Call(*flatten(xs), *flatten(state))
+    found = known_for(step, call)
+    if found is None:
+        return None
+    (planned, pick), tensors = found
+    plan, span = planned.plan, _whole(call.xs, is_reversed=is_reversed)
+    if planned.needs_rows(tensors, span.n_rows):
+        return None
+    if pick:
+        ys, last = plan.call("straight")(span, torch.get_num_threads(), pick((*tensors, *call.states, *call.xs)))
+    else:
+        [(ys, last)] = side_by_side([plan.scan(planned.captured(tensors), call.xs, call.states, span)], loops)
+    return unflatten(ys, plan.outputs_form), unflatten(last, call.state_form)
+
+
+def run(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    *,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+    engine: str,
+    recompute: bool = False,
+    first: Any = None,
+) -> tuple[Any, Any]:
+    """Runs a scan by the way that `engine` asks for; `active` is true in each row up to its length, and rows are reset
+    to `first`, where it is not the state. With `recompute` training takes memory as √time.
+
+    Raises:
+        NotFusedError: engine="fused" and there is no compiled loop for it.
+    """
+    if recompute:
+
+        def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any) -> tuple[Any, Any]:
+            return run(
+                step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, first=first
+            )
+
+        _prepare(step, xs, state, resets, engine)
+        return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+    if active is not None and not active.any():
+        engine = "eager"  # nothing to run: the definition tells the outputs' shapes
+    if engine != "eager":
+        try:
+            asking = _scan(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed)
+            return side_by_side([asking], loops)[0]
+        except NotTraceable as fault:
+            reason, is_step = str(fault), True
+        except RunsEagerly as fault:
+            reason, is_step = str(fault), False
+        if engine == "fused":
+            raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
+    result = eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
+    if engine == "auto" and is_step:
+        warn_once(reason)  # not of a step that is at fault itself: that has raised by now
+    return result
+
+
+def run_both_ways(
+    steps: Sequence[Callable], xs: Any, states: Sequence[Any], *, active: Tensor | None, engine: str
+) -> list[tuple[Any, Any]]:
+    """`run` of two steps, the first forward in time and the second backward, side by side where both run fused."""
+    ways = list(zip(steps, states, (False, True), strict=True))
+    if engine != "eager" and (active is None or active.any()):
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
+            asking = [
+                _scan(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
+                for step, state, is_reversed in ways
+            ]
+            return side_by_side(asking, loops)
+    return [
+        run(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine)
+        for step, state, is_reversed in ways
+    ]
+
+
+def _prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str) -> None:
+    """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
+    if engine != "eager":
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
+            plan_for(step, call_of(xs, state, resets, None))
+
+
+def _scan(
+    step: Callable, xs: Any, state: Any, first: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
+) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:
+    """Asks for its loop, and ends with outputs and last state. Rows that end are not computed after their end: the
+    batch becomes the rows that run, the longest first.
+
+    Raises:
+        NotTraceable: there is no loop for the step.
+        RunsEagerly: there is none for this call.
+    """
+    call = call_of(xs, state, resets, first)
+    planned, tensors = plan_for(step, call)
+    call.xs, call.states = with_plain_memory(call.xs), with_plain_memory(call.states)
+    plan, captured = planned.plan, planned.captured(with_plain_memory(tensors))
+    if active is None or active.all():
+        ys, last = yield from plan.scan(captured, call.xs, call.states, _whole(call.xs, is_reversed=is_reversed))
+    else:
+        batch = packed(active, is_reversed=is_reversed)
+        ys, last = yield from plan.scan(
+            captured, list(map(batch.pack, call.xs)), list(map(batch.sorted, call.states)), batch.span
+        )
+        ys, last = list(map(batch.unpack, ys)), list(map(batch.unsorted, last))
+    n_states = len(last) // 2 if call.around else len(last)
+    return unflatten(ys, plan.outputs_form), unflatten(last[:n_states], call.state_form)
+
+
+def _whole(xs: list[Tensor], *, is_reversed: bool) -> Span:
+    n_steps, n_rows = xs[0].shape[:2]
+    return Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
+
+
+def call_of(xs: Any, state: Any, resets: Tensor | None, first: Any) -> Call:
+    """A scan by leaves; rows are reset to `first`, or to the state."""
+    (x_leaves, x_form), (states, state_form) = flatten(xs), flatten(state)
+    if resets is None:
+        return Call(x_leaves, x_form, states, state_form)
+    firsts = states if first is None else flatten(first)[0]
+    return Call([*x_leaves, resets], x_form, [*states, *firsts], state_form, ("resets",))
+
+
+def warn_once(reason: str) -> None:
+    """Tells why a step runs eagerly, once for each reason."""
+    if reason not in _warned:
+        _warned.add(reason)
+        warnings.warn(
+            f"scan: the step runs eagerly, many times slower than a fused loop: {reason}. "
+            "Pass engine='eager' if that is what you want.",
+            NotFusedWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,74 @@
+"""The three programs of one loop: forward, forward in training, backward; `passes/differentiate.py` makes them. And
+where the loop's tensors come from.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unrolled.engine.ir.program import Program
+
+# ("captured", i), ("transposed", i) for a captured matrix that is read transposed, ("invariant", i), ("held", i),
+# ("input", i), ("before", i)
+Place = tuple[str, int]
+
+# which products of its inputs a loop holds: those that give more numbers than they read, or all
+Staying = Literal["none", "widening", "all"]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A step input of the loop that is rows times a weight, plus a bias, each from its place."""
+
+    rows: Place
+    weight: Place
+    bias: Place | None
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A constant's gradient: the sum of left^T · right over time and batch, or of right where there is no left; zeros
+    where it has no parts. Factors are numbers of backward inputs ("step", i) or backward outputs ("output", i).
+    """
+
+    parts: tuple[tuple[tuple[str, int] | None, tuple[str, int]], ...]
+    is_transposed: bool
+
+
+@dataclass(frozen=True)
+class RowGradient:
+    """The gradient of a constant that has a row for each sequence, [batch, places · width]: of each row the sum over
+    time of left^T · right, and number `total` of the backward's totals, where there is one; zeros where there is
+    neither. Factors as in `Gradient`.
+    """
+
+    parts: tuple[tuple[tuple[str, int], tuple[str, int]], ...]
+    total: int | None
+
+
+@dataclass
+class LoopPrograms:
+    """The programs of one loop.
+
+    Attributes:
+        forward: steps, states → the kept outputs.
+        training: the same, and after the kept outputs the values that the backward reads.
+        backward: its steps are listed by `backward_inputs`; its states are the gradients of the loop's states.
+        backward_inputs: ("step", i), ("previous", state), ("next", state), ("saved", i), ("output", i)
+            for a kept output, and ("gradient", i) for the gradient of a kept output or, after those, of a sequence of
+            states.
+        step_gradients: for each step input the backward output with its gradient, or None.
+        constant_gradients: for each constant its gradient, or None where autograd has none, as of what is compared
+            alone.
+        constants: for each constant ("row", 1), ("held", 1), or ("matrix", n) for n matrices; those of a kind are
+            numbered in this order, and matrix i is weight 2 i of the programs as it is, and weight 2 i + 1 transposed.
+        n_kept: how many outputs the forward keeps.
+    """
+
+    forward: Program
+    training: Program
+    backward: Program
+    backward_inputs: list[tuple[str, int]]
+    step_gradients: list[int | None]
+    constant_gradients: list[Gradient | tuple[Gradient, ...] | RowGradient | None]
+    constants: list[tuple[str, int]]
+    n_kept: int

@@ -1,0 +1,361 @@
+"""A step becomes a graph of ATen operations.
+
+Inputs: a step as a function of leaves, and the shapes of its tensors. Output: an FX graph whose placeholders are the
+tensors that the step reads beside its arguments, its inputs and its state. Nothing is computed.
+"""
+
+import functools
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from unrolled.engine.backends import eager
+from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
+from unrolled.engine.source_lines import line_of_node
+from unrolled.engine.trees import Form, flatten, unflatten
+
+aten = torch.ops.aten
+
+# A batch size that no other size or number of a step is: wherever it stands in the graph, it means the batch. A second
+# one shows that it does (`compare`).
+BATCH = 1_203_400_007
+OTHER_BATCH = 1_417_300_009
+
+# within, a tensor that is made has a shape and no memory
+NO_NUMBERS = FakeTensorMode(allow_non_fake_inputs=True)
+
+_NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
+
+# a step by leaves: tensors that it reads beside its arguments, inputs, states, rows of the batch → leaves of y_t, their
+# form, leaves of the next state
+StepFunction = Callable[[list[Tensor], list[Tensor], list[Tensor], int], tuple[list[Tensor], Form, list[Tensor]]]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A step as a graph.
+
+    Attributes:
+        graph: placeholders captured..., inputs..., states... in this order; it returns outputs..., next states...
+        n_captured, n_inputs, n_states, n_outputs: how many of each.
+        made: tensors with numbers that the step itself makes; the last ones of the captured.
+        outputs_form: the structure of y_t.
+    """
+
+    graph: fx.GraphModule
+    n_captured: int
+    n_inputs: int
+    n_states: int
+    n_outputs: int
+    made: list[Tensor]
+    outputs_form: Form
+
+
+@functools.cache
+def decompositions() -> dict[Any, Callable]:
+    """What is taken apart: everything that has a decomposition, but for products and the two squashing functions."""
+    table = dict(core_aten_decompositions())
+    names = (
+        "native_layer_norm native_layer_norm_backward _softmax _softmax_backward_data _log_softmax "
+        "_log_softmax_backward_data gelu gelu_backward var_mean var std _fused_rms_norm _fused_rms_norm_backward lerp "
+        "elu elu_backward leaky_relu leaky_relu_backward hardtanh hardtanh_backward hardsigmoid hardsigmoid_backward "
+        "hardswish hardswish_backward silu silu_backward softplus softplus_backward mish mish_backward "
+        "log_sigmoid_forward log_sigmoid_backward prelu addcmul addcdiv masked_fill glu glu_backward logaddexp "
+        "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout "
+        "softshrink hardshrink native_batch_norm native_batch_norm_backward"
+    )
+    table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
+    for kept in (
+        aten.select_scatter.default,
+        aten.roll.default,
+        aten.addmm.default,
+        aten.sigmoid_backward.default,
+        aten.tanh_backward.default,
+        aten.mm.default,
+    ):
+        table.pop(kept, None)
+    return table
+
+
+def of_trees(step: Callable[[list[Tensor], Any, Any], Any], x_form: Form, state_form: Form) -> StepFunction:
+    """A step `(tensors, x, state) -> (y, state)` by leaves."""
+
+    def function(
+        tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], _n_rows: int
+    ) -> tuple[list[Tensor], Form, list[Tensor]]:
+        y, state = step(tensors, unflatten(xs, x_form), unflatten(states, state_form))
+        outputs, outputs_form = flatten(y)
+        return outputs, outputs_form, flatten(state)[0]
+
+    return function
+
+
+def with_resets(step: StepFunction) -> StepFunction:
+    """Rows start anew: a mask is the last of the inputs, and the states that rows go back to are the states' second
+    half.
+    """
+
+    def restarting(
+        tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int
+    ) -> tuple[list[Tensor], Form, list[Tensor]]:
+        now, first = states[: len(states) // 2], states[len(states) // 2 :]
+        state = [eager.choose(xs[-1], start, leaf) for leaf, start in zip(now, first, strict=True)]
+        outputs, form, new = step(tensors, xs[:-1], state, n_rows)
+        return outputs, form, [*new, *first]
+
+    return restarting
+
+
+def with_ends(step: StepFunction) -> StepFunction:
+    """Rows end: where a mask, the last of the inputs, is false the state stays and outputs are zero."""
+
+    def ending(
+        tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int
+    ) -> tuple[list[Tensor], Form, list[Tensor]]:
+        outputs, form, new = step(tensors, xs[:-1], states, n_rows)
+        new = [eager.choose(xs[-1], a, b) for a, b in zip(new, states, strict=True)]
+        return [eager.choose(xs[-1], leaf, torch.zeros_like(leaf)) for leaf in outputs], form, new
+
+    return ending
+
+
+def trace(
+    step: StepFunction,
+    tensors: list[Tensor],
+    xs: list[Tensor],
+    states: list[Tensor],
+    *,
+    by_row: "set[int] | frozenset[int]" = frozenset(),
+    batch: int = BATCH,
+) -> Traced:
+    """Traces a step on tensors of the given shapes, with a batch of `batch` rows.
+
+    Args:
+        step: the step.
+        tensors: what it reads beside its arguments.
+        xs: the leaves of the inputs of one step, [batch, ...].
+        states: leaves [batch, ...].
+        by_row: which of the tensors have a row for each row of the batch.
+        batch: how many rows.
+
+    Raises:
+        NotTraceable: it cannot be traced faithfully.
+    """
+    n, m = len(tensors), len(tensors) + len(xs)
+    found: list[tuple[int, Form]] = []
+
+    def flat(*leaves: Tensor) -> list[Tensor]:
+        outputs, form, new = step(list(leaves[:n]), list(leaves[n:m]), list(leaves[m:]), batch)
+        for leaf, old in zip(new, leaves[m:], strict=True):
+            if leaf.shape != old.shape or leaf.dtype != old.dtype:
+                raise NotTraceable("its state does not keep its shape and dtype")
+        if any(leaf.dim() == 0 or leaf.shape[0] != batch for leaf in outputs):
+            raise NotTraceable("it returns an output that has no row for each row of the batch")
+        found.append((len(outputs), form))
+        return [*outputs, *new]
+
+    with NO_NUMBERS:  # also for what the step makes of the batch's size alone
+        fakes = [_empty(t, (batch, *t.shape[1:]) if i in by_row else t.shape) for i, t in enumerate(tensors)]
+        for each in fakes:  # torch's product folds the batch into one with a matrix only where that has a gradient
+            # but for rows, as running means, of which some operations have no derivative
+            each.requires_grad_(each.is_floating_point() and each.dim() > 1)
+        fakes += [_empty(leaf, (batch, *leaf.shape[1:])) for leaf in (*xs, *states)]
+        # not taken apart yet: what the derivative of an operation is, torch knows of the whole one; but for this one,
+        # which has none by its running means
+        apart = {op: decompositions()[op] for op in (aten.native_batch_norm.default,)}
+        graph = make_graph(flat, fakes, table=apart)
+    made = lift_captured(graph, after=n)
+    for node in list(graph.graph.nodes):
+        if node.target is aten.copy_.default:
+            raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
+        # what is written to a part of a tensor, as wide as that
+        if node.target in (aten.copy.default, aten.fill.Tensor):
+            to, source = (arg.meta["val"] for arg in node.args[:2])
+            if source.dtype == to.dtype:
+                node.target, node.args = aten.expand.default, (node.args[1], list(to.shape))
+    [(n_outputs, form)] = found
+    return Traced(graph, n + len(made), len(xs), len(states), n_outputs, made, form)
+
+
+def _empty(like: Tensor, shape: Any) -> Tensor:
+    return torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
+
+
+def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
+    """The function as a graph without changes in place, taken apart by a table."""
+    depth = len(torch._C._functorch.get_interpreter_stack() or ())
+    line = ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
+            whole = torch.func.functionalize(function, remove="mutations")
+            with fx.traceback.preserve_node_meta():
+                graph = make_fx(whole, decomposition_table=table)(*inputs)
+                if any(map(_is_in_place, graph.graph.nodes)):  # within an operation of torch's, as its cells are
+                    again = _Following(graph)
+                    try:
+                        whole = torch.func.functionalize(again.run, remove="mutations")
+                        graph = make_fx(whole, decomposition_table=table)(*inputs)
+                    except Exception:
+                        line = line_of_node(again.at) if again.at else ""
+                        raise
+    except NotTraceable:
+        raise
+    except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
+        while len(torch._C._functorch.get_interpreter_stack() or ()) > depth:
+            torch._C._functorch.pop_dynamic_layer_stack()  # which a transform within the step has left
+        missing = _NO_DERIVATIVE.match(str(fault))
+        if missing:
+            raise NotTraceable(f"torch has no derivative of {missing[1].replace('::', '.')}") from fault
+        raise NotTraceable(f"torch cannot trace it as a graph of its own operations{line}") from fault
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+class _Following(fx.Interpreter):
+    """Knows at which operation it is."""
+
+    at: fx.Node | None = None
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.at = n
+        return super().run_node(n)
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    """Whether an operation changes a tensor in place; but for what a step does to its arguments."""
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable and target is not aten.copy_.default
+
+
+def lift_captured(graph: fx.GraphModule, *, after: int = 0) -> list[Tensor]:
+    """Turns the tensors that the graph holds into placeholders, put after so many others; returns them."""
+    found: dict[int, tuple[fx.Node, Tensor]] = {}
+    following = list(graph.graph.nodes)[after]
+    for node in list(graph.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        tensor = getattr(graph, str(node.target))
+        if id(tensor) not in found:
+            with graph.graph.inserting_before(following):
+                placeholder = graph.graph.placeholder(f"captured_{len(found)}")
+            placeholder.meta = dict(node.meta)
+            placeholder.meta["val"] = _without_numbers(tensor)
+            found[id(tensor)] = (placeholder, tensor)
+        node.replace_all_uses_with(found[id(tensor)][0])
+        graph.graph.erase_node(node)
+    # the graph outlives the step that it was made of, and must not keep its tensors alive
+    for name in [name for name in (*graph._parameters, *graph._buffers, *vars(graph)) if "_constant" in name]:
+        delattr(graph, name)
+    graph.recompile()
+    return [tensor for _, tensor in found.values()]
+
+
+def compare(one: Traced, other: Traced, batches: tuple[int, int], words: str) -> None:
+    """Holds two graphs, traced with other numbers of rows, to be the same but for those, which stand for sizes alone.
+
+    Raises:
+        NotTraceable: they are not; the text is `words`, or that it depends on the number of rows, and the line.
+    """
+    nodes, others = list(one.graph.graph.nodes), list(other.graph.graph.nodes)
+    place = {node: i for i, node in enumerate(nodes)}
+    others_place = {node: i for i, node in enumerate(others)}
+    for a, b in zip(nodes, others, strict=False):
+        if a.op != b.op or (a.op == "call_function" and a.target != b.target):
+            raise NotTraceable(f"{words}{line_of_node(a)}")
+        left, right = pytree.tree_leaves((a.args, a.kwargs)), pytree.tree_leaves((b.args, b.kwargs))
+        is_same = len(left) == len(right) and all(
+            place[x] == others_place.get(y) if isinstance(x, fx.Node) else _is_same(x, y, batches)
+            for x, y in zip(left, right, strict=True)
+        )
+        if not is_same:
+            why = words if batches[0] == batches[1] else _why(left, right, words)
+            raise NotTraceable(f"{why}{line_of_node(a)}")
+        if not _are_alike(a.meta.get("val"), b.meta.get("val"), batches):
+            raise NotTraceable(f"{ROWS_MATTER}{line_of_node(a)}")
+        if _reads_rows_as_number(a, batches[0]):
+            raise NotTraceable(f"it computes with the number of rows of the batch{line_of_node(a)}")
+    if len(nodes) != len(others):
+        raise NotTraceable(words)
+    if len(one.made) != len(other.made) or not all(map(_are_equal, one.made, other.made)):
+        raise NotTraceable(words)
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and bool((a.detach() == b.detach()).all())
+
+
+def _is_same(a: Any, b: Any, batches: tuple[int, int]) -> bool:
+    if type(a) is int and type(b) is int and a and a % batches[0] == 0:
+        return b == a // batches[0] * batches[1]
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+def _why(left: list[Any], right: list[Any], words: str) -> str:
+    numbers = [
+        (a, b)
+        for a, b in zip(left, right, strict=False)
+        if type(a) in (int, float) and type(b) in (int, float) and a != b
+    ]
+    return "it computes with the number of rows of the batch" if numbers else words
+
+
+# arguments of operations that are sizes of the result, and scale with the batch as its sizes do
+_SIZES = ("size", "sizes", "shape", "repeats")
+
+
+def _reads_rows_as_number(node: fx.Node, batch: int) -> bool:
+    """Whether the batch's size is among the numbers, not the sizes, that an operation takes."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return node.op == "call_function" and any(map(_is_of(batch), pytree.tree_leaves((node.args, node.kwargs))))
+    named = dict(zip((argument.name for argument in node.target._schema.arguments), node.args, strict=False))
+    named |= node.kwargs
+    names = [*_SIZES, "end"] if named.get("dim", 0) == 0 else _SIZES  # up to the last row of the batch
+    return any(any(map(_is_of(batch), pytree.tree_leaves(value))) for name, value in named.items() if name not in names)
+
+
+def _is_of(batch: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and value != 0 and value % batch == 0
+
+
+def _are_alike(a: Any, b: Any, batches: tuple[int, int]) -> bool:
+    one, other = pytree.tree_leaves(a), pytree.tree_leaves(b)
+    return len(one) == len(other) and all(
+        not isinstance(x, Tensor)
+        or (
+            x.dtype == y.dtype
+            and x.dim() == y.dim()
+            and all(_is_same(int(m), int(n), batches) for m, n in zip(x.shape, y.shape, strict=True))
+        )
+        for x, y in zip(one, other, strict=True)
+    )
+
+
+def operation_shape(node: fx.Node) -> tuple[int, ...]:
+    """The traced shape of one row: without the batch."""
+    return shape_of(node)[1:]
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """The traced shape."""
+    return tuple(int(size) for size in node.meta["val"].shape)
+
+
+def fake_like(node: fx.Node) -> Tensor:
+    """A tensor without numbers, of the node's traced shape."""
+    return _without_numbers(node.meta["val"])
+
+
+def _without_numbers(value: Tensor) -> Tensor:
+    with NO_NUMBERS:
+        return torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device)

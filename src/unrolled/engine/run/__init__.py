@@ -1,0 +1,1 @@
+"""A plan runs: the loop under autograd, packed rows, checkpointing, several loops at once."""

@@ -1,0 +1,129 @@
+"""The compiled loop under autograd.
+
+Comes in: a plan, the span of its rows, and the loop's tensors: step inputs, or the rows of which products make them;
+weights and biases of those products; constants; first states. Goes out: last states, wanted sequences of states and
+kept outputs, differentiable.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.engine.backends.cpu.large_products import reading, reading_in
+from unrolled.engine.backends.cpu.run import way_of
+from unrolled.engine.ir.span import Span
+from unrolled.engine.run.apart import copy_of
+from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
+from unrolled.engine.run.side_by_side import side_by_side
+
+
+def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
+    """Several loops, side by side where the machine has a processor for each."""
+    tensors = calls[0][2] if len(calls) == 1 else [tensor for _, _, own in calls for tensor in own]
+    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+        n_threads, run = way_of([span for _, span, _ in calls])
+        runs = side_by_side([plan.call("forward")(span, n_threads, own) for plan, span, own in calls], run)
+        return [
+            (last, [states[i] for i in plan.sequences], kept)
+            for (plan, _, _), (last, states, kept, _) in zip(calls, runs, strict=True)
+        ]
+    results = _Loops.apply([(plan, span, len(own)) for plan, span, own in calls], *tensors)
+    found = []
+    for (plan, _, _), own in zip(calls, _parts(results, [_n_results(plan) for plan, _, _ in calls]), strict=True):
+        n, m = len(plan.states), len(plan.states) + len(plan.sequences)
+        found.append((list(own[:n]), list(own[n:m]), list(own[m:])))
+    return found
+
+
+class _Loops(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, calls: list[tuple[Plan, Span, int]], *tensors: Tensor) -> Any:
+        n_threads, run = way_of([span for _, span, _ in calls])
+        parts = _parts(tensors, [n for _, _, n in calls])
+        runs = side_by_side(
+            [plan.call("training")(span, n_threads, own) for (plan, span, _), own in zip(calls, parts, strict=True)],
+            run,
+        )
+        given: list[Tensor] = []
+        kept_for_backward: list[Tensor | None] = []
+        ctx.calls, ctx.reading, ctx.n_saved = calls, reading(), []
+        for (plan, span, _), part, (last, states, kept, saved) in zip(calls, parts, runs, strict=True):
+            read = (*[states[i] for i in plan.read_states], *kept)
+            is_read = (*plan.saves_states, *plan.saves_kept)
+            whole = (*part, *[each if needs else None for each, needs in zip(read, is_read, strict=True)], *saved)
+            ctx.n_saved.append(len(whole))
+            kept_for_backward += whole
+            given += (*last, *_given(plan, span, states, kept))
+        ctx.save_for_backward(*kept_for_backward)
+        return tuple(given)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        all_saved = _parts(ctx.saved_tensors, ctx.n_saved)  # once: under recomputation it is gone after
+        all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in ctx.calls])
+        all_given = _parts(gradients, [_n_results(plan) for plan, _, _ in ctx.calls])
+        whole = list(zip(ctx.calls, all_saved, all_given, all_needed, strict=True))
+        if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
+            found = [
+                _differentiable(plan, span, saved[:n], given, needed) for (plan, span, n), saved, given, needed in whole
+            ]
+        else:
+            n_threads, run = way_of([span for _, span, _ in ctx.calls])
+            with reading_in(ctx.reading):
+                found = side_by_side(
+                    [
+                        plan.call("backward")(span, n_threads, saved, given, needed)
+                        for (plan, span, _), saved, given, needed in whole
+                    ],
+                    run,
+                )
+        return None, *[gradient for part in found for gradient in part]
+
+
+def _is_batched(gradient: Any) -> bool:
+    """Whether it stands for several gradients at once, as with `is_grads_batched`."""
+    functorch = torch._C._functorch
+    return functorch.is_batchedtensor(gradient) or functorch.is_legacy_batchedtensor(gradient)
+
+
+def _given(plan: Plan, span: Span, states: Sequence[Any], kept: Sequence[Tensor]) -> list[Tensor]:
+    """Sequences of states and kept outputs. The caller may change them in place, so it gets copies of those that the
+    backward reads, unless they become other tensors anyway: after the loop, or where packed rows are unpacked.
+    """
+    results = [*[states[i] for i in plan.sequences], *kept]
+    if plan.after is not None or span.counts is not None:
+        return results
+    is_read = dict(zip(plan.read_states, plan.saves_states, strict=True))
+    saves = (*[is_read[i] for i in plan.sequences], *plan.saves_kept)
+    return [copy_of(each) if needs else each for each, needs in zip(results, saves, strict=True)]
+
+
+def _n_results(plan: Plan) -> int:
+    return len(plan.states) + len(plan.sequences) + plan.programs.n_kept
+
+
+def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:
+    if len(sizes) == 1:
+        return [whole]
+    ends = list(itertools.accumulate(sizes))
+    return [whole[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def _differentiable(
+    plan: Plan, span: Span, tensors: Sequence[Tensor], gradients: Any, needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """The same gradients by way of the eager loop, with a graph of their own."""
+    with torch.enable_grad():
+        copies = [t.view_as(t) for t in tensors]
+        results = plan.eager_loop(span, copies)
+        wanted = [copy for copy, need in zip(copies, needed, strict=True) if need]
+        pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if r.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                [r for r, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
+            )
+        )
+    return [next(found) if need else None for need in needed]

@@ -1,0 +1,71 @@
+"""A batch whose rows have different lengths, packed: no step that a row has ended before is computed.
+
+Input: which rows run at which steps. Output: a `Packed`, whose `Span` the loop runs over, and which packs and unpacks.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.engine.backends.cpu.rows import arranged, rows_at
+from unrolled.engine.ir.span import Span
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A padded batch of rows that end, as the rows of a `Span`.
+
+    Attributes:
+        span: the rows, the longest first.
+        order: int64 [batch], the longest row first.
+        ranks: int64 [batch], where each row comes in that order.
+        places: int64 [total], where each row of the span lies among time · batch rows.
+        packed_places: int64 [time · batch], where each of those lies in the span; -1 where a row has ended.
+    """
+
+    span: Span
+    order: Tensor
+    ranks: Tensor
+    places: Tensor
+    packed_places: Tensor
+
+    def pack(self, leaf: Tensor) -> Tensor:
+        """[time, batch, ...] → [total, ...]"""
+        return _RowsAt.apply(leaf.flatten(0, 1), self.places, self.packed_places)
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """[total, ...] → [time, batch, ...], zeros elsewhere."""
+        whole = _RowsAt.apply(rows, self.packed_places, self.places)
+        return whole.view(self.span.n_steps, self.span.n_rows, *rows.shape[1:])
+
+    def sorted(self, state: Tensor) -> Tensor:
+        """[batch, ...], the longest row first."""
+        return state.index_select(0, self.order)
+
+    def unsorted(self, state: Tensor) -> Tensor:
+        """As the batch was."""
+        return state.index_select(0, self.ranks)
+
+
+class _RowsAt(torch.autograd.Function):
+    """`rows_at`, with the places that lead back: what is at none of them has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(places, back)
+        return rows_at(places, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        places, back = ctx.saved_tensors
+        return _RowsAt.apply(gradient, back, places), None, None
+
+
+def packed(active: Tensor, *, is_reversed: bool) -> Packed:
+    """From bool [time, batch], true in each row up to its length."""
+    n_steps, n_rows = active.shape
+    counts, offsets, order, ranks, places, packed_places = arranged(active)
+    span = Span(n_steps, n_rows, is_reversed, len(places), counts, offsets, order)
+    return Packed(span, order, ranks, places, packed_places)

@@ -1,0 +1,59 @@
+"""A line of a user's step, in the words that reasons end with.
+
+Input: a stack, a node of a graph or a guard of torch's. Output: file, line and source. Capture, trace and lowering
+say lines, so this lies below them.
+"""
+
+import linecache
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+
+_NOT_OF_A_STEP = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<eval_with_key>", "<frozen")
+_PYTHON = str(Path(linecache.__file__).parent)
+
+
+def is_of_torch(name: str) -> bool:
+    """Whether a file is torch's."""
+    return name.startswith(_NOT_OF_A_STEP[0])
+
+
+def _is_of_a_step(name: str) -> bool:
+    """Whether a file is neither torch's, nor the engine's, nor Python's own."""
+    is_pythons = name.startswith(_PYTHON) and "site-packages" not in name
+    return not (is_pythons or name.startswith(_NOT_OF_A_STEP))
+
+
+def line_of_stack(stack: Any) -> str:
+    """Where in the user's step, from a `traceback.StackSummary`: the innermost line that is not torch's or ours."""
+    for frame in reversed(stack or []):
+        if _is_of_a_step(frame.filename):
+            return shown_line(frame.filename, frame.lineno or 0, frame.line or "")
+    return ""
+
+
+def line_of_node(node: fx.Node) -> str:
+    """Where in the user's step an operation came from; nothing where that is not known."""
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    for at in reversed(range(len(lines))):
+        if lines[at].startswith("File "):
+            name, number = lines[at].removeprefix('File "').split('", line ')
+            if _is_of_a_step(name):
+                source = lines[at + 1] if at + 1 < len(lines) else ""
+                return shown_line(name, int(number.split(",")[0]), source)
+    return ""
+
+
+def line_of_guard(guard: str) -> str:
+    """Where in the user's step a guard of torch's comes from, which its words end with; empty where they do not."""
+    found = re.search(r"  # (?P<source>\S.*?)  # (?P<file>\S+):(?P<number>\d+) in ", guard)
+    return shown_line(found["file"], int(found["number"]), found["source"]) if found else ""
+
+
+def shown_line(name: str, number: int, source: str = "") -> str:
+    """A line of a file, as reasons end with it."""
+    source = (source or linecache.getline(name, number)).strip()
+    return f' ("{name}", line {number}{f": {source}" if source else ""})'

@@ -1,0 +1,82 @@
+"""What was found of a step, and the leaves of one call of it.
+
+`guarded.py` keeps what was found, `verify.py` finds it. Both use these, so they are a file of their own.
+"""
+
+import types
+import weakref
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.trees import Form, unflatten
+
+if TYPE_CHECKING:
+    from unrolled.engine.step.capture import Captured, Refused
+
+
+ROWS = 13  # of the examples that a step is captured on: no usual size, and small, as a step may loop over them
+
+
+class Leaves(NamedTuple):
+    """One time step of a call: leaves of inputs [batch, ...] and of the state, with their forms."""
+
+    xs: list[Tensor]
+    x_form: Form
+    states: list[Tensor]
+    state_form: Form
+
+    def key(self) -> Hashable:
+        """What a capture depends on, but for the number of rows."""
+        kinds = [(leaf.shape[1:], leaf.dtype, leaf.device) for leaf in (*self.xs, *self.states)]
+        return (self.x_form, self.state_form, *kinds)
+
+    def examples(self, n_rows: int, *, is_variant: bool = False) -> tuple[Any, Any]:
+        """Such inputs and states without numbers, to capture on or to check guards with."""
+        from unrolled.engine.step.capture import examples_of
+
+        made = examples_of([*self.xs, *self.states], len(self.states), n_rows, is_variant=is_variant)
+        n = len(self.xs)
+        return unflatten(made[:n], self.x_form), unflatten(made[n:], self.state_form)
+
+
+class Found:
+    """What was found of a step: a graph, or why there is none.
+
+    Attributes:
+        graph: with the step's tensors in the order that plans take.
+        plans: made of the graph, or why there is none, by what they depend on.
+        traced: the graph of ATen operations, until a plan takes it.
+    """
+
+    def __init__(
+        self,
+        guards: "Captured | Refused | None",
+        graph: "Captured | NotTraceable",
+        examples: tuple[Any, Any],
+        owner: Callable | None = None,
+    ) -> None:
+        self._guards, self.graph, self._examples = guards, graph, examples
+        self.plans: dict[Hashable, Any] = {}
+        self.traced: Any = None
+        # what no guard tells of holds for its object alone; of a function, which may be made anew, for its code
+        self._owner = None if owner is None or isinstance(owner, types.FunctionType) else weakref.ref(owner)
+
+    def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
+        """Whether it holds for a step now, in a call of which these are examples."""
+        if self._guards is None:
+            return self._owner is None or self._owner() is step
+        if isinstance(self.graph, NotTraceable):
+            examples = self._examples
+        return self._guards.holds(step, *examples)
+
+    def tensors(self, step: Callable, examples: tuple[Any, Any]) -> list[Tensor]:
+        """What the step reads now beside its arguments."""
+        assert not isinstance(self.graph, NotTraceable)
+        return self.graph.tensors(step, *examples)
+
+    def why_not(self, step: Callable, examples: tuple[Any, Any]) -> str:
+        """What has changed, as torch words it."""
+        return "" if self._guards is None else self._guards.why_not(step, *examples)

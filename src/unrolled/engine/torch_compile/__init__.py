@@ -1,0 +1,1 @@
+"""A scan inside torch.compile and torch.export."""

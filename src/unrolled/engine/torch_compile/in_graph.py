@@ -1,0 +1,236 @@
+"""A scan inside torch.compile or torch.export: the loop is one operator of the graph.
+
+torch.compile calls a scan whose step is an `nn.Module` without looking into it, and torch's tracing sees what it calls:
+the operations before and after the loop, and the operator. A step that is another callable may hold tensors that torch
+would take for constants; it runs between two graphs.
+"""
+
+import contextlib
+import dataclasses
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo import nonstrict_trace
+from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
+from torch.overrides import _pop_mode_temporarily
+from torch.utils._python_dispatch import _disable_current_modes
+
+from unrolled.engine import dispatch
+from unrolled.engine.backends import eager
+from unrolled.engine.cache import memory
+from unrolled.engine.cache.memory import Call, Planned
+from unrolled.engine.ir.span import Span
+from unrolled.engine.reasons import ROWS_MATTER, NotTraceable, RunsEagerly
+from unrolled.engine.run.checkpointed import run_in_chunks
+from unrolled.engine.run.side_by_side import side_by_side
+from unrolled.engine.step.declared import declared
+from unrolled.engine.torch_compile import operator
+from unrolled.engine.trees import flatten, unflatten
+from unrolled.errors import NotFusedError
+
+
+def run(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    *,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+    engine: str,
+    recompute: bool,
+) -> tuple[Any, Any]:
+    """As `dispatch.run`."""
+    masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
+    if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
+        return _run(step, xs, state, masks, is_reversed, engine, recompute=False)
+    if isinstance(step, nn.Module):
+        return _whole(step, xs, state, masks, is_reversed, engine, recompute)
+    outside = torch.compiler.disable(dispatch.run)
+    return outside(
+        step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, recompute=recompute
+    )
+
+
+@nonstrict_trace
+def call(module: nn.Module, method: str, *args: Any) -> Any:
+    """Calls a module's method; the scans in it become operators of the graph."""
+    return getattr(module, method)(*args)
+
+
+@contextlib.contextmanager
+def _outside() -> Iterator[None]:
+    """Ordinary Python, which the graph does not see."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(torch._C._len_torch_function_stack()):
+            stack.enter_context(_pop_mode_temporarily())
+        stack.enter_context(_disable_current_modes())
+        has_cache = torch.is_autocast_cache_enabled()  # which torch turns off on the way to a graph, and guards
+        torch.set_autocast_cache_enabled(True)
+        try:
+            yield
+        finally:
+            torch.set_autocast_cache_enabled(has_cache)
+
+
+def _run(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    masks: dict[str, Tensor],
+    is_reversed: bool,
+    engine: str,
+    recompute: bool,
+) -> tuple[Any, Any]:
+    active, resets = masks.get("active"), masks.get("resets")
+
+    def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
+        if engine != "eager":
+            try:
+                return _fused(step, xs, state, first, active, resets, is_reversed)
+            except (NotTraceable, RunsEagerly) as reason:
+                if engine == "fused":
+                    raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
+                dispatch.warn_once(str(reason))
+        return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
+
+    if not recompute or has_free_unbacked_symbols(flatten(xs)[0][0].shape[0]):
+        return part(xs, state, active, resets)
+    if engine != "eager":
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which a part tells of
+            _planned(step, xs, state, None, active, resets)  # tracing does not bear the parts' hooks
+    return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+
+
+_whole = nonstrict_trace(_run)
+
+
+def _fused(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    first: Any,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+) -> tuple[Any, Any]:
+    planned, tensors, call = _planned(step, xs, state, first, active, resets)
+    n_steps, n_rows = call.xs[0].shape[:2]
+    span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
+    [(ys, last)] = side_by_side([planned.plan.scan(tensors, call.xs, call.states, span)], operator.calls)
+    n_states = len(last) // 2 if resets is not None else len(last)
+    return unflatten(ys, planned.plan.outputs_form), unflatten(list(last[:n_states]), call.state_form)
+
+
+def _planned(
+    step: Callable, xs: Any, state: Any, first: Any, active: Tensor | None, resets: Tensor | None
+) -> tuple[Planned, list[Tensor], Call]:
+    """A plan, the tensors that the step reads, and the call by leaves. Rows end as masks: how many run when is not
+    known to a graph.
+    """
+    call = dispatch.call_of(xs, state, resets, first)
+    if active is not None:
+        leaves = [*(eager.choose_steps(active, leaf) for leaf in call.xs), active]
+        call = dataclasses.replace(call, xs=leaves, around=(*call.around, "ends"))
+    memory.check_context()
+    memory.check_rows(call.xs, call.states)
+    own = declared(step)
+    with _outside():
+        if own is None:
+            planned, tensors = _captured(step, call)
+        else:
+            planned, tensors = memory.of_declared(own, _twin_of(call)), own.tensors
+    if planned.made:
+        raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
+    return planned, tensors, call
+
+
+def _captured(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
+    """A plan of a twin of the step that holds ordinary tensors, as those of a graph cannot be captured a second time;
+    and the tensors that the step itself reads.
+    """
+    twin, of_twin = _Twin(), _twin_of(call)
+    try:
+        copy = twin.of(step)
+        with torch.enable_grad(), torch._guards.tracing(None), torch.compiler.set_stance("default"):
+            found, planned = memory.of_captured(copy, of_twin)
+            leaves = of_twin.of_step()
+            n_rows = call.xs[0].shape[1]
+            if isinstance(n_rows, torch.SymInt) and not all(found.holds(copy, leaves.examples(n)) for n in (2, 1009)):
+                raise NotTraceable(ROWS_MATTER)
+    finally:
+        twin.restore()
+    assert not isinstance(found.graph, NotTraceable)
+    return planned, found.graph.tensors(step, *leaves.examples(2))
+
+
+def _twin_of(call: Call) -> Call:
+    """The same call with ordinary tensors, of two time steps."""
+    n_rows = call.xs[0].shape[1]
+    rows = n_rows if isinstance(n_rows, int) else 2
+    return dataclasses.replace(
+        call,
+        xs=[_Twin.like(x, (2, rows, *x.shape[2:])) for x in call.xs],
+        states=[_Twin.like(s, (rows, *s.shape[1:])) for s in call.states],
+    )
+
+
+_OF_TORCH = frozenset(nn.Module().__dict__)
+
+
+def _held_by(module: nn.Module) -> list[dict[str, Any]]:
+    """The dictionaries of what a module holds: parameters, buffers, modules, and what its class has added."""
+    own = {name: item for name, item in module.__dict__.items() if name not in _OF_TORCH}
+    return [module._parameters, module._buffers, module._modules, *([module.__dict__] if own else [])]
+
+
+class _Twin:
+    """A copy of a step with tensors of its own, of the same shapes; modules are changed in place, until `restore`."""
+
+    def __init__(self) -> None:
+        self.memo: dict[int, Any] = {}
+        self.changed: list[tuple[dict, str, Any]] = []
+
+    @staticmethod
+    def like(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros([int(size) for size in shape], dtype=tensor.dtype, device=tensor.device)
+
+    def of(self, value: Any) -> Any:
+        if id(value) not in self.memo:
+            self.memo[id(value)] = value  # until its twin is made, for what holds itself
+            self.memo[id(value)] = self._made(value)
+        return self.memo[id(value)]
+
+    def _made(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self.like(value, value.shape).requires_grad_(value.requires_grad)
+        if isinstance(value, nn.Module):
+            for group in _held_by(value):
+                for name, item in list(group.items()):
+                    twin = self.of(item)
+                    if twin is not item:
+                        self.changed.append((group, name, item))
+                        group[name] = twin
+            return value
+        if isinstance(value, types.FunctionType) and value.__closure__:
+            cells = [types.CellType(self.of(cell.cell_contents)) for cell in value.__closure__]
+            if all(new.cell_contents is old.cell_contents for new, old in zip(cells, value.__closure__, strict=True)):
+                return value
+            twin = types.FunctionType(
+                value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(cells)
+            )
+            twin.__kwdefaults__ = value.__kwdefaults__
+            return twin
+        if isinstance(value, types.MethodType):
+            return types.MethodType(self.of(value.__func__), self.of(value.__self__))
+        if type(value) in (list, tuple):
+            items = [self.of(item) for item in value]
+            return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+        return value
+
+    def restore(self) -> None:
+        for group, name, item in reversed(self.changed):
+            group[name] = item

@@ -1,0 +1,132 @@
+"""The model file: one safetensors file with all that prediction needs.
+
+Comes in: a task's name, settings, vocabulary, floor, record and tensors. Goes out: the same, after checks that leave no
+way for a file to run anything: names that come out of it are looked up among ours, or refused.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from unrolled.errors import ModelFileError
+from unrolled.files import safetensors_tree
+
+FORMAT = "unrolled"
+VERSION = 1
+_PARTS = ("settings", "vocabulary", "floor", "record")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file holds.
+
+    Attributes:
+        task: the name of the task whose model this is.
+        settings: what the model was built and trained with.
+        vocabulary: what turns the user's data into numbers and back.
+        floor: the trivial method's figures, beside the model's.
+        record: the evaluations of the training, oldest first.
+        tensors: weights, under "model.", and whatever else the task keeps.
+    """
+
+    task: str
+    settings: dict[str, Any]
+    vocabulary: dict[str, Any]
+    floor: dict[str, Any]
+    record: list[dict[str, Any]]
+    tensors: dict[str, Tensor] = field(repr=False)
+
+
+def write_model(path: Path | str, model: ModelFile) -> None:
+    """Writes a model file, aside and renamed."""
+    metadata = {"format": FORMAT, "version": str(VERSION), "task": model.task}
+    metadata |= {part: json.dumps(getattr(model, part)) for part in _PARTS}
+    safetensors_tree.write_tensors(Path(path), model.tensors, metadata)
+
+
+def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
+    """Reads a model file.
+
+    Args:
+        path: of the file.
+        task: the task it must be of; any if None.
+
+    Raises:
+        ModelFileError: it is missing, damaged, foreign, too new or of another task.
+    """
+    try:
+        tensors, metadata = safetensors_tree.read_tensors(Path(path))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: no such file") from None
+    except OSError as fault:
+        raise ModelFileError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
+    except ValueError as fault:
+        raise ModelFileError(
+            f"{path}: is damaged or no model file ({fault}). Expected a .safetensors file that unrolled wrote"
+        ) from fault
+    if metadata.get("format") != FORMAT or "task" not in metadata:
+        raise ModelFileError(f"{path}: is a safetensors file, but not one that unrolled wrote")
+    version = metadata.get("version", "")
+    if version != str(VERSION):
+        raise ModelFileError(
+            f"{path}: has format version {version!r}; this unrolled reads version {VERSION}. Install a newer unrolled"
+        )
+    if task is not None and metadata["task"] != task:
+        raise ModelFileError(f"{path}: is a model of the task {metadata['task']!r}; expected one of {task!r}")
+    try:
+        parts = {part: json.loads(metadata[part]) for part in _PARTS}
+    except (KeyError, ValueError, RecursionError) as fault:
+        raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
+    for part, kind in (("settings", dict), ("vocabulary", dict), ("floor", dict), ("record", list)):
+        if not isinstance(parts[part], kind):
+            raise ModelFileError(f"{path}: its {part} is damaged: expected a {kind.__name__}")
+    return ModelFile(metadata["task"], tensors=tensors, **parts)
+
+
+@contextlib.contextmanager
+def without_numbers() -> Iterator[None]:
+    """Modules made within have their shapes alone, on the meta device, until `load_weights`."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Nothing is drawn for weights without numbers: torch would load its compiler for it, which takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (nn.init.normal_, nn.init.uniform_):
+            return kwargs["tensor"]
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **kwargs)
+
+
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], *, prefix: str = "model.") -> None:
+    """Puts a file's weights into a module built `without_numbers`, once their names, shapes and dtypes fit.
+
+    Raises:
+        ModelFileError: they do not; all faults at once.
+    """
+    given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    wanted = module.state_dict()
+    faults = [f"{name} is missing" for name in wanted if name not in given]
+    faults += [f"{name} is not of this model" for name in given if name not in wanted]
+    for name in wanted.keys() & given.keys():
+        if wanted[name].shape != given[name].shape or wanted[name].dtype != given[name].dtype:
+            faults.append(
+                f"{name} is {given[name].dtype} {list(given[name].shape)}, "
+                f"expected {wanted[name].dtype} {list(wanted[name].shape)}"
+            )
+    if faults:
+        raise ModelFileError("its weights do not fit its settings: " + "; ".join(sorted(faults)))
+    module.load_state_dict(given, assign=True)
+    for module_part in module.modules():
+        # torch's recurrent layers keep a list of their weights, which assignment leaves on the meta device
+        if isinstance(module_part, nn.RNNBase):
+            module_part._init_flat_weights()

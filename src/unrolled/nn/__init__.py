@@ -1,0 +1,1 @@
+"""Layers over whole sequences, and what stands on them: torch's drop-ins, losses, CRF, attention, encoders, heads."""

@@ -1,0 +1,103 @@
+"""The network that reads sentences for all tasks on tokens: tokens come in, a vector for each goes out.
+
+A token is its word's vector, what a convolution finds in its characters, and a vector of the pair it makes with the
+next token; recurrent layers in both directions read them in their sentence.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from unrolled.data.vocabulary import PAD, UNKNOWN, TokenBatch, TokenVocabulary
+from unrolled.nn import torch_layers as layers
+from unrolled.settings import Settings, option
+
+CELLS = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.RNN}
+
+
+@dataclass(frozen=True)
+class EncoderSettings(Settings):
+    """How sentences are read."""
+
+    cell: str = option("lstm", "recurrent layer", choices=tuple(CELLS))
+    layers: int = option(2, "recurrent layers, each in both directions", least=1, most=20)
+    hidden: int = option(96, "features of a layer's hidden state, in each direction", least=1, most=16384)
+    words: int = option(100, "features of a word's vector", least=1, most=16384)
+    chars: int = option(50, "features found in a word's characters; 0: do not look at them", least=0, most=4096)
+    pairs: int = option(0, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096)
+    most_pairs: int = option(100_000, "pairs that are known, the most frequent", least=1, most=10**8)
+    least: int = option(1, "occurrences from which on a word is known", least=1, most=10**6)
+    dropout: float = option(0.5, "share of features dropped in training", least=0, most=0.95)
+    word_dropout: float = option(0.05, "share of words shown as unknown in training", least=0, most=0.95)
+    members: int = option(1, "networks trained side by side, which answer together", least=1, most=20)
+
+
+class TokenEncoder(nn.Module):
+    """A `TokenBatch` comes in, [time, batch, 2 · hidden] goes out."""
+
+    def __init__(self, vocabulary: TokenVocabulary, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.words = nn.Embedding(len(vocabulary.words), settings.words, padding_idx=PAD)
+        nn.init.normal_(self.words.weight, std=0.3)
+        width = settings.words
+        if settings.chars:
+            self.chars = nn.Embedding(len(vocabulary.chars), 30, padding_idx=PAD)
+            self.found = nn.Conv1d(30, settings.chars, 3, padding=1)
+            width += settings.chars
+        if settings.pairs:
+            self.pairs = nn.Embedding(len(vocabulary.pairs), settings.pairs, padding_idx=PAD)
+            nn.init.normal_(self.pairs.weight, std=0.1)
+            width += settings.pairs
+        self.recurrent = recurrent_over(width, settings)
+        self.size = 2 * settings.hidden
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        settings, words = self.settings, batch.words
+        if self.training and settings.word_dropout:
+            is_dropped = torch.rand(words.shape, device=words.device) < settings.word_dropout
+            words = words.masked_fill(is_dropped & (words != PAD), UNKNOWN)
+        parts = [self.words(words)]
+        if settings.chars:
+            # the convolution as a product over three neighbors: for 20 words 37 us, torch's own 131
+            around = nn.functional.pad(self.chars(batch.chars), (0, 0, 1, 1)).unfold(1, 3, 1).flatten(2)
+            found = nn.functional.linear(around, self.found.weight.flatten(1), self.found.bias)
+            # what is found in padding must not count
+            found = found.masked_fill((batch.chars == PAD).unsqueeze(2), -torch.inf).amax(1)
+            parts.append(nn.functional.embedding(batch.forms, found.relu()))
+        if settings.pairs:
+            parts.append(self.pairs(batch.pairs))
+        inputs = self._dropped(torch.cat(parts, 2))
+        return self._dropped(run(self.recurrent, inputs, batch.lengths))
+
+    def _dropped(self, xs: Tensor) -> Tensor:
+        """The same features at all time steps (Y. Gal and Z. Ghahramani, NeurIPS 2016)."""
+        if not self.training or not self.settings.dropout:
+            return xs
+        kept = 1 - self.settings.dropout
+        return xs * (torch.rand(1, *xs.shape[1:], device=xs.device) < kept) / kept
+
+
+def recurrent_over(width: int, settings: EncoderSettings) -> nn.RNNBase:
+    """The recurrent layers of the settings over inputs of a width; their recurrent weights start orthogonal."""
+    recurrent = CELLS[settings.cell](width, settings.hidden, settings.layers, bidirectional=True)
+    start_orthogonal(recurrent)
+    return recurrent
+
+
+def start_orthogonal(recurrent: nn.RNNBase) -> None:
+    """Recurrent weights start orthogonal, gate by gate (A. Saxe, J. McClelland and S. Ganguli, arXiv:1312.6120)."""
+    for name, parameter in recurrent.named_parameters():
+        if name.startswith("weight_hh") and not parameter.is_meta:  # else it waits for its numbers from a file
+            for gate in parameter.data.split(recurrent.hidden_size):
+                nn.init.orthogonal_(gate)
+
+
+def run(recurrent: nn.RNNBase, inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Outputs [time, batch, size] over rows that end; zeros beyond their ends."""
+    if bool((lengths == len(inputs)).all()):
+        return recurrent(inputs)[0]
+    packed = pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+    return pad_packed_sequence(recurrent(packed)[0])[0]

@@ -1,0 +1,490 @@
+"""Recurrent layers: drop-ins for `torch.nn.RNN`, `LSTM` and `GRU`, defined by the cells' steps and `scan`.
+
+Comes in: a sequence and first states, as torch.nn's layers take them. Goes out: the outputs and last states, likewise.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from operator import is_
+from typing import TYPE_CHECKING, Any, Literal, get_overloads
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Proxy
+from torch.nn.functional import linear
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from unrolled.cells import elman, gru, lstm
+from unrolled.engine.backends.cpu.large_products import reading_in
+from unrolled.engine.context import why_definition
+from unrolled.engine.explain import Explanation
+from unrolled.engine.step.declared import Declared
+from unrolled.errors import NotFusedError, SettingsError
+from unrolled.explain import explain
+from unrolled.nn.torchscript import Overloads, TorchsForward
+from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
+
+_SAME_AS_TORCH = """
+
+    Same constructor arguments, parameters, names in the `state_dict`, initialization, inputs (2-D, 3-D and
+    `PackedSequence`), outputs and errors as `torch.nn.{name}`, of which it is a subclass; weights load both ways.
+
+    Args:
+        engine: "auto" takes the faster way, which `unrolled.explain(layer, input)` tells: on the CPU the compiled loop,
+            but torch's own implementation for a large LSTM in inference, and wherever there is no compiled loop.
+            "fused" runs the compiled loop, or raises `NotFusedError`; "eager" runs the definition, a scan of the
+            cell's step in Python.
+
+    `torch.jit.trace`, `torch.jit.script`, and so the ONNX exporter that uses them, take torch's own implementation,
+    whatever the engine. Under the transforms of `torch.func` and in forward mode "auto" runs the definition.
+
+    Under `torch.autocast` on the CPU the layer answers in its weights' dtype. Where the compiled loop runs, it runs in
+    that dtype, and the large products around it read autocast's.
+    """
+
+
+# batch · hidden up to which the compiled loop is the faster; docs/design/engine-speed.md says why
+_SMALL = 4096  # than oneDNN's LSTM in inference
+_LARGE = 1 << 16  # than torch's RNN and GRU under autocast, whose recurrent products are bfloat16
+
+# not in the layer: a function can be neither copied with it nor pickled
+_steps: "WeakKeyDictionary[nn.Module, dict[str, tuple[Callable, list[Any]]]]" = WeakKeyDictionary()
+
+
+def _constructor(kind: type[nn.RNNBase]) -> Callable[..., None]:
+    """Torch's constructor, which holds the arguments to their form and raises its own errors, and the engine."""
+
+    def __init__(self: Any, *args: Any, engine: Engine = "auto", **kwargs: Any) -> None:  # noqa: N807
+        kind.__init__(self, *args, **kwargs)
+        self._set_engine(engine)
+
+    declared = inspect.signature(get_overloads(kind.__init__)[0])
+    last = inspect.Parameter("engine", inspect.Parameter.KEYWORD_ONLY, default="auto", annotation=Engine)
+    __init__.__signature__ = declared.replace(parameters=[*declared.parameters.values(), last])  # type: ignore[attr-defined]
+    return __init__
+
+
+class _Layer(nn.RNNBase):
+    """What the three layers share: stacking, directions, dropout between layers, and the forms of input."""
+
+    # for torch.jit.script, which has no use for the engine, and cannot read its type
+    __jit_ignored_attributes__ = ("engine",)
+    __overloads__ = Overloads()
+    forward__0, forward__1 = TorchsForward(0), TorchsForward(1)
+
+    engine: Engine
+
+    def _set_engine(self, engine: Engine) -> None:
+        if engine not in ENGINES:
+            raise SettingsError(f"{type(self).__name__}: engine={engine!r} is not known. Expected one of {ENGINES}.")
+        self.engine = engine
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """See torch.nn; `input` [time, batch, input], or as `batch_first` and 2-D input say."""
+        if torch.compiler.is_dynamo_compiling():
+            if torch.compiler.is_exporting() and self.engine == "auto":
+                return super().forward(input, hx)
+            if isinstance(input, Tensor) and input.device.type == "cpu":
+                from unrolled.engine.torch_compile import in_graph
+
+                return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
+        elif torch._C._is_tracing():
+            return super().forward(input, hx)  # torch.jit.trace keeps torch's operations; the compiled loop is none
+        elif isinstance(input, Proxy):
+            return _call_in_graph_of_fx(self, input, hx)
+        if not self._fits(input, hx):
+            return self._forward_odd(input, hx)
+        if self.engine != "eager" and _is_autocast(input):
+            return self._forward_autocast(input, hx)
+        if self.engine != "auto":
+            return self._forward_scan(input, hx, self.engine)
+        if _is_transformed():
+            return self._forward_scan(input, hx, "eager")
+        if self._why_torch(input) is None:
+            try:
+                return self._forward_scan(input, hx, "fused")
+            except NotFusedError:
+                pass  # torch's own implementation is the faster one then
+        return super().forward(input, hx)
+
+    def _forward_autocast(self, input: Any, hx: Any) -> Any:
+        """The loop in the weights' dtype, the large products around it as torch.autocast has them; else torch's own."""
+        dtype = next(self.parameters()).dtype
+        input, hx = input.to(dtype), _each(hx, lambda state: state.to(dtype))
+        if self.engine == "auto" and _is_transformed():
+            with torch.autocast("cpu", enabled=False):
+                return self._forward_scan(input, hx, "eager")
+        if self.engine == "fused" or self._why_torch(input) is None:
+            reads = reading_in(torch.get_autocast_dtype("cpu"))
+            try:
+                with torch.autocast("cpu", enabled=False), reads:
+                    return self._forward_scan(input, hx, "fused")
+            except NotFusedError:
+                if self.engine == "fused":
+                    raise
+        # torch's LSTM ends in an error where oneDNN lacks the processor's instructions for the dtype
+        with torch.autocast("cpu", enabled=self.mode != "LSTM" or _serves_autocast()):
+            output, states = super().forward(input, hx)
+        return output.to(dtype), _each(states, lambda state: state.to(dtype))
+
+    def _why_torch(self, input: Any) -> str | None:
+        """Why torch's own implementation runs under engine="auto"; None where the compiled loop does."""
+        data = input if isinstance(input, Tensor) else input.data
+        if not data.is_cpu:
+            return f"the input is on {data.device}; there are no kernels for other devices than the CPU yet"
+        if data.dtype not in (torch.float32, torch.float64):
+            return f"the input is of {data.dtype}"
+        if torch.compiler.is_compiling():
+            return "it runs within torch.compile or torch.export"
+        if self.mode != "LSTM":
+            if data is input and _is_autocast(input) and self._n_rows(data) * self.hidden_size > _LARGE:
+                return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"
+            return None
+        # oneDNN serves neither packed sequences, nor projections, nor float64
+        if self.proj_size or data is not input or data.dtype == torch.float64:
+            return None
+        if _is_autocast(input):
+            return "oneDNN's LSTM is the faster one under autocast" if _serves_autocast() else None
+        needs_backward = torch.is_grad_enabled() and (
+            data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+        )
+        if needs_backward or self._n_rows(data) * self.hidden_size <= _SMALL:
+            return None
+        return "oneDNN's LSTM is the faster one in inference at this size"
+
+    def _n_rows(self, input: Tensor) -> int:
+        return input.shape[0 if self.batch_first else 1] if input.dim() == 3 else 1
+
+    def explain(self, input: Any, hx: Any = None, **options: Any) -> Explanation:
+        """How the layer runs on such an input: of its first layer and direction, which stands for all."""
+        is_autocast = self.engine != "eager" and _is_autocast(input)
+        if is_autocast:
+            input = input.to(next(self.parameters()).dtype)
+        reason = self._why_torch(input) if self.engine == "auto" else None
+        if reason is None and is_autocast:
+            with torch.autocast("cpu", enabled=False):
+                return self.explain(input, hx, **options)
+        if reason is None and self.engine == "eager":
+            reason = "engine='eager' was asked for"
+        if reason is not None:
+            path = "eager" if self.engine == "eager" else "torch"
+            return Explanation(path, reason)
+        if not self._fits(input, hx):
+            self._forward_odd(input, hx)
+        xs, lengths = input, None
+        if isinstance(input, PackedSequence):
+            xs, lengths = pad_packed_sequence(input)
+        elif input.dim() == 2:
+            xs, hx = input.unsqueeze(1), _each(hx, lambda state: state.unsqueeze(1))
+        elif self.batch_first:
+            xs = input.transpose(0, 1)
+        return explain(self._step("l0"), xs, self._first_states(xs, hx)[0], lengths=lengths, **options)
+
+    def _forward_odd(self, input: Any, hx: Any) -> Any:
+        """Torch's own error for arguments that do not fit, and its result for the few that it takes all the same."""
+        if isinstance(input, PackedSequence) and _has_fewer_memories(hx):
+            # torch's LSTM leaves this check out for packed sequences, and a segmentation fault ends the process
+            self.check_forward_args(input.data, hx, input.batch_sizes)
+        result = super().forward(input, hx)
+        if self.engine == "fused":
+            raise NotFusedError(
+                f"{type(self).__name__}: it cannot run fused: the first states are of a form that torch's own "
+                "implementation alone takes."
+            )
+        return result
+
+    def _fits(self, input: Any, hx: Any) -> bool:
+        """Whether the arguments are of the form that a layer takes."""
+        is_packed = isinstance(input, PackedSequence)
+        data = input.data if is_packed else input
+        if not isinstance(data, Tensor):
+            return False
+        shape = data.shape
+        is_batched = len(shape) == 3
+        if not (len(shape) == 2 or (is_batched and not is_packed)) or shape[-1] != self.input_size:
+            return False
+        if shape[1 if is_batched and self.batch_first else 0] == 0 or not _is_like(data, self._any_weight()):
+            return False
+        if hx is None:
+            return True
+        n_states, size = self.num_layers * (2 if self.bidirectional else 1), self.hidden_size
+        rows: tuple[int, ...] = (n_states,)
+        if is_batched:
+            rows = (n_states, shape[0 if self.batch_first else 1])
+        elif is_packed:
+            rows = (n_states, int(input.batch_sizes[0]))
+        if self.mode != "LSTM":
+            return _is_state(hx, (*rows, size), data)
+        is_pair = isinstance(hx, tuple | list) and len(hx) == 2
+        return (
+            is_pair
+            and _is_state(hx[0], (*rows, self.proj_size or size), data)
+            and _is_state(hx[1], (*rows, size), data)
+        )
+
+    def _any_weight(self) -> Tensor:
+        """Also one that torch.func.functional_call puts in its place."""
+        weight = self._parameters.get("weight_ih_l0")
+        return self._flat_weights[0] if weight is None else weight  # type: ignore[return-value]
+
+    def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
+        if not self._fits(input, hx):
+            return self._forward_odd(input, hx)
+        return self._forward_scan(input, hx, self.engine)
+
+    def _forward_scan(self, input: Any, hx: Any, engine: Engine) -> Any:
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx, engine)
+        is_batched = input.dim() == 3
+        axis = (0 if self.batch_first else 1) if is_batched else 1
+        if not is_batched:
+            input, hx = input.unsqueeze(1), _each(hx, lambda state: state.unsqueeze(1))
+        elif self.batch_first:
+            input = input.transpose(0, 1)
+        output, states = self._forward_padded(input, self._first_states(input, hx), None, engine)
+        if not is_batched:
+            return output.squeeze(axis), _each(states, lambda state: state.squeeze(1))
+        return (output.transpose(0, 1) if self.batch_first else output), states
+
+    def _forward_packed(self, packed: PackedSequence, hx: Any, engine: Engine) -> tuple[PackedSequence, Any]:
+        in_order = PackedSequence(packed.data, packed.batch_sizes)
+        places = _places(packed.batch_sizes) if _is_transformed() else None  # torch's functions have no rule for it
+        padded, lengths = pad_packed_sequence(in_order) if places is None else _padded(packed.data, *places)
+        to_sorted, to_unsorted = packed.sorted_indices, packed.unsorted_indices
+        if to_sorted is not None:
+            hx = _each(hx, lambda state: state.index_select(1, to_sorted))
+        output, states = self._forward_padded(padded, self._first_states(padded, hx), lengths, engine)
+        if places is None:
+            data = pack_padded_sequence(output, lengths).data
+        else:
+            data = output.flatten(0, 1).index_select(0, places[1].to(output.device))
+        if to_unsorted is not None:
+            states = _each(states, lambda state: state.index_select(1, to_unsorted))
+        return PackedSequence(data, packed.batch_sizes, to_sorted, to_unsorted), states
+
+    def _first_states(self, xs: Tensor, hx: Any) -> list[Any]:
+        """Of each layer and direction: the given states, or zeros."""
+        if hx is not None:
+            return list(zip(*(state.unbind() for state in hx), strict=True)) if self.mode == "LSTM" else hx.unbind()
+        zeros = xs.new_zeros(xs.shape[1], self.hidden_size)
+        state: Any = zeros
+        if self.mode == "LSTM":
+            state = (xs.new_zeros(xs.shape[1], self.proj_size) if self.proj_size else zeros, zeros)
+        return [state] * (self.num_layers * (2 if self.bidirectional else 1))
+
+    def _forward_padded(
+        self, xs: Tensor, states: list[Any], lengths: Tensor | None, engine: Engine
+    ) -> tuple[Tensor, Any]:
+        """xs [time, batch, input]; states [batch, hidden] of each layer and direction."""
+        last: list[Any] = []
+        for layer in range(self.num_layers):
+            if self.bidirectional:
+                steps = [self._step(f"l{layer}{way}") for way in ("", "_reverse")]
+                ways = scan_both_ways(steps, xs, states[2 * layer : 2 * layer + 2], lengths=lengths, engine=engine)
+                last += [state for _, state in ways]
+                xs = torch.cat([ys for ys, _ in ways], -1)
+            else:
+                step = self._step(f"l{layer}")
+                xs, state = scan(step, xs, states[layer], lengths=lengths, engine=engine)
+                last.append(state)
+            if self.dropout and self.training and layer < self.num_layers - 1:
+                xs = nn.functional.dropout(xs, self.dropout)
+        return xs, tuple(map(_stacked, zip(*last, strict=True))) if self.mode == "LSTM" else _stacked(last)
+
+    def _weights(self, suffix: str) -> list[Tensor | None]:
+        """weight_ih, weight_hh, bias_ih, bias_hh and weight_hr of one layer and direction."""
+        plain = self._parameters  # a weight that is computed, as under weight norm, is an attribute alone
+        names = _names(suffix, has_bias=self.bias, has_projection=self.proj_size > 0)
+        return [None if name is None else plain[name] if name in plain else getattr(self, name) for name in names]
+
+    def _step(self, suffix: str) -> Callable:
+        """The step of one layer and direction: the same function as long as its weights are the same."""
+        weights = self._weights(suffix)
+        made_of = [*weights, vars(self).get("nonlinearity")]
+        known = _steps.get(self)
+        if known is not None and suffix in known:
+            step, then = known[suffix]
+            if all(map(is_, made_of, then)):
+                return step
+        step = self._step_of(*weights)
+        # other weights are of one call: computed ones hold its graph
+        if all(weight is None or type(weight) is nn.Parameter for weight in weights):
+            _steps.setdefault(self, {})[suffix] = step, made_of
+        return step
+
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+        raise AssertionError("each layer has its own")
+
+
+class RNN(_Layer, nn.RNN):
+    __doc__ = "The Elman recurrence h_t = f(W_x x_t + b_x + W_h h_{t-1} + b_h)." + _SAME_AS_TORCH.format(name="RNN")
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            nonlinearity: Literal["tanh", "relu"] = "tanh",
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            device: Any = None,
+            dtype: Any = None,
+            *,
+            engine: Engine = "auto",
+        ) -> None: ...
+    else:
+        __init__ = _constructor(nn.RNN)
+
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+        return Declared(_rnn_step, (self.nonlinearity,), (w_ih, w_hh, b_ih, b_hh))
+
+
+class LSTM(_Layer, nn.LSTM):
+    __doc__ = (
+        "The long short-term memory; formula in `unrolled.cells.LSTM`, with `proj_size` as in torch."
+        + _SAME_AS_TORCH.format(name="LSTM")
+    )
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            proj_size: int = 0,
+            device: Any = None,
+            dtype: Any = None,
+            *,
+            engine: Engine = "auto",
+        ) -> None: ...
+    else:
+        __init__ = _constructor(nn.LSTM)
+
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+        return Declared(_lstm_step, (), (w_ih, w_hh, b_ih, b_hh, w_hr))
+
+
+class GRU(_Layer, nn.GRU):
+    __doc__ = (
+        "The gated recurrent unit with its reset after the product; formula in `unrolled.cells.GRU`."
+        + _SAME_AS_TORCH.format(name="GRU")
+    )
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            device: Any = None,
+            dtype: Any = None,
+            *,
+            engine: Engine = "auto",
+        ) -> None: ...
+    else:
+        __init__ = _constructor(nn.GRU)
+
+    def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
+        return Declared(_gru_step, (), (w_ih, w_hh, b_ih, b_hh))
+
+
+def _call_in_graph_of_fx(layer: nn.Module, input: Proxy, hx: Any) -> Proxy:
+    """The layer as one call of a graph of torch.fx, as torch's own layers are: by their place, which is torch.nn."""
+    tracer: Any = input.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), (input,) if hx is None else (input, hx), {})
+
+
+def _places(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a packed sequence: which steps each row runs, bool [time, batch], and where they lie in time · batch."""
+    runs = torch.arange(int(batch_sizes[0])) < batch_sizes.unsqueeze(1)
+    return runs, runs.flatten().nonzero().squeeze(1)
+
+
+def _padded(data: Tensor, runs: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """As torch's `pad_packed_sequence`, by operations that torch.func has rules for."""
+    padded = data.new_zeros(runs.numel(), data.shape[1]).index_copy(0, places.to(data.device), data)
+    return padded.unflatten(0, runs.shape), runs.sum(0)
+
+
+def _has_fewer_memories(hx: Any) -> bool:
+    """Whether a pair of states is of more layers in its first half than in its second."""
+    is_pair = isinstance(hx, tuple | list) and len(hx) == 2 and all(map(torch.is_tensor, hx))
+    return is_pair and hx[0].dim() >= 3 and hx[0].shape[:1] > hx[1].shape[:1]
+
+
+def _is_state(state: Any, shape: tuple[int, ...], data: Tensor) -> bool:
+    return isinstance(state, Tensor) and state.shape == shape and _is_like(state, data)
+
+
+def _is_like(tensor: Tensor, other: Tensor) -> bool:
+    """Of the same device and, but under autocast, dtype; and not sparse."""
+    is_of_dtype = tensor.dtype is other.dtype or torch._C._is_any_autocast_enabled()
+    is_there = (tensor.is_cpu and other.is_cpu) or tensor.device == other.device
+    return is_of_dtype and is_there and tensor.layout is torch.strided
+
+
+def _is_transformed() -> bool:
+    """Under torch.func and in forward mode neither the compiled loop nor all of torch's own layers have a rule."""
+    return not torch.compiler.is_compiling() and why_definition() is not None
+
+
+def _rnn_step(weights: Sequence[Any], x: Tensor, state: Tensor, nonlinearity: str) -> Any:
+    w_ih, w_hh, b_ih, b_hh = weights
+    activation = torch.tanh if nonlinearity == "tanh" else torch.relu
+    return elman.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, activation)
+
+
+def _lstm_step(weights: Sequence[Any], x: Tensor, state: Any) -> Any:
+    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    return lstm.recur(linear(x, w_ih, b_ih), state, w_hh, b_hh, w_hr)
+
+
+def _gru_step(weights: Sequence[Any], x: Tensor, state: Tensor) -> Any:
+    w_ih, w_hh, b_ih, b_hh = weights
+    return gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
+
+
+def _is_autocast(input: Any) -> bool:
+    data = input if isinstance(input, Tensor) else input.data  # a tensor has the latter too, but not under torch.vmap
+    return torch.is_autocast_enabled("cpu") and data.device.type == "cpu"
+
+
+def _serves_autocast() -> bool:
+    """Whether oneDNN has an LSTM in autocast's dtype on this processor."""
+    if torch.get_autocast_dtype("cpu") == torch.float16:
+        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+@functools.cache
+def _names(suffix: str, *, has_bias: bool, has_projection: bool) -> list[str | None]:
+    """Of the weights, the biases and the projection of a layer and direction; None for what it has not."""
+    weights, biases = ([f"{kind}_{half}_{suffix}" for half in ("ih", "hh")] for kind in ("weight", "bias"))
+    return [*weights, *(biases if has_bias else (None, None)), f"weight_hr_{suffix}" if has_projection else None]
+
+
+def _stacked(states: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
+
+
+def _each(states: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Applies a change to a state, or to each half of an LSTM's pair."""
+    if states is None:
+        return None
+    return tuple(change(state) for state in states) if isinstance(states, tuple | list) else change(states)

@@ -1,0 +1,121 @@
+"""Answers and what was found come in, the figures of classifiers and of forecasts go out."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from unrolled import optional_libraries
+from unrolled.data.tokens import is_without_spaces, tokens_of
+
+
+def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
+    names = [*classes, *sorted({name for row in gold for name in row} - set(classes))]
+    by_class = {}
+    for name in names:
+        marked, chosen = (np.array([name in row for row in rows]) for rows in (gold, found))
+        right = int((marked & chosen).sum())
+        precision = right / chosen.sum() if chosen.sum() else 0.0
+        recall = right / marked.sum() if marked.sum() else 0.0
+        f1 = 2 * right / (marked.sum() + chosen.sum()) if right else 0.0
+        by_class[name] = {
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "n": int(marked.sum()),
+        }
+    accuracy = sum(set(a) == set(b) for a, b in zip(gold, found, strict=True)) / len(gold)
+    figures = {"accuracy": accuracy, "macro_f1": float(np.mean([each["f1"] for each in by_class.values()]))}
+    confusion: dict[str, dict[str, int]] = {}
+    if all(len(row) == 1 for row in (*gold, *found)):
+        for (a,), (b,) in zip(gold, found, strict=True):
+            row = confusion.setdefault(a, dict.fromkeys(names, 0))
+            row[b] += 1
+    return {**figures, "classes": by_class, "confusion": confusion}
+
+
+def sureness(targets: np.ndarray, probabilities: np.ndarray, is_multiple: bool) -> dict[str, float]:
+    """Log-loss in nats, and the expected calibration error over ten bins (M. Naeini et al., AAAI 2015).
+
+    targets [items, classes], 0 or 1; probabilities likewise.
+    """
+    p = np.clip(probabilities, 1e-12, 1)
+    if is_multiple:
+        loss = -(targets * np.log(p) + (1 - targets) * np.log(np.clip(1 - probabilities, 1e-12, 1))).mean()
+        sure, right = np.maximum(p, 1 - p).ravel(), ((p > 0.5) == (targets > 0.5)).ravel()
+    else:
+        loss = -(targets * np.log(p)).sum(1).mean()
+        sure, right = p.max(1), targets[np.arange(len(p)), p.argmax(1)] > 0
+    bins = np.minimum((sure * 10).astype(int), 9)
+    gaps = [abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    return {"log_loss": float(loss), "calibration_error": float(sum(gaps))}
+
+
+def smape(actual: np.ndarray, found: np.ndarray) -> float:
+    """Symmetric mean absolute percentage error, in per cent, as the M4 competition counts it."""
+    size = np.abs(actual) + np.abs(found)
+    return float(200 * np.mean(np.abs(actual - found) / np.where(size > 0, size, 1.0)))
+
+
+def mase_scale(values: np.ndarray, season: int) -> float:
+    """What errors are measured in: the mean change from one season to the next in the training part; NaN if none."""
+    season = season if len(values) > season else 1
+    change = np.abs(values[season:] - values[:-season])
+    return float(change.mean()) if len(change) and change.mean() > 0 else math.nan
+
+
+def forecast_figures(
+    levels: np.ndarray, at: Sequence[float], targets: np.ndarray, scales: np.ndarray
+) -> dict[str, Any]:
+    """Figures of quantiles [n, horizon, levels] at some levels; targets [n, horizon], scales [n, 1] for MASE."""
+    point = levels[..., len(at) // 2]
+    error = np.abs(targets - point)
+    over = targets[..., None] - levels
+    pinball = 2 * np.maximum(np.array(at) * over, (np.array(at) - 1) * over)
+    size = np.abs(targets).sum()
+    is_scaled = ~np.isnan(scales[:, 0])
+    return {
+        "mae": float(error.mean()),
+        "rmse": float(np.sqrt(np.square(error).mean())),
+        "smape": smape(targets, point),
+        "mase": float((error / scales)[is_scaled].mean()) if is_scaled.any() else math.nan,
+        "wql": float(pinball.mean(2).sum() / size) if size else math.nan,
+        "coverage": float(((levels[..., 0] <= targets) & (targets <= levels[..., -1])).mean()),
+        "mae_by_step": error.mean(0).tolist(),
+    }
+
+
+def bleu(found: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
+    """BLEU and chrF of translations against one reference each, as sacrebleu counts them, with its signature (extra:
+    translate). References in a script without spaces are cut by characters.
+
+    M. Post, WMT 2018; K. Papineni et al., ACL 2002; M. Popović, WMT 2015.
+    """
+    library: Any = optional_libraries.library("sacrebleu.metrics", "translation needs", "translate")
+    n_without = sum(is_without_spaces(text) for text in targets)
+    measure = library.BLEU(
+        tokenize="zh" if 2 * n_without > len(targets) else "13a",
+        # else BLEU is zero where no sentence has four words
+        effective_order=all(len(tokens_of(text)) < 4 for text in targets),
+        force=True,  # tokens apart by spaces are no fault
+    )
+    by_chars = library.CHRF()
+    return {
+        "bleu": float(measure.corpus_score(list(found), [list(targets)]).score),
+        "chrf": float(by_chars.corpus_score(list(found), [list(targets)]).score),
+        "signature": f"BLEU {measure.get_signature()}; chrF {by_chars.get_signature()}",
+    }
+
+
+def error_rates(found: Sequence[str], transcripts: Sequence[str]) -> dict[str, float]:
+    """Word and character error rates of transcripts, as jiwer counts them (extra: speech), and the share of those with
+    any error. None of the references is empty.
+    """
+    jiwer: Any = optional_libraries.library("jiwer", "speech needs", "speech")
+    return {
+        "wer": float(jiwer.wer(list(transcripts), list(found))),
+        "cer": float(jiwer.cer(list(transcripts), list(found))),
+        "ser": sum(a != b for a, b in zip(found, transcripts, strict=True)) / len(transcripts),
+    }

@@ -1,0 +1,103 @@
+"""Figures come in, pictures go out, drawn by matplotlib (extra: pictures)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled import optional_libraries
+from unrolled.files.safetensors_tree import write_aside
+
+
+def _canvas(width: float, height: float, n_rows: int = 1) -> tuple[Any, Any]:
+    """A figure and its axes [n_rows]."""
+    library: Any = optional_libraries.library("matplotlib.figure", "pictures need", "pictures")
+    figure = library.Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(n_rows, 1, squeeze=False)[:, 0]
+
+
+def _save(figure: Any, path: Path) -> Path:
+    write_aside(path, lambda aside: figure.savefig(aside, format=path.suffix[1:], dpi=120))
+    return path
+
+
+def confusion(counts: dict[str, dict[str, int]], path: Path) -> Path:
+    """Who was taken for whom: rows are labels, columns what was found."""
+    names, columns = list(counts), list(next(iter(counts.values())))
+    shares = np.array([[row[name] / max(1, sum(row.values())) for name in columns] for row in counts.values()])
+    size = 2.5 + 0.5 * len(columns)
+    figure, (axes,) = _canvas(size + 1, size)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("found")
+    axes.set_ylabel("label")
+    for i, name in enumerate(names):
+        for j, column in enumerate(columns):
+            shade = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, f"{counts[name][column]:,}", ha="center", va="center", color=shade, fontsize=8)
+    return _save(figure, path)
+
+
+def bars(model: dict[str, float], floor: dict[str, float], title: str, path: Path) -> Path:
+    """A figure by label, the model's beside the floor's."""
+    names = list(model)
+    figure, (axes,) = _canvas(7, 1.2 + 0.32 * len(names))
+    places = np.arange(len(names))
+    axes.barh(places - 0.2, [model[name] for name in names], 0.4, label="model")
+    axes.barh(places + 0.2, [floor.get(name, 0.0) for name in names], 0.4, label="floor", color="silver")
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(title)
+    axes.legend(loc="lower right")
+    return _save(figure, path)
+
+
+def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Series with forecasts: each panel has name, past [n], actual [h], point [h], low [h], high [h], floor [h]."""
+    figure, rows = _canvas(9, 2.4 * len(panels), len(panels))
+    for axes, panel in zip(rows, panels, strict=True):
+        past, horizon = len(panel["past"]), len(panel["point"])
+        after = np.arange(horizon)
+        actual = np.concatenate((panel["past"], panel["actual"]))
+        axes.plot(np.arange(-past, horizon), actual, color="black", linewidth=0.8, label="actual")
+        axes.fill_between(after, panel["low"], panel["high"], alpha=0.25, label="10 to 90 %")
+        style = {"marker": "o", "markersize": 3} if horizon == 1 else {}
+        axes.plot(after, panel["point"], label="model", **style)
+        axes.plot(after, panel["floor"], color="gray", linestyle=":", label=panel["floor_name"])
+        axes.set_title(panel["name"], fontsize=9, loc="left")
+    rows[0].legend(loc="upper left", fontsize=7, ncols=4)
+    rows[-1].set_xlabel("steps from the forecast's first")
+    return _save(figure, path)
+
+
+def attention(source: Sequence[str], target: Sequence[str], weights: np.ndarray, path: Path) -> Path:
+    """What was read in the source, a column each, for what was written, a row each; weights [target, source]."""
+    figure, (axes,) = _canvas(2 + 0.42 * len(source), 1.5 + 0.32 * len(target))
+    axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(source)), source, rotation=60, ha="right")
+    axes.set_yticks(range(len(target)), target)
+    return _save(figure, path)
+
+
+def heard(frames: np.ndarray, step_s: float, words: Sequence[dict[str, Any]], said: str, path: Path) -> Path:
+    """A sound's features [frames, mels] with the words that were heard in it, where they were heard."""
+    seconds = len(frames) * step_s
+    figure, (axes,) = _canvas(max(5.0, min(14.0, 3 * seconds)), 3)
+    axes.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, frames.shape[1]))
+    for word in words:
+        axes.axvspan(word["start"], word["end"], color="white", alpha=0.15)
+        axes.text(
+            (word["start"] + word["end"]) / 2,
+            frames.shape[1] * 1.01,
+            word["word"],
+            ha="center",
+            va="bottom",
+            fontsize=9,
+        )
+    axes.set_title(f"said: {said}", fontsize=9, loc="left", pad=18)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("mel band")
+    return _save(figure, path)

@@ -1,0 +1,162 @@
+"""What a classifier reads: texts, or windows of numbers. A user's items come in, batches for a network go out.
+
+A front is fitted on the training part only, and turns into plain data for the model file and back.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.tokens import Token, tokens_of
+from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
+from unrolled.errors import DataError, ModelFileError
+from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder, recurrent_over, run
+
+
+class Front(ABC):
+    """How items are read.
+
+    Attributes:
+        kind: "text" or "numbers".
+    """
+
+    kind: str
+
+    @abstractmethod
+    def pieces(self, item: Any) -> Any:
+        """An item as a sequence over time; its `len` is its length."""
+
+    @abstractmethod
+    def encode(self, pieces: Any) -> Any:
+        """The same as numbers."""
+
+    @abstractmethod
+    def batch(self, encoded: Sequence[Any]) -> Any:
+        """Encoded items, none of them empty, side by side."""
+
+    @abstractmethod
+    def encoder(self, settings: EncoderSettings) -> Any:
+        """The network that reads batches: [time, batch, size] goes out."""
+
+    @abstractmethod
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for the model file; `front_from_data` takes it."""
+
+
+class TextFront(Front):
+    """Texts as tokens; of a long text the begin and the end."""
+
+    kind = "text"
+
+    def __init__(self, vocabulary: TokenVocabulary, most_tokens: int) -> None:
+        self.vocabulary, self.most_tokens = vocabulary, most_tokens
+
+    def tokens(self, text: str) -> list[Token]:
+        """The tokens that are read, with their places."""
+        tokens = tokens_of(text)
+        if len(tokens) <= self.most_tokens:
+            return tokens
+        n_first = self.most_tokens // 2
+        return tokens[:n_first] + tokens[len(tokens) - (self.most_tokens - n_first) :]
+
+    def pieces(self, item: str) -> list[str]:
+        return [token.text for token in self.tokens(item)]
+
+    def encode(self, pieces: list[str]) -> Any:
+        return self.vocabulary.encode(pieces)
+
+    def batch(self, encoded: Sequence[Any]) -> TokenBatch:
+        return self.vocabulary.batch(encoded)
+
+    def encoder(self, settings: EncoderSettings) -> TokenEncoder:
+        return TokenEncoder(self.vocabulary, settings)
+
+    def to_data(self) -> dict[str, Any]:
+        return {"front": "text", "most_tokens": self.most_tokens, **self.vocabulary.to_data()}
+
+
+@dataclass
+class NumberBatch:
+    """Windows side by side.
+
+    Attributes:
+        values: float32 [time, batch, features], padded with zeros at the end.
+        lengths: int64 [batch].
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device) -> "NumberBatch":
+        return NumberBatch(self.values.to(device), self.lengths)
+
+
+class NumberFront(Front):
+    """Windows of numbers [time, features], each feature less its mean and over its spread in the training part."""
+
+    kind = "numbers"
+
+    def __init__(self, means: np.ndarray, spreads: np.ndarray) -> None:
+        self.means, self.spreads = means, spreads
+
+    @classmethod
+    def fit(cls, windows: Sequence[np.ndarray]) -> "NumberFront":
+        whole = np.concatenate(list(windows))
+        spreads = whole.std(0)
+        return cls(whole.mean(0), np.where(spreads > 0, spreads, 1.0))
+
+    def pieces(self, item: Any) -> np.ndarray:
+        window = np.asarray(item, dtype=np.float64)
+        if window.ndim != 2 or window.shape[1] != len(self.means) or not np.isfinite(window).all():
+            raise DataError(
+                f"a window must be [time, {len(self.means)}], of finite numbers; got {list(window.shape)} "
+                "or numbers that are not finite"
+            )
+        return (window - self.means) / self.spreads
+
+    def encode(self, pieces: np.ndarray) -> np.ndarray:
+        return pieces.astype(np.float32)
+
+    def batch(self, encoded: Sequence[np.ndarray]) -> NumberBatch:
+        lengths = torch.tensor([len(each) for each in encoded])
+        values = np.zeros((int(lengths.max()), len(encoded), len(self.means)), dtype=np.float32)
+        for i, each in enumerate(encoded):
+            values[: len(each), i] = each
+        return NumberBatch(torch.from_numpy(values), lengths)
+
+    def encoder(self, settings: EncoderSettings) -> "NumberEncoder":
+        return NumberEncoder(len(self.means), settings)
+
+    def to_data(self) -> dict[str, Any]:
+        return {"front": "numbers", "means": self.means.tolist(), "spreads": self.spreads.tolist()}
+
+
+class NumberEncoder(nn.Module):
+    """A `NumberBatch` comes in, [time, batch, 2 · hidden] goes out."""
+
+    def __init__(self, n_features: int, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.settings, self.size = settings, 2 * settings.hidden
+        self.recurrent = recurrent_over(n_features, settings)
+
+    def forward(self, batch: NumberBatch) -> Tensor:
+        return run(self.recurrent, batch.values, batch.lengths)
+
+
+def front_from_data(data: Any) -> Front:
+    """The front that `to_data` described.
+
+    Raises:
+        ModelFileError: it is no such description.
+    """
+    match data:
+        case {"front": "text", "most_tokens": int(most)} if most > 1:
+            return TextFront(TokenVocabulary.from_data(data), most)
+        case {"front": "numbers", "means": list(means), "spreads": list(spreads)} if len(means) == len(spreads) > 0:
+            return NumberFront(np.array(means, dtype=np.float64), np.array(spreads, dtype=np.float64))
+    raise ModelFileError("its vocabulary is damaged or of a kind that this version does not know")

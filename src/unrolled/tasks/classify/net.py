@@ -1,0 +1,48 @@
+"""The network that classifies, and its loss."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.nn.heads import Pooling
+from unrolled.nn.token_encoder import EncoderSettings
+from unrolled.tasks.classify.inputs import Front
+
+
+class _Member(nn.Module):
+    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.encoder = front.encoder(settings)
+        self.pooling = Pooling(self.encoder.size)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.output = nn.Linear(2 * self.encoder.size, n_classes)
+
+    def forward(self, batch: Any) -> Tensor:
+        pooled, _ = self.pooling(self.encoder(batch), batch.lengths)
+        return self.output(self.dropout(pooled))
+
+
+class ClassifyNet(nn.Module):
+    """Members of one kind; a batch of the front comes in, the loss goes out, or the mean of the logits."""
+
+    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings, is_multiple: bool) -> None:
+        super().__init__()
+        self.is_multiple = is_multiple
+        self.members = nn.ModuleList(_Member(front, n_classes, settings) for _ in range(settings.members))
+
+    def forward(self, batch: Any, targets: Tensor) -> Tensor:
+        """The mean of the members' losses; targets [batch, classes], 0 or 1."""
+        losses = [loss_of(member(batch), targets, self.is_multiple) for member in self.members]
+        return torch.stack(losses).mean()
+
+    def logits(self, batch: Any) -> Tensor:
+        """[batch, classes]."""
+        return torch.stack([member(batch) for member in self.members]).mean(0)
+
+
+def loss_of(logits: Tensor, targets: Tensor, is_multiple: bool) -> Tensor:
+    """Cross-entropy; of each class against its absence where a text may have several."""
+    if is_multiple:
+        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    return nn.functional.cross_entropy(logits, targets)

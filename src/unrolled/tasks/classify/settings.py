@@ -1,0 +1,26 @@
+"""What a user chooses for a classifier."""
+
+from dataclasses import dataclass
+
+from unrolled.nn.token_encoder import EncoderSettings
+from unrolled.settings import option
+
+
+@dataclass(frozen=True)
+class ClassifySettings(EncoderSettings):
+    """What the model is, and how the files are read."""
+
+    text: str | None = option(None, "column with the texts  [guessed from its name]")
+    values: str = option("", "columns of numbers, with commas between: windows of them are classified, not texts")
+    series: str | None = option(None, "with --values: the column that tells windows apart")
+    label: str | None = option(None, "column with the classes  [guessed from its name]")
+    separator: str | None = option(None, "what stands between the labels of a text that may have several")
+    most_tokens: int = option(
+        400, "tokens of a text that are read: half from its begin, half from its end", least=2, most=10**6
+    )
+    pairs: int = option(50, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096)
+    layers: int = option(1, "recurrent layers, each in both directions", least=1, most=20)
+    word_dropout: float = option(0.1, "share of words shown as unknown in training", least=0, most=0.95)
+    batch: int = option(32, "texts of an update", least=1, most=10**6)
+    validation: float = option(0.1, "share of each class kept for validation, where no file is", above=0, most=0.5)
+    encoding: str = option("utf-8", "of the files")

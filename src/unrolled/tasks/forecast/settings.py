@@ -1,0 +1,38 @@
+"""What a user chooses for a forecast."""
+
+from dataclasses import dataclass
+
+from unrolled.baselines import series as floors
+from unrolled.settings import option
+from unrolled.tasks.forecast.net import ForecastNetSettings
+
+ANSWERS = ("best", "model", *floors.NAMES)
+
+
+@dataclass(frozen=True)
+class ForecastSettings(ForecastNetSettings):
+    """What is forecast from what, how, and who answers."""
+
+    target: str | None = option(None, "column to forecast; several with commas; '*' for all  [the one of numbers]")
+    horizon: int = option(24, "steps to forecast", least=1, most=10**5)
+    time: str | None = option(None, "column with the time stamps  [guessed]")
+    series: str | None = option(None, "column that tells series apart, in a table with many below each other")
+    future: str = option("", "covariates that are known in advance, with commas between")
+    past: str = option("", "covariates known for the past alone, with commas between")
+    static: str = option("", "columns of one value a series, with commas between")
+    thousands: str = option("", "what groups thousands in numbers")
+    season: int | None = option(None, "steps after which values come again  [from the frequency]", least=1, most=10**6)
+    context: int | None = option(
+        None, "steps that a forecast is made from  [7 days of hours, 2 seasons, 2 horizons]", least=2, most=10**6
+    )
+    scaling: str = option(
+        "window", "what a window's values are measured in: its own spread, or its series'", choices=("window", "series")
+    )
+    validation: float = option(
+        0.1, "share of each series, before the test part, kept for validation", above=0, most=0.5
+    )
+    test: float = option(0.1, "share of each series, its end, for the backtest at the end; 0: none", least=0, most=0.5)
+    stride: int | None = option(None, "steps between the backtest's origins  [the horizon]", least=1, most=10**6)
+    answer: str = option("best", "who answers: the best on the validation part, or a named one", choices=ANSWERS)
+    batch: int = option(64, "windows of an update", least=1, most=10**6)
+    encoding: str = option("utf-8", "of the files")

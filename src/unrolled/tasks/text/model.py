@@ -1,0 +1,438 @@
+"""The model of the task: it reads files, trains its network, and answers."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.baselines.ngram import NGram
+from unrolled.data.corpus import Corpus, read_corpus
+from unrolled.data.units import Chars, Units, fit_units, units_from_data
+from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
+from unrolled.files.model_file import ModelFile, load_weights, read_model, without_numbers, write_model
+from unrolled.nn.bptt import advance
+from unrolled.randomness import set_aside
+from unrolled.tasks.text.net import TextNet
+from unrolled.tasks.text.settings import DEFAULT_TRAINING, GenerateSettings, TextSettings
+from unrolled.training import processes
+from unrolled.training.display import Display
+from unrolled.training.loop import TrainResult, TrainSettings, choose_device, choose_precision, train
+from unrolled.training.run_folder import Run
+
+LEAST_UNITS = 1000
+# more would tell the figure no better, and take its time from the training
+MOST_VALIDATION = 120_000
+
+
+class TextModel:
+    """A language model with the task's verbs.
+
+    Attributes:
+        settings: as given.
+        units: the vocabulary; None before `fit`.
+        net: the network; None before `fit`.
+        figures: of the validation part: "nats" and "floor_nats" per character (per byte with units="byte").
+        record: the evaluations of the training.
+
+    Example:
+        >>> import unrolled
+        >>> settings = unrolled.TextSettings(hidden=16, layers=1, batch=4, k1=20)
+        >>> model = unrolled.TextModel(settings)
+        >>> result = model.fit(text="to be or not to be\\n" * 200, train=unrolled.TrainSettings(steps=20))
+        >>> result.steps
+        20
+        >>> len("".join(model.generate("to be", length=30, seed=1)))
+        30
+    """
+
+    def __init__(self, settings: TextSettings | None = None) -> None:
+        self.settings = settings or TextSettings()
+        self.units: Units | None = None
+        self.net: TextNet | None = None
+        self.floor: NGram | None = None
+        self.figures: dict[str, float] = {}
+        self.record: list[dict[str, Any]] = []
+        self.training: dict[str, Any] = {}
+
+    @property
+    def item(self) -> str:
+        """What the figures are per: "char", or "byte" where the model reads raw bytes."""
+        return "byte" if self.settings.units == "byte" else "char"
+
+    def fit(
+        self,
+        files: Sequence[Path | str] | Path | str = (),
+        *,
+        text: str | None = None,
+        train: TrainSettings = DEFAULT_TRAINING,
+        run: Path | str | None = None,
+        display: Display | None = None,
+    ) -> TrainResult:
+        """Learns from text files, from a text, or, given neither, from the source of Python's standard library.
+
+        The end of the text (`settings.validation` of it) is kept for validation; vocabulary, network and floor learn
+        from the rest. The best weights on the validation part are left in the model.
+
+        Args:
+            files: text files; what they hold is joined.
+            text: a text, in place of files.
+            train: bounds, optimizer, schedule.
+            run: a new folder for checkpoints, the best model and the log, to resume from; none is kept if None.
+            display: told of the progress.
+
+        Raises:
+            DataError: a file cannot be used.
+            SettingsError: settings contradict each other or the text.
+            DivergedError: the loss became NaN or infinite.
+        """
+        if text is not None and (files or run is not None):
+            raise SettingsError("fit: text goes without files and without run, which resumes from files")
+        corpus = Corpus(text, text.encode(), (), "utf-8", "") if text is not None else self._read(files)
+        device = choose_device(train.device)
+        train = replace(train, precision=choose_precision(train.precision, device))
+        processes.join(device)
+        job = self._prepare(corpus, train, device)
+        kept = None
+        if run is not None:
+            config = {
+                "task": "text",
+                "settings": self.settings.to_dict(),
+                "train": train.to_dict(),
+                "files": list(corpus.files),
+                "sha256": corpus.sha256,
+            }
+            if processes.rank() == 0:
+                Run.create(run, config)
+            processes.barrier()
+            kept = Run.open(run)
+        return self._train(job, train, kept, display)
+
+    @classmethod
+    def resume(cls, run: Run, *, display: Display | None = None) -> tuple["TextModel", TrainResult]:
+        """Goes on with a run that was cut off, to the same weights, bit for bit where it is bounded by steps.
+
+        Raises:
+            RunError: its files have changed since.
+            DataError: a file cannot be read any more.
+        """
+        settings, training = (
+            TextSettings.from_dict(run.config["settings"]),
+            TrainSettings.from_dict(run.config["train"]),
+        )
+        model = cls(settings)
+        corpus = model._read(run.config["files"])
+        if corpus.sha256 != run.config["sha256"]:
+            raise RunError(f"{run.folder}: {corpus.name} changed since the run began. Train anew on it")
+        device = choose_device(training.device)
+        processes.join(device)
+        job = model._prepare(corpus, training, device)
+        return model, model._train(job, training, run, display)
+
+    def _read(self, files: Sequence[Path | str] | Path | str) -> Corpus:
+        paths = [files] if isinstance(files, str | Path) else list(files)
+        return read_corpus(paths, encoding=self.settings.encoding, as_bytes=self.settings.units == "byte")
+
+    def _prepare(self, corpus: Corpus, training: TrainSettings, device: torch.device) -> "_TextJob":
+        """Splits the text, fits vocabulary and floor, makes the network."""
+        whole: str | bytes = corpus.data if self.settings.units == "byte" else corpus.text
+        at = len(whole) - min(int(len(whole) * self.settings.validation), MOST_VALIDATION)
+        if len(whole) < LEAST_UNITS:
+            raise DataError(
+                f"{corpus.name}: holds {len(whole)} {self.item}s; a text model needs at least {LEAST_UNITS}. "
+                "Give more text"
+            )
+        first, last = whole[:at], whole[at:]
+        self.units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
+        job = _TextJob(self, self.units.encode(first), self.units.encode(last), len(last), training, device)
+        self.floor = NGram.fit(job.train_ids, self.units.size)
+        nats = self.floor.nats(job.valid_ids, context=job.train_ids) + self.units.extra_nats(job.valid_ids)
+        self.figures = {"floor_nats": nats / len(last)}
+        self.training = training.to_dict() | {"data": corpus.name, "items": len(whole)}
+        return job
+
+    def _train(self, job: "_TextJob", training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
+        display = display or Display()
+        display.start(items_per_step=job.items_per_step, item=job.item)
+        try:
+            result = train(job, training, run=run, display=display)
+        finally:
+            display.stop()
+        self.record = result.record
+        self.figures["nats"] = self._nats(job.valid_ids, context=job.train_ids) / job.n_valid_items
+        if run is not None and processes.rank() == 0:
+            self.save(run.model_path)
+        return result
+
+    @torch.inference_mode()
+    def _nats(self, ids: np.ndarray, *, context: np.ndarray | None = None, n_streams: int = 1) -> float:
+        """The loss over a sequence in all, in nats, with carried state.
+
+        With several streams the sequence is cut into as many pieces that run side by side, each after a warm-up on the
+        256 units before it.
+        """
+        net, units = self._fitted()
+        device = net.output.weight.device
+        before = np.array([_start_unit(units)]) if context is None else context[-257:]
+        warm = 256 if n_streams > 1 else len(before) - 1
+        whole = torch.from_numpy(np.concatenate((before, ids)))
+        length = math.ceil(len(ids) / n_streams)
+        begins = torch.arange(n_streams) * length + len(before) - 1 - warm
+        at = begins + torch.arange(warm + length).unsqueeze(1)
+        is_counted = (torch.arange(warm + length).unsqueeze(1) >= warm) & (at + 1 < len(whole))
+        inputs, targets = whole[at.clamp(0, len(whole) - 1)], whole[(at + 1).clamp(0, len(whole) - 1)]
+        net.eval()
+        state, total = None, 0.0
+        bounds = sorted({*range(0, warm + length, 128), warm, warm + length})
+        for start, stop in itertools.pairwise(bounds):
+            if start == warm and begins[0] < 0:
+                state = _without_row_0(state)  # its warm-up ran on nothing
+            logits, state = net(inputs[start:stop].to(device), state)
+            losses = nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), targets[start:stop].flatten().to(device), reduction="none"
+            )
+            total += float((losses.cpu().double() * is_counted[start:stop].flatten()).sum())
+        return total + units.extra_nats(ids)
+
+    def evaluate(self, text: str | bytes, *, n_streams: int | None = None) -> dict[str, float]:
+        """How well the model tells a text that it has not seen.
+
+        Args:
+            text: a text; bytes where the model reads bytes.
+            n_streams: pieces that run side by side; 1 carries the state through all of it and is exact, more are
+                faster. By default 1 up to 200,000 units.
+
+        Returns:
+            "nats" and "bits" per character (per byte with units="byte"), "floor_nats" and "floor_bits" of the n-gram
+            model, and "items", how many there were.
+
+        Raises:
+            DataError: the text is empty.
+        """
+        _, units = self._fitted()
+        if not text:
+            raise DataError("evaluate: the text is empty")
+        ids = units.encode(text)
+        if n_streams is None:
+            n_streams = 1 if len(ids) <= 200_000 else _streams(len(ids))
+        n_items = len(ids) if self.item == "byte" else len(text)
+        nats = self._nats(ids, n_streams=n_streams) / n_items
+        assert self.floor is not None, "a fitted model has a floor"
+        floor = (self.floor.nats(ids) + units.extra_nats(ids)) / n_items
+        bit = math.log(2)
+        return {"nats": nats, "bits": nats / bit, "floor_nats": floor, "floor_bits": floor / bit, "items": n_items}
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Writes text, a piece at a time as it comes; the prompt itself is not repeated.
+
+        Args:
+            prompt: what to go on from; every character of it must be one that the model knows.
+            length: units to write, at least 0.
+            temperature: below 1 the likelier units gain, above 1 the others; 0 takes the likeliest always.
+            top_k: draw from the k likeliest units only; 0 for all.
+            top_p: draw from the fewest units that together are at least this likely, above 0, at most 1.
+            seed: same seed, same text; None for a new one each time.
+
+        Raises:
+            SettingsError: a number is out of its range.
+            DataError: the prompt holds characters that the model does not know.
+        """
+        net, units = self._fitted()
+        GenerateSettings(length=length, temperature=temperature, top_k=top_k, top_p=top_p)
+        units.check(prompt)
+        generator = torch.Generator()
+        generator.manual_seed(seed) if seed is not None else generator.seed()
+        start = units.encode(prompt) if prompt else np.array([_start_unit(units)])
+
+        def draw() -> Iterator[int]:
+            net.eval()
+            with torch.inference_mode():
+                given, state = torch.from_numpy(start).unsqueeze(1), None
+                for _ in range(length):
+                    logits, state = net(given.to(net.output.weight.device), state)
+                    unit = _sample(logits[-1, 0].float().cpu(), units, temperature, top_k, top_p, generator)
+                    given = torch.tensor([[unit]])
+                    yield unit
+
+        return units.decode(draw())
+
+    def save(self, path: Path | str) -> None:
+        """Writes the model file: one .safetensors file with all that the verbs need, aside and renamed."""
+        net, units = self._fitted()
+        assert self.floor is not None, "a fitted model has a floor"
+        tensors = {f"model.{name}": value for name, value in net.state_dict().items()} | self.floor.to_tensors()
+        settings = {"model": self.settings.to_dict(), "training": self.training}
+        floor = {"method": f"{self.floor.order}-gram", **self.figures}
+        write_model(path, ModelFile("text", settings, units.to_data(), floor, self.record, tensors))
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str = "cpu") -> "TextModel":
+        """Reads a model file.
+
+        Raises:
+            ModelFileError: it cannot be used; nothing in it is executed.
+        """
+        file = read_model(path, task="text")
+        try:
+            model = cls(TextSettings.from_dict(file.settings.get("model")))
+            model.units = units_from_data(file.vocabulary)
+            if file.vocabulary["kind"] != model.settings.units:
+                raise ModelFileError("its vocabulary is not of the kind that its settings say")
+            with without_numbers():
+                net = TextNet(model.units.size, model.settings)
+            load_weights(net, file.tensors)
+            model.net = net.to(choose_device(device))
+            model.floor = NGram.from_tensors(model.units.size, file.tensors)
+        except (ModelFileError, SettingsError) as fault:
+            raise ModelFileError(f"{path}: {fault}") from fault
+        numbers = {name: value for name, value in file.floor.items() if isinstance(value, int | float)}
+        model.figures, model.record, model.training = numbers, file.record, file.settings.get("training", {})
+        return model
+
+    def _fitted(self) -> tuple[TextNet, Units]:
+        if self.net is None or self.units is None:
+            raise ModelFileError("the model is not fitted yet. Call fit, or TextModel.load")
+        return self.net, self.units
+
+
+class _TextJob:
+    """The text task as the training loop sees it: streams of text side by side, windows over time, carried state."""
+
+    def __init__(
+        self,
+        model: TextModel,
+        train_ids: np.ndarray,
+        valid_ids: np.ndarray,
+        n_valid_items: int,
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        settings = model.settings
+        self.model, self.train_ids, self.valid_ids, self.n_valid_items = model, train_ids, valid_ids, n_valid_items
+        self.n_streams, self.seed, self.device = _streams(len(valid_ids)), training.seed, device
+        self.k1 = min(settings.k1, (len(train_ids) - 1) // 2)
+        self.overlap = (settings.k2 or settings.k1) - settings.k1
+        # a short text has room for fewer streams
+        self.batch = max(1, min(settings.batch, (len(train_ids) - 1) // (2 * self.k1)))
+        if self.batch % processes.world_size():
+            raise SettingsError(
+                f"batch={self.batch} cannot be shared by {processes.world_size()} processes; "
+                f"take a multiple of {processes.world_size()}"
+            )
+        self.length = (len(train_ids) - 1) // self.batch
+        self.windows = self.length // self.k1
+        self.items_per_step = self.batch * self.k1
+        self.is_bfloat16 = training.precision == "bfloat16"
+        self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
+        with set_aside(device, training.seed):
+            assert model.units is not None, "the vocabulary is fitted first"
+            self.module = TextNet(model.units.size, settings).to(device)
+        model.net = self.module
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        epoch, window = divmod(step, self.windows)
+        start = window * self.k1
+        begin = max(0, start - self.overlap)
+        stop = start + self.k1
+        inputs, targets = self._window(epoch, begin, stop)
+        n_kept = max(0, stop - self.overlap) - begin
+        logits, state, _ = advance(module, inputs, None if window == 0 else carried, n_kept=n_kept)
+        fresh = start - begin
+        loss = nn.functional.cross_entropy(logits[fresh:].float().flatten(0, 1), targets[fresh:].flatten())
+        return loss, state
+
+    def _window(self, epoch: int, begin: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets [stop - begin, batch] of this process's streams; each epoch cuts the text elsewhere."""
+        draw = np.random.default_rng((self.seed, epoch))
+        offset = int(draw.integers(len(self.train_ids)))
+        columns = np.arange(processes.rank(), self.batch, processes.world_size()) * self.length
+        at = (offset + columns + np.arange(begin, stop + 1)[:, None]) % len(self.train_ids)
+        units = torch.from_numpy(self.train_ids[at]).to(self.device)
+        return units[:-1], units[1:]
+
+    def evaluate(self) -> dict[str, float]:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_bfloat16):
+            nats = self.model._nats(self.valid_ids, context=self.train_ids, n_streams=self.n_streams)
+        return {"loss": nats / self.n_valid_items}
+
+    def describe(self, figures: dict[str, float]) -> str:
+        return describe(figures["loss"], self.model.item)
+
+    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+        self.model.record = record
+        self.model.figures["nats"] = record[-1]["loss"]
+        self.model.save(path)
+
+
+def evaluate_file(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> list[str]:
+    """How well a model tells a text file, beside its floor, in lines for the eye."""
+    loaded = TextModel.load(model, device=device)
+    corpus = read_corpus([file], encoding=encoding, as_bytes=loaded.item == "byte")
+    figures = loaded.evaluate(corpus.data if loaded.item == "byte" else corpus.text, n_streams=streams)
+    lines = [
+        f"text   {file}, {figures['items']:,} {loaded.item}s",
+        f"model  {describe(figures['nats'], loaded.item)}",
+        f"floor  {describe(figures['floor_nats'], loaded.item)}, {floor_name(loaded)}",
+    ]
+    return lines if figures["nats"] < figures["floor_nats"] else [*lines, "The model LOSES to the floor on this text."]
+
+
+def floor_name(model: TextModel) -> str:
+    """What stands beside the model."""
+    return f"a {model.floor.order}-gram model" if model.floor else "an n-gram model"
+
+
+def describe(nats: float, item: str) -> str:
+    """A loss in words."""
+    return f"{nats:.3f} nats/{item} ({nats / math.log(2):.3f} bits/{item})"
+
+
+def _streams(n_units: int) -> int:
+    """Streams for evaluation: at least 4,000 units each, so that the warm-up of 256 costs little."""
+    return max(1, min(32, n_units // 4000))
+
+
+def _start_unit(units: Units) -> int:
+    """What the model reads before anything else: the unit of a line's end, or the first there is."""
+    return int(units.encode("\n")[0]) or 1
+
+
+def _without_row_0(state: Any) -> Any:
+    def cleared(part: Tensor) -> Tensor:
+        part = part.clone()
+        part[:, 0] = 0
+        return part
+
+    return tuple(map(cleared, state)) if isinstance(state, tuple) else cleared(state)
+
+
+def _sample(
+    logits: Tensor, units: Units, temperature: float, top_k: int, top_p: float, generator: torch.Generator
+) -> int:
+    if isinstance(units, Chars):
+        logits[0] = -math.inf  # it stands for characters that have no name
+    if temperature == 0:
+        return int(logits.argmax())
+    probabilities, order = torch.softmax(logits / temperature, 0).sort(descending=True)
+    if top_k:
+        probabilities[top_k:] = 0
+    # a unit stays while those before it do not reach top_p yet
+    probabilities[probabilities.cumsum(0) - probabilities >= top_p] = 0
+    return int(order[torch.multinomial(probabilities, 1, generator=generator)])
+
+
+Model = TextModel

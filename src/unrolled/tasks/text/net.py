@@ -1,0 +1,35 @@
+"""The network that reads and writes text."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from unrolled.nn.token_encoder import CELLS, start_orthogonal
+from unrolled.tasks.text.settings import TextSettings
+
+
+class TextNet(nn.Module):
+    """Embedding, recurrent layers, output product. Units int64 [time, batch] and a state (None at first) come in,
+    logits [time, batch, size] and the next state go out.
+    """
+
+    def __init__(self, size: int, settings: TextSettings) -> None:
+        super().__init__()
+        hidden = settings.hidden
+        self.embedding = nn.Embedding(size, hidden)
+        between = settings.dropout if settings.layers > 1 else 0.0
+        self.recurrent = CELLS[settings.cell](hidden, hidden, settings.layers, dropout=between)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.output = nn.Linear(hidden, size)
+        self._initialize(settings)
+
+    def _initialize(self, settings: TextSettings) -> None:
+        start_orthogonal(self.recurrent)
+        for name, parameter in self.recurrent.named_parameters():
+            if settings.cell == "lstm" and name.startswith("bias_hh"):
+                # forget gates start open: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015
+                parameter.data[settings.hidden : 2 * settings.hidden] += 1
+
+    def forward(self, units: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.recurrent(self.embedding(units), state)
+        return self.output(self.dropout(hidden)), state

@@ -1,0 +1,45 @@
+"""What a user chooses for a language model, its training and its writing."""
+
+from dataclasses import dataclass
+
+from unrolled.data.units import KINDS
+from unrolled.nn.bptt import check_k
+from unrolled.nn.token_encoder import CELLS
+from unrolled.settings import Settings, option
+from unrolled.training.loop import TrainSettings
+
+
+@dataclass(frozen=True)
+class TextSettings(Settings):
+    """What the model is, and how text is cut for it."""
+
+    units: str = option("char", "what the model reads and writes", choices=KINDS)
+    subwords: int = option(2000, "size of the subword vocabulary, learnt from the training part", least=300, most=10**6)
+    cell: str = option("lstm", "recurrent layer", choices=tuple(CELLS))
+    layers: int = option(2, "recurrent layers", least=1, most=100)
+    hidden: int = option(512, "features of a layer's hidden state", least=1, most=65536)
+    dropout: float = option(0.3, "share of features dropped between layers in training", least=0, most=0.95)
+    batch: int = option(32, "streams of text trained side by side", least=1, most=10**6)
+    k1: int = option(100, "time steps between updates", least=1, most=10**6)
+    k2: int | None = option(None, "time steps that a gradient reaches back [k1]", least=1, most=10**6)
+    validation: float = option(
+        0.1, "share of the text, its end, kept for validation; at most 120,000 characters", above=0, most=0.5
+    )
+    encoding: str = option("utf-8", "of the files")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_k(self.k1, self.k2)
+
+
+DEFAULT_TRAINING = TrainSettings(minutes=15)
+
+
+@dataclass(frozen=True)
+class GenerateSettings(Settings):
+    """How to write text."""
+
+    length: int = option(500, "units to write", least=0)
+    temperature: float = option(1.0, "below 1: likelier text, above 1: wilder; 0: the likeliest unit always", least=0)
+    top_k: int = option(0, "draw from the k likeliest units only; 0: from all", least=0)
+    top_p: float = option(1.0, "draw from the fewest units that together are this likely", above=0, most=1)

@@ -1,0 +1,395 @@
+"""The model of the task: it reads files, trains its network, and answers."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.baselines.template import Templates
+from unrolled.data.fbank import STEP_S, fbank
+from unrolled.data.files import Faults, read_texts, shortened
+from unrolled.data.sound import Sound, as_sound, read_sound
+from unrolled.data.transcripts import Transcribed, described, read_transcribed
+from unrolled.errors import DataError, ModelFileError
+from unrolled.files.model_file import ModelFile
+from unrolled.report import pictures
+from unrolled.report.metrics import error_rates
+from unrolled.search import ctc, transducer
+from unrolled.search.ngram_fusion import LanguageModel
+from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.transcribe.augment import augmented, masked
+from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.transcribe.settings import TranscribeSettings
+from unrolled.tasks.transcribe.stream import Stream, Transcript, located, transcript_of
+from unrolled.training.batches import by_length
+from unrolled.training.loop import TrainSettings
+
+_MOST_HZ = 16_000
+_MOST_MEASURED = 1000  # sounds whose features tell mean and spread
+_MOST_JUDGED = 200  # sounds of the validation part whose loss counts beside their errors
+_FREQUENT = "most frequent transcript"
+
+
+class TranscribeModel(Estimator):
+    """A transcriber with the task's verbs.
+
+    Sounds are paths, or pairs of samples (as `numpy` arrays) and their rate.
+
+    Example:
+        >>> import numpy as np, unrolled
+        >>> def spoken(word):  # a tone for each letter
+        ...     tones = [np.sin(np.arange(1000) * (ord(letter) - 96) / 2) for letter in word]
+        ...     return np.concatenate([np.append(tone, np.zeros(200)) for tone in tones]), 8000
+        >>> sounds = [(spoken(word), word) for word in ("ab", "ba", "aab", "bba", "bab", "abba")] * 10
+        >>> model = unrolled.TranscribeModel(unrolled.TranscribeSettings(hidden=16, layers=1, loss="transducer"))
+        >>> result = model.fit(sounds, train=unrolled.TrainSettings(steps=250, lr=0.02, precision="float32"))
+        >>> str(model.predict(spoken("abba")))
+        'abba'
+    """
+
+    task = "transcribe"
+    kind = TranscribeSettings
+    item = "SOUND"
+    default_training = TrainSettings(minutes=20, lr=2e-3, average=0.998, precision="float32")
+
+    def read(self, files: Files) -> Transcribed:
+        paths = [files] if isinstance(files, str | Path) else list(files)
+        settings = self.settings
+        return read_transcribed(paths, path=settings.path, text=settings.text, encoding=settings.encoding)
+
+    def as_data(self, data: Any) -> Transcribed:
+        """From manifests or folders, or pairs of a sound and its transcript."""
+        if isinstance(data, Transcribed):
+            return data
+        if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
+            sounds = [_sound(sound) for sound, _ in data]
+            transcripts = [" ".join(text.split()) for _, text in data]
+            if wrong := [i for i, text in enumerate(transcripts) if not text]:
+                raise DataError(f"sounds {wrong[:10]}: have an empty transcript")
+            seconds, rates = np.array([each.seconds for each in sounds]), [each.rate for each in sounds]
+            return Transcribed(list(sounds), transcripts, seconds, rates, (described(seconds, transcripts, rates),))
+        return self.read(data)
+
+    def split(self, data: Transcribed, seed: int) -> tuple[Transcribed, Transcribed]:
+        return split_in_two(data, self.settings.validation, seed)
+
+    def prepare(
+        self, data: Transcribed, valid: Transcribed, training: TrainSettings, device: torch.device
+    ) -> "_TranscribeJob":
+        settings = self.settings
+        error_rates(["a"], ["a"])  # a library that is missing must not cost a training
+        self.rate = min(_MOST_HZ, Counter(data.rates).most_common(1)[0][0])
+        self.characters = sorted(set("".join(data.transcripts)))
+        unseen = sorted(set("".join(valid.transcripts)) - set(self.characters))
+        if unseen:
+            self.notes.append(
+                f"characters of the validation part that training never saw count as errors: {''.join(unseen[:50])!r}"
+            )
+        kept = [i for i, seconds in enumerate(data.seconds) if seconds <= settings.longest]
+        if len(kept) < len(data):
+            self.notes.append(
+                f"{len(data) - len(kept):,} sounds of more than {settings.longest:g} s are left out of training"
+            )
+        self._check_possible(data, kept)
+        self.frequent = Counter(data.transcripts).most_common(1)[0][0]
+        places = Templates.chosen(data.transcripts)
+        self.templates = Templates([self._frames(data.load(i)) for i in places], [data.transcripts[i] for i in places])
+        self.language = None
+        if settings.language:
+            texts, _ = read_texts([settings.language], encoding=settings.encoding)
+            lines = [" ".join(line.split()) for line in next(iter(texts.values())).split("\n")]
+            self.language = LanguageModel.fit([line for line in lines if line], settings.language_kind)
+        self.net = self.make_net().to(device)
+        some = np.random.default_rng(training.seed).permutation(kept)[:_MOST_MEASURED]
+        frames = np.concatenate([self._frames(data.load(int(i))) for i in some])
+        self.net.mean.copy_(torch.from_numpy(frames.mean(0)))
+        self.net.spread.copy_(torch.from_numpy(np.maximum(frames.std(0), 1e-3)))
+        return _TranscribeJob(self, data.part(kept), valid, training, device)
+
+    def _check_possible(self, data: Transcribed, kept: Sequence[int]) -> None:
+        """CTC needs a step for each character: sounds that are too short for their transcript are named."""
+        faults = Faults()
+        if not kept:
+            faults.add(f"all sounds are longer than {self.settings.longest:g} s; take a larger --longest")
+        if self.settings.loss == "ctc":
+            for i in kept:
+                n_steps = self.settings.n_steps(data.seconds[i])
+                needed = ctc.least_steps(self._labels(data.transcripts[i]))
+                if needed > n_steps:
+                    sound = data.sounds[i]
+                    faults.add(
+                        f"{sound if isinstance(sound, Path) else f'sound {i}'}: {data.seconds[i]:.2f} s are {n_steps} "
+                        f"steps, its transcript {shortened(data.transcripts[i])} needs {needed}. Mend the transcript, "
+                        "take a smaller --reduction, or --loss transducer"
+                    )
+        faults.stop()
+
+    def _labels(self, transcript: str) -> list[int]:
+        number = {character: i for i, character in enumerate(self.characters, 1)}
+        return [number[each] for each in transcript]
+
+    def _frames(self, sound: Sound) -> np.ndarray:
+        return self._features(sound.at(self.rate).samples)
+
+    def _features(self, samples: np.ndarray) -> np.ndarray:
+        """Of one step at least."""
+        rest = self.settings.least_samples(self.rate) - len(samples)
+        return fbank(np.pad(samples, (0, max(0, rest))), self.rate, self.settings.mels)
+
+    def make_net(self) -> HearNet:
+        return HearNet(len(self.characters) + 1, self.settings)
+
+    @torch.inference_mode()
+    def transcribe(self, sounds: Sequence[Sound], *, beam: int | None = None) -> list[Transcript]:
+        """What is said in sounds. Where a model hears in both directions, a long one is heard in parts, cut where it is
+        quietest; else as a stream, in blocks that go on where the last one ended.
+        """
+        net: HearNet = self.ready()
+        device = net.mean.device
+        parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(self.rate).samples)]
+        frames = [self._features(part) for _, part in parts]
+        read: dict[int, transducer.Written | ctc.Path] = {}
+        for group in by_length([len(each) for each in frames], 20_000):
+            batch = _side_by_side([frames[i] for i in group]).to(device)
+            lengths = torch.tensor([len(frames[i]) // self.settings.reduction for i in group])
+            heard = net.heard(net.grouped(batch), lengths)
+            for row, i in enumerate(group):
+                read[int(i)] = self._decoded(heard[: int(lengths[row]), row], beam or self.settings.beam)
+        pieces: list[list[tuple[str, float, float]]] = [[] for _ in sounds]
+        offsets = [0.0] * len(sounds)
+        for place, (i, part) in enumerate(parts):
+            if pieces[i]:
+                pieces[i].append((" ", offsets[i], 0.0))
+            pieces[i] += located(read[place], self.characters, self.settings.step_s, offsets[i])
+            offsets[i] += len(part) / self.rate
+        return [
+            transcript_of(each, sound.seconds, self.settings.step_s) for each, sound in zip(pieces, sounds, strict=True)
+        ]
+
+    def _parts(self, samples: np.ndarray) -> list[np.ndarray]:
+        """A sound in parts of at most `longest` seconds, cut at the quietest fifth of a second of the last third."""
+        if self.settings.direction == "forward":
+            return [samples]
+        most, parts = int(self.settings.longest * self.rate), []
+        width = max(1, self.rate // 5)
+        while len(samples) > most:
+            from_ = 2 * most // 3
+            power = np.cumsum(np.square(samples[from_:most], dtype=np.float64))
+            at = most if len(power) <= width else from_ + int((power[width:] - power[:-width]).argmin()) + width // 2
+            parts.append(samples[:at])
+            samples = samples[at:]
+        return [*parts, samples]
+
+    def _decoded(self, heard: Tensor, beam: int) -> transducer.Written | ctc.Path:
+        """Labels of what was heard, [time, size]."""
+        net: HearNet = self.net  # type: ignore[assignment]
+        bonus = self._bonus() if self.language is not None and beam > 1 else None
+        if self.settings.loss == "ctc":
+            log_p = net.class_log_p(heard).float().cpu().numpy()
+            if beam > 1:
+                return ctc.beam(log_p, width=beam, bonus=bonus, least=_LEAST)[0][0]
+            path = ctc.Path()
+            path.read(log_p)
+            return path
+        state = net.first_written()
+        if beam > 1:
+            return transducer.beam(heard, state, net.join, net.predict, width=beam, bonus=bonus)[0]
+        return transducer.greedy(heard, transducer.Written(state=state), 0, net.join, net.predict)
+
+    def _bonus(self) -> Any:
+        language, weight = self.language, self.settings.language_weight
+        assert language is not None
+
+        def bonus(ids: tuple[int, ...], label: int) -> float:
+            text = "".join(self.characters[each - 1] for each in ids)
+            return weight * language.added(text, self.characters[label - 1] if label else "")
+
+        return bonus
+
+    def stream(self, rate: int | None = None) -> "Stream":
+        """What is heard as sound comes in.
+
+        Args:
+            rate: samples a second of what will come; the model's own if None.
+
+        Raises:
+            SettingsError: the model hears in both directions.
+        """
+        return Stream(self.ready(), self.characters, self.rate, rate or self.rate)
+
+    def predict(self, items: Any, *, beam: int | None = None) -> Any:
+        """What is said in a sound: a path, or samples and their rate; in each of a list of sounds."""
+        if isinstance(items, str | Path) or (isinstance(items, tuple) and len(items) == 2):
+            return self.predict_all([items], beam=beam)[0]
+        return self.predict_all(list(items), beam=beam)
+
+    def predict_all(self, items: Iterable[Any], *, beam: int | None = None) -> list[Transcript]:
+        """What is said in each of some sounds; all faults of them are told at once."""
+        self.fitted()
+        faults, names, sounds = Faults(), [], []
+        for item in items:
+            try:
+                sounds.append(_sound(item))
+            except DataError as fault:
+                faults.add(str(fault))
+            names.append(str(item) if isinstance(item, str | Path) else "")
+        faults.stop()
+        return [
+            replace(found, name=name) for name, found in zip(names, self.transcribe(sounds, beam=beam), strict=True)
+        ]
+
+    def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
+        """Word and character error rates, and the share of sounds with any error; the model's and the floors'."""
+        data = self.as_data(data)
+        found: list[str] = []
+        nearest: list[str] = []
+        for sounds in data.loaded():
+            found += [each.text for each in self.transcribe(sounds, beam=beam)]
+            if self.templates.frames:
+                nearest += [self.templates.nearest(self._frames(sound)) for sound in sounds]
+        figures = {"model": error_rates(found, data.transcripts)}
+        figures[_FREQUENT] = error_rates([self.frequent] * len(data), data.transcripts)
+        if nearest:
+            figures[Templates.name] = error_rates(nearest, data.transcripts)
+        return {**figures, "n_sounds": len(data), "seconds": float(data.seconds.sum())}
+
+    def _rows(self, figures: dict[str, Any]) -> list[str]:
+        return [name for name in ("model", _FREQUENT, Templates.name) if name in figures]
+
+    def table(self, figures: dict[str, Any]) -> list[str]:
+        lines = [f"{'':<28}{'word':>10}{'character':>12}{'sound':>10}  errors"]
+        for name in self._rows(figures):
+            row = figures[name]
+            lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
+        return [*lines, f"{figures['n_sounds']:,} sounds, {figures['seconds'] / 60:.1f} minutes"]
+
+    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
+        return "word error", -figures["model"]["wer"], -min(figures[name]["wer"] for name in self._rows(figures)[1:])
+
+    def in_words(self, figure: float) -> str:
+        return f"{-100 * figure:.2f} %"
+
+    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
+        sound = self.held.load(0)
+        found = self.transcribe([sound])[0]
+        return pictures.heard(self._frames(sound), STEP_S, found.words, self.held.transcripts[0], folder / "heard.png")
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+        vocabulary: dict[str, Any] = {"characters": "".join(self.characters), "rate": self.rate}
+        tensors = {f"floor.template.{i}": torch.from_numpy(each) for i, each in enumerate(self.templates.frames)}
+        if self.language is not None:
+            vocabulary["language"], more = self.language.to_parts()
+            tensors |= more
+        return vocabulary, {"frequent": self.frequent, "templates": self.templates.transcripts}, tensors
+
+    def from_parts(self, file: ModelFile) -> None:
+        held = file.vocabulary
+        self.characters, self.rate = list(held["characters"]), int(held["rate"])
+        self.frequent, transcripts = str(file.floor["frequent"]), list(map(str, file.floor["templates"]))
+        frames = [file.tensors.get(f"floor.template.{i}") for i in range(len(transcripts))]
+        mels = self.settings.mels
+        if not self.characters or not 1000 <= self.rate <= _MOST_HZ:
+            raise ModelFileError("its characters or its rate are damaged")
+        if any(each is None or each.dim() != 2 or each.shape[1] != mels or not len(each) for each in frames):
+            raise ModelFileError("its templates are damaged")
+        self.templates = Templates([each.float().numpy() for each in frames if each is not None], transcripts)
+        self.language = None
+        if "language" in held:
+            self.language = LanguageModel.from_parts(held["language"], file.tensors)
+
+
+class _TranscribeJob(ExampleJob):
+    """The task as the training loop sees it."""
+
+    item = "sound"
+
+    def __init__(
+        self,
+        model: TranscribeModel,
+        data: Transcribed,
+        valid: Transcribed,
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        super().__init__(model, (100 * data.seconds).astype(int).tolist(), training, device)
+        self.items_per_step = self.batches.batch
+        self.data, self.valid, self.seed = data, valid, training.seed
+        self.labels = [model._labels(transcript) for transcript in data.transcripts]
+        known = set(model.characters)
+        self.judged = [
+            i
+            for i, (seconds, transcript) in enumerate(zip(valid.seconds, valid.transcripts, strict=True))
+            if seconds <= model.settings.longest and known.issuperset(transcript)
+        ][:_MOST_JUDGED]
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        places, model, settings = self.batches.at(step), self.model, self.model.settings
+        net: HearNet = model.net
+        frames, mean = [], net.mean.cpu().numpy()
+        for i in places.tolist():
+            draw = np.random.default_rng((self.seed, step, i))
+            samples = self.data.load(i).at(model.rate).samples
+            needed = ctc.least_steps(self.labels[i]) if settings.loss == "ctc" else 1
+            least = (needed * settings.reduction * STEP_S + 0.03) * model.rate
+            said = augmented(samples, model.rate, draw, speed=settings.speed, noise=settings.noise)
+            # a sound that was played too fast for its transcript stays as it was
+            heard = model._features(said if len(said) >= least else samples)
+            frames.append(masked(heard, mean, draw, share=settings.masks))
+        return self._loss(module, frames, [self.labels[i] for i in places]), None
+
+    def _loss(self, module: nn.Module, frames: Sequence[np.ndarray], labels: Sequence[list[int]]) -> Tensor:
+        lengths = torch.tensor([len(each) // self.model.settings.reduction for each in frames])
+        steps = self.model.net.grouped(_side_by_side(frames).to(self.device))
+        rows = [torch.tensor(each) for each in labels]
+        together = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
+        return module(steps, lengths, together, torch.tensor([len(each) for each in labels]))
+
+    def evaluate(self) -> dict[str, float]:
+        found: list[str] = []
+        for sounds in self.valid.loaded():
+            found += [each.text for each in self.model.transcribe(sounds, beam=1)]
+        rates = error_rates(found, self.valid.transcripts)
+        size, parts = self.batches.batch, []
+        with torch.inference_mode():
+            for i in range(0, len(self.judged), size):
+                some = self.judged[i : i + size]
+                frames = [self.model._frames(self.valid.load(place)) for place in some]
+                labels = [self.model._labels(self.valid.transcripts[place]) for place in some]
+                parts.append(float(self._loss(self.module, frames, labels)))
+        nats = sum(parts) / max(1, len(parts))
+        # of models with the same words the one with the better characters; the loss falls long before there is any word
+        decides = rates["wer"] + 0.1 * rates["cer"] + 0.1 * nats
+        return {"loss": decides, "wer": rates["wer"], "cer": rates["cer"], "nats": nats}
+
+    def describe(self, figures: dict[str, float]) -> str:
+        return f"word error {100 * figures['wer']:.2f} %"
+
+
+def _side_by_side(frames: Sequence[np.ndarray]) -> Tensor:
+    """[time, batch, mels], padded with zeros."""
+    whole = np.zeros((max(map(len, frames)), len(frames), frames[0].shape[1]), np.float32)
+    for i, each in enumerate(frames):
+        whole[: len(each), i] = each
+    return torch.from_numpy(whole)
+
+
+def _sound(item: Any) -> Sound:
+    if isinstance(item, str | Path):
+        return read_sound(item)
+    return item if isinstance(item, Sound) else as_sound(*item)
+
+
+_LEAST = -12.0  # log-probability of labels that the search looks at
+
+EXAMPLES = """
+unrolled train transcribe manifest.csv --minutes 20
+unrolled train transcribe recordings/ --direction forward --loss transducer
+unrolled predict runs/transcribe/model.safetensors call.wav --format jsonl
+arecord -q -f S16_LE -r 16000 -t raw | unrolled stream runs/transcribe/model.safetensors --rate 16000
+"""
+Model = TranscribeModel

@@ -1,0 +1,32 @@
+"""What a user chooses for a transcriber."""
+
+from dataclasses import dataclass
+
+from unrolled.errors import SettingsError
+from unrolled.search.ngram_fusion import KINDS
+from unrolled.settings import option
+from unrolled.tasks.transcribe.net import HearSettings
+
+
+@dataclass(frozen=True)
+class TranscribeSettings(HearSettings):
+    """What the model is, how it trains and searches, and how the files are read."""
+
+    speed: float = option(0.1, "sounds are played faster or slower in training, by up to this share", least=0, most=0.5)
+    noise: float = option(0.5, "share of the sounds that noise is added to in training", least=0, most=1)
+    masks: float = option(0.1, "share of time, and twice of the bands, hidden at most by a mask", least=0, most=0.5)
+    beam: int = option(1, "candidates of the search; 1: greedy", least=1, most=1000)
+    language: str = option("", "file with lines of text, for a language model that guides the search")
+    language_kind: str = option("char", "n-grams of characters or words", choices=KINDS)
+    language_weight: float = option(0.5, "of the language model", least=0, most=10)
+    path: str | None = option(None, "column with the paths  [guessed from its name]")
+    text: str | None = option(None, "column with the transcripts  [guessed from its name]")
+    longest: float = option(30.0, "seconds of a sound at most; longer ones are left out of training", above=0, most=600)
+    batch: int = option(16, "sounds of an update", least=1, most=10**6)
+    validation: float = option(0.1, "share of the sounds kept for validation, where no file is", above=0, most=0.5)
+    encoding: str = option("utf-8", "of manifests and texts")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.language and self.beam == 1:
+            raise SettingsError("language: a language model guides a search among candidates; take beam=10, say")

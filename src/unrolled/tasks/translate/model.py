@@ -1,0 +1,317 @@
+"""The model of the task: it reads files, trains its network, and answers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.baselines.dictionary import Dictionary
+from unrolled.data.pairs import Pairs, read_pairs
+from unrolled.data.pieces import BEGIN, END, PAD, UNKNOWN, Cut, Pieces, fit_pieces
+from unrolled.data.tagging import padded
+from unrolled.data.tokens import in_sentences, is_without_spaces, joined, tokens_of
+from unrolled.errors import DataError
+from unrolled.files.model_file import ModelFile
+from unrolled.report import pictures
+from unrolled.report.metrics import bleu
+from unrolled.search.beam import Found, beam_search
+from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.translate.net import Memory, TranslateNet
+from unrolled.tasks.translate.settings import TranslateSettings
+from unrolled.training.batches import by_length
+from unrolled.training.loop import TrainSettings
+
+_COPY = "copy of the source"
+_MOST_VALID = 1000  # pairs that are translated at every evaluation
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A text and its translation.
+
+    Attributes:
+        text: the source, as given.
+        translation: of it.
+        score: mean log-probability of a subword, in nats.
+        source, target: the subwords.
+        attention: float32 [target + 1, source], what was read for each subword and for the end.
+    """
+
+    text: str
+    translation: str
+    score: float
+    source: list[str] = field(repr=False)
+    target: list[str] = field(repr=False)
+    attention: np.ndarray = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"text": self.text, "translation": self.translation, "score": self.score}
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [self.to_dict()]
+
+    def __str__(self) -> str:
+        return self.translation
+
+    def picture(self, path: Path | str) -> Path:
+        """Draws what was read in the source for each subword."""
+        return pictures.attention(self.source, [*self.target, "(end)"], self.attention, Path(path))
+
+
+class TranslateModel(Estimator):
+    """A translator with the task's verbs.
+
+    Example:
+        >>> import unrolled
+        >>> words = {"ein": "a", "der": "the", "hund": "dog", "mann": "man", "geht": "walks", "singt": "sings"}
+        >>> texts = [f"{a} {b} {c}" for a in ("ein", "der") for b in ("hund", "mann") for c in ("geht", "singt")]
+        >>> pairs = [(text, " ".join(words[word] for word in text.split())) for text in texts] * 10
+        >>> model = unrolled.TranslateModel(unrolled.TranslateSettings(hidden=16, words=16, pieces=60, dropout=0.0))
+        >>> result = model.fit(pairs, train=unrolled.TrainSettings(steps=150, lr=0.02))
+        >>> str(model.predict("der hund singt"))
+        'the dog sings'
+    """
+
+    task = "translate"
+    kind = TranslateSettings
+    default_training = TrainSettings(minutes=30, lr=2e-3, average=0.998)
+
+    def read(self, files: Files) -> Pairs:
+        paths = [files] if isinstance(files, str | Path) else list(files)
+        pairs = read_pairs(paths, encoding=self.settings.encoding)
+        if self.settings.direction == "backward":
+            return replace(pairs, sources=pairs.targets, targets=pairs.sources)
+        return pairs
+
+    def as_data(self, data: Any) -> Pairs:
+        """From files, or pairs of a text and its translation."""
+        if isinstance(data, Pairs):
+            return data
+        if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
+            wrong = [i for i, (a, b) in enumerate(data) if not a.strip() or not b.strip()]
+            if wrong:
+                raise DataError(f"pairs {wrong[:10]}: have an empty side")
+            return Pairs([a for a, _ in data], [b for _, b in data])
+        return self.read(data)
+
+    def split(self, data: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+        return split_in_two(data, self.settings.validation, seed)
+
+    def prepare(self, data: Pairs, valid: Pairs, training: TrainSettings, device: torch.device) -> "_TranslateJob":
+        settings = self.settings
+        bleu(["a"], ["a"])  # a library that is missing must not cost a training
+        self.source, self.target = fit_pieces(
+            data.sources, data.targets, settings.pieces, is_joint=settings.vocabulary == "joint"
+        )
+        sources, targets = self.source.cut(data.sources), self.target.cut(data.targets)
+        kept = [
+            i for i, pair in enumerate(zip(sources, targets, strict=True)) if max(map(len, pair)) <= settings.longest
+        ]
+        if not kept:
+            raise DataError(f"all pairs are longer than {settings.longest} subwords; take a larger --longest")
+        if len(kept) < len(data):
+            self.notes.append(
+                f"{len(data) - len(kept):,} pairs of more than {settings.longest} subwords are left out of training"
+            )
+        self.floor = Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets)))
+        self.is_spaced = 2 * sum(map(is_without_spaces, data.targets)) <= len(data)
+        self.net = self.make_net().to(device)
+        return _TranslateJob(self, [sources[i] for i in kept], [targets[i] for i in kept], valid, training, device)
+
+    def make_net(self) -> TranslateNet:
+        is_joint = self.settings.vocabulary == "joint"
+        return TranslateNet(len(self.source), len(self.target), self.settings, is_joint=is_joint)
+
+    @torch.inference_mode()
+    def search(self, cuts: Sequence[Cut], *, beam: int | None = None) -> list[Found]:
+        """The best translation of each text in pieces; none of them empty."""
+        net: TranslateNet = self.ready()
+        settings, device = self.settings, next(net.parameters()).device
+        beam = beam or settings.beam
+        results: dict[int, Found] = {}
+        for group in by_length([len(cut) for cut in cuts], max(1, 4096 // beam)):
+            chosen = [cuts[i] for i in group]
+            lengths = torch.tensor([len(cut) for cut in chosen])
+            memory = net.encode(padded([cut.ids for cut in chosen]).to(device), lengths)
+            state = ((memory.values, memory.keys, memory.is_padding), net.first_state(memory))
+
+            def step(ids: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+                parts, before = state
+                readouts, weights, after = net.decode(ids.unsqueeze(0).to(device), before, Memory(*parts))
+                scores = net.scores(readouts[0]).float()
+                scores[:, [PAD, BEGIN]] = -torch.inf
+                return scores.log_softmax(1), weights[0], (parts, after)
+
+            found = beam_search(
+                step,
+                state,
+                n_rows=len(chosen),
+                beam=beam,
+                longest=min(2 * int(lengths.max()) + 10, 2 * settings.longest),
+                begin=BEGIN,
+                end=END,
+                length_penalty=settings.length_penalty,
+                coverage_penalty=settings.coverage_penalty,
+            )
+            results |= {int(i): each[0] for i, each in zip(group, found, strict=True)}
+        return [results[i] for i in range(len(cuts))]
+
+    def translate(self, texts: Sequence[str], *, beam: int | None = None) -> list[str]:
+        """The translations of texts, the empty ones of empty texts; long ones sentence by sentence."""
+        return [each.translation for each in self._translated(texts, beam)]
+
+    def _translated(self, texts: Sequence[str], beam: int | None) -> list[Translation]:
+        self.fitted()
+        cut = [self._parts(text, whole) for text, whole in zip(texts, self.source.cut(texts), strict=True)]
+        flat = [part for parts in cut for part in parts]
+        found = iter(zip(flat, self.search(flat, beam=beam), strict=True))
+        return [self._joined(text, [next(found) for _ in parts]) for text, parts in zip(texts, cut, strict=True)]
+
+    def _parts(self, text: str, whole: Cut) -> list[Cut]:
+        """A text in pieces; one that is longer than those of the training in its sentences, or shorter still."""
+        if not text.strip():
+            return []
+        longest = self.settings.longest
+        if len(whole) <= longest:
+            return [whole]
+        parts = []
+        for sentence in self.source.cut(in_sentences(text)):
+            parts += [
+                Cut(sentence.ids[i : i + longest], sentence.texts[i : i + longest])
+                for i in range(0, len(sentence), longest)
+            ]
+        return parts
+
+    def _joined(self, text: str, found: list[tuple[Cut, Found]]) -> Translation:
+        """The translation of the parts of a text, unknown pieces copied from where they were read."""
+        written = []
+        for cut, each in found:
+            best = each.attention.argmax(1).tolist()
+            copies = [cut.texts[best[t]] for t, i in enumerate(each.ids) if i == UNKNOWN]
+            written.append(self.target.join(each.ids, copies))
+        source = [piece for cut, _ in found for piece in cut.texts]
+        target = [piece for _, each in found for piece in self.target.texts(each.ids)]
+        sure = sum(each.log_p for _, each in found) / max(1, len(target) + len(found))
+        attention = (
+            found[0][1].attention.numpy() if len(found) == 1 else np.zeros((len(target) + 1, len(source)), np.float32)
+        )
+        return Translation(text, (" " if self.is_spaced else "").join(written), sure, source, target, attention)
+
+    def predict(self, items: Any, *, beam: int | None = None) -> Any:
+        """The translation of a text, or of each of a list of texts."""
+        if isinstance(items, str):
+            return self.predict_all([items], beam=beam)[0]
+        return self.predict_all(list(items), beam=beam)
+
+    def predict_all(self, texts: Iterable[str], *, beam: int | None = None) -> list[Translation]:
+        """The translations of texts; an empty one of an empty text."""
+        return self._translated(list(texts), beam)
+
+    def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
+        """BLEU and chrF of translated pairs, the model's and the floors', with the signature of the measure."""
+        data = self.as_data(data)
+        answers = {
+            "model": self.translate(data.sources, beam=beam),
+            self.floor.name: [self._word_by_word(text) for text in data.sources],
+            _COPY: data.sources,
+        }
+        figures: dict[str, Any] = {name: bleu(texts, data.targets) for name, texts in answers.items()}
+        return figures | {"n_sentences": len(data)}
+
+    def _word_by_word(self, text: str) -> str:
+        return joined(self.floor.translate(_words(text)), is_spaced=self.is_spaced)
+
+    def table(self, figures: dict[str, Any]) -> list[str]:
+        rows = [
+            f"{name:<28}{figures[name]['bleu']:>8.2f}{figures[name]['chrf']:>8.2f}"
+            for name in ("model", self.floor.name, _COPY)
+        ]
+        last = f"{figures['n_sentences']:,} sentences; {figures['model']['signature']}"
+        return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
+
+    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
+        return "BLEU", figures["model"]["bleu"], max(figures[name]["bleu"] for name in (self.floor.name, _COPY))
+
+    def in_words(self, figure: float) -> str:
+        return f"{figure:.2f}"
+
+    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
+        cuts = self.source.cut(self.held.sources[:200])
+        readable = [i for i, cut in enumerate(cuts) if 5 <= len(cut) <= 25] or [0]
+        return self.predict(self.held.sources[readable[0]]).picture(folder / "attention.png")
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+        vocabulary = {"target": self.target.to_data(), "is_spaced": self.is_spaced}
+        if self.source is not self.target:
+            vocabulary["source"] = self.source.to_data()
+        return vocabulary, {"method": self.floor.name, **self.floor.to_data()}, {}
+
+    def from_parts(self, file: ModelFile) -> None:
+        self.target = Pieces.from_data(file.vocabulary["target"])
+        is_joint = self.settings.vocabulary == "joint"
+        self.source = self.target if is_joint else Pieces.from_data(file.vocabulary.get("source"))
+        self.is_spaced = bool(file.vocabulary["is_spaced"])
+        self.floor = Dictionary.from_data(file.floor)
+
+
+class _TranslateJob(ExampleJob):
+    """The task as the training loop sees it."""
+
+    def __init__(
+        self,
+        model: TranslateModel,
+        sources: list[Cut],
+        targets: list[Cut],
+        valid: Pairs,
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        lengths = [max(len(a), len(b)) for a, b in zip(sources, targets, strict=True)]
+        super().__init__(model, lengths, training, device)
+        self.sources = [cut.ids for cut in sources]
+        self.targets = [np.append(cut.ids, END) for cut in targets]
+        self.valid = valid.part(range(min(len(valid), _MOST_VALID)))
+        sides = zip(model.source.cut(self.valid.sources), model.target.cut(self.valid.targets), strict=True)
+        pairs = [(a.ids, np.append(b.ids, END)) for a, b in sides if max(len(a), len(b)) <= model.settings.longest]
+        self.valid_pairs = sorted(pairs, key=lambda pair: len(pair[0]))
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        places = self.batches.at(step)
+        own = self.model.settings.own * min(1.0, step / _OWN_FROM)
+        return self._loss(module, [(self.sources[i], self.targets[i]) for i in places], own), None
+
+    def _loss(self, module: nn.Module, pairs: Sequence[tuple[np.ndarray, np.ndarray]], own: float) -> Tensor:
+        sources, targets = zip(*pairs, strict=True)
+        lengths = torch.tensor([len(each) for each in sources])
+        return module(padded(sources).to(self.device), lengths, padded(targets).to(self.device), own)
+
+    def evaluate(self) -> dict[str, float]:
+        found = bleu(self.model.translate(self.valid.sources, beam=1), self.valid.targets)
+        starts, size = range(0, len(self.valid_pairs), self.batches.batch), self.batches.batch
+        with torch.inference_mode():
+            parts = [float(self._loss(self.module, self.valid_pairs[i : i + size], 0.0)) for i in starts]
+        nats = sum(parts) / max(1, len(parts))
+        # chrF beside BLEU, which is rough over few sentences; and the loss, which falls long before there is any BLEU
+        decides = 2 - (found["bleu"] + found["chrf"]) / 100 + 0.1 * nats
+        return {"loss": decides, "bleu": found["bleu"], "chrf": found["chrf"], "nats": nats}
+
+    def describe(self, figures: dict[str, float]) -> str:
+        return f"BLEU {figures['bleu']:.2f}"
+
+
+def _words(text: str) -> list[str]:
+    return [token.text for token in tokens_of(text)]
+
+
+_OWN_FROM = 4000  # updates until the share of own inputs is whole
+
+EXAMPLES = """
+unrolled train translate pairs.tsv --minutes 30
+unrolled train translate train.de train.en --valid val.de --valid val.en
+unrolled predict runs/translate/model.safetensors "Ein Hund läuft im Schnee."
+"""
+Model = TranslateModel
