@@ -831,17 +831,6 @@ def attribute_of_a_dictionary(x, h):
     return h, new(x, h) * OF_A_DICTIONARY.rate
 
 
-TWO = [{"torch": torch, "rate": rate} for rate in (0.5, 0.25)]
-CODE = compile("def scaled(x, h):\n    return torch.tanh(x + h) * rate\n", "<cell>", "exec")
-for space in TWO:
-    exec(CODE, space)
-
-
-@refused('it calls two functions of one code that have different globals ("<cell>", line 2)')
-def two_functions_of_one_code(x, h):
-    return TWO[0]["scaled"](x, h), TWO[1]["scaled"](x, h)
-
-
 class Doubled(float):
     """A number that multiplies twice."""
 

@@ -131,6 +131,23 @@ def test_functions_of_one_code_with_other_globals():
     assert_same_as_eager(other, xs, state)
 
 
+def test_two_functions_of_one_code_in_one_step():
+    code = compile("def part(x, h):\n    return torch.tanh(x + h) * rate\n", "<cell>", "exec")
+    spaces = [{"torch": torch, "rate": rate} for rate in (0.5, 0.25)]
+    for space in spaces:
+        exec(code, space)
+    one, other = (space["part"] for space in spaces)
+
+    def step(x, h):
+        return one(x, h), other(x, h)
+
+    xs, state = torch.randn(3, 2, HIDDEN), torch.zeros(2, HIDDEN)
+    for _ in range(2):
+        assert_same_as_eager(step, xs, state)
+    reason = unrolled.explain(step, xs, state).reason
+    assert reason == 'it calls two functions of one code that have different globals ("<cell>", line 2)'
+
+
 @pytest.mark.parametrize("read", [lambda t: t.shape[0], len, lambda t: t.numel(), lambda t: t[-2:].sum().item() + 1])
 def test_sizes_of_a_held_tensor_that_change_often(read):
     """Two steps of one form: what is learnt of one must not be taken for the other."""

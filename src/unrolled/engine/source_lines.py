@@ -50,7 +50,8 @@ def line_of_node(node: fx.Node) -> str:
 def line_of_guard(guard: str) -> str:
     """Where in the user's step a guard of torch's comes from, which its words end with; empty where they do not."""
     found = re.search(r"  # (?P<source>\S.*?)  # (?P<file>\S+):(?P<number>\d+) in ", guard)
-    return shown_line(found["file"], int(found["number"]), found["source"]) if found else ""
+    # torch cuts long names of files off at their start
+    return shown_line(Path(found["file"]).name, int(found["number"]), found["source"]) if found else ""
 
 
 def shown_line(name: str, number: int, source: str = "") -> str:

@@ -7,6 +7,7 @@ it loads `torch._dynamo`, which takes seconds.
 
 import builtins
 import contextlib
+import random
 import re
 import types
 import warnings
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch._dynamo
 from torch import Tensor, fx
@@ -396,6 +398,17 @@ def _within_another() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _random_states() -> Iterator[None]:
+    """Python's and numpy's own, which torch may draw from where a step does."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+
+
+@contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """One capture at a time, which leaves no word and no random number behind."""
     with (
@@ -403,6 +416,7 @@ def _quietly() -> Iterator[None]:
         _within_another(),
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
+        _random_states(),
         torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),  # within torch.compile
     ):
         warnings.simplefilter("ignore")

@@ -9,11 +9,13 @@ import contextlib
 import enum
 import inspect
 import operator
+import random
 import types
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import torch._dynamo.external_utils
 from torch import fx
@@ -30,6 +32,7 @@ from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.hashable import HashableTracker
 
 from unrolled.engine.source_lines import is_of_torch, shown_line
+from unrolled.engine.step.refusals import RANDOM
 from unrolled.engine.step.watched import OPERATORS, Frame
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
@@ -67,6 +70,17 @@ _ASKS: dict[Any, str] = {
     operator.is_: _IS_WORDS,
     operator.is_not: _IS_WORDS,
 }
+# of modules of random numbers, which torch's capture may draw from itself
+_ASKS |= dict.fromkeys(
+    [
+        value
+        for module in (random, np.random)
+        for name, value in vars(module).items()
+        if callable(value) and not name.startswith("_") and not isinstance(value, type)
+    ],
+    RANDOM,
+)
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type(np.random.rand))
 _ALL_AT_ONCE = "it reads all attributes of an object at once, of which no guard sees new ones"
 # what a step's code may ask, by the name it asks for
 _ASKED = {
@@ -233,8 +247,7 @@ def _words_of_function(variable: Any) -> str | None:
         value = variable.peek_value()
     else:
         value = _value_of(variable)
-    is_function = isinstance(value, types.FunctionType | types.BuiltinFunctionType)
-    return _ASKS.get(value) if is_function else None
+    return _ASKS.get(value) if isinstance(value, _FUNCTIONS) else None
 
 
 def _realized(variable: Any) -> Any:

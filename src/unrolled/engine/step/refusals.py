@@ -35,7 +35,9 @@ _TRANSFORM = "it runs a transform of torch.func, which a graph of plain operatio
 _NOT_TRACED = "torch cannot trace it as a graph of its own operations"
 _TOO_DEEP = "its functions call each other too deeply to be captured"
 _SHAPES = "the shape of a tensor depends on its values; torch.where(condition, a, b) keeps the shape"
-_RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
+_MISSING = "it reads a name that is not there"
+_LEFT_OUT = "a function that torch.compile leaves out, such as unrolled.scan"
+RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
 _SCRIPT = "it holds a module of TorchScript, in which no change can be seen"
 _NESTED = "it uses nested tensors"
 _NOT_FAKED = "it calls an operation of its own without a fake implementation (torch.library.register_fake)"
@@ -70,10 +72,11 @@ _KINDS: dict[str, str] = {
     "using `torch.autograd.grad`": _GRADIENT,
     "Unsupported autograd.Function": _FUNCTION,
     "Attempted to wrap RNN, GRU, or LSTM": "it calls a whole recurrent layer; a step runs one time step",
-    "attempted to trace torch._numpy.random": _RANDOM,
+    "attempted to trace torch._numpy.random": RANDOM,
     "Import failure": "it imports a module that is not there",
-    "failed to find name": "it reads a name that is not there",
-    "Attempted to read": "it reads a name that is not there",
+    "Call to `torch.compiler.disable()`": _CALLS.format(name=_LEFT_OUT),
+    "failed to find name": _MISSING,
+    "Attempted to read": _MISSING,
     "setattr() on unsupported type": _WRITES,
     "Failed to mutate tensor data": _DATA,
     "Failed to mutate": _WRITES,
@@ -96,7 +99,7 @@ _SIGNS: dict[str, str] = {
     "no fake impl registered": _NOT_FAKED,
     "attribute 'as_subclass'": "its results are of a subclass of torch.Tensor",
     "(Generator)": _GENERATOR,
-    "Random.": _RANDOM,
+    "Random.": RANDOM,
     "_CachedForward": _SCRIPT,
     "_nested_tensor": _NESTED,
 }
@@ -129,6 +132,10 @@ def reason_of(fault: BaseException) -> NotTraceable:
         return _writing(fault)
     if isinstance(fault, ConstraintViolationError):
         return NotTraceable(ROWS_MATTER)
+    if kind == "Observed exception" and "NameError" in text:
+        return NotTraceable(f"{_MISSING}{line}")
+    if "iterator" in text and kind.startswith("Unexpected type in sourceless"):
+        return NotTraceable(f"{_ITERATOR}{line}")
     for sign, words in _SIGNS.items():
         if sign in text.split("from user code:")[0]:
             return NotTraceable(f"{words}{line}")
@@ -142,7 +149,7 @@ def reason_of(fault: BaseException) -> NotTraceable:
         if named:
             name = ".".join(filter(None, (named["module"].removeprefix("builtins"), named["name"])))
             if name == "torch.compiler.disable":
-                name = "a function that torch.compile leaves out, such as unrolled.scan"
+                name = _LEFT_OUT
             return NotTraceable(f"{_CALLS.format(name=name)}{line}")
     return NotTraceable(f"it does what cannot be captured as a graph{line}")
 
