@@ -249,6 +249,7 @@ MODULES = (
 NOT_IN_THE_TABLE = {
     "certain side effects happened": "part of a message of torch's",
     "from user code:": "part of a message of torch's",
+    "Unexpected type in sourceless": "part of a message of torch's",
     "the module …": "a part of a text: torch takes modules apart, so none is called; if one is, it is refused",
     "lambda L, G: […]": "source of an expression",
     "it calls two functions of one code that have different globals…": "test_tensors.py has such a step",
@@ -350,7 +351,8 @@ def test_torchs_names_for_what_it_cannot_capture_are_still_torchs():
     folder = Path(torch.__file__).parent
     files = [*(folder / "_dynamo").rglob("*.py"), folder / "fx/experimental/symbolic_shapes.py"]
     sources = "".join(file.read_text() for file in files)
-    gone = {key for key in refusals._KINDS if key not in sources}
+    made = {"Call to `torch.compiler.disable()`"}  # torch puts the name of the function in
+    gone = {key for key in refusals._KINDS if key not in sources} - made
     assert gone <= ({"failed to find name", "failed to call str()"} if IS_NEWER else set())
 
 
