@@ -1,24 +1,16 @@
 """A loop program becomes C++ for one function that runs it over time.
 
-Within a step the work falls into levels. At each level first come loops over the features that compute and store what
-the next products, reductions and the step's results need (everything pointwise between is in registers), then the
-products and reductions. Threads share either the rows of the batch, and never meet, or the features, and meet after
-each.
+`schedule.py` says when each value is computed, and where it lies. Threads share either the rows of the batch, and never
+meet, or the features, and meet after each loop.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass, field
-
-from unrolled.engine.backends.cpu.barriers import Access, barriers
+from unrolled.engine.backends.cpu.barriers import barriers
 from unrolled.engine.backends.cpu.passes import Line, passes
+from unrolled.engine.backends.cpu.schedule import Loop, Place, Schedule, vectors_of
 from unrolled.engine.ir.program import (
-    ALONG,
     BROADCASTS,
     EXPENSIVE,
-    INPUTS,
     MATRIX_SUMS,
-    POINTWISE,
-    REDUCTIONS,
     Program,
     Value,
     parts_of,
@@ -30,268 +22,35 @@ from unrolled.engine.ir.program import (
 ALONE, AWAKE = "(BYTES < 64 ? 1500 : call.B == 1 ? 3000 : 6000)", "(BYTES < 64 ? 96000 : 192000)"
 
 
-_Place = tuple[str, str, int]  # pointer, row stride, offset
-
-
-# what is computed after a level's loops, and lies in memory then
-_REDUCED = (*REDUCTIONS, *ALONG, *MATRIX_SUMS)
-
-
-@dataclass
-class _Loop:
-    """One loop over rows and features: values to store, or to add to totals, and where. Where they are matrices within
-    a row, `row_width` is that of their rows.
-    """
-
-    width: int
-    row_width: int = 0
-    stores: list[tuple[_Place, Value]] = field(default_factory=list)
-
-    @property
-    def share(self) -> object:
-        """How threads share the features of what is stored."""
-        return "rows" if self.width == 1 else ("matrix", self.row_width) if self.row_width else "features"
-
-
 def emit(program: Program, *, is_narrow: bool = False) -> str:
     """The C++ source; see loop.h for what it is made of. Narrow: what is stored is not what is computed in."""
     return _Emitter(program, is_narrow).source()
 
 
-class _Emitter:
-    def __init__(self, program: Program, is_narrow: bool) -> None:
-        self.program, self.is_narrow = program, is_narrow
-        self.values = program.values()
-        self.names = {id(value): i for i, value in enumerate(self.values)}
-        self.products = program.products()
-        self.level: dict[int, int] = {}
-        for value in self.values:
-            self.level[id(value)] = self._level(value)
-        self.n_levels = 1 + max([0, *(self.level[id(value)] for value in self.values)])
-        # where a value can be read once its level's loops are done
-        self.place: dict[int, _Place] = {}
-        self.scratch: list[tuple[str, str]] = []  # name, numbers per row
-        self.operands: dict[int, str] = {}  # of products, where they are widened: the name of their scratch
-        self.loops: dict[int, dict[tuple[int, int], _Loop]] = defaultdict(dict)
-        self._place_inputs()
-        self._place_results()
-        self._share_what_is_expensive()
-        self.segments = {id(product): width for product in self.products if (width := self._segments(product))}
+class _Emitter(Schedule):
+    """Writes a schedule out."""
 
-    def _level(self, value: Value) -> int:
-        if value.op == "matmul":
-            return 1 + max(self.level[id(part.args[0])] for part in parts_of(value))
-        before = max([0, *(self.level[id(arg)] for arg in value.args)])
-        if value.op in BROADCASTS:  # what is read from memory
-            return before + (value.args[0].op not in (*INPUTS, "slice", "matmul", *_REDUCED))
-        return before + 1 if value.op in _REDUCED else before
-
-    # ---- where things are
-    def _place_inputs(self) -> None:
-        for value in self.values:
-            if value.op in INPUTS:
-                name = {"step": "x", "state": "s", "row": "p", "held": "d"}[value.op] + str(value.attribute)
-                self.place[id(value)] = (name, "0" if value.op == "row" else str(value.width), 0)
-            elif value in self.products:
-                name = f"m{self.names[id(value)]}"
-                self.scratch.append(
-                    (name, f"ceil_div({value.width}, FIT<{_vectors(value)}> * VL) * FIT<{_vectors(value)}> * VL")
-                )
-                self.place[id(value)] = (name, f"{name}_width", 0)
-            elif value.op in _REDUCED:
-                self._new_scratch(value)
-
-    def _new_scratch(self, value: Value) -> str:
-        name = f"v{self.names[id(value)]}"
-        self.scratch.append((name, str(value.width)))
-        self.place[id(value)] = (name, f"{name}_width", 0)
-        return name
-
-    def _place_results(self) -> None:
-        for i, value in enumerate(self.program.next_states):
-            self._store(value, f"n{i}", str(value.width))
-        for i, value in enumerate(self.program.outputs):
-            self._store(value, f"o{i}", str(value.width))
-        for i, value in enumerate(self.program.totals):
-            self._loop_of(value).stores.append(((f"g{i}", str(value.width), 0), value))
-        for value in self.values:
-            if value.op in BROADCASTS and not self._is_in_memory(value.args[0]):
-                self._store(value.args[0], self._new_scratch(value.args[0]), None)
-        readers = [*(part for product in self.products for part in parts_of(product)), *self._along()]
-        for operand in (reader.args[0] for reader in readers):
-            where = self._where(operand)
-            if where is None:
-                self._store(operand, self._new_scratch(operand), None)
-            elif self.is_narrow and where[0][0] not in "mv" and id(operand) not in self.operands:
-                # a product reads what is computed in
-                name = self.operands[id(operand)] = f"w{self.names[id(operand)]}"
-                self.scratch.append((name, str(operand.width)))
-                self._store(operand, name, None)
-
-    def _store(self, value: Value, pointer: str, stride: str | None) -> None:
-        stride = stride or f"{pointer}_width"
-        parts = value.args if value.op == "cat" else (value,)
-        at = 0
-        for part in parts:
-            self._loop_of(part, value).stores.append(((pointer, stride, at), part))
-            at += part.width
-        self.place.setdefault(id(value), (pointer, stride, 0))
-
-    def _loop_of(self, value: Value, whole: Value | None = None) -> _Loop:
-        """The one that stores a value, at the level of the whole that it is a part of."""
-        loops = self.loops[self.level[id(whole or value)]]
-        return loops.setdefault((value.width, value.row_width), _Loop(value.width, value.row_width))
-
-    def _is_in_memory(self, value: Value) -> bool:
-        return self._where(value) is not None
-
-    def _where(self, value: Value) -> _Place | None:
-        if value.op == "slice":
-            pointer, stride, at = self.place[id(value.args[0])]
-            return pointer, stride, at + int(value.attribute or 0)
-        return self.place.get(id(value))
-
-    def _share_what_is_expensive(self) -> None:
-        """A value that is dear and needed in several loops is stored in the first."""
-        while True:
-            users: dict[int, int] = defaultdict(int)
-            for level in range(self.n_levels):
-                contexts = [[value for _, value in loop.stores] for loop in self.loops[level].values()]
-                contexts += [[value.args[0]] for value in (*self._reductions(level), *self._matrix_sums(level))]
-                for roots in contexts:
-                    for value in self._inlined(roots, level):
-                        users[id(value)] += 1
-            shared = [
-                value
-                for value in self.values
-                if users[id(value)] > 1 and value.op in EXPENSIVE and id(value) not in self.place and value.per_row
-            ]
-            if not shared:
-                return
-            value = shared[0]
-            self._store(value, self._new_scratch(value), None)
-
-    def _inlined(self, roots: list[Value], level: int) -> list[Value]:
-        """What a loop of a level computes in registers for these roots, arguments first."""
-        order: list[Value] = []
-        done: set[int] = set()
-
-        def visit(value: Value, *, is_root: bool) -> None:
-            if id(value) in done or (not is_root and self._is_readable(value, level)):
-                return
-            done.add(id(value))
-            for arg in value.args:
-                visit(arg, is_root=False)
-            if value.op in POINTWISE:
-                order.append(value)
-
-        for root in roots:
-            visit(root, is_root=not self._is_readable(root, level))
-        return order
-
-    def _is_readable(self, value: Value, level: int) -> bool:
-        """Whether a loop of this level may read the value from memory; what loops of the same level store, it may not."""
-        if value.op in (*INPUTS, "slice", "matmul", *_REDUCED):
-            return True
-        return id(value) in self.place and self.level[id(value)] < level
-
-    def _read(self, roots: list[Value], level: int) -> list[Value]:
-        """What a loop of a level reads from memory for these roots."""
-        found: dict[int, Value] = {}
-
-        def visit(value: Value) -> None:
-            if self._is_readable(value, level) and self._is_in_memory(value):
-                found[id(value)] = value
-            else:
-                for arg in value.args:
-                    visit(arg)
-
-        for root in roots:
-            visit(root)
-        return list(found.values())
-
-    # ---- threads that share the features
-    def _segments(self, product: Value) -> int:
-        """The width of the parts of a product that loops read at their own features; 0 where they read it otherwise."""
-        widths = set()
-        pointer = self.place[id(product)][0]
-        for level, loops in self.loops.items():
-            for loop in loops.values():
-                for value in self._read([value for _, value in loop.stores], level):
-                    where = self._where(value)
-                    if where is not None and where[0] == pointer:
-                        is_own = value.width == loop.width and where[2] % loop.width == 0 and not loop.row_width
-                        widths.add(loop.width if is_own else 0)
-        [width] = widths if len(widths) == 1 else [0]
-        return width if width and _vectors(product) == 4 and product.width % width == 0 else 0
-
-    def _accesses(self, phase: int, step: int) -> list[Access]:
-        """Of the phases of a step: the loops of each level, and after them its products and reductions."""
-        level, found = phase // 2, list[Access]()
-
-        def add(place: _Place | None, *, is_write: bool = False, width: int = 0, share: object = None) -> None:
-            assert place is not None
-            pointer, _, at = place
-            kind, number = pointer[0], pointer[1:]
-            if kind in "sn":  # two slots that take turns
-                buffer = ("state", number, (step - (kind == "s")) % 2)
-            elif kind == "o":
-                buffer = ("output", number, step)
-            elif kind in "xpd":
-                return
-            else:
-                buffer = ("scratch", pointer, 0)
-            found.append(Access(buffer, is_write, share, (at, width) if share == "features" else None))
-
-        if phase % 2 == 0:
-            for loop in self.loops[level].values():
-                for value in self._read([value for _, value in loop.stores], level):
-                    is_own = loop.width in (1, value.width)
-                    add(self._where(value), width=loop.width, share=loop.share if is_own else None)
-                for place, _ in loop.stores:
-                    add(place, is_write=True, width=loop.width, share=loop.share)
-        for product in self._products(level) if phase % 2 else ():
-            for part in parts_of(product):
-                add(self._operand(part))
-            width = self.segments.get(id(product), 0)
-            for at in range(0, product.width, width or product.width):
-                pointer, stride, _ = self.place[id(product)]
-                add((pointer, stride, at), is_write=True, width=width, share="features" if width else "panels")
-        for along in self._along(level) if phase % 2 else ():
-            add(self._operand(along))
-            add(self.place[id(along)], is_write=True, share="rows")
-        for reduction in (*self._reductions(level), *self._matrix_sums(level)) if phase % 2 else ():
-            for value in self._read([reduction.args[0]], level):
-                add(self._where(value), share="rows" if value.width == 1 else None)
-            add(self.place[id(reduction)], is_write=True, share="rows")
-        return found
-
-    def _reductions(self, level: int) -> list[Value]:
-        return [v for v in self.values if v.op in REDUCTIONS and self.level[id(v)] == level + 1]
-
-    def _matrix_sums(self, level: int) -> list[Value]:
-        return [v for v in self.values if v.op in MATRIX_SUMS and self.level[id(v)] == level + 1]
-
-    def _along(self, level: int | None = None) -> list[Value]:
-        return [v for v in self.values if v.op in ALONG and level in (None, self.level[id(v)] - 1)]
-
-    def _products(self, level: int) -> list[Value]:
-        return [v for v in self.products if self.level[id(v)] == level + 1]
-
-    # ---- text
     def source(self) -> str:
-        program = self.program
+        """The whole."""
         lines = [
             '#include "loop.h"',
             "",
             "namespace {",
             "void run_thread(const Call& call, R* memory, Team& team, int tid, bool by_rows) {",
+            "  const long T = call.T, B = call.B;\n  const int nt = team.n;",
+            "  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;",
         ]
-        lines.append("  const long T = call.T, B = call.B;\n  const int nt = team.n;")
-        lines.append("  const int part = by_rows ? 0 : tid, parts = by_rows ? 1 : nt;")
         even = [f"is_even<FIT<4> * VL>({width}, parts)" for width in sorted(set(self.segments.values()))]
         # each thread computes the products' columns that its own loops read
         lines.append(f"  const bool is_apart = {' && '.join(['parts > 1', *even])};")
+        memory, packed = self._memory()
+        lines += [*memory, *self._step(packed), "  }", "}", "}  // namespace", ""]
+        return "\n".join([*lines, *self._entry(packed)]) + "\n"
+
+    def _memory(self) -> tuple[list[str], dict[tuple[int, int], str]]:
+        """Where a thread finds what it works with; and the names of packed weights, by number and vectors a panel."""
+        program = self.program
+        lines: list[str] = []
         at = "memory"
         for name, numbers in self.scratch:
             lines.append(f"  const long {name}_width = {numbers};\n  R* const {name} = {at};")
@@ -304,7 +63,7 @@ class _Emitter:
             at = f"{at} + B * {program.steps[i]}"
         packed: dict[tuple[int, int], str] = {}
         for value in (part for product in self.products for part in parts_of(product)):
-            key = (int(value.attribute or 0), _vectors(value))
+            key = (int(value.attribute or 0), vectors_of(value))
             if key not in packed:
                 name = f"w{key[0]}_{key[1]}"
                 rows, columns = program.weights[key[0]]
@@ -318,6 +77,12 @@ class _Emitter:
         lines += [f"  const S* const p{i} = call.rows[{i}];" for i in range(len(program.rows))]
         lines += [f"  const S* const d{i} = call.held[{i}];" for i in range(len(program.held))]
         lines += [f"  R* const g{i} = call.totals[{i}];" for i in range(len(program.totals))]
+        return lines, packed
+
+    def _step(self, packed: dict[tuple[int, int], str]) -> list[str]:
+        """The loop over time, but for its end."""
+        program = self.program
+        lines: list[str] = []
         lines.append("  team.meet();")
         lines.append("  for (long k = 0; k < T; k++) {")
         lines.append("    const long t = call.time(k);")
@@ -337,21 +102,7 @@ class _Emitter:
             lines.append(f"    const S* const s{i} = call.state({i}, h{i}, k, q0, q1, {width});")
             lines.append(f"    S* const n{i} = call.next_state({i}, h{i}, k, at, {width});")
         lines += [f"    S* const o{i} = call.outputs[{i}] + at * {v.width};" for i, v in enumerate(program.outputs)]
-        meets, is_first = barriers(2 * self.n_levels, self._accesses), True
-        for phase in range(2 * self.n_levels):
-            level = phase // 2
-            if phase % 2 == 0:
-                text = [line for loop in self.loops[level].values() for line in self._loop(loop, level)]
-            else:
-                text = [line for value in self._products(level) for line in self._product(value, packed)]
-                text += [line for value in self._reductions(level) for line in self._reduction(value, level)]
-                text += [line for value in self._matrix_sums(level) for line in self._matrix_sum(value, level)]
-                text += [self._whole_rows(value) for value in self._along(level)]
-            if text:
-                # the first also after rows were copied to where states and inputs are read
-                unless = " && (!is_apart || call.counts)" if is_first else " && !is_apart"
-                lines += [f"    if (!by_rows{'' if phase in meets else unless}) team.meet();", *text]
-                is_first = False
+        lines += self._phases(packed)
         lines.append("    if (!by_rows && (call.counts || k == T - 1)) team.meet();")
         for i, width in enumerate(program.states):
             lines.append(f"    call.keep_state({i}, n{i}, k, at, q0, q1, {width});")
@@ -359,9 +110,27 @@ class _Emitter:
         lines.append(
             "    if (call.counts && k + 1 < T && (!by_rows || call.count(call.time(k + 1)) != n)) team.meet();"
         )
-        lines += ["  }", "}", "}  // namespace", ""]
-        lines += self._entry(packed)
-        return "\n".join(lines) + "\n"
+        return lines
+
+    def _phases(self, packed: dict[tuple[int, int], str]) -> list[str]:
+        """What is done within a step, level by level, and where threads meet."""
+        lines: list[str] = []
+        meets, is_first = barriers(2 * self.n_levels, self.accesses), True
+        for phase in range(2 * self.n_levels):
+            level = phase // 2
+            if phase % 2 == 0:
+                text = [line for loop in self.loops[level].values() for line in self._loop(loop, level)]
+            else:
+                text = [line for value in self.products_at(level) for line in self._product(value, packed)]
+                text += [line for value in self.reductions_at(level) for line in self._reduction(value, level)]
+                text += [line for value in self.matrix_sums_at(level) for line in self._matrix_sum(value, level)]
+                text += [self._whole_rows(value) for value in self.along_at(level)]
+            if text:
+                # the first also after rows were copied to where states and inputs are read
+                unless = " && (!is_apart || call.counts)" if is_first else " && !is_apart"
+                lines += [f"    if (!by_rows{'' if phase in meets else unless}) team.meet();", *text]
+                is_first = False
+        return lines
 
     def _entry(self, packed: dict[tuple[int, int], str]) -> list[str]:
         per_row = [f"({width})" for _, width in self.scratch] + [f"2 * {width}" for width in self.program.states]
@@ -395,7 +164,7 @@ class _Emitter:
         ]
 
     def _product(self, value: Value, packed: dict[tuple[int, int], str]) -> list[str]:
-        result, vectors = f"m{self.names[id(value)]}", _vectors(value)
+        result, vectors = f"m{self.names[id(value)]}", vectors_of(value)
         width = self.segments.get(id(value), 0)
         lines = [f"    for (long s = 0; s < (is_apart ? {value.width // width} : 1); s++) {{" if width else "    {"]
         lines.append(
@@ -405,28 +174,21 @@ class _Emitter:
         )
         lines[-1] += f"Share::of(ceil_div({value.width}, FIT<{vectors}> * VL), part, parts);"
         for i, part in enumerate(parts_of(value)):
-            pointer, stride, at = self._operand(part)
+            pointer, stride, at = self.operand(part)
             lines.append(
                 f"      call.products->multiply<FIT<{vectors}>>({pointer} + {at}, {stride}, {packed[(int(part.attribute or 0), vectors)]}, "
                 f"{result}, {result}_width, r0, r1, share.from, share.to, {'true' if i else 'false'});"
             )
         return [*lines, "    }"]
 
-    def _operand(self, value: Value) -> _Place:
-        """Where what reads whole rows finds them."""
-        name = self.operands.get(id(value.args[0]))
-        where = self._where(value.args[0]) if name is None else (name, f"{name}_width", 0)
-        assert where is not None, "what whole rows are read of lies in memory"
-        return where
-
     def _whole_rows(self, value: Value) -> str:
         name = f"v{self.names[id(value)]}"
         return (
             f"    for (long r = by_rows ? r0 : q0; r < (by_rows ? r1 : q1); r++) "
-            f"{value.op}({_at(self._operand(value))}, {name} + r * {name}_width, {value.width});"
+            f"{value.op}({_at(self.operand(value))}, {name} + r * {name}_width, {value.width});"
         )
 
-    def _loop(self, loop: _Loop, level: int) -> list[str]:
+    def _loop(self, loop: Loop, level: int) -> list[str]:
         before, columns, inside = self._text([value for _, value in loop.stores], level)
         if loop.width == 1:
             puts = [f"      put({_at(place)}, {self._sum_or_value(place, value)});" for place, value in loop.stores]
@@ -453,7 +215,7 @@ class _Emitter:
         lines[-1] += ");"
         return [*lines, *(["      }"] if loop.row_width else []), "    }"]
 
-    def _sum_or_value(self, place: _Place, value: Value, across: str = "") -> str:
+    def _sum_or_value(self, place: Place, value: Value, across: str = "") -> str:
         """What is stored: the value, or where it is a total, that with the value added."""
         if not place[0].startswith("g"):
             return self._name(value)
@@ -521,7 +283,7 @@ class _Emitter:
                 return
             done.add(id(value))
             name = self._name(value)
-            where = self._where(value) if self._is_readable(value, level) else None
+            where = self.where(value) if self.is_readable(value, level) else None
             if value.op in ("const", "fill"):
                 before.append(f"      const V {name} = bc({_number(value.number)});")
             elif where is not None:
@@ -531,7 +293,7 @@ class _Emitter:
                 else:
                     inside.append(Line(value, name, f"io.read({_at(where)}{across})", is_read=True))
             elif value.op in BROADCASTS:
-                where = self._where(value.args[0])
+                where = self.where(value.args[0])
                 assert where is not None, "what is broadcast lies in memory"
                 if value.op == "tile":
                     inside.append(Line(value, name, f"io.read({_at(where)} + c)", is_read=True))
@@ -554,14 +316,9 @@ class _Emitter:
         return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"
 
 
-def _at(place: _Place) -> str:
+def _at(place: Place) -> str:
     pointer, stride, at = place
     return f"{pointer} + r * {stride} + {at}"
-
-
-def _vectors(value: Value) -> int:
-    """Vectors a panel: 4, the best tile, unless the product is narrower than two of them (16 numbers each at most)."""
-    return 4 if value.width > 32 else 2 if value.width > 16 else 1
 
 
 def _number(number: float) -> str:
