@@ -7,6 +7,7 @@ from unrolled.explain import explain as explain
 from unrolled.nn.bptt import Window as Window
 from unrolled.nn.bptt import truncated_bptt as truncated_bptt
 from unrolled.nn.losses import sequence_loss as sequence_loss
+from unrolled.nn.recurrent import Recurrent as Recurrent
 from unrolled.nn.swap import SwapReport as SwapReport
 from unrolled.nn.swap import swap as swap
 from unrolled.nn.swap import unswap as unswap

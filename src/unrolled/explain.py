@@ -1,12 +1,30 @@
 """`explain`: how a scan runs, or one of the layers."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from unrolled.engine.explain import Explanation, explained
+from unrolled.errors import ShapeError
 from unrolled.scan import as_step, checked
+
+
+class Layer(nn.Module):
+    """Base of layers that are no subclass of torch's own: `explain` asks them."""
+
+    @abstractmethod
+    def explain(
+        self,
+        input: Any,
+        state: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        verbose: bool = False,
+        timed: bool = False,
+    ) -> Explanation:
+        """How the layer runs on such an input."""
 
 
 def explain(
@@ -38,6 +56,10 @@ def explain(
         >>> print(unrolled.explain(lambda x, h: (h, x + h.sort(1)[0]), torch.zeros(3, 2, 4), torch.zeros(2, 4)).path)
         eager
     """
+    if isinstance(step, Layer):
+        if resets is not None:
+            raise ShapeError("explain: resets are for a step; a layer takes none.")
+        return step.explain(xs, state, lengths=lengths, verbose=verbose, timed=timed)
     of_layer = getattr(step, "explain", None) if isinstance(step, nn.RNNBase) else None
     if callable(of_layer):
         return of_layer(xs, state, verbose=verbose, timed=timed)

@@ -123,6 +123,7 @@ def scan_both_ways(
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
         ]
     active, _ = checked(xs, list(states), lengths, None)
+    steps = [as_step(step) for step in steps]
     return dispatch.run_both_ways(steps, xs, states, active=active, engine=engine)
 
 

@@ -45,7 +45,7 @@ class Elman(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.input_size, self.hidden_size, self.activation = input_size, hidden_size, activation
+        self.input_size, self.hidden_size, self.activation, self.bias = input_size, hidden_size, activation, bias
         recurrent_parameters(self, input_size, hidden_size, n_gates=1, bias=bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ class GRU(nn.Module):
         super().__init__()
         if reset not in ("after", "before"):
             raise SettingsError(f"GRU: reset={reset!r} is not known. Expected 'after' or 'before'.")
-        self.input_size, self.hidden_size, self.reset = input_size, hidden_size, reset
+        self.input_size, self.hidden_size, self.reset, self.bias = input_size, hidden_size, reset, bias
         recurrent_parameters(self, input_size, hidden_size, n_gates=3, bias=bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

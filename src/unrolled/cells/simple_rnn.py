@@ -38,7 +38,7 @@ class SimpleRNN(nn.Module):
         activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.hidden_size = hidden_size
+        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         self.activation = activation
         self.i2h = nn.Linear(input_size + hidden_size, hidden_size)
         self.i2o = nn.Linear(input_size + hidden_size, output_size)
@@ -56,3 +56,7 @@ class SimpleRNN(nn.Module):
     def initHidden(self, batch_size: int = 1) -> Tensor:  # noqa: N802 - the listing's name
         """Zeros [batch, hidden]; a batch of one, as in the listing, unless told otherwise."""
         return self.i2h.weight.new_zeros(batch_size, self.hidden_size)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """`initHidden` by the name that all cells have."""
+        return self.initHidden(batch_size)

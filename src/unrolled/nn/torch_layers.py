@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.nn.functional import linear
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from unrolled.cells import elman, gru, lstm
 from unrolled.engine.backends.cpu.large_products import reading_in
@@ -23,8 +23,11 @@ from unrolled.engine.explain import Explanation
 from unrolled.engine.step.declared import Declared
 from unrolled.errors import NotFusedError, SettingsError
 from unrolled.explain import explain
+from unrolled.nn.packed import run_packed
+from unrolled.nn.recurrent import run_layers
+from unrolled.nn.torch_arguments import fits, has_fewer_memories
 from unrolled.nn.torchscript import Overloads, TorchsForward
-from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
+from unrolled.scan import ENGINES, Engine
 
 _SAME_AS_TORCH = """
 
@@ -76,6 +79,25 @@ class _Layer(nn.RNNBase):
 
     engine: Engine
 
+    if TYPE_CHECKING:  # else each layer has its own by `_constructor`
+
+        def __init__(
+            self,
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            *args: Any,
+            nonlinearity: Literal["tanh", "relu"] = "tanh",  # of RNN alone
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            proj_size: int = 0,  # of LSTM alone
+            device: Any = None,
+            dtype: Any = None,
+            engine: Engine = "auto",
+        ) -> None: ...
+
     def _set_engine(self, engine: Engine) -> None:
         if engine not in ENGINES:
             raise SettingsError(f"{type(self).__name__}: engine={engine!r} is not known. Expected one of {ENGINES}.")
@@ -94,7 +116,7 @@ class _Layer(nn.RNNBase):
             return super().forward(input, hx)  # torch.jit.trace keeps torch's operations; the compiled loop is none
         elif isinstance(input, Proxy):
             return _call_in_graph_of_fx(self, input, hx)
-        if not self._fits(input, hx):
+        if not fits(self, input, hx):
             return self._forward_odd(input, hx)
         if self.engine != "eager" and _is_autocast(input):
             return self._forward_autocast(input, hx)
@@ -171,7 +193,7 @@ class _Layer(nn.RNNBase):
         if reason is not None:
             path = "eager" if self.engine == "eager" else "torch"
             return Explanation(path, reason)
-        if not self._fits(input, hx):
+        if not fits(self, input, hx):
             self._forward_odd(input, hx)
         xs, lengths = input, None
         if isinstance(input, PackedSequence):
@@ -184,7 +206,7 @@ class _Layer(nn.RNNBase):
 
     def _forward_odd(self, input: Any, hx: Any) -> Any:
         """Torch's own error for arguments that do not fit, and its result for the few that it takes all the same."""
-        if isinstance(input, PackedSequence) and _has_fewer_memories(hx):
+        if isinstance(input, PackedSequence) and has_fewer_memories(hx):
             # torch's LSTM leaves this check out for packed sequences, and a segmentation fault ends the process
             self.check_forward_args(input.data, hx, input.batch_sizes)
         result = super().forward(input, hx)
@@ -195,42 +217,8 @@ class _Layer(nn.RNNBase):
             )
         return result
 
-    def _fits(self, input: Any, hx: Any) -> bool:
-        """Whether the arguments are of the form that a layer takes."""
-        is_packed = isinstance(input, PackedSequence)
-        data = input.data if is_packed else input
-        if not isinstance(data, Tensor):
-            return False
-        shape = data.shape
-        is_batched = len(shape) == 3
-        if not (len(shape) == 2 or (is_batched and not is_packed)) or shape[-1] != self.input_size:
-            return False
-        if shape[1 if is_batched and self.batch_first else 0] == 0 or not _is_like(data, self._any_weight()):
-            return False
-        if hx is None:
-            return True
-        n_states, size = self.num_layers * (2 if self.bidirectional else 1), self.hidden_size
-        rows: tuple[int, ...] = (n_states,)
-        if is_batched:
-            rows = (n_states, shape[0 if self.batch_first else 1])
-        elif is_packed:
-            rows = (n_states, int(input.batch_sizes[0]))
-        if self.mode != "LSTM":
-            return _is_state(hx, (*rows, size), data)
-        is_pair = isinstance(hx, tuple | list) and len(hx) == 2
-        return (
-            is_pair
-            and _is_state(hx[0], (*rows, self.proj_size or size), data)
-            and _is_state(hx[1], (*rows, size), data)
-        )
-
-    def _any_weight(self) -> Tensor:
-        """Also one that torch.func.functional_call puts in its place."""
-        weight = self._parameters.get("weight_ih_l0")
-        return self._flat_weights[0] if weight is None else weight  # type: ignore[return-value]
-
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
-        if not self._fits(input, hx):
+        if not fits(self, input, hx):
             return self._forward_odd(input, hx)
         return self._forward_scan(input, hx, self.engine)
 
@@ -249,20 +237,10 @@ class _Layer(nn.RNNBase):
         return (output.transpose(0, 1) if self.batch_first else output), states
 
     def _forward_packed(self, packed: PackedSequence, hx: Any, engine: Engine) -> tuple[PackedSequence, Any]:
-        in_order = PackedSequence(packed.data, packed.batch_sizes)
-        places = _places(packed.batch_sizes) if _is_transformed() else None  # torch's functions have no rule for it
-        padded, lengths = pad_packed_sequence(in_order) if places is None else _padded(packed.data, *places)
-        to_sorted, to_unsorted = packed.sorted_indices, packed.unsorted_indices
-        if to_sorted is not None:
-            hx = _each(hx, lambda state: state.index_select(1, to_sorted))
-        output, states = self._forward_padded(padded, self._first_states(padded, hx), lengths, engine)
-        if places is None:
-            data = pack_padded_sequence(output, lengths).data
-        else:
-            data = output.flatten(0, 1).index_select(0, places[1].to(output.device))
-        if to_unsorted is not None:
-            states = _each(states, lambda state: state.index_select(1, to_unsorted))
-        return PackedSequence(data, packed.batch_sizes, to_sorted, to_unsorted), states
+        def run(xs: Tensor, hx: Any, lengths: Tensor) -> tuple[Tensor, Any]:
+            return self._forward_padded(xs, self._first_states(xs, hx), lengths, engine)
+
+        return run_packed(run, packed, hx)
 
     def _first_states(self, xs: Tensor, hx: Any) -> list[Any]:
         """Of each layer and direction: the given states, or zeros."""
@@ -278,19 +256,10 @@ class _Layer(nn.RNNBase):
         self, xs: Tensor, states: list[Any], lengths: Tensor | None, engine: Engine
     ) -> tuple[Tensor, Any]:
         """xs [time, batch, input]; states [batch, hidden] of each layer and direction."""
-        last: list[Any] = []
-        for layer in range(self.num_layers):
-            if self.bidirectional:
-                steps = [self._step(f"l{layer}{way}") for way in ("", "_reverse")]
-                ways = scan_both_ways(steps, xs, states[2 * layer : 2 * layer + 2], lengths=lengths, engine=engine)
-                last += [state for _, state in ways]
-                xs = torch.cat([ys for ys, _ in ways], -1)
-            else:
-                step = self._step(f"l{layer}")
-                xs, state = scan(step, xs, states[layer], lengths=lengths, engine=engine)
-                last.append(state)
-            if self.dropout and self.training and layer < self.num_layers - 1:
-                xs = nn.functional.dropout(xs, self.dropout)
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        steps = [[self._step(f"l{layer}{direction}") for direction in directions] for layer in range(self.num_layers)]
+        dropout = self.dropout if self.training else 0.0
+        xs, last = run_layers(steps, xs, states, lengths=lengths, dropout=dropout, engine=engine)
         return xs, tuple(map(_stacked, zip(*last, strict=True))) if self.mode == "LSTM" else _stacked(last)
 
     def _weights(self, suffix: str) -> list[Tensor | None]:
@@ -321,24 +290,7 @@ class _Layer(nn.RNNBase):
 class RNN(_Layer, nn.RNN):
     __doc__ = "The Elman recurrence h_t = f(W_x x_t + b_x + W_h h_{t-1} + b_h)." + _SAME_AS_TORCH.format(name="RNN")
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            input_size: int,
-            hidden_size: int,
-            num_layers: int = 1,
-            nonlinearity: Literal["tanh", "relu"] = "tanh",
-            bias: bool = True,
-            batch_first: bool = False,
-            dropout: float = 0.0,
-            bidirectional: bool = False,
-            device: Any = None,
-            dtype: Any = None,
-            *,
-            engine: Engine = "auto",
-        ) -> None: ...
-    else:
+    if not TYPE_CHECKING:
         __init__ = _constructor(nn.RNN)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
@@ -351,24 +303,7 @@ class LSTM(_Layer, nn.LSTM):
         + _SAME_AS_TORCH.format(name="LSTM")
     )
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            input_size: int,
-            hidden_size: int,
-            num_layers: int = 1,
-            bias: bool = True,
-            batch_first: bool = False,
-            dropout: float = 0.0,
-            bidirectional: bool = False,
-            proj_size: int = 0,
-            device: Any = None,
-            dtype: Any = None,
-            *,
-            engine: Engine = "auto",
-        ) -> None: ...
-    else:
+    if not TYPE_CHECKING:
         __init__ = _constructor(nn.LSTM)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
@@ -381,23 +316,7 @@ class GRU(_Layer, nn.GRU):
         + _SAME_AS_TORCH.format(name="GRU")
     )
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            input_size: int,
-            hidden_size: int,
-            num_layers: int = 1,
-            bias: bool = True,
-            batch_first: bool = False,
-            dropout: float = 0.0,
-            bidirectional: bool = False,
-            device: Any = None,
-            dtype: Any = None,
-            *,
-            engine: Engine = "auto",
-        ) -> None: ...
-    else:
+    if not TYPE_CHECKING:
         __init__ = _constructor(nn.GRU)
 
     def _step_of(self, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> Callable:
@@ -408,35 +327,6 @@ def _call_in_graph_of_fx(layer: nn.Module, input: Proxy, hx: Any) -> Proxy:
     """The layer as one call of a graph of torch.fx, as torch's own layers are: by their place, which is torch.nn."""
     tracer: Any = input.tracer
     return tracer.create_proxy("call_module", tracer.path_of_module(layer), (input,) if hx is None else (input, hx), {})
-
-
-def _places(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a packed sequence: which steps each row runs, bool [time, batch], and where they lie in time · batch."""
-    runs = torch.arange(int(batch_sizes[0])) < batch_sizes.unsqueeze(1)
-    return runs, runs.flatten().nonzero().squeeze(1)
-
-
-def _padded(data: Tensor, runs: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """As torch's `pad_packed_sequence`, by operations that torch.func has rules for."""
-    padded = data.new_zeros(runs.numel(), data.shape[1]).index_copy(0, places.to(data.device), data)
-    return padded.unflatten(0, runs.shape), runs.sum(0)
-
-
-def _has_fewer_memories(hx: Any) -> bool:
-    """Whether a pair of states is of more layers in its first half than in its second."""
-    is_pair = isinstance(hx, tuple | list) and len(hx) == 2 and all(map(torch.is_tensor, hx))
-    return is_pair and hx[0].dim() >= 3 and hx[0].shape[:1] > hx[1].shape[:1]
-
-
-def _is_state(state: Any, shape: tuple[int, ...], data: Tensor) -> bool:
-    return isinstance(state, Tensor) and state.shape == shape and _is_like(state, data)
-
-
-def _is_like(tensor: Tensor, other: Tensor) -> bool:
-    """Of the same device and, but under autocast, dtype; and not sparse."""
-    is_of_dtype = tensor.dtype is other.dtype or torch._C._is_any_autocast_enabled()
-    is_there = (tensor.is_cpu and other.is_cpu) or tensor.device == other.device
-    return is_of_dtype and is_there and tensor.layout is torch.strided
 
 
 def _is_transformed() -> bool:

@@ -1,0 +1,354 @@
+"""Recurrent layers over any cell: stacked, in one or both directions, with dropout between them.
+
+Input: a sequence [time, batch, ...] and first states. Output: the outputs of the last layer, and the last states.
+`run_layers` runs layers and directions also for torch's drop-ins.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.utils import _pytree as pytree
+
+from unrolled.engine.explain import Explanation
+from unrolled.errors import ArgumentError, SettingsError, ShapeError, StepError
+from unrolled.explain import Layer, explain
+from unrolled.nn.packed import run_packed
+from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
+
+# torch's own, whatever the names of torch.nn are exchanged for later
+_TORCHS_CELL, _TORCHS_LSTM_CELL = nn.RNNCellBase, nn.LSTMCell
+
+
+class Recurrent(Layer):
+    """Layers of any cell.
+
+    The state is the tree that the cell takes, each leaf [layers · directions, batch, ...], in torch's order: layer by
+    layer, forward before backward. For `unrolled.cells.LSTM` it is the pair of `torch.nn.LSTM`.
+
+    Args:
+        cell: a module `(x_t, state) -> (y_t, state)`: of `unrolled.cells`, of your own, or `torch.nn.RNNCell`,
+            `GRUCell` or `LSTMCell`. It is the first layer, forward in time. Further layers and directions are new cells
+            of its class with its settings and their own initial weights. For that, the class keeps the arguments of its
+            constructor as attributes of the same names, one of which is `input_size`, and y_t [batch, features] has
+            `output_size` or else `hidden_size` features. Or a sequence of cells, in the order of the state.
+        layers: how many, at least 1; with a sequence of cells it may be left out.
+        bidirectional: each layer runs forward and backward in time; the outputs of both are concatenated.
+        dropout: share of the features dropped between layers in training, 0 to 1.
+        batch_first: input and output are [batch, time, ...]. The state is not.
+        engine: "auto", "fused" or "eager", as in `unrolled.scan`.
+
+    Under `torch.autocast` the layers run in their weights' dtype, and so are output and state.
+
+    Attributes:
+        cells: the cells, in the order of the state.
+
+    Raises:
+        ArgumentError: `cell` is no module.
+        SettingsError: a number is out of its range, the number of cells does not fit, or no further cell can be made.
+
+    Example:
+        >>> import torch, unrolled
+        >>> layer = unrolled.Recurrent(unrolled.cells.GRU(3, 5, reset="before"), layers=2, bidirectional=True)
+        >>> output, state = layer(torch.randn(7, 4, 3))
+        >>> output.shape, state.shape
+        (torch.Size([7, 4, 10]), torch.Size([4, 4, 5]))
+    """
+
+    def __init__(
+        self,
+        cell: nn.Module | Sequence[nn.Module],
+        *,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        batch_first: bool = False,
+        engine: Engine = "auto",
+    ) -> None:
+        super().__init__()
+        if engine not in ENGINES:
+            raise SettingsError(f"Recurrent: engine={engine!r} is not known. Expected one of {ENGINES}.")
+        if layers < 1:
+            raise SettingsError(f"Recurrent: layers={layers}. Expected at least 1.")
+        if not 0 <= dropout <= 1:
+            raise SettingsError(f"Recurrent: dropout={dropout}. Expected a number from 0 to 1.")
+        n_directions = 2 if bidirectional else 1
+        if isinstance(cell, nn.Module) and not isinstance(cell, nn.ModuleList):
+            cells = [cell, *_further(cell, layers, n_directions)]
+        else:
+            cells = _listed(cell, layers, n_directions)
+        self.cells = nn.ModuleList(cells)
+        self.layers = len(cells) // n_directions
+        self.bidirectional, self.dropout, self.batch_first, self.engine = bidirectional, dropout, batch_first, engine
+
+    def forward(self, input: Any, state: Any = None, *, lengths: Tensor | None = None) -> tuple[Any, Any]:
+        """Runs the layers over a sequence.
+
+        Args:
+            input: [time, batch, ...], or as `batch_first` says; or a `PackedSequence`.
+            state: the first state, see above; if not given, of what the cells' `initial_state(batch_size)` returns,
+                or zeros for torch's cells.
+            lengths: int64 [batch], the steps of each row; outputs are zero beyond.
+
+        Returns:
+            `(output, state)`: the last layer's outputs [time, batch, features · directions], or as the input is, and
+            the last state.
+
+        Raises:
+            ShapeError: an argument does not fit.
+            StepError: a cell returned something that does not fit what it was given.
+        """
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ShapeError("Recurrent: lengths beside a PackedSequence, which has its own. Leave them out.")
+            return run_packed(self._run, input, state)
+        output, last = self._run(self._time_first(input), state, lengths)
+        return (output.transpose(0, 1) if self.batch_first else output), last
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The first state of a batch: the cells' own, stacked; each leaf [layers · directions, batch, ...].
+
+        Raises:
+            ShapeError: a cell has none, or the cells' states are not of one form.
+        """
+        return _stacked(self._initial_states(batch_size))
+
+    def explain(
+        self,
+        input: Any,
+        state: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        verbose: bool = False,
+        timed: bool = False,
+    ) -> Explanation:
+        """How the first cell runs on such an input, which stands for all; as `unrolled.explain`."""
+        if self.engine == "eager":
+            return Explanation("eager", "engine='eager' was asked for")
+        if isinstance(input, PackedSequence):
+            xs, lengths = pad_packed_sequence(input)
+        else:
+            xs = self._time_first(input)
+        if torch.is_autocast_enabled(xs.device.type):
+            xs, state = self._in_dtype_of_weights((xs, state))
+        with torch.autocast(xs.device.type, enabled=False):
+            first = self._first_states(xs, state)[0]
+            return explain(self.cells[0], xs, first, lengths=lengths, verbose=verbose, timed=timed)
+
+    def extra_repr(self) -> str:
+        shown = {"dropout": 0.0, "bidirectional": False, "batch_first": False, "engine": "auto"}
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown if getattr(self, name) != shown[name])
+
+    def _time_first(self, input: Any) -> Tensor:
+        axes = "[batch, time, ...]" if self.batch_first else "[time, batch, ...]"
+        if not isinstance(input, Tensor):
+            raise ShapeError(f"Recurrent: an input of type {type(input).__name__}. Expected a tensor {axes}.")
+        if input.dim() < 2:
+            raise ShapeError(f"Recurrent: an input of shape {list(input.shape)}. Expected {axes}.")
+        return input.transpose(0, 1) if self.batch_first else input
+
+    def _run(self, xs: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+        """Over xs [time, batch, ...]; under autocast as without, since a state keeps its dtype from step to step."""
+        is_autocast = not torch.compiler.is_compiling() and torch.is_autocast_enabled(xs.device.type)
+        if is_autocast:
+            xs, state = self._in_dtype_of_weights((xs, state))
+            with torch.autocast(xs.device.type, enabled=False):
+                return self._run(xs, state, lengths)
+        cells, n_directions = list(self.cells), 2 if self.bidirectional else 1
+        steps = [cells[i : i + n_directions] for i in range(0, len(cells), n_directions)]
+        dropout = self.dropout if self.training else 0.0
+        firsts = self._first_states(xs, state)
+        output, lasts = run_layers(steps, xs, firsts, lengths=lengths, dropout=dropout, engine=self.engine)
+        return output, _stacked(lasts)
+
+    def _in_dtype_of_weights(self, tree: Any) -> Any:
+        dtype = next((each.dtype for each in self.parameters() if each.is_floating_point()), None)
+        return pytree.tree_map(
+            lambda leaf: leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, tree
+        )
+
+    def _first_states(self, xs: Tensor, state: Any) -> list[Any]:
+        """Of each layer and direction."""
+        n_cells, n_rows = len(self.cells), xs.shape[1]
+        if state is None:
+            return self._initial_states(n_rows)
+        leaves = pytree.tree_leaves(state)
+        for leaf in leaves:
+            given = list(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__
+            if not isinstance(leaf, Tensor) or leaf.shape[:2] != (n_cells, n_rows):
+                raise ShapeError(
+                    f"Recurrent: the state has a leaf {given}. Expected [{n_cells}, {n_rows}, ...], "
+                    "[layers · directions, batch, ...]."
+                )
+        if _has_initial_state(self.cells[0]):
+            expected = [list(leaf.shape) for leaf in pytree.tree_leaves(_initial_state(self.cells[0], n_rows))]
+            found = [list(leaf.shape[1:]) for leaf in leaves]
+            if found != expected:
+                raise ShapeError(
+                    f"Recurrent: the state has for each layer and direction tensors of shape {found}. Expected "
+                    f"{expected}, as {type(self.cells[0]).__name__} has them."
+                )
+        return [pytree.tree_map(lambda leaf, i=i: leaf[i], state) for i in range(n_cells)]
+
+    def _initial_states(self, n_rows: int) -> list[Any]:
+        for cell in self.cells:
+            if not _has_initial_state(cell):
+                raise ShapeError(
+                    f"Recurrent: {type(cell).__name__} has no method initial_state(batch_size). "
+                    "Give it one, or pass the first state."
+                )
+        states = [_initial_state(cell, n_rows) for cell in self.cells]
+        if len({_form_of(state) for state in states}) > 1:
+            raise ShapeError(
+                "Recurrent: the cells' states are not of one form and shape, so they cannot be stacked. "
+                "Take a Recurrent for each of the cells."
+            )
+        return states
+
+
+def run_layers(
+    steps: Sequence[Sequence[Callable[[Any, Any], tuple[Any, Any]]]],
+    xs: Tensor,
+    states: Sequence[Any],
+    *,
+    lengths: Tensor | None,
+    dropout: float,
+    engine: Engine,
+) -> tuple[Tensor, list[Any]]:
+    """Runs steps over a sequence, layer by layer.
+
+    Args:
+        steps: of each layer one step, or two, forward and backward in time.
+        xs: [time, batch, ...].
+        states: the first state of each layer and direction.
+        lengths: int64 [batch]; None for whole rows.
+        dropout: share of the features dropped between layers.
+        engine: as in `scan`.
+
+    Returns:
+        `(ys, states)`: the last layer's outputs [time, batch, features · directions], and the last states.
+
+    Raises:
+        ShapeError, StepError, NotFusedError: as `scan`.
+    """
+    last: list[Any] = []
+    for layer, of_layer in enumerate(steps):
+        if layer and dropout:
+            xs = nn.functional.dropout(xs, dropout)
+        if len(of_layer) == 2:
+            firsts = states[2 * layer : 2 * layer + 2]
+            found = scan_both_ways(of_layer, xs, firsts, lengths=lengths, engine=engine)
+        else:
+            found = [scan(of_layer[0], xs, states[layer], lengths=lengths, engine=engine)]
+        for ys, state in found:
+            if not isinstance(ys, Tensor):
+                raise StepError(
+                    f"Recurrent: a cell returned an output of type {type(ys).__name__}. "
+                    "Expected a tensor [batch, features]."
+                )
+            last.append(state)
+        xs = torch.cat([ys for ys, _ in found], -1) if len(found) == 2 else found[0][0]
+    return xs, last
+
+
+def _stacked(states: list[Any]) -> Any:
+    return pytree.tree_map(lambda *leaves: torch.stack(leaves), *states)
+
+
+def _form_of(state: Any) -> tuple[str, tuple[torch.Size, ...]]:
+    leaves, form = pytree.tree_flatten(state)
+    return str(form), tuple(leaf.shape for leaf in leaves)
+
+
+def _has_initial_state(cell: nn.Module) -> bool:
+    return isinstance(cell, _TORCHS_CELL) or callable(getattr(cell, "initial_state", None))
+
+
+def _initial_state(cell: Any, n_rows: int) -> Any:
+    if hasattr(cell, "initial_state"):
+        return cell.initial_state(n_rows)
+    zeros = cell.weight_hh.new_zeros(n_rows, cell.hidden_size)
+    return (zeros, zeros) if isinstance(cell, _TORCHS_LSTM_CELL) else zeros
+
+
+# ---- cells of further layers and directions
+
+
+def _listed(cells: Any, layers: int, n_directions: int) -> list[nn.Module]:
+    if not isinstance(cells, Sequence | nn.ModuleList) or not all(isinstance(cell, nn.Module) for cell in cells):
+        raise ArgumentError(
+            f"Recurrent: cell is of type {type(cells).__name__}. Expected a module (x_t, state) -> (y_t, state), or a "
+            "sequence of such."
+        )
+    n_layers, rest = divmod(len(cells), n_directions)
+    if rest or n_layers == 0 or layers not in (1, n_layers):
+        wanted = f"{layers * n_directions}, one" if layers > 1 else "one"
+        raise SettingsError(
+            f"Recurrent: {len(cells)} cells. Expected {wanted} for each layer{' and direction' * (n_directions == 2)}."
+        )
+    return list(cells)
+
+
+def _further(cell: nn.Module, layers: int, n_directions: int) -> list[nn.Module]:
+    """All cells but the first; those of the first layer read what the first cell reads."""
+    if layers * n_directions == 1:
+        return []
+    beside = [_like(cell) for _ in range(n_directions - 1)]
+    if layers == 1:
+        return beside
+    size = n_directions * _output_size(cell)
+    return [*beside, *(_like(cell, input_size=size) for _ in range((layers - 1) * n_directions))]
+
+
+def _output_size(cell: nn.Module) -> int:
+    for name in ("output_size", "hidden_size"):
+        size = getattr(cell, name, None)
+        if isinstance(size, int):
+            return size
+    raise SettingsError(
+        f"Recurrent: {type(cell).__name__} has neither output_size nor hidden_size, the number of features of its "
+        "output, which the next layer reads. Give it one, or pass a list of cells."
+    )
+
+
+def _like(cell: nn.Module, *, input_size: int | None = None) -> nn.Module:
+    """A new cell of the same class with the same arguments, which it keeps as attributes, but for the input's size."""
+    kind = type(cell)
+    given: dict[str, Any] = {}
+    if parametrize.is_parametrized(cell):
+        raise SettingsError("Recurrent: the cell has parametrized weights. Pass a list of cells.")
+    first = next(cell.parameters(), None)
+    parameters = inspect.signature(kind).parameters
+    if input_size is not None and "input_size" not in parameters:
+        raise SettingsError(f"Recurrent: {kind.__name__} takes no argument input_size. Pass a list of cells.")
+    for name, parameter in parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise SettingsError(
+                f"Recurrent: {kind.__name__} has a constructor with {parameter}, so that no further cell like it can "
+                "be made. Pass a list of cells."
+            )
+        if name == "input_size" and input_size is not None:
+            given[name] = input_size
+        elif name in ("device", "dtype"):
+            given[name] = None if first is None else getattr(first, name)
+        else:
+            given[name] = _kept(cell, name)
+    made = kind(**given).train(cell.training)
+    return made if first is None else made.to(first.device, first.dtype)
+
+
+def _kept(cell: nn.Module, name: str) -> Any:
+    """An argument of a cell's constructor. Tensors and modules with weights would be shared, so they count as none."""
+    value = getattr(cell, name, cell)
+    is_module = isinstance(value, nn.Module)
+    if value is cell or isinstance(value, Tensor) or (is_module and next(value.parameters(), None) is not None):
+        raise SettingsError(
+            f"Recurrent: {type(cell).__name__} does not keep its argument {name!r} as an attribute, so that no further "
+            "cell like it can be made. Keep it, or pass a list of cells."
+        )
+    return copy.deepcopy(value) if is_module else value
