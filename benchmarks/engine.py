@@ -2,6 +2,7 @@
 
 python -m benchmarks.engine              # all questions, about half an hour
 python -m benchmarks.engine layers       # torch.nn, a careful Python loop, jax.jit(lax.scan) where jax is installed
+python -m benchmarks.engine folder       # every cell of the folder that has no layer in torch.nn, against a Python loop
 python -m benchmarks.engine autocast     # the layers under torch.autocast with bfloat16, against torch.nn
 python -m benchmarks.engine products     # the large products around LSTM's loop, against torch.mm
 python -m benchmarks.engine stacks       # two layers, both directions, against torch.nn
@@ -13,6 +14,7 @@ python -m benchmarks.engine beside       # beside as many busy programs as there
 python -m benchmarks.engine costs        # a call, one after a rest, rows that end, compiling a cell, a second process
 """
 
+import inspect
 import os
 import statistics
 import subprocess
@@ -101,6 +103,23 @@ def layers():
             rounds = 15 if hidden <= 128 else 9 if hidden <= 512 else 5
             flops = 2 * 2 * gates * hidden * hidden * batch * steps
             rows += measured("layers", kind, (batch, steps, hidden), ways, rounds, flops=flops)
+    return rows
+
+
+def folder():
+    rows = []
+    for name in sorted(cells.BY_NAME.keys() - {"lstm", "gru", "elman"}):
+        for batch, steps, hidden in SHAPES[:3]:
+            needed = inspect.signature(cells.BY_NAME[name]).parameters.values()
+            cell = cells.BY_NAME[name](*(hidden for each in needed if each.default is each.empty))
+            xs, gradient = torch.randn(steps, batch, hidden, requires_grad=True), torch.randn(steps, batch, hidden)
+            state = cell.initial_state(batch)
+            runs = {
+                "fused": lambda cell=cell, xs=xs, state=state: unrolled.scan(cell, xs, state, engine="fused")[0],
+                "python loop": lambda cell=cell, xs=xs, state=state: python_loop(cell, xs, state),
+            }
+            ways = both_ways(runs, [xs, *cell.parameters()], gradient)
+            rows += measured("folder", cells.BY_NAME[name].__name__, (batch, steps, hidden), ways, 15)
     return rows
 
 
@@ -317,7 +336,7 @@ def compiled():
 
 FIRST_CALL = """
 import time, torch, unrolled
-from unrolled.engine import choose
+from unrolled.engine import dispatch
 cell = unrolled.cells.{cell}(8, 8)
 xs, state = torch.zeros(4, 2, 8, requires_grad=True), cell.initial_state(2)
 started = time.perf_counter()
@@ -439,7 +458,7 @@ def costs():
 
 QUESTIONS = {
     each.__name__: each
-    for each in (layers, products, autocast, stacks, waves, steps, diagonal, compiled, beside, costs)
+    for each in (layers, folder, products, autocast, stacks, waves, steps, diagonal, compiled, beside, costs)
 }
 
 

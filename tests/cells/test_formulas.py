@@ -1,14 +1,20 @@
 """Each cell against torch's, or against a NumPy transcript of its paper."""
 
-import pkgutil
+import inspect
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests import strategies
+from tests.cells import table
+from torch.utils import _pytree as pytree
 
 import unrolled
 from unrolled import cells
+from unrolled.engine.step.declared import declared
 
 
 def sigmoid(x):
@@ -23,9 +29,52 @@ def inputs():
     return strategies.make_inputs(1, 4, 8)[0]
 
 
-def test_every_cell_of_the_folder_is_held_to_the_laws():
-    folder = {module.name for module in pkgutil.iter_modules(cells.__path__) if not module.name.startswith("_")}
-    assert folder == {name.split("-")[0] for name in strategies.CELLS}
+def test_every_file_of_the_folder_is_a_cell():
+    files = {path.stem for path in Path(cells.__file__).parent.glob("[!_]*.py")}
+    assert set(cells.BY_NAME) == files
+    assert all(getattr(cells, cell.__name__) is cell for cell in cells.BY_NAME.values())
+    assert cells.BY_NAME["gru"] is cells.GRU
+
+
+def test_the_laws_run_over_every_option():
+    made = {file: list(strategies.variants(file)) for file in ("elman", "gru", "lstm", "simple_rnn")}
+    assert made == {
+        "elman": ["elman", "elman-relu", "elman-relu-no-bias"],
+        "gru": ["gru", "gru-before", "gru-before-no-bias"],
+        "lstm": ["lstm", "lstm-no-bias"],
+        "simple_rnn": ["simple_rnn", "simple_rnn-tanh"],
+    }
+    assert {name.split("-")[0] for name in strategies.CELLS} == set(cells.BY_NAME)
+
+
+def test_the_page_lists_the_folder():
+    assert table.page() == table.PAGE.read_text(encoding="utf-8"), "run python -m tests.cells.table"
+
+
+@pytest.mark.parametrize("name", sorted(strategies.CELLS))
+def test_a_cell_keeps_its_arguments_and_needs_no_capture(name):
+    make = strategies.CELLS[name]
+    cell = make()
+    given = inspect.signature(make.func).bind(*make.args, **make.keywords)
+    given.apply_defaults()
+    kept = {argument: value for argument, value in given.arguments.items() if argument not in ("device", "dtype")}
+    assert {argument: getattr(cell, argument) for argument in kept} == kept
+    assert declared(cell) is not None
+    for leaf in pytree.tree_leaves(cell.initial_state(2)):
+        assert leaf.shape[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("class A(nn.Module): ...\nclass B(nn.Module): ...", "['A', 'B']"), ("class A: ...", "['A']")]
+)
+def test_a_file_with_another_number_of_cells_is_told(text, found, tmp_path, monkeypatch):
+    (tmp_path / "odd.py").write_text(f"from torch import nn\n{text}\n")
+    monkeypatch.setattr(cells, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(cells, "odd", None, raising=False)  # an import sets it
+    message = f"unrolled.cells.odd: expected one public class, a module; found {found}"
+    with pytest.raises(ImportError, match=f"^{re.escape(message)}$"):
+        cells._cell_of("odd")
+    sys.modules.pop("unrolled.cells.odd")
 
 
 @pytest.mark.parametrize(

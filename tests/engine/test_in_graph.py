@@ -53,7 +53,7 @@ def results(model, xs, state, *options):
 MASKS = [(), (torch.tensor([9, 4]),), (torch.tensor([3, 9]), torch.rand(9, 2) > 0.5)]
 
 
-ALIKE = {"elman-relu", "lstm-no-bias", "gru-before-no-bias", "simple_rnn-tanh"}  # the like of another one
+ALIKE = {"elman-relu", "elman-relu-no-bias", "lstm-no-bias", "gru-before-no-bias", "simple_rnn-tanh"}  # like another
 
 
 @pytest.mark.parametrize(

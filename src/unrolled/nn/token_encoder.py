@@ -11,17 +11,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unrolled.data.vocabulary import PAD, UNKNOWN, TokenBatch, TokenVocabulary
-from unrolled.nn import torch_layers as layers
+from unrolled.nn.named_layers import LAYER_NAMES, make_layers, start_orthogonal
 from unrolled.settings import Settings, option
-
-CELLS = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.RNN}
 
 
 @dataclass(frozen=True)
 class EncoderSettings(Settings):
     """How sentences are read."""
 
-    cell: str = option("lstm", "recurrent layer", choices=tuple(CELLS))
+    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
     layers: int = option(2, "recurrent layers, each in both directions", least=1, most=20)
     hidden: int = option(96, "features of a layer's hidden state, in each direction", least=1, most=16384)
     words: int = option(100, "features of a word's vector", least=1, most=16384)
@@ -80,22 +78,14 @@ class TokenEncoder(nn.Module):
         return xs * (torch.rand(1, *xs.shape[1:], device=xs.device) < kept) / kept
 
 
-def recurrent_over(width: int, settings: EncoderSettings) -> nn.RNNBase:
-    """The recurrent layers of the settings over inputs of a width; their recurrent weights start orthogonal."""
-    recurrent = CELLS[settings.cell](width, settings.hidden, settings.layers, bidirectional=True)
+def recurrent_over(width: int, settings: EncoderSettings) -> nn.Module:
+    """The recurrent layers of the settings over inputs of a width; a drop-in's recurrent weights start orthogonal."""
+    recurrent = make_layers(settings.cell, width, settings.hidden, settings.layers, bidirectional=True)
     start_orthogonal(recurrent)
     return recurrent
 
 
-def start_orthogonal(recurrent: nn.RNNBase) -> None:
-    """Recurrent weights start orthogonal, gate by gate (A. Saxe, J. McClelland and S. Ganguli, arXiv:1312.6120)."""
-    for name, parameter in recurrent.named_parameters():
-        if name.startswith("weight_hh") and not parameter.is_meta:  # else it waits for its numbers from a file
-            for gate in parameter.data.split(recurrent.hidden_size):
-                nn.init.orthogonal_(gate)
-
-
-def run(recurrent: nn.RNNBase, inputs: Tensor, lengths: Tensor) -> Tensor:
+def run(recurrent: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
     """Outputs [time, batch, size] over rows that end; zeros beyond their ends."""
     if bool((lengths == len(inputs)).all()):
         return recurrent(inputs)[0]

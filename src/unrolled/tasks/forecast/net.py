@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from unrolled.data.windows import Windows
-from unrolled.nn.token_encoder import CELLS
+from unrolled.nn.named_layers import LAYER_NAMES, make_layers
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings, option
 
@@ -25,7 +26,7 @@ _SAMPLES = 500
 class ForecastNetSettings(Settings):
     """What the network is."""
 
-    cell: str = option("gru", "recurrent layer", choices=tuple(CELLS))
+    cell: str = option("gru", "recurrent layer", choices=LAYER_NAMES)
     layers: int = option(1, "recurrent layers", least=1, most=20)
     hidden: int = option(64, "features of a layer's hidden state", least=1, most=16384)
     dropout: float = option(0.1, "share of features dropped before the output in training", least=0, most=0.95)
@@ -52,7 +53,7 @@ class ForecastMember(nn.Module):
         super().__init__()
         self.settings, self.horizon = settings, horizon
         hidden, n_outputs = settings.hidden, OUTPUTS[settings.output]
-        self.recurrent = CELLS[settings.cell](n_inputs, hidden, settings.layers)
+        self.recurrent = make_layers(settings.cell, n_inputs, hidden, settings.layers)
         self.dropout = nn.Dropout(settings.dropout)
         self.linear = nn.Linear(context, horizon)
         is_direct = settings.decoder == "direct"
@@ -256,6 +257,4 @@ def _quantiles(samples: Tensor, axis: int) -> Tensor:
 
 
 def _repeated(state: Any, n: int) -> Any:
-    if isinstance(state, tuple):
-        return tuple(each.repeat_interleave(n, 1) for each in state)
-    return state.repeat_interleave(n, 1)
+    return pytree.tree_map(lambda leaf: leaf.repeat_interleave(n, 1), state)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from unrolled.baselines.ngram import NGram
 from unrolled.data.corpus import Corpus, read_corpus
@@ -17,6 +18,7 @@ from unrolled.data.units import Chars, Units, fit_units, units_from_data
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.files.model_file import ModelFile, load_weights, read_model, without_numbers, write_model
 from unrolled.nn.bptt import advance
+from unrolled.nn.named_layers import initial_state
 from unrolled.randomness import set_aside
 from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.settings import DEFAULT_TRAINING, GenerateSettings, TextSettings
@@ -191,7 +193,7 @@ class TextModel:
         bounds = sorted({*range(0, warm + length, 128), warm, warm + length})
         for start, stop in itertools.pairwise(bounds):
             if start == warm and begins[0] < 0:
-                state = _without_row_0(state)  # its warm-up ran on nothing
+                state = _without_row_0(state, initial_state(net.recurrent, n_streams))  # its warm-up ran on nothing
             logits, state = net(inputs[start:stop].to(device), state)
             losses = nn.functional.cross_entropy(
                 logits.float().flatten(0, 1), targets[start:stop].flatten().to(device), reduction="none"
@@ -411,13 +413,9 @@ def _start_unit(units: Units) -> int:
     return int(units.encode("\n")[0]) or 1
 
 
-def _without_row_0(state: Any) -> Any:
-    def cleared(part: Tensor) -> Tensor:
-        part = part.clone()
-        part[:, 0] = 0
-        return part
-
-    return tuple(map(cleared, state)) if isinstance(state, tuple) else cleared(state)
+def _without_row_0(state: Any, first: Any) -> Any:
+    """The state with its first row as it was at first."""
+    return pytree.tree_map(lambda part, start: torch.cat((start[:, :1], part[:, 1:]), 1), state, first)
 
 
 def _sample(

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unrolled.nn.token_encoder import CELLS, start_orthogonal
+from unrolled.nn.named_layers import make_layers, start_orthogonal
 from unrolled.tasks.text.settings import TextSettings
 
 
@@ -17,8 +17,7 @@ class TextNet(nn.Module):
         super().__init__()
         hidden = settings.hidden
         self.embedding = nn.Embedding(size, hidden)
-        between = settings.dropout if settings.layers > 1 else 0.0
-        self.recurrent = CELLS[settings.cell](hidden, hidden, settings.layers, dropout=between)
+        self.recurrent = make_layers(settings.cell, hidden, hidden, settings.layers, dropout=settings.dropout)
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(hidden, size)
         self._initialize(settings)

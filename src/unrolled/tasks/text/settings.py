@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from unrolled.data.units import KINDS
 from unrolled.nn.bptt import check_k
-from unrolled.nn.token_encoder import CELLS
+from unrolled.nn.named_layers import LAYER_NAMES
 from unrolled.settings import Settings, option
 from unrolled.training.loop import TrainSettings
 
@@ -15,7 +15,7 @@ class TextSettings(Settings):
 
     units: str = option("char", "what the model reads and writes", choices=KINDS)
     subwords: int = option(2000, "size of the subword vocabulary, learnt from the training part", least=300, most=10**6)
-    cell: str = option("lstm", "recurrent layer", choices=tuple(CELLS))
+    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
     layers: int = option(2, "recurrent layers", least=1, most=100)
     hidden: int = option(512, "features of a layer's hidden state", least=1, most=65536)
     dropout: float = option(0.3, "share of features dropped between layers in training", least=0, most=0.95)

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unrolled.data.fbank import STEP_S, WINDOW_S
-from unrolled.nn.token_encoder import CELLS, run
+from unrolled.nn.named_layers import LAYER_NAMES, make_layers
+from unrolled.nn.token_encoder import run
+from unrolled.nn.torch_layers import GRU
 from unrolled.search.transducer import transducer_loss
 from unrolled.settings import Settings, option
 
@@ -29,7 +31,7 @@ class HearSettings(Settings):
 
     loss: str = option("ctc", "ctc, or a recurrent transducer", choices=LOSSES)
     direction: str = option("both", "both, or forward: such a model can stream", choices=("both", "forward"))
-    cell: str = option("lstm", "recurrent layer", choices=tuple(CELLS))
+    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
     layers: int = option(2, "recurrent layers", least=1, most=20)
     hidden: int = option(128, "features of a layer's state, in each direction", least=1, most=16384)
     mels: int = option(40, "bands of the log-mel features", least=8, most=256)
@@ -66,12 +68,13 @@ class HearNet(nn.Module):
         self.register_buffer("mean", torch.zeros(settings.mels))
         self.register_buffer("spread", torch.ones(settings.mels))
         width = settings.mels * settings.reduction
-        self.recurrent = CELLS[settings.cell](
+        self.recurrent = make_layers(
+            settings.cell,
             width,
             settings.hidden,
             settings.layers,
             bidirectional=settings.direction == "both",
-            dropout=settings.dropout if settings.layers > 1 else 0.0,
+            dropout=settings.dropout,
         )
         size = settings.hidden * (2 if settings.direction == "both" else 1)
         self.dropout = nn.Dropout(settings.dropout)
@@ -80,7 +83,7 @@ class HearNet(nn.Module):
         else:
             joined = settings.predictor  # each cell of the lattice has so many
             self.labels = nn.Embedding(n_classes, settings.predictor)
-            self.predictor = CELLS["gru"](settings.predictor, settings.predictor)
+            self.predictor = GRU(settings.predictor, settings.predictor)
             self.of_heard = nn.Linear(size, joined)
             self.of_written = nn.Linear(settings.predictor, joined, bias=False)
             self.output = nn.Linear(joined, n_classes)

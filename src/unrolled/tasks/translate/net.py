@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from unrolled.data.pieces import BEGIN, PAD, UNKNOWN
 from unrolled.engine.step.declared import Declared
+from unrolled.errors import SettingsError
 from unrolled.nn.attention import Attention, attend
-from unrolled.nn.token_encoder import CELLS, run
+from unrolled.nn.named_layers import DROP_INS, LAYER_NAMES, initial_state, make_layers
+from unrolled.nn.token_encoder import run
 from unrolled.scan import scan
 from unrolled.settings import Settings, option
 
@@ -29,7 +32,7 @@ _PLACES = 16  # a compiled loop is for one number of places: sentences of all le
 class NetSettings(Settings):
     """What the network is."""
 
-    cell: str = option("gru", "recurrent layer", choices=tuple(CELLS))
+    cell: str = option("gru", "recurrent layer", choices=LAYER_NAMES)
     layers: int = option(1, "recurrent layers of the encoder, each in both directions", least=1, most=20)
     hidden: int = option(
         256, "features of the encoder's state, in each direction; the decoder has twice", least=1, most=16384
@@ -46,6 +49,14 @@ class NetSettings(Settings):
         least=0,
         most=1,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.decoder == "fed" and self.cell not in DROP_INS:
+            raise SettingsError(
+                f"cell={self.cell!r}: the decoder with input feeding takes {', '.join(DROP_INS)} alone; with this cell "
+                "take --decoder deep"
+            )
 
 
 @dataclass(frozen=True)
@@ -85,14 +96,14 @@ class TranslateNet(nn.Module):
         for embedding in (self.target, self.source):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=words**-0.5)
-        cell = CELLS[settings.cell]
-        self.encoder = cell(words, settings.hidden, settings.layers, bidirectional=True)
+        cell = settings.cell
+        self.encoder = make_layers(cell, words, settings.hidden, settings.layers, bidirectional=True)
         self.start = nn.Linear(size, size)
         self.attention = Attention(settings.attention, size, size, size)
         if settings.decoder == "fed":
-            self.cell: Any = _SINGLE_CELLS[settings.cell](2 * words, size)
+            self.cell: Any = _SINGLE_CELLS[cell](2 * words, size)
         else:
-            self.lower, self.upper = cell(words, size), cell(2 * size, size)
+            self.lower, self.upper = make_layers(cell, words, size), make_layers(cell, 2 * size, size)
         self.readout = nn.Linear(2 * size + words, words)
         self.bias = nn.Parameter(torch.zeros(n_target))
 
@@ -109,10 +120,10 @@ class TranslateNet(nn.Module):
         n_there = (~memory.is_padding).sum(1, keepdim=True)
         mean = memory.values.masked_fill(memory.is_padding.unsqueeze(2), 0).sum(1) / n_there
         hidden = self.start(mean).tanh()
-        cell = (hidden, torch.zeros_like(hidden)) if self.settings.cell == "lstm" else (hidden,)
         if self.settings.decoder == "fed":
+            cell = (hidden, torch.zeros_like(hidden)) if self.settings.cell == "lstm" else (hidden,)
             return (*cell, hidden.new_zeros(len(hidden), self.settings.words))
-        return cell + cell
+        return tuple(part for layer in (self.lower, self.upper) for part in _started(layer, hidden))
 
     def decode(self, inputs: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor, Any]:
         """Readouts [time, batch, words], attention [time, batch, places] and the state after inputs [time, batch]."""
@@ -121,10 +132,10 @@ class TranslateNet(nn.Module):
 
     def _deep(self, vectors: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor, Any]:
         half = len(state) // 2
-        lower, first = self.lower(vectors, _packed(state[:half]))
+        lower, first = self.lower(vectors, _packed(self.lower, state[:half]))
         read, weights = self.attention(lower.transpose(0, 1), memory.keys, memory.values, memory.is_padding)
         read = read.transpose(0, 1)
-        upper, second = self.upper(torch.cat((self._dropped(lower), read), 2), _packed(state[half:]))
+        upper, second = self.upper(torch.cat((self._dropped(lower), read), 2), _packed(self.upper, state[half:]))
         readouts = self.readout(torch.cat((self._dropped(upper), read, vectors), 2)).tanh()
         return self._dropped(readouts), weights.transpose(0, 1), (*_unpacked(first), *_unpacked(second))
 
@@ -213,11 +224,19 @@ def _is_fused(vectors: Tensor) -> bool:
     return vectors.is_cpu and len(vectors) > 1 and not torch.is_autocast_enabled("cpu")
 
 
-def _packed(state: tuple[Tensor, ...]) -> Any:
-    """As torch's layers take it: [1, batch, hidden], in a pair for an LSTM."""
-    layered = tuple(each.unsqueeze(0) for each in state)
-    return layered if len(layered) > 1 else layered[0]
+def _started(layer: nn.Module, hidden: Tensor) -> tuple[Tensor, ...]:
+    """A layer's first state; its first tensor of the shape of `hidden` [batch, size], the hidden state, is `hidden`."""
+    parts = [part.to(hidden.dtype) for part in _unpacked(initial_state(layer, len(hidden)))]
+    at = next((i for i, part in enumerate(parts) if part.shape == hidden.shape), None)
+    if at is None:
+        raise SettingsError("translate: the cell's state has no tensor [batch, hidden], where the decoder could start")
+    return (*parts[:at], hidden, *parts[at + 1 :])
+
+
+def _packed(layer: nn.Module, state: tuple[Tensor, ...]) -> Any:
+    """As a layer takes it: each tensor [1, batch, ...], in the form of the layer's own state."""
+    return pytree.tree_unflatten([each.unsqueeze(0) for each in state], pytree.tree_structure(initial_state(layer, 0)))
 
 
 def _unpacked(state: Any) -> tuple[Tensor, ...]:
-    return tuple(each.squeeze(0) for each in (state if isinstance(state, tuple) else (state,)))
+    return tuple(each.squeeze(0) for each in pytree.tree_leaves(state))
