@@ -28,6 +28,7 @@ check: install
 fix: install
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	$(BIN)/python -m tests.cells.table
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -229,6 +229,33 @@ def test_it_compiles_without_a_break():
     torch.testing.assert_close(torch.compile(layer, backend="aot_eager", fullgraph=True)(xs), layer(xs))
 
 
+@pytest.mark.parametrize("cell", [cells.Elman(3, 5), cells.LSTM(3, 5), nn.GRUCell(3, 5)])
+def test_under_autocast_it_runs_in_the_weights_dtype(cell):
+    layer, xs = unrolled.Recurrent(cell, layers=2, engine="fused"), torch.randn(6, 4, 3).bfloat16()
+    expected = layer(xs.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_equal(layer(xs), expected)
+        assert unrolled.explain(layer, xs).path == "fused"
+
+
+def test_traces_and_transforms():
+    layer, xs = unrolled.Recurrent(cells.GRU(3, 5), layers=2, bidirectional=True), torch.randn(6, 4, 3)
+    expected = layer(xs)[0]
+    zeros = {name: torch.zeros_like(each) for name, each in layer.named_parameters()}
+    assert not torch.func.functional_call(layer, zeros, (xs,))[0].any()
+    torch.testing.assert_close(torch.vmap(lambda each: layer(each)[0])(torch.stack([xs, -xs]))[0], expected)
+    gradient = torch.func.grad(lambda xs: layer(xs)[0].sum())(xs)
+    leaf = xs.clone().requires_grad_()
+    torch.testing.assert_close(gradient, torch.autograd.grad(layer(leaf)[0].sum(), leaf)[0])
+    packed = pack_padded_sequence(xs, torch.tensor([6, 2, 1, 5]), enforce_sorted=False)
+
+    def over_data(data):
+        parts = (packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return layer(PackedSequence(data, *parts))[0].data
+
+    torch.testing.assert_close(torch.func.vjp(over_data, packed.data)[0], over_data(packed.data))
+
+
 def test_it_says_which_way_it_runs():
     xs = torch.randn(6, 4, 3)
     told = unrolled.explain(unrolled.Recurrent(cells.GRU(3, 5), batch_first=True), xs.transpose(0, 1), verbose=True)

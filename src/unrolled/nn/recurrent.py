@@ -134,11 +134,17 @@ class Recurrent(Layer):
             xs, lengths = pad_packed_sequence(input)
         else:
             xs = self._time_first(input)
-        if torch.is_autocast_enabled(xs.device.type):
+        if _is_autocast(xs):
             xs, state = self._in_dtype_of_weights((xs, state))
-        with torch.autocast(xs.device.type, enabled=False):
-            first = self._first_states(xs, state)[0]
-            return explain(self.cells[0], xs, first, lengths=lengths, verbose=verbose, timed=timed)
+            with torch.autocast(xs.device.type, enabled=False):
+                return self._explain_first(xs, state, lengths, verbose=verbose, timed=timed)
+        return self._explain_first(xs, state, lengths, verbose=verbose, timed=timed)
+
+    def _explain_first(
+        self, xs: Tensor, state: Any, lengths: Tensor | None, *, verbose: bool, timed: bool
+    ) -> Explanation:
+        first = self._first_states(xs, state)[0]
+        return explain(self.cells[0], xs, first, lengths=lengths, verbose=verbose, timed=timed)
 
     def extra_repr(self) -> str:
         shown = {"dropout": 0.0, "bidirectional": False, "batch_first": False, "engine": "auto"}
@@ -154,8 +160,7 @@ class Recurrent(Layer):
 
     def _run(self, xs: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
         """Over xs [time, batch, ...]; under autocast as without, since a state keeps its dtype from step to step."""
-        is_autocast = not torch.compiler.is_compiling() and torch.is_autocast_enabled(xs.device.type)
-        if is_autocast:
+        if not torch.compiler.is_compiling() and _is_autocast(xs):
             xs, state = self._in_dtype_of_weights((xs, state))
             with torch.autocast(xs.device.type, enabled=False):
                 return self._run(xs, state, lengths)
@@ -168,6 +173,8 @@ class Recurrent(Layer):
 
     def _in_dtype_of_weights(self, tree: Any) -> Any:
         dtype = next((each.dtype for each in self.parameters() if each.is_floating_point()), None)
+        if dtype is None:
+            return tree
         return pytree.tree_map(
             lambda leaf: leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, tree
         )
@@ -254,6 +261,10 @@ def run_layers(
             last.append(state)
         xs = torch.cat([ys for ys, _ in found], -1) if len(found) == 2 else found[0][0]
     return xs, last
+
+
+def _is_autocast(xs: Tensor) -> bool:
+    return torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled(xs.device.type)
 
 
 def _stacked(states: list[Any]) -> Any:
