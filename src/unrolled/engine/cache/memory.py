@@ -165,14 +165,14 @@ def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
         return None
     if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419
         return None
-    if not has_plain_memory([*call.xs, *call.states]):
+    if _is_eager_here() or not has_plain_memory([*call.xs, *call.states]):
         return None
     own = declared(step)
     if own is not None:
         known = own.known.get(form) if own.is_as_it_was() and has_plain_memory(own.tensors) else None
-        return None if known is None or _is_eager_here() else (known, own.tensors)
+        return None if known is None else (known, own.tensors)
     slots = _slots.get((guarded.code_of(step), form))
-    if slots is None or _is_eager_here():
+    if slots is None:
         return None
     for slot in slots:
         if slot.found.holds(step, slot.examples):

@@ -95,19 +95,23 @@ def checks_kind(node: Any) -> bool:
     return isinstance(node, _DictGuards) or any(type(each).__name__ in _OF_ONE_KIND for each in node.get_leaf_guards())
 
 
+def _has_globals_of(names: dict[Any, dict[str, Any]]) -> Callable[[Any], bool]:
+    """Whether a function has those that belong to its code; it holds nothing else, which would keep the step alive."""
+    return lambda function: names.get(function.__code__, function.__globals__) is function.__globals__
+
+
 class _Guards(guards.CheckFunctionManager):
     """Torch's guards; what they compare by address is noted."""
 
     def __init__(self, code: types.CodeType, output: OutputGraphCommon, path: Path) -> None:
         super().__init__(code, output)
-        self._globals = path.globals
-        self._check_nodes(self.guard_manager.root)
+        self._check_nodes(self.guard_manager.root, path.globals)
 
     def id_ref(self, obj: object, obj_str: str) -> int:
         vars(self).setdefault("by_address", []).append(obj)
         return id(obj)
 
-    def _check_nodes(self, node: Any) -> None:
+    def _check_nodes(self, node: Any, names: dict[Any, dict[str, Any]]) -> None:
         """Has the kind of a value checked before something is read off it: torch takes for granted that what was a
         class is one, and reads what lies in memory where another step of the same code has something else. And of
         functions the globals: torch compares their code alone.
@@ -117,11 +121,8 @@ class _Guards(guards.CheckFunctionManager):
             if kind is not None and child.get_accessors() and not checks_kind(child):
                 child.add_type_match_guard(self.id_ref(kind, ""), [f"a {kind.__name__}"], None)
             if kind is types.FunctionType and child.get_accessors():
-                child.add_lambda_guard(self._has_its_globals, ["the globals of a function"], None)
-            self._check_nodes(child)
-
-    def _has_its_globals(self, function: Any) -> bool:
-        return self._globals.get(function.__code__, function.__globals__) is function.__globals__
+                child.add_lambda_guard(_has_globals_of(names), ["the globals of a function"], None)
+            self._check_nodes(child, names)
 
 
 class Unguarded(Exception):  # noqa: N818 - no fault
