@@ -19,6 +19,7 @@ from unrolled.data.labeled import Labeled, read_labeled
 from unrolled.data.series import Frequency, Series, read_series
 from unrolled.data.table import read_table
 from unrolled.report.metrics import smape
+from unrolled.tasks.forecast.report import ForecastReport
 
 SEEDS = 3
 
@@ -129,7 +130,7 @@ def stocks(folder, seed):
     model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=1, test=0.2, validation=0.2))
     seconds = trained(model, data, MINUTES["stocks"], seed)
     figures = model.evaluate(data)
-    print(model.last_line(figures))
+    print(ForecastReport(model, figures).last_line())
     yield "mae", figures["model"]["mae"], figures["last value"]["mae"], seconds
 
 

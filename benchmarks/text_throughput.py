@@ -67,7 +67,7 @@ def ours_loop(text: str, settings: TextSettings, precision: str):
     """What `unrolled train text` does, with its display, a few steps at a time."""
     training = TrainSettings(minutes=1000, precision=precision)
     model = task.TextModel(settings)
-    job = model._prepare(Corpus(text, b"", (), "utf-8", ""), training, torch.device("cpu"))
+    job = model._job(Corpus(text, b"", (), "utf-8", ""), None, training, torch.device("cpu"))
     display = PlainDisplay(sys.stderr)
     display.start(items_per_step=job.items_per_step, item=job.item)
     under_way = _Training(job, training, None, display, None)

@@ -5,14 +5,16 @@ import dataclasses
 import pytest
 
 from unrolled.cli import main
+from unrolled.cli.train import train
 from unrolled.errors import SettingsError
-from unrolled.tasks.text.settings import GenerateSettings, TextSettings
+from unrolled.tasks.capabilities import GenerateSettings
+from unrolled.tasks.text.settings import TextSettings
 from unrolled.training.loop import TrainSettings
 
 
 @pytest.mark.parametrize("kind", [TextSettings, TrainSettings, GenerateSettings])
 def test_every_field_has_help_and_an_option(kind):
-    command = main.generate if kind is GenerateSettings else main.train_text
+    command = main.generate if kind is GenerateSettings else train.commands["text"]
     options = {parameter.name: parameter for parameter in command.params}
     for field in dataclasses.fields(kind):
         assert len(field.metadata["help"]) > 5

@@ -13,6 +13,7 @@ from unrolled.files import safetensors_tree
 from unrolled.report.metrics import mase_scale, smape
 from unrolled.tasks.forecast import net
 from unrolled.tasks.forecast.net import LEVELS, OUTPUTS
+from unrolled.tasks.forecast.report import ForecastReport
 from unrolled.training.run_folder import Run
 
 DRAW = np.random.default_rng(0)
@@ -45,7 +46,7 @@ def test_learns_and_stands_beside_the_floors(model):
     assert figures["model"]["mase"] < figures["seasonal naive"]["mase"] < figures["last value"]["mase"]
     assert len(figures["model"]["mae_by_step"]) == 6
     assert 0.5 < figures["seasonal naive"]["coverage"] <= 1
-    assert len(model.table(figures)) == 11
+    assert len(ForecastReport(model, figures).table()) == 11
 
 
 def test_figures_are_their_formulas(model):
@@ -99,8 +100,8 @@ def test_nothing_is_fitted_beyond_the_training_part():
         model = unrolled.ForecastModel(unrolled.ForecastSettings(**SETTINGS, season=12, scaling="series"))
         model.fit(values, train=unrolled.TrainSettings(steps=3, precision="float32"))
         models.append(model)
-    np.testing.assert_array_equal(models[0].weights, models[1].weights)
-    assert models[0].cut.scales == models[1].cut.scales
+    np.testing.assert_array_equal(models[0].fitted.weights, models[1].fitted.weights)
+    assert models[0].fitted.cut.scales == models[1].fitted.cut.scales
     first = [row["train_loss"] for row in models[0].record]
     assert first == [row["train_loss"] for row in models[1].record]
 
@@ -179,8 +180,8 @@ def test_who_answers():
     walk = np.cumsum(np.random.default_rng(5).normal(size=600))
     model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=3, context=20, hidden=8, output="mean"))
     model.fit(walk, train=unrolled.TrainSettings(steps=20, lr=0.05, precision="float32", patience=0))
-    assert model.answers == min(model.errors, key=model.errors.get)
-    line = model.last_line(model.figures)
+    assert model.answers == min(model.fitted.errors, key=model.fitted.errors.get)
+    line = ForecastReport(model).last_line()
     assert line.startswith(("The model LOSES to the ", "The model beats the "))
     assert f"answers with the {model.answers}" in line
     asked = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=3, context=20, hidden=8, answer="last value"))
@@ -209,7 +210,7 @@ def test_a_file_resumed_bit_for_bit(tmp_path, interrupted):
     resumed, _ = unrolled.ForecastModel.resume(Run.open(tmp_path / "cut"))
     assert_equal(dict(resumed.net.state_dict()), dict(whole.net.state_dict()))
     assert resumed.predict(path)[0].stamps == ["2024-03-21 00:00:00", "2024-03-22 00:00:00", "2024-03-23 00:00:00"]
-    assert resumed.season == 7
+    assert resumed.fitted.season == 7
 
 
 def test_frames_and_arrays():
@@ -258,7 +259,7 @@ def test_a_picture_is_drawn(model, tmp_path):
 
 
 def test_windows_are_measured_in_their_spread(model):
-    windows = model.cut.windows(PAIR, [(0, 100), (1, 5)])
+    windows = model.fitted.cut.windows(PAIR, [(0, 100), (1, 5)])
     assert windows.window.shape == (2, 24)
     np.testing.assert_allclose(windows.spread[0], scale_of(WAVE[None, 76:100])[0], rtol=1e-6)
     assert windows.window[1, :19].unique().numel() == 1  # a shorter past begins with its first value

@@ -173,7 +173,7 @@ def test_windows_with_k2_beyond_k1_see_the_same_text():
     for k2 in (16, 40):
         model = unrolled.TextModel(replace(SMALL, k2=k2, dropout=0.0))
         corpus = task.Corpus(TEXT, TEXT.encode(), (), "utf-8", "")
-        job = model._prepare(corpus, TRAINING, torch.device("cpu"))
+        job = model._job(corpus, None, TRAINING, torch.device("cpu"))
         carried, losses[k2] = None, []
         for step in range(8):
             loss, carried = job.loss(job.module, step, carried)

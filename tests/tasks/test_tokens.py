@@ -8,9 +8,11 @@ import pytest
 from tests.assertions import assert_equal
 
 import unrolled
+from unrolled import tasks
 from unrolled.data import schemes, tagging
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.files import safetensors_tree
+from unrolled.tasks.classify.model import targets_of
 from unrolled.training.run_folder import Run
 
 TRAINING = unrolled.TrainSettings(steps=80, lr=0.02, precision="float32", patience=0, warmup=5)
@@ -70,6 +72,10 @@ CASES = {
 }  # fmt: skip
 
 
+def report(model, figures=None):
+    return tasks.task(model.task).Report(model, figures)
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     kind, settings, data, _, text = CASES[request.param]
@@ -80,12 +86,12 @@ def case(request):
 
 def test_learns_and_stands_beside_the_floor(case):
     model, data, _ = case
-    _, of_model, floor = model.verdict(model.figures)
+    _, of_model, floor = report(model).verdict()
     assert of_model == 1.0
     assert 0 <= floor <= 1
     again = model.evaluate(data)
-    assert model.verdict(again)[1] > 0.9
-    assert len(model.table(again)) >= 3
+    assert report(model, again).verdict()[1] > 0.9
+    assert len(report(model, again).table()) >= 3
     assert model.record[0]["loss"] > model.record[-1]["loss"] or model.record[0]["loss"] == 0
 
 
@@ -176,7 +182,7 @@ def test_members_answer_together(name):
     kind, settings, data, _, text = CASES[name]
     model = kind(type(settings)(**{**settings.to_dict(), "members": 2, "cell": "gru"}))
     model.fit(data, train=TRAINING)
-    assert model.verdict(model.figures)[1] > 0.9
+    assert report(model).verdict()[1] > 0.9
     assert str(model.predict(text))
 
 
@@ -251,7 +257,7 @@ def test_windows_of_numbers(tmp_path):
     model = unrolled.ClassifyModel(unrolled.ClassifySettings(**SMALL, values="x,y", series="id"))
     data = list(windows())
     model.fit([window for window, _ in data], [label for _, label in data], train=TRAINING)
-    assert model.verdict(model.figures)[1] > 0.9 > model.verdict(model.figures)[2]
+    assert report(model).verdict()[1] > 0.9 > report(model).verdict()[2]
     model.save(tmp_path / "m")
     loaded = unrolled.ClassifyModel.load(tmp_path / "m")
     rows = [f"{i},{x},{y}" for i, (window, _) in enumerate(data[:9]) for x, y in window]
@@ -291,11 +297,11 @@ def test_probabilities_are_calibrated_by_a_temperature():
     draw = np.random.default_rng(0)
     noisy = [(text, label if draw.random() < 0.7 else "up") for text, label in TEXTS * 3]
     model.fit(noisy, train=unrolled.TrainSettings(steps=150, lr=0.02, precision="float32", patience=0))
-    logits = model.logits([model.front.pieces(item) for item in model.held.items])
-    targets = model._targets(model.held.labels)
+    logits = model.logits([model.fitted.front.pieces(item) for item in model.held.items])
+    targets = targets_of(model.held.labels, model.fitted.classes)
     from unrolled.tasks.classify.net import loss_of
 
-    fitted = float(loss_of(logits / model.temperature, targets, False))
+    fitted = float(loss_of(logits / model.fitted.temperature, targets, False))
     assert fitted <= float(loss_of(logits, targets, False)) + 1e-4
 
 
@@ -324,8 +330,8 @@ def test_plain_tags():
         train=TRAINING,
     )
     assert str(model.predict("the dog sat")) == "the/DET dog/NOUN sat/VERB"
-    assert model.verdict(model.figures) == ("accuracy", 1.0, 1.0)
-    assert model.last_line(model.figures) == "The model is no better than the floor: accuracy 100.00 % both."
+    assert report(model).verdict() == ("accuracy", 1.0, 1.0)
+    assert report(model).last_line() == "The model is no better than the floor: accuracy 100.00 % both."
 
 
 def test_two_runs_of_a_seed_are_the_same():

@@ -21,6 +21,7 @@ from unrolled.search import ctc
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.transcribe import net as speech
 from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.transcribe.report import TranscribeReport
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 from unrolled.tasks.transcribe.stream import transcript_of
 from unrolled.training.run_folder import Run
@@ -72,7 +73,7 @@ def test_it_learns_and_stands_beside_its_floors(hearing, kind, tmp_path):
     assert figures["model"]["wer"] < 0.5
     assert figures["most frequent transcript"]["wer"] > 0.7
     assert figures["nearest template"]["wer"] == 0  # they are the same sounds but for the noise
-    assert model.last_line(figures).startswith("The model ")
+    assert TranscribeReport(model, figures).last_line().startswith("The model ")
     found = model.predict((spoken("bab"), RATE))
     assert 0 < found.confidence <= 1
     for word in found.words:
@@ -237,10 +238,10 @@ def test_a_language_model_guides_the_search(kind, tmp_path):
     # two sounds, each nearly as much an a as a b
     log_p = np.log([[0.02, 0.01, 0.52, 0.45], [0.97, 0.01, 0.01, 0.01], [0.02, 0.01, 0.45, 0.52]])
     found = {
-        len(bonus): "".join(model.characters[i - 1] for i in ctc.beam(log_p, **bonus)[0][0].ids)
+        len(bonus): "".join(model.fitted.characters[i - 1] for i in ctc.beam(log_p, **bonus)[0][0].ids)
         for bonus in ({}, {"bonus": model._bonus()})
     }
-    assert model.characters == [" ", "a", "b"]
+    assert model.fitted.characters == [" ", "a", "b"]
     assert found == {0: "ab", 1: "ba"}
     model.save(tmp_path / "m.safetensors")
     same = unrolled.TranscribeModel.load(tmp_path / "m.safetensors")
@@ -400,7 +401,7 @@ def test_a_folder_with_texts_beside_its_sounds_stereo_clipped_and_fast(tmp_path)
         "4 sounds, 0.0 minutes, 0.29 to 0.29 s (median 0.29), 8,000 and 44,100 and 192,000 "
     )
     model.fit(tmp_path, valid=tmp_path, train=unrolled.TrainSettings(steps=2))
-    assert model.rate == 8000
+    assert model.fitted.rate == 8000
     (tmp_path / "3.txt").unlink()
     with pytest.raises(
         DataError, match=r"3.wav: has no transcript; expected 3.txt beside it, or a manifest in the folder$"

@@ -15,6 +15,7 @@ from unrolled.data.tagging import padded
 from unrolled.errors import DataError, ModelFileError
 from unrolled.files.model_file import read_model
 from unrolled.tasks.translate.net import NetSettings, TranslateNet
+from unrolled.tasks.translate.report import TranslateReport
 from unrolled.training.run_folder import Run
 
 WORDS = {"ein": "a", "der": "the", "hund": "dog", "mann": "man", "kater": "cat", "geht": "walks", "singt": "sings"}
@@ -36,7 +37,7 @@ def fitted():
 def test_it_learns_and_stands_beside_its_floors(fitted, tmp_path):
     figures = fitted.evaluate(PAIRS)
     assert figures["model"]["bleu"] == pytest.approx(100)
-    assert 0 < figures[fitted.floor.name]["bleu"] < 100.1
+    assert 0 < figures[fitted.fitted.floor.name]["bleu"] < 100.1
     assert figures["copy of the source"]["bleu"] < 20
     assert figures["model"]["signature"].startswith("BLEU nrefs:1|case:mixed|eff:no|tok:13a")
     found = fitted.predict("ein kater singt.")
@@ -46,7 +47,7 @@ def test_it_learns_and_stands_beside_its_floors(fitted, tmp_path):
     assert found.attention.sum(1) == pytest.approx(1, abs=1e-5)
     assert found.score <= 0
     assert found.picture(tmp_path / "attention.png").stat().st_size > 1000
-    assert fitted.last_line(figures).startswith("The model ")
+    assert TranslateReport(fitted, figures).last_line().startswith("The model ")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_chinese_both_ways():
         model.fit([pair[::direction] for pair in pairs], train=TRAINING)
         assert model.evaluate([pair[::direction] for pair in pairs])["model"]["bleu"] > 60
         assert (" " in str(model.predict(pairs[4][::direction][0]))) == (direction == 1)
-        assert model.is_spaced == (direction == 1)
+        assert model.fitted.is_spaced == (direction == 1)
         assert ("tok:13a" in model.figures["model"]["signature"]) == (direction == 1)
 
 

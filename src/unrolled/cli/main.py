@@ -13,138 +13,38 @@ import click
 import torch
 
 from unrolled import tasks
-from unrolled.cli import verbs
-from unrolled.cli.verbs import options, settings_of
+from unrolled.cli.evaluate import evaluate
+from unrolled.cli.generate import generate
+from unrolled.cli.options import PATH
+from unrolled.cli.predict import predict
+from unrolled.cli.stream import stream
+from unrolled.cli.train import interrupt_hint, train
 from unrolled.errors import UnrolledError
 from unrolled.files.model_file import ModelFile, read_model
-from unrolled.tasks.text.model import TextModel, describe, floor_name
-from unrolled.tasks.text.settings import GenerateSettings, TextSettings
 from unrolled.training import processes
-from unrolled.training.display import display_for
-from unrolled.training.loop import TrainResult, TrainSettings
-from unrolled.training.run_folder import Run, free_folder
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _help() -> str:
+    """What there is, with a training of every task."""
+    helps = {name: tasks.task(name).HELP for name in tasks.names()}
+    rows = [(f"unrolled train {name} {each.usual}", each.purpose) for name, each in helps.items()]
+    rows += [
+        ('unrolled generate MODEL --prompt "Once"', "write"),
+        ("unrolled predict MODEL ...", "what a model says"),
+        ("unrolled stream MODEL", "what it hears, as sound comes in"),
+    ]
+    lines = "\n".join(f"{command:<50} {purpose}" for command, purpose in rows)
+    return f"Recurrent neural networks: train on your files, predict, look inside.\n\n\b\n{lines}"
+
+
+@click.group(help=_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="unrolled")
 def cli() -> None:
-    """Recurrent neural networks: train on your files, predict, look inside.
-
-    \b
-    unrolled train text book.txt --minutes 5           learn to write like a book
-    unrolled generate MODEL --prompt "Once"            write
-    unrolled train classify reviews.csv                sentiment, or any classes
-    unrolled train tag corpus.conll                    named entities, or any tags
-    unrolled train understand folder/                  intents and slots
-    unrolled train forecast sales.csv --horizon 12     what comes next, and how sure
-    unrolled train translate pairs.tsv                 one language into another
-    unrolled train transcribe manifest.csv             speech into text
-    unrolled predict MODEL ...                         what a model says
-    unrolled stream MODEL                              what it hears, as sound comes in
-    """
-
-
-@cli.group(invoke_without_command=True)
-@click.option("--resume", metavar="RUN", type=click.Path(path_type=Path), help="go on with a run that was cut off")
-@click.pass_context
-def train(context: click.Context, resume: Path | None) -> None:
-    """Train a model: `unrolled train TASK FILE...`, or go on: `unrolled train --resume RUN`.
-
-    Progress goes to standard error, the result to standard output. Ctrl-C stops and keeps the run; a run that was
-    killed at any moment goes on with --resume.
-    """
-    if context.invoked_subcommand is None and resume is None:
-        click.echo(context.get_help())
-        context.exit(2)
-    if resume is None:
-        return
-    if context.invoked_subcommand is not None:
-        raise click.UsageError("--resume takes the task and its files from the run; leave them out")
-    run = Run.open(resume)
-    _hint_on_interrupt(resume)
-    model, result = tasks.task(run.config["task"]).Model.resume(run, display=_display())
-    show = _report if isinstance(model, TextModel) else verbs.report
-    show(model, result, run.folder)
-
-
-@train.command("text")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-@click.option("--folder", type=click.Path(path_type=Path), help="new folder for the run  [runs/text-DATE-TIME]")
-@options(TextSettings, TrainSettings)
-def train_text(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
-    """Train a language model of characters, bytes or subwords on text files.
-
-    Without FILE it learns the source code of Python's standard library. The last tenth of the text is kept for
-    validation; beside the model's figure stands the floor, an n-gram model on the same split.
-
-    \b
-    unrolled train text                              15 minutes on Python's source
-    unrolled train text book.txt --minutes 5
-    unrolled train text a.txt b.txt --units subword --steps 2000
-    """
-    if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
-        values["minutes"] = 15.0
-    settings, training = settings_of(TextSettings, values), settings_of(TrainSettings, values)
-    folder = Path(processes.same_text(str(folder or free_folder("text"))))
-    _hint_on_interrupt(folder)
-    model = TextModel(settings)
-    result = model.fit(files, train=training, run=folder, display=_display())
-    _report(model, result, folder)
-
-
-def _display() -> Any:
-    return display_for(sys.stderr) if processes.rank() == 0 else None
-
-
-def _report(model: TextModel, result: TrainResult, folder: Path) -> None:
-    """What a training came to: figures, floor, where the model is, and a taste of it."""
-    if processes.rank() != 0:
-        return
-    nats, floor = model.figures["nats"], model.figures["floor_nats"]
-    path = folder / "model.safetensors"
-    click.echo(f"stopped     {result.reason}; best at step {result.best_step}")
-    click.echo(f"model       {describe(nats, model.item)}")
-    click.echo(f"floor       {describe(floor, model.item)}, {floor_name(model)} on the same split")
-    click.echo(f"file        {path}")
-    click.echo(f'write more  unrolled generate {path} --prompt "..."')
-    click.echo("\n" + "".join(model.generate(length=300, temperature=0.7, seed=0)).strip("\n") + "\n")
-    if nats < floor:
-        click.echo(f"The model beats the floor by {floor - nats:.3f} nats/{model.item}.")
-    else:
-        click.echo(
-            f"The model LOSES to the floor by {nats - floor:.3f} nats/{model.item}: "
-            "train longer, or give it more text; until then the n-gram model is the better one."
-        )
-        if result.steps < 1000 and model.settings.layers * model.settings.hidden >= 2 * 384:
-            click.echo(
-                f"It made {result.steps} updates, few for its size; a smaller model may learn more in the same time: "
-                "--layers 1 --hidden 384 --batch 8 --dropout 0."
-            )
+    """All commands."""
 
 
 @cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--prompt", default="", help="text to go on from")
-@click.option("--seed", type=int, help="same seed, same text  [a new one each time]")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-@options(GenerateSettings)
-def generate(model: Path, prompt: str, seed: int | None, device: str, **values: Any) -> None:
-    """Write text with a model, as it comes, after the prompt.
-
-    \b
-    unrolled generate runs/book/model.safetensors --prompt "Once upon" --temperature 0.7 --length 1000
-    """
-    settings = settings_of(GenerateSettings, values)
-    pieces = TextModel.load(model, device=device).generate(prompt, seed=seed, **settings.to_dict())
-    click.echo(prompt, nl=False)
-    for piece in pieces:
-        click.echo(piece, nl=False)
-        sys.stdout.flush()
-    click.echo()
-
-
-@cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 def info(model: Path) -> None:
     """What a model file holds: task, settings, figures, training record."""
     file = read_model(model)
@@ -195,20 +95,8 @@ def doctor() -> None:
         click.echo(f"compiler  {fault}.\nUntil then scans run eagerly, as loops in Python.")
 
 
-cli.add_command(verbs.predict)
-cli.add_command(verbs.evaluate)
-cli.add_command(verbs.stream)
-
-_interrupted_run: Path | None = None
-
-
-def _hint_on_interrupt(folder: Path) -> None:
-    global _interrupted_run
-    _interrupted_run = folder
-
-
-for _name, _module in verbs.estimators().items():
-    train.add_command(verbs.train_command(_name, _module, _hint_on_interrupt))
+for _command in (train, generate, predict, evaluate, stream):
+    cli.add_command(_command)
 
 
 def main() -> None:
@@ -225,9 +113,7 @@ def main() -> None:
         click.echo(f"unrolled: {fault}", err=True)
         code = 2
     except (KeyboardInterrupt, click.Abort):
-        is_there = _interrupted_run is not None and _interrupted_run.exists()
-        hint = f" Go on: unrolled train --resume {_interrupted_run}" if is_there else ""
-        click.echo(f"unrolled: interrupted.{hint}", err=True)
+        click.echo(f"unrolled: interrupted.{interrupt_hint()}", err=True)
         code = 130
     except torch.OutOfMemoryError as fault:
         click.echo(

@@ -24,6 +24,7 @@ class Corpus:
         files: where it comes from, absolute paths; empty for the standard library.
         encoding: that the files were read in.
         sha256: of the bytes, to tell whether the files have changed since.
+        notes: what was noticed on reading, for the user.
     """
 
     text: str
@@ -31,6 +32,7 @@ class Corpus:
     files: tuple[str, ...]
     encoding: str
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

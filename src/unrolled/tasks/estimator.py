@@ -4,16 +4,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
-from unrolled.files.model_file import ModelFile, load_weights, read_model, without_numbers, write_model
+from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
+from unrolled.tasks.fitted import Fitted
 from unrolled.training import processes
 from unrolled.training.batches import Batches
 from unrolled.training.display import Display
@@ -21,77 +22,101 @@ from unrolled.training.loop import Job, TrainResult, TrainSettings, choose_devic
 from unrolled.training.run_folder import Run
 
 Files = Sequence[Path | str] | Path | str
+S = TypeVar("S", bound=Settings)  # the task's settings
+D = TypeVar("D")  # its data
+F = TypeVar("F", bound=Fitted)  # what it fits
 
 
-class Estimator(ABC):
+class Estimator(ABC, Generic[S, D, F]):
     """A model with a task's verbs.
 
     Attributes:
         settings: as given.
-        net: the network; None before `fit`.
-        figures: of the validation part, the model's and the floor's.
-        record: the evaluations of the training.
         notes: what was noticed on preparing a training, for the user.
+        held: the validation part of the training; None where there was none in this process.
     """
 
     task: ClassVar[str]
-    kind: ClassVar[type[Settings]]
-    item: ClassVar[str] = "TEXT"  # what the command line's `predict` takes
-
+    kind: ClassVar[type[Any]]  # the class of its settings: S, which no class variable may say
+    fits: ClassVar[type[Any]]  # F
+    who: ClassVar[str]  # such as "a tagger"
+    validates_on_files: ClassVar[bool] = True  # else the validation part is cut from the data, by time
+    has_folds: ClassVar[bool] = True
+    chunk: ClassVar[int] = 1000  # items that the command line predicts at once: what bounds the memory
+    takes: ClassVar[str] = "TEXT"  # what the command line's `predict` takes
+    source: ClassVar[str] = ""  # what it learns from where no file is given, if it does
     default_training: ClassVar[TrainSettings] = TrainSettings(minutes=5, precision="float32")
 
-    def __init__(self, settings: Any = None) -> None:
-        self.settings: Any = settings or self.kind()
-        self.net: nn.Module | None = None
-        self.figures: dict[str, Any] = {}
-        self.record: list[dict[str, Any]] = []
-        self.training: dict[str, Any] = {}
+    def __init__(self, settings: S | None = None) -> None:
+        self.settings: S = settings or self.kind()
         self.notes: list[str] = []
+        self.held: D | None = None
+        self._fitted: F | None = None
+
+    @property
+    def fitted(self) -> F:
+        """What is fitted. Every verb that needs it asks here first.
+
+        Raises:
+            ModelFileError: nothing is yet.
+        """
+        if self._fitted is None:
+            raise ModelFileError(f"the model is not fitted yet. Call fit, or {type(self).__name__}.load")
+        return self._fitted
+
+    def ready(self) -> F:
+        """What is fitted, its network set to predict."""
+        fitted = self.fitted
+        if fitted.net.training:  # eval walks all of its parts, at every prediction
+            fitted.net.eval()
+        return fitted
+
+    @property
+    def net(self) -> Any:
+        """The network; None before `fit`."""
+        return None if self._fitted is None else self._fitted.net
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Metrics on the validation part, the model's and the baseline's; empty before `fit`."""
+        return {} if self._fitted is None else self._fitted.figures
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """The evaluations of the training; empty before `fit`."""
+        return [] if self._fitted is None else self._fitted.record
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The training's settings, and how much data it had; empty before `fit`."""
+        return {} if self._fitted is None else self._fitted.training
 
     @abstractmethod
-    def read(self, files: Files) -> Any:
+    def read(self, files: Files) -> D:
         """Data of the task, from files; with `sha256`, and `notes` for the user."""
 
     @abstractmethod
-    def split(self, data: Any, seed: int) -> tuple[Any, Any]:
+    def split(self, data: D, seed: int) -> tuple[D, D]:
         """A part for training and one for validation."""
 
-    def folds(self, data: Any, n: int, seed: int) -> Iterator[tuple[Any, Any]]:
-        """`n` parts for training, each with the part that it is validated on.
+    def folds(self, data: Any, n: int, seed: int) -> Iterator[tuple[D, D | None]]:
+        """`n` parts for training, each with the part that it is validated on; None where that is cut from the first.
 
         Raises:
             SettingsError: there are too few examples.
         """
-        if len(data) < n:
-            raise SettingsError(f"folds: {n} of {len(data)} examples; take fewer")
-        order = np.random.default_rng((seed, 0xF01D)).permutation(len(data))
-        for i in range(n):
-            held = np.sort(order[i::n])
-            rest = np.setdiff1d(np.arange(len(data)), held)
-            yield data.part(rest.tolist()), data.part(held.tolist())
+        yield from drawn_folds(data, n, seed)
 
     @abstractmethod
-    def prepare(self, data: Any, valid: Any, training: TrainSettings, device: torch.device) -> Job:
-        """Fits vocabulary and floor on the training part, and makes the network."""
+    def prepare(self, data: D, valid: D, training: TrainSettings, device: torch.device) -> tuple[F, Job]:
+        """What is fitted on the training part, with a new network, and its training."""
 
     @abstractmethod
     def evaluate(self, data: Any) -> dict[str, Any]:
-        """Figures on data with the answers, the model's and the floor's."""
+        """Metrics on data with the answers, the model's and the baseline's."""
 
     @abstractmethod
-    def make_net(self) -> nn.Module:
-        """The network, for the settings and the vocabulary that the model has."""
-
-    @abstractmethod
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:
-        """Vocabulary and floor as plain data, and tensors beside the network's."""
-
-    @abstractmethod
-    def from_parts(self, file: ModelFile) -> None:
-        """Takes vocabulary and floor from a file."""
-
-    @abstractmethod
-    def as_data(self, data: Any) -> Any:
+    def as_data(self, data: Any) -> D:
         """Data of the task, from files, from examples in memory, or as it is."""
 
     def fit(
@@ -122,12 +147,12 @@ class Estimator(ABC):
         train = train or self.default_training
         if answers is not None:
             data = list(zip(data, answers, strict=True))
-        if run is not None and not are_files(data):
+        if run is not None and not self.is_of_files(data):
             raise SettingsError("fit: run goes with files, from which it resumes")
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
-        whole, held = self._data(data, valid)
+        whole, held, sha256 = self._data(data, valid)
         if display is not None:
             for note in whole.notes:
                 display.note(note)
@@ -138,9 +163,9 @@ class Estimator(ABC):
                 "task": self.task,
                 "settings": self.settings.to_dict(),
                 "train": train.to_dict(),
-                "files": _paths(data),
-                "valid": None if valid is None else _paths(valid),
-                "sha256": self.sha256,
+                "files": self.files_of(data),
+                "valid": None if valid is None else self.files_of(valid),
+                "sha256": sha256,
             }
             if processes.rank() == 0:
                 Run.create(run, config)
@@ -158,29 +183,40 @@ class Estimator(ABC):
         """
         model = cls(cls.kind.from_dict(run.config["settings"]))
         training = TrainSettings.from_dict(run.config["train"])
-        whole, held = model._data(run.config["files"], run.config["valid"])
-        if model.sha256 != run.config["sha256"]:
-            raise RunError(
-                f"{run.folder}: {', '.join(run.config['files'])} changed since the run began. Train anew on it"
-            )
+        whole, held, sha256 = model._data(run.config["files"], run.config.get("valid"))
+        if sha256 != run.config["sha256"]:
+            source = ", ".join(run.config["files"]) or cls.source
+            raise RunError(f"{run.folder}: {source} changed since the run began. Train anew on it")
         device = choose_device(training.device)
         processes.join(device)
         job = model._job(whole, held, training, device)
         return model, model._train(job, training, run, display)
 
-    def _data(self, data: Any, valid: Any) -> tuple[Any, Any]:
-        whole = self.as_data(data)
-        held = None if valid is None else self.as_data(valid)
-        self.sha256 = whole.sha256 + (held.sha256 if held is not None else "")
-        return whole, held
+    def is_of_files(self, data: Any) -> bool:
+        """Whether `fit` was given files, and not data in memory."""
+        return are_files(data)
 
-    def _job(self, whole: Any, held: Any, training: TrainSettings, device: torch.device) -> Job:
+    def files_of(self, data: Any) -> list[str]:
+        """Absolute paths of the files that `fit` was given."""
+        return [str(Path(file).absolute()) for file in ([data] if isinstance(data, str | Path) else data)]
+
+    def _data(self, data: Any, valid: Any) -> tuple[Any, Any, str]:
+        """Data, the validation part if one is given, and a digest of their files."""
+        whole: Any = self.as_data(data)
+        held: Any = None if valid is None else self.as_data(valid)
+        return whole, held, whole.sha256 + (held.sha256 if held is not None else "")
+
+    def _job(self, whole: D, held: D | None, training: TrainSettings, device: torch.device) -> Job:
         part, self.held = (whole, held) if held is not None else self.split(whole, training.seed)
         with set_aside(device, training.seed):
             self.notes = []
-            job = self.prepare(part, self.held, training, device)
-        self.training = training.to_dict() | {"n_examples": len(part)}
+            fitted, job = self.prepare(part, self.held, training, device)
+        self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held))
         return job
+
+    def amounts(self, part: Any, held: Any) -> dict[str, Any]:
+        """How much data a training has, for the model file."""
+        return {"n_examples": len(part)}
 
     def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
         display = display or Display()
@@ -191,27 +227,34 @@ class Estimator(ABC):
             result = train(job, training, run=run, display=display)
         finally:
             display.stop()
-        self.record = result.record
-        self.finish(self.held)
-        self.figures = self.evaluate(self.held)
+        fitted = self._fitted = replace(self.finish(self.held), record=result.record)
+        self._fitted = replace(fitted, figures=self.judge(job))
         if run is not None and processes.rank() == 0:
             self.save(run.model_path)
         return result
 
-    def finish(self, valid: Any) -> None:
-        """What is fitted on the validation part once the network is trained."""
+    def finish(self, valid: Any) -> F:
+        """What is fitted, with what the trained network needs from the validation part."""
+        return self.fitted
+
+    def judge(self, job: Any) -> dict[str, Any]:
+        """Metrics of the trained model on the validation part."""
+        return self.evaluate(self.held)
+
+    def keep(self, path: Path, record: list[dict[str, Any]], figures: dict[str, Any] | None = None) -> None:
+        """Writes the model file amid a training, with the metrics so far."""
+        fitted = self.fitted
+        self._fitted = replace(fitted, record=record, figures=fitted.figures if figures is None else figures)
+        self.save(path)
 
     def save(self, path: Path | str) -> None:
         """Writes the model file: one .safetensors file with all that the verbs need, aside and renamed."""
-        vocabulary, floor, tensors = self.to_parts()
-        settings = {"model": self.settings.to_dict(), "training": self.training}
-        weights = {f"model.{name}": value for name, value in self.fitted().state_dict().items()}
-        write_model(
-            path,
-            ModelFile(
-                self.task, settings, vocabulary, floor | {"figures": self.figures}, self.record, weights | tensors
-            ),
-        )
+        fitted = self.fitted
+        vocabulary, floor, tensors = fitted.to_parts()
+        settings = {"model": self.settings.to_dict(), "training": fitted.training}
+        weights = {f"model.{name}": value for name, value in fitted.net.state_dict().items()}
+        floor = floor | fitted.figures_part()
+        write_model(path, ModelFile(self.task, settings, vocabulary, floor, fitted.record, weights | tensors))
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "cpu") -> Self:
@@ -223,63 +266,17 @@ class Estimator(ABC):
         file = read_model(path, task=cls.task)
         try:
             model = cls(cls.kind.from_dict(file.settings.get("model")))
-            model.from_parts(file)
-            with without_numbers():
-                net = model.make_net()
-            load_weights(net, file.tensors)
-            model.net = net.to(choose_device(device)).eval()
+            fitted = cls.fits.from_parts(file, model.settings)
+            load_weights(fitted.net, file.tensors)
+            fitted.net.to(choose_device(device)).eval()
         except (ModelFileError, SettingsError) as fault:
             raise ModelFileError(f"{path}: {fault}") from fault
         except (KeyError, TypeError, ValueError) as fault:
             raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
-        model.figures = file.floor.get("figures", {})
-        model.record, model.training = file.record, file.settings.get("training", {})
+        training = file.settings.get("training", {})
+        figures = fitted.figures_of(file.floor)
+        model._fitted = replace(fitted, figures=figures, record=file.record, training=training)
         return model
-
-    @abstractmethod
-    def table(self, figures: dict[str, Any]) -> list[str]:
-        """What `evaluate` gave, in lines for the eye."""
-
-    @abstractmethod
-    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
-        """The figure that decides: its name, the model's and the best floor's; larger is better."""
-
-    def in_words(self, figure: float) -> str:
-        """A figure that `verdict` gave."""
-        return f"{100 * figure:.2f} %"
-
-    def last_line(self, figures: dict[str, Any]) -> str:
-        """Whether the model is worth anything, in words."""
-        name, model, floor = self.verdict(figures)
-        shown, beside = self.in_words(model), self.in_words(floor)
-        if model > floor:
-            return f"The model beats the floor: {name} {shown} against {beside}."
-        if model == floor:
-            return f"The model is no better than the floor: {name} {shown} both."
-        return f"The model LOSES to the floor: {name} {shown} against {beside}. Train longer, or give it more examples."
-
-    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
-        """Draws what figures say into a folder; None where there is nothing to draw.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-        """
-        return None
-
-    def fitted(self) -> Any:
-        """The network.
-
-        Raises:
-            ModelFileError: there is none yet.
-        """
-        if self.net is None:
-            raise ModelFileError(f"the model is not fitted yet. Call fit, or {type(self).__name__}.load")
-        return self.net
-
-    def ready(self) -> Any:
-        """The network, set to predict."""
-        net = self.fitted()
-        return net.eval() if net.training else net  # eval walks all of its parts, at every prediction
 
 
 class ExampleJob:
@@ -287,19 +284,29 @@ class ExampleJob:
 
     item = "token"
 
-    def __init__(self, model: Estimator, lengths: Sequence[int], training: TrainSettings, device: torch.device) -> None:
-        self.model: Any = model
+    def __init__(self, model: Any, lengths: Sequence[int], training: TrainSettings, device: torch.device) -> None:
+        self.model = model
         self.device = device
         self.batches = Batches(lengths, model.settings.batch, training.seed)
         self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
 
     @property
     def module(self) -> nn.Module:
-        return self.model.fitted()
+        return self.model.fitted.net
 
     def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.record = record
-        self.model.save(path)
+        self.model.keep(path, record)
+
+
+def drawn_folds(data: Any, n: int, seed: int) -> Iterator[tuple[Any, Any]]:
+    """Parts for training and for validation, `n` times, drawn by the seed."""
+    if len(data) < n:
+        raise SettingsError(f"folds: {n} of {len(data)} examples; take fewer")
+    order = np.random.default_rng((seed, 0xF01D)).permutation(len(data))
+    for i in range(n):
+        held = np.sort(order[i::n])
+        rest = np.setdiff1d(np.arange(len(data)), held)
+        yield data.part(rest.tolist()), data.part(held.tolist())
 
 
 def split_in_two(data: Any, share: float, seed: int) -> tuple[Any, Any]:
@@ -316,7 +323,3 @@ def are_files(data: Any) -> bool:
     return isinstance(data, str | Path) or (
         isinstance(data, list | tuple) and bool(data) and all(isinstance(each, str | Path) for each in data)
     )
-
-
-def _paths(files: Files) -> list[str]:
-    return [str(Path(file).absolute()) for file in ([files] if isinstance(files, str | Path) else files)]

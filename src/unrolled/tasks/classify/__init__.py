@@ -5,7 +5,8 @@ probabilities and shows which words moved the decision, beside the most frequent
 nearest class mean) on the same split.
 """
 
-from unrolled.tasks.classify.model import EXAMPLES as EXAMPLES
+from unrolled.tasks.classify.model import HELP as HELP
 from unrolled.tasks.classify.model import ClassifyModel as ClassifyModel
 from unrolled.tasks.classify.model import Model as Model
+from unrolled.tasks.classify.report import Report as Report
 from unrolled.tasks.classify.settings import ClassifySettings as ClassifySettings

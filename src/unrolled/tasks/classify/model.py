@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from unrolled.baselines.nearest_mean import NearestMean
 from unrolled.data.labeled import Labeled, read_labeled, read_windows
 from unrolled.data.table import read_table
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
-from unrolled.errors import DataError, ModelFileError, SettingsError
-from unrolled.files.model_file import ModelFile
-from unrolled.report import pictures
+from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import figures_of, sureness
-from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront, front_from_data
+from unrolled.tasks.classify.fitted import ClassifyFitted
+from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
 from unrolled.tasks.classify.net import ClassifyNet, loss_of
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files
+from unrolled.tasks.help import TaskHelp
 from unrolled.training.batches import by_length
 from unrolled.training.loop import TrainSettings
 
@@ -65,7 +65,7 @@ class Classified:
         return shown
 
 
-class ClassifyModel(Estimator):
+class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     """A classifier of texts with the task's verbs.
 
     Example:
@@ -78,7 +78,9 @@ class ClassifyModel(Estimator):
     """
 
     task = "classify"
+    who = "a classifier"
     kind = ClassifySettings
+    fits = ClassifyFitted
     default_training = TrainSettings(minutes=5, lr=1e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Labeled:
@@ -100,27 +102,33 @@ class ClassifyModel(Estimator):
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
         return data.stratified(self.settings.validation, seed)
 
-    def prepare(self, data: Labeled, valid: Labeled, training: TrainSettings, device: torch.device) -> "_ClassifyJob":
-        self.is_multiple = data.is_multiple
+    def prepare(
+        self, data: Labeled, valid: Labeled, training: TrainSettings, device: torch.device
+    ) -> tuple[ClassifyFitted, "_ClassifyJob"]:
         counts = Counter(name for names in data.labels for name in names)
-        self.classes = sorted(counts)
-        if len(self.classes) < (1 if self.is_multiple else 2):
-            there = f"one class only, {self.classes[0]!r}" if self.classes else "no labels at all"
+        classes = sorted(counts)
+        if len(classes) < (1 if data.is_multiple else 2):
+            there = f"one class only, {classes[0]!r}" if classes else "no labels at all"
             raise DataError(f"there is {there}; a classifier needs at least two to tell apart")
-        self.temperature = 1.0
         is_text = isinstance(data.items[0], str)
-        self.front: Front = self._text_front(data.items) if is_text else NumberFront.fit(data.items)
-        pieces: list[Any] = [self.front.pieces(item) for item in data.items]
-        self.most_frequent = max(self.classes, key=lambda name: counts[name])
-        self.floor: Any
+        front: Front = self._text_front(data.items) if is_text else NumberFront.fit(data.items)
+        pieces: list[Any] = [front.pieces(item) for item in data.items]
+        floor: NaiveBayes | NearestMean
         if is_text:
-            self.floor = NaiveBayes.fit(pieces, data.labels, self.classes, is_multiple=self.is_multiple)
-        elif self.is_multiple:
+            floor = NaiveBayes.fit(pieces, data.labels, classes, is_multiple=data.is_multiple)
+        elif data.is_multiple:
             raise SettingsError("windows of numbers have one label each; leave --separator out")
         else:
-            self.floor = NearestMean.fit(pieces, data.labels, self.classes)
-        self.net = self.make_net().to(device)
-        return _ClassifyJob(self, pieces, self._targets(data.labels), valid, training, device)
+            floor = NearestMean.fit(pieces, data.labels, classes)
+        fitted = ClassifyFitted(
+            net=ClassifyNet(front, len(classes), self.settings, data.is_multiple).to(device),
+            front=front,
+            classes=classes,
+            is_multiple=data.is_multiple,
+            most_frequent=max(classes, key=lambda name: counts[name]),
+            floor=floor,
+        )
+        return fitted, _ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
 
     def _text_front(self, texts: Sequence[str]) -> TextFront:
         settings = self.settings
@@ -132,42 +140,31 @@ class ClassifyModel(Estimator):
         )
         return TextFront(vocabulary, settings.most_tokens)
 
-    def make_net(self) -> ClassifyNet:
-        return ClassifyNet(self.front, len(self.classes), self.settings, self.is_multiple)
-
-    def _targets(self, labels: Sequence[Sequence[str]]) -> Tensor:
-        """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere."""
-        place = {name: i for i, name in enumerate(self.classes)}
-        targets = torch.zeros(len(labels), len(self.classes))
-        for i, names in enumerate(labels):
-            for name in names:
-                if name in place:
-                    targets[i, place[name]] = 1
-        return targets
-
     @torch.inference_mode()
     def logits(self, items: Sequence[Any]) -> Tensor:
         """[items, classes], of items in the front's pieces, before the temperature; zeros for an empty one."""
-        net = self.ready()
-        device = next(net.parameters()).device
-        result = torch.zeros(len(items), len(self.classes))
+        fitted = self.ready()
+        device = next(fitted.net.parameters()).device
+        result = torch.zeros(len(items), len(fitted.classes))
         places = [i for i, pieces in enumerate(items) if len(pieces)]
         for group in by_length([len(items[i]) for i in places], 8192):
             chosen = [places[i] for i in group]
-            batch = self.front.batch([self.front.encode(items[i]) for i in chosen]).to(device)
-            result[chosen] = net.logits(batch).float().cpu()
+            batch = fitted.front.batch([fitted.front.encode(items[i]) for i in chosen]).to(device)
+            result[chosen] = fitted.net.logits(batch).float().cpu()
         return result
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        scaled = logits / self.temperature
-        return scaled.sigmoid() if self.is_multiple else scaled.softmax(1)
+        scaled = logits / self.fitted.temperature
+        return scaled.sigmoid() if self.fitted.is_multiple else scaled.softmax(1)
 
-    def finish(self, valid: Labeled) -> None:
+    def finish(self, valid: Labeled) -> ClassifyFitted:
         """Fits the temperature on the validation part (C. Guo et al., ICML 2017)."""
-        logits, targets = self.logits([self.front.pieces(item) for item in valid.items]), self._targets(valid.labels)
+        fitted = self.fitted
+        logits = self.logits([fitted.front.pieces(item) for item in valid.items])
+        targets = targets_of(valid.labels, fitted.classes)
         grid = np.exp(np.linspace(math.log(0.25), math.log(10), 200))
-        losses = [float(loss_of(logits / t, targets, self.is_multiple)) for t in grid]
-        self.temperature = float(grid[int(np.argmin(losses))])
+        losses = [float(loss_of(logits / t, targets, fitted.is_multiple)) for t in grid]
+        return replace(fitted, temperature=float(grid[int(np.argmin(losses))]))
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
         """The class of a text or of a window [time, features]; or of each of a list of them. `highlights` tells what
@@ -181,40 +178,43 @@ class ClassifyModel(Estimator):
         self, items: Iterable[Any], highlights: bool = False, *, names: Sequence[str] = ()
     ) -> list[Classified]:
         """The class of each of some texts or windows; `names` of windows, numbers if not given."""
-        items = list(items)
-        if highlights and not isinstance(self.front, TextFront):
+        fitted, items = self.fitted, list(items)
+        if highlights and not isinstance(fitted.front, TextFront):
             raise SettingsError("--highlights goes with texts")
-        pieces = [self.front.pieces(item) for item in items]
+        pieces = [fitted.front.pieces(item) for item in items]
         probabilities = self._probabilities(self.logits(pieces)).numpy()
         results = []
         for i, (item, row) in enumerate(zip(items, probabilities, strict=True)):
-            best = self.classes[int(row.argmax())]
-            found = [name for name, p in zip(self.classes, row, strict=True) if p > 0.5] if self.is_multiple else [best]
-            by_class = {self.classes[j]: float(row[j]) for j in np.argsort(-row, kind="stable")}
+            best = fitted.classes[int(row.argmax())]
+            likely = [name for name, p in zip(fitted.classes, row, strict=True) if p > 0.5]
+            found = likely if fitted.is_multiple else [best]
+            by_class = {fitted.classes[j]: float(row[j]) for j in np.argsort(-row, kind="stable")}
             moved = self._highlights(item, int(row.argmax())) if highlights else None
             shown = item if isinstance(item, str) else names[i] if names else str(i)
             results.append(Classified(shown, found, by_class, moved))
         return results
 
     @property
-    def reads_tables(self) -> bool:
-        """Whether predictions are made for tables, of windows, in place of texts."""
-        return not isinstance(self.front, TextFront)
+    def needs_table(self) -> str:
+        """Why predictions are made for tables, of windows; empty where they are made for texts."""
+        return "" if isinstance(self.fitted.front, TextFront) else "this model reads windows of numbers"
 
-    def predict_table(self, files: Sequence[Path | str]) -> list[Classified]:
+    def predict_table(self, files: Sequence[Path | str], *, highlights: bool = False) -> list[Classified]:
         """The class of each window in a table; it needs no column of labels."""
+        self.ready()
         data = self._windows(files, None)
-        return self.predict_all(data.items, names=data.names)
+        return self.predict_all(data.items, highlights, names=data.names)
 
     @torch.inference_mode()
     def _highlights(self, text: str, of_class: int) -> list[dict[str, Any]]:
         """By how much the log-probability of a class falls when each token is hidden."""
-        assert isinstance(self.front, TextFront)
-        tokens = self.front.tokens(text)
+        fitted = self.ready()
+        front, net = fitted.front, fitted.net
+        assert isinstance(front, TextFront)
+        tokens = front.tokens(text)
         if not tokens:
             return []
-        net = self.ready()
-        words, pairs, forms = self.front.encode([token.text for token in tokens])
+        words, pairs, forms = front.encode([token.text for token in tokens])
         versions = [(words, pairs, forms)]
         for i in range(len(tokens)):
             hidden_words, hidden_pairs, hidden_forms = words.copy(), pairs.copy(), list(forms)
@@ -223,8 +223,7 @@ class ClassifyModel(Estimator):
             versions.append((hidden_words, hidden_pairs, hidden_forms))
         device = next(net.parameters()).device
         rows = [
-            net.logits(self.front.batch(versions[i : i + 64]).to(device)).float().cpu()
-            for i in range(0, len(versions), 64)
+            net.logits(front.batch(versions[i : i + 64]).to(device)).float().cpu() for i in range(0, len(versions), 64)
         ]
         log = self._probabilities(torch.cat(rows))[:, of_class].clamp_min(1e-12).log()
         moved = (log[0] - log[1:]).tolist()
@@ -237,23 +236,24 @@ class ClassifyModel(Estimator):
         """Figures on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration
         error, precision, recall and F1 by class, confusion matrix; the model's, the floor's and the majority's.
         """
-        data = self.as_data(data)
-        pieces = [self.front.pieces(item) for item in data.items]
+        fitted, data = self.fitted, self.as_data(data)
+        pieces = [fitted.front.pieces(item) for item in data.items]
         probabilities = self._probabilities(self.logits(pieces)).numpy()
-        floor = self.floor.scores(pieces)
-        majority = [[] if self.is_multiple else [self.most_frequent]] * len(data)
+        floor = fitted.floor.scores(pieces)
+        majority = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(data)
+        targets = targets_of(data.labels, fitted.classes).numpy()
         return {
-            "model": figures_of(data.labels, self._chosen(probabilities, 0.5), self.classes)
-            | sureness(self._targets(data.labels).numpy(), probabilities, self.is_multiple),
-            "floor": figures_of(data.labels, self._chosen(floor, 0.0), self.classes),
-            "majority": figures_of(data.labels, majority, self.classes),
+            "model": figures_of(data.labels, self._chosen(probabilities, 0.5), fitted.classes)
+            | sureness(targets, probabilities, fitted.is_multiple),
+            "floor": figures_of(data.labels, self._chosen(floor, 0.0), fitted.classes),
+            "majority": figures_of(data.labels, majority, fitted.classes),
             "n_items": len(data),
         }
 
     def _chosen(self, scores: np.ndarray, above: float) -> list[list[str]]:
-        if self.is_multiple:
-            return [[self.classes[i] for i in np.flatnonzero(row > above)] for row in scores]
-        return [[self.classes[int(i)]] for i in scores.argmax(1)]
+        if self.fitted.is_multiple:
+            return [[self.fitted.classes[i] for i in np.flatnonzero(row > above)] for row in scores]
+        return [[self.fitted.classes[int(i)]] for i in scores.argmax(1)]
 
     def as_data(self, data: Any) -> Labeled:
         """From files, or pairs of a text or window [time, features] and its label; lists of labels where there may be
@@ -268,53 +268,16 @@ class ClassifyModel(Estimator):
             return Labeled(items, labels, is_multiple)
         return self.read(data)
 
-    def table(self, figures: dict[str, Any]) -> list[str]:
-        model = figures["model"]
-        lines = [f"{'':<16}{'accuracy':>10}{'macro F1':>10}"]
-        for key, name in (("model", "model"), ("floor", self.floor.name), ("majority", "majority")):
-            row = figures[key]
-            lines.append(f"{name[:15]:<16}{100 * row['accuracy']:>8.2f} %{100 * row['macro_f1']:>8.2f} %")
-        lines.append(
-            f"log-loss {model['log_loss']:.3f} nats, calibration error {100 * model['calibration_error']:.1f} %"
-        )
-        lines.append(f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'items':>8}")
-        for name, row in model["classes"].items():
-            shares = "".join(f"{100 * row[key]:>8.2f} %" for key in ("precision", "recall", "f1"))
-            lines.append(f"{name[:15]:<16}{shares}{row['n']:>8,}")
-        if model["confusion"] and len(model["classes"]) <= 12:
-            lines.append("rows: the label, columns: what was found")
-            lines.append(f"{'':<16}" + "".join(f"{name[:9]:>10}" for name in model["classes"]))
-            for name, counts in model["confusion"].items():
-                lines.append(f"{name[:15]:<16}" + "".join(f"{counts[each]:>10,}" for each in model["classes"]))
-        return lines
 
-    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
-        floor = max(figures[name]["accuracy"] for name in ("floor", "majority"))
-        return "accuracy", figures["model"]["accuracy"], floor
-
-    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
-        model, floor = figures["model"], figures["floor"]
-        if model["confusion"] and len(model["classes"]) <= 30:
-            return pictures.confusion(model["confusion"], folder / "confusion.png")
-        f1 = [{name: each["f1"] for name, each in part["classes"].items()} for part in (model, floor)]
-        return pictures.bars(f1[0], f1[1], "F1", folder / "classes.png")
-
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-        vocabulary = self.front.to_data() | {
-            "classes": self.classes, "is_multiple": self.is_multiple, "temperature": self.temperature
-        }  # fmt: skip
-        floor, tensors = self.floor.to_parts()
-        return vocabulary, {"method": self.floor.name, "fitted": floor, "most_frequent": self.most_frequent}, tensors
-
-    def from_parts(self, file: ModelFile) -> None:
-        self.front = front_from_data(file.vocabulary)
-        self.classes, self.is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
-        self.temperature = float(file.vocabulary["temperature"])
-        self.most_frequent = file.floor["most_frequent"]
-        if not all(isinstance(name, str) for name in self.classes) or not self.temperature > 0:
-            raise ModelFileError("its classes are damaged")
-        floor: Any = NaiveBayes if isinstance(self.front, TextFront) else NearestMean
-        self.floor = floor.from_parts(file.floor["fitted"], file.tensors, len(self.classes))
+def targets_of(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Tensor:
+    """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere."""
+    place = {name: i for i, name in enumerate(classes)}
+    targets = torch.zeros(len(labels), len(classes))
+    for i, names in enumerate(labels):
+        for name in names:
+            if name in place:
+                targets[i, place[name]] = 1
+    return targets
 
 
 class _ClassifyJob(ExampleJob):
@@ -323,8 +286,9 @@ class _ClassifyJob(ExampleJob):
     def __init__(
         self,
         model: ClassifyModel,
+        fitted: ClassifyFitted,
         pieces: list[Any],
-        targets: Tensor,
+        labels: Sequence[Sequence[str]],
         valid: Labeled,
         training: TrainSettings,
         device: torch.device,
@@ -333,19 +297,19 @@ class _ClassifyJob(ExampleJob):
         if not kept:
             raise DataError("none of the texts has a token in it")
         super().__init__(model, [len(pieces[i]) for i in kept], training, device)
-        self.encoded = [model.front.encode(pieces[i]) for i in kept]
-        self.targets = targets[kept]
-        self.valid = [model.front.pieces(item) for item in valid.items]
-        self.valid_targets = model._targets(valid.labels)
-        self.item = "token" if isinstance(model.front, TextFront) else "row"
+        self.encoded = [fitted.front.encode(pieces[i]) for i in kept]
+        self.targets = targets_of(labels, fitted.classes)[kept]
+        self.valid = [fitted.front.pieces(item) for item in valid.items]
+        self.valid_targets = targets_of(valid.labels, fitted.classes)
+        self.item = "token" if isinstance(fitted.front, TextFront) else "row"
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
-        batch = self.model.front.batch([self.encoded[i] for i in places])
+        batch = self.model.fitted.front.batch([self.encoded[i] for i in places])
         return module(batch.to(self.device), self.targets[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
-        logits, is_multiple = self.model.logits(self.valid), self.model.is_multiple
+        logits, is_multiple = self.model.logits(self.valid), self.model.fitted.is_multiple
         if is_multiple:
             right = ((logits > 0) == (self.valid_targets > 0)).all(1)
         else:
@@ -358,10 +322,15 @@ class _ClassifyJob(ExampleJob):
         return f"accuracy {100 * figures['accuracy']:.2f} %"
 
 
-EXAMPLES = """
+HELP = TaskHelp(
+    usual="reviews.csv",
+    purpose="sentiment, or any classes",
+    train="""
 unrolled train classify reviews.csv
 unrolled train classify reviews.csv --text review --label stars --minutes 3
 unrolled train classify posts.jsonl --text body --label topics --separator ";"
 unrolled train classify sensors.csv --values x,y,z --series recording --label activity
-"""
+""",
+    predict="unrolled predict runs/classify/model.safetensors --file reviews.txt --format csv --out classes.csv",
+)
 Model = ClassifyModel

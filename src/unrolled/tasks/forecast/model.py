@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.baselines import series as floors
-from unrolled.data.series import Frequency, Series, calendar_of, read_series
+from unrolled.data.series import Series, read_series
 from unrolled.data.table import Table, of_frame, read_table
-from unrolled.data.windows import Cutting, moments
-from unrolled.errors import DataError, ModelFileError, SettingsError
-from unrolled.files.model_file import ModelFile
+from unrolled.errors import DataError, SettingsError
 from unrolled.report import pictures
 from unrolled.report.metrics import forecast_figures, mase_scale
 from unrolled.tasks.estimator import Estimator, Files, are_files
-from unrolled.tasks.forecast.net import LEVELS, ForecastNet
-from unrolled.tasks.forecast.settings import ANSWERS, ForecastSettings
-from unrolled.training.loop import TrainSettings
+from unrolled.tasks.forecast.fitted import ForecastFitted, fitted_on
+from unrolled.tasks.forecast.net import LEVELS
+from unrolled.tasks.forecast.settings import ForecastSettings
+from unrolled.tasks.help import TaskHelp
+from unrolled.training.display import Display
+from unrolled.training.loop import TrainResult, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Forecast:
         return "\n".join(lines + [f"  {stamp}  {value:.6g}  ({a:.6g} to {b:.6g})" for stamp, value, a, b in rows])
 
 
-class ForecastModel(Estimator):
+class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
     """Forecasts with the task's verbs.
 
     Example:
@@ -78,8 +79,12 @@ class ForecastModel(Estimator):
     """
 
     task = "forecast"
+    who = "a forecast"
     kind = ForecastSettings
-    item = "TABLE"
+    fits = ForecastFitted
+    needs_table = "a forecast goes on from a table"
+    validates_on_files = False  # the end of each series is kept
+    takes = "TABLE"
     default_training = TrainSettings(minutes=3, lr=1e-3, average=0.99, precision="float32")
 
     def read(self, files: Files) -> Series:
@@ -112,16 +117,25 @@ class ForecastModel(Estimator):
             return Series([str(i) if len(values) > 1 else "" for i in range(len(values))], values)
         return self._of_table(of_frame(data))
 
-    def fit(self, data: Any, answers: Any = None, *, valid: Any = None, **options: Any) -> Any:
+    def fit(
+        self,
+        data: Any,
+        answers: Any = None,
+        *,
+        valid: Any = None,
+        train: TrainSettings | None = None,
+        run: Path | str | None = None,
+        display: Display | None = None,
+    ) -> TrainResult:
         """See `Estimator.fit`; the validation part is the end of each series, before the test part."""
         if valid is not None or answers is not None:
             raise SettingsError("fit: a forecast's validation part is the end of each series; set `validation`")
-        return super().fit(data, **options)
+        return super().fit(data, train=train, run=run, display=display)
 
     def split(self, data: Series, seed: int) -> tuple[Series, Series]:
         return data, data
 
-    def folds(self, data: Series, n: int, seed: int) -> Iterator[tuple[Series, Any]]:
+    def folds(self, data: Series, n: int, seed: int) -> Iterator[tuple[Series, Series | None]]:
         """Rolling origins with a training each: the series as they were known n - 1, ..., 1, 0 last parts ago."""
         lengths = [len(values) for values in data.values]
         for back in reversed(range(n)):
@@ -132,50 +146,13 @@ class ForecastModel(Estimator):
                 raise SettingsError(f"folds: a series of {min(lengths)} values is too short for {n}; take fewer")
             yield data.until(ends), None
 
-    def prepare(self, data: Series, valid: Series, training: TrainSettings, device: torch.device) -> "_ForecastJob":
-        settings = self.settings
-        self.frequency, self.target = data.frequency, data.target
-        self.season = settings.season or data.frequency.season
-        horizon = settings.horizon
-        week = 7 * self.season if data.frequency.unit == "second" and data.frequency.count < 86400 else 0
-        parts = [self._parts(len(values)) for values in data.values]
-        shortest = min(end for end, _, _ in parts)
-        context = settings.context or max(2, min(max(week, 2 * self.season, 2 * horizon, 16), shortest // 2))
-        short = [
-            f"{name or data.target!r} has {len(values):,}"
-            for name, values, (end, _, _) in zip(data.names, data.values, parts, strict=True)
-            if end < horizon + 2
-        ]
-        if short:
-            shown = "; ".join(short[:10]) + ("; ..." if len(short) > 10 else "")
-            raise DataError(
-                f"series are too short for a horizon of {horizon}: {shown} values. Expected at least "
-                f"{3 * horizon + 2}, for training, validation and test; take a smaller --horizon, or --test 0"
-            )
-        whole = np.concatenate([each[:end] for each, (end, _, _) in zip(data.covariates, parts, strict=True)])
-        # fitted on the training part alone
-        means, spreads = moments(whole)
-        self.covariate_names = data.covariate_names
-        self.n_static = data.static.shape[1] if data.static is not None else 0
-        origins = [
-            (i, t) for i, (end, _, _) in enumerate(parts) for t in range(min(context, end - horizon), end - horizon + 1)
-        ]
-        scales = None
-        if settings.scaling == "series":
-            scales = {
-                name: float(floors.scale_of(values[None, :end])[0, 0])
-                for name, values, (end, _, _) in zip(data.names, data.values, parts, strict=True)
-            }
-        self.cut = Cutting(context, horizon, data.n_future, means, spreads, scales)
-        some = origins[:: max(1, len(origins) // 20_000)]
-        windows, targets = self.cut.values(data, some)
-        self.weights = floors.fit_autoregression(windows, targets, self.cut.scale(data, some, windows))
-        self.residuals: dict[str, np.ndarray] = {}
-        self.best = "model"
-        self.errors: dict[str, float] = {}
-        self.net = self.make_net().to(device)
-        self.net.start_as(self.weights)
-        return _ForecastJob(self, data, origins, training, device)
+    def prepare(
+        self, data: Series, valid: Series, training: TrainSettings, device: torch.device
+    ) -> tuple[ForecastFitted, "_ForecastJob"]:
+        ends = [self._parts(len(values))[0] for values in data.values]
+        fitted, origins = fitted_on(data, ends, self.settings)
+        fitted.net.to(device)
+        return fitted, _ForecastJob(self, data, origins, training, device)
 
     def _parts(self, length: int) -> tuple[int, int, int]:
         """Where the training part, the validation part and the series end."""
@@ -184,32 +161,26 @@ class ForecastModel(Estimator):
         n_valid = max(horizon, round(settings.validation * length))
         return length - n_test - n_valid, length - n_test, length
 
-    def make_net(self) -> ForecastNet:
-        n_calendar = calendar_of(self.frequency, self.frequency.stamps(0, 0, 1)).shape[1]
-        n_known = self.cut.n_future + n_calendar + self.n_static
-        n_past = len(self.covariate_names) - self.cut.n_future
-        return ForecastNet(self.settings, 1 + n_past + n_known, n_known, self.cut.context, self.settings.horizon)
-
     @torch.inference_mode()
     def levels(self, data: Series, origins: Sequence[tuple[int, int]]) -> np.ndarray:
         """The network's quantiles [origins, horizon, levels] at LEVELS; for a point forecast intervals are those that
         held on the validation part.
         """
-        net = self.ready()
-        device = next(net.parameters()).device
-        parts = (self.cut.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
+        fitted = self.ready()
+        net, device = fitted.net, next(fitted.net.parameters()).device
+        parts = (fitted.cut.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
         whole = np.concatenate([net.levels(part).float().cpu().numpy() for part in parts]).astype(np.float64)
         if whole.shape[2] == 1:
-            windows, _ = self.cut.values(data, origins)
-            return self._around("model", whole[..., 0], self.cut.scale(data, origins, windows))
+            windows, _ = fitted.cut.values(data, origins)
+            return self._around("model", whole[..., 0], fitted.cut.scale(data, origins, windows))
         return whole
 
     def _around(self, name: str, points: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Quantiles around point forecasts: what their errors over the scale were on the validation part."""
-        if name not in self.residuals:
+        if name not in self.fitted.residuals:
             return np.repeat(points[..., None], len(LEVELS), 2)
         middle = len(LEVELS) // 2
-        around = points[..., None] + self.residuals[name] * scale[..., None]
+        around = points[..., None] + self.fitted.residuals[name] * scale[..., None]
         around[..., middle] = points
         return around
 
@@ -217,33 +188,37 @@ class ForecastModel(Estimator):
         if name == "last value":
             return floors.last_value(windows, self.settings.horizon)
         if name == "seasonal naive":
-            return floors.seasonal_naive(windows, self.settings.horizon, self.season)
-        return floors.autoregression(windows, scale, self.weights)
+            return floors.seasonal_naive(windows, self.settings.horizon, self.fitted.season)
+        return floors.autoregression(windows, scale, self.fitted.weights)
 
-    def finish(self, valid: Series) -> None:
+    def finish(self, valid: Series) -> ForecastFitted:
         """Intervals of point forecasts, and who answers: the smallest absolute error on the validation part."""
-        origins = self.every_origin(valid, "validation")
-        windows, targets = self.cut.values(valid, origins)
-        scale = self.cut.scale(valid, origins, windows)
+        fitted, origins = self.fitted, self.every_origin(valid, "validation")
+        windows, targets = fitted.cut.values(valid, origins)
+        scale = fitted.cut.scale(valid, origins, windows)
         points = {name: self._floor(name, windows, scale) for name in self.floor_names}
         points["model"] = self.levels(valid, origins)[..., len(LEVELS) // 2]
-        errors = {}
+        errors, residuals = {}, {}
         for name, point in points.items():
             error = (targets - point) / scale
-            self.residuals[name] = np.quantile(error, LEVELS, axis=0).T  # [horizon, levels]
+            residuals[name] = np.quantile(error, LEVELS, axis=0).T  # [horizon, levels]
             errors[name] = float(np.square(error).mean() if self.settings.output == "mean" else np.abs(error).mean())
-        self.best = min(errors, key=lambda name: errors[name])
-        self.errors = errors
+        best = min(errors, key=lambda name: errors[name])
+        return replace(fitted, residuals=residuals, best=best, errors=errors)
 
     @property
     def floor_names(self) -> list[str]:
         """The floors that there are: without a season, the seasonal one is the last value."""
-        return [name for name in floors.NAMES if name != "seasonal naive" or self.season > 1]
+        return [name for name in floors.NAMES if name != "seasonal naive" or self.fitted.season > 1]
 
     @property
     def answers(self) -> str:
         """Who answers: "model", or the name of a floor."""
-        return self.best if self.settings.answer == "best" else self.settings.answer
+        return self._answers(self.settings)
+
+    def _answers(self, settings: ForecastSettings) -> str:
+        fitted = self.fitted
+        return fitted.best if settings.answer == "best" else settings.answer
 
     def origins(self, data: Series, part: str, *, stride: int | None = None) -> list[tuple[int, int]]:
         """Where forecasts of a part begin: every `stride` steps, so that all they tell lies within it."""
@@ -272,14 +247,14 @@ class ForecastModel(Estimator):
             For "model" and each floor: mae, rmse, smape (per cent), mase, wql (weighted quantile loss), coverage (of
             the interval from 10 to 90 %), and mae by step of the horizon.
         """
-        data = self.as_data(data)
+        fitted, data = self.fitted, self.as_data(data)
         part = part or ("test" if self.settings.test else "validation")
         origins = self.origins(data, part)
         if not origins:
             raise DataError(f"no forecast of {self.settings.horizon} steps fits into the {part} part")
-        windows, targets = self.cut.values(data, origins)
-        scale = self.cut.scale(data, origins, windows)
-        scales = [mase_scale(values[: self._parts(len(values))[0]], self.season) for values in data.values]
+        windows, targets = fitted.cut.values(data, origins)
+        scale = fitted.cut.scale(data, origins, windows)
+        scales = [mase_scale(values[: self._parts(len(values))[0]], fitted.season) for values in data.values]
         of_origins = np.array([scales[i] for i, _ in origins])[:, None]
         figures: dict[str, Any] = {"model": forecast_figures(self.levels(data, origins), LEVELS, targets, of_origins)}
         for name in self.floor_names:
@@ -287,27 +262,32 @@ class ForecastModel(Estimator):
             figures[name] = forecast_figures(around, LEVELS, targets, of_origins)
         return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers}
 
-    def predict(self, data: Any) -> list[Forecast]:
-        """The steps after the end of each series; see `fit` for `data`."""
-        series = self.as_data(data)
-        if series.covariate_names != self.covariate_names:
+    def predict(self, data: Any, *, answer: str | None = None) -> list[Forecast]:
+        """The steps after the end of each series; see `fit` for `data`. `answer` overrules the settings'."""
+        fitted, series = self.fitted, self.as_data(data)
+        by = self.answers if answer is None else self._answers(replace(self.settings, answer=answer))
+        if series.covariate_names != fitted.covariate_names:
             raise DataError(
                 f"the covariates are {', '.join(series.covariate_names) or 'none'}; "
-                f"the model learnt with {', '.join(self.covariate_names) or 'none'}"
+                f"the model learnt with {', '.join(fitted.covariate_names) or 'none'}"
             )
         ends = [(i, len(values)) for i, values in enumerate(series.values)]
-        if self.answers == "model":
+        if by == "model":
             self._check_future(series)
             levels = self.levels(series, ends)
         else:
-            windows, _ = self.cut.values(series, ends)
-            scale = self.cut.scale(series, ends, windows)
-            levels = self._around(self.answers, self._floor(self.answers, windows, scale), scale)
-        return [self._forecast(series, i, levels[i]) for i in range(len(series))]
+            windows, _ = fitted.cut.values(series, ends)
+            scale = fitted.cut.scale(series, ends, windows)
+            levels = self._around(by, self._floor(by, windows, scale), scale)
+        return [self._forecast(series, i, levels[i], by) for i in range(len(series))]
+
+    def predict_table(self, files: Sequence[Path | str], *, answer: str | None = None) -> list[Forecast]:
+        """The same for tables."""
+        return self.predict(files, answer=answer)
 
     def _check_future(self, series: Series) -> None:
         """Holds covariates that are known in advance to be there for the whole horizon."""
-        horizon, n_future = self.settings.horizon, self.cut.n_future
+        horizon, n_future = self.settings.horizon, self.fitted.cut.n_future
         faults = []
         for name, values, covariates in zip(series.names, series.values, series.covariates, strict=True):
             after = covariates[len(values) : len(values) + horizon, :n_future]
@@ -316,65 +296,28 @@ class ForecastModel(Estimator):
                 faults.append(f"{name or series.target!r} has {n_known} of {horizon}")
         if faults:
             shown = "; ".join(faults[:10]) + ("; ..." if len(faults) > 10 else "")
+            known = ", ".join(self.fitted.covariate_names[:n_future])
             raise DataError(
-                f"a forecast needs {', '.join(self.covariate_names[:n_future])} for the steps to forecast: {shown}. "
-                "Add rows with them and an empty target"
+                f"a forecast needs {known} for the steps to forecast: {shown}. Add rows with them and an empty target"
             )
 
-    def _forecast(self, series: Series, i: int, levels: np.ndarray) -> Forecast:
+    def _forecast(self, series: Series, i: int, levels: np.ndarray, by: str) -> Forecast:
         end, horizon = len(series.values[i]), self.settings.horizon
         stamps = [str(each).replace("T", " ") for each in series.frequency.stamps(series.first[i], end, end + horizon)]
         quantiles = {level: levels[:, k] for k, level in enumerate(LEVELS)}
-        return Forecast(series.names[i], stamps, levels[:, len(LEVELS) // 2], quantiles, self.answers)
-
-    def table(self, figures: dict[str, Any]) -> list[str]:
-        names = ["model", *self.floor_names]
-        kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
-        lines = [f"{figures['n_forecasts']:,} forecasts of {self.settings.horizon} steps from rolling origins"]
-        lines.append(f"{'':<24}" + "".join(f"{head:>11}" for head, _ in kinds) + f"{'in 10-90 %':>12}")
-        for name in names:
-            row = figures[name]
-            lines.append(
-                f"{name:<24}" + "".join(f"{row[key]:>11.4g}" for _, key in kinds) + f"{100 * row['coverage']:>10.1f} %"
-            )
-        steps = sorted({1, *(max(1, round(self.settings.horizon * share)) for share in (0.25, 0.5, 0.75, 1))})
-        lines.append(f"{'MAE at step':<24}" + "".join(f"{step:>11}" for step in steps))
-        by_step = {name: figures[name]["mae_by_step"] for name in names}
-        return lines + [
-            f"{name:<24}" + "".join(f"{errors[step - 1]:>11.4g}" for step in steps) for name, errors in by_step.items()
-        ]
-
-    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
-        kind = "rmse" if self.settings.output == "mean" else "mae"
-        return kind.upper(), -figures["model"][kind], -min(figures[name][kind] for name in self.floor_names)
-
-    def in_words(self, figure: float) -> str:
-        return f"{-figure:.4g}"
-
-    def last_line(self, figures: dict[str, Any]) -> str:
-        kind, model, floor = self.verdict(figures)
-        best = min(self.floor_names, key=lambda name: figures[name][kind.lower()])
-        who = f"`unrolled predict` answers with the {self.answers}" + (
-            "" if self.settings.answer != "best" else ", the best on the validation part"
-        )
-        if model > floor:
-            return f"The model beats the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}."
-        keep = "" if self.answers == "model" else "; --answer model keeps the model all the same"
-        return (
-            f"The model LOSES to the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}{keep}."
-        )
+        return Forecast(series.names[i], stamps, levels[:, len(LEVELS) // 2], quantiles, by)
 
     def draw(self, data: Any, path: Path, *, most: int = 4) -> Path:
         """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best floor."""
-        data = self.as_data(data)
+        fitted, data = self.fitted, self.as_data(data)
         latest: dict[int, int] = {}
         for i, t in self.origins(data, "test" if self.settings.test else "validation"):
             latest[i] = max(t, latest.get(i, 0))
         origins = sorted(latest.items())[:most]
         levels = self.levels(data, origins)
-        windows, targets = self.cut.values(data, origins)
-        floor = min(self.floor_names, key=lambda name: self.errors.get(name, math.inf))
-        beside = self._floor(floor, windows, self.cut.scale(data, origins, windows))
+        windows, targets = fitted.cut.values(data, origins)
+        floor = min(self.floor_names, key=lambda name: fitted.errors.get(name, math.inf))
+        beside = self._floor(floor, windows, fitted.cut.scale(data, origins, windows))
         panels = [
             {
                 "name": data.names[i] or data.target, "past": windows[row], "actual": targets[row],
@@ -384,54 +327,6 @@ class ForecastModel(Estimator):
             for row, (i, _) in enumerate(origins)
         ]  # fmt: skip
         return pictures.forecasts(panels, path)
-
-    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
-        return self.draw(self.held, folder / "forecasts.png")
-
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-        vocabulary = {
-            "season": self.season, "context": self.cut.context,
-            "unit": self.frequency.unit, "count": self.frequency.count,
-            "covariates": list(self.covariate_names), "n_future": self.cut.n_future, "n_static": self.n_static,
-            "target": self.target, "scales": self.cut.scales,
-        }  # fmt: skip
-        tensors = {f"floor.residuals.{name}": torch.from_numpy(each) for name, each in self.residuals.items()}
-        tensors["floor.weights"] = torch.from_numpy(self.weights)
-        tensors |= {
-            "scaler.means": torch.from_numpy(self.cut.means),
-            "scaler.spreads": torch.from_numpy(self.cut.spreads),
-        }
-        return vocabulary, {"best": self.best, "errors": self.errors}, tensors
-
-    def from_parts(self, file: ModelFile) -> None:
-        held = file.vocabulary
-        self.season, context = int(held["season"]), int(held["context"])
-        self.frequency = Frequency(str(held["unit"]), int(held["count"]))
-        self.covariate_names, self.target = tuple(map(str, held["covariates"])), str(held["target"])
-        n_future, self.n_static = int(held["n_future"]), int(held["n_static"])
-        self.best = str(file.floor["best"])
-        self.errors = {str(name): float(value) for name, value in file.floor["errors"].items()}
-        known = None if held["scales"] is None else {str(name): float(value) for name, value in held["scales"].items()}
-        sizes = (self.season, context, self.frequency.count)
-        units = ("row", "month", "second")
-        if min(sizes) < 1 or max(sizes) > 10**9 or self.best not in ANSWERS[1:] or self.frequency.unit not in units:
-            raise ModelFileError("its description of the series is damaged")
-        horizon = self.settings.horizon
-        wanted = {"floor.weights": (context + 1, horizon), "scaler.means": (len(self.covariate_names),)}
-        wanted["scaler.spreads"] = wanted["scaler.means"]
-        wanted |= {name: (horizon, len(LEVELS)) for name in file.tensors if name.startswith("floor.residuals.")}
-        for name, shape in wanted.items():
-            if name not in file.tensors or tuple(file.tensors[name].shape) != shape:
-                raise ModelFileError(f"its {name} is missing or damaged")
-        self.weights, means, spreads = (
-            file.tensors[name].double().numpy() for name in ("floor.weights", "scaler.means", "scaler.spreads")
-        )
-        self.cut = Cutting(context, horizon, n_future, means, spreads, known)
-        self.residuals = {
-            name.removeprefix("floor.residuals."): tensor.double().numpy()
-            for name, tensor in file.tensors.items()
-            if name.startswith("floor.residuals.")
-        }
 
 
 class _ForecastJob:
@@ -454,7 +349,7 @@ class _ForecastJob:
 
     @property
     def module(self) -> nn.Module:
-        return self.model.fitted()
+        return self.model.fitted.net
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         from unrolled.training import processes
@@ -462,7 +357,9 @@ class _ForecastJob:
         draw = np.random.default_rng((self.seed, step, processes.rank()))
         n = max(1, self.batch // processes.world_size())
         chosen = self.origins[draw.integers(len(self.origins), size=n)]
-        return module(self.model.cut.windows(self.data, [(int(i), int(t)) for i, t in chosen]).to(self.device)), None
+        return module(
+            self.model.fitted.cut.windows(self.data, [(int(i), int(t)) for i, t in chosen]).to(self.device)
+        ), None
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
@@ -470,24 +367,28 @@ class _ForecastJob:
         total = 0.0
         for i in range(0, len(self.valid), 512):
             part = self.valid[i : i + 512]
-            total += len(part) * float(self.module(self.model.cut.windows(self.data, part).to(self.device)))
+            total += len(part) * float(self.module(self.model.fitted.cut.windows(self.data, part).to(self.device)))
         return {"loss": total / len(self.valid)}
 
     def describe(self, figures: dict[str, float]) -> str:
         return f"loss {figures['loss']:.4f}"
 
     def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.record = record
-        self.model.save(path)
+        self.model.keep(path, record)
 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-EXAMPLES = """
+HELP = TaskHelp(
+    usual="sales.csv --horizon 12",
+    purpose="what comes next, and how sure",
+    train="""
 unrolled train forecast weather.csv --target temp_max --horizon 7
 unrolled train forecast stocks.csv --target price --series symbol --horizon 6
 unrolled train forecast load.csv --target OT --past HUFL,MUFL --horizon 24 --minutes 2
-"""
+""",
+    predict="unrolled predict runs/forecast/model.safetensors sales.csv",
+)
 Model = ForecastModel

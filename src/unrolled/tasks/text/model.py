@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,29 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.baselines.ngram import NGram
-from unrolled.data.corpus import Corpus, read_corpus
-from unrolled.data.units import Chars, Units, fit_units, units_from_data
-from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
-from unrolled.files.model_file import ModelFile, load_weights, read_model, without_numbers, write_model
+from unrolled.data.corpus import STANDARD_LIBRARY, Corpus, read_corpus
+from unrolled.data.units import Chars, Units, fit_units
+from unrolled.errors import DataError, SettingsError
 from unrolled.nn.bptt import advance
 from unrolled.nn.named_layers import initial_state
 from unrolled.randomness import set_aside
+from unrolled.tasks.capabilities import GenerateSettings
+from unrolled.tasks.estimator import Estimator, Files
+from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.text.fitted import TextFitted
 from unrolled.tasks.text.net import TextNet
-from unrolled.tasks.text.settings import DEFAULT_TRAINING, GenerateSettings, TextSettings
+from unrolled.tasks.text.settings import DEFAULT_TRAINING, TextSettings
 from unrolled.training import processes
 from unrolled.training.display import Display
-from unrolled.training.loop import TrainResult, TrainSettings, choose_device, choose_precision, train
-from unrolled.training.run_folder import Run
+from unrolled.training.loop import TrainResult, TrainSettings
 
 LEAST_UNITS = 1000
 # more would tell the figure no better, and take its time from the training
 MOST_VALIDATION = 120_000
 
 
-class TextModel:
+class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
     """A language model with the task's verbs.
-
-    Attributes:
-        settings: as given.
-        units: the vocabulary; None before `fit`.
-        net: the network; None before `fit`.
-        figures: of the validation part: "nats" and "floor_nats" per character (per byte with units="byte").
-        record: the evaluations of the training.
 
     Example:
         >>> import unrolled
@@ -53,26 +48,32 @@ class TextModel:
         30
     """
 
-    def __init__(self, settings: TextSettings | None = None) -> None:
-        self.settings = settings or TextSettings()
-        self.units: Units | None = None
-        self.net: TextNet | None = None
-        self.floor: NGram | None = None
-        self.figures: dict[str, float] = {}
-        self.record: list[dict[str, Any]] = []
-        self.training: dict[str, Any] = {}
+    task = "text"
+    who = "a language model"
+    kind = TextSettings
+    fits = TextFitted
+    validates_on_files = has_folds = False  # its end is kept
+    source = STANDARD_LIBRARY
+    default_training = DEFAULT_TRAINING
 
     @property
     def item(self) -> str:
         """What the figures are per: "char", or "byte" where the model reads raw bytes."""
         return "byte" if self.settings.units == "byte" else "char"
 
+    @property
+    def units(self) -> Units | None:
+        """The vocabulary; None before `fit`."""
+        return None if self._fitted is None else self._fitted.units
+
     def fit(
         self,
-        files: Sequence[Path | str] | Path | str = (),
+        files: Any = (),
+        answers: Any = None,
         *,
+        valid: Any = None,
         text: str | None = None,
-        train: TrainSettings = DEFAULT_TRAINING,
+        train: TrainSettings | None = None,
         run: Path | str | None = None,
         display: Display | None = None,
     ) -> TrainResult:
@@ -83,6 +84,8 @@ class TextModel:
 
         Args:
             files: text files; what they hold is joined.
+            answers: a text has none.
+            valid: a text has none; set `validation`.
             text: a text, in place of files.
             train: bounds, optimizer, schedule.
             run: a new folder for checkpoints, the best model and the log, to resume from; none is kept if None.
@@ -93,83 +96,59 @@ class TextModel:
             SettingsError: settings contradict each other or the text.
             DivergedError: the loss became NaN or infinite.
         """
+        if valid is not None or answers is not None:
+            raise SettingsError("fit: a text's validation part is its end; set `validation`")
         if text is not None and (files or run is not None):
             raise SettingsError("fit: text goes without files and without run, which resumes from files")
-        corpus = Corpus(text, text.encode(), (), "utf-8", "") if text is not None else self._read(files)
-        device = choose_device(train.device)
-        train = replace(train, precision=choose_precision(train.precision, device))
-        processes.join(device)
-        job = self._prepare(corpus, train, device)
-        kept = None
-        if run is not None:
-            config = {
-                "task": "text",
-                "settings": self.settings.to_dict(),
-                "train": train.to_dict(),
-                "files": list(corpus.files),
-                "sha256": corpus.sha256,
-            }
-            if processes.rank() == 0:
-                Run.create(run, config)
-            processes.barrier()
-            kept = Run.open(run)
-        return self._train(job, train, kept, display)
+        corpus = self.as_data(files) if text is None else Corpus(text, text.encode(), (), "utf-8", "")
+        return super().fit(corpus, train=train, run=run, display=display)
 
-    @classmethod
-    def resume(cls, run: Run, *, display: Display | None = None) -> tuple["TextModel", TrainResult]:
-        """Goes on with a run that was cut off, to the same weights, bit for bit where it is bounded by steps.
-
-        Raises:
-            RunError: its files have changed since.
-            DataError: a file cannot be read any more.
-        """
-        settings, training = (
-            TextSettings.from_dict(run.config["settings"]),
-            TrainSettings.from_dict(run.config["train"]),
-        )
-        model = cls(settings)
-        corpus = model._read(run.config["files"])
-        if corpus.sha256 != run.config["sha256"]:
-            raise RunError(f"{run.folder}: {corpus.name} changed since the run began. Train anew on it")
-        device = choose_device(training.device)
-        processes.join(device)
-        job = model._prepare(corpus, training, device)
-        return model, model._train(job, training, run, display)
-
-    def _read(self, files: Sequence[Path | str] | Path | str) -> Corpus:
+    def read(self, files: Files) -> Corpus:
         paths = [files] if isinstance(files, str | Path) else list(files)
         return read_corpus(paths, encoding=self.settings.encoding, as_bytes=self.settings.units == "byte")
 
-    def _prepare(self, corpus: Corpus, training: TrainSettings, device: torch.device) -> "_TextJob":
-        """Splits the text, fits vocabulary and floor, makes the network."""
-        whole: str | bytes = corpus.data if self.settings.units == "byte" else corpus.text
-        at = len(whole) - min(int(len(whole) * self.settings.validation), MOST_VALIDATION)
+    def as_data(self, data: Any) -> Corpus:
+        """From text files; without any, the source of Python's standard library."""
+        return data if isinstance(data, Corpus) else self.read(data)
+
+    def is_of_files(self, data: Any) -> bool:
+        return bool(data.sha256)  # a text in memory has none
+
+    def files_of(self, data: Any) -> list[str]:
+        return list(data.files)
+
+    def split(self, data: Corpus, seed: int) -> tuple[Corpus, Corpus]:
+        whole = self._content(data)
         if len(whole) < LEAST_UNITS:
             raise DataError(
-                f"{corpus.name}: holds {len(whole)} {self.item}s; a text model needs at least {LEAST_UNITS}. "
+                f"{data.name}: holds {len(whole)} {self.item}s; a text model needs at least {LEAST_UNITS}. "
                 "Give more text"
             )
-        first, last = whole[:at], whole[at:]
-        self.units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
-        job = _TextJob(self, self.units.encode(first), self.units.encode(last), len(last), training, device)
-        self.floor = NGram.fit(job.train_ids, self.units.size)
-        nats = self.floor.nats(job.valid_ids, context=job.train_ids) + self.units.extra_nats(job.valid_ids)
-        self.figures = {"floor_nats": nats / len(last)}
-        self.training = training.to_dict() | {"data": corpus.name, "items": len(whole)}
-        return job
+        at = len(whole) - min(int(len(whole) * self.settings.validation), MOST_VALIDATION)
+        if self.item == "byte":
+            return replace(data, data=data.data[:at]), replace(data, data=data.data[at:])
+        return replace(data, text=data.text[:at]), replace(data, text=data.text[at:])
 
-    def _train(self, job: "_TextJob", training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
-        display = display or Display()
-        display.start(items_per_step=job.items_per_step, item=job.item)
-        try:
-            result = train(job, training, run=run, display=display)
-        finally:
-            display.stop()
-        self.record = result.record
-        self.figures["nats"] = self._nats(job.valid_ids, context=job.train_ids) / job.n_valid_items
-        if run is not None and processes.rank() == 0:
-            self.save(run.model_path)
-        return result
+    def _content(self, data: Corpus) -> str | bytes:
+        return data.data if self.item == "byte" else data.text
+
+    def prepare(
+        self, data: Corpus, valid: Corpus, training: TrainSettings, device: torch.device
+    ) -> tuple[TextFitted, "_TextJob"]:
+        first, last = self._content(data), self._content(valid)
+        units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
+        net = TextNet(units.size, self.settings).to(device)
+        job = _TextJob(self, net, units.encode(first), units.encode(last), len(last), training, device)
+        floor = NGram.fit(job.train_ids, units.size)
+        nats = floor.nats(job.valid_ids, context=job.train_ids) + units.extra_nats(job.valid_ids)
+        return TextFitted(net=net, units=units, floor=floor, figures={"floor_nats": nats / len(last)}), job
+
+    def amounts(self, part: Corpus, held: Corpus) -> dict[str, Any]:
+        return {"data": part.name, "items": len(self._content(part)) + len(self._content(held))}
+
+    def judge(self, job: "_TextJob") -> dict[str, Any]:
+        nats = self._nats(job.valid_ids, context=job.train_ids) / job.n_valid_items
+        return self.fitted.figures | {"nats": nats}
 
     @torch.inference_mode()
     def _nats(self, ids: np.ndarray, *, context: np.ndarray | None = None, n_streams: int = 1) -> float:
@@ -178,7 +157,8 @@ class TextModel:
         With several streams the sequence is cut into as many pieces that run side by side, each after a warm-up on the
         256 units before it.
         """
-        net, units = self._fitted()
+        fitted = self.ready()
+        net, units = fitted.net, fitted.units
         device = net.output.weight.device
         before = np.array([_start_unit(units)]) if context is None else context[-257:]
         warm = 256 if n_streams > 1 else len(before) - 1
@@ -188,7 +168,6 @@ class TextModel:
         at = begins + torch.arange(warm + length).unsqueeze(1)
         is_counted = (torch.arange(warm + length).unsqueeze(1) >= warm) & (at + 1 < len(whole))
         inputs, targets = whole[at.clamp(0, len(whole) - 1)], whole[(at + 1).clamp(0, len(whole) - 1)]
-        net.eval()
         state, total = None, 0.0
         bounds = sorted({*range(0, warm + length, 128), warm, warm + length})
         for start, stop in itertools.pairwise(bounds):
@@ -201,11 +180,11 @@ class TextModel:
             total += float((losses.cpu().double() * is_counted[start:stop].flatten()).sum())
         return total + units.extra_nats(ids)
 
-    def evaluate(self, text: str | bytes, *, n_streams: int | None = None) -> dict[str, float]:
+    def evaluate(self, text: str | bytes | Corpus, *, n_streams: int | None = None) -> dict[str, Any]:
         """How well the model tells a text that it has not seen.
 
         Args:
-            text: a text; bytes where the model reads bytes.
+            text: a text; bytes where the model reads bytes; or what `read` returned.
             n_streams: pieces that run side by side; 1 carries the state through all of it and is exact, more are
                 faster. By default 1 up to 200,000 units.
 
@@ -216,7 +195,10 @@ class TextModel:
         Raises:
             DataError: the text is empty.
         """
-        _, units = self._fitted()
+        fitted = self.fitted
+        units = fitted.units
+        if isinstance(text, Corpus):
+            text = self._content(text)
         if not text:
             raise DataError("evaluate: the text is empty")
         ids = units.encode(text)
@@ -224,8 +206,7 @@ class TextModel:
             n_streams = 1 if len(ids) <= 200_000 else _streams(len(ids))
         n_items = len(ids) if self.item == "byte" else len(text)
         nats = self._nats(ids, n_streams=n_streams) / n_items
-        assert self.floor is not None, "a fitted model has a floor"
-        floor = (self.floor.nats(ids) + units.extra_nats(ids)) / n_items
+        floor = (fitted.floor.nats(ids) + units.extra_nats(ids)) / n_items
         bit = math.log(2)
         return {"nats": nats, "bits": nats / bit, "floor_nats": floor, "floor_bits": floor / bit, "items": n_items}
 
@@ -253,7 +234,7 @@ class TextModel:
             SettingsError: a number is out of its range.
             DataError: the prompt holds characters that the model does not know.
         """
-        net, units = self._fitted()
+        net, units = self.fitted.net, self.fitted.units
         GenerateSettings(length=length, temperature=temperature, top_k=top_k, top_p=top_p)
         units.check(prompt)
         generator = torch.Generator()
@@ -272,44 +253,6 @@ class TextModel:
 
         return units.decode(draw())
 
-    def save(self, path: Path | str) -> None:
-        """Writes the model file: one .safetensors file with all that the verbs need, aside and renamed."""
-        net, units = self._fitted()
-        assert self.floor is not None, "a fitted model has a floor"
-        tensors = {f"model.{name}": value for name, value in net.state_dict().items()} | self.floor.to_tensors()
-        settings = {"model": self.settings.to_dict(), "training": self.training}
-        floor = {"method": f"{self.floor.order}-gram", **self.figures}
-        write_model(path, ModelFile("text", settings, units.to_data(), floor, self.record, tensors))
-
-    @classmethod
-    def load(cls, path: Path | str, *, device: str = "cpu") -> "TextModel":
-        """Reads a model file.
-
-        Raises:
-            ModelFileError: it cannot be used; nothing in it is executed.
-        """
-        file = read_model(path, task="text")
-        try:
-            model = cls(TextSettings.from_dict(file.settings.get("model")))
-            model.units = units_from_data(file.vocabulary)
-            if file.vocabulary["kind"] != model.settings.units:
-                raise ModelFileError("its vocabulary is not of the kind that its settings say")
-            with without_numbers():
-                net = TextNet(model.units.size, model.settings)
-            load_weights(net, file.tensors)
-            model.net = net.to(choose_device(device))
-            model.floor = NGram.from_tensors(model.units.size, file.tensors)
-        except (ModelFileError, SettingsError) as fault:
-            raise ModelFileError(f"{path}: {fault}") from fault
-        numbers = {name: value for name, value in file.floor.items() if isinstance(value, int | float)}
-        model.figures, model.record, model.training = numbers, file.record, file.settings.get("training", {})
-        return model
-
-    def _fitted(self) -> tuple[TextNet, Units]:
-        if self.net is None or self.units is None:
-            raise ModelFileError("the model is not fitted yet. Call fit, or TextModel.load")
-        return self.net, self.units
-
 
 class _TextJob:
     """The text task as the training loop sees it: streams of text side by side, windows over time, carried state."""
@@ -317,6 +260,7 @@ class _TextJob:
     def __init__(
         self,
         model: TextModel,
+        net: TextNet,
         train_ids: np.ndarray,
         valid_ids: np.ndarray,
         n_valid_items: int,
@@ -340,10 +284,7 @@ class _TextJob:
         self.items_per_step = self.batch * self.k1
         self.is_bfloat16 = training.precision == "bfloat16"
         self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
-        with set_aside(device, training.seed):
-            assert model.units is not None, "the vocabulary is fitted first"
-            self.module = TextNet(model.units.size, settings).to(device)
-        model.net = self.module
+        self.module = net
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         epoch, window = divmod(step, self.windows)
@@ -372,33 +313,13 @@ class _TextJob:
         return {"loss": nats / self.n_valid_items}
 
     def describe(self, figures: dict[str, float]) -> str:
-        return describe(figures["loss"], self.model.item)
+        return in_words(figures["loss"], self.model.item)
 
     def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.record = record
-        self.model.figures["nats"] = record[-1]["loss"]
-        self.model.save(path)
+        self.model.keep(path, record, self.model.fitted.figures | {"nats": record[-1]["loss"]})
 
 
-def evaluate_file(model: Path, file: Path, encoding: str, streams: int | None, device: str) -> list[str]:
-    """How well a model tells a text file, beside its floor, in lines for the eye."""
-    loaded = TextModel.load(model, device=device)
-    corpus = read_corpus([file], encoding=encoding, as_bytes=loaded.item == "byte")
-    figures = loaded.evaluate(corpus.data if loaded.item == "byte" else corpus.text, n_streams=streams)
-    lines = [
-        f"text   {file}, {figures['items']:,} {loaded.item}s",
-        f"model  {describe(figures['nats'], loaded.item)}",
-        f"floor  {describe(figures['floor_nats'], loaded.item)}, {floor_name(loaded)}",
-    ]
-    return lines if figures["nats"] < figures["floor_nats"] else [*lines, "The model LOSES to the floor on this text."]
-
-
-def floor_name(model: TextModel) -> str:
-    """What stands beside the model."""
-    return f"a {model.floor.order}-gram model" if model.floor else "an n-gram model"
-
-
-def describe(nats: float, item: str) -> str:
+def in_words(nats: float, item: str) -> str:
     """A loss in words."""
     return f"{nats:.3f} nats/{item} ({nats / math.log(2):.3f} bits/{item})"
 
@@ -433,4 +354,13 @@ def _sample(
     return int(order[torch.multinomial(probabilities, 1, generator=generator)])
 
 
+HELP = TaskHelp(
+    usual="book.txt --minutes 5",
+    purpose="learn to write like a book",
+    train="""
+unrolled train text                              15 minutes on Python's source
+unrolled train text book.txt --minutes 5
+unrolled train text a.txt b.txt --units subword --steps 2000
+""",
+)
 Model = TextModel

@@ -1,4 +1,4 @@
-"""What a user chooses for a language model, its training and its writing."""
+"""What a user chooses for a language model and its training."""
 
 from dataclasses import dataclass
 
@@ -33,13 +33,3 @@ class TextSettings(Settings):
 
 
 DEFAULT_TRAINING = TrainSettings(minutes=15)
-
-
-@dataclass(frozen=True)
-class GenerateSettings(Settings):
-    """How to write text."""
-
-    length: int = option(500, "units to write", least=0)
-    temperature: float = option(1.0, "below 1: likelier text, above 1: wilder; 0: the likeliest unit always", least=0)
-    top_k: int = option(0, "draw from the k likeliest units only; 0: from all", least=0)
-    top_p: float = option(1.0, "draw from the fewest units that together are this likely", above=0, most=1)

@@ -5,7 +5,8 @@ hears, with times and how sure it is, at once or as sound comes in; beside the m
 known sound on the same split.
 """
 
-from unrolled.tasks.transcribe.model import EXAMPLES as EXAMPLES
+from unrolled.tasks.transcribe.model import HELP as HELP
 from unrolled.tasks.transcribe.model import Model as Model
 from unrolled.tasks.transcribe.model import TranscribeModel as TranscribeModel
+from unrolled.tasks.transcribe.report import Report as Report
 from unrolled.tasks.transcribe.settings import TranscribeSettings as TranscribeSettings

@@ -15,27 +15,26 @@ from unrolled.data.fbank import STEP_S, fbank
 from unrolled.data.files import Faults, read_texts, shortened
 from unrolled.data.sound import Sound, as_sound, read_sound
 from unrolled.data.transcripts import Transcribed, described, read_transcribed
-from unrolled.errors import DataError, ModelFileError
-from unrolled.files.model_file import ModelFile
-from unrolled.report import pictures
+from unrolled.errors import DataError
 from unrolled.report.metrics import error_rates
 from unrolled.search import ctc, transducer
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.transcribe.augment import augmented, masked
+from unrolled.tasks.transcribe.fitted import MOST_HZ, TranscribeFitted
 from unrolled.tasks.transcribe.net import HearNet
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 from unrolled.tasks.transcribe.stream import Stream, Transcript, located, transcript_of
 from unrolled.training.batches import by_length
 from unrolled.training.loop import TrainSettings
 
-_MOST_HZ = 16_000
 _MOST_MEASURED = 1000  # sounds whose features tell mean and spread
 _MOST_JUDGED = 200  # sounds of the validation part whose loss counts beside their errors
-_FREQUENT = "most frequent transcript"
+FREQUENT = "most frequent transcript"
 
 
-class TranscribeModel(Estimator):
+class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitted]):
     """A transcriber with the task's verbs.
 
     Sounds are paths, or pairs of samples (as `numpy` arrays) and their rate.
@@ -53,8 +52,11 @@ class TranscribeModel(Estimator):
     """
 
     task = "transcribe"
+    who = "a transcriber"
     kind = TranscribeSettings
-    item = "SOUND"
+    fits = TranscribeFitted
+    takes = "SOUND"
+    chunk = 20
     default_training = TrainSettings(minutes=20, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Transcribed:
@@ -80,12 +82,12 @@ class TranscribeModel(Estimator):
 
     def prepare(
         self, data: Transcribed, valid: Transcribed, training: TrainSettings, device: torch.device
-    ) -> "_TranscribeJob":
+    ) -> tuple[TranscribeFitted, "_TranscribeJob"]:
         settings = self.settings
         error_rates(["a"], ["a"])  # a library that is missing must not cost a training
-        self.rate = min(_MOST_HZ, Counter(data.rates).most_common(1)[0][0])
-        self.characters = sorted(set("".join(data.transcripts)))
-        unseen = sorted(set("".join(valid.transcripts)) - set(self.characters))
+        rate = min(MOST_HZ, Counter(data.rates).most_common(1)[0][0])
+        characters = sorted(set("".join(data.transcripts)))
+        unseen = sorted(set("".join(valid.transcripts)) - set(characters))
         if unseen:
             self.notes.append(
                 f"characters of the validation part that training never saw count as errors: {''.join(unseen[:50])!r}"
@@ -95,23 +97,30 @@ class TranscribeModel(Estimator):
             self.notes.append(
                 f"{len(data) - len(kept):,} sounds of more than {settings.longest:g} s are left out of training"
             )
-        self._check_possible(data, kept)
-        self.frequent = Counter(data.transcripts).most_common(1)[0][0]
+        self._check_possible(data, kept, characters)
         places = Templates.chosen(data.transcripts)
-        self.templates = Templates([self._frames(data.load(i)) for i in places], [data.transcripts[i] for i in places])
-        self.language = None
+        templates = Templates([self._frames(data.load(i), rate) for i in places], [data.transcripts[i] for i in places])
+        language = None
         if settings.language:
             texts, _ = read_texts([settings.language], encoding=settings.encoding)
             lines = [" ".join(line.split()) for line in next(iter(texts.values())).split("\n")]
-            self.language = LanguageModel.fit([line for line in lines if line], settings.language_kind)
-        self.net = self.make_net().to(device)
+            language = LanguageModel.fit([line for line in lines if line], settings.language_kind)
+        net = HearNet(len(characters) + 1, settings).to(device)
         some = np.random.default_rng(training.seed).permutation(kept)[:_MOST_MEASURED]
-        frames = np.concatenate([self._frames(data.load(int(i))) for i in some])
-        self.net.mean.copy_(torch.from_numpy(frames.mean(0)))
-        self.net.spread.copy_(torch.from_numpy(np.maximum(frames.std(0), 1e-3)))
-        return _TranscribeJob(self, data.part(kept), valid, training, device)
+        frames = np.concatenate([self._frames(data.load(int(i)), rate) for i in some])
+        net.mean.copy_(torch.from_numpy(frames.mean(0)))
+        net.spread.copy_(torch.from_numpy(np.maximum(frames.std(0), 1e-3)))
+        fitted = TranscribeFitted(
+            net=net,
+            characters=characters,
+            rate=rate,
+            frequent=Counter(data.transcripts).most_common(1)[0][0],
+            templates=templates,
+            language=language,
+        )
+        return fitted, _TranscribeJob(self, fitted, data.part(kept), valid, training, device)
 
-    def _check_possible(self, data: Transcribed, kept: Sequence[int]) -> None:
+    def _check_possible(self, data: Transcribed, kept: Sequence[int], characters: Sequence[str]) -> None:
         """CTC needs a step for each character: sounds that are too short for their transcript are named."""
         faults = Faults()
         if not kept:
@@ -119,7 +128,7 @@ class TranscribeModel(Estimator):
         if self.settings.loss == "ctc":
             for i in kept:
                 n_steps = self.settings.n_steps(data.seconds[i])
-                needed = ctc.least_steps(self._labels(data.transcripts[i]))
+                needed = ctc.least_steps(labels_of(data.transcripts[i], characters))
                 if needed > n_steps:
                     sound = data.sounds[i]
                     faults.add(
@@ -129,30 +138,27 @@ class TranscribeModel(Estimator):
                     )
         faults.stop()
 
-    def _labels(self, transcript: str) -> list[int]:
-        number = {character: i for i, character in enumerate(self.characters, 1)}
-        return [number[each] for each in transcript]
+    def frames(self, sound: Sound) -> np.ndarray:
+        """What the network hears of a sound: features float32 [time, mels]."""
+        return self._frames(sound, self.fitted.rate)
 
-    def _frames(self, sound: Sound) -> np.ndarray:
-        return self._features(sound.at(self.rate).samples)
+    def _frames(self, sound: Sound, rate: int) -> np.ndarray:
+        return self._features(sound.at(rate).samples, rate)
 
-    def _features(self, samples: np.ndarray) -> np.ndarray:
+    def _features(self, samples: np.ndarray, rate: int) -> np.ndarray:
         """Of one step at least."""
-        rest = self.settings.least_samples(self.rate) - len(samples)
-        return fbank(np.pad(samples, (0, max(0, rest))), self.rate, self.settings.mels)
-
-    def make_net(self) -> HearNet:
-        return HearNet(len(self.characters) + 1, self.settings)
+        rest = self.settings.least_samples(rate) - len(samples)
+        return fbank(np.pad(samples, (0, max(0, rest))), rate, self.settings.mels)
 
     @torch.inference_mode()
     def transcribe(self, sounds: Sequence[Sound], *, beam: int | None = None) -> list[Transcript]:
         """What is said in sounds. Where a model hears in both directions, a long one is heard in parts, cut where it is
         quietest; else as a stream, in blocks that go on where the last one ended.
         """
-        net: HearNet = self.ready()
-        device = net.mean.device
-        parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(self.rate).samples)]
-        frames = [self._features(part) for _, part in parts]
+        fitted = self.ready()
+        net, device, rate = fitted.net, fitted.net.mean.device, fitted.rate
+        parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(rate).samples)]
+        frames = [self._features(part, rate) for _, part in parts]
         read: dict[int, transducer.Written | ctc.Path] = {}
         for group in by_length([len(each) for each in frames], 20_000):
             batch = _side_by_side([frames[i] for i in group]).to(device)
@@ -165,8 +171,8 @@ class TranscribeModel(Estimator):
         for place, (i, part) in enumerate(parts):
             if pieces[i]:
                 pieces[i].append((" ", offsets[i], 0.0))
-            pieces[i] += located(read[place], self.characters, self.settings.step_s, offsets[i])
-            offsets[i] += len(part) / self.rate
+            pieces[i] += located(read[place], fitted.characters, self.settings.step_s, offsets[i])
+            offsets[i] += len(part) / rate
         return [
             transcript_of(each, sound.seconds, self.settings.step_s) for each, sound in zip(pieces, sounds, strict=True)
         ]
@@ -175,8 +181,8 @@ class TranscribeModel(Estimator):
         """A sound in parts of at most `longest` seconds, cut at the quietest fifth of a second of the last third."""
         if self.settings.direction == "forward":
             return [samples]
-        most, parts = int(self.settings.longest * self.rate), []
-        width = max(1, self.rate // 5)
+        most, parts = int(self.settings.longest * self.fitted.rate), []
+        width = max(1, self.fitted.rate // 5)
         while len(samples) > most:
             from_ = 2 * most // 3
             power = np.cumsum(np.square(samples[from_:most], dtype=np.float64))
@@ -187,8 +193,8 @@ class TranscribeModel(Estimator):
 
     def _decoded(self, heard: Tensor, beam: int) -> transducer.Written | ctc.Path:
         """Labels of what was heard, [time, size]."""
-        net: HearNet = self.net  # type: ignore[assignment]
-        bonus = self._bonus() if self.language is not None and beam > 1 else None
+        net = self.fitted.net
+        bonus = self._bonus() if self.fitted.language is not None and beam > 1 else None
         if self.settings.loss == "ctc":
             log_p = net.class_log_p(heard).float().cpu().numpy()
             if beam > 1:
@@ -202,12 +208,12 @@ class TranscribeModel(Estimator):
         return transducer.greedy(heard, transducer.Written(state=state), 0, net.join, net.predict)
 
     def _bonus(self) -> Any:
-        language, weight = self.language, self.settings.language_weight
+        language, weight = self.fitted.language, self.settings.language_weight
         assert language is not None
 
         def bonus(ids: tuple[int, ...], label: int) -> float:
-            text = "".join(self.characters[each - 1] for each in ids)
-            return weight * language.added(text, self.characters[label - 1] if label else "")
+            text = "".join(self.fitted.characters[each - 1] for each in ids)
+            return weight * language.added(text, self.fitted.characters[label - 1] if label else "")
 
         return bonus
 
@@ -220,7 +226,8 @@ class TranscribeModel(Estimator):
         Raises:
             SettingsError: the model hears in both directions.
         """
-        return Stream(self.ready(), self.characters, self.rate, rate or self.rate)
+        fitted = self.ready()
+        return Stream(fitted.net, fitted.characters, fitted.rate, rate or fitted.rate)
 
     def predict(self, items: Any, *, beam: int | None = None) -> Any:
         """What is said in a sound: a path, or samples and their rate; in each of a list of sounds."""
@@ -230,7 +237,7 @@ class TranscribeModel(Estimator):
 
     def predict_all(self, items: Iterable[Any], *, beam: int | None = None) -> list[Transcript]:
         """What is said in each of some sounds; all faults of them are told at once."""
-        self.fitted()
+        self.ready()
         faults, names, sounds = Faults(), [], []
         for item in items:
             try:
@@ -245,62 +252,18 @@ class TranscribeModel(Estimator):
 
     def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
         """Word and character error rates, and the share of sounds with any error; the model's and the floors'."""
-        data = self.as_data(data)
+        fitted, data = self.fitted, self.as_data(data)
         found: list[str] = []
         nearest: list[str] = []
         for sounds in data.loaded():
             found += [each.text for each in self.transcribe(sounds, beam=beam)]
-            if self.templates.frames:
-                nearest += [self.templates.nearest(self._frames(sound)) for sound in sounds]
+            if fitted.templates.frames:
+                nearest += [fitted.templates.nearest(self.frames(sound)) for sound in sounds]
         figures = {"model": error_rates(found, data.transcripts)}
-        figures[_FREQUENT] = error_rates([self.frequent] * len(data), data.transcripts)
+        figures[FREQUENT] = error_rates([fitted.frequent] * len(data), data.transcripts)
         if nearest:
             figures[Templates.name] = error_rates(nearest, data.transcripts)
         return {**figures, "n_sounds": len(data), "seconds": float(data.seconds.sum())}
-
-    def _rows(self, figures: dict[str, Any]) -> list[str]:
-        return [name for name in ("model", _FREQUENT, Templates.name) if name in figures]
-
-    def table(self, figures: dict[str, Any]) -> list[str]:
-        lines = [f"{'':<28}{'word':>10}{'character':>12}{'sound':>10}  errors"]
-        for name in self._rows(figures):
-            row = figures[name]
-            lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
-        return [*lines, f"{figures['n_sounds']:,} sounds, {figures['seconds'] / 60:.1f} minutes"]
-
-    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
-        return "word error", -figures["model"]["wer"], -min(figures[name]["wer"] for name in self._rows(figures)[1:])
-
-    def in_words(self, figure: float) -> str:
-        return f"{-100 * figure:.2f} %"
-
-    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
-        sound = self.held.load(0)
-        found = self.transcribe([sound])[0]
-        return pictures.heard(self._frames(sound), STEP_S, found.words, self.held.transcripts[0], folder / "heard.png")
-
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-        vocabulary: dict[str, Any] = {"characters": "".join(self.characters), "rate": self.rate}
-        tensors = {f"floor.template.{i}": torch.from_numpy(each) for i, each in enumerate(self.templates.frames)}
-        if self.language is not None:
-            vocabulary["language"], more = self.language.to_parts()
-            tensors |= more
-        return vocabulary, {"frequent": self.frequent, "templates": self.templates.transcripts}, tensors
-
-    def from_parts(self, file: ModelFile) -> None:
-        held = file.vocabulary
-        self.characters, self.rate = list(held["characters"]), int(held["rate"])
-        self.frequent, transcripts = str(file.floor["frequent"]), list(map(str, file.floor["templates"]))
-        frames = [file.tensors.get(f"floor.template.{i}") for i in range(len(transcripts))]
-        mels = self.settings.mels
-        if not self.characters or not 1000 <= self.rate <= _MOST_HZ:
-            raise ModelFileError("its characters or its rate are damaged")
-        if any(each is None or each.dim() != 2 or each.shape[1] != mels or not len(each) for each in frames):
-            raise ModelFileError("its templates are damaged")
-        self.templates = Templates([each.float().numpy() for each in frames if each is not None], transcripts)
-        self.language = None
-        if "language" in held:
-            self.language = LanguageModel.from_parts(held["language"], file.tensors)
 
 
 class _TranscribeJob(ExampleJob):
@@ -311,6 +274,7 @@ class _TranscribeJob(ExampleJob):
     def __init__(
         self,
         model: TranscribeModel,
+        fitted: TranscribeFitted,
         data: Transcribed,
         valid: Transcribed,
         training: TrainSettings,
@@ -319,8 +283,8 @@ class _TranscribeJob(ExampleJob):
         super().__init__(model, (100 * data.seconds).astype(int).tolist(), training, device)
         self.items_per_step = self.batches.batch
         self.data, self.valid, self.seed = data, valid, training.seed
-        self.labels = [model._labels(transcript) for transcript in data.transcripts]
-        known = set(model.characters)
+        self.labels = [labels_of(transcript, fitted.characters) for transcript in data.transcripts]
+        known = set(fitted.characters)
         self.judged = [
             i
             for i, (seconds, transcript) in enumerate(zip(valid.seconds, valid.transcripts, strict=True))
@@ -329,16 +293,16 @@ class _TranscribeJob(ExampleJob):
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places, model, settings = self.batches.at(step), self.model, self.model.settings
-        net: HearNet = model.net
-        frames, mean = [], net.mean.cpu().numpy()
+        fitted = model.fitted
+        frames, mean = [], fitted.net.mean.cpu().numpy()
         for i in places.tolist():
             draw = np.random.default_rng((self.seed, step, i))
-            samples = self.data.load(i).at(model.rate).samples
+            samples = self.data.load(i).at(fitted.rate).samples
             needed = ctc.least_steps(self.labels[i]) if settings.loss == "ctc" else 1
-            least = (needed * settings.reduction * STEP_S + 0.03) * model.rate
-            said = augmented(samples, model.rate, draw, speed=settings.speed, noise=settings.noise)
+            least = (needed * settings.reduction * STEP_S + 0.03) * fitted.rate
+            said = augmented(samples, fitted.rate, draw, speed=settings.speed, noise=settings.noise)
             # a sound that was played too fast for its transcript stays as it was
-            heard = model._features(said if len(said) >= least else samples)
+            heard = model._features(said if len(said) >= least else samples, fitted.rate)
             frames.append(masked(heard, mean, draw, share=settings.masks))
         return self._loss(module, frames, [self.labels[i] for i in places]), None
 
@@ -358,8 +322,8 @@ class _TranscribeJob(ExampleJob):
         with torch.inference_mode():
             for i in range(0, len(self.judged), size):
                 some = self.judged[i : i + size]
-                frames = [self.model._frames(self.valid.load(place)) for place in some]
-                labels = [self.model._labels(self.valid.transcripts[place]) for place in some]
+                frames = [self.model.frames(self.valid.load(place)) for place in some]
+                labels = [labels_of(self.valid.transcripts[place], self.model.fitted.characters) for place in some]
                 parts.append(float(self._loss(self.module, frames, labels)))
         nats = sum(parts) / max(1, len(parts))
         # of models with the same words the one with the better characters; the loss falls long before there is any word
@@ -368,6 +332,12 @@ class _TranscribeJob(ExampleJob):
 
     def describe(self, figures: dict[str, float]) -> str:
         return f"word error {100 * figures['wer']:.2f} %"
+
+
+def labels_of(transcript: str, characters: Sequence[str]) -> list[int]:
+    """The numbers of a transcript's characters; 0 is no character."""
+    number = {character: i for i, character in enumerate(characters, 1)}
+    return [number[each] for each in transcript]
 
 
 def _side_by_side(frames: Sequence[np.ndarray]) -> Tensor:
@@ -386,10 +356,15 @@ def _sound(item: Any) -> Sound:
 
 _LEAST = -12.0  # log-probability of labels that the search looks at
 
-EXAMPLES = """
+HELP = TaskHelp(
+    usual="manifest.csv",
+    purpose="speech into text",
+    train="""
 unrolled train transcribe manifest.csv --minutes 20
 unrolled train transcribe recordings/ --direction forward --loss transducer
 unrolled predict runs/transcribe/model.safetensors call.wav --format jsonl
 arecord -q -f S16_LE -r 16000 -t raw | unrolled stream runs/transcribe/model.safetensors --rate 16000
-"""
+""",
+    predict="unrolled predict runs/transcribe/model.safetensors call.wav --beam 10",
+)
 Model = TranscribeModel

@@ -11,21 +11,22 @@ from torch import Tensor, nn
 
 from unrolled.baselines.dictionary import Dictionary
 from unrolled.data.pairs import Pairs, read_pairs
-from unrolled.data.pieces import BEGIN, END, PAD, UNKNOWN, Cut, Pieces, fit_pieces
+from unrolled.data.pieces import BEGIN, END, PAD, UNKNOWN, Cut, fit_pieces
 from unrolled.data.tagging import padded
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined, tokens_of
 from unrolled.errors import DataError
-from unrolled.files.model_file import ModelFile
 from unrolled.report import pictures
 from unrolled.report.metrics import bleu
 from unrolled.search.beam import Found, beam_search
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.translate.fitted import TranslateFitted
 from unrolled.tasks.translate.net import Memory, TranslateNet
 from unrolled.tasks.translate.settings import TranslateSettings
 from unrolled.training.batches import by_length
 from unrolled.training.loop import TrainSettings
 
-_COPY = "copy of the source"
+COPY = "copy of the source"
 _MOST_VALID = 1000  # pairs that are translated at every evaluation
 
 
@@ -62,7 +63,7 @@ class Translation:
         return pictures.attention(self.source, [*self.target, "(end)"], self.attention, Path(path))
 
 
-class TranslateModel(Estimator):
+class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
     """A translator with the task's verbs.
 
     Example:
@@ -77,7 +78,9 @@ class TranslateModel(Estimator):
     """
 
     task = "translate"
+    who = "a translator"
     kind = TranslateSettings
+    fits = TranslateFitted
     default_training = TrainSettings(minutes=30, lr=2e-3, average=0.998)
 
     def read(self, files: Files) -> Pairs:
@@ -101,13 +104,14 @@ class TranslateModel(Estimator):
     def split(self, data: Pairs, seed: int) -> tuple[Pairs, Pairs]:
         return split_in_two(data, self.settings.validation, seed)
 
-    def prepare(self, data: Pairs, valid: Pairs, training: TrainSettings, device: torch.device) -> "_TranslateJob":
+    def prepare(
+        self, data: Pairs, valid: Pairs, training: TrainSettings, device: torch.device
+    ) -> tuple[TranslateFitted, "_TranslateJob"]:
         settings = self.settings
         bleu(["a"], ["a"])  # a library that is missing must not cost a training
-        self.source, self.target = fit_pieces(
-            data.sources, data.targets, settings.pieces, is_joint=settings.vocabulary == "joint"
-        )
-        sources, targets = self.source.cut(data.sources), self.target.cut(data.targets)
+        is_joint = settings.vocabulary == "joint"
+        source, target = fit_pieces(data.sources, data.targets, settings.pieces, is_joint=is_joint)
+        sources, targets = source.cut(data.sources), target.cut(data.targets)
         kept = [
             i for i, pair in enumerate(zip(sources, targets, strict=True)) if max(map(len, pair)) <= settings.longest
         ]
@@ -117,19 +121,21 @@ class TranslateModel(Estimator):
             self.notes.append(
                 f"{len(data) - len(kept):,} pairs of more than {settings.longest} subwords are left out of training"
             )
-        self.floor = Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets)))
-        self.is_spaced = 2 * sum(map(is_without_spaces, data.targets)) <= len(data)
-        self.net = self.make_net().to(device)
-        return _TranslateJob(self, [sources[i] for i in kept], [targets[i] for i in kept], valid, training, device)
-
-    def make_net(self) -> TranslateNet:
-        is_joint = self.settings.vocabulary == "joint"
-        return TranslateNet(len(self.source), len(self.target), self.settings, is_joint=is_joint)
+        fitted = TranslateFitted(
+            net=TranslateNet(len(source), len(target), settings, is_joint=is_joint).to(device),
+            source=source,
+            target=target,
+            is_spaced=2 * sum(map(is_without_spaces, data.targets)) <= len(data),
+            floor=Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets))),
+        )
+        return fitted, _TranslateJob(
+            self, fitted, [sources[i] for i in kept], [targets[i] for i in kept], valid, training, device
+        )
 
     @torch.inference_mode()
     def search(self, cuts: Sequence[Cut], *, beam: int | None = None) -> list[Found]:
         """The best translation of each text in pieces; none of them empty."""
-        net: TranslateNet = self.ready()
+        net = self.ready().net
         settings, device = self.settings, next(net.parameters()).device
         beam = beam or settings.beam
         results: dict[int, Found] = {}
@@ -165,8 +171,7 @@ class TranslateModel(Estimator):
         return [each.translation for each in self._translated(texts, beam)]
 
     def _translated(self, texts: Sequence[str], beam: int | None) -> list[Translation]:
-        self.fitted()
-        cut = [self._parts(text, whole) for text, whole in zip(texts, self.source.cut(texts), strict=True)]
+        cut = [self._parts(text, whole) for text, whole in zip(texts, self.fitted.source.cut(texts), strict=True)]
         flat = [part for parts in cut for part in parts]
         found = iter(zip(flat, self.search(flat, beam=beam), strict=True))
         return [self._joined(text, [next(found) for _ in parts]) for text, parts in zip(texts, cut, strict=True)]
@@ -179,7 +184,7 @@ class TranslateModel(Estimator):
         if len(whole) <= longest:
             return [whole]
         parts = []
-        for sentence in self.source.cut(in_sentences(text)):
+        for sentence in self.fitted.source.cut(in_sentences(text)):
             parts += [
                 Cut(sentence.ids[i : i + longest], sentence.texts[i : i + longest])
                 for i in range(0, len(sentence), longest)
@@ -192,14 +197,14 @@ class TranslateModel(Estimator):
         for cut, each in found:
             best = each.attention.argmax(1).tolist()
             copies = [cut.texts[best[t]] for t, i in enumerate(each.ids) if i == UNKNOWN]
-            written.append(self.target.join(each.ids, copies))
+            written.append(self.fitted.target.join(each.ids, copies))
         source = [piece for cut, _ in found for piece in cut.texts]
-        target = [piece for _, each in found for piece in self.target.texts(each.ids)]
+        target = [piece for _, each in found for piece in self.fitted.target.texts(each.ids)]
         sure = sum(each.log_p for _, each in found) / max(1, len(target) + len(found))
         attention = (
             found[0][1].attention.numpy() if len(found) == 1 else np.zeros((len(target) + 1, len(source)), np.float32)
         )
-        return Translation(text, (" " if self.is_spaced else "").join(written), sure, source, target, attention)
+        return Translation(text, (" " if self.fitted.is_spaced else "").join(written), sure, source, target, attention)
 
     def predict(self, items: Any, *, beam: int | None = None) -> Any:
         """The translation of a text, or of each of a list of texts."""
@@ -213,49 +218,17 @@ class TranslateModel(Estimator):
 
     def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
         """BLEU and chrF of translated pairs, the model's and the floors', with the signature of the measure."""
-        data = self.as_data(data)
+        fitted, data = self.fitted, self.as_data(data)
         answers = {
             "model": self.translate(data.sources, beam=beam),
-            self.floor.name: [self._word_by_word(text) for text in data.sources],
-            _COPY: data.sources,
+            fitted.floor.name: [self._word_by_word(text) for text in data.sources],
+            COPY: data.sources,
         }
         figures: dict[str, Any] = {name: bleu(texts, data.targets) for name, texts in answers.items()}
         return figures | {"n_sentences": len(data)}
 
     def _word_by_word(self, text: str) -> str:
-        return joined(self.floor.translate(_words(text)), is_spaced=self.is_spaced)
-
-    def table(self, figures: dict[str, Any]) -> list[str]:
-        rows = [
-            f"{name:<28}{figures[name]['bleu']:>8.2f}{figures[name]['chrf']:>8.2f}"
-            for name in ("model", self.floor.name, _COPY)
-        ]
-        last = f"{figures['n_sentences']:,} sentences; {figures['model']['signature']}"
-        return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
-
-    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
-        return "BLEU", figures["model"]["bleu"], max(figures[name]["bleu"] for name in (self.floor.name, _COPY))
-
-    def in_words(self, figure: float) -> str:
-        return f"{figure:.2f}"
-
-    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
-        cuts = self.source.cut(self.held.sources[:200])
-        readable = [i for i, cut in enumerate(cuts) if 5 <= len(cut) <= 25] or [0]
-        return self.predict(self.held.sources[readable[0]]).picture(folder / "attention.png")
-
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-        vocabulary = {"target": self.target.to_data(), "is_spaced": self.is_spaced}
-        if self.source is not self.target:
-            vocabulary["source"] = self.source.to_data()
-        return vocabulary, {"method": self.floor.name, **self.floor.to_data()}, {}
-
-    def from_parts(self, file: ModelFile) -> None:
-        self.target = Pieces.from_data(file.vocabulary["target"])
-        is_joint = self.settings.vocabulary == "joint"
-        self.source = self.target if is_joint else Pieces.from_data(file.vocabulary.get("source"))
-        self.is_spaced = bool(file.vocabulary["is_spaced"])
-        self.floor = Dictionary.from_data(file.floor)
+        return joined(self.fitted.floor.translate(_words(text)), is_spaced=self.fitted.is_spaced)
 
 
 class _TranslateJob(ExampleJob):
@@ -264,6 +237,7 @@ class _TranslateJob(ExampleJob):
     def __init__(
         self,
         model: TranslateModel,
+        fitted: TranslateFitted,
         sources: list[Cut],
         targets: list[Cut],
         valid: Pairs,
@@ -275,7 +249,7 @@ class _TranslateJob(ExampleJob):
         self.sources = [cut.ids for cut in sources]
         self.targets = [np.append(cut.ids, END) for cut in targets]
         self.valid = valid.part(range(min(len(valid), _MOST_VALID)))
-        sides = zip(model.source.cut(self.valid.sources), model.target.cut(self.valid.targets), strict=True)
+        sides = zip(fitted.source.cut(self.valid.sources), fitted.target.cut(self.valid.targets), strict=True)
         pairs = [(a.ids, np.append(b.ids, END)) for a, b in sides if max(len(a), len(b)) <= model.settings.longest]
         self.valid_pairs = sorted(pairs, key=lambda pair: len(pair[0]))
 
@@ -309,9 +283,13 @@ def _words(text: str) -> list[str]:
 
 _OWN_FROM = 4000  # updates until the share of own inputs is whole
 
-EXAMPLES = """
+HELP = TaskHelp(
+    usual="pairs.tsv",
+    purpose="one language into another",
+    train="""
 unrolled train translate pairs.tsv --minutes 30
 unrolled train translate train.de train.en --valid val.de --valid val.en
 unrolled predict runs/translate/model.safetensors "Ein Hund läuft im Schnee."
-"""
+""",
+)
 Model = TranslateModel

@@ -4,7 +4,8 @@ Comes in: a folder of seq.in, seq.out and label, or JSON lines. Goes out: a mode
 which parts of it matter, beside naive Bayes and the most frequent tag of each word on the same split.
 """
 
-from unrolled.tasks.understand.model import EXAMPLES as EXAMPLES
+from unrolled.tasks.understand.model import HELP as HELP
 from unrolled.tasks.understand.model import Model as Model
 from unrolled.tasks.understand.model import UnderstandModel as UnderstandModel
+from unrolled.tasks.understand.report import Report as Report
 from unrolled.tasks.understand.settings import UnderstandSettings as UnderstandSettings

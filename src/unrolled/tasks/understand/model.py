@@ -18,10 +18,10 @@ from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
 from unrolled.data.vocabulary import TokenVocabulary
-from unrolled.errors import DataError, ModelFileError
-from unrolled.files.model_file import ModelFile
-from unrolled.report import pictures
+from unrolled.errors import DataError
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
 from unrolled.training.batches import by_length
@@ -56,7 +56,7 @@ class Understood:
         return f"{self.intent} ({100 * self.probability:.0f} %){slots}"
 
 
-class UnderstandModel(Estimator):
+class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
     """Intents and slots with the task's verbs.
 
     Example:
@@ -69,7 +69,9 @@ class UnderstandModel(Estimator):
     """
 
     task = "understand"
+    who = "a model of intents"
     kind = UnderstandSettings
+    fits = UnderstandFitted
     default_training = TrainSettings(minutes=5, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Intents:
@@ -79,52 +81,56 @@ class UnderstandModel(Estimator):
     def split(self, data: Intents, seed: int) -> tuple[Intents, Intents]:
         return split_in_two(data, self.settings.validation, seed)
 
-    def prepare(self, data: Intents, valid: Intents, training: TrainSettings, device: torch.device) -> "_UnderstandJob":
+    def prepare(
+        self, data: Intents, valid: Intents, training: TrainSettings, device: torch.device
+    ) -> tuple[UnderstandFitted, "_UnderstandJob"]:
         settings = self.settings
         data = data.part(short_enough(data.tagged.sentences, self.notes))
         tagged = data.tagged
-        self.scheme = tagged.scheme
-        if self.scheme == "plain" and any(tag != "O" for tags in tagged.tags for tag in tags):
+        if tagged.scheme == "plain" and any(tag != "O" for tags in tagged.tags for tag in tags):
             raise DataError("the slots' tags are of no known scheme; expected such as B-city, I-city and O")
-        self.scheme = "BIO" if self.scheme == "plain" else self.scheme  # no slots at all
-        within = [schemes.to_bioes(tags, self.scheme) for tags in tagged.tags]
-        self.tags = complete(sorted({tag for tags in within for tag in tags}), self.scheme)
-        self.intents = sorted(set(data.intents))
-        if len(self.intents) < 2:
-            raise DataError(f"there is one intent only, {self.intents[0]!r}; expected at least two to tell apart")
-        self.vocabulary = TokenVocabulary.fit(
+        scheme = "BIO" if tagged.scheme == "plain" else tagged.scheme  # no slots at all
+        within = [schemes.to_bioes(tags, scheme) for tags in tagged.tags]
+        tags = complete(sorted({tag for tags in within for tag in tags}), scheme)
+        intents = sorted(set(data.intents))
+        if len(intents) < 2:
+            raise DataError(f"there is one intent only, {intents[0]!r}; expected at least two to tell apart")
+        vocabulary = TokenVocabulary.fit(
             tagged.sentences, least=settings.least, most_pairs=settings.most_pairs if settings.pairs else 0
         )
-        self.slot_floor = FrequentTag.fit(tagged.sentences, tagged.tags)
-        self.intent_floor = NaiveBayes.fit(tagged.sentences, [[intent] for intent in data.intents], self.intents)
-        self.net = self.make_net().to(device)
-        return _UnderstandJob(self, tagged.sentences, within, data.intents, valid, training, device)
-
-    def make_net(self) -> UnderstandNet:
-        return UnderstandNet(self.vocabulary, self.tags, len(self.intents), self.settings)
+        fitted = UnderstandFitted(
+            net=UnderstandNet(vocabulary, tags, len(intents), settings).to(device),
+            vocabulary=vocabulary,
+            tags=tags,
+            scheme=scheme,
+            intents=intents,
+            slot_floor=FrequentTag.fit(tagged.sentences, tagged.tags),
+            intent_floor=NaiveBayes.fit(tagged.sentences, [[intent] for intent in data.intents], intents),
+        )
+        return fitted, _UnderstandJob(self, fitted, tagged.sentences, within, data.intents, valid, training, device)
 
     @torch.inference_mode()
     def understand(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
         """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. In an empty sentence
         all intents are as likely. Of a very long one each part is read by itself; its intent is that of the first.
         """
-        net = self.ready()
-        device = next(net.parameters()).device
-        intents = np.full((len(sentences), len(self.intents)), 1 / len(self.intents))
+        fitted = self.ready()
+        device = next(fitted.net.parameters()).device
+        intents = np.full((len(sentences), len(fitted.intents)), 1 / len(fitted.intents))
         parts = in_parts(sentences)
         numbers: dict[int, list[int]] = {}
         likely: dict[int, np.ndarray] = {}
         for group in by_length([len(part) for _, part in parts], 4096):
-            batch = self.vocabulary.batch([self.vocabulary.encode(parts[i][1]) for i in group]).to(device)
-            probabilities, best = net.best(batch)
+            batch = fitted.vocabulary.batch([fitted.vocabulary.encode(parts[i][1]) for i in group]).to(device)
+            probabilities, best = fitted.net.best(batch)
             numbers |= dict(zip(group.tolist(), best, strict=True))
             likely |= dict(zip(group.tolist(), probabilities.cpu().numpy(), strict=True))
         within: list[list[str]] = [[] for _ in sentences]
         for i, (place, _) in enumerate(parts):
             if not within[place]:
                 intents[place] = likely[i]
-            within[place] += [self.tags[number] for number in numbers[i]]
-        return intents, [tags_of(spans_of(tags, "BIOES"), len(tags), self.scheme) for tags in within]
+            within[place] += [fitted.tags[number] for number in numbers[i]]
+        return intents, [tags_of(spans_of(tags, "BIOES"), len(tags), fitted.scheme) for tags in within]
 
     def predict(self, items: Any) -> Any:
         """What a text wants; or each of a list of texts. Words are cut at spaces; unknown ones at punctuation too."""
@@ -134,29 +140,29 @@ class UnderstandModel(Estimator):
 
     def predict_all(self, texts: Iterable[str]) -> list[Understood]:
         """What each of some texts wants."""
-        texts = list(texts)
-        tokens = [refined(text, self.vocabulary) for text in texts]
+        fitted, texts = self.fitted, list(texts)
+        tokens = [refined(text, fitted.vocabulary) for text in texts]
         intents, tags = self.understand([[token.text for token in each] for each in tokens])
         found = []
         for text, each, probabilities, of_tokens in zip(texts, tokens, intents, tags, strict=True):
             best = int(probabilities.argmax())
-            slots = located(text, each, spans_of(of_tokens, self.scheme))
-            found.append(Understood(text, self.intents[best], float(probabilities[best]), slots))
+            slots = located(text, each, spans_of(of_tokens, fitted.scheme))
+            found.append(Understood(text, fitted.intents[best], float(probabilities[best]), slots))
         return found
 
     def evaluate(self, data: Any) -> dict[str, Any]:
         """Intent accuracy, slot F1 as conlleval counts it, and the share of sentences that are right in both; the
         model's and the floors'.
         """
-        data = self.as_data(data)
+        fitted, data = self.fitted, self.as_data(data)
         intents, tags = self.understand(data.tagged.sentences)
-        gold = rewritten(data.tagged.tags, data.tagged.scheme, self.scheme)
-        model = _figures(gold, self.scheme, data.intents, [self.intents[i] for i in intents.argmax(1)], tags)
-        by_words = [self.slot_floor.predict(tokens) for tokens in data.tagged.sentences]
-        bayes = [self.intents[int(i)] for i in self.intent_floor.scores(data.tagged.sentences).argmax(1)]
+        gold = rewritten(data.tagged.tags, data.tagged.scheme, fitted.scheme)
+        model = _figures(gold, fitted.scheme, data.intents, [fitted.intents[i] for i in intents.argmax(1)], tags)
+        by_words = [fitted.slot_floor.predict(tokens) for tokens in data.tagged.sentences]
+        bayes = [fitted.intents[int(i)] for i in fitted.intent_floor.scores(data.tagged.sentences).argmax(1)]
         return {
             "model": model,
-            "floor": _figures(gold, self.scheme, data.intents, bayes, by_words),
+            "floor": _figures(gold, fitted.scheme, data.intents, bayes, by_words),
             "n_sentences": len(data),
         }
 
@@ -173,41 +179,6 @@ class UnderstandModel(Estimator):
             tagged = Tagged(sentences, tags, schemes.recognize(tags), [])
             return Intents(tagged, [intent for _, _, intent in data])
         return self.read(data)
-
-    def table(self, figures: dict[str, Any]) -> list[str]:
-        lines = [f"{'':<10}{'intent':>10}{'slot F1':>10}{'sentence':>10}"]
-        for name in ("model", "floor"):
-            row = figures[name]
-            lines.append(
-                f"{name:<10}" + "".join(f"{100 * row[key]:>8.2f} %" for key in ("intent", "slot_f1", "sentence"))
-            )
-        return [*lines, f"floor: {self.intent_floor.name} for intents, {self.slot_floor.name} for slots"]
-
-    def verdict(self, figures: dict[str, Any]) -> tuple[str, float, float]:
-        return "whole sentences", figures["model"]["sentence"], figures["floor"]["sentence"]
-
-    def picture(self, figures: dict[str, Any], folder: Path) -> Path | None:
-        labels = figures["model"]["labels"]
-        most = sorted(labels, key=lambda name: -labels[name]["n"])[:25]
-        model = {name: labels[name]["f1"] for name in most}
-        floor = {name: each["f1"] for name, each in figures["floor"]["labels"].items()}
-        return pictures.bars(model, floor, "slot F1", folder / "slots.png") if model else None
-
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-        vocabulary = self.vocabulary.to_data() | {"tags": self.tags, "scheme": self.scheme, "intents": self.intents}
-        floor, tensors = self.intent_floor.to_parts()
-        method = f"{self.slot_floor.name}; {self.intent_floor.name}"
-        return vocabulary, {"method": method, "slots": self.slot_floor.to_data(), "intents": floor}, tensors
-
-    def from_parts(self, file: ModelFile) -> None:
-        self.vocabulary = TokenVocabulary.from_data(file.vocabulary)
-        self.tags, self.scheme = file.vocabulary["tags"], file.vocabulary["scheme"]
-        self.intents = file.vocabulary["intents"]
-        names = [*self.tags, *self.intents]
-        if self.scheme not in schemes.SCHEMES or not all(isinstance(name, str) for name in names):
-            raise ModelFileError("its tags or intents are damaged")
-        self.slot_floor = FrequentTag.from_data(file.floor["slots"])
-        self.intent_floor = NaiveBayes.from_parts(file.floor["intents"], file.tensors, len(self.intents))
 
 
 def _figures(
@@ -236,6 +207,7 @@ class _UnderstandJob(ExampleJob):
     def __init__(
         self,
         model: UnderstandModel,
+        fitted: UnderstandFitted,
         sentences: list[list[str]],
         tags: list[list[str]],
         intents: list[str],
@@ -245,14 +217,14 @@ class _UnderstandJob(ExampleJob):
     ) -> None:
         super().__init__(model, [len(each) for each in sentences], training, device)
         self.valid = valid
-        self.encoded = [model.vocabulary.encode(sentence) for sentence in sentences]
-        numbers = {tag: i for i, tag in enumerate(model.tags)}
+        self.encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
+        numbers = {tag: i for i, tag in enumerate(fitted.tags)}
         self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
-        self.intents = torch.tensor([model.intents.index(intent) for intent in intents])
+        self.intents = torch.tensor([fitted.intents.index(intent) for intent in intents])
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
-        batch = self.model.vocabulary.batch([self.encoded[i] for i in places]).to(self.device)
+        batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places]).to(self.device)
         tags = padded([self.tags[i] for i in places]).to(self.device)
         return module(batch, tags, self.intents[places].to(self.device)), None
 
@@ -266,8 +238,13 @@ class _UnderstandJob(ExampleJob):
         return ", ".join(f"{word} {100 * figures[name]:.2f} %" for word, name in names)
 
 
-EXAMPLES = """
+HELP = TaskHelp(
+    usual="folder/",
+    purpose="intents and slots",
+    train="""
 unrolled train understand folder/
 unrolled train understand commands.jsonl --valid dev.jsonl --minutes 10
-"""
+""",
+    predict="cat sentences.txt | unrolled predict runs/understand/model.safetensors --format jsonl",
+)
 Model = UnderstandModel

@@ -1,0 +1,38 @@
+"""`unrolled generate`: a prompt comes in, text goes out."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unrolled import tasks
+from unrolled.cli.models import opened
+from unrolled.cli.options import PATH, options, settings_of
+from unrolled.errors import ModelFileError
+from unrolled.tasks.capabilities import Generates, GenerateSettings
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option("--prompt", default="", help="text to go on from")
+@click.option("--seed", type=int, help="same seed, same text  [a new one each time]")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
+@options(GenerateSettings)
+def generate(model: Path, prompt: str, seed: int | None, device: str, **values: Any) -> None:
+    """Write text with a model, as it comes, after the prompt.
+
+    \b
+    unrolled generate runs/book/model.safetensors --prompt "Once upon" --temperature 0.7 --length 1000
+    """
+    settings = settings_of(GenerateSettings, values)
+    _, loaded = opened(model, device)
+    if not isinstance(loaded, Generates):
+        those = " or ".join(repr(name) for name in tasks.names() if hasattr(tasks.task(name).Model, "generate"))
+        raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of {those}")
+    pieces = loaded.generate(prompt, seed=seed, **settings.to_dict())
+    click.echo(prompt, nl=False)
+    for piece in pieces:
+        click.echo(piece, nl=False)
+        sys.stdout.flush()
+    click.echo()

@@ -1,0 +1,46 @@
+"""A model file as the commands open it, and what they ask of its model."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from unrolled import tasks
+from unrolled.errors import SettingsError
+from unrolled.files.model_file import read_model
+from unrolled.tasks import capabilities
+from unrolled.tasks.capabilities import Generates, Predicts, PredictsTables
+from unrolled.tasks.estimator import Estimator
+
+
+def opened(path: Path, device: str) -> tuple[ModuleType, Estimator]:
+    """A model, and the folder of its task."""
+    module = tasks.task(read_model(path).task)
+    return module, module.Model.load(path, device=device)
+
+
+def answering(path: Path, device: str) -> Estimator:
+    """A model that answers items.
+
+    Raises:
+        SettingsError: it writes.
+    """
+    _, model = opened(path, device)
+    if isinstance(model, Generates) and not isinstance(model, Predicts | PredictsTables):
+        raise SettingsError(f"{path}: a model of the task {model.task!r} writes; use: unrolled generate {path}")
+    return model
+
+
+def given(path: Path, model: Estimator, verb: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a verb that a user gave: those that are neither None nor false.
+
+    Raises:
+        UsageError: the model's verb does not take one; it would be ignored.
+    """
+    chosen = {name: value for name, value in options.items() if value not in (None, False)}
+    for name in chosen:
+        if not capabilities.takes(type(model), verb, name):
+            who, shown = capabilities.who(name), name.removeprefix("n_")
+            raise click.UsageError(f"--{shown} goes with {who}; {path} is a model of the task {model.task!r}")
+    return chosen

@@ -1,0 +1,43 @@
+"""Options of a command from the settings' dataclasses, so that each is declared once."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unrolled.settings import Settings, value_type
+
+PATH = click.Path(path_type=Path)
+
+
+def options(
+    *kinds: type[Settings], defaults: dict[str, Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command one option for each field of the settings."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for kind in reversed(kinds):
+            for field in reversed(dataclasses.fields(kind)):
+                plain, _ = value_type(field)
+                limits = field.metadata
+                shown = click.Choice(limits["choices"]) if limits["choices"] else plain
+                default = (defaults or {}).get(field.name, field.default)
+                name = f"--{field.name.replace('_', '-')}"
+                command = click.option(
+                    name,
+                    field.name,
+                    type=shown,
+                    default=default,
+                    show_default=default not in (None, ""),
+                    help=limits["help"],
+                )(command)
+        return command
+
+    return decorate
+
+
+def settings_of(kind: type[Settings], values: dict[str, Any]) -> Any:
+    """Settings from the options that belong to them."""
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})

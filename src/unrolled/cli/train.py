@@ -1,0 +1,160 @@
+"""`unrolled train`: a command for each task of the folder; and a run that goes on."""
+
+import math
+import statistics
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from unrolled import tasks
+from unrolled.cli.options import PATH, options, settings_of
+from unrolled.data.intents import sub_folder
+from unrolled.tasks.estimator import Estimator
+from unrolled.training import processes
+from unrolled.training.display import Display, display_for
+from unrolled.training.loop import TrainResult, TrainSettings
+from unrolled.training.run_folder import Run, free_folder
+
+_interrupted_run: Path | None = None
+
+
+def hint_on_interrupt(folder: Path) -> None:
+    """Ctrl-C leaves a run there from now on."""
+    global _interrupted_run
+    _interrupted_run = folder
+
+
+def interrupt_hint() -> str:
+    """How to go on after Ctrl-C; empty if no run is there."""
+    is_there = _interrupted_run is not None and _interrupted_run.exists()
+    return f" Go on: unrolled train --resume {_interrupted_run}" if is_there else ""
+
+
+@click.group(invoke_without_command=True)
+@click.option("--resume", metavar="RUN", type=PATH, help="go on with a run that was cut off")
+@click.pass_context
+def train(context: click.Context, resume: Path | None) -> None:
+    """Train a model: `unrolled train TASK FILE...`, or go on: `unrolled train --resume RUN`.
+
+    Progress goes to standard error, the result to standard output. Ctrl-C stops and keeps the run; a run that was
+    killed at any moment goes on with --resume.
+    """
+    if context.invoked_subcommand is None and resume is None:
+        click.echo(context.get_help())
+        context.exit(2)
+    if resume is None:
+        return
+    if context.invoked_subcommand is not None:
+        raise click.UsageError("--resume takes the task and its files from the run; leave them out")
+    run = Run.open(resume)
+    hint_on_interrupt(resume)
+    module = tasks.task(run.config["task"])
+    model, result = module.Model.resume(run, display=_display())
+    _report(module, model, result, run.folder)
+
+
+def _display() -> Display | None:
+    return display_for(sys.stderr) if processes.rank() == 0 else None
+
+
+def train_command(name: str, module: ModuleType) -> click.Command:
+    """`unrolled train NAME FILE...`."""
+    kind: type[Estimator] = module.Model
+    usual = kind.default_training
+
+    # bounds are filled in later: a run bounded by steps has no minutes
+    @options(kind.kind, TrainSettings, defaults=usual.to_dict() | {"minutes": None, "steps": None})
+    def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
+        folds = values.pop("folds", None)
+        valid, test_files = (list(values.pop(each, ())) for each in ("valid", "test_files"))
+        if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
+            values["minutes"] = usual.minutes
+        settings, training = settings_of(kind.kind, values), settings_of(TrainSettings, values)
+        model = kind(settings)
+        if folds is not None and (
+            given := [
+                name for name, each in (("--valid", valid), ("--test-file", test_files), ("--folder", folder)) if each
+            ]
+        ):
+            raise click.UsageError(
+                f"--folds validates on parts of FILE and keeps no model; leave {', '.join(given)} out"
+            )
+        paths, found = _parts(list(files))
+        valid, test_files = valid or found.get("valid", []), test_files or found.get("test", [])
+        if folds is not None:
+            _cross_validate(module, settings, training, paths, folds)
+            return
+        display = _display()
+        for part, paths_of in (("validation", valid), ("test", test_files)):
+            if paths_of and display is not None:
+                display.note(f"{part} part: {', '.join(map(str, paths_of))}")
+        test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
+        run = Path(processes.same_text(str(folder or free_folder(name))))
+        hint_on_interrupt(run)
+        result = model.fit(paths, valid=valid or None, train=training, run=run, display=display)
+        _report(module, model, result, run, test)
+
+    command = click.argument(
+        "files", nargs=-1, required=not kind.source, type=PATH, metavar="[FILE]..." if kind.source else "FILE..."
+    )(command)
+    if kind.validates_on_files:
+        for option, shown in (
+            (("--valid",), "file or folder to validate on; give it again for several  [a share of FILE]"),
+            (("--test-file", "test_files"), "file or folder for the figures at the end; likewise"),
+        ):
+            command = click.option(*option, type=PATH, multiple=True, help=shown)(command)
+    if kind.has_folds:
+        command = click.option(
+            "--folds",
+            type=click.IntRange(2),
+            help="train so many models, each judged on another part; report the spread",
+        )(command)
+    command = click.option("--folder", type=PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")(command)
+    return click.command(name, help=_help(module))(command)
+
+
+def _help(module: ModuleType) -> str:
+    """The task's own text, and its examples as they stand."""
+    return f"{module.__doc__}\n\n\b\n{module.HELP.train.strip()}"
+
+
+def _parts(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
+    """A folder with the sub-folders train, valid and test stands for those."""
+    if len(files) == 1 and files[0].is_dir() and (train := sub_folder(files[0], "train")):
+        valid, test = sub_folder(files[0], "valid", "dev"), sub_folder(files[0], "test")
+        return [train], {name: [part] for name, part in (("valid", valid), ("test", test)) if part}
+    return files, {}
+
+
+def _report(module: ModuleType, model: Estimator, result: TrainResult, folder: Path, test: Any = None) -> None:
+    """What a training came to: figures beside the floor's, where the model is, and whether it is worth anything."""
+    if processes.rank() == 0:
+        for line in module.Report(model).of_training(result, folder / "model.safetensors", test):
+            click.echo(line)
+
+
+def _cross_validate(module: ModuleType, settings: Any, training: TrainSettings, paths: list[Path], folds: int) -> None:
+    """Trains a model for each part held out, and tells the mean and the spread of the figure that decides."""
+    kind: type[Estimator] = module.Model
+    parts = kind(settings)
+    data = parts.read(paths)
+    figures: list[tuple[str, float, float]] = []
+    for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
+        model = kind(settings)
+        more = {} if held is None else {"valid": held}
+        model.fit(part, train=training, display=display_for(sys.stderr), **more)
+        report = module.Report(model)
+        name, reached, floor = report.verdict()
+        figures.append((name, reached, floor))
+        click.echo(f"fold {i}  {name} {report.in_words(reached)}, floor {report.in_words(floor)}")
+    for who, numbers in (("model", [model for _, model, _ in figures]), ("floor", [floor for _, _, floor in figures])):
+        # negative, where less is better
+        spread = report.in_words(math.copysign(statistics.stdev(numbers), numbers[0])).removesuffix(" %")
+        click.echo(f"{who}  {report.in_words(statistics.mean(numbers))} ± {spread}")
+
+
+for _name in tasks.names():
+    train.add_command(train_command(_name, tasks.task(_name)))

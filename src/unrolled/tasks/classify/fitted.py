@@ -1,0 +1,63 @@
+"""What is fitted in the task, and its parts in a model file."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from unrolled.baselines.naive_bayes import NaiveBayes
+from unrolled.baselines.nearest_mean import NearestMean
+from unrolled.errors import ModelFileError
+from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.tasks.classify.inputs import Front, TextFront, front_from_data
+from unrolled.tasks.classify.net import ClassifyNet
+from unrolled.tasks.classify.settings import ClassifySettings
+from unrolled.tasks.fitted import Fitted, Parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyFitted(Fitted):
+    """A fitted classifier.
+
+    Attributes:
+        front: texts, or windows of numbers, as the network takes them.
+        classes: names, by number.
+        is_multiple: whether an item may have several classes.
+        temperature: divides the logits, so that probabilities are calibrated.
+        most_frequent: class.
+        floor: the baseline.
+    """
+
+    net: ClassifyNet
+    front: Front
+    classes: list[str]
+    is_multiple: bool
+    temperature: float = 1.0
+    most_frequent: str
+    floor: NaiveBayes | NearestMean
+
+    def to_parts(self) -> Parts:
+        vocabulary = self.front.to_data() | {
+            "classes": self.classes, "is_multiple": self.is_multiple, "temperature": self.temperature
+        }  # fmt: skip
+        floor, tensors = self.floor.to_parts()
+        return vocabulary, {"method": self.floor.name, "fitted": floor, "most_frequent": self.most_frequent}, tensors
+
+    @classmethod
+    def from_parts(cls, file: ModelFile, settings: ClassifySettings) -> Self:
+        front = front_from_data(file.vocabulary)
+        classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
+        temperature, most_frequent = float(file.vocabulary["temperature"]), file.floor["most_frequent"]
+        if not all(isinstance(name, str) for name in classes) or not temperature > 0:
+            raise ModelFileError("its classes are damaged")
+        kind: Any = NaiveBayes if isinstance(front, TextFront) else NearestMean
+        floor = kind.from_parts(file.floor["fitted"], file.tensors, len(classes))
+        with without_numbers():
+            net = ClassifyNet(front, len(classes), settings, is_multiple)
+        return cls(
+            net=net,
+            front=front,
+            classes=classes,
+            is_multiple=is_multiple,
+            temperature=temperature,
+            most_frequent=most_frequent,
+            floor=floor,
+        )

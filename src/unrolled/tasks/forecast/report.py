@@ -1,0 +1,55 @@
+"""The report of the task's models: table, verdict and picture."""
+
+from pathlib import Path
+
+from unrolled.tasks.forecast.model import ForecastModel
+from unrolled.tasks.report import TaskReport
+
+
+class ForecastReport(TaskReport[ForecastModel]):
+    """What a model of the task reached, in words."""
+
+    def table(self) -> list[str]:
+        names, horizon = ["model", *self.model.floor_names], self.model.settings.horizon
+        kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
+        lines = [f"{self.figures['n_forecasts']:,} forecasts of {horizon} steps from rolling origins"]
+        lines.append(f"{'':<24}" + "".join(f"{head:>11}" for head, _ in kinds) + f"{'in 10-90 %':>12}")
+        for name in names:
+            row = self.figures[name]
+            lines.append(
+                f"{name:<24}" + "".join(f"{row[key]:>11.4g}" for _, key in kinds) + f"{100 * row['coverage']:>10.1f} %"
+            )
+        steps = sorted({1, *(max(1, round(horizon * share)) for share in (0.25, 0.5, 0.75, 1))})
+        lines.append(f"{'MAE at step':<24}" + "".join(f"{step:>11}" for step in steps))
+        by_step = {name: self.figures[name]["mae_by_step"] for name in names}
+        return lines + [
+            f"{name:<24}" + "".join(f"{errors[step - 1]:>11.4g}" for step in steps) for name, errors in by_step.items()
+        ]
+
+    def verdict(self) -> tuple[str, float, float]:
+        kind = "rmse" if self.model.settings.output == "mean" else "mae"
+        floor = min(self.figures[name][kind] for name in self.model.floor_names)
+        return kind.upper(), -self.figures["model"][kind], -floor
+
+    def in_words(self, figure: float) -> str:
+        return f"{-figure:.4g}"
+
+    def last_line(self) -> str:
+        kind, model, floor = self.verdict()
+        best = min(self.model.floor_names, key=lambda name: self.figures[name][kind.lower()])
+        who = f"`unrolled predict` answers with the {self.model.answers}" + (
+            "" if self.model.settings.answer != "best" else ", the best on the validation part"
+        )
+        if model > floor:
+            return f"The model beats the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}."
+        keep = "" if self.model.answers == "model" else "; --answer model keeps the model all the same"
+        return (
+            f"The model LOSES to the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}{keep}."
+        )
+
+    def picture(self, folder: Path) -> Path | None:
+        held = self.model.held
+        return None if held is None else self.model.draw(held, folder / "forecasts.png")
+
+
+Report = ForecastReport

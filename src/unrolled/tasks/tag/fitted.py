@@ -1,0 +1,51 @@
+"""What is fitted in the task, and its parts in a model file."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from unrolled.baselines.frequent_tag import FrequentTag
+from unrolled.data import schemes
+from unrolled.data.vocabulary import TokenVocabulary
+from unrolled.errors import ModelFileError
+from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.tasks.fitted import Fitted, Parts
+from unrolled.tasks.tag.net import TagNet
+from unrolled.tasks.tag.settings import TagSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagFitted(Fitted):
+    """A fitted tagger.
+
+    Attributes:
+        vocabulary: of tokens.
+        tags: in BIOES, by number; or plain ones.
+        scheme: of the tags in the training files.
+        floor: the baseline.
+        reads_texts: whether every character is a token, as in the training files.
+    """
+
+    net: TagNet
+    vocabulary: TokenVocabulary
+    tags: list[str]
+    scheme: str
+    floor: FrequentTag
+    reads_texts: bool
+
+    def to_parts(self) -> Parts:
+        vocabulary = self.vocabulary.to_data() | {
+            "tags": self.tags, "scheme": self.scheme, "reads_texts": self.reads_texts
+        }  # fmt: skip
+        return vocabulary, {"method": self.floor.name, **self.floor.to_data()}, {}
+
+    @classmethod
+    def from_parts(cls, file: ModelFile, settings: TagSettings) -> Self:
+        vocabulary = TokenVocabulary.from_data(file.vocabulary)
+        tags, scheme = file.vocabulary["tags"], file.vocabulary["scheme"]
+        reads_texts = bool(file.vocabulary["reads_texts"])
+        if scheme not in schemes.SCHEMES or not all(isinstance(tag, str) for tag in tags):
+            raise ModelFileError("its tags are damaged")
+        floor = FrequentTag.from_data(file.floor)
+        with without_numbers():
+            net = TagNet(vocabulary, tags, settings, scheme != "plain")
+        return cls(net=net, vocabulary=vocabulary, tags=tags, scheme=scheme, floor=floor, reads_texts=reads_texts)

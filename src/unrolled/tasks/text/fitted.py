@@ -1,0 +1,46 @@
+"""What is fitted in the task, and its parts in a model file."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from unrolled.baselines.ngram import NGram
+from unrolled.data.units import Units, units_from_data
+from unrolled.errors import ModelFileError
+from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.tasks.fitted import Fitted, Parts
+from unrolled.tasks.text.net import TextNet
+from unrolled.tasks.text.settings import TextSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFitted(Fitted):
+    """A fitted language model.
+
+    Attributes:
+        figures: "nats" and "floor_nats" per character (per byte with units="byte").
+        units: the vocabulary.
+        floor: an n-gram model, the baseline.
+    """
+
+    net: TextNet
+    units: Units
+    floor: NGram
+
+    def to_parts(self) -> Parts:
+        return self.units.to_data(), {"method": f"{self.floor.order}-gram"}, self.floor.to_tensors()
+
+    @classmethod
+    def from_parts(cls, file: ModelFile, settings: TextSettings) -> Self:
+        units = units_from_data(file.vocabulary)
+        if file.vocabulary["kind"] != settings.units:
+            raise ModelFileError("its vocabulary is not of the kind that its settings say")
+        with without_numbers():
+            net = TextNet(units.size, settings)
+        return cls(net=net, units=units, floor=NGram.from_tensors(units.size, file.tensors))
+
+    def figures_part(self) -> dict[str, Any]:
+        return self.figures
+
+    @classmethod
+    def figures_of(cls, floor: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in floor.items() if isinstance(value, int | float)}

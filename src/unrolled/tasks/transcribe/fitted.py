@@ -1,0 +1,61 @@
+"""What is fitted in the task, and its parts in a model file."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from unrolled.baselines.template import Templates
+from unrolled.errors import ModelFileError
+from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.search.ngram_fusion import LanguageModel
+from unrolled.tasks.fitted import Fitted, Parts
+from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.transcribe.settings import TranscribeSettings
+
+MOST_HZ = 16_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeFitted(Fitted):
+    """A fitted transcriber.
+
+    Attributes:
+        net: the network; it also has mean and spread of the features.
+        characters: by number, which begins at 1.
+        rate: samples a second that the network hears.
+        frequent: the most frequent transcript, a baseline.
+        templates: known sounds, a baseline.
+        language: a language model for the search; None without.
+    """
+
+    net: HearNet
+    characters: list[str]
+    rate: int
+    frequent: str
+    templates: Templates
+    language: LanguageModel | None = None
+
+    def to_parts(self) -> Parts:
+        vocabulary: dict[str, Any] = {"characters": "".join(self.characters), "rate": self.rate}
+        tensors = {f"floor.template.{i}": torch.from_numpy(each) for i, each in enumerate(self.templates.frames)}
+        if self.language is not None:
+            vocabulary["language"], more = self.language.to_parts()
+            tensors |= more
+        return vocabulary, {"frequent": self.frequent, "templates": self.templates.transcripts}, tensors
+
+    @classmethod
+    def from_parts(cls, file: ModelFile, settings: TranscribeSettings) -> Self:
+        held = file.vocabulary
+        characters, rate = list(held["characters"]), int(held["rate"])
+        frequent, transcripts = str(file.floor["frequent"]), list(map(str, file.floor["templates"]))
+        frames = [file.tensors.get(f"floor.template.{i}") for i in range(len(transcripts))]
+        if not characters or not 1000 <= rate <= MOST_HZ:
+            raise ModelFileError("its characters or its rate are damaged")
+        if any(each is None or each.dim() != 2 or each.shape[1] != settings.mels or not len(each) for each in frames):
+            raise ModelFileError("its templates are damaged")
+        templates = Templates([each.float().numpy() for each in frames if each is not None], transcripts)
+        language = LanguageModel.from_parts(held["language"], file.tensors) if "language" in held else None
+        with without_numbers():
+            net = HearNet(len(characters) + 1, settings)
+        return cls(net=net, characters=characters, rate=rate, frequent=frequent, templates=templates, language=language)

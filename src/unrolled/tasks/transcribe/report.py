@@ -1,0 +1,42 @@
+"""The report of the task's models: table, verdict and picture."""
+
+from pathlib import Path
+
+from unrolled.baselines.template import Templates
+from unrolled.data.fbank import STEP_S
+from unrolled.report import pictures
+from unrolled.tasks.report import TaskReport
+from unrolled.tasks.transcribe.model import FREQUENT, TranscribeModel
+
+
+class TranscribeReport(TaskReport[TranscribeModel]):
+    """What a model of the task reached, in words."""
+
+    def table(self) -> list[str]:
+        lines = [f"{'':<28}{'word':>10}{'character':>12}{'sound':>10}  errors"]
+        for name in self._rows():
+            row = self.figures[name]
+            lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
+        return [*lines, f"{self.figures['n_sounds']:,} sounds, {self.figures['seconds'] / 60:.1f} minutes"]
+
+    def verdict(self) -> tuple[str, float, float]:
+        floor = min(self.figures[name]["wer"] for name in self._rows()[1:])
+        return "word error", -self.figures["model"]["wer"], -floor
+
+    def in_words(self, figure: float) -> str:
+        return f"{-100 * figure:.2f} %"
+
+    def picture(self, folder: Path) -> Path | None:
+        held = self.model.held
+        if held is None:
+            return None
+        sound = held.load(0)
+        found = self.model.transcribe([sound])[0]
+        path = folder / "heard.png"
+        return pictures.heard(self.model.frames(sound), STEP_S, found.words, held.transcripts[0], path)
+
+    def _rows(self) -> list[str]:
+        return [name for name in ("model", FREQUENT, Templates.name) if name in self.figures]
+
+
+Report = TranscribeReport

@@ -1,0 +1,43 @@
+"""What is fitted in the task, and its parts in a model file."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from unrolled.baselines.dictionary import Dictionary
+from unrolled.data.pieces import Pieces
+from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.tasks.fitted import Fitted, Parts
+from unrolled.tasks.translate.net import TranslateNet
+from unrolled.tasks.translate.settings import TranslateSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateFitted(Fitted):
+    """A fitted translator.
+
+    Attributes:
+        source, target: subwords of both languages; the same object where the vocabulary is joint.
+        is_spaced: whether the target language puts spaces between words.
+        floor: the baseline.
+    """
+
+    net: TranslateNet
+    source: Pieces
+    target: Pieces
+    is_spaced: bool
+    floor: Dictionary
+
+    def to_parts(self) -> Parts:
+        vocabulary = {"target": self.target.to_data(), "is_spaced": self.is_spaced}
+        if self.source is not self.target:
+            vocabulary["source"] = self.source.to_data()
+        return vocabulary, {"method": self.floor.name, **self.floor.to_data()}, {}
+
+    @classmethod
+    def from_parts(cls, file: ModelFile, settings: TranslateSettings) -> Self:
+        target, is_joint = Pieces.from_data(file.vocabulary["target"]), settings.vocabulary == "joint"
+        source = target if is_joint else Pieces.from_data(file.vocabulary.get("source"))
+        is_spaced, floor = bool(file.vocabulary["is_spaced"]), Dictionary.from_data(file.floor)
+        with without_numbers():
+            net = TranslateNet(len(source), len(target), settings, is_joint=is_joint)
+        return cls(net=net, source=source, target=target, is_spaced=is_spaced, floor=floor)

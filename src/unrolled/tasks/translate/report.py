@@ -1,0 +1,36 @@
+"""The report of the task's models: table, verdict and picture."""
+
+from pathlib import Path
+
+from unrolled.tasks.report import TaskReport
+from unrolled.tasks.translate.model import COPY, TranslateModel
+
+
+class TranslateReport(TaskReport[TranslateModel]):
+    """What a model of the task reached, in words."""
+
+    def table(self) -> list[str]:
+        rows = [
+            f"{name:<28}{self.figures[name]['bleu']:>8.2f}{self.figures[name]['chrf']:>8.2f}"
+            for name in ("model", self.model.fitted.floor.name, COPY)
+        ]
+        last = f"{self.figures['n_sentences']:,} sentences; {self.figures['model']['signature']}"
+        return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
+
+    def verdict(self) -> tuple[str, float, float]:
+        floor = max(self.figures[name]["bleu"] for name in (self.model.fitted.floor.name, COPY))
+        return "BLEU", self.figures["model"]["bleu"], floor
+
+    def in_words(self, figure: float) -> str:
+        return f"{figure:.2f}"
+
+    def picture(self, folder: Path) -> Path | None:
+        held = self.model.held
+        if held is None:
+            return None
+        cuts = self.model.fitted.source.cut(held.sources[:200])
+        readable = [i for i, cut in enumerate(cuts) if 5 <= len(cut) <= 25] or [0]
+        return self.model.predict(held.sources[readable[0]]).picture(folder / "attention.png")
+
+
+Report = TranslateReport

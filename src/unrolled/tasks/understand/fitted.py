@@ -1,0 +1,61 @@
+"""What is fitted in the task, and its parts in a model file."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from unrolled.baselines.frequent_tag import FrequentTag
+from unrolled.baselines.naive_bayes import NaiveBayes
+from unrolled.data import schemes
+from unrolled.data.vocabulary import TokenVocabulary
+from unrolled.errors import ModelFileError
+from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.tasks.fitted import Fitted, Parts
+from unrolled.tasks.understand.net import UnderstandNet
+from unrolled.tasks.understand.settings import UnderstandSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderstandFitted(Fitted):
+    """What is fitted for intents and slots.
+
+    Attributes:
+        vocabulary: of tokens.
+        tags: of the slots, in BIOES, by number.
+        scheme: of the tags in the training files.
+        intents: by number.
+        slot_floor, intent_floor: the baselines.
+    """
+
+    net: UnderstandNet
+    vocabulary: TokenVocabulary
+    tags: list[str]
+    scheme: str
+    intents: list[str]
+    slot_floor: FrequentTag
+    intent_floor: NaiveBayes
+
+    def to_parts(self) -> Parts:
+        vocabulary = self.vocabulary.to_data() | {"tags": self.tags, "scheme": self.scheme, "intents": self.intents}
+        floor, tensors = self.intent_floor.to_parts()
+        method = f"{self.slot_floor.name}; {self.intent_floor.name}"
+        return vocabulary, {"method": method, "slots": self.slot_floor.to_data(), "intents": floor}, tensors
+
+    @classmethod
+    def from_parts(cls, file: ModelFile, settings: UnderstandSettings) -> Self:
+        vocabulary = TokenVocabulary.from_data(file.vocabulary)
+        tags, scheme, intents = (file.vocabulary[name] for name in ("tags", "scheme", "intents"))
+        if scheme not in schemes.SCHEMES or not all(isinstance(name, str) for name in (*tags, *intents)):
+            raise ModelFileError("its tags or intents are damaged")
+        slot_floor = FrequentTag.from_data(file.floor["slots"])
+        intent_floor = NaiveBayes.from_parts(file.floor["intents"], file.tensors, len(intents))
+        with without_numbers():
+            net = UnderstandNet(vocabulary, tags, len(intents), settings)
+        return cls(
+            net=net,
+            vocabulary=vocabulary,
+            tags=tags,
+            scheme=scheme,
+            intents=intents,
+            slot_floor=slot_floor,
+            intent_floor=intent_floor,
+        )

@@ -1,0 +1,34 @@
+"""The report of the task's models: table, verdict and picture."""
+
+from pathlib import Path
+
+from unrolled.report import pictures
+from unrolled.tasks.report import TaskReport
+from unrolled.tasks.understand.model import UnderstandModel
+
+
+class UnderstandReport(TaskReport[UnderstandModel]):
+    """What a model of the task reached, in words."""
+
+    def table(self) -> list[str]:
+        lines = [f"{'':<10}{'intent':>10}{'slot F1':>10}{'sentence':>10}"]
+        for name in ("model", "floor"):
+            row = self.figures[name]
+            lines.append(
+                f"{name:<10}" + "".join(f"{100 * row[key]:>8.2f} %" for key in ("intent", "slot_f1", "sentence"))
+            )
+        fitted = self.model.fitted
+        return [*lines, f"floor: {fitted.intent_floor.name} for intents, {fitted.slot_floor.name} for slots"]
+
+    def verdict(self) -> tuple[str, float, float]:
+        return "whole sentences", self.figures["model"]["sentence"], self.figures["floor"]["sentence"]
+
+    def picture(self, folder: Path) -> Path | None:
+        labels = self.figures["model"]["labels"]
+        most = sorted(labels, key=lambda name: -labels[name]["n"])[:25]
+        model = {name: labels[name]["f1"] for name in most}
+        floor = {name: each["f1"] for name, each in self.figures["floor"]["labels"].items()}
+        return pictures.bars(model, floor, "slot F1", folder / "slots.png") if model else None
+
+
+Report = UnderstandReport
