@@ -224,7 +224,7 @@ def test_a_text_model_does_not_predict(call, folder):
 
 def test_help_teaches(call):
     for arguments, words in {
-        ("train",): ["classify", "forecast", "tag", "text", "understand"],
+        ("train",): unrolled.tasks.names(),
         ("train", "forecast"): ["--horizon", "weather.csv", "--target", "last value"],
         ("train", "classify"): ["--label", "--separator", "reviews.csv", "naive Bayes"],
         ("train", "tag"): ["--scheme [auto|BIO|", "corpus.conll", "--folds"],

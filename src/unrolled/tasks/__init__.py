@@ -1,7 +1,7 @@
-"""One folder a task: settings, network, model, and what only it uses. A task is found by its folder's name.
+"""One folder a task: settings, network, model, report, and what only it uses. A task is found by its folder's name.
 
-Each folder has `Model`, the task's class, with `fit`, `evaluate`, `save` and `load`. `estimator.py` has what they
-share.
+Each folder has `Model`, the task's class, with `fit`, `evaluate`, `save` and `load`; `Report`, which puts its metrics
+into words; and `HELP`, texts for the command line. `estimator.py`, `fitted.py` and `report.py` have what they share.
 """
 
 import importlib
