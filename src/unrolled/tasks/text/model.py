@@ -18,7 +18,6 @@ from unrolled.data.units import Chars, Units, fit_units
 from unrolled.errors import DataError, SettingsError
 from unrolled.nn.bptt import advance
 from unrolled.nn.named_layers import initial_state
-from unrolled.randomness import set_aside
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
