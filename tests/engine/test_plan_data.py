@@ -11,7 +11,7 @@ import unrolled
 from unrolled.engine.backends.cpu.call_check import checked
 from unrolled.engine.cache import disk, plan_data
 from unrolled.engine.cache.plan_check import Damaged
-from unrolled.engine.passes import pipeline
+from unrolled.engine.passes import rowwise
 from unrolled.engine.passes.lower import heads, rows
 
 EVIL = [
@@ -125,7 +125,7 @@ def test_other_data_is_refused(whole):
 
 
 def test_all_operations_that_the_engine_makes_may_be_kept():
-    made = {*rows.HANDLERS, *heads.HANDLERS, *pipeline.ROWWISE}
+    made = {*rows.HANDLERS, *heads.HANDLERS, *rowwise.ROWWISE}
     operations = [each for each in made if isinstance(each, torch._ops.OpOverload) and each.namespace == "aten"]
     assert len(operations) > 100
     assert all(plan_data.operation(str(each).removeprefix("aten.")) is each for each in operations)

@@ -1,11 +1,11 @@
-"""The three programs of one loop: forward, forward in training, backward; `passes/differentiate.py` makes them. And
+"""The three programs of one loop: forward, forward in training, backward; `passes/partition.py` makes them. And
 where the loop's tensors come from.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from unrolled.engine.ir.program import Program
+from unrolled.engine.ir.program import Program, verify
 
 # ("captured", i), ("transposed", i) for a captured matrix that is read transposed, ("invariant", i), ("held", i),
 # ("input", i), ("before", i)
@@ -72,3 +72,23 @@ class LoopPrograms:
     constant_gradients: list[Gradient | tuple[Gradient, ...] | RowGradient | None]
     constants: list[tuple[str, int]]
     n_kept: int
+
+
+def verify_programs(programs: LoopPrograms) -> LoopPrograms:
+    """Holds each program to the specification of its kind, and the three to be of one loop; returns them.
+
+    Raises:
+        AssertionError: a pass before made them wrongly; this is a bug, never the user's fault.
+    """
+    forward, training, backward = map(verify, (programs.forward, programs.training, programs.backward))
+    for other in (training, backward):
+        assert other.states == forward.states, "the programs of a loop have the same states"
+        assert (other.rows, other.held, other.weights) == (forward.rows, forward.held, forward.weights)
+    assert training.steps == forward.steps, "the forward in training reads what the forward reads"
+    kept = [value.width for value in forward.outputs]
+    assert programs.n_kept == len(kept), "the forward keeps its outputs"
+    assert [value.width for value in training.outputs[: len(kept)]] == kept, "kept outputs are the first in training"
+    assert len(backward.steps) == len(programs.backward_inputs), "each input of the backward has a source"
+    assert len(programs.step_gradients) == len(forward.steps), "each step input has a gradient, or None"
+    assert len(programs.constant_gradients) == len(programs.constants), "each constant has a gradient, or None"
+    return programs

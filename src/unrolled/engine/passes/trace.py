@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -58,6 +58,38 @@ class Traced:
     n_outputs: int
     made: list[Tensor]
     outputs_form: Form
+
+    @property
+    def captured(self) -> list[fx.Node]:
+        """The placeholders of what the step reads beside its arguments."""
+        return self._placeholders()[: self.n_captured]
+
+    @property
+    def inputs(self) -> list[fx.Node]:
+        """The placeholders of the inputs of one step."""
+        return self._placeholders()[self.n_captured : self.n_captured + self.n_inputs]
+
+    @property
+    def states(self) -> list[fx.Node]:
+        """The placeholders of the state before the step."""
+        return self._placeholders()[self.n_captured + self.n_inputs :]
+
+    @property
+    def outputs(self) -> list[fx.Node]:
+        """The leaves of y_t."""
+        return self._results()[: self.n_outputs]
+
+    @property
+    def next_states(self) -> list[fx.Node]:
+        """The leaves of the state after the step."""
+        return self._results()[self.n_outputs :]
+
+    def _placeholders(self) -> list[fx.Node]:
+        return [node for node in self.graph.graph.nodes if node.op == "placeholder"]
+
+    def _results(self) -> list[fx.Node]:
+        [output] = [node for node in self.graph.graph.nodes if node.op == "output"]
+        return list(cast("tuple[fx.Node, ...]", output.args[0]))
 
 
 @functools.cache
@@ -339,16 +371,6 @@ def _are_alike(a: Any, b: Any, batches: tuple[int, int]) -> bool:
         )
         for x, y in zip(one, other, strict=True)
     )
-
-
-def operation_shape(node: fx.Node) -> tuple[int, ...]:
-    """The traced shape of one row: without the batch."""
-    return shape_of(node)[1:]
-
-
-def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """The traced shape."""
-    return tuple(int(size) for size in node.meta["val"].shape)
 
 
 def fake_like(node: fx.Node) -> Tensor:

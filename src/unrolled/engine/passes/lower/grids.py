@@ -16,8 +16,9 @@ from torch import fx
 
 from unrolled.engine.ir.program import POINTWISE, Builder, Value
 from unrolled.engine.passes.lower import heads_tensor
-from unrolled.engine.passes.lower.heads_tensor import Blocks, array_of, shown
+from unrolled.engine.passes.lower.heads_tensor import Blocks, array_of
 from unrolled.engine.passes.lower.product_operands import OverBatch
+from unrolled.engine.passes.shapes import shown
 from unrolled.engine.passes.trace import BATCH
 from unrolled.engine.reasons import NotTraceable
 

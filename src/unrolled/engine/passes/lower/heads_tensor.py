@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.engine.ir.program import Builder, Value
+from unrolled.engine.passes.shapes import shown
 from unrolled.engine.passes.trace import BATCH
 from unrolled.engine.reasons import NotTraceable
 
@@ -243,14 +244,3 @@ def _joined(builder: Builder, join: str, parts: list[Value]) -> Value:
     for part in parts[1:]:
         total = builder.pointwise(join, total, part)
     return total
-
-
-def shown(shape: Sequence[int]) -> str:
-    """A shape in words."""
-    return "[" + ", ".join(map(_shown_size, shape)) + "]"
-
-
-def _shown_size(size: int) -> str:
-    if size == 0 or size % BATCH:
-        return str(size)
-    return "batch" if size == BATCH else f"{size // BATCH} · batch"

@@ -14,9 +14,9 @@ from torch import fx
 
 from unrolled.engine.ir.program import Value
 from unrolled.engine.passes.lower.features import HANDLERS as ALONG_FEATURES
-from unrolled.engine.passes.lower.heads_tensor import shown
 from unrolled.engine.passes.lower.nodes import Environment, number_of, source_shape
 from unrolled.engine.passes.lower.product_operands import Columns, OverBatch, Place, Weight
+from unrolled.engine.passes.shapes import shown
 from unrolled.engine.passes.trace import BATCH
 from unrolled.engine.reasons import NotTraceable
 
