@@ -19,7 +19,6 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends.cpu import build, emit, large_products, library, run
 from unrolled.engine.ir.span import Span
-from unrolled.engine.run import plan
 
 HERE = Path(__file__).parent
 PRODUCTS = 6  # the argument of a loop that tells where the products are
@@ -136,7 +135,7 @@ def main(way):
         emit.barriers = lambda *_: set()
     run.build = library.build = functools.partial(as_program, way)
     large_products._pack = packing(large_products._pack)
-    run.Kernel = plan.Kernel = ProgramKernel
+    run.Kernel = ProgramKernel
     checks()
 
 

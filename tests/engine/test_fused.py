@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import unrolled
+from unrolled.engine.backends import cpu
 from unrolled.engine.backends.cpu import emit, run
-from unrolled.engine.cache import memory
 from unrolled.scan import scan_both_ways
 
 HELD = [torch.tensor([0.1, -0.2, 0.3, 0.0], requires_grad=True)]
@@ -600,7 +600,7 @@ def test_workers_of_a_data_loader_scan(context):
 
 @pytest.mark.parametrize("name", strategies.CELLS)
 def test_products_of_inputs_within_the_loop_are_as_exact(monkeypatch, name):
-    monkeypatch.setattr(memory, "wide", lambda: 1)
+    monkeypatch.setattr(cpu, "least_rows_inside", lambda: 1)
     cell = strategies.make_cell(name, 1, torch.float32)
     xs, state = strategies.make_inputs(6, 9, 1, torch.float32), strategies.make_state(cell, 9, 2, torch.float32)
     assert_fused_is_eager(cell, xs, state)
@@ -610,13 +610,13 @@ def test_products_of_inputs_within_the_loop_are_as_exact(monkeypatch, name):
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
 def test_inputs_of_no_features(monkeypatch, name, wide):
-    monkeypatch.setattr(memory, "wide", lambda: wide)
+    monkeypatch.setattr(cpu, "least_rows_inside", lambda: wide)
     cell = {"elman": unrolled.cells.Elman, "lstm": unrolled.cells.LSTM, "gru": unrolled.cells.GRU}[name](0, 5)
     assert_fused_is_eager(cell, torch.randn(4, 9, 0), pytree.tree_map(torch.randn_like, cell.initial_state(9)))
 
 
 def test_products_of_inputs_stay_in_the_loop_in_inference_where_a_thread_has_many_rows(monkeypatch):
-    monkeypatch.setattr(memory, "wide", lambda: 8)
+    monkeypatch.setattr(cpu, "least_rows_inside", lambda: 8)
     wide = 8 * torch.get_num_threads()
 
     def told(cell, batch, **options):
@@ -686,7 +686,7 @@ def test_a_product_is_computed_once(again):
 @pytest.mark.parametrize("learns", [True, False])
 def test_products_that_others_read_too(monkeypatch, again, wide, learns):
     torch.manual_seed(0)
-    monkeypatch.setattr(memory, "wide", lambda: wide)
+    monkeypatch.setattr(cpu, "least_rows_inside", lambda: wide)
     step, xs = Branching(again=again), torch.randn(4, 9, 5)
     state = torch.randn(9, 6), torch.randn(9, 6)
     if learns:

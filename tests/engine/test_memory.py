@@ -119,7 +119,7 @@ def test_a_tensor_that_the_step_holds_is_not_the_last_state():
 
 
 def test_a_copy_left_out_after_the_loop_is_noticed(monkeypatch):
-    monkeypatch.setattr(plan, "copied", lambda tensor: tensor)
+    monkeypatch.setattr(plan, "copied", lambda tensor, _: tensor)
     for name in ("the input", "a view of the input", "the state twice"):
         with pytest.raises(AssertionError):
             assert_apart(STEPS[name], T, engine="fused", needs_grad=False)
@@ -128,13 +128,13 @@ def test_a_copy_left_out_after_the_loop_is_noticed(monkeypatch):
 
 
 def test_a_copy_left_out_in_the_loop_is_noticed(monkeypatch):
-    monkeypatch.setattr(autograd, "copy_of", lambda tensor: tensor)
+    monkeypatch.setattr(autograd, "copy_of", lambda tensor, _: tensor)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         assert_changes_in_place(STEPS["the new state"], engine="fused")
 
 
 def test_outputs_that_nothing_reads_are_not_copied(monkeypatch):
-    def fail(_tensor):
+    def fail(*_):
         raise AssertionError("it is copied")
 
     monkeypatch.setattr(plan, "copied", fail)
@@ -222,7 +222,7 @@ class Allocates:
 
 def test_missing_memory_of_one_of_several_loops_is_told():
     kernel = Allocates()
-    enough, too_much = (bytes((ctypes.c_int64 * 2)(1, size)) for size in (1 << 10, MOST))
+    enough, too_much = (ctypes.c_char_p(bytes((ctypes.c_int64 * 2)(1, size))) for size in (1 << 10, MOST))
     run.run_at_once([(kernel, enough)] * 2)
     with pytest.raises(MemoryError, match="scan: the compiled loop needs"):
         run.run_at_once([(kernel, enough), (kernel, too_much)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import unrolled
-from unrolled.engine.backends.cpu.call_check import checked
+from unrolled.engine.backends.call_check import checked
 from unrolled.engine.cache import disk, plan_data
 from unrolled.engine.cache.plan_check import Damaged
 from unrolled.engine.passes import rowwise

@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import unrolled
-from unrolled.engine.backends.cpu import memory, openmp
+from unrolled.engine.backends import openmp
+from unrolled.engine.backends.cpu import memory
 from unrolled.engine.backends.cpu.build import build
 
 PATIENCE_S = 120

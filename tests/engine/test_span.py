@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unrolled.engine.backends import cpu
 from unrolled.engine.backends.cpu import rows as module
 from unrolled.engine.run.packed_rows import packed
 
@@ -21,7 +22,7 @@ def mask(steps, lengths):
 def test_the_longest_rows_come_first(drawn):
     steps, lengths = drawn
     active = mask(steps, lengths)
-    batch, order = packed(active, is_reversed=False), torch.tensor(lengths).argsort(descending=True, stable=True)
+    batch, order = packed(active, cpu, is_reversed=False), torch.tensor(lengths).argsort(descending=True, stable=True)
     time, row = active[:, order].nonzero(as_tuple=True)
     places = time * len(lengths) + order[row]
     assert batch.order.equal(order)
@@ -41,7 +42,7 @@ def test_the_longest_rows_come_first(drawn):
 def test_what_is_unpacked_is_what_was_packed(drawn, shape, dtype):
     steps, lengths = drawn
     active = mask(steps, lengths)
-    batch = packed(active, is_reversed=True)
+    batch = packed(active, cpu, is_reversed=True)
     leaf = torch.randn(steps, len(lengths), *shape).to(getattr(torch, dtype))
     rows = batch.pack(leaf)
     assert rows.equal(leaf[:, batch.order][active[:, batch.order]])
@@ -53,7 +54,7 @@ def test_what_is_unpacked_is_what_was_packed(drawn, shape, dtype):
 @given(steps_and_lengths)
 def test_first_and_second_derivatives(drawn):
     steps, lengths = drawn
-    batch = packed(mask(steps, lengths), is_reversed=False)
+    batch = packed(mask(steps, lengths), cpu, is_reversed=False)
     leaf = torch.randn(steps, len(lengths), 2, dtype=torch.float64, requires_grad=True)
     again = lambda leaf: batch.unpack(batch.pack(leaf) ** 2)  # noqa: E731
     assert torch.autograd.gradcheck(again, leaf)
@@ -65,5 +66,5 @@ def test_large_rows_are_moved_by_several_threads(across):
     active = mask(300, [300, 0, 17, 299])
     leaf = torch.randn(300, 70, 4).transpose(1, 2) if across else torch.randn(300, 4, 70)
     assert leaf.nbytes > 2 * module._ALONE
-    batch = packed(active.t().contiguous().t() if across else active, is_reversed=False)
+    batch = packed(active.t().contiguous().t() if across else active, cpu, is_reversed=False)
     assert batch.unpack(batch.pack(leaf)).equal(leaf * active.unsqueeze(2))

@@ -78,21 +78,14 @@ def _print_record(file: ModelFile) -> None:
 @cli.command()
 def doctor() -> None:
     """What this machine has for the compiled loop, and what is missing and how to get it."""
-    from unrolled.engine.backends.cpu import build
+    from unrolled.engine.backends.registry import backend_for
 
     click.echo(f"torch     {torch.__version__}, {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         click.echo(f"GPU       {name}: layers run on cuDNN, steps of your own eagerly, as loops in Python")
-    click.echo(f"cache     {build.cache_folder() or 'none: no folder of yours can be written'}")
-    try:
-        path, version = build.compiler()
-        click.echo(f"compiler  {path}: {version.splitlines()[0]}")
-        function = 'extern "C" __attribute__((visibility("default"))) void run(const void*) {}'
-        build.build(f'#include "loop.h"\n{function}', "torch.float32")
-        click.echo("It compiles and loads: scans run as compiled loops.")
-    except build.NoCompiler as fault:
-        click.echo(f"compiler  {fault}.\nUntil then scans run eagerly, as loops in Python.")
+    for line in backend_for(torch.device("cpu")).diagnosis():
+        click.echo(line)
 
 
 for _command in (train, generate, predict, evaluate, stream):

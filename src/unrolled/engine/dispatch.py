@@ -133,7 +133,7 @@ def _scan(
     if active is None or active.all():
         ys, last = yield from plan.scan(captured, call.xs, call.states, _whole(call.xs, is_reversed=is_reversed))
     else:
-        batch = packed(active, is_reversed=is_reversed)
+        batch = packed(active, plan.backend, is_reversed=is_reversed)
         ys, last = yield from plan.scan(
             captured, list(map(batch.pack, call.xs)), list(map(batch.sorted, call.states)), batch.span
         )

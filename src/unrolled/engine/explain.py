@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.backends.cpu.call_source import forward_source
-from unrolled.engine.backends.cpu.peak import peak
+from unrolled.engine.backends.call_source import forward_source
 from unrolled.engine.cache.memory import plan_for, with_plain_memory
 from unrolled.engine.dispatch import call_of, run
 from unrolled.engine.ir.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
@@ -105,7 +104,7 @@ def explained(
     if timed:
         us = _best(lambda: run(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
         running = 1.0 if active is None else active.double().mean().item()
-        share = _products_of_a_step(step, xs, state) * n_steps * running / us / 1e3 / peak(plan.dtype)
+        share = _products_of_a_step(step, xs, state) * n_steps * running / us / 1e3 / plan.backend.peak(plan.dtype)
     return Explanation(
         "fused",
         before=plan.n_before,
@@ -123,7 +122,7 @@ def explained(
 
 
 def _stages(plan: Plan) -> dict[str, str]:
-    programs = plan.programs
+    programs, kernel = plan.programs, plan.kernel("forward")
     shown: dict[str, Program] = {
         "loop program, forward": programs.forward,
         "loop program, forward in training": programs.training,
@@ -135,7 +134,7 @@ def _stages(plan: Plan) -> dict[str, str]:
         "loop": str(plan.loop.graph),
         "after": "" if plan.after is None else str(plan.after.graph),
         **{name: str(program) for name, program in shown.items()},
-        "C++ of the forward": plan.kernel("forward").source,
+        f"{kernel.language} of the forward": kernel.source,
         "Python that calls it": forward_source(plan, "forward"),
     }
 

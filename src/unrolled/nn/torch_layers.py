@@ -17,7 +17,7 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from unrolled.cells import elman, gru, lstm
-from unrolled.engine.backends.cpu.large_products import reading_in
+from unrolled.engine.backends.base import reading_in
 from unrolled.engine.context import why_definition
 from unrolled.engine.explain import Explanation
 from unrolled.engine.step.declared import Declared

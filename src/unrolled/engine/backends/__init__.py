@@ -1,1 +1,1 @@
-"""Ways of running a loop over time: `eager.py`, the definition, over any step; `cpu/`, over loop programs, compiled."""
+"""Ways of running a loop over time: `eager.py`, the definition; `cpu/`, by the protocol of `base.py`."""

@@ -5,7 +5,6 @@ Inputs: a step and the leaves of its inputs and state. Output: the plan, and the
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -15,9 +14,8 @@ import torch
 from torch import Tensor
 
 from unrolled.engine import reasons
-from unrolled.engine.backends.cpu import library
-from unrolled.engine.backends.cpu.build import processor
-from unrolled.engine.backends.cpu.large_products import reading
+from unrolled.engine.backends.base import reading
+from unrolled.engine.backends.registry import backend_for
 from unrolled.engine.cache import disk
 from unrolled.engine.context import importing, is_autocast, making, why_definition
 from unrolled.engine.ir.loop_programs import Staying
@@ -227,7 +225,7 @@ def of_declared(own: Declared, call: Call) -> Planned:
                 assert not traced.made, "a step of the library's own makes no tensors of numbers"
                 plan = _lowered(traced, call, own.tensors, staying)
             disk.save(name, plan)
-        return Planned(plan, len(own.tensors), by_row=own.by_row)
+        return Planned(plan.bind(backend_for(call.xs[0].device)), len(own.tensors), by_row=own.by_row)
 
     return _prepared(_plans, key, make, training=training, most=_MOST_PLANS)
 
@@ -260,7 +258,7 @@ def of_captured(step: Callable, call: Call) -> tuple[Found, Planned]:
             disk.save(name, dataclasses.replace(plan, outputs_form=None))
         else:
             plan.outputs_form = traced.outputs_form
-        return Planned(plan, len(tensors), traced.made, graph.by_row)
+        return Planned(plan.bind(backend_for(call.xs[0].device)), len(tensors), traced.made, graph.by_row)
 
     return found, _prepared(found.plans, key, make, training=training, most=_MOST_PLANS)
 
@@ -327,11 +325,12 @@ def _prepared(
 def _library_begun(call: Call) -> Iterator[None]:
     """Builds the products while the step is traced; not for longer than that, if it is interrupted."""
     [dtype] = {leaf.dtype for leaf in (*call.xs, *call.states) if leaf.is_floating_point()}
-    library.begin(dtype)
+    backend = backend_for(call.xs[0].device)
+    backend.begin(dtype)
     try:
         yield
     except KeyboardInterrupt:
-        library.stop(dtype)
+        backend.stop(dtype)
         raise
 
 
@@ -341,14 +340,6 @@ def _way(tensors: list[Tensor], call: Call) -> tuple[Staying, bool]:
     return ("none" if training else _staying(call.xs)), training
 
 
-@functools.cache
-def wide() -> int:
-    """Rows of a thread from which on products of the inputs are the faster within the loop: 16 with AVX-512; never with
-    shorter vectors, which a large product feeds as well.
-    """
-    return 16 if "avx512f" in processor() else 1 << 30
-
-
 def _staying(xs: list[Tensor]) -> Staying:
     """Which products of the inputs are the faster within the loop, in inference (docs/design/engine-speed.md): where a
     thread has rows enough those that give more than they read; in a call of a single row, which is mostly Python, all.
@@ -356,7 +347,8 @@ def _staying(xs: list[Tensor]) -> Staying:
     """
     n_steps, n_rows = xs[0].shape[:2]
     is_single = n_steps == n_rows == 1
-    if (not is_single and n_rows < wide() * torch.get_num_threads()) or reading() is not None:
+    least_rows = backend_for(xs[0].device).least_rows_inside()
+    if (not is_single and n_rows < least_rows * torch.get_num_threads()) or reading() is not None:
         return "none"
     floats = [x for x in xs if x.is_floating_point()]
     if not floats or any(x.dtype == torch.bfloat16 or x.shape[-1] == 0 for x in floats):
@@ -435,7 +427,7 @@ def check_kinds(xs: list[Tensor], states: list[Tensor]) -> None:
         raise NotTraceable(
             f"its inputs and state are of {words}; a fused loop takes one of float32, float64 and bfloat16"
         )
-    if any(leaf.device.type != "cpu" for leaf in leaves):
-        raise NotTraceable("its tensors are not on the CPU; there are no kernels for other devices yet")
+    for leaf in leaves:
+        backend_for(leaf.device)
     if any(type(leaf) not in (Tensor, torch.nn.Parameter) for leaf in leaves):
         raise NotTraceable("its inputs or state are of a subclass of torch.Tensor")

@@ -16,7 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import torch
 from torch import fx
 
-from unrolled.engine.backends.cpu.large_products import product, product_plus
+from unrolled.engine.backends.products import product, product_plus
 from unrolled.engine.cache.plan_check import Damaged, check_plan, need
 from unrolled.engine.ir.loop_programs import Gradient, LoopPrograms, Product, RowGradient
 from unrolled.engine.ir.program import OPERATIONS, Program, Value, verify

@@ -8,7 +8,7 @@ outside the loop goes through the back-end's own large products.
 import torch
 from torch import fx
 
-from unrolled.engine.backends.cpu.large_products import product, product_plus
+from unrolled.engine.backends.products import product, product_plus
 from unrolled.engine.ir.loop_programs import Staying
 
 aten = torch.ops.aten

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from unrolled.engine.backends.cpu.large_products import product, product_plus
-from unrolled.engine.backends.cpu.memory import new_tensor
+from unrolled.engine.backends.base import Backend
+from unrolled.engine.backends.products import product, product_plus
 
 aten = torch.ops.aten
 # operations whose own backward does not read their result
@@ -52,23 +52,25 @@ def _is_view(node: fx.Node) -> bool:
     return any(each.alias_info is not None for each in returns)
 
 
-def copied(tensor: Tensor) -> Tensor:
+def copied(tensor: Tensor, backend: Backend) -> Tensor:
     """The same numbers in memory of their own, differentiable."""
     if torch.compiler.is_compiling():
         return tensor.clone()
-    return _Copy.apply(tensor) if tensor.requires_grad and torch.is_grad_enabled() else copy_of(tensor)
+    if tensor.requires_grad and torch.is_grad_enabled():
+        return _Copy.apply(tensor, backend)
+    return copy_of(tensor, backend)
 
 
-def copy_of(tensor: Tensor) -> Tensor:
+def copy_of(tensor: Tensor, backend: Backend) -> Tensor:
     """`copied`, without a graph."""
-    return new_tensor(tensor, *tensor.shape).copy_(tensor)
+    return backend.new_tensor(tensor, *tensor.shape).copy_(tensor)
 
 
 class _Copy(torch.autograd.Function):
     @staticmethod
-    def forward(_ctx: Any, tensor: Tensor) -> Tensor:
-        return copy_of(tensor)
+    def forward(_ctx: Any, tensor: Tensor, backend: Backend) -> Tensor:
+        return copy_of(tensor, backend)
 
     @staticmethod
-    def backward(_ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
+    def backward(_ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None

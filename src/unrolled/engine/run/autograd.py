@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.large_products import reading, reading_in
-from unrolled.engine.backends.cpu.run import way_of
+from unrolled.engine.backends.base import reading, reading_in
 from unrolled.engine.ir.span import Span
 from unrolled.engine.run.apart import copy_of
 from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
@@ -24,7 +23,7 @@ def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
     """Several loops, side by side where the machine has a processor for each."""
     tensors = calls[0][2] if len(calls) == 1 else [tensor for _, _, own in calls for tensor in own]
     if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        n_threads, run = way_of([span for _, span, _ in calls])
+        n_threads, run = calls[0][0].backend.way_of([span for _, span, _ in calls])
         runs = side_by_side([plan.call("forward")(span, n_threads, own) for plan, span, own in calls], run)
         return [
             (last, [states[i] for i in plan.sequences], kept)
@@ -41,7 +40,7 @@ def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
 class _Loops(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, calls: list[tuple[Plan, Span, int]], *tensors: Tensor) -> Any:
-        n_threads, run = way_of([span for _, span, _ in calls])
+        n_threads, run = calls[0][0].backend.way_of([span for _, span, _ in calls])
         parts = _parts(tensors, [n for _, _, n in calls])
         runs = side_by_side(
             [plan.call("training")(span, n_threads, own) for (plan, span, _), own in zip(calls, parts, strict=True)],
@@ -71,7 +70,7 @@ class _Loops(torch.autograd.Function):
                 _differentiable(plan, span, saved[:n], given, needed) for (plan, span, n), saved, given, needed in whole
             ]
         else:
-            n_threads, run = way_of([span for _, span, _ in ctx.calls])
+            n_threads, run = ctx.calls[0][0].backend.way_of([span for _, span, _ in ctx.calls])
             with reading_in(ctx.reading):
                 found = side_by_side(
                     [
@@ -98,7 +97,7 @@ def _given(plan: Plan, span: Span, states: Sequence[Any], kept: Sequence[Tensor]
         return results
     is_read = dict(zip(plan.read_states, plan.saves_states, strict=True))
     saves = (*[is_read[i] for i in plan.sequences], *plan.saves_kept)
-    return [copy_of(each) if needs else each for each, needs in zip(results, saves, strict=True)]
+    return [copy_of(each, plan.backend) if needs else each for each, needs in zip(results, saves, strict=True)]
 
 
 def _n_results(plan: Plan) -> int:

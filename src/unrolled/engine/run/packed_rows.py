@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.rows import arranged, rows_at
+from unrolled.engine.backends.base import Backend
 from unrolled.engine.ir.span import Span
 
 
@@ -23,6 +23,7 @@ class Packed:
         ranks: int64 [batch], where each row comes in that order.
         places: int64 [total], where each row of the span lies among time · batch rows.
         packed_places: int64 [time · batch], where each of those lies in the span; -1 where a row has ended.
+        backend: moves the rows.
     """
 
     span: Span
@@ -30,14 +31,15 @@ class Packed:
     ranks: Tensor
     places: Tensor
     packed_places: Tensor
+    backend: Backend
 
     def pack(self, leaf: Tensor) -> Tensor:
         """[time, batch, ...] → [total, ...]"""
-        return _RowsAt.apply(leaf.flatten(0, 1), self.places, self.packed_places)
+        return _RowsAt.apply(leaf.flatten(0, 1), self.places, self.packed_places, self.backend)
 
     def unpack(self, rows: Tensor) -> Tensor:
         """[total, ...] → [time, batch, ...], zeros elsewhere."""
-        whole = _RowsAt.apply(rows, self.packed_places, self.places)
+        whole = _RowsAt.apply(rows, self.packed_places, self.places, self.backend)
         return whole.view(self.span.n_steps, self.span.n_rows, *rows.shape[1:])
 
     def sorted(self, state: Tensor) -> Tensor:
@@ -50,22 +52,23 @@ class Packed:
 
 
 class _RowsAt(torch.autograd.Function):
-    """`rows_at`, with the places that lead back: what is at none of them has no gradient."""
+    """`Backend.rows_at`, with the places that lead back: what is at none of them has no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, back: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, places: Tensor, back: Tensor, backend: Backend) -> Tensor:
         ctx.save_for_backward(places, back)
-        return rows_at(places, rows)
+        ctx.backend = backend
+        return backend.rows_at(places, rows)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         places, back = ctx.saved_tensors
-        return _RowsAt.apply(gradient, back, places), None, None
+        return _RowsAt.apply(gradient, back, places, ctx.backend), None, None, None
 
 
-def packed(active: Tensor, *, is_reversed: bool) -> Packed:
+def packed(active: Tensor, backend: Backend, *, is_reversed: bool) -> Packed:
     """From bool [time, batch], true in each row up to its length."""
     n_steps, n_rows = active.shape
-    counts, offsets, order, ranks, places, packed_places = arranged(active)
+    counts, offsets, order, ranks, places, packed_places = backend.arranged(active)
     span = Span(n_steps, n_rows, is_reversed, len(places), counts, offsets, order)
-    return Packed(span, order, ranks, places, packed_places)
+    return Packed(span, order, ranks, places, packed_places, backend)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from unrolled.engine.backends.cpu.call_source import call_of
-from unrolled.engine.backends.cpu.large_products import product_plus
-from unrolled.engine.backends.cpu.run import Kernel, kernels
+from unrolled.engine.backends.base import Backend, Kernel
+from unrolled.engine.backends.call_source import call_of
+from unrolled.engine.backends.products import product_plus
 from unrolled.engine.ir.loop_programs import LoopPrograms, Place, Product
 from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import RunsEagerly
@@ -58,6 +58,7 @@ class Plan:
         read_states: the states that are kept after every step in training.
         n_before, n_after: operations done once for all time steps, by name.
         traced: the step's graph, for reading.
+        backend: what its loop runs on; `bind` sets it, as a plan on the disk has none.
     """
 
     dtype: torch.dtype
@@ -85,6 +86,7 @@ class Plan:
     n_before: dict[str, int]
     n_after: dict[str, int]
     traced: str
+    backend: Backend = field(init=False, repr=False)
     _kernels: dict[str, Kernel] = field(default_factory=dict, init=False, repr=False)
     _calls: dict[str, Callable] = field(default_factory=dict, init=False, repr=False)
     _bare: "Plan | None" = field(default=None, init=False, repr=False)
@@ -105,10 +107,15 @@ class Plan:
         n_own = len(self.kept) + len(self.previous) + len(self.sequences)
         self._shared = shared_outputs(self.after, n_own) if self.after is not None else ([], [])
 
+    def bind(self, backend: Backend) -> "Plan":
+        """This plan, to be run by a back-end; all that a call needs of it is looked up once."""
+        self.backend = backend
+        return self
+
     def kernel(self, name: str) -> Kernel:
         """The compiled "forward", "training" or "backward" program."""
         if name not in self._kernels:
-            self._kernels[name] = Kernel(getattr(self.programs, name), self.dtype)
+            [self._kernels[name]] = self.backend.kernels([getattr(self.programs, name)], self.dtype)
         return self._kernels[name]
 
     def prepare(self, *, training: bool) -> None:
@@ -120,11 +127,11 @@ class Plan:
         names = ("training", "backward") if training else ("forward",)
         if names[0] not in self._kernels or names[-1] not in self._kernels:
             missing = [name for name in names if name not in self._kernels]
-            made = kernels([getattr(self.programs, name) for name in missing], self.dtype)
+            made = self.backend.kernels([getattr(self.programs, name) for name in missing], self.dtype)
             self._kernels.update(zip(missing, made, strict=True))
 
     def call(self, name: str) -> Callable:
-        """The call of a kernel, written out (backends/cpu/call_source.py)."""
+        """The call of a kernel, written out (backends/call_source.py)."""
         if name not in self._calls:
             self._calls[name] = call_of(self, name)
         return self._calls[name]
@@ -166,7 +173,7 @@ class Plan:
         if span.counts is not None:
             return ys, last  # which are unpacked into new tensors
         shared = self._shared[torch.is_grad_enabled() and any(y.requires_grad for y in ys)]
-        return [copied(y) if is_shared else y for y, is_shared in zip(ys, shared, strict=True)], last
+        return [copied(y, self.backend) if is_shared else y for y, is_shared in zip(ys, shared, strict=True)], last
 
     def _held(self, captured: list[Tensor], invariant: list[Tensor], span: Span) -> list[Tensor]:
         """What has a row for each sequence, in the order of the span's rows."""
@@ -191,7 +198,7 @@ class Plan:
             sources: list[Place | Product] = [("before", i) for i in range(len(self.sources))]
             constants = [("captured", i) for i in range(len(self.constant_sources))]
             self._bare = dataclasses.replace(self, sources=sources, constant_sources=constants)
-            self._bare._kernels = self._kernels
+            self._bare.bind(self.backend)._kernels = self._kernels
         steps, rest = tensors[: len(self.sources)], iter(tensors[len(self.sources) :])
         for i, source in enumerate(self.sources):
             if isinstance(source, Product):

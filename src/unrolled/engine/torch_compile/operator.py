@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.backends.cpu.run import way_of
 from unrolled.engine.ir.span import Span
 from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
 from unrolled.engine.run.side_by_side import side_by_side
@@ -56,7 +55,7 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
     tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
     tensors[n + m :] = [tensor.contiguous() for tensor in tensors[n + m :]]
     span = _span(tensors, n_steps, is_reversed)
-    n_threads, run = way_of([span])
+    n_threads, run = made.backend.way_of([span])
     asking = made.call("training" if is_training else "forward")(span, n_threads, tensors)
     [(last, states, kept, saved)] = side_by_side([asking], run)
     return [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
@@ -90,7 +89,7 @@ def loop_backward(
     """The gradients of those tensors that have one; `results` are the loop's but for the last states."""
     made = _plan(plan)
     span, needed = _span(tensors, n_steps, is_reversed), [True] * len(tensors)
-    n_threads, run = way_of([span])
+    n_threads, run = made.backend.way_of([span])
     [found] = side_by_side([made.call("backward")(span, n_threads, [*tensors, *results], gradients, needed)], run)
     return [gradient.contiguous() for gradient in found if gradient is not None]
 

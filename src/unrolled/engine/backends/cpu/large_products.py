@@ -5,42 +5,25 @@ They take the back-end's own product. torch's sums over many rows round worse th
 step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own product, and `outer_sum`, sum in pieces.
 """
 
+import functools
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from unrolled.engine.backends.base import reading
 from unrolled.engine.backends.cpu import library
+from unrolled.engine.backends.cpu.build import processor
 from unrolled.engine.backends.cpu.memory import new_tensor
 
 # in a product of so many multiplications factors are worth rounding to another dtype
 SMALL = 1 << 14
 # one thread has done so many multiplications sooner than another wakes
 ALONE = 1 << 18
-PIECE = 128
 
 _pack = struct.Struct("29q").pack  # as `Product` in products.cpp
 _NO_LEFT = (0,) * 9
-_reading: ContextVar[torch.dtype | None] = ContextVar("_reading", default=None)
-
-
-@contextmanager
-def reading_in(dtype: torch.dtype | None) -> Iterator[None]:
-    """Within, products of float32 read their factors in this dtype, as under torch.autocast; in their own if None."""
-    token = _reading.set(dtype)
-    try:
-        yield
-    finally:
-        _reading.reset(token)
-
-
-def reading() -> torch.dtype | None:
-    """The dtype of `reading_in`."""
-    return _reading.get()
 
 
 def run(
@@ -142,23 +125,8 @@ def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Ten
     """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces; it lies in memory as `like` does, whose gradient it
     is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way.
     """
-    if not torch.is_grad_enabled():
-        is_transposed = like is not None and like.stride(0) == 1 != like.stride(1)
-        return multiply(left.t(), right, sums=sums, is_transposed=is_transposed)
-    pieces = [a.t() @ b for a, b in zip(left.split(PIECE), right.split(PIECE), strict=True)]
-    return torch.stack(pieces).sum(0)
-
-
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """[n, k] times [k, m]; its gradient to `right` is summed in pieces."""
-    return product_plus(None, left, right)
-
-
-def product_plus(bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-    """The same plus a bias [m]. Within a graph of torch, torch's own."""
-    if torch.compiler.is_compiling():
-        return left @ right if bias is None else torch.addmm(bias, left, right)
-    return _Product.apply(bias, left, right) if torch.is_grad_enabled() else rows_times(left.contiguous(), right, bias)
+    is_transposed = like is not None and like.stride(0) == 1 != like.stride(1)
+    return multiply(left.t(), right, sums=sums, is_transposed=is_transposed)
 
 
 def rows_times(rows: Tensor, weight: Tensor, bias: Tensor | None = None, *, is_transposed: bool = False) -> Tensor:
@@ -179,26 +147,9 @@ def rows_times(rows: Tensor, weight: Tensor, bias: Tensor | None = None, *, is_t
     return result
 
 
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-        ctx.save_for_backward(left, right)
-        ctx.reading = reading()
-        return rows_times(left.contiguous(), right, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        left, right = ctx.saved_tensors
-        needs_bias, needs_left, needs_right = ctx.needs_input_grad
-        if torch.is_grad_enabled():
-            return (
-                gradient.sum(0) if needs_bias else None,
-                gradient @ right.t() if needs_left else None,
-                outer_sum(left, gradient) if needs_right else None,
-            )
-        with reading_in(ctx.reading):
-            sums = gradient.new_zeros(gradient.shape[1]) if needs_bias else None
-            of_left = rows_times(gradient.contiguous(), right, is_transposed=True) if needs_left else None
-            if needs_right:
-                return sums, of_left, outer_sum(left, gradient, right, sums)
-            return gradient.sum(0) if needs_bias else None, of_left, None
+@functools.cache
+def least_rows_inside() -> int:
+    """Rows of a thread from which on products of the inputs are the faster within the loop: 16 with AVX-512; never with
+    shorter vectors, which a large product feeds as well.
+    """
+    return 16 if "avx512f" in processor() else 1 << 30

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from unrolled.engine.backends.base import KernelCall
 from unrolled.engine.backends.cpu.build import build
 from unrolled.engine.backends.cpu.compiling import Batch
 from unrolled.engine.backends.cpu.emit import emit
 from unrolled.engine.backends.cpu.library import of_loops, stop
-from unrolled.engine.backends.cpu.openmp import end_threads as end_threads  # which runs before each fork
 from unrolled.engine.backends.cpu.status import raising
 from unrolled.engine.ir.program import Program
 from unrolled.engine.ir.span import Span
@@ -34,8 +34,11 @@ class Kernel:
     """A compiled loop program.
 
     Attributes:
-        run: the compiled function.
+        source: C++.
+        run: the compiled function, which takes a pointer to the packed arguments.
     """
+
+    language = "C++"
 
     def __init__(self, program: Program, dtype: torch.dtype) -> None:
         self.program, self.dtype = program, dtype
@@ -55,7 +58,8 @@ class Kernel:
         count = 7 + 2 * len(made.steps) + 3 * len(made.states) + len(made.rows) + 3 * len(made.weights)
         count += len(made.held) + len(made.totals)
         products = of_loops(self.dtype) if made.weights else 0
-        return {"pack": struct.Struct(f"{count + len(made.outputs)}q").pack, "products": products}
+        pack = struct.Struct(f"{count + len(made.outputs)}q").pack
+        return {"pack": pack, "products": products, "c_char_p": ctypes.c_char_p}
 
     def arguments(
         self,
@@ -72,23 +76,7 @@ class Kernel:
         *,
         is_reversed: str,
     ) -> tuple[list[str], str]:
-        """Lines of Python and an expression, of the function's arguments: `span` and `n_threads` are there, and the
-        tensors, by name, all but the weights contiguous. What is not there has no name.
-
-        Args:
-            steps: [rows of all steps, width].
-            firsts: for each step input [batch, width] where it is a shifted one.
-            states: [rows of all steps, width], to be written with the state after each step.
-            first_states: [batch, width].
-            last_states: [batch, width], to be written.
-            rows: [width].
-            weights: [in, out] with any strides, or, where true stands beside it, [out, in]; the program has each
-                twice, as it is and transposed.
-            outputs: [rows of all steps, width], to be written.
-            held: [batch, width].
-            totals: [batch, width], of what is computed in, to be added to.
-            is_reversed: the expression of whether time runs backward.
-        """
+        """As the protocol says: `run` is given a pointer to the addresses, sizes and strides of all tensors."""
         lines = ["counts = 0 if span.counts is None else span.counts.data_ptr()"]
         lines += ["offsets = span.offsets.data_ptr() if counts else 0"]
         given = ["span.n_steps", "span.n_rows", "n_threads", is_reversed, "counts", "offsets", "products"]
@@ -102,7 +90,7 @@ class Kernel:
             strides += (f"row_{i}", f"column_{i}", f"column_{i}", f"row_{i}")
         given += strides
         given += [f"{name}.data_ptr()" for name in (*outputs, *held, *totals)]
-        return lines, f"pack({', '.join(given)})"
+        return lines, f"c_char_p(pack({', '.join(given)}))"
 
 
 def check_size(program: Program) -> int:
@@ -151,13 +139,10 @@ def kernels(programs: Sequence[Program], dtype: torch.dtype) -> list[Kernel]:
     return made
 
 
-KernelCall = tuple[Kernel, bytes]  # with its arguments
-
-
 def run_in_turn(calls: Sequence[KernelCall]) -> Sequence[None]:
     """Several calls, one after the other."""
     for kernel, packed in calls:
-        kernel.run(ctypes.c_char_p(packed))
+        kernel.run(packed)
     return [None] * len(calls)
 
 
@@ -165,7 +150,7 @@ def run_at_once(calls: Sequence[KernelCall]) -> Sequence[None]:
     """Several calls, each on a thread of its own."""
     together = [len(calls)]
     for kernel, packed in calls:
-        together += (_address(kernel.run), _address(ctypes.c_char_p(packed)))
+        together += (_address(kernel.run), _address(packed))
     _together()(ctypes.c_char_p(struct.pack(f"{len(together)}q", *together)))
     return [None] * len(calls)
 

@@ -1,20 +1,15 @@
-"""Sums over time and batch, which are gradients of weights: the calls that a plan writes down (`call_source.py`) make
+"""Sums over time and batch, which are gradients of weights: the generated calls of a loop (`call_source.py`) make
 them here.
 """
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from unrolled.engine.backends.base import Left
 from unrolled.engine.backends.cpu.large_products import SumLeft, outer_sum, read_in, run_sums
 from unrolled.engine.backends.cpu.memory import new_tensor
 from unrolled.engine.ir.span import Span
-
-# rows and their width k; what is read in place of the rows one step before, at the edge, or None where they are read at
-# the same step; what the sum is the gradient of, as which it lies in memory: else autograd would copy it; whether it is
-# transposed
-Left = tuple[Tensor, int, Tensor | None, Tensor, bool]
 
 
 def sums_of_products(
@@ -54,30 +49,3 @@ def sums_of_products(
         run_sums(dtype, right.data_ptr(), m, total, calls[i : i + 2], 0 if sums is None else sums.data_ptr())
         sums = None
     return found
-
-
-# rows and their width, and what is read in place of the rows one step before, at the edge, or None
-Factor = tuple[Tensor, int, Tensor | None]
-
-
-def products_by_row(parts: Sequence[tuple[Factor, Factor]], total: Tensor | None, like: Tensor, span: Span) -> Tensor:
-    """For each row of the batch the sum over time of left^T · right, of one or several such products, plus a total; it
-    has the shape of `like` [batch, ...]. Rows are contiguous, those of a span.
-    """
-    found = None if total is None else total.to(like.dtype).view(like.shape)
-    for factors in parts:
-        left, right = (_by_row(*factor, span) for factor in factors)
-        made = torch.bmm(left.transpose(1, 2), right).view(like.shape)
-        found = made if found is None else found.add_(made)
-    return torch.zeros_like(like, memory_format=torch.contiguous_format) if found is None else found
-
-
-def _by_row(rows: Tensor, width: int, first: Tensor | None, span: Span) -> Tensor:
-    """Rows of all steps → [batch, time, width], zeros where a row has ended."""
-    rows = rows.view(span.total, width)
-    if first is not None:
-        rows = span.before(first.reshape(span.n_rows, width), rows)
-    if span.counts is None:
-        return rows.view(span.n_steps, span.n_rows, width).transpose(0, 1)
-    time, row = span.time_and_row()
-    return rows.new_zeros(span.n_rows, span.n_steps, width).index_put_((row, time), rows)

@@ -1,8 +1,9 @@
 """The calls of a plan's loop, written out: a straight Python function for the forward, one for the backward.
 
-Comes in: a plan and the name of one of its kernels. Goes out: a generator function that makes what the kernel is called
-with, asks for that call, and ends with what comes of it. A short call is mostly Python, where each loop over a list of
-tensors, each small function and each view costs as much as a step: so what a plan knows is written down once.
+Comes in: a plan, bound to a back-end, and the name of one of its kernels. Goes out: a generator function that makes
+what a kernel is called with, asks for that call, and ends with what comes of it. All back-ends share this file: a
+kernel says how it takes its arguments (base.py). A short call is mostly Python, where each loop over a list of tensors,
+each small function and each view costs as much as a step: so what a plan knows is written down once.
 
 The names: rows_i, or step_i that a product makes of them, is a step input; weight_i and bias_i are of that product;
 constant_i, first_i (a first state), state_i (a state after every step), output_i (kept) and saved_i are those of
@@ -11,17 +12,14 @@ made.
 """
 
 import builtins
-import ctypes
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol
 
 import torch
 
-from unrolled.engine.backends.cpu.call_check import checked
-from unrolled.engine.backends.cpu.large_products import rows_times
-from unrolled.engine.backends.cpu.memory import new_tensor
-from unrolled.engine.backends.cpu.run import Kernel, KernelCall
-from unrolled.engine.backends.cpu.weight_gradients import products_by_row, sums_of_products
+from unrolled.engine.backends.base import Backend, Kernel, KernelCall
+from unrolled.engine.backends.call_check import checked
+from unrolled.engine.backends.products import products_by_row
 from unrolled.engine.ir.loop_programs import Gradient, LoopPrograms, Place, Product, RowGradient
 
 # makes what a kernel is called with, asks for the call, and ends with what comes of it
@@ -36,6 +34,7 @@ class CalledPlan(Protocol):
     """What the generated code is made from: a plan (`run/plan.py`), which lies above the back-ends."""
 
     dtype: torch.dtype
+    backend: Backend
     programs: LoopPrograms
     ys: list[tuple[str, int]]
     sources: list[Place | Product]
@@ -54,11 +53,12 @@ def call_of(plan: CalledPlan, name: str) -> Callable:
     """The call of the kernel "forward", "training" or "backward", or the "straight" one, as `forward_source` and
     `backward_source` say.
     """
-    kernel = plan.kernel("forward" if name == "straight" else name)
+    kernel, backend = plan.kernel("forward" if name == "straight" else name), plan.backend
     names: dict[str, Any] = {
-        **kernel.names(), "kernel": kernel, "run": kernel.run, "c_char_p": ctypes.c_char_p, "new_tensor": new_tensor,
-        "rows_times": rows_times, "sums_of_products": sums_of_products, "empty_like": torch.empty_like,
-        "zeros_like": torch.zeros_like, "stack": torch.stack, "products_by_row": products_by_row,
+        **kernel.names(), "kernel": kernel, "run": kernel.run, "new_tensor": backend.new_tensor,
+        "rows_times": backend.rows_times, "sums_of_products": backend.sums_of_products,
+        "products_by_row": products_by_row, "empty_like": torch.empty_like, "zeros_like": torch.zeros_like,
+        "stack": torch.stack,
         "computed_in": torch.float32 if plan.dtype == torch.bfloat16 else plan.dtype,
     }  # fmt: skip
     source = backward_source(plan) if name == "backward" else forward_source(plan, name)
@@ -107,7 +107,7 @@ def forward_source(plan: CalledPlan, name: str) -> str:
         saved += names.read
     if is_straight:
         ys = [f"state_{plan.sequences[i]}" if kind == "sequence" else f"output_{i}" for kind, i in plan.ys]
-        lines += [*more, f"run(c_char_p({packed}))", f"return {_list(ys)}, {_list(last)}"]
+        lines += [*more, f"run({packed})", f"return {_list(ys)}, {_list(last)}"]
         return _source(_TAKEN, lines)
     lines += [*more, f"yield kernel, {packed}"]
     lines.append(f"return {_list(last)}, {_list(state or 'None' for state in states)}, {_list(kept)}, {_list(saved)}")
