@@ -170,11 +170,7 @@ def read_series(
     head = list(table.columns)
     time = _time_column(table, time)
     targets = _targets(table, target, {time, series, *future, *past, *static}, thousands)
-    for name in (*targets, *future, *past, *static, *([series] if series else [])):
-        try:
-            table.column(name)
-        except DataError as fault:
-            faults.add(str(fault))
+    _check_columns(table, (*targets, *future, *past, *static, *([series] if series else [])), faults)
     if series and len(targets) > 1:
         faults.add(f"--series goes with one target; got {', '.join(targets)}")
     faults.stop()
@@ -207,23 +203,42 @@ def read_series(
             begin, end = int(known[0]), int(known[-1]) + 1
             n_missing += int(np.isnan(values[begin:end]).sum())
             values = np.interp(np.arange(begin, end), known, values[known])
-            beside = np.full((length, len(future) + len(past)), np.nan)
-            for i, each in enumerate((*future, *past)):
-                beside[places, i] = numbers[each][order]
-            beside = beside[begin:]
+            beside = _at_places([numbers[each][order] for each in (*future, *past)], places)[begin:]
             built.append((name or column, values, _filled(beside), frequency.stamps(origin, begin, begin + 1)[0]))
             of_static.append([table.column(each)[order[0]].strip() for each in static])
     faults.stop()
     notes.append(f"{len(built):,} series of {_range([len(each[1]) for each in built])} values, {frequency.words}")
-    if n_sorted:
-        notes.append(f"{n_sorted:,} series were not in the order of time and are sorted")
-    if n_missing:
-        notes.append(f"{n_missing:,} missing values are drawn as straight lines between their neighbors")
+    notes += _notes(n_sorted, n_missing)
     return Series(
         [each[0] for each in built], [each[1] for each in built], frequency, [each[3] for each in built],
         [each[2] for each in built], len(future), _static(of_static), (*future, *past), ", ".join(targets),
         tuple(notes), table.sha256,
     )  # fmt: skip
+
+
+def _check_columns(table: Table, names: Sequence[str], faults: Faults) -> None:
+    for name in names:
+        try:
+            table.column(name)
+        except DataError as fault:
+            faults.add(str(fault))
+
+
+def _at_places(columns: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
+    """Numbers at their places in time, [length, columns]; NaN where there are none."""
+    found = np.full((int(places[-1]) + 1, len(columns)), np.nan)
+    for i, column in enumerate(columns):
+        found[places, i] = column
+    return found
+
+
+def _notes(n_sorted: int, n_missing: int) -> list[str]:
+    notes = []
+    if n_sorted:
+        notes.append(f"{n_sorted:,} series were not in the order of time and are sorted")
+    if n_missing:
+        notes.append(f"{n_missing:,} missing values are drawn as straight lines between their neighbors")
+    return notes
 
 
 def _time_column(table: Table, asked: str | None) -> str | None:
