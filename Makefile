@@ -30,5 +30,9 @@ fix: install
 	$(BIN)/ruff check --fix
 	$(BIN)/python -m tests.cells.table
 
+docs: install  ## writes the pages that are made of the code
+	$(BIN)/python docs/commands.py
+	$(BIN)/python -m benchmarks.figures
+
 bench: install
 	$(BIN)/python -m benchmarks

@@ -37,6 +37,11 @@ def test_the_engines_figures_are_those_that_were_kept():
     assert figures.page() == figures.PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.figures"
 
 
+def test_the_page_of_commands_is_the_commands_own_help():
+    written = runpy.run_path(str(ROOT / "docs/commands.py"))
+    assert written["page"]() == written["PAGE"].read_text(encoding="utf-8"), "run python docs/commands.py (make docs)"
+
+
 def test_the_tutorial_beats_its_floors(capsys):
     tutorial = runpy.run_path(str(ROOT / "examples/tutorial.py"))
     figures = tutorial["main"](share=0.15)
