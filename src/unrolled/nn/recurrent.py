@@ -249,18 +249,22 @@ def run_layers(
             xs = nn.functional.dropout(xs, dropout)
         if len(of_layer) == 2:
             firsts = states[2 * layer : 2 * layer + 2]
-            found = scan_both_ways(of_layer, xs, firsts, lengths=lengths, engine=engine)
+            (ys, state), (ys_back, state_back) = scan_both_ways(of_layer, xs, firsts, lengths=lengths, engine=engine)
+            last += (state, state_back)
+            xs = torch.cat((_tensor(ys), _tensor(ys_back)), -1)
         else:
-            found = [scan(of_layer[0], xs, states[layer], lengths=lengths, engine=engine)]
-        for ys, state in found:
-            if not isinstance(ys, Tensor):
-                raise StepError(
-                    f"Recurrent: a cell returned an output of type {type(ys).__name__}. "
-                    "Expected a tensor [batch, features]."
-                )
+            ys, state = scan(of_layer[0], xs, states[layer], lengths=lengths, engine=engine)
             last.append(state)
-        xs = torch.cat([ys for ys, _ in found], -1) if len(found) == 2 else found[0][0]
+            xs = _tensor(ys)
     return xs, last
+
+
+def _tensor(ys: Any) -> Tensor:
+    if isinstance(ys, Tensor):
+        return ys
+    raise StepError(
+        f"Recurrent: a cell returned an output of type {type(ys).__name__}. Expected a tensor [batch, features]."
+    )
 
 
 def _is_autocast(xs: Tensor) -> bool:

@@ -256,8 +256,12 @@ class _Layer(nn.RNNBase):
         self, xs: Tensor, states: list[Any], lengths: Tensor | None, engine: Engine
     ) -> tuple[Tensor, Any]:
         """xs [time, batch, input]; states [batch, hidden] of each layer and direction."""
-        directions = ("", "_reverse") if self.bidirectional else ("",)
-        steps = [[self._step(f"l{layer}{direction}") for direction in directions] for layer in range(self.num_layers)]
+        steps = [
+            (self._step(f"l{layer}"), self._step(f"l{layer}_reverse"))
+            if self.bidirectional
+            else (self._step(f"l{layer}"),)
+            for layer in range(self.num_layers)
+        ]
         dropout = self.dropout if self.training else 0.0
         xs, last = run_layers(steps, xs, states, lengths=lengths, dropout=dropout, engine=engine)
         return xs, tuple(map(_stacked, zip(*last, strict=True))) if self.mode == "LSTM" else _stacked(last)
