@@ -7,6 +7,7 @@ import pytest
 from unrolled.cli import main
 from unrolled.cli.train import train
 from unrolled.errors import SettingsError
+from unrolled.nn.named_layers import LAYER_NAMES
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.text.settings import TextSettings
 from unrolled.training.loop import TrainSettings
@@ -31,7 +32,7 @@ def test_every_field_has_help_and_an_option(kind):
         ({"validation": 0}, "validation=0: expected more than 0"),
         ({"validation": float("nan")}, "validation=nan: expected a finite number"),
         ({"encoding": 3}, "encoding=3: expected a text"),
-        ({"cell": "x"}, "cell='x': expected one of lstm, gru, rnn"),
+        ({"cell": "x"}, f"cell='x': expected one of {', '.join(LAYER_NAMES)}"),
     ],
 )
 def test_faults_are_told_word_for_word(changed, text):
