@@ -43,6 +43,7 @@ UNARY = {
     "asinh": torch.asinh,
     "atanh": lambda a: torch.atanh(0.9 * torch.tanh(a)),
     "sinh": lambda a: torch.sinh(0.3 * a),
+    "cosh": lambda a: torch.cosh(0.3 * a),
     "exp2": lambda a: torch.exp2(-a.abs()),
     "erfc": torch.special.erfc,
     "softshrink": lambda a: F.softshrink(a, 0.1),
@@ -53,6 +54,20 @@ UNARY = {
     "roll": lambda a: a.roll((2, -1), (1, 1)),
     "less_largest": lambda a: F.relu(a) - F.relu(a).max(1, keepdim=True).values,
     "less_least": lambda a: a - torch.min(a, 1)[0].unsqueeze(1),
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "tan": lambda a: torch.tan(torch.tanh(a)),
+    "asin": lambda a: torch.asin(0.9 * torch.tanh(a)),
+    "acos": lambda a: torch.acos(0.9 * torch.tanh(a)),
+    "acosh": lambda a: torch.acosh(1.5 + a * a),
+    "log2": lambda a: torch.log2(1 + a * a),
+    "log10": lambda a: torch.log10(1 + a * a),
+    # 0.123: many values are whole but for their rounding, such as the sum of a softmax
+    "floor": lambda a: a + 0.2 * torch.floor(2 * a + 0.123),
+    "ceil": lambda a: a + 0.2 * torch.ceil(2 * a + 0.123),
+    "trunc": lambda a: a + 0.2 * torch.trunc(2 * a + 0.123),
+    "round": lambda a: a + 0.2 * torch.round(2 * a + 0.123),
+    "not": lambda a: torch.where(torch.logical_not(a > 0.5), a, 0.5 * a),
 }
 BINARY = {
     "add": torch.add,
@@ -65,7 +80,14 @@ BINARY = {
     "lerp": lambda a, b: torch.lerp(a, b, 0.3),
     "gate": lambda a, b: torch.sigmoid(a) * b,
     "less": lambda a, b: (a < b).to(a.dtype) * a,
+    "at_most": lambda a, b: torch.where(a <= b, a, 0.5 * b),
     "masked": lambda a, b: a.masked_fill(b > 0.5, 0.1),
+    "atan2": lambda a, b: torch.atan2(a, 1.5 + b * b),
+    "pow": lambda a, b: (1 + a.abs()) ** torch.tanh(b),
+    "copysign": lambda a, b: torch.copysign(a, b + 0.123),
+    "fmod": lambda a, b: torch.fmod(a + 0.123, 1.1 + b.abs()),
+    "remainder": lambda a, b: torch.remainder(a + 0.123, 1.1 + b.abs()),
+    "floordiv": lambda a, b: a + 0.2 * torch.div(a + 0.123, 1.1 + b.abs(), rounding_mode="floor"),
 }
 
 
@@ -123,7 +145,7 @@ odd_steps = st.builds(
 
 
 _NAMES = sorted({*UNARY, *BINARY} - {"add"})
-GROUPS = [_NAMES[i::8] for i in range(8)]
+GROUPS = [_NAMES[i::11] for i in range(11)]
 
 
 def sum_of(names: list[str]) -> Odd:

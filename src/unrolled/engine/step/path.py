@@ -143,7 +143,7 @@ class Path:
                 patch(
                     kind,
                     "call_function",
-                    self._refusing_absent(kind.call_function, kind is builtin.HasAttrBuiltinVariable),
+                    self._refusing_absent(kind.call_function, refuses_all=kind is builtin.HasAttrBuiltinVariable),
                 )
             patch(HashableTracker, "__init__", self._refusing_keys(HashableTracker.__init__))
             for module in (functions, nn_module):
@@ -158,7 +158,7 @@ class Path:
 
         return hashed
 
-    def _refusing_absent(self, call: Any, refuses_all: bool) -> Any:
+    def _refusing_absent(self, call: Any, *, refuses_all: bool) -> Any:
         """What `getattr` and `hasattr` find of a module or a function is guarded by its value, if there is one."""
 
         def asked(variable: Any, translator: Any, arguments: Any, *options: Any) -> Any:

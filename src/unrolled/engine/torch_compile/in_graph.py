@@ -90,7 +90,7 @@ def _run(
     def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
         if engine != "eager":
             try:
-                return _fused(step, xs, state, first, active, resets, is_reversed)
+                return _fused(step, xs, state, first, active, resets, is_reversed=is_reversed)
             except (NotTraceable, RunsEagerly) as reason:
                 if engine == "fused":
                     raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
@@ -115,6 +115,7 @@ def _fused(
     first: Any,
     active: Tensor | None,
     resets: Tensor | None,
+    *,
     is_reversed: bool,
 ) -> tuple[Any, Any]:
     planned, tensors, call = _planned(step, xs, state, first, active, resets)
