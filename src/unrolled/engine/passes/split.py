@@ -26,7 +26,7 @@ from unrolled.engine.passes.normalize import FILLS
 from unrolled.engine.passes.products import products_that_stay
 from unrolled.engine.passes.shapes import is_by_row, shape_of, shown
 from unrolled.engine.passes.trace import BATCH, Traced
-from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node
 
 aten = torch.ops.aten
@@ -77,7 +77,8 @@ def split(traced: Traced, *, staying: Staying = "none") -> Split:
     """Splits a normalized graph. Products of inputs stay in the loop as `staying` says.
 
     Raises:
-        NotTraceable: the loop draws random numbers, or what crosses its border has no place in a loop.
+        NotTraceable: what is done once depends on the number of rows; the loop draws random numbers; or what crosses
+            its border has no place in a loop.
     """
     calls = [node for node in traced.graph.graph.nodes if node.op == "call_function"]
     states, ys, next_states = traced.states, traced.outputs, traced.next_states
@@ -186,6 +187,10 @@ def _views(loop: list[fx.Node], on_input: set[fx.Node]) -> set[fx.Node]:
 
 def _refuse(parts: Split) -> None:
     """Raises NotTraceable where no loop can be made of the part, whatever its operations are."""
+    once = {*parts.captured, *parts.invariant}
+    for node in parts.invariant:
+        if not once.issuperset(node.all_input_nodes):  # a mean of ones, say, which are as many as there are rows
+            raise NotTraceable(f"{ROWS_MATTER}{line_of_node(node)}")
     for node in parts.loop:
         if node.target in RANDOM:
             raise NotTraceable(f"it draws random numbers whose law depends on the state{line_of_node(node)}")
