@@ -17,7 +17,7 @@ from tests.assertions import assert_as_exact_as, assert_equal, to_dtype, values_
 from tests.tasks import test_forecast, test_text, test_tokens, test_transcribe, test_translate
 from unrolled.engine import dispatch
 from unrolled.errors import NotFusedError, NotFusedWarning
-from unrolled.training.loop import choose_device, choose_precision
+from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.run_folder import Run
 
 pytestmark = pytest.mark.gpu

@@ -16,8 +16,10 @@ import unrolled
 from tests.assertions import assert_equal
 from unrolled.errors import DivergedError, RunError, SettingsError
 from unrolled.files import safetensors_tree
+from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
-from unrolled.training.loop import OPTIMIZERS, TrainSettings, choose_device, choose_precision, train
+from unrolled.training.loop import TrainSettings, train
+from unrolled.training.optimizers import OPTIMIZERS
 from unrolled.training.run_folder import Run
 
 

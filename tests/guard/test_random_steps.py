@@ -16,7 +16,8 @@ from tests.guard.places import PLACES
 from torch import Tensor
 from torch.nn import functional as F
 
-from unrolled.engine.step.capture import Captured, Unguarded, capture, checks_kind, children_of, examples_of
+from unrolled.engine.step.capture import Captured, Unguarded, capture, checks_kind, children_of
+from unrolled.engine.step.examples import examples_of
 
 # y and z are [batch, HIDDEN], v is the number; each part returns [batch, HIDDEN]
 PARTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

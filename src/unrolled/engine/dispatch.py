@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends import eager
-from unrolled.engine.cache.memory import Call, known_for, plan_for, with_plain_memory
+from unrolled.engine.cache.eager_only import with_plain_memory
+from unrolled.engine.cache.memory import Call, known_for, plan_for
 from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.autograd import loops

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends.call_source import forward_source
-from unrolled.engine.cache.memory import plan_for, with_plain_memory
+from unrolled.engine.cache.eager_only import with_plain_memory
+from unrolled.engine.cache.memory import plan_for
 from unrolled.engine.dispatch import call_of, run
 from unrolled.engine.ir.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly

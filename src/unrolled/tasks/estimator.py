@@ -17,8 +17,9 @@ from unrolled.settings import Settings
 from unrolled.tasks.fitted import Fitted
 from unrolled.training import processes
 from unrolled.training.batches import Batches
+from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
-from unrolled.training.loop import Job, TrainResult, TrainSettings, choose_device, choose_precision, train
+from unrolled.training.loop import Job, TrainResult, TrainSettings, train
 from unrolled.training.run_folder import Run
 
 Files = Sequence[Path | str] | Path | str

@@ -1,18 +1,14 @@
-"""The training loop that every task shares: a job comes in, its best weights and the record of the training go out.
+"""The training loop that every task shares.
 
-The loop knows no task. A `Job` gives it a loss for every step and figures for the validation part; everything that a
-step needs is derived from its number and the state carried from step to step, so that a run cut off anywhere goes on
-to the same weights, bit for bit.
+Inputs: a `Job`, which has a loss for each step and metrics of the validation part. Outputs: its best weights and the
+record of the training. All that a step needs is derived from its number and the carried state, so that a run that was
+killed anywhere resumes to the same weights, bit for bit.
 """
 
-import contextlib
 import dataclasses
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,13 +22,12 @@ from unrolled.nn.bptt import detached
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings, option
 from unrolled.training import processes
+from unrolled.training.devices import random_state
 from unrolled.training.display import Display
+from unrolled.training.interrupts import ctrl_c_waits
+from unrolled.training.optimizers import OPTIMIZERS, optimizer_of
 from unrolled.training.run_folder import Run
 
-OPTIMIZERS = {
-    name.lower(): getattr(torch.optim, name)
-    for name in ("AdamW", "Adam", "NAdam", "RAdam", "RMSprop", "Adagrad", "SGD")
-}
 SCHEDULES = ("cosine", "linear", "constant", "plateau")
 
 
@@ -188,7 +183,11 @@ class _Training:
         self.job, self.settings, self.run, self.display = job, settings, run, display
         self.parameters = [parameter for parameter in job.module.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
-        self.optimizer = make_optimizer(self.parameters) if make_optimizer else _optimizer(self.parameters, settings)
+        self.optimizer = (
+            make_optimizer(self.parameters)
+            if make_optimizer
+            else optimizer_of(settings.optimizer, self.parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+        )
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
         self.dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
@@ -200,7 +199,7 @@ class _Training:
         if run is not None and run.state is not None:
             self._restore(run.state)
         self.is_whole = True
-        self.random = _random_state(self.device)  # as it was before the step that is under way
+        self.random = random_state(self.device)  # as it was before the step that is under way
         self.module = processes.shared_gradients(job.module)
         self.began = time.monotonic() - self.position.seconds
         self.progress_evaluated = self.progress()
@@ -224,7 +223,7 @@ class _Training:
         at.train_loss = float(processes.mean(loss.detach()))
         if not (math.isfinite(at.train_loss) and math.isfinite(at.gradient_norm)):
             raise DivergedError(self._advice())
-        with _ctrl_c_waits():
+        with ctrl_c_waits():
             self.is_whole = False
             self.optimizer.step()
             if self.average is not None:
@@ -235,7 +234,7 @@ class _Training:
                         self.average[name].lerp_(value, 1 - decay)
             self.carried = detached(carried)
             at.step += 1
-            self.random = _random_state(self.device)
+            self.random = random_state(self.device)
             at.seconds = processes.agreed(time.monotonic() - self.began)
             self.is_whole = not self.is_evaluation_due()
         self.display.step(at.step, self.progress(), at.seconds, at.train_loss, at.gradient_norm)
@@ -378,41 +377,9 @@ class _Position:
     record: list[dict[str, Any]] = field(default_factory=list)
 
 
-@contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C waits until what is done within is done; pressed again it does not."""
-    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not (is_usual and threading.current_thread() is threading.main_thread()):
-        yield
-        return
-    n_pressed = 0
-
-    def wait(*_: Any) -> None:
-        nonlocal n_pressed
-        n_pressed += 1
-        if n_pressed > 1:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, wait)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if n_pressed:
-        raise KeyboardInterrupt
-
-
 _EVALS_A_RUN = 10
 _EVALUATING = 0.1  # share of the time
 _EVAL_EVERY_UNBOUNDED = 500
-
-
-def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
-    kind = OPTIMIZERS[settings.optimizer]
-    extra: dict[str, Any] = {"momentum": 0.9, "nesterov": True} if kind is torch.optim.SGD else {}
-    if kind in (torch.optim.Adam, torch.optim.AdamW) and parameters[0].device.type in ("cpu", "cuda"):
-        extra["fused"] = True  # one pass over a large vocabulary's weights in place of ten
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay, **extra)
 
 
 def _schedule_factor(settings: TrainSettings, step: int, progress: float) -> float:
@@ -427,46 +394,3 @@ def _schedule_factor(settings: TrainSettings, step: int, progress: float) -> flo
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one.
-
-    Raises:
-        SettingsError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as fault:
-        raise SettingsError(f"device={name!r}: not to be had here ({str(fault).splitlines()[0]})") from fault
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    """The precision of a name; "auto" is bfloat16 where this machine's products are at least 1.5 times faster in it."""
-    if name != "auto":
-        return name
-    if device.type not in ("cpu", "cuda"):
-        return "float32"
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(512, 512, dtype=dtype)
-        runs = []
-        for _ in range(5):
-            start = time.perf_counter()
-            torch.mm(a, a)
-            runs.append(time.perf_counter() - start)
-        seconds[dtype] = min(runs)
-    return "bfloat16" if seconds[torch.float32] >= 1.5 * seconds[torch.bfloat16] else "float32"

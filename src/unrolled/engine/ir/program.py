@@ -23,6 +23,7 @@ false, one row that is the same for all. Equal values are one object. The operat
 A matrix within each row of the batch, [places, width], is its numbers one after the other: `repeat` makes it of a
 column, `tile` of a row, and `rowsums` and `colsums` sum it along one of its axes. `verify` holds a program to this.
 """
+# long: the language, what makes programs in it, and what checks them define each other
 
 import dataclasses
 import functools

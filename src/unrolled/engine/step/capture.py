@@ -7,31 +7,28 @@ it loads `torch._dynamo`, which takes seconds.
 
 import builtins
 import contextlib
-import random
 import re
 import types
-import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch._dynamo
 from torch import Tensor, fx
-from torch._dynamo import convert_frame, graph_bytecode_inputs, guards
+from torch._dynamo import convert_frame, guards
 from torch._dynamo.output_graph import OutputGraphCommon
 from torch._dynamo.utils import dynamo_timed, get_metrics_context
 from torch._dynamo.variables.torch_function import torch_function_mode_stack_state_mgr
 from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.context import making
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.step.path import Path, TooLarge
 from unrolled.engine.step.refusals import reason_at, reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
+from unrolled.engine.step.undisturbed import undisturbed
 from unrolled.engine.step.watched import Watched
 
 _SETTINGS: dict[str, Any] = {
@@ -53,11 +50,6 @@ _SETTINGS: dict[str, Any] = {
 shapes_config: Any = _shapes_config  # whose type torch does not tell
 _DictGuards = torch._C._dynamo.guards.DictGuardManager
 _OF_ONE_KIND = {"TYPE_MATCH", "ID_MATCH", "TENSOR_MATCH"}
-_TABLES: tuple[Any, ...] = (
-    graph_bytecode_inputs.index_to_bytecode_constructor,
-    graph_bytecode_inputs.index_to_external_object_weakref,
-    graph_bytecode_inputs.keep_alive,
-)
 
 
 def _call(step: Callable, x: Any, state: Any) -> Any:
@@ -351,7 +343,7 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
     settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
     shapes = shapes_config.patch(use_duck_shape=not shares_rows)
     context = get_metrics_context(), dynamo_timed("unrolled")
-    with _quietly(), own_globals(), torch._dynamo.config.patch(**settings), shapes, context[0], context[1]:
+    with undisturbed(), own_globals(), torch._dynamo.config.patch(**settings), shapes, context[0], context[1]:
         try:
             with torch_function_mode_stack_state_mgr, path.followed():
                 found = convert_frame.fullgraph_capture(frame, (step, x, state))
@@ -384,65 +376,3 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path
         raise Unguarded(str(reason)) from unguarded
     finally:
         traced._cleanup_output_graph()
-
-
-@contextlib.contextmanager
-def _within_another() -> Iterator[None]:
-    """A capture that torch.compile may be in the midst of finds its objects again: a second one forgets them."""
-    kept = [(table, table.copy()) for table in _TABLES]
-    try:
-        yield
-    finally:
-        for table, items in kept:
-            table.clear()
-            (table.update if isinstance(table, dict) else table.extend)(items)
-
-
-@contextlib.contextmanager
-def _random_states() -> Iterator[None]:
-    """Python's and numpy's own, which torch may draw from where a step does."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """One capture at a time, which leaves no word and no random number behind."""
-    with (
-        making,
-        _within_another(),
-        warnings.catch_warnings(),
-        torch.random.fork_rng(devices=[]),
-        _random_states(),
-        torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),  # within torch.compile
-    ):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def examples_of(leaves: list[Tensor], n_states: int, n_rows: int, *, is_variant: bool = False) -> list[Tensor]:
-    """Tensors like these, [rows, ...], that a step may be captured on; the last ones are states. A variant differs in
-    all that must not matter: strides, offset, whether it has a gradient, and whether a state is a parameter, as the
-    first one may be.
-    """
-    made: list[Tensor] = []
-    with torch.inference_mode(False), torch.enable_grad():
-        for i, leaf in enumerate(leaves):
-            shape = (n_rows, *leaf.shape[1:])
-            if is_variant:
-                base = torch.empty(*shape, 2, dtype=leaf.dtype, device=leaf.device)
-                each = base.requires_grad_(base.is_floating_point())[..., 1]
-                if i >= len(leaves) - n_states:
-                    each = torch.nn.Parameter(each.detach(), requires_grad=base.is_floating_point())
-            else:
-                each = torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
-            torch._dynamo.maybe_mark_dynamic(each, 0)
-            if len(shape) > 1:
-                # as torch._dynamo.mark_static does, which within torch.compile does something else
-                vars(each).update(_dynamo_static_indices=set(range(1, len(shape))), _has_dynamo_dim_marking=True)
-            made.append(each)
-    return made

@@ -35,7 +35,7 @@ class Leaves(NamedTuple):
 
     def examples(self, n_rows: int, *, is_variant: bool = False) -> tuple[Any, Any]:
         """Such inputs and states without numbers, to capture on or to check guards with."""
-        from unrolled.engine.step.capture import examples_of
+        from unrolled.engine.step.examples import examples_of
 
         made = examples_of([*self.xs, *self.states], len(self.states), n_rows, is_variant=is_variant)
         n = len(self.xs)

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from unrolled.engine import dispatch
 from unrolled.engine.backends import eager
-from unrolled.engine.cache import memory
+from unrolled.engine.cache import eager_only, memory
 from unrolled.engine.cache.memory import Call, Planned
 from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable, RunsEagerly
@@ -136,8 +136,8 @@ def _planned(
     if active is not None:
         leaves = [*(eager.choose_steps(active, leaf) for leaf in call.xs), active]
         call = dataclasses.replace(call, xs=leaves, around=(*call.around, "ends"))
-    memory.check_context()
-    memory.check_rows(call.xs, call.states)
+    eager_only.check_context()
+    eager_only.check_rows(call.xs, call.states)
     own = declared(step)
     with _outside():
         if own is None:
