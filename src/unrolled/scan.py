@@ -1,4 +1,7 @@
-"""`scan`, the one primitive: a step and a sequence come in, the step's outputs over time and its last state go out."""
+"""`scan`, the one primitive.
+
+Inputs: a step, a sequence, and the first state. Outputs: the step's outputs over time, and its last state.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

@@ -1,6 +1,6 @@
-"""Settings as frozen dataclasses: an option's name, type, range and help stand once, beside its default.
+"""Settings as frozen dataclasses: name, type, range and help of an option are declared once.
 
-Comes in: field declarations. Goes out: checked settings, and what the command line needs to offer them.
+Inputs: declarations of fields. Outputs: checked settings, and what the command line needs to offer them.
 """
 
 import dataclasses

@@ -1,4 +1,7 @@
-"""`unrolled evaluate`: files with the answers come in, a report goes out."""
+"""`unrolled evaluate`.
+
+Inputs: files with the answers. Outputs: a report.
+"""
 
 import dataclasses
 from pathlib import Path

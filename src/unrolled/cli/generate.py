@@ -1,4 +1,7 @@
-"""`unrolled generate`: a prompt comes in, text goes out."""
+"""`unrolled generate`.
+
+Inputs: a prompt. Outputs: text, as it is generated.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""`unrolled predict`: items come in, answers go out."""
+"""`unrolled predict`.
+
+Inputs: items. Outputs: predictions.
+"""
 
 import itertools
 import sys

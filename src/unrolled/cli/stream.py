@@ -1,4 +1,7 @@
-"""`unrolled stream`: raw samples come in, text goes out while they do."""
+"""`unrolled stream`.
+
+Inputs: raw samples. Outputs: text, while samples arrive.
+"""
 
 import contextlib
 import sys

@@ -1,1 +1,4 @@
-"""Files come in; records, then numbers, then batches go out. The data know no model."""
+"""What turns a user's files into batches.
+
+Inputs: files. Outputs: records, numbers, then batches. The data know no model.
+"""

@@ -1,4 +1,7 @@
-"""Text files as they lie come in, one text with its origin goes out."""
+"""Text files, read as one text.
+
+Inputs: paths of text files. Outputs: one text with its origin.
+"""
 
 import hashlib
 import sysconfig

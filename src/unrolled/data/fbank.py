@@ -1,6 +1,7 @@
-"""Samples come in, log-mel features go out, at once or as they come: the same numbers either way (extra: speech).
+"""Log-mel features of sound (extra: speech).
 
-By kaldi-native-fbank: windows of 25 ms every 10 ms, without dither, so that nothing is left to chance.
+Inputs: samples, at once or in chunks. Outputs: the same features either way. They are made by kaldi-native-fbank:
+windows of 25 ms every 10 ms, without dither, which would be random.
 """
 
 from typing import Any

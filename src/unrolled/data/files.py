@@ -1,4 +1,7 @@
-"""A user's files come in, their bytes and texts go out; what is wrong with them is told all at once."""
+"""A user's files, and a report of all their errors at once.
+
+Inputs: paths. Outputs: bytes and texts.
+"""
 
 import codecs
 import hashlib

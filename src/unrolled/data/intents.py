@@ -1,8 +1,7 @@
-"""Sentences with an intent and slots come in from a user's folder or file, as lists they go out.
+"""Sentences with an intent and slots.
 
-A folder holds seq.in (tokens, a sentence a line), seq.out (their tags) and label (intents). JSON
-lines: {"text": "...", "intent": "...", "spans": [...]} or {"tokens": [...], "tags": [...],
-"intent": "..."}.
+Inputs: a folder with seq.in (tokens, a sentence a line), seq.out (their tags) and label (intents); or JSON lines:
+{"text": "...", "intent": "...", "spans": [...]} or {"tokens": [...], "tags": [...], "intent": "..."}. Outputs: lists.
 """
 
 import json

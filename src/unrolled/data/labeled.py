@@ -1,4 +1,7 @@
-"""A user's table with texts, or windows of numbers, and labels comes in; items with their classes go out."""
+"""Texts, or windows of numbers, with their classes.
+
+Inputs: a user's table. Outputs: items with their classes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

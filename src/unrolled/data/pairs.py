@@ -1,7 +1,7 @@
-"""Pairs of sentences come in, from one table or from two files whose lines belong together; sources and targets go out.
+"""Pairs of sentences in two languages.
 
-Rules, each told to the user where it was used: a pair with an empty side is left out; of a table's columns the first
-two count.
+Inputs: one table, or two files with the same number of lines. Outputs: sources and targets. The user is told of each
+rule that was applied: a pair with an empty side is skipped; of a table's columns the first two count.
 """
 
 from collections.abc import Sequence

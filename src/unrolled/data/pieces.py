@@ -1,8 +1,9 @@
-"""Subwords that translate: sentences come in, numbers with their places in the sentence go out, and back.
+"""Subwords for translation.
 
-A byte-pair encoding (R. Sennrich, B. Haddow and A. Birch, ACL 2016) that keeps spaces as a part of its pieces, so that
-any text comes back as it was written and scripts without spaces need no tokenizer; made by the tokenizers library
-(extra: translate). Characters that training never saw become one unknown piece, which a translator may copy.
+Inputs: sentences. Outputs: ids with their places in the sentence; and sentences of ids. It is a byte-pair encoding
+(R. Sennrich, B. Haddow and A. Birch, ACL 2016) that keeps spaces as part of its subwords. So any text survives the
+round trip, and scripts without spaces need no tokenizer. The tokenizers library makes it (extra: translate). Characters
+that are not in the training part become one unknown subword, which a translator may copy.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Tags of tokens ↔ spans. Tags of any scheme come in; spans, and tags of one scheme within, go out.
+"""Tags of tokens ↔ spans.
+
+Inputs: tags of any scheme. Outputs: spans, and tags of one internal scheme, BIOES.
 
     BIO    B-PER I-PER O            a span begins with B (also called IOB2)
     IOB1   I-PER I-PER O            B only where a span follows another of its kind
@@ -6,7 +8,7 @@
     BILOU  the same with L and U;  BMES  the same with M for I
     plain  NOUN VERB                no spans: a label for each token
 
-Inside, everything is BIOES. Spans are read as conlleval reads them: what does not fit its scheme begins a new span.
+Spans are read as conlleval reads them: a tag that does not fit its scheme begins a new span.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""A table comes in, time series with their covariates on an even grid of stamps go out.
+"""Time series with covariates, on an even grid of stamps.
 
-Rules, each told to the user where it was used: rows are sorted by time; a stamp that is missing becomes a row whose
-values are drawn as a straight line between its neighbors; stamps of no frequency (trading days, say) are taken as even.
+Inputs: a table. Outputs: series. The user is told of each rule that was applied: rows are sorted by time; a missing
+stamp becomes a row of interpolated values; stamps without a frequency (trading days) are taken as evenly spaced.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""Sound comes in, from WAV, FLAC and other files (soundfile) at any rate (soxr); mono samples go out (extra: speech).
+"""Sound files, read as mono samples (extra: speech).
 
-Rules, each told to the user where it was used: channels are averaged; samples at full scale are counted as clipped and
-taken as they are.
+Inputs: WAV, FLAC and other files (soundfile), at any rate (soxr). Outputs: mono samples. The user is told of each rule
+that was applied: channels are averaged; samples at full scale are counted as clipped, and used as they are.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
-"""Tables come in as files or frames, columns of texts go out, each row with the line it stands on.
+"""Tables, as columns of texts.
 
-CSV (comma, semicolon or tab) and JSON lines are read here, so that a fault can be told with its line; Parquet files and
-data frames of pandas, polars and others go through polars and narwhals (extra: tables).
+Inputs: files or data frames. Outputs: columns, each row with its line in the file. CSV (comma, semicolon or tab) and
+JSON lines are parsed here, so that an error has its line. Parquet files and data frames of pandas, polars and others go
+through polars and narwhals (extra: tables).
 """
 
 import csv

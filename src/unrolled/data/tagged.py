@@ -1,7 +1,8 @@
-"""Files of tagged sentences come in, sentences with their tags go out.
+"""Files of tagged sentences.
 
-CoNLL columns: a token a line with its tag in the last column, sentences apart by an empty line. JSON lines: a sentence
-a line, {"tokens": [...], "tags": [...]} or {"text": "...", "spans": [{"start": 0, "end": 5, "label": "PER"}]}.
+Inputs: CoNLL columns (a token a line with its tag in the last column, an empty line between sentences), or JSON lines:
+a sentence a line, {"tokens": [...], "tags": [...]} or {"text": "...", "spans": [{"start": 0, "end": 5, "label":
+"PER"}]}. Outputs: sentences with their tags.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""A text in any script comes in, its tokens with their places in it go out.
+"""The tokenizer, for texts in any script.
 
-Words are runs of letters and digits; scripts that are written without spaces (Chinese, Japanese, Thai ...) are taken
-character by character, so that no outside tokenizer is needed; everything else that is not space is a token by itself.
+Inputs: a text. Outputs: its tokens with their places. Words are runs of letters and digits. Scripts without spaces
+(Chinese, Japanese, Thai ...) are split into characters, so that no outside tokenizer is needed. Each other character
+that is not space is a token by itself.
 """
 
 import re

@@ -1,6 +1,7 @@
-"""Sounds with what is said in them come in, named by a table or lying in a folder; paths and transcripts go out.
+"""Sounds with their transcripts.
 
-Of the sounds no more than their measures stay in memory; the samples are read again when they are needed.
+Inputs: a table of paths, or a folder. Outputs: paths and transcripts. Only the lengths of sounds stay in memory;
+samples are read again when they are needed.
 """
 
 import hashlib

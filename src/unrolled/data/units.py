@@ -1,6 +1,7 @@
-"""What a text model reads and writes: characters, bytes or subwords. Text comes in, integers go out, and back.
+"""The units of a text model: characters, bytes or subwords.
 
-Fitted on the training part only. Each kind turns into plain data for the model file and back.
+Inputs: text. Outputs: integers; and text of integers. Units are fitted on the training part only. Each kind can be
+written to the model file as plain data, and read from it.
 """
 
 import codecs

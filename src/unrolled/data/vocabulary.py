@@ -1,6 +1,7 @@
-"""Tokens come in, numbers for the network go out: of words, of their characters and of pairs of neighbors.
+"""The vocabulary of tokens, of their characters, and of bigrams.
 
-Fitted on the training part only; turns into plain data for the model file and back.
+Inputs: tokens. Outputs: ids for the network. A vocabulary is fitted on the training part only. It can be written to the
+model file as plain data, and read from it.
 """
 
 from collections import Counter

@@ -1,4 +1,7 @@
-"""Series and origins come in, windows before the origins go out, scaled as a network reads them."""
+"""Windows of series before their origins.
+
+Inputs: series and origins. Outputs: windows, scaled for a network.
+"""
 
 import math
 from collections.abc import Sequence

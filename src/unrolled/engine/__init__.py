@@ -1,4 +1,5 @@
-"""How a scan runs. Comes in: a step, checked inputs, masks. Goes out: outputs and the last state.
+"""How a scan runs.
 
-The engine knows no cell, no layer and no task; it sees a step as a function on tensors.
+Inputs: a step, checked tensors, masks. Outputs: outputs and the last state. The engine knows no cell, no layer and no
+task; to it a step is a function on tensors.
 """

@@ -1,7 +1,7 @@
-"""Which way a scan runs, and why.
+"""Chooses the path of a scan: the compiled loop, or the eager loop.
 
-Comes in: a checked scan. Goes out: its result, from the compiled loop where the step has one, else from the eager loop;
-and the reason, in words, where it has none.
+Inputs: a checked scan. Outputs: its result, from the compiled loop if the step has one, else from the eager loop; and,
+for the eager loop, the reason in words.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The model file: one safetensors file with all that prediction needs.
 
-Comes in: a task's name, settings, vocabulary, floor, record and tensors. Goes out: the same, after checks that leave no
-way for a file to run anything: names that come out of it are looked up among ours, or refused.
+Inputs: a task's name, settings, vocabulary, baseline, record and tensors. Outputs: the same, after checks. A file can
+run no code: each name in it is looked up among the library's names, or refused.
 """
 
 import contextlib

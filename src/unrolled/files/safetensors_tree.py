@@ -1,7 +1,7 @@
 """Files that are whole or absent, and trees of tensors in safetensors files.
 
-Comes in: plain data and tensors. Goes out: files that appear under their name only when complete, and what they held.
-Nothing read here is executed: safetensors holds numbers, JSON holds text.
+Inputs: plain data and tensors. Outputs: files that appear under their name only when complete; and what they hold.
+Reading executes nothing: safetensors holds numbers, JSON holds text.
 """
 
 import json

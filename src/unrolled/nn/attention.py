@@ -1,4 +1,7 @@
-"""Attention: queries and a memory come in, what each query reads in it and where go out."""
+"""Attention over a memory.
+
+Inputs: queries and a memory. Outputs: what each query reads, and its weights over the memory.
+"""
 
 import torch
 from torch import Tensor, nn

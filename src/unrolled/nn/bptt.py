@@ -1,4 +1,7 @@
-"""Truncated backpropagation through time: a long sequence comes in, windows with carried state go out."""
+"""Truncated backpropagation through time.
+
+Inputs: a long sequence. Outputs: windows with carried state.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

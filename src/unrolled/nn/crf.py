@@ -1,10 +1,11 @@
-"""A conditional random field over tags: scores of tokens come in, the likelihood of tags and the best tags go out.
+"""A conditional random field over tags.
 
-J. Lafferty, A. McCallum and F. Pereira, ICML 2001; on recurrent features, Z. Huang, W. Xu and K. Yu, arXiv:1508.01991.
+Inputs: scores of tokens. Outputs: the log likelihood of tags, and the best tags. J. Lafferty, A. McCallum and
+F. Pereira, ICML 2001; on recurrent features, Z. Huang, W. Xu and K. Yu, arXiv:1508.01991.
 
-The forward algorithm is a scan over log weights, less their largest at each step. Its sums of exponentials go through a
-product with exp(transition), which is the same at every step, and so runs in the compiled loop; on a GPU in torch's, a
-step at a time. The product has a float's range, which scores far apart leave: the loop counts where it does, and those
+The forward algorithm is a scan over log weights, relative to their maximum at each step. Its sums of exponentials are a
+product with exp(transition). That factor is the same at every step, so the product runs in the compiled loop (on a GPU
+in torch's loop, a step at a time). Scores far apart leave the range of a float: the loop counts such sums, and their
 rows are computed once more in the log domain, by torch.logsumexp's formula over each pair of tags.
 """
 

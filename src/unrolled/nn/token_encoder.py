@@ -1,7 +1,7 @@
-"""The network that reads sentences for all tasks on tokens: tokens come in, a vector for each goes out.
+"""The network that reads sentences, for all tasks on tokens.
 
-A token is its word's vector, what a convolution finds in its characters, and a vector of the pair it makes with the
-next token; recurrent layers in both directions read them in their sentence.
+Inputs: tokens. Outputs: a vector for each token. A token's features are its word embedding, a convolution over its
+characters, and an embedding of the bigram with the next token; bidirectional recurrent layers read the sentence.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Recurrent layers: drop-ins for `torch.nn.RNN`, `LSTM` and `GRU`, defined by the cells' steps and `scan`.
 
-Comes in: a sequence and first states, as torch.nn's layers take them. Goes out: the outputs and last states, likewise.
+Inputs: a sequence and first states, as torch.nn's layers take them. Outputs: outputs and last states, likewise.
 """
 
 import functools

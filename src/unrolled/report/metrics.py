@@ -1,4 +1,7 @@
-"""Answers and what was found come in, the figures of classifiers and of forecasts go out."""
+"""Metrics of classifiers, forecasts, translations and transcripts.
+
+Inputs: predictions and targets. Outputs: metrics.
+"""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Figures come in, pictures go out, drawn by matplotlib (extra: pictures)."""
+"""Pictures of metrics, drawn by matplotlib (extra: pictures).
+
+Inputs: metrics. Outputs: pictures.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

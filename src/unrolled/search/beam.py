@@ -1,4 +1,7 @@
-"""Beam search: a decoder's step comes in, the sequences with the best scores go out."""
+"""Beam search.
+
+Inputs: a decoder's step. Outputs: the sequences with the best scores.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

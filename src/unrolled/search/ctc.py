@@ -1,7 +1,7 @@
-"""Connectionist temporal classification: log-probabilities over time come in, labels with their places go out.
+"""Connectionist temporal classification.
 
-A. Graves, S. Fernández, F. Gomez and J. Schmidhuber, ICML 2006; the search after A. Hannun et al., arXiv:1408.2873. The
-loss is torch's.
+Inputs: log-probabilities over time. Outputs: labels with their places. A. Graves, S. Fernández, F. Gomez and
+J. Schmidhuber, ICML 2006; the search is that of A. Hannun et al., arXiv:1408.2873. The loss is torch's.
 """
 
 import itertools

@@ -1,5 +1,6 @@
-"""Lines of text come in, what a label adds to the score of those before it goes out: an n-gram model of characters or
-of words, which guides the search of a transcriber.
+"""An n-gram model of characters or words, which guides the search of a transcriber.
+
+Inputs: lines of text. Outputs: what a label adds to the score of the labels before it.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
-"""The recurrent transducer: scores of a lattice come in, the likelihood of labels goes out; and labels from a network.
+"""The recurrent transducer.
 
-A. Graves, arXiv:1211.3711. At each time step the network writes any number of labels, then a blank moves it on. The
-likelihood adds up all ways through the lattice of time steps and labels. Along its diagonals that is a recurrence over
-elementwise operations and a shift, which `scan` runs as a compiled loop; on a GPU in torch's, a step at a time.
+Inputs: scores of a lattice. Outputs: the likelihood of labels; and the labels of a network's scores. A. Graves,
+arXiv:1211.3711. At each time step the network emits any number of labels, then a blank moves to the next step. The
+likelihood sums over all paths through the lattice of time steps and labels. Along its diagonals that is a recurrence of
+elementwise operations and a shift, which `scan` runs as a compiled loop (on a GPU in torch's loop, a step at a time).
 """
 
 import math

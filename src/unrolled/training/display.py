@@ -1,6 +1,6 @@
 """What a person sees of a training: a live display on a terminal, plain lines elsewhere, nothing in a library call.
 
-Comes in: steps and evaluations. Goes out: text on standard error.
+Inputs: steps and evaluations. Outputs: text on standard error.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """The calls of a plan's loop, written out: a straight Python function for the forward, one for the backward.
 
-Comes in: a plan, bound to a back-end, and the name of one of its kernels. Goes out: a generator function that makes
+Inputs: a plan, bound to a back-end, and the name of one of its kernels. Outputs: a generator function that makes
 what a kernel is called with, asks for that call, and ends with what comes of it. All back-ends share this file: a
 kernel says how it takes its arguments (base.py). A short call is mostly Python, where each loop over a list of tensors,
 each small function and each view costs as much as a step: so what a plan knows is written down once.

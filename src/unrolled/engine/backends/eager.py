@@ -1,6 +1,7 @@
-"""The loop over time in plain PyTorch: the definition of what a scan means, and the oracle of every other back-end.
+"""The loop over time in plain PyTorch, which defines what a scan means.
 
-Comes in: inputs and state as checked trees, optional masks. Goes out: stacked outputs and the last state.
+Inputs: inputs and state as checked trees, optional masks. Outputs: stacked outputs and the last state. Tests compare
+every other back-end with it.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The compiled loop under autograd.
 
-Comes in: a plan, the span of its rows, and the loop's tensors: step inputs, or the rows of which products make them;
-weights and biases of those products; constants; first states. Goes out: last states, wanted sequences of states and
-kept outputs, differentiable.
+Inputs: a plan, the span of its rows, and the loop's tensors: step inputs, or the rows of which products make them;
+weights and biases of those products; constants; first states. Outputs: last states, wanted sequences of states and
+stored outputs, differentiable.
 """
 
 import itertools

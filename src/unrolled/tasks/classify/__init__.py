@@ -1,8 +1,8 @@
-"""The classification task: sentiment, or any classes, one or several for a text; also of windows of numbers.
+"""The classification task: sentiment or other classes, one or several for a text; also of windows of numbers.
 
-Comes in: a table with texts, or with columns of numbers, and labels. Goes out: a model that gives calibrated
-probabilities and shows which words moved the decision, beside the most frequent class and naive Bayes (of numbers the
-nearest class mean) on the same split.
+Inputs: a table with texts, or with columns of numbers, and labels. Outputs: a model with calibrated probabilities that
+shows which words decided. Baselines on the same split: the most frequent class and naive Bayes (for numbers the nearest
+class mean).
 """
 
 from unrolled.tasks.classify.model import HELP as HELP

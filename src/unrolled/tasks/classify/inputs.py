@@ -1,6 +1,7 @@
-"""What a classifier reads: texts, or windows of numbers. A user's items come in, batches for a network go out.
+"""The inputs of a classifier: texts, or windows of numbers.
 
-A front is fitted on the training part only, and turns into plain data for the model file and back.
+Inputs: a user's items. Outputs: batches for a network. An input layer is fitted on the training part only. It can be
+written to the model file as plain data, and read from it.
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,7 @@
 """The forecasting task: prices, weather, load, or any series, with intervals.
 
-Comes in: a table of one or many series. Goes out: a model that tells the next values and how sure it is, beside the
-last value, the last season and a linear autoregression on the same windows; where one of them is better, it answers.
+Inputs: a table of one or many series. Outputs: a model that predicts the next values with their quantiles. Baselines on
+the same windows: last value, last season, linear autoregression. If one of them is better, it makes the predictions.
 """
 
 from unrolled.tasks.forecast.model import HELP as HELP

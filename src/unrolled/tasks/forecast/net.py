@@ -1,7 +1,8 @@
-"""The network that forecasts: windows of series come in, the parameters of each later value's distribution go out.
+"""The network that forecasts.
 
-Each window is taken less its last value and over its spread, so that one network serves series of any size. A linear
-map of the window stands beside the recurrent layers and starts as the linear autoregression: they learn what it lacks.
+Inputs: windows of series. Outputs: the parameters of each later value's distribution. A window is normalized: its last
+value is subtracted, and the rest divided by its spread, so that one network serves series of any size. A linear map of
+the window stands beside the recurrent layers. It starts as the linear autoregression; the layers learn the residual.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The tagging task: named entities, or any label for each token.
 
-Comes in: files of tagged sentences. Goes out: a model that marks spans in sentences and texts, beside the most frequent
-tag of each word on the same split.
+Inputs: files of tagged sentences. Outputs: a model that marks spans in sentences and texts. Baseline on the same split:
+the most frequent tag of each word.
 """
 
 from unrolled.tasks.tag.model import HELP as HELP

@@ -1,7 +1,7 @@
 """The text task: a language model of characters, bytes or subwords.
 
-Comes in: text files; without any, the source code of Python's standard library. Goes out: a model that says how likely
-a text is and writes more of it, beside an n-gram model on the same split: the last tenth of the text.
+Inputs: text files; without any, the source code of Python's standard library. Outputs: a model that predicts how likely
+a text is, and generates text. Baseline on the same split, the last tenth of the text: an n-gram model.
 """
 
 from unrolled.tasks.text.model import HELP as HELP

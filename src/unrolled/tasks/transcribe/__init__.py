@@ -1,8 +1,8 @@
-"""The transcription task: speech into text.
+"""The transcription task: speech to text.
 
-Comes in: sounds with their transcripts, named by a manifest or lying in a folder. Goes out: a model that writes what it
-hears, with times and how sure it is, at once or as sound comes in; beside the most frequent transcript and the nearest
-known sound on the same split.
+Inputs: sounds with their transcripts, in a manifest or a folder. Outputs: a model that transcribes, with times and
+confidence, a whole sound or a stream. Baselines on the same split: the most frequent transcript, and that of the
+nearest training sound.
 """
 
 from unrolled.tasks.transcribe.model import HELP as HELP

@@ -1,4 +1,7 @@
-"""Sounds come in, the same words said a little differently go out; all is drawn from the generator that is given."""
+"""Data augmentation of sounds.
+
+Inputs: sounds, and a random generator. Outputs: the same words, spoken a little differently.
+"""
 
 import numpy as np
 

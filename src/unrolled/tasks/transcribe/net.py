@@ -1,8 +1,8 @@
-"""The network that hears: log-mel features come in, what the decoders need goes out.
+"""The network that transcribes.
 
-Frames are joined in groups (time reduction), recurrent layers read them in one or both directions, and a head gives
-class scores for each step: for CTC by themselves, for the transducer together with a network that reads what was
-written so far.
+Inputs: log-mel features. Outputs: what the decoders need. Frames are joined in groups (time reduction). Recurrent
+layers read them in one or both directions. A head gives class scores for each step: for CTC by themselves, for the
+transducer together with a network that reads the labels so far.
 """
 
 import math

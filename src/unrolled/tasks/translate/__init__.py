@@ -1,7 +1,7 @@
 """The translation task: sentences of one language into another.
 
-Comes in: pairs of sentences, in one table or in two files. Goes out: a model that translates, beside a dictionary that
-translates word by word, and beside the source itself, on the same split.
+Inputs: pairs of sentences, in one table or in two files. Outputs: a model that translates. Baselines on the same split:
+a dictionary that translates word by word, and the source itself.
 """
 
 from unrolled.tasks.translate.model import HELP as HELP

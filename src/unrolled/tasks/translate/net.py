@@ -1,9 +1,10 @@
-"""The network that translates: numbers of source pieces come in, scores of target pieces go out.
+"""The network that translates.
 
-An encoder in both directions, and a decoder in one of two forms. "deep": a recurrent layer reads the target so far, its
-states ask the memory, and a second layer reads both; no answer goes back into the first layer, so that each layer is
-one compiled loop and the attention of all time steps one product. "fed" (input feeding, M.-T. Luong et al., EMNLP
-2015): what was read from the memory at a step goes into the next; its loop is a `scan` whose step captures the memory.
+Inputs: ids of source subwords. Outputs: scores of target subwords. The encoder is bidirectional. The decoder has one of
+two forms. "deep": a recurrent layer reads the target so far, its states attend to the memory, and a second layer reads
+both; the attention is no input of the first layer, so that each layer is one compiled loop and the attention of all
+time steps one product. "fed" (input feeding, M.-T. Luong et al., EMNLP 2015): the attention of a step is an input of
+the next; its loop is a `scan` whose step captures the memory.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The task of understanding commands: an intent for the sentence and slots within it, together.
 
-Comes in: a folder of seq.in, seq.out and label, or JSON lines. Goes out: a model that says what a sentence wants and
-which parts of it matter, beside naive Bayes and the most frequent tag of each word on the same split.
+Inputs: a folder of seq.in, seq.out and label, or JSON lines. Outputs: a model that finds the intent of a sentence and
+its slots. Baselines on the same split: naive Bayes and the most frequent tag of each word.
 """
 
 from unrolled.tasks.understand.model import HELP as HELP

@@ -1,7 +1,7 @@
-"""Where threads that share a step's features have to meet.
+"""Places the barriers of threads that share a step's features.
 
-Comes in: what the phases of a step read and write, and how threads share each. Goes out: the phases before which they
-meet, as few as the order of the accesses needs.
+Inputs: what the phases of a step read and write, and how threads share each. Outputs: the phases before which a barrier
+stands, as few as the order of the accesses allows.
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""Operations along the features: reductions, parts, joins, and what runs along a row.
+"""Lowers operations along the features: reductions, slices, concatenations, cumulative sums.
 
-Comes in: a node of the loop's graph, whose operands have the axes [batch, features]. Goes out: its value.
+Inputs: a node of the loop's graph, whose operands have the axes [batch, features]. Outputs: its value.
 """
 
 import math

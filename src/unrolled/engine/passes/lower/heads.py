@@ -1,7 +1,7 @@
-"""Operations on tensors of more than two axes become operations on their rows; see heads_tensor.py.
+"""Lowers operations on tensors of more than two axes to operations on their rows; see heads_tensor.py.
 
-Comes in: a node of the loop's graph whose operands or result have more axes than [batch, features]. Goes out: its
-result as `Blocks`, or as what `rows.py` knows where it has two axes again.
+Inputs: a node of the loop's graph whose operands or result have more axes than [batch, features]. Outputs: its result
+as `Blocks`, or, if it has two axes again, as the value that `rows.py` works on.
 """
 
 import math
