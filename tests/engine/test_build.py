@@ -40,7 +40,9 @@ print([str(each.message) for each in caught if each.category is unrolled.errors.
 
 
 def environment(folder, **changed):
-    return os.environ | {"XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"} | changed
+    # also of its own: where temporary files lie, an earlier process may have left a cache
+    own = {"XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    return os.environ | own | changed
 
 
 def test_without_a_compiler_everything_works_with_one_warning(tmp_path):
