@@ -348,8 +348,9 @@ def _staying(xs: list[Tensor]) -> Staying:
     """
     n_steps, n_rows = xs[0].shape[:2]
     is_single = n_steps == n_rows == 1
-    least_rows = backend_for(xs[0].device).least_rows_inside()
-    if (not is_single and n_rows < least_rows * torch.get_num_threads()) or reading() is not None:
+    if reading() is not None:
+        return "none"
+    if not is_single and n_rows < backend_for(xs[0].device).least_rows_inside() * torch.get_num_threads():
         return "none"
     floats = [x for x in xs if x.is_floating_point()]
     if not floats or any(x.dtype == torch.bfloat16 or x.shape[-1] == 0 for x in floats):
