@@ -239,6 +239,7 @@ MODULES = (
     "step/verify",
     "step/guarded",
     "passes/trace",
+    "cache/eager_only",
     "cache/memory",
     "context",
     "passes/lower/product_operands",
