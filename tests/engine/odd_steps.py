@@ -148,7 +148,7 @@ _ROUNDING = ("floor", "ceil", "trunc", "round", "fmod", "remainder", "floordiv",
 _CURVES = ("cosh", "sin", "cos", "tan", "asin", "acos", "acosh", "log2", "log10", "atan2", "pow")
 _NAMES = sorted({*UNARY, *BINARY} - {"add", *_ROUNDING, *_CURVES})
 # some of those that are alike lie together, as the derivative of one amplifies the rounding of what it is given
-GROUPS = [*(_NAMES[i::8] for i in range(8)), *(_ROUNDING[i::2] for i in range(2)), *(_CURVES[i::2] for i in range(2))]
+GROUPS = [*(_NAMES[i::8] for i in range(8)), *(_ROUNDING[i::2] for i in range(2)), *(_CURVES[i::3] for i in range(3))]
 
 
 def sum_of(names: list[str]) -> Odd:
