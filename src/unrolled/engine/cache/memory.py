@@ -35,6 +35,7 @@ _MOST_PLANS = 256  # of declared steps
 _MOST_CALLS = 64  # of one declared step
 _MOST_SLOTS = 256  # of captured steps, whose graphs they hold
 _MOST_OF_A_FORM = 8
+backend_for(torch.device("cpu"))  # loaded with the library: a first call need not
 _plans: "dict[Hashable, Planned | NotTraceable]" = {}
 _slots: "dict[Hashable, list[_Slot]]" = {}
 
