@@ -807,6 +807,14 @@ def tensor_among_keys(x, h):
 
 
 @refused(
+    "it looks for a tensor among keys, which depends on which object it is",
+    "return h, new(x, h) * RATES.get(h, 0.5)",
+)
+def tensor_as_a_key(x, h):
+    return h, new(x, h) * RATES.get(h, 0.5)
+
+
+@refused(
     "it reads the annotations of a function, whose changes no guard sees",
     "return h, new(x, h) / (1 + len(new.__annotations__))",
 )

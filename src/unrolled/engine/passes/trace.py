@@ -225,7 +225,7 @@ def _empty(like: Tensor, shape: Any) -> Tensor:
 def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
     """The function as a graph without changes in place, taken apart by a table."""
     depth = len(torch._C._functorch.get_interpreter_stack() or ())
-    line = ""
+    again: _Following | None = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
@@ -234,12 +234,8 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
                 graph = make_fx(whole, decomposition_table=table)(*inputs)
                 if any(map(_is_in_place, graph.graph.nodes)):  # within an operation of torch's, as its cells are
                     again = _Following(graph)
-                    try:
-                        whole = torch.func.functionalize(again.run, remove="mutations")
-                        graph = make_fx(whole, decomposition_table=table)(*inputs)
-                    except Exception:
-                        line = line_of_node(again.at) if again.at else ""
-                        raise
+                    whole = torch.func.functionalize(again.run, remove="mutations")
+                    graph = make_fx(whole, decomposition_table=table)(*inputs)
     except NotTraceable:
         raise
     except Exception as fault:  # whatever a step raises under tracing, the eager loop tells better
@@ -248,6 +244,7 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
         missing = _NO_DERIVATIVE.match(str(fault))
         if missing:
             raise NotTraceable(f"torch has no derivative of {missing[1].replace('::', '.')}") from fault
+        line = line_of_node(again.at) if again is not None and again.at is not None else ""
         raise NotTraceable(f"torch cannot trace it as a graph of its own operations{line}") from fault
     graph.graph.eliminate_dead_code()
     graph.recompile()

@@ -110,6 +110,7 @@ class Path:
         self.frames: dict[int, Frame] = {}
         self.globals: dict[Any, dict[str, Any]] = {}
         self.reason = ""
+        self._translator: Any = None
         self._n_instructions = self._n_operations = 0
 
     @contextlib.contextmanager
@@ -153,7 +154,7 @@ class Path:
     def _refusing_keys(self, make: Any) -> Any:
         def hashed(tracker: Any, variable: Any) -> None:
             if isinstance(variable, TensorVariable):
-                self.reason = self.reason or _KEY_WORDS
+                self.reason = self.reason or _KEY_WORDS + _line_of(self._translator)
             make(tracker, variable)
 
         return hashed
@@ -194,6 +195,7 @@ class Path:
                 f"it runs more than {MOST_INSTRUCTIONS:,} instructions of Python, too many to capture; "
                 "a loop over numbers is better a tensor operation"
             )
+        self._translator = translator
         code, at = translator.f_code, translator.instruction_pointer
         if self.globals.get(code, translator.f_globals) is not translator.f_globals:
             self.reason = f"it calls two functions of one code that have different globals{_line_of(translator)}"
