@@ -113,8 +113,8 @@ def one_out(folder, seed):
 
 def measured(model, manifest, seconds):
     figures = model.evaluate(manifest)
-    floors = [figures[name]["wer"] for name in ("most frequent transcript", "nearest template") if name in figures]
-    yield "word error %", 100 * figures["model"]["wer"], 100 * min(floors), seconds
+    baselines = [figures[name]["wer"] for name in ("most frequent transcript", "nearest template") if name in figures]
+    yield "word error %", 100 * figures["model"]["wer"], 100 * min(baselines), seconds
 
 
 def streamed(model, manifest, seconds):
@@ -170,11 +170,14 @@ def main():
         for question in arguments.questions or QUESTIONS:
             for seed in arguments.seeds or range(3 if question in BRIEF else 1):
                 rows = []
-                for figure, value, floor, seconds in QUESTIONS[question](Path(name), seed):
+                for figure, value, baseline, seconds in QUESTIONS[question](Path(name), seed):
                     print(
-                        f"{question} {figure}, seed {seed}: {value:.4g}, floor {floor:.4g}, {seconds:.0f} s", flush=True
+                        f"{question} {figure}, seed {seed}: {value:.4g}, baseline {baseline:.4g}, {seconds:.0f} s",
+                        flush=True,
                     )
-                    rows.append({"question": question, "figure": figure, "seed": seed, "value": value, "floor": floor})
+                    rows.append(
+                        {"question": question, "figure": figure, "seed": seed, "value": value, "baseline": baseline}
+                    )
                     rows[-1]["seconds"] = round(seconds)
                 append("speech", rows)
 

@@ -29,7 +29,7 @@ def atis(folder, seed):
     seconds = trained(model, folder / "atis/train", MINUTES["atis"], seed, folder / "atis/valid", patience=0)
     figures = model.evaluate(folder / "atis/test")
     for name in ("slot_f1", "intent", "sentence"):
-        yield name, 100 * figures["model"][name], 100 * figures["floor"][name], seconds
+        yield name, 100 * figures["model"][name], 100 * figures["baseline"][name], seconds
 
 
 def resume_ner(folder, seed):
@@ -46,7 +46,7 @@ def tagger(question, train, valid, test, seed, **training):
     model = unrolled.TagModel(unrolled.TagSettings(**SETTINGS[question]))
     seconds = trained(model, train, MINUTES[question], seed, valid, patience=0, **training)
     figures = model.evaluate(test)
-    yield "span_f1", 100 * figures["model"]["f1"], 100 * figures["floor"]["f1"], seconds
+    yield "span_f1", 100 * figures["model"]["f1"], 100 * figures["baseline"]["f1"], seconds
 
 
 def sst2(folder, seed):
@@ -68,7 +68,7 @@ def classifier(question, train, valid, test, seed, **training):
     model = unrolled.ClassifyModel(unrolled.ClassifySettings(**SETTINGS[question]))
     seconds = trained(model, train, MINUTES[question], seed, valid, **training)
     figures = model.evaluate(test)
-    yield "accuracy", 100 * figures["model"]["accuracy"], 100 * figures["floor"]["accuracy"], seconds
+    yield "accuracy", 100 * figures["model"]["accuracy"], 100 * figures["baseline"]["accuracy"], seconds
 
 
 def etth1(folder, seed):
@@ -84,7 +84,7 @@ def etth1(folder, seed):
         yield f"mse_{horizon}", figures["model"]["rmse"] ** 2, figures["last value"]["rmse"] ** 2, seconds
         autoregression = figures["linear autoregression"]["rmse"] ** 2
         yield (
-            f"mse_{horizon}, its floor a linear autoregression",
+            f"mse_{horizon}, its baseline a linear autoregression",
             figures["model"]["rmse"] ** 2,
             autoregression,
             seconds,
@@ -118,7 +118,7 @@ def melbourne(folder, seed):
     figures = model.evaluate(data)
     yield "rmse", figures["model"]["rmse"], figures["last value"]["rmse"], seconds
     yield (
-        "rmse, its floor a linear autoregression",
+        "rmse, its baseline a linear autoregression",
         figures["model"]["rmse"],
         figures["linear autoregression"]["rmse"],
         seconds,
@@ -166,16 +166,18 @@ def main():
         found: dict[str, list[float]] = {}
         for seed in range(SEEDS if MINUTES[question] < 5 else 1):
             rows = []
-            for name, value, floor, seconds in QUESTIONS[question](arguments.data, seed):
+            for name, value, baseline, seconds in QUESTIONS[question](arguments.data, seed):
                 found.setdefault(name, []).append(value)
-                print(f"{question} {name}, seed {seed}: {value:.4g}, floor {floor:.4g}, {seconds:.0f} s", flush=True)
+                print(
+                    f"{question} {name}, seed {seed}: {value:.4g}, baseline {baseline:.4g}, {seconds:.0f} s", flush=True
+                )
                 rows.append(
                     {
                         "question": question,
                         "figure": name,
                         "seed": seed,
                         "value": value,
-                        "floor": floor,
+                        "baseline": baseline,
                         "seconds": round(seconds),
                     }
                     | {"settings": str(SETTINGS[question])}

@@ -33,7 +33,7 @@ def main() -> None:
     shown = " ".join(["unrolled", "train", "text", given.file.name, "--minutes", given.minutes, *given.options])
     last = model.record[-1]
     row = {"command": shown, "nats_per_char": round(model.figures["nats"], 4)}
-    row |= {"floor_nats_per_char": round(model.figures["floor_nats"], 4), "steps": last["step"]}
+    row |= {"baseline_nats_per_char": round(model.figures["baseline_nats"], 4), "steps": last["step"]}
     append("text_quality", [row | {"seconds": last["seconds"], "precision": model.training["precision"]}])
 
 

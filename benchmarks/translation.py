@@ -50,15 +50,17 @@ def figures(model, question, test):
         if question == "de-en":
             wanted = [tokens(text) for text in test.targets]
             cut = [[tokens(text) for text in each] for each in (found, by_words)]
-            (value, signature), (floor, _) = (bleu(each, wanted, tokenize="none") for each in cut)
-            yield f"{name}, lower-cased tokens", value, floor, signature
-            (value, signature), (floor, _) = (bleu(each, test.targets) for each in (found, by_words))
-            yield f"{name}, 13a cased", value, floor, signature
+            (value, signature), (baseline, _) = (bleu(each, wanted, tokenize="none") for each in cut)
+            yield f"{name}, lower-cased tokens", value, baseline, signature
+            (value, signature), (baseline, _) = (bleu(each, test.targets) for each in (found, by_words))
+            yield f"{name}, 13a cased", value, baseline, signature
         else:
-            # the floor's marks stand as in its tokens
+            # the baseline's marks stand as in its tokens
             by_words = [" ".join(re.findall(r"[\w'@-]+|[^\w\s]", text)) for text in by_words]
-            (value, signature), (floor, _) = (bleu(each, test.targets, tokenize="none") for each in (found, by_words))
-            yield f"{name}, tokens", value, floor, signature
+            (value, signature), (baseline, _) = (
+                bleu(each, test.targets, tokenize="none") for each in (found, by_words)
+            )
+            yield f"{name}, tokens", value, baseline, signature
 
 
 def main():
@@ -85,10 +87,10 @@ def main():
         settings["precision"] = model.training["precision"]
         n_weights = sum(each.numel() for each in model.net.parameters())
         rows = []
-        for name, value, floor, signature in figures(model, question, test):
-            print(f"{question} {name}: BLEU {value:.2f}, dictionary {floor:.2f}, {n_weights:,} weights", flush=True)
+        for name, value, baseline, signature in figures(model, question, test):
+            print(f"{question} {name}: BLEU {value:.2f}, dictionary {baseline:.2f}, {n_weights:,} weights", flush=True)
             rows.append(
-                {"question": question, "figure": name, "value": value, "floor": floor, "weights": n_weights}
+                {"question": question, "figure": name, "value": value, "baseline": baseline, "weights": n_weights}
                 | {"seconds": round(seconds), "settings": str(settings), "signature": signature}
             )
         append("translation", rows)

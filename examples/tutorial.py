@@ -93,7 +93,7 @@ def accuracy(rnn: SimpleRNN, pairs: list[tuple[str, int]]) -> float:
 
 
 def majority(learn: list[tuple[str, int]], check: list[tuple[str, int]]) -> float:
-    """The floor: always the commonest module."""
+    """The baseline: always the commonest module."""
     labels = [label for _, label in learn]
     common = max(set(labels), key=labels.count)
     return sum(label == common for _, label in check) / len(check)
@@ -219,13 +219,13 @@ def main(share: float = 1.0) -> dict[str, float]:
     print(
         f"accuracy on {len(check)} names not seen: linear {figures['linear']:.2f}, tanh {figures['classic']:.2f}, "
         f"batched {figures['batched']:.2f}; "
-        f"floor, always the commonest module: {figures['majority']:.2f}\n"
+        f"baseline, always the commonest module: {figures['majority']:.2f}\n"
     )
     print("2. indentation of the next line, squared error on every step")
     figures["indentation"], figures["last_value"] = indentation(int(300 * share))
     print(
         f"squared error on files not seen: {figures['indentation']:.3f}; "
-        f"floor, the last value again: {figures['last_value']:.3f}"
+        f"baseline, the last value again: {figures['last_value']:.3f}"
     )
     return figures
 

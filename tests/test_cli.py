@@ -39,8 +39,8 @@ def test_from_text_to_text(call, folder):
     assert code == 0
     assert re.search(r"^stopped     20 steps done; best at step \d+$", out, re.M)
     assert re.search(r"^model       \d\.\d{3} nats/char \(\d\.\d{3} bits/char\)$", out, re.M)
-    assert re.search(r"^floor       \d\.\d{3} nats/char .*, a 5-gram model on the same split$", out, re.M)
-    assert "The model LOSES to the floor by" in out.splitlines()[-1]
+    assert re.search(r"^baseline    \d\.\d{3} nats/char .*, a 5-gram model on the same split$", out, re.M)
+    assert "The model LOSES to the baseline by" in out.splitlines()[-1]
     assert err.count("validation") == 10
     assert sorted(path.name for path in (folder / "runs/tale").iterdir()) == [
         "checkpoint.safetensors", "log.csv", "model.safetensors",
@@ -53,10 +53,10 @@ def test_from_text_to_text(call, folder):
     assert call("generate", model, "--prompt", "line ", "--length", 30, "--seed", 1)[1] == out
     code, out, _ = call("evaluate", model, "tale.txt")
     assert code == 0
-    assert re.search(rf"^text   tale\.txt, {len(TEXT):,} chars\nmodel  .*\nfloor  .*\n", out)
+    assert re.search(rf"^text      tale\.txt, {len(TEXT):,} chars\nmodel     .*\nbaseline  .*\n", out)
     code, out, _ = call("info", model)
     assert code == 0
-    for word in ("a model of the task 'text'", "hidden", "5-gram", "tale.txt", "floor_nats", "gradient_norm"):
+    for word in ("a model of the task 'text'", "hidden", "5-gram", "tale.txt", "baseline_nats", "gradient_norm"):
         assert word in out
 
 

@@ -42,7 +42,7 @@ def test_the_page_of_commands_is_the_commands_own_help():
     assert written["page"]() == written["PAGE"].read_text(encoding="utf-8"), "run python docs/commands.py (make docs)"
 
 
-def test_the_tutorial_beats_its_floors(capsys):
+def test_the_tutorial_beats_its_baseline(capsys):
     tutorial = runpy.run_path(str(ROOT / "examples/tutorial.py"))
     figures = tutorial["main"](share=0.15)
     assert figures["classic"] > figures["majority"] + 0.1

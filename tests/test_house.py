@@ -199,7 +199,7 @@ def _operations_of(step: torch.nn.Module) -> set[str]:
             lowering.env[node] = lowering.constant(node, i, 10 * i)
         else:
             lowering.env[node] = lowering.builder.input("state", i, node.meta["val"].shape[1])
-    lowering.run([node for node in nodes if node.op == "call_function"])
+    lowering.lower([node for node in nodes if node.op == "call_function"])
     return made
 
 

@@ -121,7 +121,7 @@ def test_foreign_and_newer_files_are_told(path, tmp_path):
         ("vocabulary", '{"kind": "byte"}'),
         ("vocabulary", '{"kind": "char", "chars": "ab"}'),
         ("vocabulary", '{"kind": "subword", "tokenizer": {"model": 1}}'),
-        ("floor", "[]"),
+        ("baseline", "[]"),
         ("record", "{}"),
     ],
 )
@@ -149,7 +149,7 @@ def test_what_was_written_is_read(tmp_path):
     model = model_file.ModelFile("text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}], {"x": torch.ones(2)})
     model_file.write_model(tmp_path / "m", model)
     read = model_file.read_model(tmp_path / "m", task="text")
-    assert (read.task, read.settings, read.vocabulary, read.floor, read.record) == (
+    assert (read.task, read.settings, read.vocabulary, read.baseline, read.record) == (
         "text", {"a": 1}, {"b": [2]}, {"c": 0.5}, [{"d": None}],
     )  # fmt: skip
     assert torch.equal(read.tensors["x"], torch.ones(2))

@@ -54,7 +54,7 @@ def test_from_a_file_to_answers(task, call, folder):
     assert code == 0
     assert err.splitlines()[0].endswith(("every day", "in the scheme BIO", "2 classes in column 'stars'"))
     assert out.splitlines()[-1].startswith("The model ")
-    assert "floor" in out or "seasonal naive" in out
+    assert "baseline" in out or "seasonal naive" in out
     kept = {"checkpoint.safetensors", "log.csv", "model.safetensors"}
     pictures = {path.name for path in (folder / "run").iterdir()} - kept
     assert len(pictures) == 1
@@ -144,7 +144,7 @@ def test_folds(call, folder, arguments):
     code, out, _ = call("train", *arguments, *BRIEF, "--folds", "3")
     assert code == 0
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines] == ["fold", "fold", "fold", "model", "floor"]
+    assert [line.split()[0] for line in lines] == ["fold", "fold", "fold", "model", "baseline"]
     figures = [float(line.split()[3].rstrip("%,")) for line in lines[:3]]
     mean, spread = (float(lines[3].split(" ± ")[i].split()[-1 if i else 1]) for i in (0, 1))
     assert mean == pytest.approx(sum(figures) / 3, rel=1e-3)

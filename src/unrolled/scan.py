@@ -107,9 +107,9 @@ def scan(
     if torch.compiler.is_compiling():
         from unrolled.engine.torch_compile import in_graph  # it loads torch's compiler, which takes seconds
 
-        run = in_graph.run
+        run = in_graph.run_scan
     else:
-        run = dispatch.run
+        run = dispatch.run_scan
     return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, recompute=recompute)
 
 
@@ -137,7 +137,7 @@ def _run_definition(
     active, resets = checked(xs, state, lengths, resets)
     if engine == "fused":
         raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
-    return eager.run(step, xs, state, active=active, resets=resets, is_reversed=reverse)
+    return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=reverse)
 
 
 def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -1,4 +1,4 @@
-"""The n-gram floor against counting by hand, and its probabilities' sum."""
+"""The n-gram baseline against counting by hand, and its probabilities' sum."""
 
 import math
 from collections import Counter, defaultdict
@@ -69,8 +69,8 @@ def test_tables_come_back_and_stay_small():
 
 def test_damaged_tables_are_told():
     tensors = NGram.fit(np.arange(20) % 3, 3, order=2).to_tensors()
-    with pytest.raises(ModelFileError, match="its floor's tables are missing"):
+    with pytest.raises(ModelFileError, match="its baseline's tables are missing"):
         NGram.from_tensors(3, {})
-    for broken in (tensors["floor.1.keys"][:-1], tensors["floor.1.keys"].float(), tensors["floor.1.keys"][:0]):
-        with pytest.raises(ModelFileError, match="its floor's tables are damaged"):
-            NGram.from_tensors(3, tensors | {"floor.1.keys": broken})
+    for broken in (tensors["baseline.1.keys"][:-1], tensors["baseline.1.keys"].float(), tensors["baseline.1.keys"][:0]):
+        with pytest.raises(ModelFileError, match="its baseline's tables are damaged"):
+            NGram.from_tensors(3, tensors | {"baseline.1.keys": broken})

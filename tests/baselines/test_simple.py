@@ -1,4 +1,4 @@
-"""Naive Bayes, the most frequent tag, and the floors of series, against their formulas."""
+"""Naive Bayes, the most frequent tag, and the baselines of series, against their formulas."""
 
 import math
 
@@ -32,21 +32,21 @@ def test_naive_bayes_survives_its_parts():
     data, tensors = bayes.to_parts()
     again = NaiveBayes.from_parts(data, tensors, 2)
     np.testing.assert_array_equal(again.scores([["a", "b"]]), bayes.scores([["a", "b"]]))
-    with pytest.raises(ModelFileError, match=r"^its floor is damaged$"):
+    with pytest.raises(ModelFileError, match=r"^its baseline is damaged$"):
         NaiveBayes.from_parts(data, tensors, 3)
-    with pytest.raises(ModelFileError, match=r"^its floor is missing$"):
+    with pytest.raises(ModelFileError, match=r"^its baseline is missing$"):
         NaiveBayes.from_parts(data, {}, 2)
 
 
 def test_the_most_frequent_tag():
-    floor = FrequentTag.fit([["a", "b", "c"], ["a", "b"], ["a"]], [["X", "O", "O"], ["X", "O"], ["O"]])
-    assert floor.predict(["a", "b", "new"]) == ["X", "O", "O"]
-    assert FrequentTag.from_data(floor.to_data()).predict(["a"]) == ["X"]
+    baseline = FrequentTag.fit([["a", "b", "c"], ["a", "b"], ["a"]], [["X", "O", "O"], ["X", "O"], ["O"]])
+    assert baseline.predict(["a", "b", "new"]) == ["X", "O", "O"]
+    assert FrequentTag.from_data(baseline.to_data()).predict(["a"]) == ["X"]
     with pytest.raises(ModelFileError):
         FrequentTag.from_data({"tags": {"a": 1}, "other": "O"})
 
 
-def test_floors_of_series():
+def test_baseline_of_series():
     windows = np.array([[1.0, 2, 3, 4], [5.0, 5, 5, 5]])
     np.testing.assert_array_equal(series.last_value(windows, 2), [[4, 4], [5, 5]])
     np.testing.assert_array_equal(series.seasonal_naive(windows, 5, 3)[0], [2, 3, 4, 2, 3])

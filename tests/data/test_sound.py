@@ -122,5 +122,5 @@ def test_warping_is_the_textbooks(n, lengths, seed):
 def test_templates_are_a_few_of_each():
     assert Templates.chosen(["a", "b"] * 20) == list(range(10))
     assert Templates.chosen([str(i) for i in range(101)]) == []
-    floor = Templates([np.zeros((3, 2)), np.ones((4, 2))], ["low", "high"])
-    assert floor.nearest(np.full((9, 2), 0.9)) == "high"
+    baseline = Templates([np.zeros((3, 2)), np.ones((4, 2))], ["low", "high"])
+    assert baseline.nearest(np.full((9, 2), 0.9)) == "high"

@@ -15,9 +15,9 @@ from tests.plans import forget_plans
 
 import unrolled
 from unrolled.engine.cache import disk, memory
-from unrolled.engine.step import capture, guarded, path, verify, watched
+from unrolled.engine.step import capture, extra_guards, guarded, path, verify
+from unrolled.engine.step.extra_guards import ExtraGuards
 from unrolled.engine.step.found import Leaves
-from unrolled.engine.step.watched import Watched
 
 
 @pytest.fixture(autouse=True)
@@ -30,17 +30,17 @@ def anew(monkeypatch):
 
 
 def without(**attributes: Any) -> Callable[[Any], None]:
-    """A `Watched` that has these in place of what it found."""
+    """A `ExtraGuards` that has these in place of what it found."""
 
     def sabotage(patch: Any) -> None:
-        right = Watched.__init__
+        right = ExtraGuards.__init__
 
         def init(self, *arguments):
             right(self, *arguments)
             assert set(attributes) <= vars(self).keys(), "it watches in another way: the sabotage is none"
             vars(self).update(attributes)
 
-        patch.setattr(Watched, "__init__", init)
+        patch.setattr(ExtraGuards, "__init__", init)
 
     return sabotage
 
@@ -68,8 +68,8 @@ def without_torchs_guards(patch: Any) -> None:
 
 
 def without_hooks(patch: Any) -> None:
-    assert not watched.has_global_hooks()
-    patch.setattr(watched, "has_global_hooks", lambda: False)
+    assert not extra_guards.has_global_hooks()
+    patch.setattr(extra_guards, "has_global_hooks", lambda: False)
 
 
 #: what is dropped → how, and the row that must notice
@@ -149,7 +149,7 @@ def assert_guards_end_with_what_they_compare() -> None:
 
     xs, state = Case(step).arguments()
     scan_quietly(step, xs, state)
-    [found] = [each for known in guarded._known.values() for each in known]
+    [found] = [each for captures in guarded._captures.values() for each in captures]
     assert not found._guards._is_dead
     kept.clear()
     gc.collect()

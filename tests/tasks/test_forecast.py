@@ -1,4 +1,4 @@
-"""Forecasts: they learn, know how sure they are, stand beside their floors, and answer the same saved and resumed."""
+"""Forecasts: they learn, know how sure they are, stand beside their baselines, and answer the same saved and resumed."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def model():
     return model
 
 
-def test_learns_and_stands_beside_the_floors(model):
+def test_learns_and_stands_beside_the_baseline(model):
     figures = model.figures
     assert set(figures) == {
         "model",
@@ -242,10 +242,10 @@ def test_faults_are_told(model, tmp_path):
     model.save(tmp_path / "m")
     tensors, metadata = safetensors_tree.read_tensors(tmp_path / "m")
     for changed, described in (
-        ({**tensors, "floor.weights": tensors["floor.weights"][:3]}, metadata),
+        ({**tensors, "baseline.weights": tensors["baseline.weights"][:3]}, metadata),
         (tensors, metadata | {"vocabulary": "{}"}),
         (tensors, metadata | {"vocabulary": metadata["vocabulary"].replace('"context": 24', '"context": 10000000000')}),
-        (tensors, metadata | {"floor": '{"best": "me"}'}),
+        (tensors, metadata | {"baseline": '{"best": "me"}'}),
     ):
         safetensors_tree.write_tensors(tmp_path / "bad", changed, described)
         with pytest.raises(ModelFileError, match=rf"^{tmp_path}/bad: "):

@@ -31,11 +31,11 @@ def file(tmp_path):
     return tmp_path / "text.txt"
 
 
-def test_learns_and_stands_beside_the_floor(model):
+def test_learns_and_stands_beside_the_baseline(model):
     first, last = model.record[0]["loss"], model.record[-1]["loss"]
     assert last < first - 0.3
     assert model.figures["nats"] == pytest.approx(min(row["loss"] for row in model.record), abs=0.02)
-    assert 0 < model.figures["floor_nats"] < 1
+    assert 0 < model.figures["baseline_nats"] < 1
 
 
 def test_evaluation_carries_the_state_through_the_whole_text(model):
@@ -67,7 +67,7 @@ def test_streams_side_by_side_come_near_the_exact_figure(model):
 def test_unknown_characters_cost_what_it_takes_to_name_them(model):
     plain, odd = model.evaluate("The cat"), model.evaluate("The c猫t")
     assert odd["nats"] * 7 > plain["nats"] * 7 + math.log(0x110000) - 1
-    assert odd["floor_nats"] > plain["floor_nats"] + 1
+    assert odd["baseline_nats"] > plain["baseline_nats"] + 1
 
 
 def test_generation_is_the_models_own_distribution(model):
@@ -154,11 +154,11 @@ def test_every_kind_saves_loads_and_goes_on_the_same(tmp_path, changed):
     assert (loaded.figures, loaded.record, loaded.training) == (model.figures, model.record, model.training)
 
 
-def test_the_vocabulary_and_the_floor_are_fitted_on_the_training_part_only():
+def test_the_vocabulary_and_the_baseline_are_fitted_on_the_training_part_only():
     model = unrolled.TextModel(replace(SMALL, validation=0.1))
     model.fit(text=TEXT + "ß" * 50, train=replace(TRAINING, steps=1))
     assert "ß" not in model.units.chars
-    assert model.figures["floor_nats"] > 0
+    assert model.figures["baseline_nats"] > 0
 
 
 def test_a_short_text_takes_fewer_streams():

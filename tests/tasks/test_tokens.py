@@ -1,4 +1,4 @@
-"""The tasks on tokens: they learn, stand beside their floors, and answer the same saved, resumed, alone or in a batch."""
+"""The tasks on tokens: they learn, stand beside their baselines, and answer the same saved, resumed, alone or in a batch."""
 
 import itertools
 import json
@@ -84,11 +84,11 @@ def case(request):
     return model, data, text
 
 
-def test_learns_and_stands_beside_the_floor(case):
+def test_learns_and_stands_beside_the_baseline(case):
     model, data, _ = case
-    _, of_model, floor = report(model).verdict()
+    _, of_model, baseline = report(model).verdict()
     assert of_model == 1.0
-    assert 0 <= floor <= 1
+    assert 0 <= baseline <= 1
     again = model.evaluate(data)
     assert report(model, again).verdict()[1] > 0.9
     assert len(report(model, again).table()) >= 3
@@ -193,7 +193,7 @@ def test_damaged_files_are_refused(case, tmp_path):
     kind = type(model)
     for part, value in (
         ("vocabulary", "{}"), ("vocabulary", json.dumps({"words": ["a", "a"], "chars": [], "pairs": []})),
-        ("settings", json.dumps({"model": {"hidden": -1}})), ("floor", "{}"), ("settings", "{}"),
+        ("settings", json.dumps({"model": {"hidden": -1}})), ("baseline", "{}"), ("settings", "{}"),
     ):  # fmt: skip
         safetensors_tree.write_tensors(tmp_path / "bad", tensors, metadata | {part: value})
         with pytest.raises(ModelFileError, match=rf"^{tmp_path}/bad: "):
@@ -331,7 +331,7 @@ def test_plain_tags():
     )
     assert str(model.predict("the dog sat")) == "the/DET dog/NOUN sat/VERB"
     assert report(model).verdict() == ("accuracy", 1.0, 1.0)
-    assert report(model).last_line() == "The model is no better than the floor: accuracy 100.00 % both."
+    assert report(model).last_line() == "The model is no better than the baseline: accuracy 100.00 % both."
 
 
 def test_two_runs_of_a_seed_are_the_same():

@@ -67,7 +67,7 @@ KINDS = [(loss, direction) for loss in ("ctc", "transducer") for direction in ("
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_and_stands_beside_its_floors(hearing, kind, tmp_path):
+def test_it_learns_and_stands_beside_its_baseline(hearing, kind, tmp_path):
     model = hearing[kind]
     figures = model.evaluate(PAIRS)
     assert figures["model"]["wer"] < 0.5

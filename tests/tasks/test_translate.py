@@ -34,10 +34,10 @@ def fitted():
     return model
 
 
-def test_it_learns_and_stands_beside_its_floors(fitted, tmp_path):
+def test_it_learns_and_stands_beside_its_baseline(fitted, tmp_path):
     figures = fitted.evaluate(PAIRS)
     assert figures["model"]["bleu"] == pytest.approx(100)
-    assert 0 < figures[fitted.fitted.floor.name]["bleu"] < 100.1
+    assert 0 < figures[fitted.fitted.baseline.name]["bleu"] < 100.1
     assert figures["copy of the source"]["bleu"] < 20
     assert figures["model"]["signature"].startswith("BLEU nrefs:1|case:mixed|eff:no|tok:13a")
     found = fitted.predict("ein kater singt.")

@@ -1,4 +1,4 @@
-"""The floor of translation: each word by itself, through a dictionary learnt from the pairs.
+"""The baseline of translation: each word by itself, through a dictionary learnt from the pairs.
 
 IBM model 1, P. Brown et al., Computational Linguistics 19(2), 1993.
 """

@@ -1,4 +1,4 @@
-"""The floor of taggers: each word gets the tag that it had most often in the training part."""
+"""The baseline of taggers: each word gets the tag that it had most often in the training part."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class FrequentTag:
         match data:
             case {"tags": dict(tags), "other": str(other)} if all(isinstance(tag, str) for tag in tags.values()):
                 return cls(tags, other)
-        raise ModelFileError("its floor is damaged")
+        raise ModelFileError("its baseline is damaged")
 
 
 def _first(counts: Counter[str]) -> str:

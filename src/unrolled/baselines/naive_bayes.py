@@ -1,4 +1,4 @@
-"""The floor of classifiers: multinomial naive Bayes over tokens and pairs of neighbors."""
+"""The baseline of classifiers: multinomial naive Bayes over tokens and pairs of neighbors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,8 +62,8 @@ class NaiveBayes:
         return result
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Plain data, and tensors under "floor."."""
-        tensors = {"floor.weights": torch.from_numpy(self.weights), "floor.priors": torch.from_numpy(self.priors)}
+        """Plain data, and tensors under "baseline."."""
+        tensors = {"baseline.weights": torch.from_numpy(self.weights), "baseline.priors": torch.from_numpy(self.priors)}
         return {"features": list(self.features)}, tensors
 
     @classmethod
@@ -74,11 +74,11 @@ class NaiveBayes:
             ModelFileError: it is not that.
         """
         names = data.get("features") if isinstance(data, dict) else None
-        weights, priors = tensors.get("floor.weights"), tensors.get("floor.priors")
+        weights, priors = tensors.get("baseline.weights"), tensors.get("baseline.priors")
         if not isinstance(names, list) or weights is None or priors is None:
-            raise ModelFileError("its floor is missing")
+            raise ModelFileError("its baseline is missing")
         if tuple(weights.shape) != (len(names), n_classes) or tuple(priors.shape) != (n_classes,):
-            raise ModelFileError("its floor is damaged")
+            raise ModelFileError("its baseline is damaged")
         return cls({name: i for i, name in enumerate(names)}, weights.numpy(), priors.numpy())
 
 

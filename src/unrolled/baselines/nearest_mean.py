@@ -1,4 +1,4 @@
-"""The floor of classifiers of windows: the class whose windows have the nearest mean, in simple statistics."""
+"""The baseline of classifiers of windows: the class whose windows have the nearest mean, in simple statistics."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,8 +36,8 @@ class NearestMean:
         return -np.square((rows[:, None] - self.means) / self.spreads).sum(2)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Plain data, and tensors under "floor."."""
-        return {}, {"floor.means": torch.from_numpy(self.means), "floor.spreads": torch.from_numpy(self.spreads)}
+        """Plain data, and tensors under "baseline."."""
+        return {}, {"baseline.means": torch.from_numpy(self.means), "baseline.spreads": torch.from_numpy(self.spreads)}
 
     @classmethod
     def from_parts(cls, _: Any, tensors: dict[str, Tensor], n_classes: int) -> "NearestMean":
@@ -46,9 +46,9 @@ class NearestMean:
         Raises:
             ModelFileError: it is not that.
         """
-        means, spreads = tensors.get("floor.means"), tensors.get("floor.spreads")
+        means, spreads = tensors.get("baseline.means"), tensors.get("baseline.spreads")
         if means is None or spreads is None or means.dim() != 2 or means.shape != (n_classes, len(spreads)):
-            raise ModelFileError("its floor is missing or damaged")
+            raise ModelFileError("its baseline is missing or damaged")
         return cls(means.numpy(), spreads.numpy())
 
 

@@ -1,4 +1,4 @@
-"""The floor of text models: an n-gram model, interpolated by the method of Witten and Bell."""
+"""The baseline of text models: an n-gram model, interpolated by the method of Witten and Bell."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,9 +96,9 @@ class NGram:
         """For the model file."""
         tensors = {}
         for length, table in enumerate(self.tables, 1):
-            tensors[f"floor.{length}.keys"] = torch.from_numpy(table.keys.view(np.int64))
+            tensors[f"baseline.{length}.keys"] = torch.from_numpy(table.keys.view(np.int64))
             for name in ("counts", "followed", "kinds"):
-                tensors[f"floor.{length}.{name}"] = torch.from_numpy(getattr(table, name).astype(np.int32))
+                tensors[f"baseline.{length}.{name}"] = torch.from_numpy(getattr(table, name).astype(np.int32))
         return tensors
 
     @classmethod
@@ -109,16 +109,16 @@ class NGram:
             ModelFileError: the tables are damaged.
         """
         tables = []
-        for length in range(1, 1 + len({name.split(".")[1] for name in tensors if name.startswith("floor.")})):
-            columns = [tensors.get(f"floor.{length}.{name}") for name in ("keys", "counts", "followed", "kinds")]
+        for length in range(1, 1 + len({name.split(".")[1] for name in tensors if name.startswith("baseline.")})):
+            columns = [tensors.get(f"baseline.{length}.{name}") for name in ("keys", "counts", "followed", "kinds")]
             if any(column is None or column.dim() != 1 or column.is_floating_point() for column in columns):
-                raise ModelFileError("its floor's tables are damaged")
+                raise ModelFileError("its baseline's tables are damaged")
             arrays = [column.long().numpy() for column in columns if column is not None]
             if not len(arrays[0]) or any(len(array) != len(arrays[0]) for array in arrays):
-                raise ModelFileError("its floor's tables are damaged")
+                raise ModelFileError("its baseline's tables are damaged")
             tables.append(_Table(arrays[0].view(np.uint64), *arrays[1:]))
         if not tables:
-            raise ModelFileError("its floor's tables are missing")
+            raise ModelFileError("its baseline's tables are missing")
         return cls(size, tables)
 
 

@@ -1,4 +1,4 @@
-"""The floors of forecasts: last value, same time last season, and a linear autoregression."""
+"""The baselines of forecasts: last value, same time last season, and a linear autoregression."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The floors of speech: the most frequent transcript, and that of the nearest known sound by dynamic time warping.
+"""The baselines of speech: the most frequent transcript, and that of the nearest known sound by dynamic time warping.
 
 H. Sakoe and S. Chiba, IEEE Transactions on Acoustics, Speech, and Signal Processing 26(1), 1978.
 """

@@ -25,7 +25,7 @@ from unrolled.tasks.capabilities import who
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 def evaluate(model: Path, files: tuple[Path, ...], encoding: str, n_streams: int | None, device: str) -> None:
-    """How well a model does on files with the answers, which it has not seen, beside its floor."""
+    """How well a model does on files with the answers, which it has not seen, beside its baseline."""
     module, loaded = opened(model, device)
     more = given(model, loaded, "evaluate", {"n_streams": n_streams})
     loaded.settings = dataclasses.replace(loaded.settings, encoding=encoding)

@@ -55,7 +55,7 @@ def info(model: Path) -> None:
         for name, value in (file.settings.get(part) or {}).items():
             click.echo(f"  {name:<14} {value}")
     click.echo("\nfigures of the validation part")
-    for name, value in file.floor.items():
+    for name, value in file.baseline.items():
         click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {_short(value)}")
     click.echo("\nrecord")
     _print_record(file)

@@ -130,7 +130,7 @@ def _parts(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
 
 
 def _report(module: ModuleType, model: Estimator, result: TrainResult, folder: Path, test: Any = None) -> None:
-    """What a training came to: figures beside the floor's, where the model is, and whether it is worth anything."""
+    """What a training came to: figures beside the baseline's, where the model is, and whether it is worth anything."""
     if processes.rank() == 0:
         for line in module.Report(model).of_training(result, folder / "model.safetensors", test):
             click.echo(line)
@@ -147,13 +147,16 @@ def _cross_validate(module: ModuleType, settings: Any, training: TrainSettings, 
         more = {} if held is None else {"valid": held}
         model.fit(part, train=training, display=display_for(sys.stderr), **more)
         report = module.Report(model)
-        name, reached, floor = report.verdict()
-        figures.append((name, reached, floor))
-        click.echo(f"fold {i}  {name} {report.in_words(reached)}, floor {report.in_words(floor)}")
-    for who, numbers in (("model", [model for _, model, _ in figures]), ("floor", [floor for _, _, floor in figures])):
+        name, reached, baseline = report.verdict()
+        figures.append((name, reached, baseline))
+        click.echo(f"fold {i}  {name} {report.in_words(reached)}, baseline {report.in_words(baseline)}")
+    for who, numbers in (
+        ("model", [model for _, model, _ in figures]),
+        ("baseline", [baseline for _, _, baseline in figures]),
+    ):
         # negative, where less is better
         spread = report.in_words(math.copysign(statistics.stdev(numbers), numbers[0])).removesuffix(" %")
-        click.echo(f"{who}  {report.in_words(statistics.mean(numbers))} ± {spread}")
+        click.echo(f"{who:<10}{report.in_words(statistics.mean(numbers))} ± {spread}")
 
 
 for _name in tasks.names():

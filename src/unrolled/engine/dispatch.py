@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unrolled.engine.backends import eager
 from unrolled.engine.cache.eager_only import with_plain_memory
-from unrolled.engine.cache.memory import Call, known_for, plan_for
+from unrolled.engine.cache.memory import Call, cached_for, plan_for
 from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.autograd import loops
@@ -33,7 +33,7 @@ def again(step: Callable, xs: Any, state: Any, *, is_reversed: bool) -> tuple[An
     is mostly Python: this one checks that nothing has changed, and what was checked then is not checked again.
     """
     call = Call(*flatten(xs), *flatten(state))
-    found = known_for(step, call)
+    found = cached_for(step, call)
     if found is None:
         return None
     (planned, pick), tensors = found
@@ -47,7 +47,7 @@ def again(step: Callable, xs: Any, state: Any, *, is_reversed: bool) -> tuple[An
     return unflatten(ys, plan.outputs_form), unflatten(last, call.state_form)
 
 
-def run(
+def run_scan(
     step: Callable,
     xs: Any,
     state: Any,
@@ -68,7 +68,7 @@ def run(
     if recompute:
 
         def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any) -> tuple[Any, Any]:
-            return run(
+            return run_scan(
                 step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, first=first
             )
 
@@ -86,7 +86,7 @@ def run(
             reason, is_step = str(fault), False
         if engine == "fused":
             raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
-    result = eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
+    result = eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
     if engine == "auto" and is_step:
         warn_once(reason)  # not of a step that is at fault itself: that has raised by now
     return result
@@ -95,17 +95,17 @@ def run(
 def run_both_ways(
     steps: Sequence[Callable], xs: Any, states: Sequence[Any], *, active: Tensor | None, engine: str
 ) -> list[tuple[Any, Any]]:
-    """`run` of two steps, the first forward in time and the second backward, side by side where both run fused."""
+    """`run_scan` of two steps, the first forward in time and the second backward, side by side where both run fused."""
     ways = list(zip(steps, states, (False, True), strict=True))
     if engine != "eager" and (active is None or active.any()):
-        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run_scan` tells of
             asking = [
                 _scan(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed)
                 for step, state, is_reversed in ways
             ]
             return side_by_side(asking, loops)
     return [
-        run(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine)
+        run_scan(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine)
         for step, state, is_reversed in ways
     ]
 
@@ -113,7 +113,7 @@ def run_both_ways(
 def _prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str) -> None:
     """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
     if engine != "eager":
-        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run` tells of
+        with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run_scan` tells of
             plan_for(step, call_of(xs, state, resets, None))
 
 

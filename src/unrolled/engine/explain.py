@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.backends.call_source import forward_source
 from unrolled.engine.cache.eager_only import with_plain_memory
 from unrolled.engine.cache.memory import plan_for
-from unrolled.engine.dispatch import call_of, run
+from unrolled.engine.dispatch import call_of, run_scan
 from unrolled.engine.ir.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.checkpointed import chunk_of
@@ -82,7 +82,7 @@ class Explanation:
 def explained(
     step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, verbose: bool, timed: bool
 ) -> Explanation:
-    """How `dispatch.run` runs a checked scan."""
+    """How `dispatch.run_scan` runs a checked scan."""
     try:
         call = call_of(xs, state, resets, None)
         planned, tensors = plan_for(step, call)
@@ -103,7 +103,7 @@ def explained(
     chunk = chunk_of(n_steps)
     us = share = None
     if timed:
-        us = _best(lambda: run(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
+        us = _best(lambda: run_scan(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
         running = 1.0 if active is None else active.double().mean().item()
         share = _products_of_a_step(step, xs, state) * n_steps * running / us / 1e3 / plan.backend.peak(plan.dtype)
     return Explanation(

@@ -20,7 +20,7 @@ from unrolled.files import safetensors_tree
 
 FORMAT = "unrolled"
 VERSION = 1
-_PARTS = ("settings", "vocabulary", "floor", "record")
+_PARTS = ("settings", "vocabulary", "baseline", "record")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ModelFile:
         task: the name of the task whose model this is.
         settings: what the model was built and trained with.
         vocabulary: what turns the user's data into numbers and back.
-        floor: the trivial method's figures, beside the model's.
+        baseline: the trivial method's figures, beside the model's.
         record: the evaluations of the training, oldest first.
         tensors: weights, under "model.", and whatever else the task keeps.
     """
@@ -39,7 +39,7 @@ class ModelFile:
     task: str
     settings: dict[str, Any]
     vocabulary: dict[str, Any]
-    floor: dict[str, Any]
+    baseline: dict[str, Any]
     record: list[dict[str, Any]]
     tensors: dict[str, Tensor] = field(repr=False)
 
@@ -73,6 +73,7 @@ def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
         ) from fault
     if metadata.get("format") != FORMAT or "task" not in metadata:
         raise ModelFileError(f"{path}: is a safetensors file, but not one that unrolled wrote")
+    _rename_of_old(tensors, metadata)
     version = metadata.get("version", "")
     if version != str(VERSION):
         raise ModelFileError(
@@ -84,10 +85,19 @@ def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
         parts = {part: json.loads(metadata[part]) for part in _PARTS}
     except (KeyError, ValueError, RecursionError) as fault:
         raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
-    for part, kind in (("settings", dict), ("vocabulary", dict), ("floor", dict), ("record", list)):
+    for part, kind in (("settings", dict), ("vocabulary", dict), ("baseline", dict), ("record", list)):
         if not isinstance(parts[part], kind):
             raise ModelFileError(f"{path}: its {part} is damaged: expected a {kind.__name__}")
     return ModelFile(metadata["task"], tensors=tensors, **parts)
+
+
+def _rename_of_old(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Files that unrolled 0.1.0 wrote call the baseline "floor"."""
+    if "floor" not in metadata:
+        return
+    metadata["baseline"] = metadata.pop("floor").replace('"floor_nats"', '"baseline_nats"')
+    for name in [name for name in tensors if name.startswith("floor.")]:
+        tensors["baseline." + name.removeprefix("floor.")] = tensors.pop(name)
 
 
 @contextlib.contextmanager

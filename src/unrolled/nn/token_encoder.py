@@ -68,7 +68,7 @@ class TokenEncoder(nn.Module):
         if settings.pairs:
             parts.append(self.pairs(batch.pairs))
         inputs = self._dropped(torch.cat(parts, 2))
-        return self._dropped(run(self.recurrent, inputs, batch.lengths))
+        return self._dropped(run_recurrent(self.recurrent, inputs, batch.lengths))
 
     def _dropped(self, xs: Tensor) -> Tensor:
         """The same features at all time steps (Y. Gal and Z. Ghahramani, NeurIPS 2016)."""
@@ -85,7 +85,7 @@ def recurrent_over(width: int, settings: EncoderSettings) -> nn.Module:
     return recurrent
 
 
-def run(recurrent: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
+def run_recurrent(recurrent: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
     """Outputs [time, batch, size] over rows that end; zeros beyond their ends."""
     if bool((lengths == len(inputs)).all()):
         return recurrent(inputs)[0]

@@ -43,13 +43,13 @@ def confusion(counts: dict[str, dict[str, int]], path: Path) -> Path:
     return _save(figure, path)
 
 
-def bars(model: dict[str, float], floor: dict[str, float], title: str, path: Path) -> Path:
-    """A figure by label, the model's beside the floor's."""
+def bars(model: dict[str, float], baseline: dict[str, float], title: str, path: Path) -> Path:
+    """A figure by label, the model's beside the baseline's."""
     names = list(model)
     figure, (axes,) = _canvas(7, 1.2 + 0.32 * len(names))
     places = np.arange(len(names))
     axes.barh(places - 0.2, [model[name] for name in names], 0.4, label="model")
-    axes.barh(places + 0.2, [floor.get(name, 0.0) for name in names], 0.4, label="floor", color="silver")
+    axes.barh(places + 0.2, [baseline.get(name, 0.0) for name in names], 0.4, label="baseline", color="silver")
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
@@ -59,7 +59,7 @@ def bars(model: dict[str, float], floor: dict[str, float], title: str, path: Pat
 
 
 def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
-    """Series with forecasts: each panel has name, past [n], actual [h], point [h], low [h], high [h], floor [h]."""
+    """Series with forecasts: each panel has name, past [n], actual [h], point [h], low [h], high [h], baseline [h]."""
     figure, rows = _canvas(9, 2.4 * len(panels), len(panels))
     for axes, panel in zip(rows, panels, strict=True):
         past, horizon = len(panel["past"]), len(panel["point"])
@@ -69,7 +69,7 @@ def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
         axes.fill_between(after, panel["low"], panel["high"], alpha=0.25, label="10 to 90 %")
         style = {"marker": "o", "markersize": 3} if horizon == 1 else {}
         axes.plot(after, panel["point"], label="model", **style)
-        axes.plot(after, panel["floor"], color="gray", linestyle=":", label=panel["floor_name"])
+        axes.plot(after, panel["baseline"], color="gray", linestyle=":", label=panel["baseline_name"])
         axes.set_title(panel["name"], fontsize=9, loc="left")
     rows[0].legend(loc="upper left", fontsize=7, ncols=4)
     rows[-1].set_xlabel("steps from the forecast's first")

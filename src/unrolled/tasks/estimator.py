@@ -251,11 +251,11 @@ class Estimator(ABC, Generic[S, D, F]):
     def save(self, path: Path | str) -> None:
         """Writes the model file: one .safetensors file with all that the verbs need, aside and renamed."""
         fitted = self.fitted
-        vocabulary, floor, tensors = fitted.to_parts()
+        vocabulary, baseline, tensors = fitted.to_parts()
         settings = {"model": self.settings.to_dict(), "training": fitted.training}
         weights = {f"model.{name}": value for name, value in fitted.net.state_dict().items()}
-        floor = floor | fitted.figures_part()
-        write_model(path, ModelFile(self.task, settings, vocabulary, floor, fitted.record, weights | tensors))
+        baseline = baseline | fitted.figures_part()
+        write_model(path, ModelFile(self.task, settings, vocabulary, baseline, fitted.record, weights | tensors))
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "cpu") -> Self:
@@ -275,7 +275,7 @@ class Estimator(ABC, Generic[S, D, F]):
         except (KeyError, TypeError, ValueError) as fault:
             raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
         training = file.settings.get("training", {})
-        figures = fitted.figures_of(file.floor)
+        figures = fitted.figures_of(file.baseline)
         model._fitted = replace(fitted, figures=figures, record=file.record, training=training)
         return model
 

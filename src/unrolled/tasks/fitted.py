@@ -48,6 +48,6 @@ class Fitted(ABC):
         return {"figures": self.figures}
 
     @classmethod
-    def figures_of(cls, floor: dict[str, Any]) -> dict[str, Any]:
+    def figures_of(cls, baseline: dict[str, Any]) -> dict[str, Any]:
         """The metrics, from there."""
-        return floor.get("figures", {})
+        return baseline.get("figures", {})

@@ -41,13 +41,15 @@ class TaskReport(ABC, Generic[M]):
 
     def last_line(self) -> str:
         """Whether the model is worth anything, in words."""
-        name, model, floor = self.verdict()
-        shown, beside = self.in_words(model), self.in_words(floor)
-        if model > floor:
-            return f"The model beats the floor: {name} {shown} against {beside}."
-        if model == floor:
-            return f"The model is no better than the floor: {name} {shown} both."
-        return f"The model LOSES to the floor: {name} {shown} against {beside}. Train longer, or give it more examples."
+        name, model, baseline = self.verdict()
+        shown, beside = self.in_words(model), self.in_words(baseline)
+        if model > baseline:
+            return f"The model beats the baseline: {name} {shown} against {beside}."
+        if model == baseline:
+            return f"The model is no better than the baseline: {name} {shown} both."
+        return (
+            f"The model LOSES to the baseline: {name} {shown} against {beside}. Train longer, or give it more examples."
+        )
 
     def picture(self, folder: Path) -> Path | None:
         """Draws what the metrics say into a folder; None where there is nothing to draw.

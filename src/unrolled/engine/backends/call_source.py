@@ -20,7 +20,7 @@ import torch
 from unrolled.engine.backends.base import Backend, Kernel, KernelCall
 from unrolled.engine.backends.call_check import checked
 from unrolled.engine.backends.products import products_by_row
-from unrolled.engine.ir.loop_programs import Gradient, LoopPrograms, Place, Product, RowGradient
+from unrolled.engine.ir.loop_programs import Gradient, InputProduct, LoopPrograms, RowGradient, Source
 
 # makes what a kernel is called with, asks for the call, and ends with what comes of it
 Call = Callable[..., Generator[KernelCall, None, Any]]
@@ -37,8 +37,8 @@ class CalledPlan(Protocol):
     backend: Backend
     programs: LoopPrograms
     ys: list[tuple[str, int]]
-    sources: list[Place | Product]
-    constant_sources: list[Place]
+    sources: list[Source | InputProduct]
+    constant_sources: list[Source]
     steps: list[tuple[torch.dtype, tuple[int, ...]]]
     constants: list[tuple[int, ...]]
     states: list[tuple[int, ...]]
@@ -129,7 +129,7 @@ class _Names:
 
     def __init__(self, plan: CalledPlan) -> None:
         self.plan = plan
-        self.products = {i: source for i, source in enumerate(plan.sources) if isinstance(source, Product)}
+        self.products = {i: source for i, source in enumerate(plan.sources) if isinstance(source, InputProduct)}
         self.firsts = [f"first_{i}" for i in range(len(plan.states))]
         self.tensors = [f"rows_{i}" for i in range(len(plan.steps))]
         for i, product in self.products.items():

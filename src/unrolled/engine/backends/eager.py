@@ -17,7 +17,7 @@ from unrolled.randomness import set_aside
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def run(
+def run_scan(
     step: Step,
     xs: Any,
     state: Any,

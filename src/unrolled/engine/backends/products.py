@@ -27,11 +27,11 @@ def product_plus(bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return left @ right if bias is None else torch.addmm(bias, left, right)
     if torch.is_grad_enabled():
-        return _Product.apply(bias, left, right)
+        return _MatrixProduct.apply(bias, left, right)
     return backend_for(left.device).rows_times(left.contiguous(), right, bias)
 
 
-class _Product(torch.autograd.Function):
+class _MatrixProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)

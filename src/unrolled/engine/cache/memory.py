@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 _MOST_PLANS = 256  # of declared steps
 _MOST_CALLS = 64  # of one declared step
-_MOST_SLOTS = 256  # of captured steps, whose graphs they hold
+_MOST_CAPTURED = 256  # of captured steps, whose graphs they hold
 _MOST_OF_A_FORM = 8
 backend_for(torch.device("cpu"))  # loaded with the library: a first call need not
 _plans: "dict[Hashable, Planned | NotTraceable]" = {}
-_slots: "dict[Hashable, list[_Slot]]" = {}
+_captured: "dict[Hashable, list[_CapturedCall]]" = {}
 
 Pick = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
@@ -101,7 +101,7 @@ class Planned:
         return [*tensors, *self.made] if self.made else tensors
 
 
-class Known(NamedTuple):
+class CachedCall(NamedTuple):
     """What is known of calls of a form, of a step that is known.
 
     Attributes:
@@ -114,13 +114,13 @@ class Known(NamedTuple):
     pick: Pick | None
 
 
-class _Slot(NamedTuple):
+class _CapturedCall(NamedTuple):
     """Calls of a form, of a captured step: its graph, examples to check its guards with, and the shapes of the tensors
     that it reads, where guards leave them open.
     """
 
     found: Found
-    known: Known
+    call: CachedCall
     examples: tuple[Any, Any]
     shapes: list[torch.Size] | None
 
@@ -137,25 +137,25 @@ def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
     check_kinds(call.xs, call.states)
     own = declared(step)
     if own is not None:
-        own.is_as_it_was()
+        own.is_unchanged()
         form = call.form()
-        known = own.known.get(form)
-        if known is None:
-            if len(own.known) >= _MOST_CALLS:
-                own.known.clear()
-            known = own.known[form] = _known(of_declared(own, call), own.tensors, call)
-        return known.planned, own.tensors
+        cached = own.calls.get(form)
+        if cached is None:
+            if len(own.calls) >= _MOST_CALLS:
+                own.calls.clear()
+            cached = own.calls[form] = _cached(of_declared(own, call), own.tensors, call)
+        return cached.planned, own.tensors
     found, planned = of_captured(step, call)
     examples = call.of_step().examples(call.xs[0].shape[1])
     tensors = found.tensors(step, examples)
     assert not isinstance(found.graph, NotTraceable)
     shapes = [tensor.shape for tensor in tensors] if found.graph.shares_rows else None
     if has_plain_memory(tensors):
-        _remember(step, call, _Slot(found, _known(planned, tensors, call), examples, shapes))
+        _store(step, call, _CapturedCall(found, _cached(planned, tensors, call), examples, shapes))
     return planned, tensors
 
 
-def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
+def cached_for(step: Callable, call: Call) -> tuple[CachedCall, list[Tensor]] | None:
     """What is known of such calls of a step, and the tensors that it reads; None of a step or a call that is new, and
     where only the eager loop serves. The leaves may be anything.
     """
@@ -169,9 +169,9 @@ def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
         return None
     own = declared(step)
     if own is not None:
-        known = own.known.get(form) if own.is_as_it_was() and has_plain_memory(own.tensors) else None
-        return None if known is None else (known, own.tensors)
-    slots = _slots.get((guarded.code_of(step), form))
+        cached = own.calls.get(form) if own.is_unchanged() and has_plain_memory(own.tensors) else None
+        return None if cached is None else (cached, own.tensors)
+    slots = _captured.get((guarded.code_of(step), form))
     if slots is None:
         return None
     for slot in slots:
@@ -179,29 +179,29 @@ def known_for(step: Callable, call: Call) -> tuple[Known, list[Tensor]] | None:
             tensors = slot.found.tensors(step, slot.examples)
             is_like_then = slot.shapes is None or slot.shapes == [tensor.shape for tensor in tensors]
             if is_like_then and all([tensor.data_ptr() for tensor in tensors]):  # noqa: C419 - guards see negated ones
-                return slot.known, tensors
+                return slot.call, tensors
     return None
 
 
-def _remember(step: Callable, call: Call, slot: _Slot) -> None:
-    if len(_slots) >= _MOST_SLOTS:
-        _slots.clear()
-    slots = _slots.setdefault((guarded.code_of(step), call.form()), [])
+def _store(step: Callable, call: Call, slot: _CapturedCall) -> None:
+    if len(_captured) >= _MOST_CAPTURED:
+        _captured.clear()
+    slots = _captured.setdefault((guarded.code_of(step), call.form()), [])
     others = [each for each in slots if each.found is not slot.found or each.shapes != slot.shapes]
     slots[:] = [slot, *others][:_MOST_OF_A_FORM]
 
 
-def _known(planned: Planned, tensors: list[Tensor], call: Call) -> Known:
+def _cached(planned: Planned, tensors: list[Tensor], call: Call) -> CachedCall:
     pick, whole = planned.pick, (*tensors, *call.states, *call.xs)
     if pick and (_needs_backward(whole) or any(each.dtype != planned.plan.dtype for each in pick(whole))):
         pick = None
-    return Known(planned, pick)
+    return CachedCall(planned, pick)
 
 
 def forget() -> None:
     """The next call of each step makes its plan anew, or reads it from the disk."""
     _plans.clear()
-    _slots.clear()
+    _captured.clear()
     guarded.forget()
     forget_declared()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from unrolled.engine.ir.loop_programs import Gradient, LoopPrograms, Product, RowGradient
+from unrolled.engine.ir.loop_programs import Gradient, InputProduct, LoopPrograms, RowGradient
 from unrolled.engine.ir.program import Program
 
 
@@ -169,8 +169,8 @@ def _check_graphs(plan: dict[str, Any]) -> None:
     ranges["input"] = next(iter(both), 1 << 16) - next(iter(known), 0)
     places = list(plan["constant_sources"])
     for source in plan["sources"]:
-        places += [source.rows, source.weight] if isinstance(source, Product) else [source]
-        places += [source.bias] if isinstance(source, Product) and source.bias is not None else []
+        places += [source.rows, source.weight] if isinstance(source, InputProduct) else [source]
+        places += [source.bias] if isinstance(source, InputProduct) and source.bias is not None else []
     need(all(kind in ranges and i < ranges[kind] for kind, i in places), "a tensor comes from nowhere")
 
 

@@ -18,12 +18,12 @@ from torch import fx
 
 from unrolled.engine.backends.products import product, product_plus
 from unrolled.engine.cache.plan_check import Damaged, check_plan, need
-from unrolled.engine.ir.loop_programs import Gradient, LoopPrograms, Product, RowGradient
+from unrolled.engine.ir.loop_programs import Gradient, InputProduct, LoopPrograms, RowGradient
 from unrolled.engine.ir.program import OPERATIONS, Program, Value, verify
 from unrolled.engine.run.plan import Plan
 
 _MOST = 1 << 31  # of any index, width or size
-_PARTS = (Product, Gradient, RowGradient, LoopPrograms)
+_PARTS = (InputProduct, Gradient, RowGradient, LoopPrograms)
 #: what the first member of a pair such as ("captured", 2) may be
 KINDS = frozenset(
     ("captured", "transposed", "invariant", "held", "input", "before", "step", "previous", "next", "saved", "output",

@@ -9,19 +9,19 @@ from unrolled.engine.ir.program import Program, verify
 
 # ("captured", i), ("transposed", i) for a captured matrix that is read transposed, ("invariant", i), ("held", i),
 # ("input", i), ("before", i)
-Place = tuple[str, int]
+Source = tuple[str, int]
 
 # which products of its inputs a loop holds: those that give more numbers than they read, or all
 Staying = Literal["none", "widening", "all"]
 
 
 @dataclass(frozen=True)
-class Product:
-    """A step input of the loop that is rows times a weight, plus a bias, each from its place."""
+class InputProduct:
+    """A step input of the loop that is rows times a weight, plus a bias, each from its source."""
 
-    rows: Place
-    weight: Place
-    bias: Place | None
+    rows: Source
+    weight: Source
+    bias: Source | None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from unrolled.engine.ir.loop_programs import Place, Product
+from unrolled.engine.ir.loop_programs import InputProduct, Source
 from unrolled.engine.passes.products import products_of_call
 from unrolled.engine.passes.shapes import is_by_row, row_shape
 from unrolled.engine.passes.split import Split
@@ -40,8 +40,8 @@ class Outside:
     before_with_products: fx.GraphModule
     before_inputs: list[fx.Node]
     after_inputs: list[fx.Node]
-    sources: list[Place | Product]
-    constant_sources: list[Place]
+    sources: list[Source | InputProduct]
+    constant_sources: list[Source]
     held_by_row: list[int]
     held_before: list[int]
     held_after: list[int]
@@ -125,7 +125,7 @@ def _reads(nodes: list[fx.Node], known: list[fx.Node], results: list[fx.Node]) -
     return {node for node, place in zip(known, places, strict=False) if place.users}
 
 
-def _place(node: fx.Node, parts: Split, values: _Values) -> Place:
+def _place(node: fx.Node, parts: Split, values: _Values) -> Source:
     pools = {
         "held": values.helds, "captured": parts.captured, "invariant": values.invariants, "input": parts.inputs,
         "before": values.befores,
@@ -136,11 +136,11 @@ def _place(node: fx.Node, parts: Split, values: _Values) -> Place:
     return "transposed", parts.captured.index(values.transposed[node])
 
 
-def _source(node: fx.Node, parts: Split, values: _Values) -> Place | Product:
+def _source(node: fx.Node, parts: Split, values: _Values) -> Source | InputProduct:
     if node not in values.products:
         return _place(node, parts, values)
     *bias, rows, weight = (_place(each, parts, values) for each in node.args if isinstance(each, fx.Node))
-    return Product(rows, weight, bias[0] if bias else None)
+    return InputProduct(rows, weight, bias[0] if bias else None)
 
 
 def _loop_results(parts: Split) -> list[tuple[str, int]] | None:

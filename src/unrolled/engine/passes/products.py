@@ -1,7 +1,7 @@
 """Products of rows with a weight: which stay in the loop, which its call makes, and how the others are made.
 
 A product of the inputs alone can be made for all time steps at once. In inference it may stay in the loop. Where the
-loop alone reads it, the call of the loop makes it, and its gradients (`ir.loop_programs.Product`). Every other one
+loop alone reads it, the call of the loop makes it, and its gradients (`ir.loop_programs.InputProduct`). Every other one
 outside the loop goes through the back-end's own large products.
 """
 

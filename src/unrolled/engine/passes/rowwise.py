@@ -57,7 +57,7 @@ def _check(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
             lowering.env[node] = builder.input("step", n_steps, math.prod(node.meta["val"].shape[1:]))
             n_steps += 1
         elif node.op == "call_function":
-            lowering.run([node])
+            lowering.lower([node])
 
 
 def _is_pointwise(node: fx.Node) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from unrolled.engine.backends.base import Backend, Kernel
 from unrolled.engine.backends.call_source import call_of
 from unrolled.engine.backends.products import product_plus
-from unrolled.engine.ir.loop_programs import LoopPrograms, Place, Product
+from unrolled.engine.ir.loop_programs import InputProduct, LoopPrograms, Source
 from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import RunsEagerly
 from unrolled.engine.run.apart import copied, shared_outputs
@@ -70,8 +70,8 @@ class Plan:
     loop: fx.GraphModule
     after: fx.GraphModule | None
     ys: list[tuple[str, int]]
-    sources: list[Place | Product]
-    constant_sources: list[Place]
+    sources: list[Source | InputProduct]
+    constant_sources: list[Source]
     steps: list[tuple[torch.dtype, Shape]]
     constants: list[Shape]
     constant_dtypes: list[torch.dtype]
@@ -92,9 +92,9 @@ class Plan:
     _bare: "Plan | None" = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        products = [source for source in self.sources if isinstance(source, Product)]
+        products = [source for source in self.sources if isinstance(source, InputProduct)]
         #: where the loop's tensors come from: step inputs or their rows, weights and biases, constants
-        self.reads = [s.rows if isinstance(s, Product) else s for s in self.sources]
+        self.reads = [s.rows if isinstance(s, InputProduct) else s for s in self.sources]
         self.reads += [p for each in products for p in (each.weight, each.bias) if p is not None]
         self.reads += self.constant_sources
         n = len(self.reads)
@@ -195,13 +195,13 @@ class Plan:
     def without_products(self, tensors: list[Tensor]) -> tuple["Plan", list[Tensor]]:
         """The plan whose loop is given what its products give, and what that loop is called with."""
         if self._bare is None:
-            sources: list[Place | Product] = [("before", i) for i in range(len(self.sources))]
+            sources: list[Source | InputProduct] = [("before", i) for i in range(len(self.sources))]
             constants = [("captured", i) for i in range(len(self.constant_sources))]
             self._bare = dataclasses.replace(self, sources=sources, constant_sources=constants)
             self._bare.bind(self.backend)._kernels = self._kernels
         steps, rest = tensors[: len(self.sources)], iter(tensors[len(self.sources) :])
         for i, source in enumerate(self.sources):
-            if isinstance(source, Product):
+            if isinstance(source, InputProduct):
                 weight = next(rest)
                 weight = weight.t() if source.weight[0] == "transposed" else weight
                 bias = None if source.bias is None else next(rest)

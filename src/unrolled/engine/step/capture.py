@@ -25,11 +25,11 @@ from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
+from unrolled.engine.step.extra_guards import ExtraGuards
 from unrolled.engine.step.path import Path, TooLarge
 from unrolled.engine.step.refusals import reason_at, reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
 from unrolled.engine.step.undisturbed import undisturbed
-from unrolled.engine.step.watched import Watched
 
 _SETTINGS: dict[str, Any] = {
     "side_effect_replay_policy": "error",  # a graph alone does not write what the step writes
@@ -149,7 +149,7 @@ class Guarded:
         made_of: list[Any] = list(output.guards)
         objects = [guard.obj_weakref() for guard in made_of if guard.obj_weakref is not None]
         conditions = [part for guard in made_of for part in guard.code_list or ()]
-        self._watched = Watched([*by_address, *objects], conditions, path.frames.values())
+        self._extra = ExtraGuards([*by_address, *objects], conditions, path.frames.values())
         self._is_dead = False
         self._held: list[Any] = []
         for each in by_address:
@@ -169,7 +169,7 @@ class Guarded:
     def holds(self, step: Callable, x: Any, state: Any) -> bool:
         """Whether it holds for a step with inputs and states like these examples."""
         given = {"step": step, "x": x, "state": state}
-        return not self._is_dead and self._check(given) and self._watched.is_as_it_was({"L": given, "G": self._scope})
+        return not self._is_dead and self._check(given) and self._extra.hold({"L": given, "G": self._scope})
 
     def why_not(self, step: Callable, x: Any, state: Any) -> str:
         """The first guard that fails, as torch words it."""

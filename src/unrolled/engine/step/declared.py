@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from unrolled.engine.step.watched import has_global_hooks
+from unrolled.engine.step.extra_guards import has_global_hooks
 
 #: what a plan may depend on of a tensor: not its numbers
 kind_of = attrgetter("shape", "dtype", "device", "requires_grad", "__class__")
@@ -46,9 +46,9 @@ class Declared:
         "_holes",
         "_settings",
         "by_row",
+        "calls",
         "key",
         "kinds",
-        "known",
         "tensors",
     )
 
@@ -73,7 +73,7 @@ class Declared:
             *sorted(self.by_row),
         )
         self.kinds = list(map(kind_of, self.tensors))
-        self.known: dict[Hashable, Any] = {}
+        self.calls: dict[Hashable, Any] = {}
         self._generation = _generation
 
     def __call__(self, x: Any, state: Any) -> Any:
@@ -84,13 +84,13 @@ class Declared:
         rest = iter(tensors)
         return self._function([None if hole else next(rest) for hole in self._holes], x, state, *self._settings)
 
-    def is_as_it_was(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether its tensors are of the kinds that they were of; else what is known of it is forgotten."""
         kinds = list(map(kind_of, self.tensors))
         if kinds == self.kinds and self._generation == _generation:
             return True
         self.kinds, self._generation = kinds, _generation
-        self.known.clear()
+        self.calls.clear()
         return False
 
 
@@ -112,7 +112,7 @@ def declared(step: Callable) -> Declared | None:
         return None
     is_in_graph = torch.compiler.is_compiling()  # where its tensors are of the graph alone
     known = None if is_in_graph else _cells.get(step)
-    if known is not None and known.is_as_it_was():
+    if known is not None and known.is_unchanged():
         return known.step
     if not _is_of_the_set(step):
         return None
@@ -190,7 +190,7 @@ class _Cell:
     def _is_clean(self) -> bool:
         return not any(self._hooks) and not has_global_hooks() and not any("forward" in space for space in self._spaces)
 
-    def is_as_it_was(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether nothing was exchanged in it: classes, attributes, parameters, hooks."""
         return (
             all(all(map(is_, _values_of(s), v)) for s, v in zip(self._spaces, self._values, strict=True))

@@ -26,7 +26,7 @@ _MOST = 256  # graphs, of half a megabyte each
 _MOST_GRAPHS = 16  # of one step's code and one form of call
 _OFTEN = 8
 _changes: "WeakKeyDictionary[Any, int]" = WeakKeyDictionary()
-_known: "OrderedDict[Hashable, list[Found]]" = OrderedDict()
+_captures: "OrderedDict[Hashable, list[Found]]" = OrderedDict()
 
 
 def code_of(step: Callable) -> Hashable:
@@ -48,24 +48,24 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     """
     find = _find()
     key = (code_of(step), leaves.key(), n_rows == 1)
-    known = _known.setdefault(key, [])
-    _known.move_to_end(key)
+    captures = _captures.setdefault(key, [])
+    _captures.move_to_end(key)
     examples = leaves.examples(n_rows)
-    for found in known:
+    for found in captures:
         if found.holds(step, examples):
             break
     else:
-        if known:
-            _count_change(step, known[0].why_not(step, examples))
+        if captures:
+            _count_change(step, captures[0].why_not(step, examples))
         with making:
             found = find(step, leaves, n_rows)
-        known.insert(0, found)
-        del known[_MOST_GRAPHS:]
-        while len(_known) > 1 and sum(map(len, _known.values())) > _MOST:
-            _known.popitem(last=False)
-    if known[0] is not found:
-        known.remove(found)
-        known.insert(0, found)
+        captures.insert(0, found)
+        del captures[_MOST_GRAPHS:]
+        while len(_captures) > 1 and sum(map(len, _captures.values())) > _MOST:
+            _captures.popitem(last=False)
+    if captures[0] is not found:
+        captures.remove(found)
+        captures.insert(0, found)
     if isinstance(found.graph, NotTraceable):
         raise NotTraceable(str(found.graph))
     return found
@@ -90,7 +90,7 @@ def _find() -> "Callable[[Callable, Leaves, int], Found]":
 
 def forget() -> None:
     """Forgets all that was found of steps."""
-    _known.clear()
+    _captures.clear()
 
 
 def _count_change(step: Callable, change: str) -> None:

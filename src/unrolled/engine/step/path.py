@@ -32,8 +32,8 @@ from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.hashable import HashableTracker
 
 from unrolled.engine.source_lines import is_of_torch, shown_line
+from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.refusals import RANDOM
-from unrolled.engine.step.watched import OPERATORS, Frame
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
 MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second

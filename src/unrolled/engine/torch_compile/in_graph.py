@@ -32,7 +32,7 @@ from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError
 
 
-def run(
+def run_scan(
     step: Callable,
     xs: Any,
     state: Any,
@@ -43,13 +43,13 @@ def run(
     engine: str,
     recompute: bool,
 ) -> tuple[Any, Any]:
-    """As `dispatch.run`."""
+    """As `dispatch.run_scan`."""
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
     if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
         return _run(step, xs, state, masks, is_reversed, engine, recompute=False)
     if isinstance(step, nn.Module):
         return _whole(step, xs, state, masks, is_reversed, engine, recompute)
-    outside = torch.compiler.disable(dispatch.run)
+    outside = torch.compiler.disable(dispatch.run_scan)
     return outside(
         step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, recompute=recompute
     )
@@ -95,7 +95,7 @@ def _run(
                 if engine == "fused":
                     raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
                 dispatch.warn_once(str(reason))
-        return eager.run(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
+        return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
 
     if not recompute or has_free_unbacked_symbols(flatten(xs)[0][0].shape[0]):
         return part(xs, state, active, resets)

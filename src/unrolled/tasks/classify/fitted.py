@@ -23,7 +23,7 @@ class ClassifyFitted(Fitted):
         is_multiple: whether an item may have several classes.
         temperature: divides the logits, so that probabilities are calibrated.
         most_frequent: class.
-        floor: the baseline.
+        baseline: the trivial method.
     """
 
     net: ClassifyNet
@@ -32,24 +32,28 @@ class ClassifyFitted(Fitted):
     is_multiple: bool
     temperature: float = 1.0
     most_frequent: str
-    floor: NaiveBayes | NearestMean
+    baseline: NaiveBayes | NearestMean
 
     def to_parts(self) -> Parts:
         vocabulary = self.front.to_data() | {
             "classes": self.classes, "is_multiple": self.is_multiple, "temperature": self.temperature
         }  # fmt: skip
-        floor, tensors = self.floor.to_parts()
-        return vocabulary, {"method": self.floor.name, "fitted": floor, "most_frequent": self.most_frequent}, tensors
+        baseline, tensors = self.baseline.to_parts()
+        return (
+            vocabulary,
+            {"method": self.baseline.name, "fitted": baseline, "most_frequent": self.most_frequent},
+            tensors,
+        )
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: ClassifySettings) -> Self:
         front = front_from_data(file.vocabulary)
         classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
-        temperature, most_frequent = float(file.vocabulary["temperature"]), file.floor["most_frequent"]
+        temperature, most_frequent = float(file.vocabulary["temperature"]), file.baseline["most_frequent"]
         if not all(isinstance(name, str) for name in classes) or not temperature > 0:
             raise ModelFileError("its classes are damaged")
         kind: Any = NaiveBayes if isinstance(front, TextFront) else NearestMean
-        floor = kind.from_parts(file.floor["fitted"], file.tensors, len(classes))
+        baseline = kind.from_parts(file.baseline["fitted"], file.tensors, len(classes))
         with without_numbers():
             net = ClassifyNet(front, len(classes), settings, is_multiple)
         return cls(
@@ -59,5 +63,5 @@ class ClassifyFitted(Fitted):
             is_multiple=is_multiple,
             temperature=temperature,
             most_frequent=most_frequent,
-            floor=floor,
+            baseline=baseline,
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unrolled.data.tokens import Token, tokens_of
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.errors import DataError, ModelFileError
-from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder, recurrent_over, run
+from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder, recurrent_over, run_recurrent
 
 
 class Front(ABC):
@@ -146,7 +146,7 @@ class NumberEncoder(nn.Module):
         self.recurrent = recurrent_over(n_features, settings)
 
     def forward(self, batch: NumberBatch) -> Tensor:
-        return run(self.recurrent, batch.values, batch.lengths)
+        return run_recurrent(self.recurrent, batch.values, batch.lengths)
 
 
 def front_from_data(data: Any) -> Front:

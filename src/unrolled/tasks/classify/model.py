@@ -113,20 +113,20 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         is_text = isinstance(data.items[0], str)
         front: Front = self._text_front(data.items) if is_text else NumberFront.fit(data.items)
         pieces: list[Any] = [front.pieces(item) for item in data.items]
-        floor: NaiveBayes | NearestMean
+        baseline: NaiveBayes | NearestMean
         if is_text:
-            floor = NaiveBayes.fit(pieces, data.labels, classes, is_multiple=data.is_multiple)
+            baseline = NaiveBayes.fit(pieces, data.labels, classes, is_multiple=data.is_multiple)
         elif data.is_multiple:
             raise SettingsError("windows of numbers have one label each; leave --separator out")
         else:
-            floor = NearestMean.fit(pieces, data.labels, classes)
+            baseline = NearestMean.fit(pieces, data.labels, classes)
         fitted = ClassifyFitted(
             net=ClassifyNet(front, len(classes), self.settings, data.is_multiple).to(device),
             front=front,
             classes=classes,
             is_multiple=data.is_multiple,
             most_frequent=max(classes, key=lambda name: counts[name]),
-            floor=floor,
+            baseline=baseline,
         )
         return fitted, _ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
 
@@ -234,18 +234,18 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
 
     def evaluate(self, data: Any) -> dict[str, Any]:
         """Figures on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration
-        error, precision, recall and F1 by class, confusion matrix; the model's, the floor's and the majority's.
+        error, precision, recall and F1 by class, confusion matrix; the model's, the baseline's and the majority's.
         """
         fitted, data = self.fitted, self.as_data(data)
         pieces = [fitted.front.pieces(item) for item in data.items]
         probabilities = self._probabilities(self.logits(pieces)).numpy()
-        floor = fitted.floor.scores(pieces)
+        baseline = fitted.baseline.scores(pieces)
         majority = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(data)
         targets = targets_of(data.labels, fitted.classes).numpy()
         return {
             "model": figures_of(data.labels, self._chosen(probabilities, 0.5), fitted.classes)
             | sureness(targets, probabilities, fitted.is_multiple),
-            "floor": figures_of(data.labels, self._chosen(floor, 0.0), fitted.classes),
+            "baseline": figures_of(data.labels, self._chosen(baseline, 0.0), fitted.classes),
             "majority": figures_of(data.labels, majority, fitted.classes),
             "n_items": len(data),
         }

@@ -13,7 +13,7 @@ class ClassifyReport(TaskReport[ClassifyModel]):
     def table(self) -> list[str]:
         model = self.figures["model"]
         lines = [f"{'':<16}{'accuracy':>10}{'macro F1':>10}"]
-        for key, name in (("model", "model"), ("floor", self.model.fitted.floor.name), ("majority", "majority")):
+        for key, name in (("model", "model"), ("baseline", self.model.fitted.baseline.name), ("majority", "majority")):
             row = self.figures[key]
             lines.append(f"{name[:15]:<16}{100 * row['accuracy']:>8.2f} %{100 * row['macro_f1']:>8.2f} %")
         lines.append(
@@ -31,14 +31,14 @@ class ClassifyReport(TaskReport[ClassifyModel]):
         return lines
 
     def verdict(self) -> tuple[str, float, float]:
-        floor = max(self.figures[name]["accuracy"] for name in ("floor", "majority"))
-        return "accuracy", self.figures["model"]["accuracy"], floor
+        baseline = max(self.figures[name]["accuracy"] for name in ("baseline", "majority"))
+        return "accuracy", self.figures["model"]["accuracy"], baseline
 
     def picture(self, folder: Path) -> Path | None:
-        model, floor = self.figures["model"], self.figures["floor"]
+        model, baseline = self.figures["model"], self.figures["baseline"]
         if model["confusion"] and len(model["classes"]) <= 30:
             return pictures.confusion(model["confusion"], folder / "confusion.png")
-        f1 = [{name: each["f1"] for name, each in part["classes"].items()} for part in (model, floor)]
+        f1 = [{name: each["f1"] for name, each in part["classes"].items()} for part in (model, baseline)]
         return pictures.bars(f1[0], f1[1], "F1", folder / "classes.png")
 
 

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from unrolled.baselines import series as floors
+from unrolled.baselines import series as baselines
 from unrolled.data.series import Frequency, Series, calendar_of
 from unrolled.data.windows import Cutting, moments
 from unrolled.errors import DataError, ModelFileError
@@ -52,8 +52,8 @@ class ForecastFitted(Fitted):
             "covariates": list(self.covariate_names), "n_future": self.cut.n_future, "n_static": self.n_static,
             "target": self.target, "scales": self.cut.scales,
         }  # fmt: skip
-        tensors = {f"floor.residuals.{name}": torch.from_numpy(each) for name, each in self.residuals.items()}
-        tensors["floor.weights"] = torch.from_numpy(self.weights)
+        tensors = {f"baseline.residuals.{name}": torch.from_numpy(each) for name, each in self.residuals.items()}
+        tensors["baseline.weights"] = torch.from_numpy(self.weights)
         tensors |= {
             "scaler.means": torch.from_numpy(self.cut.means),
             "scaler.spreads": torch.from_numpy(self.cut.spreads),
@@ -66,20 +66,20 @@ class ForecastFitted(Fitted):
         season, context = int(held["season"]), int(held["context"])
         frequency = Frequency(str(held["unit"]), int(held["count"]))
         names, n_future, n_static = tuple(map(str, held["covariates"])), int(held["n_future"]), int(held["n_static"])
-        best = str(file.floor["best"])
-        errors = {str(name): float(value) for name, value in file.floor["errors"].items()}
+        best = str(file.baseline["best"])
+        errors = {str(name): float(value) for name, value in file.baseline["errors"].items()}
         known = None if held["scales"] is None else {str(name): float(value) for name, value in held["scales"].items()}
         sizes, units = (season, context, frequency.count), ("row", "month", "second")
         if min(sizes) < 1 or max(sizes) > 10**9 or best not in ANSWERS[1:] or frequency.unit not in units:
             raise ModelFileError("its description of the series is damaged")
-        wanted = {"floor.weights": (context + 1, horizon), "scaler.means": (len(names),)}
+        wanted = {"baseline.weights": (context + 1, horizon), "scaler.means": (len(names),)}
         wanted["scaler.spreads"] = wanted["scaler.means"]
-        wanted |= {name: (horizon, len(LEVELS)) for name in file.tensors if name.startswith("floor.residuals.")}
+        wanted |= {name: (horizon, len(LEVELS)) for name in file.tensors if name.startswith("baseline.residuals.")}
         for name, shape in wanted.items():
             if name not in file.tensors or tuple(file.tensors[name].shape) != shape:
                 raise ModelFileError(f"its {name} is missing or damaged")
         numbers = {name: file.tensors[name].double().numpy() for name in wanted}
-        prefix = "floor.residuals."
+        prefix = "baseline.residuals."
         cut = Cutting(context, horizon, n_future, numbers["scaler.means"], numbers["scaler.spreads"], known)
         with without_numbers():
             net = _make_net(settings, frequency, cut, names, n_static)
@@ -91,7 +91,7 @@ class ForecastFitted(Fitted):
             covariate_names=names,
             n_static=n_static,
             cut=cut,
-            weights=numbers["floor.weights"],
+            weights=numbers["baseline.weights"],
             residuals={name.removeprefix(prefix): each for name, each in numbers.items() if name.startswith(prefix)},
             errors=errors,
             best=best,
@@ -123,13 +123,13 @@ def fitted_on(
     scales = None
     if settings.scaling == "series":
         scales = {
-            name: float(floors.scale_of(values[None, :end])[0, 0])
+            name: float(baselines.scale_of(values[None, :end])[0, 0])
             for name, values, end in zip(data.names, data.values, ends, strict=True)
         }
     cut = Cutting(context, horizon, data.n_future, means, spreads, scales)
     some = origins[:: max(1, len(origins) // 20_000)]
     windows, targets = cut.values(data, some)
-    weights = floors.fit_autoregression(windows, targets, cut.scale(data, some, windows))
+    weights = baselines.fit_autoregression(windows, targets, cut.scale(data, some, windows))
     net = _make_net(settings, data.frequency, cut, data.covariate_names, n_static)
     net.start_as(weights)
     fitted = ForecastFitted(

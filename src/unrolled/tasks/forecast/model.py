@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unrolled.baselines import series as floors
+from unrolled.baselines import series as baselines
 from unrolled.data.series import Series, read_series
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.errors import DataError, SettingsError
@@ -34,7 +34,7 @@ class Forecast:
         stamps: of the forecast values, as texts.
         values: [horizon], the point forecast.
         quantiles: by level [horizon].
-        by: who answers: "model", or the name of a floor.
+        by: who answers: "model", or the name of a baseline.
     """
 
     series: str
@@ -184,19 +184,19 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         around[..., middle] = points
         return around
 
-    def _floor(self, name: str, windows: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def _baseline(self, name: str, windows: np.ndarray, scale: np.ndarray) -> np.ndarray:
         if name == "last value":
-            return floors.last_value(windows, self.settings.horizon)
+            return baselines.last_value(windows, self.settings.horizon)
         if name == "seasonal naive":
-            return floors.seasonal_naive(windows, self.settings.horizon, self.fitted.season)
-        return floors.autoregression(windows, scale, self.fitted.weights)
+            return baselines.seasonal_naive(windows, self.settings.horizon, self.fitted.season)
+        return baselines.autoregression(windows, scale, self.fitted.weights)
 
     def finish(self, valid: Series) -> ForecastFitted:
         """Intervals of point forecasts, and who answers: the smallest absolute error on the validation part."""
         fitted, origins = self.fitted, self.every_origin(valid, "validation")
         windows, targets = fitted.cut.values(valid, origins)
         scale = fitted.cut.scale(valid, origins, windows)
-        points = {name: self._floor(name, windows, scale) for name in self.floor_names}
+        points = {name: self._baseline(name, windows, scale) for name in self.baseline_names}
         points["model"] = self.levels(valid, origins)[..., len(LEVELS) // 2]
         errors, residuals = {}, {}
         for name, point in points.items():
@@ -207,13 +207,13 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         return replace(fitted, residuals=residuals, best=best, errors=errors)
 
     @property
-    def floor_names(self) -> list[str]:
-        """The floors that there are: without a season, the seasonal one is the last value."""
-        return [name for name in floors.NAMES if name != "seasonal naive" or self.fitted.season > 1]
+    def baseline_names(self) -> list[str]:
+        """The baselines that there are: without a season, the seasonal one is the last value."""
+        return [name for name in baselines.NAMES if name != "seasonal naive" or self.fitted.season > 1]
 
     @property
     def answers(self) -> str:
-        """Who answers: "model", or the name of a floor."""
+        """Who answers: "model", or the name of a baseline."""
         return self._answers(self.settings)
 
     def _answers(self, settings: ForecastSettings) -> str:
@@ -237,14 +237,14 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         return found[:: max(1, math.ceil(len(found) / 3000))]
 
     def evaluate(self, data: Any, *, part: str | None = None) -> dict[str, Any]:
-        """A backtest: figures of the forecasts from rolling origins, of the model and of each floor.
+        """A backtest: figures of the forecasts from rolling origins, of the model and of each baseline.
 
         Args:
             data: as in `fit`; the parts are cut as there.
             part: "test" or "validation"; the test part where there is one.
 
         Returns:
-            For "model" and each floor: mae, rmse, smape (per cent), mase, wql (weighted quantile loss), coverage (of
+            For "model" and each baseline: mae, rmse, smape (per cent), mase, wql (weighted quantile loss), coverage (of
             the interval from 10 to 90 %), and mae by step of the horizon.
         """
         fitted, data = self.fitted, self.as_data(data)
@@ -257,8 +257,8 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         scales = [mase_scale(values[: self._parts(len(values))[0]], fitted.season) for values in data.values]
         of_origins = np.array([scales[i] for i, _ in origins])[:, None]
         figures: dict[str, Any] = {"model": forecast_figures(self.levels(data, origins), LEVELS, targets, of_origins)}
-        for name in self.floor_names:
-            around = self._around(name, self._floor(name, windows, scale), scale)
+        for name in self.baseline_names:
+            around = self._around(name, self._baseline(name, windows, scale), scale)
             figures[name] = forecast_figures(around, LEVELS, targets, of_origins)
         return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers}
 
@@ -278,7 +278,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         else:
             windows, _ = fitted.cut.values(series, ends)
             scale = fitted.cut.scale(series, ends, windows)
-            levels = self._around(by, self._floor(by, windows, scale), scale)
+            levels = self._around(by, self._baseline(by, windows, scale), scale)
         return [self._forecast(series, i, levels[i], by) for i in range(len(series))]
 
     def predict_table(self, files: Sequence[Path | str], *, answer: str | None = None) -> list[Forecast]:
@@ -308,7 +308,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         return Forecast(series.names[i], stamps, levels[:, len(LEVELS) // 2], quantiles, by)
 
     def draw(self, data: Any, path: Path, *, most: int = 4) -> Path:
-        """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best floor."""
+        """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best baseline."""
         fitted, data = self.fitted, self.as_data(data)
         latest: dict[int, int] = {}
         for i, t in self.origins(data, "test" if self.settings.test else "validation"):
@@ -316,13 +316,13 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         origins = sorted(latest.items())[:most]
         levels = self.levels(data, origins)
         windows, targets = fitted.cut.values(data, origins)
-        floor = min(self.floor_names, key=lambda name: fitted.errors.get(name, math.inf))
-        beside = self._floor(floor, windows, fitted.cut.scale(data, origins, windows))
+        baseline = min(self.baseline_names, key=lambda name: fitted.errors.get(name, math.inf))
+        beside = self._baseline(baseline, windows, fitted.cut.scale(data, origins, windows))
         panels = [
             {
                 "name": data.names[i] or data.target, "past": windows[row], "actual": targets[row],
                 "point": levels[row, :, len(LEVELS) // 2], "low": levels[row, :, 0], "high": levels[row, :, -1],
-                "floor": beside[row], "floor_name": floor,
+                "baseline": beside[row], "baseline_name": baseline,
             }
             for row, (i, _) in enumerate(origins)
         ]  # fmt: skip

@@ -10,7 +10,7 @@ class ForecastReport(TaskReport[ForecastModel]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
-        names, horizon = ["model", *self.model.floor_names], self.model.settings.horizon
+        names, horizon = ["model", *self.model.baseline_names], self.model.settings.horizon
         kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
         lines = [f"{self.figures['n_forecasts']:,} forecasts of {horizon} steps from rolling origins"]
         lines.append(f"{'':<24}" + "".join(f"{head:>11}" for head, _ in kinds) + f"{'in 10-90 %':>12}")
@@ -28,24 +28,25 @@ class ForecastReport(TaskReport[ForecastModel]):
 
     def verdict(self) -> tuple[str, float, float]:
         kind = "rmse" if self.model.settings.output == "mean" else "mae"
-        floor = min(self.figures[name][kind] for name in self.model.floor_names)
-        return kind.upper(), -self.figures["model"][kind], -floor
+        baseline = min(self.figures[name][kind] for name in self.model.baseline_names)
+        return kind.upper(), -self.figures["model"][kind], -baseline
 
     def in_words(self, figure: float) -> str:
         return f"{-figure:.4g}"
 
     def last_line(self) -> str:
-        kind, model, floor = self.verdict()
-        best = min(self.model.floor_names, key=lambda name: self.figures[name][kind.lower()])
+        kind, model, baseline = self.verdict()
+        best = min(self.model.baseline_names, key=lambda name: self.figures[name][kind.lower()])
         who = f"`unrolled predict` answers with the {self.model.answers}" + (
             "" if self.model.settings.answer != "best" else ", the best on the validation part"
         )
-        if model > floor:
-            return f"The model beats the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}."
+        if model > baseline:
+            return (
+                f"The model beats the {best}: {kind} {self.in_words(model)} against {self.in_words(baseline)}. {who}."
+            )
         keep = "" if self.model.answers == "model" else "; --answer model keeps the model all the same"
-        return (
-            f"The model LOSES to the {best}: {kind} {self.in_words(model)} against {self.in_words(floor)}. {who}{keep}."
-        )
+        shown, beside = self.in_words(model), self.in_words(baseline)
+        return f"The model LOSES to the {best}: {kind} {shown} against {beside}. {who}{keep}."
 
     def picture(self, folder: Path) -> Path | None:
         held = self.model.held

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from unrolled.baselines import series as floors
+from unrolled.baselines import series as baselines
 from unrolled.settings import option
 from unrolled.tasks.forecast.net import ForecastNetSettings
 
-ANSWERS = ("best", "model", *floors.NAMES)
+ANSWERS = ("best", "model", *baselines.NAMES)
 
 
 @dataclass(frozen=True)

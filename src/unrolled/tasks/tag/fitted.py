@@ -21,7 +21,7 @@ class TagFitted(Fitted):
         vocabulary: of tokens.
         tags: in BIOES, by number; or plain ones.
         scheme: of the tags in the training files.
-        floor: the baseline.
+        baseline: the trivial method.
         reads_texts: whether every character is a token, as in the training files.
     """
 
@@ -29,14 +29,14 @@ class TagFitted(Fitted):
     vocabulary: TokenVocabulary
     tags: list[str]
     scheme: str
-    floor: FrequentTag
+    baseline: FrequentTag
     reads_texts: bool
 
     def to_parts(self) -> Parts:
         vocabulary = self.vocabulary.to_data() | {
             "tags": self.tags, "scheme": self.scheme, "reads_texts": self.reads_texts
         }  # fmt: skip
-        return vocabulary, {"method": self.floor.name, **self.floor.to_data()}, {}
+        return vocabulary, {"method": self.baseline.name, **self.baseline.to_data()}, {}
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: TagSettings) -> Self:
@@ -45,7 +45,7 @@ class TagFitted(Fitted):
         reads_texts = bool(file.vocabulary["reads_texts"])
         if scheme not in schemes.SCHEMES or not all(isinstance(tag, str) for tag in tags):
             raise ModelFileError("its tags are damaged")
-        floor = FrequentTag.from_data(file.floor)
+        baseline = FrequentTag.from_data(file.baseline)
         with without_numbers():
             net = TagNet(vocabulary, tags, settings, scheme != "plain")
-        return cls(net=net, vocabulary=vocabulary, tags=tags, scheme=scheme, floor=floor, reads_texts=reads_texts)
+        return cls(net=net, vocabulary=vocabulary, tags=tags, scheme=scheme, baseline=baseline, reads_texts=reads_texts)

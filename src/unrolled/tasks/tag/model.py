@@ -96,7 +96,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             vocabulary=vocabulary,
             tags=tags,
             scheme=data.scheme,
-            floor=FrequentTag.fit(data.sentences, data.tags),
+            baseline=FrequentTag.fit(data.sentences, data.tags),
             reads_texts=all(len(token) == 1 for tokens in data.sentences[:200] for token in tokens),
         )
         return fitted, _TagJob(self, fitted, data.sentences, within, valid, training, device)
@@ -159,13 +159,13 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
 
     def evaluate(self, data: Any) -> dict[str, Any]:
         """Figures on tagged files or sentences: precision, recall and F1 of spans by kind, or the accuracy of plain
-        tags; the model's and the floor's.
+        tags; the model's and the baseline's.
         """
         fitted, data = self.fitted, self.as_data(data)
         found = self.tag(data.sentences)
-        floor = [fitted.floor.predict(tokens) for tokens in data.sentences]
+        baseline = [fitted.baseline.predict(tokens) for tokens in data.sentences]
         gold = rewritten(data.tags, data.scheme, fitted.scheme)
-        figures = {"model": scores(gold, found, fitted.scheme), "floor": scores(gold, floor, fitted.scheme)}
+        figures = {"model": scores(gold, found, fitted.scheme), "baseline": scores(gold, baseline, fitted.scheme)}
         return figures | {"n_sentences": len(data)}
 
     def as_data(self, data: Any) -> Tagged:

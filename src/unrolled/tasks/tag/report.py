@@ -11,30 +11,30 @@ class TagReport(TaskReport[TagModel]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
-        model, floor = self.figures["model"], self.figures["floor"]
+        model, baseline = self.figures["model"], self.figures["baseline"]
         if "f1" not in model:
             return [
-                f"model  accuracy {_percent(model['accuracy'])}",
-                f"floor  accuracy {_percent(floor['accuracy'])}, {self.model.fitted.floor.name}",
+                f"model     accuracy {_percent(model['accuracy'])}",
+                f"baseline  accuracy {_percent(baseline['accuracy'])}, {self.model.fitted.baseline.name}",
             ]
-        lines = [f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'floor F1':>10}{'spans':>8}"]
+        lines = [f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'baseline F1':>13}{'spans':>8}"]
         none = {"precision": 0.0, "recall": 0.0, "f1": 0.0}
         for name in ["", *model["labels"]]:
-            row, below = (each if not name else each["labels"].get(name, none) for each in (model, floor))
+            row, below = (each if not name else each["labels"].get(name, none) for each in (model, baseline))
             numbers = "".join(f"{_percent(row[key]):>10}" for key in ("precision", "recall", "f1"))
-            lines.append(f"{name or 'all':<16}{numbers}{_percent(below['f1']):>10}{row['n']:>8,}")
-        return [*lines, f"floor: {self.model.fitted.floor.name}"]
+            lines.append(f"{name or 'all':<16}{numbers}{_percent(below['f1']):>13}{row['n']:>8,}")
+        return [*lines, f"baseline: {self.model.fitted.baseline.name}"]
 
     def verdict(self) -> tuple[str, float, float]:
         name = "f1" if "f1" in self.figures["model"] else "accuracy"
-        return {"f1": "F1"}.get(name, name), self.figures["model"][name], self.figures["floor"][name]
+        return {"f1": "F1"}.get(name, name), self.figures["model"][name], self.figures["baseline"][name]
 
     def picture(self, folder: Path) -> Path | None:
-        model, floor = (
+        model, baseline = (
             {name: each["f1"] for name, each in self.figures[key].get("labels", {}).items()}
-            for key in ("model", "floor")
+            for key in ("model", "baseline")
         )
-        return pictures.bars(model, floor, "span F1", folder / "labels.png") if model else None
+        return pictures.bars(model, baseline, "span F1", folder / "labels.png") if model else None
 
 
 def _percent(share: float) -> str:

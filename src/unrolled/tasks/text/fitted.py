@@ -17,17 +17,17 @@ class TextFitted(Fitted):
     """A fitted language model.
 
     Attributes:
-        figures: "nats" and "floor_nats" per character (per byte with units="byte").
+        figures: "nats" and "baseline_nats" per character (per byte with units="byte").
         units: the vocabulary.
-        floor: an n-gram model, the baseline.
+        baseline: an n-gram model.
     """
 
     net: TextNet
     units: Units
-    floor: NGram
+    baseline: NGram
 
     def to_parts(self) -> Parts:
-        return self.units.to_data(), {"method": f"{self.floor.order}-gram"}, self.floor.to_tensors()
+        return self.units.to_data(), {"method": f"{self.baseline.order}-gram"}, self.baseline.to_tensors()
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: TextSettings) -> Self:
@@ -36,11 +36,11 @@ class TextFitted(Fitted):
             raise ModelFileError("its vocabulary is not of the kind that its settings say")
         with without_numbers():
             net = TextNet(units.size, settings)
-        return cls(net=net, units=units, floor=NGram.from_tensors(units.size, file.tensors))
+        return cls(net=net, units=units, baseline=NGram.from_tensors(units.size, file.tensors))
 
     def figures_part(self) -> dict[str, Any]:
         return self.figures
 
     @classmethod
-    def figures_of(cls, floor: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in floor.items() if isinstance(value, int | float)}
+    def figures_of(cls, baseline: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in baseline.items() if isinstance(value, int | float)}

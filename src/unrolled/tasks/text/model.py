@@ -78,7 +78,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
     ) -> TrainResult:
         """Learns from text files, from a text, or, given neither, from the source of Python's standard library.
 
-        The end of the text (`settings.validation` of it) is kept for validation; vocabulary, network and floor learn
+        The end of the text (`settings.validation` of it) is kept for validation; vocabulary, network and baseline learn
         from the rest. The best weights on the validation part are left in the model.
 
         Args:
@@ -138,9 +138,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
         net = TextNet(units.size, self.settings).to(device)
         job = _TextJob(self, net, units.encode(first), units.encode(last), len(last), training, device)
-        floor = NGram.fit(job.train_ids, units.size)
-        nats = floor.nats(job.valid_ids, context=job.train_ids) + units.extra_nats(job.valid_ids)
-        return TextFitted(net=net, units=units, floor=floor, figures={"floor_nats": nats / len(last)}), job
+        baseline = NGram.fit(job.train_ids, units.size)
+        nats = baseline.nats(job.valid_ids, context=job.train_ids) + units.extra_nats(job.valid_ids)
+        return TextFitted(net=net, units=units, baseline=baseline, figures={"baseline_nats": nats / len(last)}), job
 
     def amounts(self, part: Corpus, held: Corpus) -> dict[str, Any]:
         return {"data": part.name, "items": len(self._content(part)) + len(self._content(held))}
@@ -188,8 +188,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
                 faster. By default 1 up to 200,000 units.
 
         Returns:
-            "nats" and "bits" per character (per byte with units="byte"), "floor_nats" and "floor_bits" of the n-gram
-            model, and "items", how many there were.
+            "nats" and "bits" per character (per byte with units="byte"), "baseline_nats" and "baseline_bits" of the
+            n-gram model, and "items", how many there were.
 
         Raises:
             DataError: the text is empty.
@@ -205,9 +205,15 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             n_streams = 1 if len(ids) <= 200_000 else _streams(len(ids))
         n_items = len(ids) if self.item == "byte" else len(text)
         nats = self._nats(ids, n_streams=n_streams) / n_items
-        floor = (fitted.floor.nats(ids) + units.extra_nats(ids)) / n_items
+        baseline = (fitted.baseline.nats(ids) + units.extra_nats(ids)) / n_items
         bit = math.log(2)
-        return {"nats": nats, "bits": nats / bit, "floor_nats": floor, "floor_bits": floor / bit, "items": n_items}
+        return {
+            "nats": nats,
+            "bits": nats / bit,
+            "baseline_nats": baseline,
+            "baseline_bits": baseline / bit,
+            "items": n_items,
+        }
 
     def generate(
         self,

@@ -38,7 +38,7 @@ class TranscribeFitted(Fitted):
 
     def to_parts(self) -> Parts:
         vocabulary: dict[str, Any] = {"characters": "".join(self.characters), "rate": self.rate}
-        tensors = {f"floor.template.{i}": torch.from_numpy(each) for i, each in enumerate(self.templates.frames)}
+        tensors = {f"baseline.template.{i}": torch.from_numpy(each) for i, each in enumerate(self.templates.frames)}
         if self.language is not None:
             vocabulary["language"], more = self.language.to_parts()
             tensors |= more
@@ -48,8 +48,8 @@ class TranscribeFitted(Fitted):
     def from_parts(cls, file: ModelFile, settings: TranscribeSettings) -> Self:
         held = file.vocabulary
         characters, rate = list(held["characters"]), int(held["rate"])
-        frequent, transcripts = str(file.floor["frequent"]), list(map(str, file.floor["templates"]))
-        frames = [file.tensors.get(f"floor.template.{i}") for i in range(len(transcripts))]
+        frequent, transcripts = str(file.baseline["frequent"]), list(map(str, file.baseline["templates"]))
+        frames = [file.tensors.get(f"baseline.template.{i}") for i in range(len(transcripts))]
         if not characters or not 1000 <= rate <= MOST_HZ:
             raise ModelFileError("its characters or its rate are damaged")
         if any(each is None or each.dim() != 2 or each.shape[1] != settings.mels or not len(each) for each in frames):

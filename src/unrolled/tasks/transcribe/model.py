@@ -251,7 +251,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         ]
 
     def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
-        """Word and character error rates, and the share of sounds with any error; the model's and the floors'."""
+        """Word and character error rates, and the share of sounds with any error; the model's and the baselines'."""
         fitted, data = self.fitted, self.as_data(data)
         found: list[str] = []
         nearest: list[str] = []

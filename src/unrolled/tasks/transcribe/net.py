@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from unrolled.data.fbank import STEP_S, WINDOW_S
 from unrolled.nn.named_layers import LAYER_NAMES, make_layers
-from unrolled.nn.token_encoder import run
+from unrolled.nn.token_encoder import run_recurrent
 from unrolled.nn.torch_layers import GRU
 from unrolled.search.transducer import transducer_loss
 from unrolled.settings import Settings, option
@@ -96,7 +96,7 @@ class HearNet(nn.Module):
 
     def encode(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """Steps [time, batch, ...] → what was heard, [time, batch, size]: for a transducer as its joiner takes it."""
-        return self._heard(self.dropout(run(self.recurrent, steps, lengths)))
+        return self._heard(self.dropout(run_recurrent(self.recurrent, steps, lengths)))
 
     def encode_on(self, steps: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The same as sound comes in, for forward networks: goes on from a state, None at first; gives the next."""

@@ -20,8 +20,8 @@ class TranscribeReport(TaskReport[TranscribeModel]):
         return [*lines, f"{self.figures['n_sounds']:,} sounds, {self.figures['seconds'] / 60:.1f} minutes"]
 
     def verdict(self) -> tuple[str, float, float]:
-        floor = min(self.figures[name]["wer"] for name in self._rows()[1:])
-        return "word error", -self.figures["model"]["wer"], -floor
+        baseline = min(self.figures[name]["wer"] for name in self._rows()[1:])
+        return "word error", -self.figures["model"]["wer"], -baseline
 
     def in_words(self, figure: float) -> str:
         return f"{-100 * figure:.2f} %"

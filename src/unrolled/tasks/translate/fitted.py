@@ -18,26 +18,26 @@ class TranslateFitted(Fitted):
     Attributes:
         source, target: subwords of both languages; the same object where the vocabulary is joint.
         is_spaced: whether the target language puts spaces between words.
-        floor: the baseline.
+        baseline: the trivial method.
     """
 
     net: TranslateNet
     source: Pieces
     target: Pieces
     is_spaced: bool
-    floor: Dictionary
+    baseline: Dictionary
 
     def to_parts(self) -> Parts:
         vocabulary = {"target": self.target.to_data(), "is_spaced": self.is_spaced}
         if self.source is not self.target:
             vocabulary["source"] = self.source.to_data()
-        return vocabulary, {"method": self.floor.name, **self.floor.to_data()}, {}
+        return vocabulary, {"method": self.baseline.name, **self.baseline.to_data()}, {}
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: TranslateSettings) -> Self:
         target, is_joint = Pieces.from_data(file.vocabulary["target"]), settings.vocabulary == "joint"
         source = target if is_joint else Pieces.from_data(file.vocabulary.get("source"))
-        is_spaced, floor = bool(file.vocabulary["is_spaced"]), Dictionary.from_data(file.floor)
+        is_spaced, baseline = bool(file.vocabulary["is_spaced"]), Dictionary.from_data(file.baseline)
         with without_numbers():
             net = TranslateNet(len(source), len(target), settings, is_joint=is_joint)
-        return cls(net=net, source=source, target=target, is_spaced=is_spaced, floor=floor)
+        return cls(net=net, source=source, target=target, is_spaced=is_spaced, baseline=baseline)

@@ -126,7 +126,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             source=source,
             target=target,
             is_spaced=2 * sum(map(is_without_spaces, data.targets)) <= len(data),
-            floor=Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets))),
+            baseline=Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets))),
         )
         return fitted, _TranslateJob(
             self, fitted, [sources[i] for i in kept], [targets[i] for i in kept], valid, training, device
@@ -217,18 +217,18 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         return self._translated(list(texts), beam)
 
     def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
-        """BLEU and chrF of translated pairs, the model's and the floors', with the signature of the measure."""
+        """BLEU and chrF of translated pairs, the model's and the baselines', with the signature of the measure."""
         fitted, data = self.fitted, self.as_data(data)
         answers = {
             "model": self.translate(data.sources, beam=beam),
-            fitted.floor.name: [self._word_by_word(text) for text in data.sources],
+            fitted.baseline.name: [self._word_by_word(text) for text in data.sources],
             COPY: data.sources,
         }
         figures: dict[str, Any] = {name: bleu(texts, data.targets) for name, texts in answers.items()}
         return figures | {"n_sentences": len(data)}
 
     def _word_by_word(self, text: str) -> str:
-        return joined(self.fitted.floor.translate(_words(text)), is_spaced=self.fitted.is_spaced)
+        return joined(self.fitted.baseline.translate(_words(text)), is_spaced=self.fitted.is_spaced)
 
 
 class _TranslateJob(ExampleJob):

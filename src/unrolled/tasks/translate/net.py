@@ -19,7 +19,7 @@ from unrolled.engine.step.declared import Declared
 from unrolled.errors import SettingsError
 from unrolled.nn.attention import Attention, attend
 from unrolled.nn.named_layers import DROP_INS, LAYER_NAMES, initial_state, make_layers
-from unrolled.nn.token_encoder import run
+from unrolled.nn.token_encoder import run_recurrent
 from unrolled.scan import scan
 from unrolled.settings import Settings, option
 
@@ -111,7 +111,7 @@ class TranslateNet(nn.Module):
     def encode(self, sources: Tensor, lengths: Tensor) -> Memory:
         """sources int64 [time, batch]."""
         embedding = self.target if self.source is None else self.source
-        read = run(self.encoder, self._dropped(embedding(self._hidden(sources))), lengths)
+        read = run_recurrent(self.encoder, self._dropped(embedding(self._hidden(sources))), lengths)
         values = self._dropped(read).transpose(0, 1)
         is_padding = torch.arange(values.shape[1], device=values.device) >= lengths.to(values.device).unsqueeze(1)
         return Memory(values, self.attention.keys(values), is_padding)

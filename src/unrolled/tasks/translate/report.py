@@ -12,14 +12,14 @@ class TranslateReport(TaskReport[TranslateModel]):
     def table(self) -> list[str]:
         rows = [
             f"{name:<28}{self.figures[name]['bleu']:>8.2f}{self.figures[name]['chrf']:>8.2f}"
-            for name in ("model", self.model.fitted.floor.name, COPY)
+            for name in ("model", self.model.fitted.baseline.name, COPY)
         ]
         last = f"{self.figures['n_sentences']:,} sentences; {self.figures['model']['signature']}"
         return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
 
     def verdict(self) -> tuple[str, float, float]:
-        floor = max(self.figures[name]["bleu"] for name in (self.model.fitted.floor.name, COPY))
-        return "BLEU", self.figures["model"]["bleu"], floor
+        baseline = max(self.figures[name]["bleu"] for name in (self.model.fitted.baseline.name, COPY))
+        return "BLEU", self.figures["model"]["bleu"], baseline
 
     def in_words(self, figure: float) -> str:
         return f"{figure:.2f}"

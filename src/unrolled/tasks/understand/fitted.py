@@ -23,7 +23,7 @@ class UnderstandFitted(Fitted):
         tags: of the slots, in BIOES, by number.
         scheme: of the tags in the training files.
         intents: by number.
-        slot_floor, intent_floor: the baselines.
+        slot_baseline, intent_baseline: the trivial methods.
     """
 
     net: UnderstandNet
@@ -31,14 +31,14 @@ class UnderstandFitted(Fitted):
     tags: list[str]
     scheme: str
     intents: list[str]
-    slot_floor: FrequentTag
-    intent_floor: NaiveBayes
+    slot_baseline: FrequentTag
+    intent_baseline: NaiveBayes
 
     def to_parts(self) -> Parts:
         vocabulary = self.vocabulary.to_data() | {"tags": self.tags, "scheme": self.scheme, "intents": self.intents}
-        floor, tensors = self.intent_floor.to_parts()
-        method = f"{self.slot_floor.name}; {self.intent_floor.name}"
-        return vocabulary, {"method": method, "slots": self.slot_floor.to_data(), "intents": floor}, tensors
+        baseline, tensors = self.intent_baseline.to_parts()
+        method = f"{self.slot_baseline.name}; {self.intent_baseline.name}"
+        return vocabulary, {"method": method, "slots": self.slot_baseline.to_data(), "intents": baseline}, tensors
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: UnderstandSettings) -> Self:
@@ -46,8 +46,8 @@ class UnderstandFitted(Fitted):
         tags, scheme, intents = (file.vocabulary[name] for name in ("tags", "scheme", "intents"))
         if scheme not in schemes.SCHEMES or not all(isinstance(name, str) for name in (*tags, *intents)):
             raise ModelFileError("its tags or intents are damaged")
-        slot_floor = FrequentTag.from_data(file.floor["slots"])
-        intent_floor = NaiveBayes.from_parts(file.floor["intents"], file.tensors, len(intents))
+        slot_baseline = FrequentTag.from_data(file.baseline["slots"])
+        intent_baseline = NaiveBayes.from_parts(file.baseline["intents"], file.tensors, len(intents))
         with without_numbers():
             net = UnderstandNet(vocabulary, tags, len(intents), settings)
         return cls(
@@ -56,6 +56,6 @@ class UnderstandFitted(Fitted):
             tags=tags,
             scheme=scheme,
             intents=intents,
-            slot_floor=slot_floor,
-            intent_floor=intent_floor,
+            slot_baseline=slot_baseline,
+            intent_baseline=intent_baseline,
         )

@@ -104,8 +104,8 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             tags=tags,
             scheme=scheme,
             intents=intents,
-            slot_floor=FrequentTag.fit(tagged.sentences, tagged.tags),
-            intent_floor=NaiveBayes.fit(tagged.sentences, [[intent] for intent in data.intents], intents),
+            slot_baseline=FrequentTag.fit(tagged.sentences, tagged.tags),
+            intent_baseline=NaiveBayes.fit(tagged.sentences, [[intent] for intent in data.intents], intents),
         )
         return fitted, _UnderstandJob(self, fitted, tagged.sentences, within, data.intents, valid, training, device)
 
@@ -152,17 +152,17 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
 
     def evaluate(self, data: Any) -> dict[str, Any]:
         """Intent accuracy, slot F1 as conlleval counts it, and the share of sentences that are right in both; the
-        model's and the floors'.
+        model's and the baselines'.
         """
         fitted, data = self.fitted, self.as_data(data)
         intents, tags = self.understand(data.tagged.sentences)
         gold = rewritten(data.tagged.tags, data.tagged.scheme, fitted.scheme)
         model = _figures(gold, fitted.scheme, data.intents, [fitted.intents[i] for i in intents.argmax(1)], tags)
-        by_words = [fitted.slot_floor.predict(tokens) for tokens in data.tagged.sentences]
-        bayes = [fitted.intents[int(i)] for i in fitted.intent_floor.scores(data.tagged.sentences).argmax(1)]
+        by_words = [fitted.slot_baseline.predict(tokens) for tokens in data.tagged.sentences]
+        bayes = [fitted.intents[int(i)] for i in fitted.intent_baseline.scores(data.tagged.sentences).argmax(1)]
         return {
             "model": model,
-            "floor": _figures(gold, fitted.scheme, data.intents, bayes, by_words),
+            "baseline": _figures(gold, fitted.scheme, data.intents, bayes, by_words),
             "n_sentences": len(data),
         }
 

@@ -12,23 +12,23 @@ class UnderstandReport(TaskReport[UnderstandModel]):
 
     def table(self) -> list[str]:
         lines = [f"{'':<10}{'intent':>10}{'slot F1':>10}{'sentence':>10}"]
-        for name in ("model", "floor"):
+        for name in ("model", "baseline"):
             row = self.figures[name]
             lines.append(
                 f"{name:<10}" + "".join(f"{100 * row[key]:>8.2f} %" for key in ("intent", "slot_f1", "sentence"))
             )
         fitted = self.model.fitted
-        return [*lines, f"floor: {fitted.intent_floor.name} for intents, {fitted.slot_floor.name} for slots"]
+        return [*lines, f"baseline: {fitted.intent_baseline.name} for intents, {fitted.slot_baseline.name} for slots"]
 
     def verdict(self) -> tuple[str, float, float]:
-        return "whole sentences", self.figures["model"]["sentence"], self.figures["floor"]["sentence"]
+        return "whole sentences", self.figures["model"]["sentence"], self.figures["baseline"]["sentence"]
 
     def picture(self, folder: Path) -> Path | None:
         labels = self.figures["model"]["labels"]
         most = sorted(labels, key=lambda name: -labels[name]["n"])[:25]
         model = {name: labels[name]["f1"] for name in most}
-        floor = {name: each["f1"] for name, each in self.figures["floor"]["labels"].items()}
-        return pictures.bars(model, floor, "slot F1", folder / "slots.png") if model else None
+        baseline = {name: each["f1"] for name, each in self.figures["baseline"]["labels"].items()}
+        return pictures.bars(model, baseline, "slot F1", folder / "slots.png") if model else None
 
 
 Report = UnderstandReport

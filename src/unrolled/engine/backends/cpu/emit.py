@@ -6,7 +6,7 @@ meet, or the features, and meet after each loop.
 
 from unrolled.engine.backends.cpu.barriers import barriers
 from unrolled.engine.backends.cpu.passes import Line, passes
-from unrolled.engine.backends.cpu.schedule import Loop, Place, Schedule, vectors_of
+from unrolled.engine.backends.cpu.schedule import Address, Loop, Schedule, vectors_of
 from unrolled.engine.ir.program import (
     BROADCASTS,
     EXPENSIVE,
@@ -215,7 +215,7 @@ class _Emitter(Schedule):
         lines[-1] += ");"
         return [*lines, *(["      }"] if loop.row_width else []), "    }"]
 
-    def _sum_or_value(self, place: Place, value: Value, across: str = "") -> str:
+    def _sum_or_value(self, place: Address, value: Value, across: str = "") -> str:
         """What is stored: the value, or where it is a total, that with the value added."""
         if not place[0].startswith("g"):
             return self._name(value)
@@ -316,7 +316,7 @@ class _Emitter(Schedule):
         return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"
 
 
-def _at(place: Place) -> str:
+def _at(place: Address) -> str:
     pointer, stride, at = place
     return f"{pointer} + r * {stride} + {at}"
 

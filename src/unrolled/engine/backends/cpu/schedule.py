@@ -25,7 +25,7 @@ from unrolled.engine.ir.program import (
     parts_of,
 )
 
-Place = tuple[str, str, int]  # pointer, row stride, offset
+Address = tuple[str, str, int]  # pointer, row stride, offset
 
 # what is computed after a level's loops, and lies in memory then
 _REDUCED = (*REDUCTIONS, *ALONG, *MATRIX_SUMS)
@@ -39,7 +39,7 @@ class Loop:
 
     width: int
     row_width: int = 0
-    stores: list[tuple[Place, Value]] = field(default_factory=list)
+    stores: list[tuple[Address, Value]] = field(default_factory=list)
 
     @property
     def share(self) -> object:
@@ -69,7 +69,7 @@ class Schedule:
         for value in self.values:
             self.level[id(value)] = self._level(value)
         self.n_levels = 1 + max([0, *(self.level[id(value)] for value in self.values)])
-        self.place: dict[int, Place] = {}
+        self.place: dict[int, Address] = {}
         self.scratch: list[tuple[str, str]] = []
         self.operands: dict[int, str] = {}
         self.loops: dict[int, dict[tuple[int, int], Loop]] = defaultdict(dict)
@@ -145,7 +145,7 @@ class Schedule:
     def _is_in_memory(self, value: Value) -> bool:
         return self.where(value) is not None
 
-    def where(self, value: Value) -> Place | None:
+    def where(self, value: Value) -> Address | None:
         if value.op == "slice":
             pointer, stride, at = self.place[id(value.args[0])]
             return pointer, stride, at + int(value.attribute or 0)
@@ -229,7 +229,7 @@ class Schedule:
         """Of the phases of a step: the loops of each level, and after them its products and reductions."""
         level, found = phase // 2, list[Access]()
 
-        def add(place: Place | None, *, is_write: bool = False, width: int = 0, share: object = None) -> None:
+        def add(place: Address | None, *, is_write: bool = False, width: int = 0, share: object = None) -> None:
             assert place is not None
             pointer, _, at = place
             kind, number = pointer[0], pointer[1:]
@@ -278,7 +278,7 @@ class Schedule:
     def products_at(self, level: int) -> list[Value]:
         return [v for v in self.products if self.level[id(v)] == level + 1]
 
-    def operand(self, value: Value) -> Place:
+    def operand(self, value: Value) -> Address:
         """Where what reads whole rows finds them."""
         name = self.operands.get(id(value.args[0]))
         where = self.where(value.args[0]) if name is None else (name, f"{name}_width", 0)

@@ -12,7 +12,7 @@ from torch import fx
 
 from unrolled.engine.ir.program import Value
 from unrolled.engine.passes.lower.nodes import Environment, source_shape
-from unrolled.engine.passes.lower.product_operands import OverBatch, Place
+from unrolled.engine.passes.lower.product_operands import ArgExtreme, OverBatch
 from unrolled.engine.passes.trace import BATCH
 from unrolled.engine.reasons import NotTraceable
 
@@ -64,14 +64,14 @@ def _with_place(sign: str | None) -> Callable:
         most = lower.builder.reduce("max", flipped)
         hit = make("or", make("eq", flipped, most), make("ne", a, a))
         first = make("and", hit, make("eq", along("cumsum", hit), lower.builder.const(1)))
-        return [most if sign is None else make(sign, most), Place(first)]
+        return [most if sign is None else make(sign, most), ArgExtreme(first)]
 
     return handler
 
 
 def _scatter(lower: Environment, node: fx.Node, base: Any, dim: int, index: Any, part: Any) -> Value:
     _along_features(node, dim)
-    if not isinstance(index, Place):
+    if not isinstance(index, ArgExtreme):
         raise NotTraceable("puts numbers where an index says")
     return lower.builder.pointwise("where", index.mask, lower.value(part), lower.value(base))
 

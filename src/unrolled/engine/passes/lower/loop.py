@@ -64,7 +64,7 @@ def lower_loop(parts: Split, joint: Joint) -> JointValues:
     of_kept = [builder.input("step", n_steps + i, _width(node)) for i, node in enumerate(joint.results[n_states:])]
     given = [*steps, *constants.values, *states, *of_states, *of_kept]
     lowering.env = dict(zip(placeholders, given, strict=True))
-    lowering.run([node for node in nodes if node.op == "call_function"])
+    lowering.lower([node for node in nodes if node.op == "call_function"])
 
     results, gradients = (
         [lowering.env[n] if isinstance(n, fx.Node) else n for n in part] for part in nodes[-1].args[0]

@@ -32,7 +32,7 @@ class Lowering(Environment):
         self._dtypes = {dtype, torch.float32} if dtype == torch.bfloat16 else {dtype}
         self._dtype = dtype
 
-    def run(self, nodes: list[fx.Node]) -> None:
+    def lower(self, nodes: list[fx.Node]) -> None:
         """Lowers the nodes in their order."""
         for node in nodes:
             handler = HANDLERS.get(node.target)

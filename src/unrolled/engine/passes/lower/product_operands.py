@@ -69,7 +69,7 @@ class OverBatch:
 
 
 @dataclass(frozen=True)
-class Place:
+class ArgExtreme:
     """Where a maximum or minimum stands in each row: a mask of its first one."""
 
     mask: Value
@@ -97,7 +97,7 @@ _TAKEN: dict[type, str] = {
     MergedColumns: _TRANSPOSED,
     OverBatch: _OVER_BATCH,
     Gradients: _OVER_BATCH,
-    Place: "takes the index of a maximum or minimum, with which a fused loop cannot compute",
+    ArgExtreme: "takes the index of a maximum or minimum, with which a fused loop cannot compute",
 }
 
 

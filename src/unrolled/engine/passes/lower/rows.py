@@ -15,7 +15,7 @@ from torch import fx
 from unrolled.engine.ir.program import Value
 from unrolled.engine.passes.lower.features import HANDLERS as ALONG_FEATURES
 from unrolled.engine.passes.lower.nodes import Environment, number_of, source_shape
-from unrolled.engine.passes.lower.product_operands import Columns, OverBatch, Place, Weight
+from unrolled.engine.passes.lower.product_operands import ArgExtreme, Columns, OverBatch, Weight
 from unrolled.engine.passes.shapes import shown
 from unrolled.engine.passes.trace import BATCH
 from unrolled.engine.reasons import NotTraceable
@@ -134,7 +134,7 @@ def _to(lower: Environment, node: fx.Node, a: Any, *args: Any, dtype: torch.dtyp
 
 def _reshaped(lower: Environment, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any:
     """View, squeeze, unsqueeze and the like: nothing moves while the batch stays first."""
-    if isinstance(a, OverBatch | Place):
+    if isinstance(a, OverBatch | ArgExtreme):
         return a
     shape = tuple(node.meta["val"].shape)
     source = source_shape(node)

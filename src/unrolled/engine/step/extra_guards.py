@@ -65,7 +65,7 @@ def has_global_hooks() -> bool:
     return any(map(len, _HOOKS))
 
 
-class Watched:
+class ExtraGuards:
     """All that, as it was.
 
     Args:
@@ -175,7 +175,7 @@ class Watched:
             else:
                 self._functions[function] = _parts(function)
 
-    def is_as_it_was(self, scope: dict[str, Any]) -> bool:
+    def hold(self, scope: dict[str, Any]) -> bool:
         """Whether nothing of it was exchanged, added or taken away; `scope` is what conditions of guards read."""
         return (
             self._are_present()
