@@ -387,3 +387,20 @@ def test_a_cell_of_torch_is_not_kept(kind):
     del cell
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_subclass_of_torchs_cells_may_be_a_step_itself(cell, engine):
+    class Step(cell):
+        def forward(self, x, state):
+            state = super().forward(x, state)
+            return 2 * (state[0] if isinstance(state, tuple) else state), state
+
+    step, xs, h = Step(3, 5), torch.randn(4, 2, 3), torch.zeros(2, 5)
+    state = (h, h) if cell is torch.nn.LSTMCell else h
+    ys, last = unrolled.scan(step, xs, state, engine=engine)
+    for x, y in zip(xs, ys, strict=True):
+        expected, state = step(x, state)
+        torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(last, state)

@@ -47,7 +47,8 @@ def scan(
     Args:
         step: any callable or `nn.Module` `(x_t, state) -> (y_t, state)`. The state that it returns has the structure,
             shapes and dtypes of the one it was given; `y_t` is a tensor or a tree of tensors. `torch.nn.RNNCell`,
-            `LSTMCell` and `GRUCell` objects are accepted as they are; their output is the hidden state.
+            `LSTMCell` and `GRUCell` objects are accepted as they are; their output is the hidden state. So is a
+            subclass whose own `forward` returns `(y_t, state)`.
         xs: inputs, a tensor [time, batch, ...] or nested tuples, lists and dicts of such; any dtype.
         state: the first state, a tensor [batch, ...] or nested tuples, lists and dicts of such.
         lengths: integers [batch], each from 0 to time. Row b runs for its first `lengths[b]` steps (with
@@ -174,8 +175,8 @@ def _step_of(cell: nn.Module) -> Callable:
 
 def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     def step(x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = cell(x, hidden)
-        return hidden, hidden
+        result = cell(x, hidden)
+        return result if isinstance(result, tuple) else (result, result)  # a subclass may be a step itself
 
     return step
 
@@ -183,6 +184,8 @@ def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tenso
 def _first_of_state_is_output(cell: nn.Module) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
     def step(x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         hidden, memory = cell(x, tuple(state))
+        if not isinstance(memory, Tensor):  # of a subclass that is a step itself
+            return hidden, memory
         return hidden, [hidden, memory] if isinstance(state, list) else (hidden, memory)
 
     return step

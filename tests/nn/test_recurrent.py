@@ -229,6 +229,7 @@ def test_it_compiles_without_a_break():
     torch.testing.assert_close(torch.compile(layer, backend="aot_eager", fullgraph=True)(xs), layer(xs))
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch.compile itself
 @pytest.mark.parametrize("cell", [cells.Elman(3, 5), cells.LSTM(3, 5), nn.GRUCell(3, 5)])
 def test_under_autocast_it_runs_in_the_weights_dtype(cell):
     layer, xs = unrolled.Recurrent(cell, layers=2, engine="fused"), torch.randn(6, 4, 3).bfloat16()
@@ -236,6 +237,8 @@ def test_under_autocast_it_runs_in_the_weights_dtype(cell):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_equal(layer(xs), expected)
         assert unrolled.explain(layer, xs).path == "fused"
+        torch._dynamo.reset()
+        assert_equal(torch.compile(layer, backend="aot_eager")(xs), expected)
 
 
 def test_traces_and_transforms():
@@ -275,6 +278,44 @@ def test_it_says_which_way_it_runs():
     assert told.reason.startswith("aten.sort is not among the operations that a fused loop can hold")
     with pytest.raises(NotFusedError, match=r"the step cannot run fused: aten\.sort"):
         unrolled.Recurrent(Sorting(3, 5), engine="fused")(xs)
+
+
+def test_it_says_which_way_each_of_several_cells_runs():
+    class Sorting(nn.GRUCell):
+        def forward(self, x, h):
+            h = super().forward(x, h.sort(1)[0])
+            return h, h
+
+    class Plain(nn.GRUCell):
+        def forward(self, x, h):
+            h = super().forward(x, h)
+            return h, h
+
+    xs = torch.randn(6, 4, 3)
+    layer = unrolled.Recurrent([Plain(3, 5), Plain(3, 5), Sorting(10, 5), Plain(10, 5)], bidirectional=True)
+    state = torch.get_rng_state()
+    told = unrolled.explain(layer, xs)
+    assert torch.equal(state, torch.get_rng_state())
+    assert [part.path for part in told.parts.values()] == ["fused", "fused", "eager", "fused"]
+    assert list(told.parts) == ["layer 1, forward", "layer 1, backward", "layer 2, forward", "layer 2, backward"]
+    assert told.path == "eager"
+    assert told.reason.startswith("layer 2, forward: aten.sort is not among the operations that a fused loop can hold")
+    assert "\n\nlayer 2, forward: eager: aten.sort is not among" in str(told)
+    told = unrolled.explain(unrolled.Recurrent(cells.LSTM(3, 5), layers=2), xs, timed=True)
+    first, second = told.parts.values()
+    assert told.path == "fused"
+    assert told.products == first.products + second.products
+    assert told.flops_per_step == first.flops_per_step + second.flops_per_step
+    assert told.us_per_step == pytest.approx(first.us_per_step + second.us_per_step)
+    assert (
+        min(first.share_of_peak, second.share_of_peak)
+        <= told.share_of_peak
+        <= max(first.share_of_peak, second.share_of_peak)
+    )
+
+
+def test_resets_are_for_steps():
+    xs = torch.randn(6, 4, 3)
     with pytest.raises(ShapeError, match=r"^explain: resets are for a step; a layer takes none\.$"):
         unrolled.explain(unrolled.Recurrent(cells.GRU(3, 5)), xs, resets=torch.zeros(6, 4, dtype=torch.bool))
 

@@ -1,9 +1,10 @@
 """Which way a scan runs, what was moved out of the loop, what is in it, and what it costs."""
 
 import math
+import operator
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,8 @@ class Explanation:
         share_of_peak: of the machine's measured peak of multiplications and additions, by all products in that time,
             inside the loop or not; None unless asked for.
         stages: what each stage of the engine made of the step, in order; empty unless verbose.
+        parts: of layers with several cells, each one's explanation by its name. Then the attributes above are of all
+            together: `path` is "fused" where each cell is, and `reason` names the first that is not.
     """
 
     path: str
@@ -56,8 +59,11 @@ class Explanation:
     us_per_step: float | None = None
     share_of_peak: float | None = None
     stages: dict[str, str] = field(default_factory=dict)
+    parts: "dict[str, Explanation]" = field(default_factory=dict)
 
     def __str__(self) -> str:
+        if self.parts:
+            return "\n\n".join(f"{name}: {part}" for name, part in self.parts.items())
         if self.path != "fused":
             return f"{self.path}: {self.reason}"
         lines = [
@@ -120,6 +126,38 @@ def explained(
         share_of_peak=share,
         stages=_stages(plan) if verbose else {},
     )
+
+
+def of_parts(parts: dict[str, Explanation]) -> Explanation:
+    """The explanation of cells that run one after the other: sums, and the share of the peak by time."""
+    each = list(parts.values())
+    slow = next((name for name, part in parts.items() if part.path != "fused"), None)
+    times = [part.us_per_step for part in each if part.us_per_step is not None]
+    shares = [part.share_of_peak for part in each if part.share_of_peak is not None]
+    us = sum(times) if slow is None and times else None
+    return Explanation(
+        path="fused" if slow is None else parts[slow].path,
+        reason="" if slow is None else f"{slow}: {parts[slow].reason}",
+        before=_added(part.before for part in each),
+        after=_added(part.after for part in each),
+        loop=_added(part.loop for part in each),
+        products=[shape for part in each for shape in part.products],
+        flops_per_step=sum(part.flops_per_step for part in each),
+        bytes_per_step=sum(part.bytes_per_step for part in each),
+        saved_bytes=sum(part.saved_bytes for part in each),
+        recomputed_bytes=sum(part.recomputed_bytes for part in each),
+        us_per_step=us,
+        share_of_peak=sum(map(operator.mul, shares, times)) / us if us else None,
+        stages={f"{name}, {stage}": text for name, part in parts.items() for stage, text in part.stages.items()},
+        parts=parts,
+    )
+
+
+def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
 
 
 def _stages(plan: Plan) -> dict[str, str]:

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.explain import Explanation
+from unrolled.engine.explain import Explanation, of_parts
 from unrolled.errors import ArgumentError, SettingsError, ShapeError, StepError
 from unrolled.explain import Layer, explain
 from unrolled.nn.packed import run_packed
@@ -127,7 +127,7 @@ class Recurrent(Layer):
         verbose: bool = False,
         timed: bool = False,
     ) -> Explanation:
-        """How the first cell runs on such an input, which stands for all; as `unrolled.explain`."""
+        """How the cells run on such an input, as `unrolled.explain`; of several, `parts` has each."""
         if self.engine == "eager":
             return Explanation("eager", "engine='eager' was asked for")
         if isinstance(input, PackedSequence):
@@ -137,14 +137,21 @@ class Recurrent(Layer):
         if _is_autocast(xs):
             xs, state = self._in_dtype_of_weights((xs, state))
             with torch.autocast(xs.device.type, enabled=False):
-                return self._explain_first(xs, state, lengths, verbose=verbose, timed=timed)
-        return self._explain_first(xs, state, lengths, verbose=verbose, timed=timed)
+                return self._explained(xs, state, lengths, verbose=verbose, timed=timed)
+        return self._explained(xs, state, lengths, verbose=verbose, timed=timed)
 
-    def _explain_first(
-        self, xs: Tensor, state: Any, lengths: Tensor | None, *, verbose: bool, timed: bool
-    ) -> Explanation:
-        first = self._first_states(xs, state)[0]
-        return explain(self.cells[0], xs, first, lengths=lengths, verbose=verbose, timed=timed)
+    def _explained(self, xs: Tensor, state: Any, lengths: Tensor | None, *, verbose: bool, timed: bool) -> Explanation:
+        n_directions, parts = 2 if self.bidirectional else 1, {}
+        widths: list[int] = []
+        for i, (cell, first) in enumerate(zip(self.cells, self._first_states(xs, state), strict=True)):
+            layer, is_backward = divmod(i, n_directions)
+            if layer and not is_backward:
+                xs, widths = xs.new_zeros(*xs.shape[:2], sum(widths)), []
+            name = f"layer {layer + 1}" + (", backward" if is_backward else ", forward" if n_directions == 2 else "")
+            parts[name] = explain(cell, xs, first, lengths=lengths, verbose=verbose, timed=timed)
+            if layer + 1 < self.layers:
+                widths.append(_width_of_output(cell, xs, first))
+        return next(iter(parts.values())) if len(parts) == 1 else of_parts(parts)
 
     def extra_repr(self) -> str:
         shown = {"dropout": 0.0, "bidirectional": False, "batch_first": False, "engine": "auto"}
@@ -160,7 +167,9 @@ class Recurrent(Layer):
 
     def _run(self, xs: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
         """Over xs [time, batch, ...]; under autocast as without, since a state keeps its dtype from step to step."""
-        if not torch.compiler.is_compiling() and _is_autocast(xs):
+        if _is_autocast(xs):
+            if torch.compiler.is_compiling():  # torch.compile's guards do not bear a capture under another autocast
+                return torch.compiler.disable(self._run)(xs, state, lengths)
             xs, state = self._in_dtype_of_weights((xs, state))
             with torch.autocast(xs.device.type, enabled=False):
                 return self._run(xs, state, lengths)
@@ -267,8 +276,13 @@ def _tensor(ys: Any) -> Tensor:
     )
 
 
+def _width_of_output(cell: nn.Module, xs: Tensor, state: Any) -> int:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return _tensor(cell(xs[0], state)[0]).shape[-1]
+
+
 def _is_autocast(xs: Tensor) -> bool:
-    return torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled(xs.device.type)
+    return torch.is_autocast_enabled(xs.device.type)
 
 
 def _stacked(states: list[Any]) -> Any:
