@@ -9,6 +9,8 @@ import types
 import typing
 from typing import Any
 
+import numpy as np
+
 from unrolled.errors import SettingsError
 
 
@@ -33,6 +35,9 @@ class Settings:
     """Base of the settings' dataclasses: checks every field against its declaration, and tells all faults at once."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if isinstance(value := getattr(self, field.name), np.generic):  # as a search over parameters has them
+                object.__setattr__(self, field.name, value.item())
         faults = [fault for field in dataclasses.fields(self) for fault in _faults(field, getattr(self, field.name))]
         if faults:
             raise SettingsError("; ".join(faults))

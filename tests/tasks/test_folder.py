@@ -17,7 +17,7 @@ from unrolled.tasks.report import TaskReport
 ROOT = Path(__file__).parents[2]
 TASKS = {name: tasks.task(name) for name in tasks.names()}
 # what needs nothing fitted: it makes it, reads data, or cuts them
-NOT_FITTED = {"fit", "load", "resume", "read", "as_data", "split", "folds", "prepare"}
+NOT_FITTED = {"fit", "load", "resume", "read", "as_data", "split", "folds", "prepare", "get_params", "set_params"}
 # what says how data are cut, and what `fit` calls amid a training
 OF_A_TRAINING = {"is_of_files", "files_of", "amounts", "judge", "origins", "every_origin"}
 # an argument that would do if the model were fitted
@@ -54,7 +54,7 @@ def test_what_is_fitted_is_a_frozen_value_and_no_attribute_is_invented(name):
     assert kind.fits.__dataclass_params__.frozen
     assert {field.name for field in dataclasses.fields(kind.fits)} > {"net", "figures", "record", "training"}
     model = kind()
-    assert vars(model).keys() == {"settings", "notes", "held", "_fitted"}
+    assert vars(model).keys() == {"settings", "result", "notes", "held", "_fitted", "_training_values"}
     assert (model.net, model.figures, model.record, model.training) == (None, {}, [], {})
     with pytest.raises(ModelFileError, match=r"^the model is not fitted yet"):
         TASKS[name].Report(model)

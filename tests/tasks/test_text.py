@@ -163,7 +163,7 @@ def test_the_vocabulary_and_the_baseline_are_fitted_on_the_training_part_only():
 
 def test_a_short_text_takes_fewer_streams():
     model = unrolled.TextModel(replace(SMALL, batch=500, k1=100))
-    result = model.fit(text=TEXT[:1000], train=replace(TRAINING, steps=3))
+    result = model.fit(text=TEXT[:1000], train=replace(TRAINING, steps=3)).result
     assert result.steps == 3
 
 

@@ -1,5 +1,6 @@
 """`unrolled train`: a command for each task of the folder; and a run that goes on."""
 
+import dataclasses
 import math
 import statistics
 import sys
@@ -15,7 +16,7 @@ from unrolled.data.intents import sub_folder
 from unrolled.tasks.estimator import Estimator
 from unrolled.training import processes
 from unrolled.training.display import Display, display_for
-from unrolled.training.loop import TrainResult, TrainSettings
+from unrolled.training.loop import TrainSettings
 from unrolled.training.run_folder import Run, free_folder
 
 _interrupted_run: Path | None = None
@@ -52,8 +53,8 @@ def train(context: click.Context, resume: Path | None) -> None:
     run = Run.open(resume)
     hint_on_interrupt(resume)
     module = tasks.task(run.config["task"])
-    model, result = module.Model.resume(run, display=_display())
-    _report(module, model, result, run.folder)
+    model = module.Model.resume(run, display=_display())
+    _report(module, model, run.folder)
 
 
 def _display() -> Display | None:
@@ -70,9 +71,8 @@ def train_command(name: str, module: ModuleType) -> click.Command:
     def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
         folds = values.pop("folds", None)
         valid, test_files = (list(values.pop(each, ())) for each in ("valid", "test_files"))
-        if values["steps"] is None and values["minutes"] is None and values["schedule"] in ("cosine", "linear"):
-            values["minutes"] = usual.minutes
-        settings, training = settings_of(kind.kind, values), settings_of(TrainSettings, values)
+        settings = settings_of(kind.kind, values)
+        training = kind.training_of({field.name: values[field.name] for field in dataclasses.fields(TrainSettings)})
         model = kind(settings)
         if folds is not None and (
             given := [
@@ -94,8 +94,8 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
         run = Path(processes.same_text(str(folder or free_folder(name))))
         hint_on_interrupt(run)
-        result = model.fit(paths, valid=valid or None, train=training, run=run, display=display)
-        _report(module, model, result, run, test)
+        model.fit(paths, valid=valid or None, train=training, run=run, display=display)
+        _report(module, model, run, test)
 
     command = click.argument(
         "files", nargs=-1, required=not kind.source, type=PATH, metavar="[FILE]..." if kind.source else "FILE..."
@@ -129,10 +129,10 @@ def _parts(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
     return files, {}
 
 
-def _report(module: ModuleType, model: Estimator, result: TrainResult, folder: Path, test: Any = None) -> None:
+def _report(module: ModuleType, model: Estimator, folder: Path, test: Any = None) -> None:
     """What a training came to: figures beside the baseline's, where the model is, and whether it is worth anything."""
     if processes.rank() == 0:
-        for line in module.Report(model).of_training(result, folder / "model.safetensors", test):
+        for line in module.Report(model).of_training(model.result, folder / "model.safetensors", test):
             click.echo(line)
 
 

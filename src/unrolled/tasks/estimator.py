@@ -14,7 +14,8 @@ from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
-from unrolled.tasks.fitted import Fitted
+from unrolled.tasks.fitted import F, HasFitted
+from unrolled.tasks.parameters import Parameters
 from unrolled.training import processes
 from unrolled.training.batches import Batches
 from unrolled.training.devices import choose_device, choose_precision
@@ -23,22 +24,21 @@ from unrolled.training.loop import Job, TrainResult, TrainSettings, train
 from unrolled.training.run_folder import Run
 
 Files = Sequence[Path | str] | Path | str
-S = TypeVar("S", bound=Settings)  # the task's settings
+S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
-F = TypeVar("F", bound=Fitted)  # what it fits
 
 
-class Estimator(ABC, Generic[S, D, F]):
-    """A model with a task's verbs.
+class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
+    """A model with a task's verbs. It takes settings, keywords such as `hidden=64` and `steps=200`, or both.
 
     Attributes:
         settings: as given.
+        result: how the last training here ended; None before `fit`.
         notes: what was noticed on preparing a training, for the user.
         held: the validation part of the training; None where there was none in this process.
     """
 
     task: ClassVar[str]
-    kind: ClassVar[type[Any]]  # the class of its settings: S, which no class variable may say
     fits: ClassVar[type[Any]]  # F
     who: ClassVar[str]  # such as "a tagger"
     validates_on_files: ClassVar[bool] = True  # else the validation part is cut from the data, by time
@@ -48,49 +48,23 @@ class Estimator(ABC, Generic[S, D, F]):
     source: ClassVar[str] = ""  # what it learns from where no file is given, if it does
     default_training: ClassVar[TrainSettings] = TrainSettings(minutes=5, precision="float32")
 
-    def __init__(self, settings: S | None = None) -> None:
-        self.settings: S = settings or self.kind()
+    def __init__(self, settings: S | None = None, **values: Any) -> None:
+        super().__init__(settings, values)
+        self.result: TrainResult | None = None
         self.notes: list[str] = []
         self.held: D | None = None
-        self._fitted: F | None = None
+        self._fitted = None
 
-    @property
-    def fitted(self) -> F:
-        """What is fitted. Every verb that needs it asks here first.
+    def set_params(self, **values: Any) -> Self:
+        """Sets settings by name, the model's or its training's. What was fitted with others is dropped.
 
         Raises:
-            ModelFileError: nothing is yet.
+            SettingsError: there is no setting of a name, or a value is out of its range; nothing is set then.
         """
-        if self._fitted is None:
-            raise ModelFileError(f"the model is not fitted yet. Call fit, or {type(self).__name__}.load")
-        return self._fitted
-
-    def ready(self) -> F:
-        """What is fitted, its network set to predict."""
-        fitted = self.fitted
-        if fitted.net.training:  # eval walks all of its parts, at every prediction
-            fitted.net.eval()
-        return fitted
-
-    @property
-    def net(self) -> Any:
-        """The network; None before `fit`."""
-        return None if self._fitted is None else self._fitted.net
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """Metrics on the validation part, the model's and the baseline's; empty before `fit`."""
-        return {} if self._fitted is None else self._fitted.figures
-
-    @property
-    def record(self) -> list[dict[str, Any]]:
-        """The evaluations of the training; empty before `fit`."""
-        return [] if self._fitted is None else self._fitted.record
-
-    @property
-    def training(self) -> dict[str, Any]:
-        """The training's settings, and how much data it had; empty before `fit`."""
-        return {} if self._fitted is None else self._fitted.training
+        self._take(values)
+        if values:
+            self._fitted = self.held = self.result = None
+        return self
 
     @abstractmethod
     def read(self, files: Files) -> D:
@@ -129,23 +103,26 @@ class Estimator(ABC, Generic[S, D, F]):
         train: TrainSettings | None = None,
         run: Path | str | None = None,
         display: Display | None = None,
-    ) -> TrainResult:
+    ) -> Self:
         """Learns from files or from data in memory; the best weights on the validation part are left in the model.
 
         Args:
             data: files, or examples in memory: see `as_data`.
             answers: of the examples, where `data` has them without.
             valid: the validation part, files or pairs of examples and answers; a share of `data` if None.
-            train: bounds, optimizer, schedule; the task's own if None.
+            train: bounds, optimizer, schedule; `train_settings` if None.
             run: a new folder for checkpoints, the best model and the log, to resume from; needs files.
             display: told of the progress.
+
+        Returns:
+            The model itself; `result` has how its training ended.
 
         Raises:
             DataError: a file cannot be used.
             SettingsError: settings contradict each other or the data.
             DivergedError: the loss became NaN or infinite.
         """
-        train = train or self.default_training
+        train = train or self.train_settings
         if answers is not None:
             data = list(zip(data, answers, strict=True))
         if run is not None and not self.is_of_files(data):
@@ -172,7 +149,8 @@ class Estimator(ABC, Generic[S, D, F]):
                 Run.create(run, config)
             processes.barrier()
             kept = Run.open(run)
-        return self._train(job, train, kept, display)
+        self._train(job, train, kept, display)
+        return self
 
     @classmethod
     def resume(cls, run: Run, *, display: Display | None = None) -> tuple[Self, TrainResult]:
@@ -228,6 +206,7 @@ class Estimator(ABC, Generic[S, D, F]):
             result = train(job, training, run=run, display=display)
         finally:
             display.stop()
+        self.result = result
         fitted = self._fitted = replace(self.finish(self.held), record=result.record)
         self._fitted = replace(fitted, figures=self.judge(job))
         if run is not None and processes.rank() == 0:

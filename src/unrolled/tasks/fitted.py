@@ -5,10 +5,11 @@ Inputs: a network, and all that a task learned from the training data. Outputs: 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from torch import Tensor, nn
 
+from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile
 
 Parts = tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]
@@ -51,3 +52,50 @@ class Fitted(ABC):
     def figures_of(cls, baseline: dict[str, Any]) -> dict[str, Any]:
         """The metrics, from there."""
         return baseline.get("figures", {})
+
+
+F = TypeVar("F", bound=Fitted)  # what a model fits
+
+
+class HasFitted(Generic[F]):
+    """A model that is fitted, or not yet."""
+
+    _fitted: F | None
+
+    @property
+    def fitted(self) -> F:
+        """What is fitted. Every verb that needs it asks here first.
+
+        Raises:
+            ModelFileError: nothing is yet.
+        """
+        if self._fitted is None:
+            raise ModelFileError(f"the model is not fitted yet. Call fit, or {type(self).__name__}.load")
+        return self._fitted
+
+    def ready(self) -> F:
+        """What is fitted, its network set to predict."""
+        fitted = self.fitted
+        if fitted.net.training:  # eval walks all of its parts, at every prediction
+            fitted.net.eval()
+        return fitted
+
+    @property
+    def net(self) -> Any:
+        """The network; None before `fit`."""
+        return None if self._fitted is None else self._fitted.net
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Metrics on the validation part, the model's and the baseline's; empty before `fit`."""
+        return {} if self._fitted is None else self._fitted.figures
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """The evaluations of the training; empty before `fit`."""
+        return [] if self._fitted is None else self._fitted.record
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The training's settings, and how much data it had; empty before `fit`."""
+        return {} if self._fitted is None else self._fitted.training

@@ -72,7 +72,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         >>> import unrolled
         >>> data = [("good food, fast", "up"), ("cold and late", "down"), ("so good", "up"), ("late again", "down")]
         >>> model = unrolled.ClassifyModel(unrolled.ClassifySettings(hidden=8))
-        >>> result = model.fit(data * 10, train=unrolled.TrainSettings(steps=40, lr=0.02))
+        >>> model = model.fit(data * 10, train=unrolled.TrainSettings(steps=40, lr=0.02))
         >>> model.predict("fast and good").labels
         ['up']
     """

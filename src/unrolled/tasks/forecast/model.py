@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from unrolled.tasks.forecast.net import LEVELS
 from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.display import Display
-from unrolled.training.loop import TrainResult, TrainSettings
+from unrolled.training.loop import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         >>> import numpy as np, unrolled
         >>> wave = np.sin(np.arange(400) / 3) + 5
         >>> model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=4, context=30, season=19, hidden=8))
-        >>> result = model.fit(wave, train=unrolled.TrainSettings(steps=20))
+        >>> model = model.fit(wave, train=unrolled.TrainSettings(steps=20))
         >>> model.predict(wave)[0].values.round(1)
         array([6. , 6. , 5.9, 5.7])
     """
@@ -126,7 +126,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         train: TrainSettings | None = None,
         run: Path | str | None = None,
         display: Display | None = None,
-    ) -> TrainResult:
+    ) -> Self:
         """See `Estimator.fit`; the validation part is the end of each series, before the test part."""
         if valid is not None or answers is not None:
             raise SettingsError("fit: a forecast's validation part is the end of each series; set `validation`")

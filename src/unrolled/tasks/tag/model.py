@@ -61,7 +61,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         >>> import unrolled
         >>> data = [(["Ada", "met", "Bob"], ["B-PER", "O", "B-PER"]), (["Go", "to", "Rome"], ["O", "O", "B-LOC"])] * 20
         >>> model = unrolled.TagModel(unrolled.TagSettings(hidden=8, layers=1))
-        >>> result = model.fit(data, train=unrolled.TrainSettings(steps=60, lr=0.02))
+        >>> model = model.fit(data, train=unrolled.TrainSettings(steps=60, lr=0.02))
         >>> str(model.predict(["Bob", "met", "Ada"]))
         'PER: Bob; PER: Ada'
     """

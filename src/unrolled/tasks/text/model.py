@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.settings import DEFAULT_TRAINING, TextSettings
 from unrolled.training import processes
 from unrolled.training.display import Display
-from unrolled.training.loop import TrainResult, TrainSettings
+from unrolled.training.loop import TrainSettings
 
 LEAST_UNITS = 1000
 # more would tell the figure no better, and take its time from the training
@@ -40,8 +40,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         >>> import unrolled
         >>> settings = unrolled.TextSettings(hidden=16, layers=1, batch=4, k1=20)
         >>> model = unrolled.TextModel(settings)
-        >>> result = model.fit(text="to be or not to be\\n" * 200, train=unrolled.TrainSettings(steps=20))
-        >>> result.steps
+        >>> model = model.fit(text="to be or not to be\\n" * 200, train=unrolled.TrainSettings(steps=20))
+        >>> model.result.steps
         20
         >>> len("".join(model.generate("to be", length=30, seed=1)))
         30
@@ -75,7 +75,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         train: TrainSettings | None = None,
         run: Path | str | None = None,
         display: Display | None = None,
-    ) -> TrainResult:
+    ) -> Self:
         """Learns from text files, from a text, or, given neither, from the source of Python's standard library.
 
         The end of the text (`settings.validation` of it) is kept for validation; vocabulary, network and baseline learn

@@ -46,7 +46,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         ...     return np.concatenate([np.append(tone, np.zeros(200)) for tone in tones]), 8000
         >>> sounds = [(spoken(word), word) for word in ("ab", "ba", "aab", "bba", "bab", "abba")] * 10
         >>> model = unrolled.TranscribeModel(unrolled.TranscribeSettings(hidden=16, layers=1, loss="transducer"))
-        >>> result = model.fit(sounds, train=unrolled.TrainSettings(steps=250, lr=0.02, precision="float32"))
+        >>> model = model.fit(sounds, train=unrolled.TrainSettings(steps=250, lr=0.02, precision="float32"))
         >>> str(model.predict(spoken("abba")))
         'abba'
     """

@@ -72,7 +72,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         >>> texts = [f"{a} {b} {c}" for a in ("ein", "der") for b in ("hund", "mann") for c in ("geht", "singt")]
         >>> pairs = [(text, " ".join(words[word] for word in text.split())) for text in texts] * 10
         >>> model = unrolled.TranslateModel(unrolled.TranslateSettings(hidden=16, words=16, pieces=60, dropout=0.0))
-        >>> result = model.fit(pairs, train=unrolled.TrainSettings(steps=150, lr=0.02))
+        >>> model = model.fit(pairs, train=unrolled.TrainSettings(steps=150, lr=0.02))
         >>> str(model.predict("der hund singt"))
         'the dog sings'
     """

@@ -63,7 +63,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         >>> import unrolled
         >>> data = [("fly to rome", ["O", "O", "B-city"], "flight"), ("rain in oslo", ["O", "O", "B-city"], "weather")]
         >>> model = unrolled.UnderstandModel(unrolled.UnderstandSettings(hidden=8, layers=1))
-        >>> result = model.fit(data * 20, train=unrolled.TrainSettings(steps=60, lr=0.02))
+        >>> model = model.fit(data * 20, train=unrolled.TrainSettings(steps=60, lr=0.02))
         >>> model.predict("fly to oslo").slots
         [{'start': 7, 'end': 11, 'label': 'city', 'text': 'oslo'}]
     """
