@@ -11,6 +11,8 @@ from tests.assertions import assert_equal
 import unrolled
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.tasks.text import model as task
+from unrolled.tasks.text.mixture import best_share, mixed
+from unrolled.tasks.text.sampling import sample
 from unrolled.training.run_folder import Run
 
 TEXT = "".join(f"The {animal} number {i} says hello.\n" for i in range(200) for animal in ("cat", "dog", "owl"))
@@ -32,21 +34,25 @@ def file(tmp_path):
 
 
 def test_learns_and_stands_beside_the_baseline(model):
-    first, last = model.record[0]["loss"], model.record[-1]["loss"]
-    assert last < first - 0.3
-    assert model.figures["nats"] == pytest.approx(min(row["loss"] for row in model.record), abs=0.02)
-    assert 0 < model.figures["baseline_nats"] < 1
+    first, last = model.record[0], model.record[-1]
+    assert last["network_nats"] < first["network_nats"] - 0.3
+    assert last["loss"] < first["loss"]
+    assert model.figures["nats"] == pytest.approx(min(row["nats"] for row in model.record), abs=0.02)
+    assert 0 < model.figures["nats"] <= model.figures["baseline_nats"] + 1e-3 < 1
 
 
 def test_evaluation_carries_the_state_through_the_whole_text(model):
     text = TEXT[:3000]
     ids = torch.from_numpy(model.units.encode("\n" + text))
     model.net.eval()
+    baseline, share = model.fitted.baseline, model.fitted.share
+    assert 0 < share < 1  # few steps: the n-gram model is needed
     state, total = None, 0.0
     with torch.no_grad():
-        for now, then in zip(ids, ids[1:], strict=False):  # one unit at a time, as a stream comes
+        for i, (now, then) in enumerate(zip(ids, ids[1:], strict=False)):  # one unit at a time, as a stream comes
             logits, state = model.net(now.view(1, 1), state)
-            total += torch.nn.functional.cross_entropy(logits[0].double(), then.view(1)).item()
+            by_net = logits[0, 0].double().log_softmax(0).numpy()
+            total -= mixed(by_net, baseline.next_log_p(ids[: i + 1].numpy()), share)[then]
     figures = model.evaluate(text)
     assert figures["nats"] == pytest.approx(total / len(text), rel=1e-5)
     assert figures["bits"] == pytest.approx(figures["nats"] / math.log(2))
@@ -64,6 +70,44 @@ def test_streams_side_by_side_come_near_the_exact_figure(model):
     )
 
 
+def test_the_share_of_the_baseline_is_the_likeliest_one():
+    draw = np.random.default_rng(0)
+    by_net, by_baseline = np.log(draw.random((2, 5000)) + 0.01)
+    share = best_share(by_net, by_baseline)
+    losses = [-mixed(by_net, by_baseline, each).sum() for each in np.linspace(0.001, 0.998, 200)]
+    assert -mixed(by_net, by_baseline, share).sum() <= min(losses) + 1e-6
+    assert best_share(by_net, by_net - 1) == 0.0
+    assert best_share(by_net - 1, by_net) == pytest.approx(0.999)
+
+
+def test_a_model_that_learnt_nothing_is_its_baseline():
+    model = unrolled.TextModel(SMALL)
+    model.fit(text=TEXT, train=replace(TRAINING, steps=1, lr=1e-9))
+    assert model.figures["nats"] <= model.figures["baseline_nats"] + 0.02
+    assert len("".join(model.generate("The cat", length=200, seed=0))) == 200
+
+
+def test_a_file_without_a_share_answers_by_the_network_alone(model, tmp_path):
+    """As those of unrolled 0.1.0, which hold an n-gram model by Witten and Bell besides."""
+    from unrolled.files import safetensors_tree
+
+    model.save(tmp_path / "m")
+    tensors, metadata = safetensors_tree.read_tensors(tmp_path / "m")
+    tensors = {name: each for name, each in tensors.items() if not name.startswith("baseline.")}
+    keys = torch.arange(3) * 7 - 3
+    tensors |= {
+        "baseline.1.keys": keys,
+        **{f"baseline.1.{n}": torch.ones(3).int() for n in ("counts", "followed", "kinds")},
+    }
+    baseline = '{"method": "1-gram", "nats": 1.5, "baseline_nats": 2.5}'
+    safetensors_tree.write_tensors(tmp_path / "old", tensors, metadata | {"baseline": baseline})
+    old = unrolled.TextModel.load(tmp_path / "old")
+    assert old.figures == {"nats": 1.5, "baseline_nats": 2.5}
+    ids = old.units.encode(TEXT[:300])
+    assert old.evaluate(TEXT[:300])["nats"] == -float(old._net_log_p(ids).sum()) / 300
+    assert len("".join(old.generate("The", length=20, seed=0))) == 20
+
+
 def test_unknown_characters_cost_what_it_takes_to_name_them(model):
     plain, odd = model.evaluate("The cat"), model.evaluate("The c猫t")
     assert odd["nats"] * 7 > plain["nats"] * 7 + math.log(0x110000) - 1
@@ -71,13 +115,16 @@ def test_unknown_characters_cost_what_it_takes_to_name_them(model):
 
 
 def test_generation_is_the_models_own_distribution(model):
-    """Greedy text is the argmax of the logits of the whole text so far, computed as one batch."""
+    """Greedy text is the likeliest of the mixture after the whole text so far, the network's part as one batch."""
     text = "".join(model.generate("The cat", length=40, temperature=0))
-    ids = torch.from_numpy(model.units.encode("The cat" + text)).unsqueeze(1)
+    ids = model.units.encode("The cat" + text)
     with torch.no_grad():
-        logits, _ = model.net(ids, None)
-    logits[:, :, 0] = -math.inf
-    assert "".join(model.units.decode(logits[6:-1, 0].argmax(-1).tolist())) == text
+        logits, _ = model.net(torch.from_numpy(ids).unsqueeze(1), None)
+    by_net = logits[:, 0].double().log_softmax(-1).numpy()
+    by_baseline = np.stack([model.fitted.baseline.next_log_p(ids[: i + 1]) for i in range(len(ids))])
+    log_p = mixed(by_net, by_baseline, model.fitted.share)
+    log_p[:, 0] = -math.inf
+    assert "".join(model.units.decode(log_p[6:-1].argmax(-1).tolist())) == text
 
 
 def test_generation_options(model):
@@ -104,7 +151,7 @@ def test_sampling_follows_the_probabilities(model):
     def shares(**options):
         chosen = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | options
         units = model.units
-        drawn = [task._sample(logits.clone(), units, **chosen, generator=generator) for _ in range(3000)]
+        drawn = [sample(logits.clone(), units, **chosen, generator=generator) for _ in range(3000)]
         return np.bincount(drawn, minlength=5) / 3000
 
     np.testing.assert_allclose(shares(), probabilities, atol=0.03)

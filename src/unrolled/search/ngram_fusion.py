@@ -25,8 +25,8 @@ class LanguageModel:
         self._known: dict[tuple[str, ...], float] = {}
 
     @classmethod
-    def fit(cls, lines: Sequence[str], kind: str, *, order: int = 5) -> "LanguageModel":
-        """Of lines of text, each a sentence."""
+    def fit(cls, lines: Sequence[str], kind: str, *, order: int | None = None) -> "LanguageModel":
+        """Of lines of text, each a sentence; of the order that is best on their last tenth if none is given."""
         cut = [list(line) if kind == "char" else line.split() for line in lines]
         symbols = sorted({symbol for line in cut for symbol in line} | {_END})
         numbers = {symbol: i for i, symbol in enumerate(symbols, 1)}

@@ -20,23 +20,29 @@ class TextFitted(Fitted):
         figures: "nats" and "baseline_nats" per character (per byte with units="byte").
         units: the vocabulary.
         baseline: an n-gram model.
+        share: of the n-gram model in what the model says, 0 to below 1; the network has the rest.
     """
 
     net: TextNet
     units: Units
     baseline: NGram
+    share: float = 0.0
 
     def to_parts(self) -> Parts:
-        return self.units.to_data(), {"method": f"{self.baseline.order}-gram"}, self.baseline.to_tensors()
+        baseline = {"method": f"{self.baseline.order}-gram", "mixture": {"share": self.share}}
+        return self.units.to_data(), baseline, self.baseline.to_tensors()
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: TextSettings) -> Self:
         units = units_from_data(file.vocabulary)
         if file.vocabulary["kind"] != settings.units:
             raise ModelFileError("its vocabulary is not of the kind that its settings say")
+        share = float(file.baseline.get("mixture", {"share": 0.0})["share"])  # none in a file of 0.1.0
+        if not 0 <= share < 1:
+            raise ModelFileError("the share of its n-gram model is damaged")
         with without_numbers():
             net = TextNet(units.size, settings)
-        return cls(net=net, units=units, baseline=NGram.from_tensors(units.size, file.tensors))
+        return cls(net=net, units=units, baseline=NGram.from_tensors(units.size, file.tensors), share=share)
 
     def figures_part(self) -> dict[str, Any]:
         return self.figures

@@ -1,6 +1,5 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,19 +9,20 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from unrolled.baselines.ngram import NGram
 from unrolled.data.corpus import STANDARD_LIBRARY, Corpus, read_corpus
-from unrolled.data.units import Chars, Units, fit_units
+from unrolled.data.units import Units, fit_units
 from unrolled.errors import DataError, SettingsError
 from unrolled.nn.bptt import advance
-from unrolled.nn.named_layers import initial_state
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.text.fitted import TextFitted
+from unrolled.tasks.text.mixture import best_share, mixed
 from unrolled.tasks.text.net import TextNet
+from unrolled.tasks.text.sampling import sample
+from unrolled.tasks.text.scoring import WARM_UP, log_p_of
 from unrolled.tasks.text.settings import DEFAULT_TRAINING, TextSettings
 from unrolled.training import processes
 from unrolled.training.display import Display
@@ -139,45 +139,41 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         net = TextNet(units.size, self.settings).to(device)
         job = _TextJob(self, net, units.encode(first), units.encode(last), len(last), training, device)
         baseline = NGram.fit(job.train_ids, units.size)
-        nats = baseline.nats(job.valid_ids, context=job.train_ids) + units.extra_nats(job.valid_ids)
+        job.baseline_log_p = baseline.log_p(job.valid_ids, context=job.train_ids)
+        nats = units.extra_nats(job.valid_ids) - float(job.baseline_log_p.sum())
         return TextFitted(net=net, units=units, baseline=baseline, figures={"baseline_nats": nats / len(last)}), job
 
     def amounts(self, part: Corpus, held: Corpus) -> dict[str, Any]:
         return {"data": part.name, "items": len(self._content(part)) + len(self._content(held))}
 
+    def finish(self, valid: Corpus) -> TextFitted:
+        """Fits the share of the n-gram model on the validation part."""
+        fitted = self.fitted
+        ids = fitted.units.encode(self._content(valid))
+        by_net = self._net_log_p(ids, n_streams=_streams(len(ids)))
+        return replace(fitted, share=best_share(by_net, fitted.baseline.log_p(ids)))
+
+    def _mix(self, share: float) -> None:
+        """Sets the share of the n-gram model, 0 to 1, in all that the model says."""
+        self._fitted = replace(self.fitted, share=share)
+
     def judge(self, job: "_TextJob") -> dict[str, Any]:
         nats = self._nats(job.valid_ids, context=job.train_ids) / job.n_valid_items
         return self.fitted.figures | {"nats": nats}
 
-    @torch.inference_mode()
     def _nats(self, ids: np.ndarray, *, context: np.ndarray | None = None, n_streams: int = 1) -> float:
-        """The loss over a sequence in all, in nats, with carried state.
+        """The loss over a sequence in all, in nats, with carried state."""
+        fitted = self.fitted
+        by_net = self._net_log_p(ids, context=context, n_streams=n_streams)
+        before = np.array([_start_unit(fitted.units)]) if context is None else context
+        by_baseline = fitted.baseline.log_p(ids, context=before) if fitted.share else by_net
+        return fitted.units.extra_nats(ids) - float(mixed(by_net, by_baseline, fitted.share).sum())
 
-        With several streams the sequence is cut into as many pieces that run side by side, each after a warm-up on the
-        256 units before it.
-        """
+    def _net_log_p(self, ids: np.ndarray, *, context: np.ndarray | None = None, n_streams: int = 1) -> np.ndarray:
+        """log P of each unit of a sequence by the network alone; a line's end stands before it if nothing else does."""
         fitted = self.ready()
-        net, units = fitted.net, fitted.units
-        device = net.output.weight.device
-        before = np.array([_start_unit(units)]) if context is None else context[-257:]
-        warm = 256 if n_streams > 1 else len(before) - 1
-        whole = torch.from_numpy(np.concatenate((before, ids)))
-        length = math.ceil(len(ids) / n_streams)
-        begins = torch.arange(n_streams) * length + len(before) - 1 - warm
-        at = begins + torch.arange(warm + length).unsqueeze(1)
-        is_counted = (torch.arange(warm + length).unsqueeze(1) >= warm) & (at + 1 < len(whole))
-        inputs, targets = whole[at.clamp(0, len(whole) - 1)], whole[(at + 1).clamp(0, len(whole) - 1)]
-        state, total = None, 0.0
-        bounds = sorted({*range(0, warm + length, 128), warm, warm + length})
-        for start, stop in itertools.pairwise(bounds):
-            if start == warm and begins[0] < 0:
-                state = _without_row_0(state, initial_state(net.recurrent, n_streams))  # its warm-up ran on nothing
-            logits, state = net(inputs[start:stop].to(device), state)
-            losses = nn.functional.cross_entropy(
-                logits.float().flatten(0, 1), targets[start:stop].flatten().to(device), reduction="none"
-            )
-            total += float((losses.cpu().double() * is_counted[start:stop].flatten()).sum())
-        return total + units.extra_nats(ids)
+        before = np.array([_start_unit(fitted.units)]) if context is None else context[-1 - WARM_UP :]
+        return log_p_of(fitted.net, ids, before, n_streams=n_streams)
 
     def evaluate(self, text: str | bytes | Corpus, *, n_streams: int | None = None) -> dict[str, Any]:
         """How well the model tells a text that it has not seen.
@@ -239,7 +235,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             SettingsError: a number is out of its range.
             DataError: the prompt holds characters that the model does not know.
         """
-        net, units = self.fitted.net, self.fitted.units
+        fitted = self.fitted
+        net, units, baseline, share = fitted.net, fitted.units, fitted.baseline, fitted.share
         GenerateSettings(length=length, temperature=temperature, top_k=top_k, top_p=top_p)
         units.check(prompt)
         generator = torch.Generator()
@@ -250,10 +247,18 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             net.eval()
             with torch.inference_mode():
                 given, state = torch.from_numpy(start).unsqueeze(1), None
+                before = start[max(0, len(start) - baseline.order) :]
                 for _ in range(length):
                     logits, state = net(given.to(net.output.weight.device), state)
-                    unit = _sample(logits[-1, 0].float().cpu(), units, temperature, top_k, top_p, generator)
-                    given = torch.tensor([[unit]])
+                    log_p = logits[-1, 0].float().cpu()
+                    if share:
+                        by_net, by_baseline = log_p.double().log_softmax(0).numpy(), baseline.next_log_p(before)
+                        log_p = torch.from_numpy(mixed(by_net, by_baseline, share))
+                    unit = sample(log_p, units, temperature, top_k, top_p, generator)
+                    given, before = (
+                        torch.tensor([[unit]]),
+                        np.append(before[max(0, len(before) - baseline.order + 2) :], unit),
+                    )
                     yield unit
 
         return units.decode(draw())
@@ -290,6 +295,7 @@ class _TextJob:
         self.is_bfloat16 = training.precision == "bfloat16"
         self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
         self.module = net
+        self.baseline_log_p = np.zeros(0)  # of the validation part, once there is a baseline
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         epoch, window = divmod(step, self.windows)
@@ -314,14 +320,22 @@ class _TextJob:
 
     def evaluate(self) -> dict[str, float]:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_bfloat16):
-            nats = self.model._nats(self.valid_ids, context=self.train_ids, n_streams=self.n_streams)
-        return {"loss": nats / self.n_valid_items}
+            by_net = self.model._net_log_p(self.valid_ids, context=self.train_ids, n_streams=self.n_streams)
+        share = best_share(by_net, self.baseline_log_p)
+        self.model._mix(share)
+        extra = self.model.fitted.units.extra_nats(self.valid_ids)
+        nats, net_nats = (
+            (extra - float(log_p.sum())) / self.n_valid_items
+            for log_p in (mixed(by_net, self.baseline_log_p, share), by_net)
+        )
+        # the network learns long before it adds anything to the n-gram model
+        return {"loss": nats + 0.01 * net_nats, "nats": nats, "network_nats": net_nats, "baseline_share": share}
 
     def describe(self, figures: dict[str, float]) -> str:
-        return in_words(figures["loss"], self.model.item)
+        return in_words(figures["nats"], self.model.item)
 
     def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.keep(path, record, self.model.fitted.figures | {"nats": record[-1]["loss"]})
+        self.model.keep(path, record, self.model.fitted.figures | {"nats": record[-1]["nats"]})
 
 
 def in_words(nats: float, item: str) -> str:
@@ -337,26 +351,6 @@ def _streams(n_units: int) -> int:
 def _start_unit(units: Units) -> int:
     """What the model reads before anything else: the unit of a line's end, or the first there is."""
     return int(units.encode("\n")[0]) or 1
-
-
-def _without_row_0(state: Any, first: Any) -> Any:
-    """The state with its first row as it was at first."""
-    return pytree.tree_map(lambda part, start: torch.cat((start[:, :1], part[:, 1:]), 1), state, first)
-
-
-def _sample(
-    logits: Tensor, units: Units, temperature: float, top_k: int, top_p: float, generator: torch.Generator
-) -> int:
-    if isinstance(units, Chars):
-        logits[0] = -math.inf  # it stands for characters that have no name
-    if temperature == 0:
-        return int(logits.argmax())
-    probabilities, order = torch.softmax(logits / temperature, 0).sort(descending=True)
-    if top_k:
-        probabilities[top_k:] = 0
-    # a unit stays while those before it do not reach top_p yet
-    probabilities[probabilities.cumsum(0) - probabilities >= top_p] = 0
-    return int(order[torch.multinomial(probabilities, 1, generator=generator)])
 
 
 HELP = TaskHelp(
