@@ -53,7 +53,7 @@ def train(context: click.Context, resume: Path | None) -> None:
     run = Run.open(resume)
     hint_on_interrupt(resume)
     module = tasks.task(run.config["task"])
-    model = module.Model.resume(run, display=_display())
+    model, _ = module.Model.resume(run, display=_display())
     _report(module, model, run.folder)
 
 
