@@ -22,7 +22,7 @@ POINTWISE = {
     "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh,
     "atanh": np.arctanh, "log2": np.log2, "log10": np.log10, "exp2": np.exp2, "floor": np.floor, "ceil": np.ceil,
     "trunc": np.trunc, "round": np.rint, "pow": np.power, "atan2": np.arctan2, "fmod": np.fmod,
-    "remainder": np.remainder, "floordiv": np.floor_divide, "copysign": np.copysign, "min": np.minimum,
+    "remainder": np.remainder, "floordiv": np.floor_divide, "copysign": np.copysign, "hypot": np.hypot, "min": np.minimum,
     "max2": np.maximum, "where": lambda a, b, c: np.where(a != 0, b, c), "gt": np.greater, "lt": np.less,
     "ge": np.greater_equal, "le": np.less_equal, "eq": np.equal, "ne": np.not_equal, "and": np.logical_and,
     "or": np.logical_or, "not": np.logical_not,

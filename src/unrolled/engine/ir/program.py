@@ -36,7 +36,7 @@ POINTWISE = {
     "exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 1, "sigmoid": 1, "sqrt": 1, "erf": 1, "sin": 1, "cos": 1,
     "tan": 1, "asin": 1, "acos": 1, "atan": 1, "sinh": 1, "cosh": 1, "asinh": 1, "acosh": 1, "atanh": 1,
     "log2": 1, "log10": 1, "exp2": 1, "erfc": 1, "floor": 1, "ceil": 1, "trunc": 1, "round": 1,
-    "pow": 2, "atan2": 2, "fmod": 2, "remainder": 2, "floordiv": 2, "copysign": 2,
+    "pow": 2, "atan2": 2, "fmod": 2, "remainder": 2, "floordiv": 2, "copysign": 2, "hypot": 2,
     "min": 2, "max2": 2, "where": 3,
     "gt": 2, "lt": 2, "ge": 2, "le": 2, "eq": 2, "ne": 2, "and": 2, "or": 2, "not": 1,
 }  # fmt: skip
@@ -49,7 +49,7 @@ VIEWED = (*INPUTS, "matmul", *ALONG, *MATRIX_SUMS)  # what a slice can be taken 
 EXPENSIVE = (
     "exp", "log", "log1p", "expm1", "tanh", "sigmoid", "sqrt", "erf", "sin", "cos", "pow", "div",
     "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "log2", "log10", "exp2", "erfc",
-    "atan2", "fmod", "remainder", "floordiv",
+    "atan2", "fmod", "remainder", "floordiv", "hypot",
 )  # fmt: skip
 #: all operations that a value may have
 OPERATIONS = frozenset(

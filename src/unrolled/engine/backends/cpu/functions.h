@@ -37,7 +37,7 @@ BY_NUMBER(sinh, sinh) BY_NUMBER(cosh, cosh) BY_NUMBER(asinh, asinh) BY_NUMBER(ac
 BY_NUMBER(log2, log2) BY_NUMBER(log10, log10) BY_NUMBER(exp2, exp2) BY_NUMBER(erfc, erfc)
 template <class F> INLINE V each(V a, V b, F f) { V r; for (int i = 0; i < VL; i++) r[i] = f(a[i], b[i]); return r; }
 #define BY_TWO(name, function) INLINE V v##name(V a, V b) { return each(a, b, [](R x, R y) { return OF_C(function, x, y); }); }
-BY_TWO(pow, pow) BY_TWO(atan2, atan2) BY_TWO(fmod, fmod) BY_TWO(copysign, copysign)
+BY_TWO(pow, pow) BY_TWO(atan2, atan2) BY_TWO(fmod, fmod) BY_TWO(copysign, copysign) BY_TWO(hypot, hypot)
 // of the divisor's sign, as torch has them
 INLINE R remainder_of(R x, R y) {
   const R rest = OF_C(fmod, x, y);

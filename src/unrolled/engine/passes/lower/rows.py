@@ -93,6 +93,15 @@ def _composed(formula: Callable) -> Callable:
     return handler
 
 
+def _fmax(make: Callable, const: Callable, a: Value, b: Value) -> Value:
+    """The larger one, or the one that is no NaN."""
+    return make("where", make("ne", a, a), b, make("where", make("ne", b, b), a, make("max2", a, b)))
+
+
+def _fmin(make: Callable, const: Callable, a: Value, b: Value) -> Value:
+    return make("where", make("ne", a, a), b, make("where", make("ne", b, b), a, make("min", a, b)))
+
+
 def _pow(lower: Environment, node: fx.Node, base: Any, exponent: Any) -> Value:
     make, a, b = lower.builder.pointwise, lower.value(base), lower.value(exponent)
     if b.op == "const":
@@ -235,6 +244,7 @@ HANDLERS: dict[Any, Callable] = {
     aten.sqrt.default: _pointwise("sqrt"), aten.sin.default: _pointwise("sin"), aten.cos.default: _pointwise("cos"),
     aten.div.Tensor_mode: _div, aten.div.Scalar_mode: _div,
     aten.atan2.default: _pointwise("atan2"), aten.fmod.Tensor: _pointwise("fmod"), aten.fmod.Scalar: _pointwise("fmod"),
+    aten.hypot.default: _pointwise("hypot"), aten.fmax.default: _composed(_fmax), aten.fmin.default: _composed(_fmin),
     aten.copysign.Tensor: _pointwise("copysign"), aten.copysign.Scalar: _pointwise("copysign"),
     **dict.fromkeys(
         (aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor), _pointwise("remainder")
