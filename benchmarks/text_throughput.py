@@ -14,7 +14,8 @@ from unrolled.data.corpus import Corpus
 from unrolled.tasks.text import model as task
 from unrolled.tasks.text.settings import TextSettings
 from unrolled.training.display import PlainDisplay
-from unrolled.training.loop import TrainSettings, _Training
+from unrolled.training.loop import _Training
+from unrolled.training.settings import TrainSettings
 
 STEPS = 10
 

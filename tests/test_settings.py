@@ -10,7 +10,7 @@ from unrolled.errors import SettingsError
 from unrolled.nn.named_layers import LAYER_NAMES
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.text.settings import TextSettings
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 
 @pytest.mark.parametrize("kind", [TextSettings, TrainSettings, GenerateSettings])

@@ -18,9 +18,10 @@ from unrolled.errors import DivergedError, RunError, SettingsError
 from unrolled.files import safetensors_tree
 from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
-from unrolled.training.loop import TrainSettings, train
+from unrolled.training.loop import train
 from unrolled.training.optimizers import OPTIMIZERS
 from unrolled.training.run_folder import Run
+from unrolled.training.settings import TrainSettings
 
 
 class Killed(BaseException):
@@ -113,13 +114,122 @@ def test_does_not_touch_the_callers_random_state():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_stops_when_it_no_longer_improves():
-    job = Regression(losses=[3.0, 2.0, 2.5, 2.0, 2.0, 1.0])
-    result = train(job, replace(SETTINGS, steps=None, schedule="plateau", eval_every=5, patience=3))
-    assert result.reason == "converged: 3 evaluations without improvement"
-    assert (result.best_step, result.best_loss, result.steps) == (10, 2.0, 25)
-    job = Regression(losses=[1.0, 2.0])
-    assert train(job, replace(SETTINGS, patience=0)).reason == "40 steps done"
+class Prescribed(Regression):
+    """Training and validation losses as given, one an update and one an evaluation; the last of them goes on."""
+
+    def __init__(self, *, training, losses, steps_per_epoch=1, baseline_loss=None):
+        super().__init__(losses=losses)
+        self.training, self.steps_per_epoch, self.baseline_loss = training, steps_per_epoch, baseline_loss
+
+    def loss(self, module, step, carried):
+        loss, carried = super().loss(module, step, carried)
+        wanted = self.training[min(step, len(self.training) - 1)]
+        return loss - loss.detach() + wanted, carried
+
+
+PATIENT = replace(SETTINGS, steps=200, schedule="constant", eval_every=5, patience=3)
+FALLING = [100 - step for step in range(50)]  # then it stays at 51
+
+
+def test_converges_when_neither_loss_falls():
+    job = Prescribed(training=FALLING, losses=[3.0, 2.0, 2.5])
+    result = train(job, PATIENT)
+    # evaluations at 15, ..., 50 wait, as the training loss falls; those at 55 (the first at 51), 60, 65 and 70 count
+    assert result.reason == "converged: no better for 12 evaluations, and the training loss no longer falls"
+    assert (result.best_step, result.best_loss, result.steps) == (10, 2.0, 70)
+    assert train(job, replace(PATIENT, patience=0)).reason == "200 steps done"
+
+
+@pytest.mark.parametrize(
+    ("training", "steps_per_epoch", "why"),
+    [
+        ([100 - step / 10 for step in range(300)], 1, "the training loss falls"),
+        ([5.0], 1, "it has not left its starting level"),
+        ([5.0, 5.2, 4.9, 5.1, 5.0] * 60, 1, "nor where that is noisy"),
+        (FALLING, 67, "three epochs are not over"),
+    ],
+)
+def test_patience_does_not_count_before_there_is_anything_to_lose(training, steps_per_epoch, why):
+    result = train(Prescribed(training=training, losses=[1.0], steps_per_epoch=steps_per_epoch), PATIENT)
+    assert result.reason == "200 steps done", why
+
+
+def test_a_late_improvement_is_not_missed():
+    result = train(Prescribed(training=FALLING, losses=[1.0] * 9 + [0.5]), replace(PATIENT, steps=50))
+    assert (result.best_step, result.best_loss) == (50, 0.5)
+
+
+def test_a_run_without_bound_ends_at_its_starting_level_too():
+    unbounded = replace(PATIENT, steps=None, schedule="plateau")
+    result = train(Prescribed(training=[5.0], losses=[1.0]), unbounded)
+    assert result.reason == "no better for 12 evaluations, and the training loss is still at its starting level"
+    assert result.steps == 65
+
+
+def test_a_slow_machine_neither_ends_early_nor_goes_without_evaluations(monkeypatch):
+    """A clock on which an update takes 4 s and an evaluation 20 s: 15 updates in two minutes."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Slow(Prescribed):
+        def loss(self, module, step, carried):
+            now[0] += 4
+            return super().loss(module, step, carried)
+
+        def evaluate(self):
+            now[0] += 20
+            return super().evaluate()
+
+    slow = replace(SETTINGS, steps=None, minutes=2, patience=1, checkpoint_s=1e9)
+    result = train(Slow(training=FALLING, losses=[1.0]), slow)
+    assert result.reason == "2 minutes over"
+    assert [row["step"] for row in result.record] == [3, 10, 20]
+    assert 120 <= result.seconds <= 144
+    rates = [row["lr"] for row in result.record]
+    assert rates[0] == pytest.approx(0.05 * 0.5 * (1 + math.cos(math.pi * 8 / 120)))
+
+
+def test_a_slow_machines_warmup_ends_after_a_tenth_of_the_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Slow(Regression):
+        def loss(self, module, step, carried):
+            now[0] += 3
+            return super().loss(module, step, carried)
+
+    slow = replace(SETTINGS, steps=None, minutes=1, warmup=1000, schedule="linear", eval_every=1, checkpoint_s=1e9)
+    rates = [row["lr"] for row in train(Slow(), slow).record]
+    shares = [max((step + 1) / 1000, min(1, 3 * step / 6)) for step in range(20)]
+    assert rates == pytest.approx([0.05 * share * (1 - 3 * step / 60) for step, share in enumerate(shares)])
+
+
+def test_a_run_goes_on_until_it_beats_its_baseline(monkeypatch):
+    now, notes = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Slow(Prescribed):
+        def loss(self, module, step, carried):
+            now[0] += 3
+            return super().loss(module, step, carried)
+
+    class Noting(Display):
+        def note(self, text):
+            notes.append(text)
+
+    bounded = replace(SETTINGS, steps=None, minutes=1, most_minutes=5, eval_every=4, checkpoint_s=1e9)
+    result = train(Slow(training=FALLING, losses=[3.0] * 8 + [0.9], baseline_loss=1.0), bounded, display=Noting())
+    assert (result.reason, result.steps) == ("2 minutes over", 40)
+    assert notes == ["no better than the baseline yet: goes on to 2 minutes"]
+    never = train(Slow(training=range(200, 0, -1), losses=[3.0], baseline_loss=1.0), bounded)
+    assert (never.reason, never.steps) == ("5 minutes over", 100)
+    assert train(Slow(training=FALLING, losses=[0.5], baseline_loss=1.0), bounded).reason == "1 minutes over"
+    with pytest.raises(SettingsError, match=r"^most_minutes: nothing says what the baseline's loss is here; set minut"):
+        train(Regression(), bounded)
+    with pytest.raises(SettingsError, match=r"^most_minutes=1: expected minutes=2 or more; it is how long a run"):
+        TrainSettings(minutes=2, most_minutes=1)
+    with pytest.raises(SettingsError, match=r"^most_minutes=1: expected minutes=M or more"):
+        TrainSettings(steps=2, most_minutes=1)
 
 
 def test_stops_at_the_minute():
@@ -136,7 +246,9 @@ def test_a_run_bounded_by_time_spends_it_on_training_not_on_evaluations():
             return super().evaluate()
 
     result = train(Slow(), replace(SETTINGS, steps=None, minutes=0.03, patience=0))
-    assert len(result.record) == 2  # at a tenth of 1.8 s, and at the end: 0.3 s are more than a tenth throughout
+    assert (
+        len(result.record) == 3
+    )  # at a tenth of 1.8 s, at half and at the end: 0.3 s are more than a tenth throughout
     assert result.record[-1]["step"] == result.steps
 
 

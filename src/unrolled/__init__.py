@@ -30,7 +30,7 @@ from unrolled.tasks.translate.model import TranslateModel as TranslateModel
 from unrolled.tasks.translate.settings import TranslateSettings as TranslateSettings
 from unrolled.tasks.understand.model import UnderstandModel as UnderstandModel
 from unrolled.tasks.understand.settings import UnderstandSettings as UnderstandSettings
-from unrolled.training.loop import Job as Job
-from unrolled.training.loop import TrainResult as TrainResult
-from unrolled.training.loop import TrainSettings as TrainSettings
+from unrolled.training.job import Job as Job
+from unrolled.training.job import TrainResult as TrainResult
 from unrolled.training.loop import train as train
+from unrolled.training.settings import TrainSettings as TrainSettings

@@ -16,8 +16,8 @@ from unrolled.data.intents import sub_folder
 from unrolled.tasks.estimator import Estimator
 from unrolled.training import processes
 from unrolled.training.display import Display, display_for
-from unrolled.training.loop import TrainSettings
 from unrolled.training.run_folder import Run, free_folder
+from unrolled.training.settings import TrainSettings
 
 _interrupted_run: Path | None = None
 

@@ -20,8 +20,10 @@ from unrolled.training import processes
 from unrolled.training.batches import Batches
 from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
-from unrolled.training.loop import Job, TrainResult, TrainSettings, train
+from unrolled.training.job import Job, TrainResult
+from unrolled.training.loop import train
 from unrolled.training.run_folder import Run
+from unrolled.training.settings import TrainSettings
 
 Files = Sequence[Path | str] | Path | str
 S = TypeVar("S", bound=Settings)  # its settings
@@ -268,6 +270,7 @@ class ExampleJob:
         self.model = model
         self.device = device
         self.batches = Batches(lengths, model.settings.batch, training.seed)
+        self.steps_per_epoch = self.batches.n_batches
         self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
 
     @property

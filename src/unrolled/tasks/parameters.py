@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from unrolled.errors import SettingsError
 from unrolled.settings import Settings
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 S = TypeVar("S", bound=Settings)  # the task's settings
 

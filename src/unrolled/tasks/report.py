@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from unrolled.errors import UnrolledError
 from unrolled.tasks.estimator import Estimator
-from unrolled.training.loop import TrainResult
+from unrolled.training.job import TrainResult
 
 M = TypeVar("M", bound=Estimator)
 

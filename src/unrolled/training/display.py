@@ -71,6 +71,12 @@ class PlainDisplay(Display):
 class LiveDisplay(PlainDisplay):
     """A bar that moves, above it a line an evaluation."""
 
+    def note(self, text: str) -> None:
+        if hasattr(self, "bar"):
+            self._print(text)
+        else:
+            super().note(text)
+
     def start(self, *, items_per_step: int, item: str) -> None:
         # imported here so that `import unrolled` needs torch alone
         from rich.console import Console

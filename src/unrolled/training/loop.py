@@ -9,9 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,114 +18,17 @@ from torch.utils import _pytree as pytree
 from unrolled.errors import DivergedError, RunError, SettingsError
 from unrolled.nn.bptt import detached
 from unrolled.randomness import set_aside
-from unrolled.settings import Settings, option
-from unrolled.training import processes
+from unrolled.training import processes, stopping
 from unrolled.training.devices import random_state
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ctrl_c_waits
-from unrolled.training.optimizers import OPTIMIZERS, optimizer_of
+from unrolled.training.job import Job, TrainResult, baseline_loss, steps_per_epoch
+from unrolled.training.optimizers import optimizer_of
 from unrolled.training.run_folder import Run
+from unrolled.training.settings import TrainSettings
+from unrolled.training.stopping import Position
 
-SCHEDULES = ("cosine", "linear", "constant", "plateau")
-
-
-@dataclass(frozen=True)
-class TrainSettings(Settings):
-    """How to train: bounds, optimizer, schedule and clipping. Every task takes these."""
-
-    minutes: float | None = option(
-        None, "stop after this many minutes of training [without steps: the task's own, for text 15]", above=0
-    )
-    steps: int | None = option(None, "stop after this many updates; such a run can be repeated bit for bit", least=1)
-    patience: int = option(5, "stop after this many evaluations without improvement; 0: never", least=0)
-    eval_every: int | None = option(
-        None,
-        "updates between evaluations [10 times a bounded run, in a tenth of its --minutes at most; else every 500]",
-        least=1,
-    )
-    checkpoint_s: float = option(60.0, "seconds between checkpoints", least=0)
-    optimizer: str = option("adamw", "optimizer, of torch.optim", choices=tuple(OPTIMIZERS))
-    lr: float = option(4e-3, "highest learning rate", above=0)
-    weight_decay: float = option(0.01, "weight decay", least=0)
-    schedule: str = option("cosine", "course of the learning rate over the run's bound", choices=SCHEDULES)
-    warmup: int = option(100, "updates over which the learning rate rises from 0", least=0)
-    clip_norm: float = option(1.0, "clip the gradient to this norm; 0: do not", least=0)
-    clip_value: float = option(0.0, "clip every entry of the gradient to ± this; 0: do not", least=0)
-    average: float = option(
-        0.0,
-        "decay of a running average of the weights, which is judged and kept in their place; 0: none",
-        least=0,
-        most=0.99999,
-    )
-    precision: str = option(
-        "auto",
-        "of the products: float32, bfloat16, or the faster one on this machine",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    device: str = option("auto", "cpu, cuda, cuda:1, mps ...; auto takes a GPU where there is one")
-    seed: int = option(0, "of weights, order and dropout", least=0, most=2**31)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.schedule in ("cosine", "linear") and self.steps is None and self.minutes is None:
-            raise SettingsError(
-                f"schedule={self.schedule} needs an end to run towards: give steps or minutes, "
-                "or take schedule=plateau, which lowers the rate whenever the loss no longer improves"
-            )
-
-
-class Job(Protocol):
-    """What a task gives the loop.
-
-    Attributes:
-        module: what is trained, on its device.
-        items_per_step: how many items a step of all processes takes, for the display of speed.
-        item: their name, such as "char".
-    """
-
-    items_per_step: int
-    item: str
-
-    @property
-    def module(self) -> nn.Module: ...
-
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        """The loss of update `step`, and the state to carry to the next. `module` is the one given, or its wrapper for
-        several processes; `carried` is None before the first step, later a tree of tensors and numbers.
-        """
-        ...
-
-    def evaluate(self) -> dict[str, float]:
-        """Figures of the validation part; "loss" decides which weights are best. Must draw no random numbers."""
-        ...
-
-    def describe(self, figures: dict[str, float]) -> str:
-        """The figure that the user knows, in words, such as "2.31 bits/char"."""
-        ...
-
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        """Writes the model file with the weights as they are, aside and renamed."""
-        ...
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a training ended.
-
-    Attributes:
-        reason: why it stopped, in words.
-        steps: updates made.
-        seconds: time spent, over all sittings.
-        best_step, best_loss: where the best weights come from; the job's module holds them now.
-        record: a row an evaluation: step, seconds, the figures, learning rate, gradient norm.
-    """
-
-    reason: str
-    steps: int
-    seconds: float
-    best_step: int
-    best_loss: float
-    record: list[dict[str, Any]]
+_WARMUP = 0.1  # share of the minutes
 
 
 def train(
@@ -148,9 +49,12 @@ def train(
         make_optimizer: makes an optimizer of one's own in place of `settings.optimizer`.
 
     Raises:
+        SettingsError: `most_minutes` is set, and the job does not say its baseline's loss.
         DivergedError: the loss or its gradient became NaN or infinite. The best model so far is kept.
         KeyboardInterrupt: as Ctrl-C makes it, after a checkpoint.
     """
+    if settings.most_minutes and baseline_loss(job) is None:
+        raise SettingsError("most_minutes: nothing says what the baseline's loss is here; set minutes alone")
     device = next(job.module.parameters()).device
     with set_aside(device):
         training = _Training(job, settings, run, display or Display(), make_optimizer)
@@ -191,7 +95,7 @@ class _Training:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
         self.dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-        self.position = _Position()
+        self.position = Position()
         self.carried: Any = None
         self.best = _copy(job.module)
         self.average = _copy(job.module) if settings.average else None
@@ -202,14 +106,13 @@ class _Training:
         self.random = random_state(self.device)  # as it was before the step that is under way
         self.module = processes.shared_gradients(job.module)
         self.began = time.monotonic() - self.position.seconds
-        self.progress_evaluated = self.progress()
         self.last_checkpoint = time.monotonic()
 
     def update(self) -> None:
         """One step: loss, gradient, clipping, optimizer."""
         at, settings = self.position, self.settings
         if settings.schedule != "plateau":
-            factor = _schedule_factor(settings, at.step, self.progress())
+            factor = _schedule_factor(settings, at)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
         self.module.train()
@@ -220,7 +123,7 @@ class _Training:
         if settings.clip_value:
             nn.utils.clip_grad_value_(self.parameters, settings.clip_value)
         at.gradient_norm = float(nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm or math.inf))
-        at.train_loss = float(processes.mean(loss.detach()))
+        stopping.updated(at, float(processes.mean(loss.detach())))
         if not (math.isfinite(at.train_loss) and math.isfinite(at.gradient_norm)):
             raise DivergedError(self._advice())
         with ctrl_c_waits():
@@ -247,12 +150,11 @@ class _Training:
             self.job.module.load_state_dict(self.average)
         figures = self.job.evaluate()
         self.plateau.step(figures["loss"])
-        is_best = figures["loss"] < at.best_loss
-        at.n_stale = 0 if is_best else at.n_stale + 1
+        is_best = stopping.evaluated(at, figures["loss"], steps_per_epoch(self.job))
         row = {"step": at.step, "seconds": round(at.seconds, 2), "train_loss": at.train_loss, **figures}
         at.record.append(row | {"lr": self.optimizer.param_groups[0]["lr"], "gradient_norm": at.gradient_norm})
         if is_best:
-            at.best_loss, at.best_step, self.best = figures["loss"], at.step, _copy(self.job.module)
+            self.best = _copy(self.job.module)
             if self.run is not None and processes.rank() == 0:
                 try:
                     self.job.save(self.run.model_path, at.record)
@@ -263,7 +165,7 @@ class _Training:
             self.job.module.load_state_dict(now)
         began, at.seconds = at.seconds, processes.agreed(time.monotonic() - self.began)
         at.seconds_evaluating += at.seconds - began
-        self.progress_evaluated = self.progress()
+        at.progress_evaluated = self.progress()
         self.is_whole = True  # before it shows: Ctrl-C may be the answer to what it shows
         self.display.evaluated(at.record[-1], self.job.describe(figures), is_best=is_best)
 
@@ -292,7 +194,7 @@ class _Training:
                 f"the run was trained by {len(saved['parts'])} processes, this is one of {processes.world_size()}. "
                 "Resume it with as many."
             )
-        self.position = _Position(**saved["position"])
+        self.position = Position(**saved["position"])
         self.job.module.load_state_dict(saved["module"])
         self.best, self.average = self._here(saved["best"]), self._here(saved.get("average"))
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -308,35 +210,16 @@ class _Training:
 
     def progress(self) -> float:
         """0 at the start to 1 at the nearer bound; 0 throughout where there is none."""
-        at, settings = self.position, self.settings
-        by_steps = at.step / settings.steps if settings.steps else 0.0
-        by_time = at.seconds / (60 * settings.minutes) if settings.minutes else 0.0
-        return min(1.0, max(by_steps, by_time))
+        return stopping.progress(self.position, self.settings)
 
     def reason_to_stop(self) -> str:
-        """Why to stop here, or nothing."""
-        at, settings = self.position, self.settings
-        if settings.patience and at.n_stale >= settings.patience:
-            return f"converged: {at.n_stale} evaluations without improvement"
-        if settings.steps and at.step >= settings.steps:
-            return f"{settings.steps} steps done"
-        if settings.minutes and at.seconds >= 60 * settings.minutes:
-            return f"{settings.minutes:g} minutes over"
-        return ""
+        """Why to stop here, or nothing; a bound of minutes may be extended first."""
+        if stopping.is_extended(self.position, self.settings, baseline_loss(self.job)):
+            self.display.note(f"no better than the baseline yet: goes on to {self.position.minutes:g} minutes")
+        return stopping.reason_to_stop(self.position, self.settings)
 
     def is_evaluation_due(self) -> bool:
-        """Every `eval_every` steps, or 10 times a bounded run, and at its end. Where that is by the clock, evaluations
-        take a tenth of the time at most, but for the first and the last. Never by the clock where the run is bounded by
-        steps alone: it must be repeatable.
-        """
-        at, settings = self.position, self.settings
-        if self.reason_to_stop():
-            return True
-        if settings.minutes and not settings.eval_every:
-            is_time = int(_EVALS_A_RUN * self.progress()) > int(_EVALS_A_RUN * self.progress_evaluated)
-            return is_time and at.seconds_evaluating <= _EVALUATING * at.seconds
-        by_steps = math.ceil(settings.steps / _EVALS_A_RUN) if settings.steps else _EVAL_EVERY_UNBOUNDED
-        return at.step % (settings.eval_every or by_steps) == 0
+        return stopping.is_evaluation_due(self.position, self.settings)
 
     def is_checkpoint_due(self) -> bool:
         return processes.agreed(time.monotonic() - self.last_checkpoint) >= self.settings.checkpoint_s
@@ -362,33 +245,15 @@ class _Training:
         )
 
 
-@dataclass
-class _Position:
-    """Where a training stands, in plain numbers."""
-
-    step: int = 0
-    seconds: float = 0.0
-    seconds_evaluating: float = 0.0
-    train_loss: float = math.nan
-    gradient_norm: float = math.nan
-    best_loss: float = math.inf
-    best_step: int = 0
-    n_stale: int = 0
-    record: list[dict[str, Any]] = field(default_factory=list)
-
-
-_EVALS_A_RUN = 10
-_EVALUATING = 0.1  # share of the time
-_EVAL_EVERY_UNBOUNDED = 500
-
-
-def _schedule_factor(settings: TrainSettings, step: int, progress: float) -> float:
+def _schedule_factor(settings: TrainSettings, at: Position) -> float:
     """The learning rate's share of its highest value."""
-    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    warm = min(1.0, (at.step + 1) / settings.warmup) if settings.warmup else 1.0
+    # on a slow machine the updates of the warmup could be all that there are
+    warm = max(warm, min(1.0, stopping.time_share(at, settings) / _WARMUP))
     if settings.schedule == "cosine":
-        return warm * 0.5 * (1 + math.cos(math.pi * progress))
+        return warm * 0.5 * (1 + math.cos(math.pi * stopping.progress(at, settings)))
     if settings.schedule == "linear":
-        return warm * (1 - progress)
+        return warm * (1 - stopping.progress(at, settings))
     return warm
 
 

@@ -25,7 +25,7 @@ from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.batches import by_length
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)

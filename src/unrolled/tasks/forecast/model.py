@@ -22,7 +22,7 @@ from unrolled.tasks.forecast.net import LEVELS
 from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.display import Display
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ class _ForecastJob:
     ) -> None:
         self.model, self.data, self.origins, self.device = model, data, np.array(origins), device
         self.seed, self.batch = training.seed, min(model.settings.batch, len(origins))
-        self.items_per_step = self.batch
+        self.items_per_step, self.steps_per_epoch = self.batch, math.ceil(len(origins) / self.batch)
         self.valid = model.every_origin(data, "validation")
 
     @property

@@ -23,7 +23,7 @@ from unrolled.tasks.tag.fitted import TagFitted
 from unrolled.tasks.tag.net import TagNet
 from unrolled.tasks.tag.settings import TagSettings
 from unrolled.training.batches import by_length
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from unrolled.tasks.text.scoring import WARM_UP, log_p_of
 from unrolled.tasks.text.settings import DEFAULT_TRAINING, TextSettings
 from unrolled.training import processes
 from unrolled.training.display import Display
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 LEAST_UNITS = 1000
 # more would tell the figure no better, and take its time from the training
@@ -290,12 +290,18 @@ class _TextJob:
                 f"take a multiple of {processes.world_size()}"
             )
         self.length = (len(train_ids) - 1) // self.batch
-        self.windows = self.length // self.k1
+        self.windows = self.steps_per_epoch = self.length // self.k1
         self.items_per_step = self.batch * self.k1
         self.is_bfloat16 = training.precision == "bfloat16"
         self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
         self.module = net
         self.baseline_log_p = np.zeros(0)  # of the validation part, once there is a baseline
+
+    @property
+    def baseline_loss(self) -> float:
+        """What `evaluate` would return for the n-gram model."""
+        nats: float = self.model.fitted.figures["baseline_nats"]
+        return nats
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         epoch, window = divmod(step, self.windows)

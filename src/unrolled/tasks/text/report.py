@@ -6,7 +6,7 @@ from typing import Any
 
 from unrolled.tasks.report import TaskReport
 from unrolled.tasks.text.model import TextModel, in_words
-from unrolled.training.loop import TrainResult
+from unrolled.training.job import TrainResult
 
 
 class TextReport(TaskReport[TextModel]):

@@ -6,7 +6,7 @@ from unrolled.data.units import KINDS
 from unrolled.nn.bptt import check_k
 from unrolled.nn.named_layers import LAYER_NAMES
 from unrolled.settings import Settings, option
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from unrolled.tasks.transcribe.net import HearNet
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 from unrolled.tasks.transcribe.stream import Stream, Transcript, located, transcript_of
 from unrolled.training.batches import by_length
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 _MOST_MEASURED = 1000  # sounds whose features tell mean and spread
 _MOST_JUDGED = 200  # sounds of the validation part whose loss counts beside their errors

@@ -24,7 +24,7 @@ from unrolled.tasks.translate.fitted import TranslateFitted
 from unrolled.tasks.translate.net import Memory, TranslateNet
 from unrolled.tasks.translate.settings import TranslateSettings
 from unrolled.training.batches import by_length
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 COPY = "copy of the source"
 _MOST_VALID = 1000  # pairs that are translated at every evaluation

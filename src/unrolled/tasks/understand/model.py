@@ -25,7 +25,7 @@ from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
 from unrolled.training.batches import by_length
-from unrolled.training.loop import TrainSettings
+from unrolled.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)

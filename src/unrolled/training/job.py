@@ -1,0 +1,79 @@
+"""What a task and the training loop are to each other: a `Job` goes in, a `TrainResult` comes out.
+
+A file of its own, as tasks and loop both name it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class Job(Protocol):
+    """What a task gives the loop.
+
+    Attributes:
+        module: what is trained, on its device.
+        items_per_step: how many items a step of all processes takes, for the display of speed.
+        item: their name, such as "char".
+
+    A job may also have `steps_per_epoch`, updates in which each example occurs once (1 if it does not say), and
+    `baseline_loss`, the "loss" of its baseline: see `patience` and `most_minutes` of the settings.
+    """
+
+    items_per_step: int
+    item: str
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        """The loss of update `step`, and the state to carry to the next. `module` is the one given, or its wrapper for
+        several processes; `carried` is None before the first step, later a tree of tensors and numbers.
+        """
+        ...
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures of the validation part; "loss" decides which weights are best. Must draw no random numbers."""
+        ...
+
+    def describe(self, figures: dict[str, float]) -> str:
+        """The figure that the user knows, in words, such as "2.31 bits/char"."""
+        ...
+
+    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+        """Writes the model file with the weights as they are, aside and renamed."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended.
+
+    Attributes:
+        reason: why it stopped, in words.
+        steps: updates made.
+        seconds: time spent, over all sittings.
+        best_step, best_loss: where the best weights come from; the job's module holds them now.
+        record: a row an evaluation: step, seconds, the figures, learning rate, gradient norm.
+    """
+
+    reason: str
+    steps: int
+    seconds: float
+    best_step: int
+    best_loss: float
+    record: list[dict[str, Any]]
+
+
+def steps_per_epoch(job: Job) -> int:
+    """Updates in which each example occurs once; 1 where a job does not say."""
+    steps: int = getattr(job, "steps_per_epoch", 1)
+    return steps
+
+
+def baseline_loss(job: Job) -> float | None:
+    """What `evaluate` would return as "loss" for the baseline; None where a job does not say."""
+    loss: float | None = getattr(job, "baseline_loss", None)
+    return loss
