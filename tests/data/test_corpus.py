@@ -22,6 +22,7 @@ def test_other_encodings(tmp_path):
     assert read_corpus([tmp_path / "a"], encoding="latin-1").text == "größe"
     (tmp_path / "b").write_text("größe", encoding="utf-16")
     assert read_corpus([tmp_path / "b"], encoding="utf-16").text == "größe"
+    assert read_corpus([tmp_path / "b"]).text == "größe"  # it has a byte-order mark
 
 
 def test_no_file_is_the_standard_library():
@@ -35,7 +36,7 @@ def test_no_file_is_the_standard_library():
 def test_all_faults_are_told_at_once_word_for_word(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "bad").write_bytes(b"fine\nf\xfcnf\n")
-    (tmp_path / "wide").write_bytes("text".encode("utf-16"))
+    (tmp_path / "wide").write_bytes("text of length".encode("utf-16-le"))
     (tmp_path / "cut").write_bytes("é".encode()[:1])
     names = ["absent", "empty", ".", "bad", "wide", "cut"]
     with pytest.raises(DataError) as caught:
@@ -48,7 +49,7 @@ def test_all_faults_are_told_at_once_word_for_word(tmp_path):
         f"{tmp_path}: is a folder",
         f"name the files in it, such as {tmp_path}/*.txt".replace(f"{tmp_path}/", ""),
         f"bad, line 2: byte 0xfc is not utf-8. Pass --encoding with the right one (such as latin-1), {advice}",
-        f"wide, line 1: byte 0xff is not utf-8. Pass --encoding with the right one (such as utf-16), {advice}",
+        f"wide: every other byte is zero, as in utf-16-le. Pass --encoding utf-16-le, {advice}",
         f"cut, line 1: byte 0xc3 is not utf-8. Pass --encoding with the right one (such as latin-1), {advice}",
     ]
 

@@ -90,7 +90,7 @@ def test_labeled_tables(tmp_path):
     assert comma.labels == [["up"], ["down"]]
     assert comma.notes == (
         "2 texts in column 'review', 2 classes in column 'stars'",
-        "1 rows without a text are left out",
+        "1 row without a text is left out",
     )
     tabs = read_labeled([written(tmp_path, 'sentence\tlabel\nsay "hi\t1\n')])
     assert tabs.items == ['say "hi']
@@ -111,9 +111,8 @@ def test_labeled_tables(tmp_path):
              "file.txt, line 4, column 'label': is empty; expected a label"],
         ),
         ('text,label\n"x,1\n', {}, ["file.txt, line 2: unexpected end of data; is a quotation mark left open?"]),
-        ("text,text\nx,1\n", {}, ["file.txt, line 1: has several columns named 'text'",
-                                  "file.txt: which column is the label? Pass --label with one of 'text', 'text'"]),
-        ("text,label\n", {}, ["file.txt: holds no texts"]),
+        ("text,text\nx,1\n", {}, ["file.txt, line 1: the columns 1 and 2 are both named 'text'. Give each a name of its own, or pass --no-header to number them"]),
+        ("text,label\n", {}, ["file.txt: holds no rows below the names of its columns"]),
         (b"text,label\ngut,1\nsch\xf6n,2\n", {},
          ["file.txt, line 3: byte 0xf6 is not utf-8. Pass --encoding with the right one (such as latin-1)"]),
     ],
@@ -194,7 +193,7 @@ def test_tables_from_files_and_frames(tmp_path):
     tables = [read_table([tmp_path / "a.parquet"]), read_table([tmp_path / "a.csv"]), of_frame(frame)]
     assert all(table.columns == {"day": ["2024-01-01", "2024-01-02"], "sales": ["1.5", ""]} for table in tables)
     assert tables[2].places == ["the table, row 1", "the table, row 2"]
-    with pytest.raises(DataError, match="is no data frame"):
+    with pytest.raises(DataError, match="is no data frame that can be read"):
         of_frame({"a": 1})
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(DataError, match=r"bad\.parquet: cannot be read as Parquet"):

@@ -115,9 +115,11 @@ def test_faults(text, options, told):
 def test_grouped_thousands():
     whole = Table({"x": ["1,204.5", "3"]}, ["l 2", "l 3"], "t")
     assert read_series(whole, target="x", thousands=",").values[0].tolist() == [1204.5, 3]
+    assert read_series(whole, target="x").values[0].tolist() == [1204.5, 3]
+    whole = Table({"x": ["1/204.5", "3"]}, ["l 2", "l 3"], "t")
     with pytest.raises(
         DataError,
-        match=r"^l 2, column 'x': '1,204\.5' is not a number\. If ',' groups thousands, pass --thousands ','\.$",
+        match=r"^l 2, column 'x': '1/204\.5' is not a number\. If '/' groups thousands, pass --thousands '/'$",
     ):
         read_series(whole, target="x")
 

@@ -25,6 +25,8 @@ def options(
                 shown = click.Choice(limits["choices"]) if limits["choices"] else plain
                 default = (defaults or {}).get(field.name, field.default)
                 name = f"--{field.name.replace('_', '-')}"
+                if plain is bool:
+                    name += f"/--no-{name[2:]}"
                 command = click.option(
                     name,
                     field.name,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unrolled.data.files import decode, read_bytes
+from unrolled.data.packed import unpacked
 from unrolled.errors import DataError
 
 _OTHERWISE = ", or --units byte to learn from raw bytes"
@@ -64,7 +65,7 @@ def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_byte
     for file in files:
         try:
             content = read_bytes(Path(file))
-            texts.append("" if as_bytes else decode(content, str(file), encoding, _OTHERWISE))
+            texts.append("" if as_bytes else _text(content, str(file), encoding))
             raw.append(content)
         except DataError as fault:
             faults.append(str(fault))
@@ -73,6 +74,10 @@ def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_byte
     data = b"".join(raw)
     paths = tuple(str(Path(file).absolute()) for file in files)
     return Corpus("".join(texts), data, paths, encoding, hashlib.sha256(data).hexdigest())
+
+
+def _text(content: bytes, name: str, encoding: str) -> str:
+    return decode(unpacked(content, name), name, encoding, _OTHERWISE)
 
 
 def _standard_library() -> bytes:

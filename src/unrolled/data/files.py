@@ -5,9 +5,11 @@ Inputs: paths. Outputs: bytes and texts.
 
 import codecs
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from unrolled.data.packed import is_workbook, kind_of, unpacked
 from unrolled.errors import DataError
 
 _MOST_SHOWN = 20
@@ -59,25 +61,71 @@ def read_bytes(path: Path) -> bytes:
 def decode(content: bytes, name: str, encoding: str, otherwise: str = "") -> str:
     """The text of a file's bytes, with line ends as Python's text files have them; `otherwise` ends the advice.
 
+    A byte-order mark overrules utf-8, the default.
+
     Raises:
-        DataError: they are not in that encoding.
+        DataError: they are not in that encoding, or no text at all.
     """
+    if kind := kind_of(content):
+        advice = ": expected text. " + ("Save the sheet as CSV" if is_workbook(content) else "Save it as plain text")
+        raise DataError(f"{name}: is {kind}{advice}{otherwise}")
+    is_default = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     try:
-        text = content.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
+        text = content.decode(_marked(content) if is_default else encoding)
     except LookupError:
         raise DataError(
             f"{name}: encoding {encoding!r} is not known; expected one of Python's, such as utf-8"
         ) from None
     except UnicodeError as fault:
         at = getattr(fault, "start", 0)
+        if _is_no_text(content[:_LOOKED_AT].decode("latin-1")):
+            raise DataError(f"{name}: is no text, but binary data; expected text{otherwise}") from None
         line = content.count(b"\n", 0, at) + 1
         found = f"byte 0x{content[at]:02x}" if at < len(content) else "its end"
-        guess = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
         raise DataError(
             f"{name}, line {line}: {found} is not {encoding}. "
-            f"Pass --encoding with the right one (such as {guess}){otherwise}"
+            f"Pass --encoding with the right one (such as {_guessed(content[at : at + _LOOKED_AT])}){otherwise}"
         ) from None
+    if _is_no_text(text[:_LOOKED_AT]):
+        if wide := _wide(content[:_LOOKED_AT]):
+            raise DataError(f"{name}: every other byte is zero, as in {wide}. Pass --encoding {wide}{otherwise}")
+        raise DataError(f"{name}: is no text, but binary data; expected text{otherwise}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+_LOOKED_AT = 4096  # bytes, or characters, that tell what a file is
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+
+
+def _marked(content: bytes) -> str:
+    """The encoding that a byte-order mark tells; utf-8 without."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+
+
+def _is_no_text(text: str) -> bool:
+    """Whether more than a twentieth of the characters are control characters: of random bytes a tenth are."""
+    return 20 * len(_CONTROL.findall(text)) > len(text)
+
+
+def _wide(content: bytes) -> str | None:
+    """The encoding of text with a zero beside nearly each character."""
+    for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        half = content[start::2]
+        if 10 * half.count(0) > 9 * len(half) and not content[1 - start :: 2].count(0):
+            return name
+    return None
+
+
+def _guessed(content: bytes) -> str:
+    """The likeliest encoding of bytes that are not utf-8: Chinese stands in pairs of high bytes, accents alone."""
+    runs = re.findall(rb"[\x80-\xff]+", content)
+    if any(len(run) > 1 for run in runs) and all(len(run) % 2 == 0 for run in runs[:-1]):
+        return "gb18030"
+    return "cp1252" if re.search(rb"[\x80-\x9f]", content) else "latin-1"
 
 
 def read_texts(files: Sequence[Path | str], *, encoding: str = "utf-8") -> tuple[dict[str, str], str]:
@@ -91,7 +139,7 @@ def read_texts(files: Sequence[Path | str], *, encoding: str = "utf-8") -> tuple
         try:
             content = read_bytes(Path(file))
             digest.update(content)
-            texts[str(file)] = decode(content, str(file), encoding)
+            texts[str(file)] = decode(unpacked(content, str(file)), str(file), encoding)
         except DataError as fault:
             faults.add(str(fault))
     faults.stop()

@@ -1,9 +1,10 @@
 """Texts, or windows of numbers, with their classes.
 
-Inputs: a user's table. Outputs: items with their classes.
+Inputs: a user's table, folder or files. Outputs: items with their classes.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.files import Faults, read_texts
-from unrolled.data.table import MISSING, Table, choose_column, numbers_of, rows_of
+from unrolled.data.numbers import MISSING, numbers_of
+from unrolled.data.table import Table, choose_column, is_table, read_table
 from unrolled.errors import DataError
 
-_TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
+TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
 _LABEL_NAMES = ("label", "class", "sentiment", "category", "target", "intent", "topic", "rating", "labels", "tags")
 
 
@@ -67,60 +69,116 @@ def read_labeled(
     label: str | None = None,
     separator: str | None = None,
     encoding: str = "utf-8",
+    header: bool | None = None,
 ) -> Labeled:
-    """Reads CSV (comma, semicolon or tab) with a header, or JSON lines.
+    """Reads tables; or folders whose sub-folders are the classes, a text each file; or a file of lines for each class.
 
     Args:
-        files: with the same columns each.
+        files: tables with the same columns each (see `read_table`); or one folder; or several files of lines.
         text: name of the column with the texts; guessed from usual names if None.
         label: name of the column with the classes, likewise.
         separator: what stands between the labels of a text that may have several; None where each has one.
         encoding: of the files.
+        header: whether the first line of a table names the columns; see `read_table`.
 
     Raises:
         DataError: a column is missing, or rows cannot be used; all faults are told at once.
     """
-    texts, sha256 = read_texts(files, encoding=encoding)
-    faults = Faults()
+    paths = list(map(Path, files))
+    if text is None and label is None and (classes := classes_of(paths)):
+        return _of_classes(classes, encoding)
+    names = ("", "")
+
+    def choose(name: str, head: list[str]) -> list[str]:
+        nonlocal names
+        names = (choose_column(name, head, text, TEXT_NAMES, "text"), "")
+        rest = [each for each in head if each != names[0]]
+        # of two columns the other one
+        only = rest[0] if len(rest) == 1 else None
+        names = (names[0], choose_column(name, head, label or only, _LABEL_NAMES, "label"))
+        return list(dict.fromkeys(names))
+
+    faults, n_empty = Faults(), 0
+    table = read_table(paths, encoding=encoding, header=header, choose=choose, faults=faults)
     found: list[str] = []
     labels: list[list[str]] = []
-    n_empty = 0
-    names = ("", "")
-    for name, content in texts.items():
-        head, rows = rows_of(name, content, faults)
-        try:
-            of_text = choose_column(name, head, text, _TEXT_NAMES, "text")
-            rest = [each for each in head if each != of_text]
-            # of two columns the other one
-            names = (
-                of_text,
-                choose_column(name, head, label or (rest[0] if len(rest) == 1 else None), _LABEL_NAMES, "label"),
-            )
-        except DataError as fault:
-            faults.add(str(fault))
-            continue
-        places = [head.index(each) for each in names]
-        for line, row in rows:
-            value, classes = (row[place].strip() for place in places)
-            if not classes and separator is None:
-                faults.add(f"{name}, line {line}, column {names[1]!r}: is empty; expected a label")
-            elif not value:
-                n_empty += 1
-            else:
-                found.append(value)
-                cut = [classes] if separator is None else classes.split(separator)
-                labels.append(sorted({each.strip() for each in cut if each.strip()}))
+    for place, value, classes in zip(table.places, *(table.columns[name] for name in names), strict=True):
+        if not classes.strip() and separator is None:
+            faults.add(f"{place}, column {names[1]!r}: is empty; expected a label")
+        elif not value.strip():
+            n_empty += 1
+        else:
+            found.append(value.strip())
+            cut = [classes] if separator is None else classes.split(separator)
+            labels.append(sorted({each.strip() for each in cut if each.strip()}))
     faults.stop()
     if not found:
-        raise DataError(f"{', '.join(texts)}: holds no texts")
-    kinds = {each for row in labels for each in row}
-    notes = [f"{len(found):,} texts in column {names[0]!r}, {len(kinds):,} classes in column {names[1]!r}"]
+        raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {names[0]!r}")
+    n_kinds = len({each for row in labels for each in row})
+    notes = [
+        f"{_counted(len(found), 'text')} in column {names[0]!r}, {_counted(n_kinds, 'class')} in column {names[1]!r}",
+        *table.notes,
+    ]
     if n_empty:
-        notes.append(f"{n_empty:,} rows without a text are left out")
-    return Labeled(found, labels, separator is not None, tuple(notes), sha256=sha256)
+        notes.append(f"{_counted(n_empty, 'row')} without a text {'is' if n_empty == 1 else 'are'} left out")
+    return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256)
 
 
-def read_windows(table: Table, *, values: Sequence[str], series: str, label: str | None) -> Labeled:
+def _counted(n: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def classes_of(paths: Sequence[Path]) -> dict[str, list[Path]] | None:
+    """Files by class: the sub-folders of one folder, with a text a file; files, with a text a line. None for tables.
+
+    Raises:
+        DataError: a folder is named that holds neither.
+    """
+    if len(paths) == 1 and paths[0].is_dir():
+        folder = paths[0]
+        inside = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+        folders = {each.name: sorted(_texts_in(each)) for each in inside if each.is_dir()}
+        if found := {name: files for name, files in folders.items() if files}:
+            return found
+        paths = [each for each in inside if each.is_file()]
+        if len(paths) < 2 or any(map(is_table, paths)):
+            raise DataError(
+                f"{folder}: is a folder; expected a sub-folder for each class with a text a file, or a file for each "
+                "class with a text a line. Of tables name the files"
+            )
+    elif len(paths) < 2 or any(path.is_dir() or is_table(path) or not path.is_file() for path in paths):
+        return None
+    for names in ([path.stem for path in paths], [path.suffix.lstrip(".") for path in paths]):
+        if len(set(names)) == len(names):
+            return {name: [path] for name, path in zip(names, paths, strict=True)}
+    return None
+
+
+def _texts_in(folder: Path) -> Iterator[Path]:
+    return (each for each in folder.rglob("*") if each.is_file() and not each.name.startswith("."))
+
+
+def _of_classes(classes: dict[str, list[Path]], encoding: str) -> Labeled:
+    """Texts out of a file each, if a class has several; else out of the lines of its one file."""
+    are_lines = all(len(files) == 1 for files in classes.values())
+    texts, sha256 = read_texts([file for files in classes.values() for file in files], encoding=encoding)
+    items: list[str] = []
+    labels: list[list[str]] = []
+    for name, files in classes.items():
+        whole = [texts[str(file)] for file in files]
+        found = [
+            text for each in whole for part in (each.split("\n") if are_lines else [each]) if (text := part.strip())
+        ]
+        items += found
+        labels += [[name]] * len(found)
+    counts = Counter(name for names in labels for name in names)
+    shown = ", ".join(f"{name!r} {n:,}" for name, n in counts.most_common(20)) + (", ..." if len(counts) > 20 else "")
+    how = "lines are texts, and files classes" if are_lines else "files are texts, and folders classes"
+    return Labeled(items, labels, notes=(f"{_counted(len(items), 'text')}: {how} ({shown})",), sha256=sha256)
+
+
+def read_windows(table: Table, *, values: Sequence[str], series: str, label: str | None, decimal: str = "") -> Labeled:
     """Windows of numbers out of a long table: the rows with the same name are one window, in their order.
 
     Args:
@@ -128,6 +186,7 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
         values: the columns with the numbers.
         series: the column that tells windows apart.
         label: the column with the class, the same in all rows of a window; None where classes are not known.
+        decimal: the decimal mark of numbers, "," or "."; "" to tell it from the columns.
 
     Raises:
         DataError: columns are missing, values are no numbers, a window has two labels; all faults are told at once.
@@ -139,10 +198,10 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
         except DataError as fault:
             faults.add(str(fault))
     faults.stop()
-    columns = np.stack([numbers_of(table, name, "", faults) for name in values], 1)
-    is_empty = np.array(
-        [[table.columns[name][i].strip().lower() in MISSING for name in values] for i in range(len(table))]
-    )
+    notes: list[str] = []
+    read = numbers_of(table, values, faults, notes, decimal=decimal)
+    columns = np.stack([read[name] for name in values], 1)
+    is_empty = np.array([[text.strip().lower() in MISSING for text in table.columns[name]] for name in values]).T
     for i, name in np.argwhere(is_empty):
         faults.add(f"{table.places[i]}, column {values[name]!r}: is empty; expected a number")
     rows: dict[str, list[int]] = {}
@@ -161,4 +220,4 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     items = [columns[places] for places in rows.values()]
     lengths = [len(each) for each in items]
     note = f"{len(items):,} windows of {min(lengths):,} to {max(lengths):,} rows of {len(values)} numbers"
-    return Labeled(items, labels, notes=(note,), names=tuple(rows), sha256=table.sha256)
+    return Labeled(items, labels, notes=(note, *notes, *table.notes), names=tuple(rows), sha256=table.sha256)

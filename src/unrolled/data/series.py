@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.files import Faults
-from unrolled.data.table import MISSING, Table, is_number, numbers_of
+from unrolled.data.numbers import MISSING, is_number, numbers_of
+from unrolled.data.table import Table
 from unrolled.errors import DataError
 
 _TIME_NAMES = ("date", "time", "timestamp", "datetime", "ds", "day", "month", "year", "stamp", "period")
@@ -150,6 +151,7 @@ def read_series(
     past: Sequence[str] = (),
     static: Sequence[str] = (),
     thousands: str = "",
+    decimal: str = "",
 ) -> Series:
     """Series out of a table: one; several below each other, told apart by a column; or several side by side.
 
@@ -162,24 +164,23 @@ def read_series(
         past: covariates known for the past alone.
         static: columns of one value a series, numbers or kinds.
         thousands: what groups thousands in numbers.
+        decimal: the decimal mark of numbers, "," or "."; "" to tell it from the columns.
 
     Raises:
         DataError: columns are missing, numbers or stamps cannot be read, stamps occur twice; all faults at once.
     """
     faults = Faults()
-    head = list(table.columns)
     time = _time_column(table, time)
     targets = _targets(table, target, {time, series, *future, *past, *static}, thousands)
     _check_columns(table, (*targets, *future, *past, *static, *([series] if series else [])), faults)
     if series and len(targets) > 1:
         faults.add(f"--series goes with one target; got {', '.join(targets)}")
     faults.stop()
-    assert head
-    numbers = {name: numbers_of(table, name, thousands, faults) for name in (*targets, *future, *past)}
+    notes = list(table.notes)
+    numbers = numbers_of(table, (*targets, *future, *past), faults, notes, thousands=thousands, decimal=decimal)
     stamps = np.arange(len(table)) if time is None else _stamps(table, time, faults)
     faults.stop()
     groups = _groups(table.column(series) if series else [""] * len(table))
-    notes: list[str] = []
     frequency = _frequency([stamps[rows] for rows in groups.values()], notes)
     built: list[tuple[str, np.ndarray, np.ndarray, np.datetime64 | int]] = []
     n_missing = n_sorted = 0
@@ -375,7 +376,7 @@ def _static(rows: list[list[str]]) -> np.ndarray:
     """Numbers as they are, kinds as 0 and 1 for each."""
     columns = []
     for values in zip(*rows, strict=True):
-        if all(is_number(value) for value in values):
+        if all(is_number(value, decimal=".") and "," not in value for value in values):
             column = np.array([float(value) if value.lower() not in MISSING else 0.0 for value in values])
             columns.append((column - column.mean()) / (column.std() or 1))
         else:

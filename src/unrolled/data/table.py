@@ -1,29 +1,30 @@
 """Tables, as columns of texts.
 
-Inputs: files or data frames. Outputs: columns, each row with its line in the file. CSV (comma, semicolon or tab) and
-JSON lines are parsed here, so that an error has its line. Parquet files and data frames of pandas, polars and others go
-through polars and narwhals (extra: tables).
+Inputs: files or data frames. Outputs: columns, each row with its line in the file. CSV and JSON lines are parsed here,
+so that an error has its line. Parquet files and data frames of pandas, polars and others go through polars and
+narwhals, workbooks through calamine (extra: tables).
 """
 
-import csv
+import datetime
 import difflib
 import hashlib
 import io
-import json
-import math
-import sys
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unrolled import optional_libraries
-from unrolled.data.files import Faults, read_bytes, read_texts
+from unrolled.data.files import Faults, decode, read_bytes, shortened
+from unrolled.data.packed import check_size, is_workbook, unpacked
+from unrolled.data.rows import Row, headed, rows_of
 from unrolled.errors import DataError
 
-MISSING = {"", "na", "nan", "n/a", "null", "none", "-", "?"}
+SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods")
+_MOST_NAMES = 20  # of columns, in a message
+Chosen = Callable[[str, list[str]], list[str]]  # the name of a file and its columns' → the columns that are read
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Table:
         places: of each row, such as "prices.csv, line 7".
         name: of the table.
         sha256: of the files.
+        notes: what was noticed on reading, for the user.
     """
 
     columns: dict[str, list[str]]
     places: list[str]
     name: str
     sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.places)
@@ -58,8 +61,8 @@ class Table:
 
 def no_column(table: str, head: Sequence[str], name: str) -> str:
     """That there is no such column, with those that are meant perhaps."""
-    near = difflib.get_close_matches(name, head, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {', '.join(map(repr, head[:20]))}"
+    near = difflib.get_close_matches(name, [each[:100] for each in head[:1000]], n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {_names(head)}"
     return f"{table}: has no column {name!r}. {hint}"
 
 
@@ -77,44 +80,89 @@ def choose_column(name: str, head: Sequence[str], asked: str | None, usual: Sequ
     for each in usual:
         if each in lowered:
             return lowered[each]
-    raise DataError(
-        f"{name}: which column is the {option}? Pass --{option} with one of {', '.join(map(repr, head[:20]))}"
-    )
+    raise DataError(f"{name}: which column is the {option}? Pass --{option} with one of {_names(head)}")
 
 
-def read_table(files: Sequence[Path | str], *, encoding: str = "utf-8") -> Table:
+def _names(head: Sequence[str]) -> str:
+    """The names of columns, in quotes; of very many the first."""
+    more = f" and {len(head) - _MOST_NAMES:,} more" if len(head) > _MOST_NAMES else ""
+    return ", ".join(map(shortened, head[:_MOST_NAMES])) + more
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file's name is one of a table, packed or not."""
+    suffixes = [each.lower() for each in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in (".gz", ".bz2", ".xz", ".zip"):
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in SUFFIXES
+
+
+def read_table(
+    files: Sequence[Path | str],
+    *,
+    encoding: str = "utf-8",
+    header: bool | None = None,
+    choose: Chosen | None = None,
+    faults: Faults | None = None,
+) -> Table:
     """Reads files with the same columns, one below the other.
+
+    Args:
+        files: CSV, JSON lines, Parquet or workbooks; packed ones are unpacked.
+        encoding: of texts.
+        header: whether the first line names the columns; None if it should, and is to be refused if it looks like data.
+            Without one the columns are named 1, 2, 3 ...
+        choose: takes a file's name and its columns', returns the names of the columns to keep; None for all of them.
+        faults: gets what is wrong, for a caller that finds more and raises it all; None to raise it here.
 
     Raises:
         DataError: they cannot be used; all faults are told at once.
     """
-    faults = Faults()
+    found, notes = faults or Faults(), list[str]()
     columns: dict[str, list[str]] = {}
     places: list[str] = []
     digest = ""
     for file in map(Path, files):
-        if file.suffix.lower() in (".parquet", ".pq"):
-            digest += hashlib.sha256(read_bytes(file)).hexdigest()
-            found = of_frame(_parquet(file), str(file))
-            head, rows = list(found.columns), zip(found.places, zip(*found.columns.values(), strict=True), strict=True)
-        else:
-            texts, sha256 = read_texts([file], encoding=encoding)
-            digest += sha256
-            head, lines = rows_of(str(file), texts[str(file)], faults)
-            rows = ((f"{file}, line {line}", row) for line, row in lines)  # type: ignore[assignment]
-        if columns and list(columns) != head:
-            faults.add(f"{file}: has the columns {', '.join(head)}; the file before has {', '.join(columns)}")
+        try:
+            content = read_bytes(file)
+            digest += hashlib.sha256(content).hexdigest()
+            head, rows = _rows(str(file), content, encoding, found, notes, header=header)
+            kept = choose(str(file), head) if choose else head
+        except DataError as fault:
+            found.add(str(fault))
             continue
-        columns = columns or {name: [] for name in head}
+        if columns and list(columns) != kept:
+            found.add(f"{file}: has the columns {_names(kept)}; the file before has {_names(list(columns))}")
+            continue
+        columns = columns or {name: [] for name in kept}
+        number = {name: i for i, name in enumerate(head)}
+        chosen = [(columns[name], number[name]) for name in kept]
         for place, row in rows:
             places.append(place)
-            for values, value in zip(columns.values(), row, strict=True):
-                values.append(value)
-    faults.stop()
+            for values, i in chosen:
+                values.append(row[i])
+    if faults is None or not columns:
+        found.stop()
     name = ", ".join(map(str, files))
     if not places:
-        raise DataError(f"{name}: holds no rows")
-    return Table(columns, places, name, digest)
+        found.stop()
+        raise DataError(f"{name}: holds no rows{' below the names of its columns' if columns else ''}")
+    return Table(columns, places, name, digest, tuple(notes))
+
+
+def _rows(
+    name: str, content: bytes, encoding: str, faults: Faults, notes: list[str], *, header: bool | None
+) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
+    """The names of a file's columns, and its rows with their places."""
+    content = unpacked(content, name)
+    if content.startswith(b"PAR1"):
+        found = of_frame(_parquet(name, content), name)
+        return list(found.columns), zip(found.places, map(list, zip(*found.columns.values(), strict=True)), strict=True)
+    if is_workbook(content):
+        head, rows = headed(name, _sheet(name, content, notes), faults, header=header, place="row")
+        return head, ((f"{name}, row {row}", values) for row, values in rows)
+    head, rows = rows_of(name, decode(content, name, encoding), faults, header=header)
+    return head, ((f"{name}, line {line}", values) for line, values in rows)
 
 
 def of_frame(frame: Any, name: str = "the table") -> Table:
@@ -127,8 +175,11 @@ def of_frame(frame: Any, name: str = "the table") -> Table:
     narwhals: Any = optional_libraries.library("narwhals", "data frames need", "tables")
     try:
         known = narwhals.from_native(frame, eager_only=True)
-    except TypeError as fault:
-        raise DataError(f"{name}: is no data frame: {fault}") from fault
+    except (TypeError, narwhals.exceptions.NarwhalsError) as fault:
+        raise DataError(f"{name}: is no data frame that can be read: {' '.join(str(fault).split())}") from fault
+    twice = [repr(each) for each, count in Counter(map(str, known.columns)).items() if count > 1]  # as 1 and "1" are
+    if twice:
+        raise DataError(f"{name}: has several columns named {', '.join(twice[:5])}; give each a name of its own")
     columns = {str(each.name): [_text(value) for value in each.to_list()] for each in known.iter_columns()}
     return Table(columns, [f"{name}, row {i + 1}" for i in range(len(known))], name)
 
@@ -139,91 +190,41 @@ def _text(value: Any) -> str:
     return value.isoformat(" ") if hasattr(value, "isoformat") else str(value)
 
 
-def _parquet(file: Path) -> Any:
+def _parquet(name: str, content: bytes) -> Any:
     polars: Any = optional_libraries.library("polars", "Parquet files need", "tables")
     try:
-        return polars.read_parquet(file)
+        return polars.read_parquet(io.BytesIO(content))
     except (polars.exceptions.PolarsError, OSError) as fault:
-        raise DataError(f"{file}: cannot be read as Parquet: {str(fault).splitlines()[0]}") from fault
+        raise DataError(f"{name}: cannot be read as Parquet: {str(fault).splitlines()[0]}") from fault
 
 
-def rows_of(name: str, content: str, faults: Faults) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """The names of the columns, and the rows with the line that each begins on; faults are told as rows are taken."""
-    rows = _json_rows(name, content, faults) if content.lstrip()[:1] == "{" else _csv_rows(name, content, faults)
-    _, head = next(rows, (0, []))
-    twice = sorted({each for each in head if head.count(each) > 1})
-    if twice:
-        faults.add(f"{name}, line 1: has several columns named {', '.join(map(repr, twice))}")
-    return head, rows
-
-
-def _csv_rows(name: str, content: str, faults: Faults) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(sys.maxsize)
-    first = content.split("\n", 1)[0]
-    delimiter = max("\t,;", key=first.count)
-    # tables between tabs are written without quotes
-    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
-    n_columns, line = 0, 1
+def _sheet(name: str, content: bytes, notes: list[str]) -> Iterator[Row]:
+    """The rows of a workbook's first sheet that has any, without empty ones and empty columns at the end."""
+    calamine: Any = optional_libraries.library("python_calamine", "workbooks need", "tables")
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            check_size(name, len(content), sum(each.file_size for each in archive.infolist()), "zip")
     try:
-        for row in reader:
-            if not n_columns:
-                n_columns = len(row)
-                yield line, [each.strip() for each in row]
-            elif row and len(row) != n_columns:
-                faults.add(f"{name}, line {line}: has {len(row)} columns, the header {n_columns}")
-            elif row:
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error as fault:
-        faults.add(f"{name}, line {line}: {fault}; is a quotation mark left open?")
+        book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+        sheets = {each: book.get_sheet_by_name(each).to_python(skip_empty_area=False) for each in book.sheet_names}
+    except (calamine.CalamineError, OSError, ValueError) as fault:
+        raise DataError(f"{name}: cannot be read as a workbook: {fault}") from fault
+    filled = {each: rows for each, rows in sheets.items() if any(any(value != "" for value in row) for row in rows)}
+    if not filled:
+        raise DataError(f"{name}: holds no rows in any of its sheets")
+    sheet, rows = next(iter(filled.items()))
+    if len(filled) > 1:
+        notes.append(f"{name}: the sheet {sheet!r} is read, {', '.join(map(repr, list(filled)[1:]))} not")
+    width = max(i + 1 for row in rows for i, value in enumerate(row) if value != "")
+    for number, row in enumerate(rows, 1):
+        if any(value != "" for value in row):
+            yield number, [_of_cell(value) for value in (*row, *[""] * width)[:width]]
 
 
-def _json_rows(name: str, content: str, faults: Faults) -> Iterator[tuple[int, list[str]]]:
-    head: list[str] = []
-    for line, row in enumerate(content.split("\n"), 1):
-        if not row.strip():
-            continue
-        try:
-            item: Any = json.loads(row)
-        except (ValueError, RecursionError) as fault:
-            faults.add(f"{name}, line {line}: is no JSON: {fault}")
-            continue
-        if not isinstance(item, dict):
-            faults.add(f'{name}, line {line}: expected an object such as {{"text": ..., "label": ...}}')
-            continue
-        if not head:
-            head = list(item)
-            yield 0, head
-        missing = [each for each in head if each not in item]
-        if missing:
-            faults.add(f"{name}, line {line}: has no {', '.join(map(repr, missing))}, which the first line has")
-            continue
-        yield line, ["" if item[each] is None else str(item[each]) for each in head]
-
-
-def is_number(text: str, thousands: str = "") -> bool:
-    """Whether a text is a number, or stands for a missing one."""
-    try:
-        float(text.replace(thousands, "") if thousands else text)
-    except ValueError:
-        return text.strip().lower() in MISSING
-    return True
-
-
-def numbers_of(table: Table, name: str, thousands: str, faults: Faults) -> np.ndarray:
-    """A column as float64, NaN where a value is missing."""
-    values = table.columns[name]
-    result = np.full(len(values), np.nan)
-    for i, text in enumerate(values):
-        plain = text.strip().replace(thousands, "") if thousands else text.strip()
-        if plain.lower() in MISSING:
-            continue
-        try:
-            result[i] = float(plain)
-        except ValueError:
-            hint = " If ',' groups thousands, pass --thousands ','." if "," in plain else ""
-            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not a number.{hint}")
-        if math.isinf(result[i]):
-            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not finite")
-    return result
+def _of_cell(value: Any) -> str:
+    """A cell as a text: whole numbers without a point, midnights as dates."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return value.date().isoformat()
+    return _text(value)

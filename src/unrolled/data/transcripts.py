@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from unrolled.data.files import Faults, read_bytes, read_texts
+from unrolled.data.rows import rows_of
 from unrolled.data.sound import SUFFIXES, Sound, read_sound
-from unrolled.data.table import choose_column, rows_of
+from unrolled.data.table import choose_column
 from unrolled.errors import DataError
 
 _PATH_NAMES = ("path", "file", "filename", "file_name", "audio", "audio_path", "audio_filepath", "wav", "sound")

@@ -89,15 +89,21 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         if settings.values:
             return self._windows(paths, settings.label or "label")
         return read_labeled(
-            paths, text=settings.text, label=settings.label, separator=settings.separator, encoding=settings.encoding
+            paths,
+            text=settings.text,
+            label=settings.label,
+            separator=settings.separator,
+            encoding=settings.encoding,
+            header=settings.header,
         )
 
     def _windows(self, paths: Sequence[Path | str], label: str | None) -> Labeled:
         if self.settings.series is None:
             raise SettingsError("--values needs --series, the column that tells windows apart")
-        names = [name.strip() for name in self.settings.values.split(",") if name.strip()]
-        table = read_table(paths, encoding=self.settings.encoding)
-        return read_windows(table, values=names, series=self.settings.series, label=label)
+        settings, series = self.settings, self.settings.series
+        names = [name.strip() for name in settings.values.split(",") if name.strip()]
+        table = read_table(paths, encoding=settings.encoding, header=settings.header)
+        return read_windows(table, values=names, series=series, label=label, decimal=settings.decimal or "")
 
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
         return data.stratified(self.settings.validation, seed)

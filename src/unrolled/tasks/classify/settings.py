@@ -15,6 +15,12 @@ class ClassifySettings(EncoderSettings):
     series: str | None = option(None, "with --values: the column that tells windows apart")
     label: str | None = option(None, "column with the classes  [guessed from its name]")
     separator: str | None = option(None, "what stands between the labels of a text that may have several")
+    decimal: str | None = option(
+        None, "with --values: decimal mark of numbers  [told from the column]", choices=(",", ".")
+    )
+    header: bool | None = option(
+        None, "whether a table's first line names the columns  [yes; refused if it looks like data]"
+    )
     most_tokens: int = option(
         400, "tokens of a text that are read: half from its begin, half from its end", least=2, most=10**6
     )

@@ -89,7 +89,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
 
     def read(self, files: Files) -> Series:
         paths = [files] if isinstance(files, str | Path) else list(files)
-        return self._of_table(read_table(paths, encoding=self.settings.encoding))
+        return self._of_table(read_table(paths, encoding=self.settings.encoding, header=self.settings.header))
 
     def _of_table(self, table: Table) -> Series:
         settings = self.settings
@@ -100,6 +100,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             time=settings.time,
             series=settings.series,
             thousands=settings.thousands,
+            decimal=settings.decimal or "",
             **names,
         )
 

@@ -20,7 +20,9 @@ class ForecastSettings(ForecastNetSettings):
     future: str = option("", "covariates that are known in advance, with commas between")
     past: str = option("", "covariates known for the past alone, with commas between")
     static: str = option("", "columns of one value a series, with commas between")
-    thousands: str = option("", "what groups thousands in numbers")
+    thousands: str = option("", "what groups thousands in numbers  [told from the column]")
+    decimal: str | None = option(None, "decimal mark of numbers  [told from the column]", choices=(",", "."))
+    header: bool | None = option(None, "whether the first line names the columns  [yes; refused if it looks like data]")
     season: int | None = option(None, "steps after which values come again  [from the frequency]", least=1, most=10**6)
     context: int | None = option(
         None, "steps that a forecast is made from  [7 days of hours, 2 seasons, 2 horizons]", least=2, most=10**6

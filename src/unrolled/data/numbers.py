@@ -1,0 +1,197 @@
+"""Numbers as people write them: with a decimal point or comma, thousands apart or not.
+
+Inputs: columns of texts. Outputs: float64. How a column is written is told from the whole of it, and said; what may be
+read in two ways is asked. A file of its own, as series and windows read numbers, and both say how.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from unrolled.data.files import Faults
+from unrolled.data.table import Table
+
+MISSING = {"", "na", "nan", "-nan", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "?", "."}
+_SPACES = " \u00a0\u2009\u202f'\u2019"  # between thousands, in France and Switzerland
+_LOOKED_AT = 1000  # rows of the other columns
+_MARKS = re.compile(r"[.,]")
+_MINUS = "\u2212"
+
+
+def is_number(text: str, thousands: str = "", decimal: str = "") -> bool:
+    """Whether a text is a number in some form, or stands for a missing one."""
+    if _plain(text) is not None or text.strip().lower() in MISSING:
+        return True
+    marks = [decimal] if decimal else [",", "."]
+    return any(_read(text, mark, thousands) is not None for mark in marks)
+
+
+def numbers_of(
+    table: Table, names: Sequence[str], faults: Faults, notes: list[str], *, thousands: str = "", decimal: str = ""
+) -> dict[str, np.ndarray]:
+    """Columns as float64, NaN where a value is missing.
+
+    Args:
+        table: as read.
+        names: of the columns, all of them there.
+        faults: gets what is no number, or may be two.
+        notes: gets each column that is not written as in 1234.5.
+        thousands: what groups thousands; "" for the usual ones.
+        decimal: "," or "."; "" to tell it from the columns.
+    """
+    if thousands and thousands == decimal:
+        faults.add(f"{decimal!r} cannot be the decimal mark and stand between thousands; leave one out")
+        return {name: np.full(len(table), np.nan) for name in names}
+    decimal = decimal or {",": ".", ".": ","}.get(thousands, "")
+    found = {}
+    of_table: list[str | None] = []  # told once, if a column leaves it open
+    for name in names:
+        values = table.columns[name]
+        mark = decimal
+        if not mark and any("," in text for text in values):
+            n_before = len(faults.texts)
+            mark = _mark_of(table, name, of_table, faults)
+            if len(faults.texts) > n_before:
+                found[name] = np.full(len(table), np.nan)
+                continue
+        elif not mark and all(_mark_in(text) is None for text in values) and any("." in text for text in values):
+            mark = "," if _of_table(table, of_table) == "," else "."
+        found[name] = _column(table, name, mark or ".", thousands, faults, notes, is_asked=bool(decimal))
+    return found
+
+
+def _mark_of(table: Table, name: str, of_table: list[str | None], faults: Faults) -> str:
+    """The decimal mark of a column with commas."""
+    firsts: dict[str, int] = {}
+    for i, text in enumerate(table.columns[name]):
+        if (mark := _mark_in(text)) and is_number(text):
+            firsts.setdefault(mark, i)
+    if len(firsts) == 2:
+        (_, a), (_, b) = sorted(firsts.items(), key=lambda each: each[1])
+        texts = [table.columns[name][i] for i in (a, b)]
+        faults.add(
+            f"{table.places[b]}, column {name!r}: {texts[1]!r} has another decimal mark than {texts[0]!r} in "
+            f"{table.places[a]}. Mend the column, or pass --decimal with one of , and ."
+        )
+        return "."
+    mark = next(iter(firsts), "") or _of_table(table, of_table)
+    if mark is None:
+        i = next(i for i, text in enumerate(table.columns[name]) if "," in text)
+        text = table.columns[name][i].strip()
+        if is_number(text):
+            as_groups, as_point = text.replace(",", ""), text.replace(",", ".")
+            faults.add(
+                f"{table.places[i]}, column {name!r}: {text!r} may be {as_groups} or {as_point}. Pass --decimal . if "
+                "',' groups thousands, --decimal , if it is the decimal mark"
+            )
+    return mark or "."
+
+
+def _of_table(table: Table, known: list[str | None]) -> str | None:
+    """The decimal mark of all columns of numbers that show one, if they agree; kept in `known`."""
+    if not known:
+        marks: set[str] = set()
+        for values in itertools.islice(table.columns.values(), _LOOKED_AT):
+            some = values[:_LOOKED_AT]
+            if all(map(is_number, some)):
+                marks |= {mark for text in some if (mark := _mark_in(text))}
+        known.append(next(iter(marks)) if len(marks) == 1 else None)
+    return known[0]
+
+
+def _mark_in(text: str) -> str | None:
+    """The decimal mark that a number shows; None where it has none, or may be read in two ways, as 1,234."""
+    marks = _MARKS.findall(text)
+    if not marks:
+        return None
+    if len(set(marks)) == 2:
+        return marks[-1]
+    mark, other = marks[0], "," if marks[0] == "." else "."
+    if len(marks) > 1:
+        return other
+    before, after = text.strip().lstrip(f"+-{_MINUS}").split(mark)
+    is_open = len(after) == 3 and after.isdigit() and 1 <= len(before) <= 3 and before.isdigit() and before[0] != "0"
+    return None if is_open else mark
+
+
+def _column(
+    table: Table, name: str, mark: str, thousands: str, faults: Faults, notes: list[str], *, is_asked: bool
+) -> np.ndarray:
+    values = table.columns[name]
+    result = np.full(len(values), np.nan)
+    shown: dict[str, str] = {}
+    for i, text in enumerate(values):
+        if text.strip().lower() in MISSING:
+            continue
+        number = _plain(text) if mark == "." else None
+        if number is None:
+            number = _read(text, mark, thousands)
+            if number is not None and number != _plain(text.replace(_MINUS, "-")):
+                how = "a decimal comma" if mark == "," and "," in text else "thousands apart"
+                shown.setdefault(how, f"{text.strip()!r} is {number:.15g}")
+        if number is None:
+            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not a number{_hint(text, mark, thousands)}")
+        elif math.isinf(number):
+            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not finite")
+        else:
+            result[i] = number
+    if shown:
+        notes.append(
+            f"column {name!r}: numbers with {' and '.join(shown)} ({', '.join(shown.values())})"
+            + ("" if is_asked else "; if that is wrong, pass --decimal")
+        )
+    return result
+
+
+def _hint(text: str, mark: str, thousands: str) -> str:
+    other = "," if mark == "." else "."
+    if _read(text, other, "") is not None:
+        return f" with '{mark}' as the decimal mark. If '{other}' is, pass --decimal {other}"
+    groups = next((each for each in text if not each.isalnum() and each not in "+-.,"), "")
+    if groups and not thousands and _read(text, mark, groups) is not None:
+        return f". If {groups!r} groups thousands, pass --thousands {groups!r}"
+    return "."
+
+
+def _plain(text: str) -> float | None:
+    """A number as programs write it."""
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+def _read(text: str, mark: str, thousands: str) -> float | None:
+    """A number with a decimal mark, and with thousands apart by the given text or a usual one."""
+    plain = text.strip().replace(_MINUS, "-")
+    sign = plain[:1] if plain[:1] in ("+", "-") else ""
+    body, exponent = plain[len(sign) :], ""
+    if power := re.search(r"[eE][+-]?\d+$", body):
+        body, exponent = body[: power.start()], power.group()
+    if body.count(mark) > 1:
+        return None
+    whole, _, rest = body.partition(mark)
+    between = [thousands] if thousands else [*_SPACES, "," if mark == "." else "."]
+    digits = next((found for each in between if (found := _joined(whole.split(each))) is not None), None)
+    if digits is None or not (_is_digits(rest) or not rest) or not (digits or rest):
+        return None
+    return float(f"{sign}{digits or '0'}.{rest or '0'}{exponent}")
+
+
+def _joined(groups: Sequence[str]) -> str | None:
+    """Groups of digits as one number: three in the last, two (as in India) or three in those between."""
+    if len(groups) == 1:
+        return groups[0] if _is_digits(groups[0]) or not groups[0] else None
+    fits = _are_of(groups[:1], 1, 3) and _are_of(groups[1:-1], 2, 3) and _are_of(groups[-1:], 3, 3)
+    return "".join(groups) if fits else None
+
+
+def _are_of(groups: Iterable[str], least: int, most: int) -> bool:
+    return all(least <= len(each) <= most and _is_digits(each) for each in groups)
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()

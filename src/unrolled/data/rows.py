@@ -1,0 +1,243 @@
+"""Rows of a table in a text: CSV with any usual delimiter, or JSON lines.
+
+Inputs: the text of a file. Outputs: the names of its columns, and its rows with their lines. A file of its own, as
+tables and manifests read rows. The first line names the columns. Where it looks like data, that is told.
+"""
+
+import csv
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from unrolled.data.files import Faults, shortened
+from unrolled.errors import DataError
+
+Row = tuple[int, list[str]]  # the line that a row begins on, and its values
+_DELIMITERS = "\t;,|"  # of two that fit as well, the first
+_MOST_CHARACTERS = 50_000_000  # of a field: its reader takes eight bytes for each
+_CELLS_LOOKED_AT = 200_000
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
+
+
+def rows_of(
+    name: str, content: str, faults: Faults, *, header: bool | None = None
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The names of the columns, and the rows with the line that each begins on; faults are told as rows are taken.
+
+    Args:
+        name: of the file, for faults.
+        content: of the file.
+        faults: gets what is wrong with rows.
+        header: whether the first line names the columns; None if it should, and is to be refused if it looks like data.
+
+    Raises:
+        DataError: the first line looks like data, or names two columns alike.
+    """
+    if (begin := content.lstrip()[:1]) in ("{", "["):
+        items = _json_lines(name, content, faults) if begin == "{" else _json_array(name, content, faults)
+        rows = _of_objects(name, items, faults)
+        _, head = next(rows, (0, []))
+        return head, rows
+    return headed(name, _csv_rows(name, content, faults), faults, header=header)
+
+
+def headed(
+    name: str, rows: Iterator[Row], faults: Faults, *, header: bool | None, place: str = "line"
+) -> tuple[list[str], Iterator[Row]]:
+    """The names of the columns out of the first row, and the rows after it; without a header, numbers as names.
+
+    Raises:
+        DataError: as `rows_of`.
+    """
+    line, first = next(rows, (0, []))
+    if header is False:
+        return [str(i + 1) for i in range(len(first))], itertools.chain([(line, first)], rows)
+    head = [each.strip() or str(i + 1) for i, each in enumerate(first)]
+    some = list(itertools.islice(rows, max(2, min(1000, _CELLS_LOOKED_AT // max(1, len(head))))))
+    others = [row for _, row in some if row != first] or [row for _, row in some]
+    if header is None and (reason := _looks_like_data([each.strip() for each in first], others)):
+        raise DataError(
+            f"{name}, {place} {line}: {reason}, so it looks like data and not like the names of the columns. Pass "
+            "--no-header if it is data, --header if these are the names"
+        )
+    _check_names(f"{name}, {place} {line}", head)
+    return head, _without(name, place, first, itertools.chain(some, rows), faults)
+
+
+def _without(name: str, place: str, head: list[str], rows: Iterator[Row], faults: Faults) -> Iterator[Row]:
+    """Rows, of which none is the header once more: tables were written one after the other."""
+    for line, row in rows:
+        if row == head and len(row) > 1:
+            faults.add(f"{name}, {place} {line}: is the header again; leave it out")
+        else:
+            yield line, row
+
+
+def _check_names(where: str, head: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(head).items() if count > 1][:5]
+    faults = []
+    for name in twice:
+        at = [i + 1 for i, each in enumerate(head) if each == name]
+        shown = ", ".join(map(str, at[:-1][:10])) + f" and {at[-1]}"
+        faults.append(f"the columns {shown} are all named {name!r}".replace("all", "both" if len(at) == 2 else "all"))
+    if faults:
+        raise DataError(
+            f"{where}: {'; '.join(faults)}. Give each a name of its own, or pass --no-header to number them"
+        )
+
+
+def _looks_like_data(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """Why a first row is no header, in words; None if it may be one."""
+    numbers: list[int] = []
+    reason = None
+    for i, name in enumerate(head):
+        values = [value for row in rows if (value := row[i].strip())]
+        if not values or not name:
+            continue
+        kind = _kind(name)
+        kinds = Counter(map(_kind, values))
+        is_even = kinds.most_common(1)[0][1] >= 0.9 * len(values)
+        if kind == "text":
+            if is_even and not kinds["text"]:
+                return None  # a word above numbers
+            if reason is None and name in values:
+                reason = f"{shortened(name)} stands below it too, in column {i + 1}"
+        elif is_even and kinds[kind]:
+            numbers.append(i)
+    if numbers and not _are_counted([head[i] for i in numbers]):
+        i = numbers[0]
+        reason = f"{shortened(head[i])} stands above {_kind(head[i])}s, in column {i + 1}"
+    return reason
+
+
+def _kind(text: str) -> str:
+    if _STAMP.match(text):
+        return "date"
+    return "number" if text.replace(",", "").replace(".", "").lstrip("+-").strip().isdecimal() else "text"
+
+
+def _are_counted(names: Sequence[str]) -> bool:
+    """Whether names are whole numbers that follow each other, as pandas names columns, and years are."""
+    if len(names) < 3 or not all(name.isdecimal() for name in names):
+        return False
+    return all(int(b) - int(a) == 1 for a, b in itertools.pairwise(names))
+
+
+def _csv_rows(name: str, content: str, faults: Faults) -> Iterator[Row]:
+    skipped, delimiter, content = 0, None, content.lstrip("\ufeff")
+    if found := re.match(r"sep=(.)\n", content):  # Excel's own first line
+        skipped, delimiter, content = 1, found[1], content[found.end() :]
+    delimiter = delimiter or _delimiter(content)
+    quoting: Any = csv.QUOTE_MINIMAL if delimiter != "\t" or _is_quoted(content) else csv.QUOTE_NONE
+    csv.field_size_limit(_MOST_CHARACTERS)
+    reader = csv.reader(_lines(content), delimiter=delimiter, quoting=quoting, strict=True)
+    n_columns, line = 0, 1 + skipped
+    try:
+        for row in reader:
+            n_columns = n_columns or len(row)
+            if row and len(row) != n_columns:
+                faults.add(f"{name}, line {line}: has {len(row):,} columns, the header {n_columns:,}")
+            elif row:
+                yield line, row
+            line = reader.line_num + 1 + skipped
+    except csv.Error as fault:
+        if "field limit" in str(fault):
+            fault = csv.Error(f"a field has more than {_MOST_CHARACTERS:,} characters")
+        faults.add(f"{name}, line {line}: {fault}; is a quotation mark left open?")
+
+
+def _lines(content: str) -> Iterator[str]:
+    """Lines with their ends; `io.StringIO` would take four bytes for each character."""
+    start = 0
+    while start < len(content):
+        end = content.find("\n", start) + 1 or len(content)
+        yield content[start:end]
+        start = end
+
+
+def _delimiter(content: str) -> str:
+    """What stands between the columns: of the marks in the first line those that stand in each line as often."""
+    lines = [_QUOTED.sub("", line[:1_000_000]) for line in itertools.islice(_lines(content), 20) if line.strip()]
+    counts = {mark: [line.count(mark) for line in lines] for mark in _DELIMITERS}
+    fitting = [mark for mark, each in counts.items() if each and each[0]]
+    even = [mark for mark in fitting if len(set(counts[mark])) == 1]
+    return max(even or fitting or [","], key=lambda mark: counts[mark][0])
+
+
+def _is_quoted(content: str) -> bool:
+    """Whether a table between tabs has quoted fields, as Excel writes them; other programs leave marks as they are."""
+    fields = (field for line in _lines(content[:1_000_000]) for field in line.rstrip("\n").split("\t"))
+    quoted = [bool(_QUOTED.fullmatch(field)) for field in fields if field.startswith('"')]
+    return bool(quoted) and all(quoted)
+
+
+def _json_lines(name: str, content: str, faults: Faults) -> Iterator[tuple[int, Any]]:
+    for line, row in enumerate(_lines(content), 1):
+        if row.strip():
+            try:
+                yield line, json.loads(row, object_pairs_hook=_Object)
+            except (ValueError, RecursionError) as fault:
+                faults.add(f"{name}, line {line}: is no JSON: {fault}")
+
+
+def _json_array(name: str, content: str, faults: Faults) -> Iterator[tuple[int, Any]]:
+    decoder, at, line = json.JSONDecoder(object_pairs_hook=_Object), content.index("[") + 1, 1
+    between = re.compile(r"[\s,]*")
+    while True:
+        begin = at
+        at = between.match(content, at).end()  # type: ignore[union-attr]
+        line += content.count("\n", begin, at)
+        if at >= len(content) or content[at] == "]":
+            return
+        try:
+            item, end = decoder.raw_decode(content, at)
+        except (ValueError, RecursionError) as fault:
+            faults.add(f"{name}, line {line}: is no JSON: {fault}")
+            return
+        yield line, item
+        line, at = line + content.count("\n", at, end), end
+
+
+def _of_objects(name: str, items: Iterator[tuple[int, Any]], faults: Faults) -> Iterator[Row]:
+    """The names of the columns, then rows."""
+    head: list[str] = []
+    for line, pairs in items:
+        if not isinstance(pairs, _Object):
+            faults.add(f'{name}, line {line}: expected an object such as {{"text": ..., "label": ...}}')
+            continue
+        item = dict(pairs)
+        if len(item) < len(pairs):
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            faults.add(f"{name}, line {line}: has {twice!r} twice")
+            continue
+        if not head:
+            head = list(item)
+            yield 0, head
+        missing = [each for each in head if each not in item]
+        if missing:
+            shown = ", ".join(map(repr, missing[:10]))
+            faults.add(f"{name}, line {line}: has no {shown}, which the first line has")
+            continue
+        yield line, [_text(item[each]) for each in head]
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object as its pairs, where a name may stand twice."""
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, _Object):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return str(_plain(value)) if isinstance(value, list) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Object):
+        return {key: _plain(each) for key, each in value}
+    return [_plain(each) for each in value] if isinstance(value, list) else value

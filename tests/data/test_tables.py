@@ -1,0 +1,378 @@
+"""Tables as people have them: numbers, headers, delimiters and packings of any usual form, read rightly or refused."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import random
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unrolled.data.files import Faults, read_texts
+from unrolled.data.labeled import read_labeled
+from unrolled.data.numbers import is_number, numbers_of
+from unrolled.data.table import Table, is_table, of_frame, read_table
+from unrolled.errors import DataError
+
+
+def column(*texts, **options):
+    """Values, faults and notes of a column that holds some texts."""
+    table = Table({"x": list(texts)}, [f"t.csv, line {i + 2}" for i in range(len(texts))], "t.csv")
+    faults, notes = Faults(), []
+    found = numbers_of(table, ["x"], faults, notes, **options)["x"]
+    return found.tolist(), faults.texts, notes
+
+
+def written(number, decimal, group, digits):
+    """A number as a country writes it."""
+    text = f"{number:,.{digits}f}"
+    return text.replace(",", "\0").replace(".", decimal).replace("\0", group)
+
+
+COUNTRIES = [(",", "."), (",", "\u00a0"), (",", "\u202f"), (",", ""), (".", ","), (".", "'"), (".", ""), (".", " ")]
+
+
+@pytest.mark.parametrize(("decimal", "group"), COUNTRIES)
+@pytest.mark.parametrize("digits", [1, 2, 4])
+def test_numbers_of_any_country_are_read_as_they_are_meant(decimal, group, digits):
+    draw = random.Random(digits)
+    numbers = [round(draw.uniform(-(10**size), 10**size), digits) for size in range(1, 8) for _ in range(5)]
+    found, faults, notes = column(*(written(number, decimal, group, digits) for number in numbers))
+    assert faults == []
+    assert found == numbers
+    assert bool(notes) == (decimal == "," or bool(group))
+
+
+@given(st.lists(st.floats(-1e12, 1e12), min_size=1), st.sampled_from([",", "."]))
+def test_a_given_decimal_mark_is_kept_to(numbers, decimal):
+    texts = [repr(number).replace(".", decimal) for number in numbers]
+    assert column(*texts, decimal=decimal)[:2] == (numbers, [])
+
+
+def test_a_decimal_comma_is_told_from_the_column_and_said():
+    assert column("50,24", "7", "", "1.234,56") == (
+        [50.24, 7, pytest.approx(np.nan, nan_ok=True), 1234.56], [],
+        ["column 'x': numbers with a decimal comma ('50,24' is 50.24); if that is wrong, pass --decimal"],
+    )  # fmt: skip
+    assert column("1,204.5", "3") == (
+        [1204.5, 3], [],
+        ["column 'x': numbers with thousands apart ('1,204.5' is 1204.5); if that is wrong, pass --decimal"],
+    )  # fmt: skip
+    assert column("1.5", "1.234", "\u22125") == ([1.5, 1.234, -5], [], [])
+
+
+def test_what_may_be_two_numbers_is_asked():
+    assert column("1,234", "5,678")[1] == [
+        "t.csv, line 2, column 'x': '1,234' may be 1234 or 1.234. Pass --decimal . if ',' groups thousands, "
+        "--decimal , if it is the decimal mark"
+    ]
+    assert column("1,234", decimal=",")[0] == [1.234]
+    assert column("1,234", decimal=".")[0] == [1234]
+    assert column("3", "50,24", "7.5")[1] == [
+        "t.csv, line 4, column 'x': '7.5' has another decimal mark than '50,24' in t.csv, line 3. Mend the column, or "
+        "pass --decimal with one of , and ."
+    ]
+
+
+def test_other_columns_tell_what_a_column_leaves_open():
+    for beside, number in (("0,5", 1.234), ("0.5", 1234.0)):
+        table = Table({"x": ["1,234"], "y": [beside]}, ["l 2"], "t")
+        faults, notes = Faults(), []
+        assert numbers_of(table, ["x"], faults, notes)["x"].tolist() == [number]
+        assert faults.texts == []
+        assert len(notes) == 1
+    table = Table({"x": ["1.234"], "y": ["0,5"]}, ["l 2"], "t")
+    notes = []
+    assert numbers_of(table, ["x", "y"], Faults(), notes)["x"].tolist() == [1234.0]
+    assert notes[0].startswith("column 'x': numbers with thousands apart ('1.234' is 1234)")
+
+
+@pytest.mark.parametrize("options", [{"thousands": ","}, {"decimal": "."}, {"decimal": ".", "thousands": ","}])
+def test_a_decimal_comma_is_never_taken_for_thousands(options):
+    assert column("50,24", **options)[1] == [
+        "t.csv, line 2, column 'x': '50,24' is not a number with '.' as the decimal mark. If ',' is, pass --decimal ,"
+    ]
+    assert column("1", decimal=",", thousands=",")[1] == [
+        "',' cannot be the decimal mark and stand between thousands; leave one out"
+    ]
+
+
+@given(st.text(alphabet="0123456789.,-+ 'eE\u2212", max_size=9))
+def test_any_text_is_one_number_or_none(text):
+    found, faults, _ = column(text)
+    if faults:
+        assert np.isnan(found[0]) or np.isinf(found[0])
+    else:
+        assert is_number(text)
+
+
+def table_of(tmp_path, text, name="t.csv", **options):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_table([path], **options)
+
+
+def told(tmp_path, *arguments, **options):
+    with pytest.raises(DataError) as caught:
+        table_of(tmp_path, *arguments, **options)
+    return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+ADVICE = (
+    ", so it looks like data and not like the names of the columns. Pass --no-header if it is data, --header if these "
+    "are the names"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "'5.1' stands above numbers, in column 1"),
+        ("good food,pos\nbad food,neg\nfine,pos\n", "'pos' stands below it too, in column 2"),
+        ("2024-01-01;17,5\n2024-01-02;18,5\n", "'2024-01-01' stands above dates, in column 1"),
+        ("a,1\nb,2\n", "'1' stands above numbers, in column 2"),
+    ],
+)
+def test_a_missing_header_is_told(tmp_path, text, reason):
+    assert told(tmp_path, text) == f"t.csv, line 1: {reason}{ADVICE}"
+    table = table_of(tmp_path, text, header=False)
+    assert list(table.columns) == [str(i + 1) for i in range(len(table.columns))]
+    assert len(table) == text.count("\n")
+    assert len(table_of(tmp_path, text, header=True)) == text.count("\n") - 1
+
+
+@given(st.integers(1, 4), st.integers(2, 30), st.booleans(), st.randoms(use_true_random=False))
+def test_headers_are_told_from_data(n_numbers, n_rows, has_text, draw):
+    import tempfile
+    from pathlib import Path
+
+    rows = [
+        [*([f"text {i} of {draw.random()}", draw.choice("ab")] if has_text else []),
+         *(f"{draw.uniform(-9, 9):.3f}" for _ in range(n_numbers))]
+        for i in range(n_rows)
+    ]  # fmt: skip
+    head = [f"name {i}" for i in range(len(rows[0]))]
+    with tempfile.TemporaryDirectory() as folder:
+        text = lambda *some: "".join(",".join(row) + "\n" for row in some)  # noqa: E731
+        assert list(table_of(Path(folder), text(head, *rows)).columns) == head
+        assert ADVICE in told(Path(folder), text(*rows))
+
+
+def test_numbers_that_are_names(tmp_path):
+    assert list(table_of(tmp_path, "0,1,2\n5,6,7\n").columns) == ["0", "1", "2"]  # as pandas names them
+    assert list(table_of(tmp_path, "country,2010,2011,2012\nA,5,6,7\nB,8,9,1\n").columns)[3] == "2012"
+    assert list(table_of(tmp_path, ",text,\n0,a,b\n").columns) == ["1", "text", "3"]
+
+
+def test_names_that_stand_twice_have_their_places(tmp_path):
+    assert told(tmp_path, "a,b,a,c,a,b\n1,2,3,4,5,6\n") == (
+        "t.csv, line 1: the columns 1, 3 and 5 are all named 'a'; the columns 2 and 6 are both named 'b'. Give each a "
+        "name of its own, or pass --no-header to number them"
+    )
+    assert told(tmp_path, '{"a": 1, "a": 2}\n', "t.jsonl") == "t.csv, line 1: has 'a' twice".replace("csv", "jsonl")
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match=r"^the table: .*a"):
+        of_frame(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_a_header_in_between_is_told(tmp_path):
+    assert told(tmp_path, "text,n\na,1\ntext,n\nb,2\n") == "t.csv, line 3: is the header again; leave it out"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_delimiters_marks_and_line_ends_of_any_program(tmp_path, delimiter, encoding, end):
+    rows = [["größe", "Preis, netto"], ['say "hi"; so', "1,5"], ["a|b", "2,5"]]
+    quoted = lambda text: '"' + text.replace('"', '""') + '"'  # noqa: E731
+    text = "".join(delimiter.join(map(quoted, row)) + end for row in rows)
+    table = table_of(tmp_path, text.encode(encoding))
+    assert table.columns == {"größe": ['say "hi"; so', "a|b"], "Preis, netto": ["1,5", "2,5"]}
+
+
+def test_what_excel_writes(tmp_path):
+    assert table_of(tmp_path, "sep=;\na;b\n1,5;2\n").columns == {"a": ["1,5"], "b": ["2"]}
+    assert table_of(tmp_path, "sep=;\na;b\n1,5;2\n").places == ["%s/t.csv, line 3" % tmp_path]  # noqa: UP031
+    assert table_of(tmp_path, 'a\tb\nsay "hi\tx\n').columns["a"] == ['say "hi']
+    # a comma and a semicolon stand as often in the first line
+    assert table_of(tmp_path, "datum;preis in EUR, netto\n1.1.;5\n2.1.;6\n").columns["preis in EUR, netto"] == [
+        "5",
+        "6",
+    ]
+
+
+def sheet(*rows):
+    """A workbook with a sheet, as Excel writes it."""
+    cells = lambda row: "".join(  # noqa: E731
+        f"<c><v>{value}</v></c>" if isinstance(value, int | float) else f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        for value in row
+    )
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    document = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("[Content_Types].xml", f'<Types xmlns="{package}/content-types"/>')
+        archive.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{document}/officeDocument" '
+            'Target="xl/workbook.xml"/></Relationships>',
+        )
+        archive.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{main}" xmlns:r="{document}"><sheets><sheet name="one" sheetId="1" r:id="r1"/></sheets>'
+            "</workbook>",
+        )
+        archive.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{document}/worksheet" '
+            'Target="worksheets/sheet1.xml"/></Relationships>',
+        )
+        rows = "".join(f"<row>{cells(row)}</row>" for row in rows)
+        archive.writestr(
+            "xl/worksheets/sheet1.xml", f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>'
+        )
+    return content.getvalue()
+
+
+def test_workbooks(tmp_path):
+    pytest.importorskip("python_calamine")
+    content = sheet(["text", "n", "share"], ["good, fast", 3, 0.5], ["late", 4, 1.25])
+    table = table_of(tmp_path, content, "t.xlsx")
+    assert table.columns == {"text": ["good, fast", "late"], "n": ["3", "4"], "share": ["0.5", "1.25"]}
+    assert table.places == [f"{tmp_path}/t.xlsx, row {i}" for i in (2, 3)]
+    assert told(tmp_path, sheet([5.5, "a"], [6.5, "b"]), "t.xlsx") == (
+        f"t.xlsx, row 1: '5.5' stands above numbers, in column 1{ADVICE}"
+    )
+    assert told(tmp_path, content[:-60], "t.xlsx").startswith("t.xlsx: is a zip archive that cannot be read: ")
+    with pytest.raises(DataError) as caught:
+        read_texts([tmp_path / "w.xlsx"] if (tmp_path / "w.xlsx").write_bytes(content) else [])
+    assert str(caught.value) == f"{tmp_path}/w.xlsx: is an Excel workbook: expected text. Save the sheet as CSV"
+
+
+def zipped(**files):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name.replace("_", "."), text)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, bz2.compress, lzma.compress, lambda text: zipped(a_csv=text, __MACOSX_x="y")][:4]
+)
+def test_packed_tables(tmp_path, pack):
+    text = b"text,label\ngood,up\nbad,down\n"
+    packed = zipped(a_csv=text) if pack not in (gzip.compress, bz2.compress, lzma.compress) else pack(text)
+    assert table_of(tmp_path, packed, "t.csv.gz").columns["text"] == ["good", "bad"]
+    (tmp_path / "t.txt.gz").write_bytes(packed)
+    assert list(read_texts([tmp_path / "t.txt.gz"])[0].values()) == [text.decode()]
+    assert "damaged" in (cut := told(tmp_path, packed[:-9], "t.csv.gz")) or "cannot be read" in cut
+
+
+def test_archives_that_hold_too_much(tmp_path):
+    assert told(tmp_path, zipped(a_csv="x", b_csv="y"), "t.zip") == (
+        "t.zip: is a zip archive of 2 files (a.csv, b.csv); expected one. Unpack it, and name the files to read"
+    )
+    for name, bomb in (("gzip", gzip.compress(bytes(2**27))), ("zip", zipped(a_csv=bytes(2**27)))):
+        found = told(tmp_path, bomb, "t.gz")
+        assert found.startswith(f"t.gz: is packed with {name} in {len(bomb):,} bytes and holds more than ")
+        assert found.endswith("Unpack it, and name what it holds")
+
+
+KINDS = {
+    "a PDF document": b"%PDF-1.7\n", "a PNG picture": b"\x89PNG\r\n\x1a\n", "a JPEG picture": b"\xff\xd8\xff\xe0",
+    "a WAV sound": b"RIFF\0\0\0\0WAVE", "a SQLite database".replace("a S", "an S"): b"SQLite format 3\0",
+    "a NumPy array": b"\x93NUMPY\x01", "a 7-Zip archive": b"7z\xbc\xaf\x27\x1c", "a tar archive": bytes(257) + b"ustar",
+    "packed with zstd": b"\x28\xb5\x2f\xfd", "an HDF5 file": b"\x89HDF\r\n\x1a\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_what_is_no_text_is_named_and_never_offered_an_encoding(tmp_path, kind, encoding):
+    noise = random.Random(3).randbytes(5000)
+    for content, words in ((KINDS[kind] + noise, f"is {kind}"), (noise, "is no text, but binary data")):
+        found = told(tmp_path, content, encoding=encoding)
+        assert found.startswith(f"t.csv: {words}")
+        assert "--encoding" not in found
+
+
+def test_encodings_are_guessed_for_advice(tmp_path):
+    for text, encoding, name in (
+        ("text,label\n味道很好,好\n送餐太慢,坏\n", "gb18030", "gb18030"), ("text,l\nschön,gut\n", "latin-1", "latin-1"),
+        ("text,l\n“schön”,gut\n", "cp1252", "cp1252"),
+    ):  # fmt: skip
+        assert f"Pass --encoding with the right one (such as {name})" in told(tmp_path, text.encode(encoding))
+
+
+def test_arrays_of_json(tmp_path):
+    rows = [{"text": "a", "label": 1}, {"text": "b", "label": 2}]
+    for indent in (None, 1):
+        table = table_of(tmp_path, json.dumps(rows, indent=indent), "t.json")
+        assert table.columns == {"text": ["a", "b"], "label": ["1", "2"]}
+    assert told(tmp_path, '[\n{"a": 1},\n{"a" 2}]', "t.json").startswith("t.json, line 3: is no JSON: ")
+
+
+def test_names_of_tables():
+    from pathlib import Path
+
+    assert [is_table(Path(name)) for name in ("a.csv", "a.CSV.gz", "b.c.xlsx", "a.txt", "a.gz", "csv", "a.csv.txt")] == [
+        True, True, True, False, False, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_hundred_thousand_columns(tmp_path, is_named):
+    """Quadratic, the names alone took an hour."""
+    n, begin = 100_000, time.perf_counter()
+    head = ",".join(f"c{i}" if is_named else "a" for i in range(n))
+    text = f"{head}\n" + "\n".join(",".join(["1.5"] * n) for _ in range(3)) + "\n"
+    if is_named:
+        assert len(table_of(tmp_path, text).columns) == n
+        with pytest.raises(DataError) as caught:
+            read_labeled([tmp_path / "t.csv"])
+        assert str(caught.value).endswith("'c19' and 99,980 more")
+    else:
+        assert "are all named 'a'" in told(tmp_path, text)
+    assert time.perf_counter() - begin < 30
+
+
+def test_a_field_without_end(tmp_path):
+    begin = time.perf_counter()
+    assert told(tmp_path, 'text,label\n"' + "word " * 12_000_000 + '",up\n') == (
+        "t.csv, line 2: a field has more than 50,000,000 characters; is a quotation mark left open?"
+    )
+    assert time.perf_counter() - begin < 30
+
+
+def test_folders_and_files_as_classes(tmp_path):
+    for label, text in (("pos", "so good"), ("neg", "so bad\nand late")):
+        (tmp_path / "texts" / label).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "texts" / label / f"{i}.txt").write_text(f"{text} {i}")
+        (tmp_path / "lines").mkdir(exist_ok=True)
+        (tmp_path / "lines" / f"{label}.txt").write_text(f"{text}\n\nmore {label}\n")
+        (tmp_path / f"polarity.{label}").write_text(f"{text}\n")
+    data = read_labeled([tmp_path / "texts"])
+    assert data.labels == [["neg"]] * 3 + [["pos"]] * 3
+    assert data.items[0] == "so bad\nand late 0"
+    assert data.notes == ("6 texts: files are texts, and folders classes ('neg' 3, 'pos' 3)",)
+    data = read_labeled([tmp_path / "lines"])
+    assert data.notes == ("5 texts: lines are texts, and files classes ('neg' 3, 'pos' 2)",)
+    assert data.items == read_labeled([tmp_path / "lines/neg.txt", tmp_path / "lines/pos.txt"]).items
+    data = read_labeled([tmp_path / "polarity.pos", tmp_path / "polarity.neg"])
+    assert data.labels == [["pos"], ["neg"], ["neg"]]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as caught:
+        read_labeled([tmp_path / "empty"])
+    assert str(caught.value) == (
+        f"{tmp_path}/empty: is a folder; expected a sub-folder for each class with a text a file, or a file for each "
+        "class with a text a line. Of tables name the files"
+    )
