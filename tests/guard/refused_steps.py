@@ -34,9 +34,10 @@ GRADIENT = "it switches gradients on or off, or takes one, within the step; tens
 FUNCTION = "it calls an autograd function of its own, whose backward a capture does not see"
 GENERATOR = "it makes or uses a torch.Generator; draw from torch's own, as torch.rand(n) does"
 ITERATOR = "it takes the next item of an iterator, which each step moves on"
-NUMPY = "it computes with numpy on a tensor, which has no gradient; torch has the same functions"
+NUMPY = "it computes with numpy, whose results have no gradient; torch and math have the same functions"
 TOO_DEEP = "its functions call each other too deeply to be captured"
 SHAPES = "the shape of a tensor depends on its values; torch.where(condition, a, b) keeps the shape"
+SETS = "it changes a setting of torch; set it before the scan"
 RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
 LAYOUT = (
     "it does something else for tensors of other strides, with a gradient, or that are parameters, which a state may be "
@@ -368,7 +369,10 @@ def written_tensor(x, h):
 KEPT = torch.zeros(2, HIDDEN, dtype=torch.float64)
 
 
-@refused_object("it holds a module of TorchScript, in which no change can be seen", "return h, scripted(new(x, h))")
+@refused_object(
+    "it calls what TorchScript made, in which no change can be seen; hand it the plain function or module",
+    "return h, scripted(new(x, h))",
+)
 def torchscript():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated
@@ -386,7 +390,7 @@ def nested(x, h):
     return h, new(x, h) + both.unbind()[0]
 
 
-@refused(RAISES, 'return h, new(x, h) * len(f"{h.sum()}")')
+@refused("it turns a tensor into text", 'return h, new(x, h) * len(f"{h.sum()}")')
 def text_of_a_tensor(x, h):
     return h, new(x, h) * len(f"{h.sum()}")
 
@@ -402,7 +406,7 @@ def deep_copy(x, h):
     return h, new(x, h)
 
 
-@refused("it calls print, which a graph of torch's operations cannot hold", 'print("a step")')
+@refused("it prints, which a fused loop does not; print what the scan returns", 'print("a step")')
 def printing(x, h):
     print("a step")
     return h, new(x, h)
@@ -595,7 +599,7 @@ with warnings.catch_warnings():
     NESTED = torch.nested.nested_tensor([torch.ones(2, HIDDEN, dtype=torch.float64)] * 2)
 
 
-@refused("it calls time.time, which a graph of torch's operations cannot hold", "return h, new(x, h) * time.time()")
+@refused("it asks for the time, which differs from step to step", "return h, new(x, h) * time.time()")
 def clock(x, h):
     return h, new(x, h) * time.time()
 
@@ -625,7 +629,7 @@ class Mine(Tensor):
 SUBCLASS = torch.ones(HIDDEN, dtype=torch.float64).as_subclass(Mine)
 
 
-@refused("it enters a context that a graph of torch's operations cannot hold", "with LOCK:")
+@refused("it uses threads or locks, which a fused loop does not", "with LOCK:")
 def lock(x, h):
     with LOCK:
         return h, new(x, h)
@@ -671,7 +675,7 @@ def inference(x, h):
     return h, new(x, h) + y
 
 
-@refused("it does what cannot be captured as a graph", "h = copy.copy(h)")
+@refused("it calls copy.copy, which a graph of torch's operations cannot hold", "h = copy.copy(h)")
 def shallow_copy(x, h):
     h = copy.copy(h)
     return h, new(x, h)
@@ -715,8 +719,7 @@ def all_attributes(x, h):
 
 
 @refused(
-    "it calls a function that torch.compile leaves out, such as unrolled.scan, which a graph of torch's operations cannot "
-    "hold",
+    "it calls unrolled.scan, which a graph of torch's operations cannot hold",
     "y, _ = unrolled.scan(new_pair, h.t().unsqueeze(2), h[:, :1])",
 )
 def scan_in_a_scan(x, h):

@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 import torch
-from tests.guard import refused_steps, unfused_steps
+from tests.guard import python_steps, refused_steps, unfused_steps
 from tests.guard.checks import (
     FORBIDDEN,
     HIDDEN,
@@ -24,6 +24,7 @@ from tests.guard.checks import (
     Case,
     assert_as_eager,
     assert_reason,
+    assert_same,
     at_most,
     outcome,
     scan_quietly,
@@ -58,7 +59,17 @@ def line_of(refusal: Refusal) -> str:
 assert unfused_steps  # which puts its steps into the table
 
 
-@pytest.mark.parametrize("name", REFUSED)
+def first_of_each_reason() -> list[Any]:
+    """All steps; of those that do what people do in Python, each reason once by default."""
+    found, known = [], set()
+    for name, refusal in REFUSED.items():
+        is_slow = refusal.file == python_steps.__file__ and refusal.reason in known
+        known.add(refusal.reason)
+        found.append(pytest.param(name, marks=pytest.mark.slow) if is_slow else name)
+    return found
+
+
+@pytest.mark.parametrize("name", first_of_each_reason())
 def test_the_exact_reason_of_a_step(name, monkeypatch):
     """Word for word, with the line; and the error and the warning say the same."""
     if name == "numbers_alone" and IS_NEWER:
@@ -83,6 +94,36 @@ def test_the_exact_reason_of_a_step(name, monkeypatch):
     with pytest.raises(NotFusedError) as error, refusal.around():
         unrolled.scan(step, xs, state, engine="fused")
     assert str(error.value) == f"scan: the step cannot run fused: {explanation.reason}."
+
+
+@pytest.mark.parametrize(
+    "name",
+    slow_but_for(
+        ["conditions_as_places", "enumerated", "frozen_key", "function_of_torch_compile", "step_of_torch_compile"],
+        python_steps.FUSED,
+    ),
+)
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch.compile itself
+def test_a_step_in_python_fuses_as_it_is(name):
+    step = python_steps.FUSED[name]()
+    assert_as_eager(Case(step), times=2)
+    explanation = unrolled.explain(step, *Case(step).arguments())
+    assert explanation.path == "fused", explanation.reason
+
+
+#: they have another result at each call, by what they are
+CHANGING = {"global_counter", "default_that_grows", "generator_of_numpy", "generator_of_python"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name, each in REFUSED.items() if each.file == python_steps.__file__ and name not in CHANGING]
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the steps, and of what torch deprecates
+def test_a_step_in_python_that_is_refused_is_the_loop(name):
+    step = REFUSED[name].make()
+    xs, state = Case(step).arguments()
+    assert_same(outcome(step, xs, state), outcome(step, xs, state, engine="eager"))
 
 
 def _plain(x, h):
@@ -233,6 +274,7 @@ def test_the_warning_of_a_step_that_is_built_again_and_again(monkeypatch):
 
 IS_NEWER = torch.__version__ >= "2.14"
 MODULES = (
+    "step/doing",
     "step/refusals",
     "step/capture",
     "step/path",
@@ -248,12 +290,15 @@ MODULES = (
 )
 #: texts of three words and more that are no reasons, or that no step causes with the torch of today
 NOT_IN_THE_TABLE = {
+    ", which a graph of torch's operations cannot hold": "the end of texts, which are tested",
+    "an object of …": "a part of a text: of a call whose function has no name",
+    "it does what cannot be captured as a graph": "of an instruction that has no words, of which none is known",
     "certain side effects happened": "part of a message of torch's",
     "from user code:": "part of a message of torch's",
     "Unexpected type in sourceless": "part of a message of torch's",
     "the module …": "a part of a text: torch takes modules apart, so none is called; if one is, it is refused",
     "lambda L, G: […]": "source of an expression",
-    "it calls two functions of one code that have different globals…": "test_tensors.py has such a step",
+    "it calls two functions of one code that have different globals": "test_tensors.py has such a step",
     "the globals of a function": "what a guard compares",
     ' ("…", line ……)': "the line, at the end of a text",
     "no floating dtype": "a part of a text, which is tested",

@@ -4,6 +4,7 @@ Input: a stack, a node of a graph or a guard of torch's. Output: file, line and 
 say lines, so this lies below them.
 """
 
+import functools
 import linecache
 import re
 from pathlib import Path
@@ -21,7 +22,8 @@ def is_of_torch(name: str) -> bool:
     return name.startswith(_NOT_OF_A_STEP[0])
 
 
-def _is_of_a_step(name: str) -> bool:
+@functools.cache
+def is_of_a_step(name: str) -> bool:
     """Whether a file is neither torch's, nor the engine's, nor Python's own."""
     is_pythons = name.startswith(_PYTHON) and "site-packages" not in name
     return not (is_pythons or name.startswith(_NOT_OF_A_STEP))
@@ -30,7 +32,7 @@ def _is_of_a_step(name: str) -> bool:
 def line_of_stack(stack: Any) -> str:
     """Where in the user's step, from a `traceback.StackSummary`: the innermost line that is not torch's or ours."""
     for frame in reversed(stack or []):
-        if _is_of_a_step(frame.filename):
+        if is_of_a_step(frame.filename):
             return shown_line(frame.filename, frame.lineno or 0, frame.line or "")
     return ""
 
@@ -41,7 +43,7 @@ def line_of_node(node: fx.Node) -> str:
     for at in reversed(range(len(lines))):
         if lines[at].startswith("File "):
             name, number = lines[at].removeprefix('File "').split('", line ')
-            if _is_of_a_step(name):
+            if is_of_a_step(name):
                 source = lines[at + 1] if at + 1 < len(lines) else ""
                 return shown_line(name, int(number.split(",")[0]), source)
     return ""

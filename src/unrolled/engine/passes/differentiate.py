@@ -7,7 +7,7 @@ from torch import Tensor, fx
 
 from unrolled.engine.passes.split import Split
 from unrolled.engine.passes.subgraph import part_of
-from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, decompositions, fake_like, make_graph
+from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, Following, decompositions, fake_like, make_graph
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def differentiate(parts: Split) -> Joint:
         def run(*floats: Tensor) -> tuple[Tensor, ...]:
             rest = iter(floats)
             leaves = [next(rest) if f else g for f, g in zip(is_float, given, strict=True)]
-            return tuple(fx.Interpreter(loop).run(*leaves, BATCH))  # which hands the lines of the step on
+            return tuple(Following(loop).run(*leaves, BATCH))  # which hands the lines of the step on
 
         found, back, *_ = torch.func.vjp(run, *[g for f, g in zip(is_float, given, strict=True) if f])
         return list(found), list(back(tuple(cotangents)))

@@ -33,6 +33,7 @@ OTHER_BATCH = 1_417_300_009
 # within, a tensor that is made has a shape and no memory
 NO_NUMBERS = FakeTensorMode(allow_non_fake_inputs=True)
 
+_NOT_TRACED = "torch cannot trace it as a graph of its own operations"
 _NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
 
 # a step by leaves: tensors that it reads beside its arguments, inputs, states, rows of the batch → leaves of y_t, their
@@ -225,7 +226,6 @@ def _empty(like: Tensor, shape: Any) -> Tensor:
 def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callable]) -> fx.GraphModule:
     """The function as a graph without changes in place, taken apart by a table."""
     depth = len(torch._C._functorch.get_interpreter_stack() or ())
-    again: _Following | None = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
@@ -233,8 +233,7 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
             with fx.traceback.preserve_node_meta():
                 graph = make_fx(whole, decomposition_table=table)(*inputs)
                 if any(map(_is_in_place, graph.graph.nodes)):  # within an operation of torch's, as its cells are
-                    again = _Following(graph)
-                    whole = torch.func.functionalize(again.run, remove="mutations")
+                    whole = torch.func.functionalize(Following(graph).run, remove="mutations")
                     graph = make_fx(whole, decomposition_table=table)(*inputs)
     except NotTraceable:
         raise
@@ -244,21 +243,28 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
         missing = _NO_DERIVATIVE.match(str(fault))
         if missing:
             raise NotTraceable(f"torch has no derivative of {missing[1].replace('::', '.')}") from fault
-        line = line_of_node(again.at) if again is not None and again.at is not None else ""
-        raise NotTraceable(f"torch cannot trace it as a graph of its own operations{line}") from fault
+        raise NotTraceable(_NOT_TRACED) from fault
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
-class _Following(fx.Interpreter):
-    """Knows at which operation it is."""
+class Following(fx.Interpreter):
+    """Tells at which line of the step an operation cannot be traced."""
 
-    at: fx.Node | None = None
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.extra_traceback = False  # torch would add its own words to the reason
 
     def run_node(self, n: fx.Node) -> Any:
-        self.at = n
-        return super().run_node(n)
+        try:
+            return super().run_node(n)
+        except NotTraceable:
+            raise
+        except Exception as fault:
+            if _NO_DERIVATIVE.match(str(fault)):
+                raise
+            raise NotTraceable(_NOT_TRACED + line_of_node(n)) from fault
 
 
 def _is_in_place(node: fx.Node) -> bool:

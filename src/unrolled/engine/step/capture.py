@@ -7,6 +7,7 @@ it loads `torch._dynamo`, which takes seconds.
 
 import builtins
 import contextlib
+import operator
 import re
 import types
 import weakref
@@ -26,7 +27,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.step.extra_guards import ExtraGuards
-from unrolled.engine.step.path import Path, TooLarge
+from unrolled.engine.step.path import Ended, Path
 from unrolled.engine.step.refusals import reason_at, reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
 from unrolled.engine.step.undisturbed import undisturbed
@@ -130,11 +131,26 @@ class _Lines(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         try:
-            return super().run_node(n)
+            filled = _filled(self, n)
+            return super().run_node(n) if filled is None else filled
         except NotTraceable:
             raise
         except Exception as fault:
             raise reason_at(n, fault) from fault
+
+
+def _filled(run: fx.Interpreter, node: fx.Node) -> Tensor | None:
+    """`tensor[condition] = number`, which torch takes apart into the places where it holds, as a fill of those."""
+    if node.target is not operator.setitem:
+        return None
+    tensor, at, value = run.fetch_args_kwargs_from_env(node)[0]
+    is_condition = isinstance(at, Tensor) and at.dtype == torch.bool and at.shape == tensor.shape[: at.dim()]
+    is_number = isinstance(value, bool | int | float) or (
+        isinstance(value, Tensor) and value.dim() == 0 and value.dtype == tensor.dtype
+    )
+    if not (is_condition and is_number):
+        return None
+    return tensor.masked_fill_(at.reshape(at.shape + (1,) * (tensor.dim() - at.dim())), value)
 
 
 class Guarded:
@@ -348,7 +364,7 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
             with torch_function_mode_stack_state_mgr, path.followed():
                 found = convert_frame.fullgraph_capture(frame, (step, x, state))
         except Exception as fault:  # torch raises what it finds in a step in many kinds
-            reason = NotTraceable(str(fault)) if isinstance(fault, TooLarge) else reason_of(fault)
+            reason = NotTraceable(str(fault)) if isinstance(fault, Ended) else reason_of(fault, path.doing, path.reason)
             return _refused(reason, fault, scope, path)
         try:
             return Captured(found, scope, path, step, (x, state), shares_rows=shares_rows)

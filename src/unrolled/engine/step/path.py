@@ -30,10 +30,12 @@ from torch._dynamo.variables import (
 )
 from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.hashable import HashableTracker
+from torch._dynamo.variables.user_defined import FrozenDataClassVariable
 
-from unrolled.engine.source_lines import is_of_torch, shown_line
+from unrolled.engine.source_lines import is_of_a_step, is_of_torch
+from unrolled.engine.step.doing import RANDOM, Doing, line_of
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
-from unrolled.engine.step.refusals import RANDOM
+from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
 MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
@@ -50,8 +52,9 @@ _ORIGIN = frozenset(
 _ORIGIN_WORDS = "it asks a tensor how it came about, which may differ from step to step"
 _OWN_WORDS = "it asks a tensor for an attribute of its own, which the first state alone may have"
 _KEY_WORDS = "it looks for a tensor among keys, which depends on which object it is"
+_SHARED_WORDS = "it goes through all parameters or buffers of a module; no guard sees which of them become one"
+_EQUAL_WORDS = "it looks for a key of a class that has __eq__ or __hash__ of its own, which a capture does not call"
 _IS_WORDS = "it compares tensors by `is`, which may differ from step to step"
-_ADDRESS = "it asks for the address of an object"
 # functions that a step may have, by whatever name
 _ASKS: dict[Any, str] = {
     **dict.fromkeys(
@@ -65,8 +68,8 @@ _ASKS: dict[Any, str] = {
         ),
         "it asks whether it is being compiled",
     ),
-    id: _ADDRESS,
-    hash: _ADDRESS,
+    id: ADDRESS,
+    hash: ADDRESS,
     operator.is_: _IS_WORDS,
     operator.is_not: _IS_WORDS,
 }
@@ -93,8 +96,16 @@ _HIDDEN = {
 }
 
 
-class TooLarge(Exception):  # noqa: N818 - no fault
-    """A capture goes on for too long; its text is for the step's author."""
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+_ASYNC_WORDS = "it calls an async function, whose result is there only after an await"
+
+
+_SETS = ("set_", "enable_", "use_deterministic")
+_SETS_WORDS = "it changes a setting of torch; set it before the scan"
+
+
+class Ended(Exception):  # noqa: N818 - no fault
+    """A capture must not go on; its text is for the step's author."""
 
 
 class Path:
@@ -104,18 +115,20 @@ class Path:
         frames: the functions that it goes through.
         globals: of their codes.
         reason: why no guard can tell what the step did there; empty where they can.
+        doing: the instruction of the step's own that the capture came to last.
     """
 
     def __init__(self) -> None:
         self.frames: dict[int, Frame] = {}
         self.globals: dict[Any, dict[str, Any]] = {}
         self.reason = ""
+        self.doing: Doing | None = None
         self._translator: Any = None
         self._n_instructions = self._n_operations = 0
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
-        """Within, a capture is followed; one of too many operations or instructions ends in `TooLarge`."""
+        """Within, a capture is followed; one of too many operations or instructions ends in `Ended`."""
         step, add = symbolic_convert.InstructionTranslatorBase.step, fx.Graph.create_node
 
         def follow_step(translator: Any) -> bool:
@@ -125,7 +138,7 @@ class Path:
         def follow_add(graph: fx.Graph, *args: Any, **options: Any) -> fx.Node:
             self._n_operations += 1
             if self._n_operations > MOST_OPERATIONS:
-                raise TooLarge(
+                raise Ended(
                     f"it has more than {MOST_OPERATIONS:,} operations, too many for one loop; "
                     "a loop within the step is better a tensor operation"
                 )
@@ -151,10 +164,22 @@ class Path:
                 patch(module, "invoke_and_store_as_constant", self._refusing_assumed)
             yield
 
+    def _note(self, words: str, translator: Any) -> None:
+        """Notes what no guard can tell, with the step's line; of what a library does, that the step calls it."""
+        if self.reason:
+            return
+        if self.doing is not None and not is_of_a_step(translator.f_code.co_filename):
+            words = self.doing.words()
+        self.reason = words + (line_of(translator) or (self.doing.line if self.doing else ""))
+
     def _refusing_keys(self, make: Any) -> Any:
         def hashed(tracker: Any, variable: Any) -> None:
-            if isinstance(variable, TensorVariable):
-                self.reason = self.reason or _KEY_WORDS + _line_of(self._translator)
+            words = _words_of_key(variable)
+            at = self._translator
+            if words is _KEY_WORDS and at is not None and is_of_torch(at.f_code.co_filename):
+                self.reason = self.reason or _SHARED_WORDS + line_of(at)
+            elif words and at is not None:
+                self._note(words, at)
             make(tracker, variable)
 
         return hashed
@@ -166,24 +191,28 @@ class Path:
             of, name = (_value_of(each) for each in arguments[:2])
             if _is_tensor(arguments[0]):
                 words = _ORIGIN_WORDS if name in _ORIGIN else _OWN_WORDS if not hasattr(torch.Tensor, name) else ""
-                self.reason = words + _line_of(translator) if words else self.reason
+                if words:
+                    self._note(words, translator)
             is_guarded = not isinstance(of, _WITHOUT_GUARDS) or (hasattr(of, name) and not refuses_all)
             if not is_guarded and not is_of_torch(translator.f_code.co_filename):
-                words = "it asks whether a module or a function has an attribute, which no guard sees"
-                self.reason = words + _line_of(translator)
+                self._note("it asks whether a module or a function has an attribute, which no guard sees", translator)
             return call(variable, translator, arguments, *options)
 
         return asked
 
     def _refusing_assumed(self, translator: Any, function: Any, *args: Any) -> Any:
         if getattr(function, "_dynamo_marked_constant", False):
-            self.reason = f"it calls a function whose result is assumed to be constant{_line_of(translator)}"
+            self._note("it calls a function whose result is assumed to be constant", translator)
         return _store_as_constant(translator, function, *args)
 
     def _noting(self, call: Any, words: str) -> Any:
         def noted(variable: Any, translator: Any, *args: Any, **options: Any) -> Any:
-            if not is_of_torch(translator.f_code.co_filename):
-                self.reason = f"{words}{_line_of(translator)}"
+            wrapper = variable.wrapper_obj
+            of_script = isinstance(wrapper, torch.jit.ScriptFunction) or hasattr(wrapper, "_c")
+            # a function that torch.compile made is the one that it was made of
+            is_compiled = not of_script and hasattr(wrapper, "_torchdynamo_orig_callable")
+            if not is_compiled and not is_of_torch(translator.f_code.co_filename):
+                self._note(SCRIPT if of_script else words, translator)
             return call(variable, translator, *args, **options)
 
         return noted
@@ -191,23 +220,29 @@ class Path:
     def _follow(self, translator: Any) -> None:
         self._n_instructions += 1
         if self._n_instructions > MOST_INSTRUCTIONS:
-            raise TooLarge(
+            raise Ended(
                 f"it runs more than {MOST_INSTRUCTIONS:,} instructions of Python, too many to capture; "
                 "a loop over numbers is better a tensor operation"
             )
         self._translator = translator
         code, at = translator.f_code, translator.instruction_pointer
+        if at is not None and is_of_a_step(code.co_filename):
+            self.doing = Doing(translator, translator.instructions[at])
         if self.globals.get(code, translator.f_globals) is not translator.f_globals:
-            self.reason = f"it calls two functions of one code that have different globals{_line_of(translator)}"
+            self._note("it calls two functions of one code that have different globals", translator)
         if id(code) not in self.frames:
             self.frames[id(code)] = Frame(code, translator.f_globals)
             self.globals[code] = translator.f_globals
             if code.co_name in ("__getattr__", "__getattribute__") and not is_of_torch(code.co_filename):
-                self.reason = f"it looks an attribute up by a {code.co_name} of its own{_line_of(translator)}"
+                self._note(f"it looks an attribute up by a {code.co_name} of its own", translator)
+            if code.co_flags & _ASYNC:
+                self._note(_ASYNC_WORDS, translator)
         if at is not None and not is_of_torch(code.co_filename):
+            if translator.stack and _is_setter(translator.stack[-1]):  # which torch calls while it captures
+                raise Ended(_SETS_WORDS + line_of(translator))
             words = _words_of(translator, translator.instructions[at])
             if words:
-                self.reason = f"{words}{_line_of(translator)}"
+                self._note(words, translator)
 
 
 def _words_of(translator: Any, instruction: Any) -> str | None:
@@ -217,7 +252,7 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
         return "it handles an exception, whose cause no guard sees"
     if kind == "IS_OP" and all(map(_is_tensor, translator.stack[-2:])):
         return _IS_WORDS
-    if translator.stack and kind not in _COMPUTES:
+    if translator.stack and kind not in _COMPUTES and translator.f_code.co_filename != enum.__file__:
         asks = _words_of_function(translator.stack[-1])
         if asks:
             return asks
@@ -234,6 +269,18 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
     return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") else None
 
 
+def _words_of_key(variable: Any) -> str:
+    """What prevents a loop where it is a key; nothing if that is one by its value, or by being the object it is."""
+    if isinstance(variable, TensorVariable):
+        return _KEY_WORDS
+    kind = type(_value_of(variable))
+    own = [vars(each) for each in kind.__mro__ if each.__module__.split(".")[0] not in (*_PLAIN, "torch")]
+    found = [space[name] for name in ("__eq__", "__hash__") for space in own if name in space]
+    codes = [function.__code__ for function in found if isinstance(function, types.FunctionType)]
+    is_plain = isinstance(variable, FrozenDataClassVariable) and all(code.co_filename == "<string>" for code in codes)
+    return _EQUAL_WORDS if codes and not is_plain else ""
+
+
 def _is_of_a_dictionary(variable: Any, name: str) -> bool:
     """Whether an attribute is data of a dictionary of a class of the user's."""
     value = _value_of(variable)
@@ -243,12 +290,22 @@ def _is_of_a_dictionary(variable: Any, name: str) -> bool:
     return not hasattr(type(found), "__get__")  # else it is a method, a property, a slot
 
 
+def _is_setter(variable: Any) -> bool:
+    """Whether it is a function of torch that changes a setting."""
+    value = _function_of(variable)
+    is_torchs = isinstance(value, _FUNCTIONS) and (getattr(value, "__module__", None) or "").startswith("torch")
+    return is_torchs and value.__name__.startswith(_SETS)
+
+
+def _function_of(variable: Any) -> Any:
+    if isinstance(variable, LazyVariableTracker) and not variable.is_realized():
+        return variable.peek_value()
+    return _value_of(variable)
+
+
 def _words_of_function(variable: Any) -> str | None:
     """What a function that is about to be used asks for, if no guard can tell."""
-    if isinstance(variable, LazyVariableTracker) and not variable.is_realized():
-        value = variable.peek_value()
-    else:
-        value = _value_of(variable)
+    value = _function_of(variable)
     return _ASKS.get(value) if isinstance(value, _FUNCTIONS) else None
 
 
@@ -281,8 +338,3 @@ def _value_of(variable: Any) -> Any:
 def _has_metaclass(variable: Any) -> bool:
     variable = _realized(variable)
     return isinstance(variable, UserDefinedClassVariable) and type(variable.value) not in _METACLASSES
-
-
-def _line_of(translator: Any) -> str:
-    code, number = translator.f_code, translator.lineno
-    return shown_line(code.co_filename, number if number > 0 else code.co_firstlineno)

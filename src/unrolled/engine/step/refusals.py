@@ -17,8 +17,8 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node, line_of_stack
+from unrolled.engine.step.doing import CANNOT, NOT_CAPTURED, RANDOM, READS, TEXT, Doing
 
-_READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
 _BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
 _WRITES = "it writes to an object that outlives the step; put what changes into the state"
 RAISES = "it raises an exception when it is captured; the eager loop tells which, if it is the step's own"
@@ -27,8 +27,8 @@ _GRADIENT = "it switches gradients on or off, or takes one, within the step; ten
 _FUNCTION = "it calls an autograd function of its own, whose backward a capture does not see"
 _GENERATOR = "it makes or uses a torch.Generator; draw from torch's own, as torch.rand(n) does"
 _ITERATOR = "it takes the next item of an iterator, which each step moves on"
-_CALLS = "it calls {name}, which a graph of torch's operations cannot hold"
-_NUMPY = "it computes with numpy on a tensor, which has no gradient; torch has the same functions"
+_CALLS = "it calls {name}" + CANNOT
+_NUMPY = "it computes with numpy, whose results have no gradient; torch and math have the same functions"
 _AUTOCAST = "it switches torch.autocast on or off; convert by tensor.to(dtype) where it should"
 _DATA = "it reads tensor.data, which hides how gradients flow; tensor.detach() does not"
 _TRANSFORM = "it runs a transform of torch.func, which a graph of plain operations does not hold"
@@ -36,22 +36,23 @@ _NOT_TRACED = "torch cannot trace it as a graph of its own operations"
 _TOO_DEEP = "its functions call each other too deeply to be captured"
 _SHAPES = "the shape of a tensor depends on its values; torch.where(condition, a, b) keeps the shape"
 _MISSING = "it reads a name that is not there"
+ADDRESS = "it asks for the address of an object"
+_SPARSE = "it uses sparse tensors"
+_QUANTIZED = "it uses quantized tensors"
 _LEFT_OUT = "a function that torch.compile leaves out, such as unrolled.scan"
-RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
-_SCRIPT = "it holds a module of TorchScript, in which no change can be seen"
+SCRIPT = "it calls what TorchScript made, in which no change can be seen; hand it the plain function or module"
 _NESTED = "it uses nested tensors"
 _NOT_FAKED = "it calls an operation of its own without a fake implementation (torch.library.register_fake)"
-_TEXT = "it turns a tensor into text"
 
 #: torch's names for what it cannot capture, by how they begin → what the step does
 _KINDS: dict[str, str] = {
     "Data-dependent branching": _BRANCHES,
     "Could not guard on data-dependent expression": _BRANCHES,
     "Data-dependent assertion": _BRANCHES,
-    "Data dependent operator": _READS,
-    "Unsupported Tensor.item()": _READS,
-    "Tensor.tolist()": _READS,
-    "Not a Python constant": _READS,
+    "Data dependent operator": READS,
+    "Unsupported Tensor.item()": READS,
+    "Tensor.tolist()": READS,
+    "Not a Python constant": READS,
     "Dynamic shape operator": _SHAPES,
     "Observed exception": RAISES,
     "TypeError from user code": RAISES,
@@ -81,15 +82,16 @@ _KINDS: dict[str, str] = {
     "Failed to mutate tensor data": _DATA,
     "Failed to mutate": _WRITES,
     "Shape mismatch with out=": "it writes a result by out= into a tensor of another shape",
-    "Unsupported context manager": "it enters a context that a graph of torch's operations cannot hold",
-    "torch.jit.script/freeze": _SCRIPT,
+    "torch.jit.script/freeze": SCRIPT,
     "Attempted to use strided NestedTensor": _NESTED,
     "Attempted to wrap strided NestedTensor": _NESTED,
-    "Attempted to wrap sparse Tensor": "it uses sparse tensors",
+    "Attempted to wrap sparse Tensor": _SPARSE,
     "Operator does not support running with fake tensors": "it calls an operation that works on numbers alone",
+    "Skip calling `torch.compiler.disable()`d function": _CALLS.format(name=_LEFT_OUT),
+    "Comparison on compile-time-only id or hash value": ADDRESS,
     "sort with non-constant keys": "it sorts by values of tensors in Python; torch.sort does not",
-    "repr() on": _TEXT,
-    "failed to call str()": _TEXT,
+    "repr() on": TEXT,
+    "failed to call str()": TEXT,
     "Attempted to copy.deepcopy a tensor": "it copies a tensor by copy.deepcopy; tensor.clone() does the same",
 }
 # what stands in torch's explanation where the kind alone does not tell what the step does
@@ -97,39 +99,55 @@ _SIGNS: dict[str, str] = {
     "aten.equal.": _BRANCHES,
     "aten.allclose.": _BRANCHES,
     "no fake impl registered": _NOT_FAKED,
+    "unsupported operator: aten._to_sparse": _SPARSE,
+    "unsupported operator: aten.dequantize": _QUANTIZED,
+    "unsupported operator: aten.fake_quantize": _QUANTIZED,
+    "quantized nyi": _QUANTIZED,
+    "Could not extract specialized integer from data": READS,
+    "Could not guard on data-dependent": _BRANCHES,
     "attribute 'as_subclass'": "its results are of a subclass of torch.Tensor",
     "(Generator)": _GENERATOR,
     "Random.": RANDOM,
-    "_CachedForward": _SCRIPT,
+    "_CachedForward": SCRIPT,
     "_nested_tensor": _NESTED,
 }
 # methods of tensors in a graph that a fused loop cannot stand for
 _METHODS = {
-    **dict.fromkeys(("item", "tolist", "__bool__", "__int__", "__float__"), _READS),
+    **dict.fromkeys(("item", "tolist", "__bool__", "__int__", "__float__"), READS),
     **dict.fromkeys(("register_hook", "register_post_accumulate_grad_hook"), _HOOKS),
     **dict.fromkeys(("backward", "requires_grad_", "retain_grad"), _GRADIENT),
+    "set_": _DATA,
+}
+# functions of torch that take functions
+_HIGHER = {
+    "cond": "it branches by torch.cond, and a fused loop has no branches; torch.where(condition, a, b) does not branch",
+    "while_loop": "it loops by while_loop, and a fused loop has no inner loops; loop in Python a fixed number of times",
+    "tag_activation_checkpoint": "it calls torch.utils.checkpoint; scan(..., recompute=True) recomputes too",
 }
 _CHANGES_GRADIENTS = ("_set_grad_enabled", "_enter_inference_mode", "_exit_inference_mode")
 _CHANGES_DTYPES = ("_enter_autocast", "_exit_autocast")
 _KNOWN_MODULES = ("torch", "_operator", "operator", "math", "builtins", "einops")
+_FOREIGN = re.compile(r"unsupported operator: (\w+)\.")
+_MANY = 50  # functions that call each other in a step that is written, not generated
 _NUMPY_WRAPPERS = ("NumpyNdarrayVariable", "numpy_to_tensor_wrapper", "numpy_attr_wrapper", "numpy_method_wrapper",
                    "numpy_operator_wrapper")  # fmt: skip
-# how torch's messages name what they cannot follow
-_NAMES = (
-    re.compile(r"module: (?P<module>[\w.]+), qualname: (?P<name>[\w.]+)"),
-    re.compile(r"builtin (?P<module>)(?P<name>\w+) \["),
-    re.compile(r"Skip \w+ function `<function (?P<module>)(?P<name>[\w.]+) at"),
-    re.compile(r"method: <(?P<module>)[^>]*>\.(?P<name>\w+)"),
-)
 
 
-def reason_of(fault: BaseException) -> NotTraceable:
-    """What a step does that torch's capture cannot follow."""
+def reason_of(fault: BaseException, doing: Doing | None = None, noted: str = "") -> NotTraceable:
+    """What a step does that torch's capture cannot follow.
+
+    Args:
+        fault: what the capture raised.
+        doing: the instruction that it came to last.
+        noted: what the step did before that no guard can tell.
+    """
     kind = getattr(fault, "gb_type", None) or ""
     text = str(fault)
-    line = line_of_stack(getattr(fault, "real_stack", None))
+    line = line_of_stack(getattr(fault, "real_stack", None)) or (doing.line if doing else "")
     if "certain side effects happened" in text:
         return _writing(fault)
+    if doing is not None and doing.is_random:
+        return NotTraceable(f"{RANDOM}{line}")
     if isinstance(fault, ConstraintViolationError):
         return NotTraceable(ROWS_MATTER)
     if kind == "Observed exception" and "NameError" in text:
@@ -139,19 +157,22 @@ def reason_of(fault: BaseException) -> NotTraceable:
     for sign, words in _SIGNS.items():
         if sign in text.split("from user code:")[0]:
             return NotTraceable(f"{words}{line}")
+    foreign = _FOREIGN.search(text)
+    if foreign and foreign[1] not in ("aten", "prims"):
+        return NotTraceable(f"{_NOT_FAKED}{line}")
     for start, words in _KINDS.items():
         if kind.startswith(start) or (not kind and text.startswith(start)):
+            if words is RAISES:
+                of_torch = doing.words_of_an_error if doing else ""
+                if noted and "AttributeError" not in text:
+                    return NotTraceable(noted)
+                return NotTraceable(f"{of_torch or words}{line}")
             return NotTraceable(f"{words}{line}")
-    if isinstance(fault, RecursionError):
+    if noted:
+        return NotTraceable(noted)
+    if isinstance(fault, RecursionError) and (doing is None or doing.depth > _MANY):
         return NotTraceable(_TOO_DEEP)
-    for pattern in _NAMES:
-        named = pattern.search(text)
-        if named:
-            name = ".".join(filter(None, (named["module"].removeprefix("builtins"), named["name"])))
-            if name == "torch.compiler.disable":
-                name = _LEFT_OUT
-            return NotTraceable(f"{_CALLS.format(name=name)}{line}")
-    return NotTraceable(f"it does what cannot be captured as a graph{line}")
+    return NotTraceable((doing.words() if doing else NOT_CAPTURED) + line)
 
 
 def _writing(fault: BaseException) -> NotTraceable:
@@ -160,7 +181,8 @@ def _writing(fault: BaseException) -> NotTraceable:
     output = getattr(traced, "output_graph_for_cleanup", None)
     for written, stacks in ({} if output is None else output.side_effects.mutation_user_stacks).items():
         if type(getattr(written, "mutation_type", None)).__name__.endswith("Existing"):
-            words = _ITERATOR if "Iterator" in type(written).__name__ else _WRITES
+            kind = type(written).__name__
+            words = _ITERATOR if "Iterator" in kind else RANDOM if kind == "RandomVariable" else _WRITES
             return NotTraceable(words + next(filter(None, map(line_of_stack, stacks)), ""))
     return NotTraceable(_WRITES)
 
@@ -168,7 +190,7 @@ def _writing(fault: BaseException) -> NotTraceable:
 def reason_at(node: fx.Node, fault: Exception) -> NotTraceable:
     """Why an operation of a captured graph cannot be traced."""
     if isinstance(fault, DataDependentOutputException):
-        words = _READS
+        words = READS
     elif isinstance(fault, DynamicOutputShapeException):
         words = _SHAPES
     else:
@@ -201,7 +223,8 @@ def _refused(target: Callable) -> str | None:
     if isinstance(target, torch._ops.HigherOrderOperator):
         if "hook" in target.name():
             return _HOOKS
-        return _FUNCTION if "autograd_function" in target.name() else _CALLS.format(name=target.name())
+        words = _HIGHER.get(target.name())
+        return words or (_FUNCTION if "autograd_function" in target.name() else _CALLS.format(name=target.name()))
     name = getattr(target, "__name__", "")
     if name in _CHANGES_GRADIENTS:
         return _GRADIENT
