@@ -35,7 +35,6 @@ POSITIONAL_BOOLS = {
     "engine/torch_compile/in_graph.py: _run(is_reversed)",
     "engine/torch_compile/in_graph.py: _run(recompute)",
     # for now
-    "cli/predict.py: predict(highlights)",
     "engine/backends/cpu/schedule.py: __init__(is_narrow)",
     "engine/passes/lower/heads.py: _mean(keeps)",
     "engine/passes/lower/heads.py: _min(keeps)",

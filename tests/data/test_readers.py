@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unrolled.data import schemes
 from unrolled.data.intents import read_intents
 from unrolled.data.labeled import Labeled, read_labeled
 from unrolled.data.schemes import spans_of
@@ -80,8 +82,88 @@ def test_tags_that_do_not_fit_are_noted(tmp_path):
     data = read_tagged([written(tmp_path, "a B-X\nb O\nc I-X\n")])
     assert data.scheme == "BIO"
     assert data.notes[1].replace(f"{tmp_path}/", "") == (
-        "1 tags do not fit the scheme and are read as conlleval reads them (file.txt, sentence at line 1, token 3 ...)"
+        "1 tag does not fit the scheme and is read as conlleval reads them: 'I-X' in file.txt, line 3"
     )
+
+
+SENTENCES = {"BIO": ["B-X", "I-X", "O", "B-Y"], "IOB1": ["I-X", "B-X", "O", "I-Y"], "BIOES": ["B-X", "I-X", "E-X", "S-Y"],
+             "BMES": ["B-X", "M-X", "E-X", "S-Y"], "BILOU": ["B-X", "I-X", "L-X", "U-Y"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", SENTENCES)
+@pytest.mark.parametrize("stray", ["PER", "E-X", "S-Y", "M-X", "B-X", "I-X", "L-X", "0", "b-X", "B_X", "X-Y-Z", "-"])
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_one_stray_tag_does_not_switch_the_scheme(tmp_path, scheme, stray, at):
+    sentence = "".join(f"w{i} {tag}\n" for i, tag in enumerate(SENTENCES[scheme])) + "\n"
+    odd = [*SENTENCES[scheme][:at], stray, *SENTENCES[scheme][at:]]
+    text = sentence * 20 + "".join(f"w {tag}\n" for tag in odd) + "\n" + sentence * 20
+    data = read_tagged([written(tmp_path, text)])
+    assert data.scheme == scheme
+    line = 20 * 5 + at + 1
+    if schemes.is_odd(stray, scheme):
+        assert data.tags[20] == [*odd[:at], "O", *odd[at + 1 :]]
+        assert data.notes[1].replace(f"{tmp_path}/", "") == (
+            f"1 tag is not of the scheme {scheme} and counts as O: {stray!r} in file.txt, line {line}"
+        )
+    else:
+        assert data.tags[20] == odd
+
+
+def test_many_tags_of_no_scheme_are_refused(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_tagged([written(tmp_path, "a B-X\nb PER\nc LOC\nd O\n")], scheme="BIO")
+    assert str(caught.value).replace(f"{tmp_path}/", "") == (
+        "2 of 3 tags are not of the scheme BIO: 'PER' in file.txt, line 2, 'LOC' in file.txt, line 3. Pass another --scheme"
+    )
+    many = "".join(f"w B-{i}\n" for i in range(20_000))
+    begin = time.perf_counter()
+    with pytest.raises(
+        DataError, match=r"^there are 20,000 kinds of tags, such as 'B-0', 'B-1', 'B-2'; expected at most 3,000$"
+    ):
+        read_tagged([written(tmp_path, many)])
+    assert time.perf_counter() - begin < 20
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (["科0", "技1", "A0"], "100 % end with a digit, such as '科0', '技1', 'A0'"),
+        (["The/DT", "cat/NN", "sat/VBD"], "100 % end with a tag, such as 'The/DT', 'cat/NN', 'sat/VBD'"),
+        (["\u2581The", "cat", "sat"], "33 % have the marks of subwords, such as '\u2581The'"),
+        (["un", "##happy", "cat"], "33 % have the marks of subwords, such as '##happy'"),
+        (["1", "2", "3"], "100 % are numbers, such as '1', '2', '3'"),
+        (["The", "cat", "sat"], ""), (["高", "勇", "在"], ""), (["On", "3", "May"], ""),
+    ],
+)  # fmt: skip
+def test_tokens_unlike_plain_text_are_told(tmp_path, tokens, told):
+    data = read_tagged([written(tmp_path, ("".join(f"{token} B-X\n" for token in tokens) + "\n") * 5)])
+    assert [note.startswith(f"the tokens look unlike plain text: {told}") for note in data.notes[1:]] == [True] * bool(
+        told
+    )
+
+
+def test_conllu_and_columns_that_count(tmp_path):
+    text = "# text = Die Katze\n1-2\tx\t_\t_\t_\t_\t_\t_\t_\t_\n" + "".join(
+        f"{i}\t{word}\t_\t{tag}\t_\t_\t0\t_\t_\t_\n"
+        for i, (word, tag) in enumerate([("Die", "DET"), ("Katze", "NOUN")], 1)
+    )
+    data = read_tagged([written(tmp_path, text)])
+    assert (data.sentences, data.tags) == ([["Die", "Katze"]], [["DET", "NOUN"]])
+    assert data.notes[1].endswith("CoNLL-U; tokens from column 2, tags from column 4, the universal part of speech")
+    data = read_tagged([written(tmp_path, "1 EU B-ORG\n2 sat O\n\n1 Bob B-PER\n2 sat O\n")])
+    assert data.sentences == [["EU", "sat"], ["Bob", "sat"]]
+    assert data.notes[1].endswith("the first column counts the tokens, which are in the second")
+    assert read_tagged([written(tmp_path, "1 B-X\n2 O\n")]).sentences == [["1", "2"]]
+
+
+def test_tables_with_a_token_a_row(tmp_path):
+    text = 'Sentence #,Word,POS,Tag\nSentence: 1,EU,NNP,B-org\n,sat,VBD,O\nSentence: 2,",",",",O\n'
+    data = read_tagged([written(tmp_path, text, "ner.csv")])
+    assert (data.sentences, data.tags) == ([["EU", "sat"], [","]], [["B-org", "O"], ["O"]])
+    with pytest.raises(
+        DataError, match=r"ner\.csv: has no column for each sentence; expected a table with a token a row"
+    ):
+        read_tagged([written(tmp_path, "a,b\nx,y\n", "ner.csv")])
 
 
 def test_labeled_tables(tmp_path):

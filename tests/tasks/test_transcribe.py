@@ -278,7 +278,8 @@ def test_words_have_times_and_confidence():
         {"word": "c", "start": 0.98, "end": 1.0, "confidence": 1.0},
     ]
     assert found.confidence == pytest.approx(0.25 ** (1 / 3), abs=1e-4)
-    assert transcript_of([], 1.0, 0.04).confidence == 1.0
+    assert transcript_of([], 1.0, 0.04).confidence is None  # of nothing heard nothing is known
+    assert transcript_of([(" ", 0.1, -0.1)], 1.0, 0.04).to_dict()["confidence"] is None
 
 
 @pytest.fixture

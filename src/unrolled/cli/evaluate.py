@@ -1,14 +1,19 @@
 """`unrolled evaluate`.
 
-Inputs: files with the answers. Outputs: a report.
+Inputs: files with the answers. Outputs: a report, or the metrics as JSON or CSV.
 """
 
 import dataclasses
+import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from unrolled.cli.models import given, opened
+from unrolled.cli.formats import csv_line, write_lines
+from unrolled.cli.models import encoding_for, given, opened
 from unrolled.cli.options import PATH
 from unrolled.tasks.capabilities import who
 
@@ -16,19 +21,67 @@ from unrolled.tasks.capabilities import who
 @click.command("evaluate")
 @click.argument("model", type=PATH)
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
-@click.option("--encoding", default="utf-8", show_default=True, help="of the file")
+@click.option("--encoding", help="of the files  [utf-8, or that of the training files]")
 @click.option(
     "--streams",
     "n_streams",
     type=click.IntRange(1),
     help=f"of {who('n_streams')}: pieces side by side; 1 is exact  [1 up to 200,000 units]",
 )
+@click.option("--out", type=PATH, help="file to write; whole or not at all  [standard output]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("text", "json", "csv")),
+    default="text",
+    show_default=True,
+    help="of the report",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-def evaluate(model: Path, files: tuple[Path, ...], encoding: str, n_streams: int | None, device: str) -> None:
-    """How well a model does on files with the answers, which it has not seen, beside its baseline."""
+def evaluate(
+    model: Path,
+    files: tuple[Path, ...],
+    encoding: str | None,
+    n_streams: int | None,
+    out: Path | None,
+    form: str,
+    device: str,
+) -> None:
+    """How well a model does on files with the answers, which it has not seen, beside its baseline.
+
+    MODEL is a model file or the folder of its run; files have the form of those that it was trained on.
+    """
     module, loaded = opened(model, device)
     more = given(model, loaded, "evaluate", {"n_streams": n_streams})
-    loaded.settings = dataclasses.replace(loaded.settings, encoding=encoding)
+    of_files = encoding or encoding_for(files[0], loaded)
+    loaded.settings = dataclasses.replace(loaded.settings, encoding=of_files)
     figures = loaded.evaluate(loaded.read(files), **more)
-    for line in module.Report(loaded, figures).of_evaluation(", ".join(map(str, files))):
-        click.echo(line)
+    if form == "text":
+        lines = module.Report(loaded, figures).of_evaluation(", ".join(map(str, files)))
+    elif form == "json":
+        whole = {"model_file": str(model), "task": loaded.task, "files": list(map(str, files)), **_plain(figures)}
+        lines = iter([json.dumps(whole, ensure_ascii=False, indent=1)])
+    else:
+        lines = (csv_line(row) for row in (["metric", "value"], *_flat("", _plain(figures))))
+    write_lines(lines, out)
+
+
+def _plain(value: Any) -> Any:
+    """Metrics as plain data; numbers that are not finite as None, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _flat(name: str, value: Any) -> Iterator[list[Any]]:
+    """Rows of a metric's path and its value, such as model.classes.up.f1."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value, 1)
+        for key, each in items:
+            yield from _flat(f"{name}.{key}" if name else str(key), each)
+    else:
+        yield [name, "" if value is None else value]

@@ -11,14 +11,25 @@ import click
 
 from unrolled.errors import DataError
 from unrolled.files.safetensors_tree import write_aside
+from unrolled.tasks import capabilities
 from unrolled.tasks.capabilities import Answer
 
 FORMATS = ("text", "jsonl", "csv")
 
 
-def write(results: Iterable[Answer], form: str, out: Path | None) -> None:
-    """Writes answers to a file, whole or not at all, or to standard output."""
-    lines = _written(results, form)
+def write(results: Iterable[tuple[Answer, dict[str, str]]], form: str, out: Path | None) -> None:
+    """Writes answers, each with the columns that stand beside its item, to a file, whole or not at all, or to standard
+    output.
+    """
+    write_lines(_written(results, form), out)
+
+
+def write_lines(lines: Iterable[str], out: Path | None) -> None:
+    """Writes lines to a file, whole or not at all, or to standard output.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
     if out is None:
         for line in lines:
             click.echo(line)
@@ -34,22 +45,38 @@ def write(results: Iterable[Answer], form: str, out: Path | None) -> None:
         raise DataError(f"{out}: cannot be written: {fault.strerror or fault}") from fault
 
 
-def _written(results: Iterable[Answer], form: str) -> Iterator[str]:
+def _written(results: Iterable[tuple[Answer, dict[str, str]]], form: str) -> Iterator[str]:
     head: list[str] = []
-    for result in results:
+    for number, (result, beside) in enumerate(results, 1):
         if form == "text":
             yield str(result)
         elif form == "jsonl":
-            yield json.dumps(result.to_dict(), ensure_ascii=False)
+            yield json.dumps(_merged(beside, result.to_dict()), ensure_ascii=False)
         else:
-            for row in result.rows():
+            options = {"sentence": number} if capabilities.takes(type(result), "rows", "sentence") else {}
+            for row in result.rows(**options):
+                merged = _merged(beside, row)
                 if not head:
-                    head = list(row)
-                    yield _csv_line(head)
-                yield _csv_line([row[name] for name in head])
+                    head = list(merged)
+                    yield csv_line(head)
+                if list(merged) != head:
+                    raise DataError(f"item {number}: has other columns than those before; predict one file at a time")
+                yield csv_line(list(merged.values()))
 
 
-def _csv_line(values: list[Any]) -> str:
+def _merged(beside: dict[str, str], answer: dict[str, Any]) -> dict[str, Any]:
+    """The columns beside an item, then the answer's: without the text again, and apart where names are the same."""
+    merged: dict[str, Any] = dict(beside)
+    text = str(answer.get("text", "")).strip()
+    for name, value in answer.items():
+        if name == "text" and any(each.strip() == text for each in beside.values()):
+            continue
+        merged[f"{name} (predicted)" if name in beside else name] = value
+    return merged
+
+
+def csv_line(values: list[Any]) -> str:
+    """A line of CSV, without its end."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
+    csv.writer(line, lineterminator="\r\n").writerow(values)  # it puts what has one of these characters into quotes
+    return line.getvalue().removesuffix("\r\n")

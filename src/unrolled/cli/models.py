@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from unrolled import tasks
+from unrolled.data.files import read_bytes
+from unrolled.data.packed import unpacked
 from unrolled.errors import SettingsError
 from unrolled.files.model_file import read_model
 from unrolled.tasks import capabilities
@@ -30,6 +32,18 @@ def answering(path: Path, device: str) -> Estimator:
     if isinstance(model, Generates) and not isinstance(model, Predicts | PredictsTables):
         raise SettingsError(f"{path}: a model of the task {model.task!r} writes; use: unrolled generate {path}")
     return model
+
+
+def encoding_for(path: Path, model: Estimator) -> str:
+    """The encoding of a file that a user told nothing of: utf-8 where it fits, else that of the training files."""
+    of_training = str(model.settings.to_dict().get("encoding", "utf-8"))
+    if of_training.lower() in ("utf-8", "utf8") or path.is_dir():
+        return of_training
+    try:
+        unpacked(read_bytes(path), str(path)).decode("utf-8-sig")
+    except UnicodeError:
+        return of_training
+    return "utf-8"
 
 
 def given(path: Path, model: Estimator, verb: str, options: dict[str, Any]) -> dict[str, Any]:

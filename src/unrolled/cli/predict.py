@@ -4,8 +4,9 @@ Inputs: items. Outputs: predictions.
 """
 
 import itertools
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,18 @@ import click
 
 from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
-from unrolled.cli.models import answering, given
+from unrolled.cli.models import answering, encoding_for, given
 from unrolled.cli.options import PATH
+from unrolled.data.items import Beside, ItemForm, column_in, lines_of, read_items
+from unrolled.data.table import SUFFIXES
 from unrolled.errors import DataError
-from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, who
+from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsItems, who
+from unrolled.tasks.estimator import Estimator
+
+_STANDARD_INPUT = "standard input"
+_FILE_NAMES = re.compile(
+    rf"\S+(?:{'|'.join(map(re.escape, (*SUFFIXES, '.txt', '.conll', '.wav', '.flac')))})(?:\.gz|\.zip)?"
+)
 
 
 def _help() -> str:
@@ -24,8 +33,9 @@ def _help() -> str:
     examples = "\n".join(each for name in tasks.names() if (each := tasks.task(name).HELP.predict))
     return f"""What a model says of new texts or sounds, or of what comes after a table.
 
-    Texts come from the command line, from a file with a text a line, or from standard input; any number of them, in
-    bounded memory.
+    Texts come from the command line; from a table, whose other columns stay in the results; from a file with a text a
+    line, or a folder with a text a file; or from standard input, a text a line. A name that exists is a file. Any
+    number of lines is read in bounded memory. MODEL is a model file or the folder of its run.
 
     \b
     {examples.replace(chr(10), chr(10) + "    ")}
@@ -34,8 +44,11 @@ def _help() -> str:
 
 @click.command("predict", help=_help())
 @click.argument("model", type=PATH)
-@click.argument("items", nargs=-1, metavar="[TEXT | TABLE | SOUND]...")
-@click.option("--file", type=PATH, help="texts, or names of sounds, one a line, in place of TEXT or SOUND")
+@click.argument("items", nargs=-1, metavar="[TEXT | FILE | FOLDER]...")
+@click.option("--file", type=PATH, help="the same as FILE; for sounds, their names, one a line")
+@click.option("--text", help="column with the texts, in a table  [guessed from its name]")
+@click.option("--header/--no-header", default=None, help="whether a table's first line names the columns")
+@click.option("--encoding", help="of files and standard input  [utf-8, or that of the training files]")
 @click.option("--out", type=PATH, help="file to write; whole or not at all  [standard output]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="of the results")
 @click.option("--highlights", is_flag=True, help=f"of {who('highlights')}: what each word did for the decision")
@@ -43,9 +56,13 @@ def _help() -> str:
 @click.option("--beam", type=click.IntRange(1), help=f"of {who('beam')}: candidates of the search")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 def predict(
+    *,
     model: Path,
     items: tuple[str, ...],
     file: Path | None,
+    text: str | None,
+    header: bool | None,
+    encoding: str | None,
     out: Path | None,
     form: str,
     highlights: bool,
@@ -54,36 +71,84 @@ def predict(
     device: str,
 ) -> None:
     """What a model says of new items."""
+    if file is not None and items:
+        raise click.UsageError(f"--file {file} and {items[0]!r}: give one of them")
     loaded = answering(model, device)
     options = {"highlights": highlights, "answer": answer, "beam": beam}
     if isinstance(loaded, PredictsTables) and loaded.needs_table:
         more = given(model, loaded, "predict_table", options)
-        if not items:
+        paths = [Path(item) for item in items] or ([file] if file else [])
+        if not paths:
             raise click.UsageError(f"{loaded.needs_table}: unrolled predict MODEL table.csv")
-        write(loaded.predict_table([Path(item) for item in items], **more), form, out)
+        write(((found, {}) for found in loaded.predict_table(paths, **more)), form, out)
     elif isinstance(loaded, Predicts):
         more = given(model, loaded, "predict_all", options)
-        texts = iter(items) if items and file is None else _lines(file)
-        chunks = (loaded.predict_all(chunk, **more) for chunk in _chunks(texts, loaded.chunk))
-        results: Iterable[Answer] = itertools.chain.from_iterable(chunks)
-        write(results, form, out)
+        of_model = loaded.settings.to_dict()
+        wanted = ItemForm(text or of_model.get("text"), of_model.get("header") if header is None else header)
+        pairs = _pairs(loaded, items, file, wanted, encoding)
+        write(_answers(loaded, pairs, more), form, out)
 
 
-def _lines(file: Path | None) -> Iterator[str]:
-    """Lines of a file, or of standard input, as they come."""
-    name = str(file) if file else "standard input"
+def _answers(
+    model: Any, pairs: Iterator[tuple[Any, Beside]], options: dict[str, Any]
+) -> Iterator[tuple[Answer, Beside]]:
+    """Answers with what stands beside their items, computed some at a time."""
+    while chunk := list(itertools.islice(pairs, model.chunk)):
+        yield from zip(
+            model.predict_all([item for item, _ in chunk], **options), (each for _, each in chunk), strict=True
+        )
+
+
+def _pairs(
+    model: Estimator, items: Sequence[str], file: Path | None, form: ItemForm, encoding: str | None
+) -> Iterator[tuple[Any, Beside]]:
+    """Items with what stands beside them, from wherever a user has them."""
+    names = list(items) if file is None else [str(file)]
+    if not names:
+        return ((line, {}) for line in _standard_input(form, encoding))
+    if file is not None and model.takes == "SOUND":
+        return ((line, {}) for line in lines_of(open(file, "rb"), str(file)))
+    files = [name for name in names if _exists(name)]
+    texts = [name for name in names if name not in set(files)]
+    if file is not None and texts:
+        raise DataError(f"{file}: no such file")
+    if files and texts:
+        raise DataError(f"{files[0]!r} is a file and {texts[0]!r} is none; give either files or texts")
+    absent = [text for text in texts if _FILE_NAMES.fullmatch(text)]
+    if absent and model.takes == "TEXT":
+        raise DataError(f"{absent[0]}: no such file. If it is a text, pass it through standard input")
+    if not files:
+        return ((text, {}) for text in texts)
+    return itertools.chain.from_iterable(_of_file(model, Path(name), form, encoding) for name in files)
+
+
+def _exists(name: str) -> bool:
     try:
-        stream: Any = open(file, "rb") if file else sys.stdin.buffer  # noqa: SIM115 - closed below
-    except OSError as fault:
-        raise DataError(f"{file}: cannot be read: {fault.strerror or fault}") from fault
-    with stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeError:
-                raise DataError(f"{name}, line {number}: is not utf-8") from None
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long, or with a zero in it: a text
+        return False
 
 
-def _chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    while chunk := list(itertools.islice(texts, size)):
-        yield chunk
+def _of_file(model: Estimator, path: Path, form: ItemForm, encoding: str | None) -> Iterable[tuple[Any, Beside]]:
+    """The items of a file, in the model's own form or as texts; how they are read is told."""
+    form = ItemForm(form.text, form.header, encoding or encoding_for(path, model))
+    found = model.items_of(path, form) if isinstance(model, ReadsItems) else None
+    found = found or read_items(path, form)
+    if found.note:
+        click.echo(found.note, err=True)
+    return found.pairs
+
+
+def _standard_input(form: ItemForm, encoding: str | None) -> Iterator[str]:
+    """Lines of standard input, as they come."""
+    stream: Any = sys.stdin.buffer
+    if stream.isatty():
+        click.echo("reading texts from standard input, one a line; Ctrl-D ends them", err=True)
+    lines = lines_of(stream, _STANDARD_INPUT, encoding or "utf-8")
+    first = next(lines)
+    if column := column_in(first[:10_000], form.text):
+        raise DataError(
+            f"{_STANDARD_INPUT}: looks like a table, whose first line names the column {column!r}; expected a text a "
+            "line. Name the file instead: unrolled predict MODEL table.csv"
+        )
+    return itertools.chain([first], lines)

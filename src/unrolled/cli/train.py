@@ -112,8 +112,15 @@ def train_command(name: str, module: ModuleType) -> click.Command:
             type=click.IntRange(2),
             help="train so many models, each judged on another part; report the spread",
         )(command)
+    command = click.option("--resume", hidden=True, expose_value=False, is_eager=True, callback=_refuse_resume)(command)
     command = click.option("--folder", type=PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")(command)
     return click.command(name, help=_help(module))(command)
+
+
+def _refuse_resume(_: click.Context, __: click.Parameter, run: str | None) -> None:
+    """Tells how a run goes on: it has its task and files."""
+    if run is not None:
+        raise click.UsageError(f"a run knows its task and its files. Go on: unrolled train --resume {run}")
 
 
 def _help(module: ModuleType) -> str:

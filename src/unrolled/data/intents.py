@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unrolled.data import schemes
 from unrolled.data.files import Faults, read_texts
-from unrolled.data.tagged import Tagged, json_sentence, noted
+from unrolled.data.items import Items
+from unrolled.data.tagged import Tagged, json_sentence, sentences_of, settled
 from unrolled.errors import DataError
 
 PARTS = ("seq.in", "seq.out", "label")
@@ -73,8 +73,19 @@ def read_intents(files: Sequence[Path | str], *, scheme: str = "auto", encoding:
     faults.stop()
     if not sentences:
         raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
-    found_scheme = schemes.recognize(tags) if scheme == "auto" else scheme
-    return Intents(Tagged(sentences, tags, found_scheme, noted(sentences, tags, found_scheme, where)), intents, digest)
+    scheme, notes = settled(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}")
+    return Intents(Tagged(sentences, tags, scheme, notes), intents, digest)
+
+
+def sentences_in(path: Path, encoding: str, tags: Sequence[str]) -> Items | None:
+    """The sentences of a folder's seq.in, or of JSON lines, as texts; None of anything else."""
+    file = path / PARTS[0] if path.is_dir() else path
+    if file.name != PARTS[0] or not file.is_file():
+        found = None if path.is_dir() else sentences_of(path, encoding, tags)
+        return found and Items([(" ".join(item), beside) for item, beside in found.pairs], found.note)
+    texts, _ = read_texts([file], encoding=encoding)
+    lines = texts[str(file)].removesuffix("\n").split("\n")
+    return Items([(line, {}) for line in lines], f"{file}: {len(lines):,} sentences")
 
 
 _Row = tuple[list[str], list[str], str, str]

@@ -5,13 +5,14 @@ own, as texts, tables and corpora all begin here.
 """
 
 import bz2
+import gzip
 import io
 import lzma
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from unrolled.errors import DataError
 
@@ -84,22 +85,19 @@ def unpacked(content: bytes, name: str) -> bytes:
         raise DataError(f"{name}: is packed with {packing}, and damaged: {fault}") from fault
 
 
-def opened(stream: IO[bytes]) -> IO[bytes]:
-    """A stream, which can be peeked at, of what it holds packed with gzip, bzip2 or xz; else as it is."""
-    begin: bytes = stream.peek(16) if hasattr(stream, "peek") else b""
+def opened(stream: io.BufferedReader) -> io.BufferedReader:
+    """A stream of what a stream holds packed with gzip, bzip2 or xz; else the same."""
+    begin = stream.peek(16)
     packing = next((words for pattern, words in _PACKED if pattern.match(begin)), None)
-    return stream if packing is None else _opened(stream, packing)
+    return stream if packing is None else io.BufferedReader(_opened(stream, packing))
 
 
-def _opened(stream: IO[bytes], packing: str) -> IO[bytes]:
-    import gzip
-
-    if packing == "gzip":
-        return gzip.GzipFile(fileobj=stream)  # type: ignore[return-value]
-    return bz2.BZ2File(stream) if packing == "bzip2" else lzma.LZMAFile(stream)
+def _opened(stream: IO[bytes], packing: str) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
+    kinds: dict[str, Any] = {"gzip": lambda file: gzip.GzipFile(fileobj=file), "bzip2": bz2.BZ2File}
+    return kinds.get(packing, lzma.LZMAFile)(stream)
 
 
-def _whole(stream: IO[bytes], name: str, size: int, packing: str) -> bytes:
+def _whole(stream: Any, name: str, size: int, packing: str) -> bytes:
     parts, total = [], 0
     while part := stream.read(2**20):
         total += len(part)

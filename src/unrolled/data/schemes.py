@@ -11,10 +11,15 @@ Inputs: tags of any scheme. Outputs: spans, and tags of one internal scheme, BIO
 Spans are read as conlleval reads them: a tag that does not fit its scheme begins a new span.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 SCHEMES = ("BIO", "IOB1", "BIOES", "BILOU", "BMES", "plain")
+_PREFIXES = {"BIO": "BI", "IOB1": "BI", "BIOES": "BIES", "BMES": "BMES", "BILOU": "BILU"}
+_MOST_STRAYS = 0.1  # share of tags of no scheme beside those of one
+_LOOKED_AT = 5000  # sentences with spans that tell the scheme
 _TO_BIOES = {"BIO": {}, "IOB1": {}, "BIOES": {}, "BILOU": {"L": "E", "U": "S"}, "BMES": {"M": "I"}}
 
 
@@ -34,52 +39,50 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def recognize(sentences: Sequence[Sequence[str]]) -> str:
-    """The scheme that tags are written in."""
-    tags = {tag for sentence in sentences for tag in sentence}
-    parts = {split_tag(tag) for tag in tags if tag != "O"}
-    prefixes = {prefix for prefix, _ in parts}
-    if not parts or not all(label for _, label in parts) or not all(len(prefix) == 1 for prefix in prefixes):
+    """The scheme that most tags are written in: the one with the fewest tags that do not fit."""
+    counts = Counter(tag for sentence in sentences for tag in sentence if tag != "O")
+    n_formed = sum(count for tag, count in counts.items() if _is_formed(tag))
+    n_others = counts.total() - n_formed
+    if n_formed <= n_others or n_others > max(1, _MOST_STRAYS * counts.total()):
         return "plain"
-    for scheme, known in (("BIO", "BI"), ("BIOES", "BIES"), ("BMES", "BMES"), ("BILOU", "BILU")):
-        if prefixes <= set(known):
-            if scheme != "BIO":
-                return scheme
-            return "IOB1" if _begins_with_i(sentences) else "BIO"
-    return "plain"
+    some = list(itertools.islice((each for each in sentences if any(tag != "O" for tag in each)), _LOOKED_AT))
+    return min(_PREFIXES, key=lambda scheme: sum(len(misfits(tags, scheme)) for tags in some))
 
 
-def _begins_with_i(sentences: Sequence[Sequence[str]]) -> bool:
-    """Whether B occurs only where a span follows another of its kind, and spans begin with I elsewhere."""
-    begins = 0
-    for sentence in sentences:
-        before = ("O", "")
-        for tag in sentence:
-            prefix, label = split_tag(tag)
-            follows = before[0] != "O" and before[1] == label
-            if prefix == "B" and not follows:
-                return False
-            begins += prefix == "I" and not follows
-            before = (prefix, label)
-    return begins > 0
+def _is_formed(tag: str) -> bool:
+    prefix, label = split_tag(tag)
+    return bool(label) and len(prefix) == 1 and prefix in "BIESLUM"
+
+
+def is_odd(tag: str, scheme: str) -> bool:
+    """Whether a tag is none of a scheme, such as E-PER in BIO."""
+    if tag == "O" or scheme == "plain":
+        return False
+    prefix, label = split_tag(tag)
+    return not label or len(prefix) != 1 or prefix not in _PREFIXES[scheme]
 
 
 def misfits(tags: Sequence[str], scheme: str) -> list[int]:
-    """Places of tags that cannot follow the tag before them, or end a sentence, in this scheme."""
-    if scheme in ("plain", "IOB1"):
+    """Places of tags that are none of this scheme, cannot follow the tag before them, or end a sentence."""
+    if scheme == "plain":
         return []
     changes = _TO_BIOES[scheme]
     found = []
     is_open, of = False, ""
-    marks_end = scheme != "BIO"
+    marks_end = scheme not in ("BIO", "IOB1")
     for i, tag in enumerate(tags):
-        prefix, label = split_tag(tag)
+        is_strange = is_odd(tag, scheme)
+        prefix, label = ("O", "") if is_strange else split_tag(tag)
         prefix = changes.get(prefix, prefix)
-        if prefix in "IE":
-            if not (is_open and of == label):
-                found.append(i)
-        elif is_open and marks_end:
+        if scheme == "IOB1":
+            fits = prefix != "B" or (is_open and of == label)
+        elif prefix in ("I", "E"):
+            fits = is_open and of == label
+        else:
+            fits = not (is_open and marks_end)
+        if is_strange or not fits:
             found.append(i)
-        is_open, of = prefix in "BI", label
+        is_open, of = prefix in ("B", "I"), label
     if is_open and marks_end:
         found.append(len(tags) - 1)
     return found
@@ -95,13 +98,14 @@ def spans_of(tags: Sequence[str], scheme: str) -> list[Span]:
     for i, tag in enumerate([*tags, "O"]):
         prefix, label = split_tag(tag)
         prefix = changes.get(prefix, prefix)
-        begins = prefix in "BS" or (prefix in "IE" and (start < 0 or label != of or ended))
-        if start >= 0 and (begins or prefix == "O" or ended):
+        is_out = prefix not in ("B", "I", "E", "S")
+        begins = prefix in ("B", "S") or (not is_out and (start < 0 or label != of or ended))
+        if start >= 0 and (begins or is_out or ended):
             spans.append(Span(start, i, of))
             start = -1
         if begins:
             start, of = i, label
-        ended = prefix in "ES"
+        ended = prefix in ("E", "S")
     return spans
 
 

@@ -1,21 +1,40 @@
 """Files of tagged sentences.
 
-Inputs: CoNLL columns (a token a line with its tag in the last column, an empty line between sentences), or JSON lines:
-a sentence a line, {"tokens": [...], "tags": [...]} or {"text": "...", "spans": [{"start": 0, "end": 5, "label":
-"PER"}]}. Outputs: sentences with their tags.
+Inputs: CoNLL columns (a token a line with its tag in the last column, an empty line between sentences; CoNLL-U too);
+JSON lines: a sentence a line, {"tokens": [...], "tags": [...]} or {"text": "...", "spans": [{"start": 0, "end": 5,
+"label": "PER"}]}; or a table with a token a row. Outputs: sentences with their tags.
 """
 
+import itertools
 import json
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unrolled.data import schemes
-from unrolled.data.files import Faults, read_texts, shortened
+from unrolled.data.files import Faults, decode, read_bytes, read_texts, shortened
+from unrolled.data.items import Items, lines_of, opened_file
+from unrolled.data.packed import unpacked
 from unrolled.data.schemes import Span
+from unrolled.data.table import choose_column, is_table, read_table
 from unrolled.data.tokens import tokens_of
 from unrolled.errors import DataError
+
+_TOKEN_NAMES = ("token", "word", "tokens", "form", "text")
+_TAG_NAMES = ("tag", "label", "ner", "ner_tag", "tags", "labels", "pos", "upos")
+_SENTENCE_NAMES = ("sentence", "sentence #", "sentence_id", "sentence id", "sent_id", "sent", "sentence number")
+_MOST_ODD = 0.1  # share of tags that may be of no scheme
+MOST_TAGS = 3000  # kinds: the work of a tagger grows with their square
+#: tokens that plain text does not have, what they do, and the share of them that tells
+_UNLIKE_TEXT = (
+    (re.compile(r"\D*[^\W\d_]\d"), "end with a digit", 0.5),
+    (re.compile(r".+[/_|][A-Z$]{1,6}\d?"), "end with a tag", 0.5),
+    (re.compile(r"[\u2581\u0120].*|##.+"), "have the marks of subwords", 0.1),
+    (re.compile(r"\d+"), "are numbers", 0.8),
+)
 
 
 @dataclass(frozen=True)
@@ -44,79 +63,225 @@ class Tagged:
         return Tagged([self.sentences[i] for i in places], [self.tags[i] for i in places], self.scheme, [])
 
 
+Sentence = tuple[list[str], list[str], Sequence[int]]  # tokens, tags, and the line of each
+
+
 def read_tagged(files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8") -> Tagged:
     """Reads files of tagged sentences.
 
     Args:
-        files: CoNLL columns or JSON lines.
+        files: CoNLL columns, JSON lines, or tables with a token a row.
         scheme: of the tags; "auto" recognizes it.
         encoding: of the files.
 
     Raises:
         DataError: lines cannot be used; all such lines are told at once.
     """
-    texts, sha256 = read_texts(files, encoding=encoding)
-    faults = Faults()
-    sentences: list[list[str]] = []
-    tags: list[list[str]] = []
-    lines: list[tuple[str, int]] = []
-    for name, text in texts.items():
-        reader = _json_lines if text.lstrip()[:1] == "{" else _columns
-        for tokens, of_tokens, line in reader(name, text, faults):
-            sentences.append(tokens)
-            tags.append(of_tokens)
-            lines.append((name, line))
+    texts, sha256 = read_texts([file for file in files if not _is_sheet(Path(file))], encoding=encoding)
+    faults, notes = Faults(), list[str]()
+    found: list[tuple[str, Sentence]] = []
+    for name in map(str, files):
+        if name in texts:
+            reader = _json_lines if texts[name].lstrip()[:1] == "{" else _columns
+            found += [(name, each) for each in reader(name, texts[name], faults, notes)]
+        else:
+            read, digest = _of_table(name, encoding)
+            sha256 += digest
+            found += [(name, each) for each in read]
     faults.stop()
-    if not sentences:
-        raise DataError(f"{', '.join(texts)}: holds no sentences")
-    found = schemes.recognize(tags) if scheme == "auto" else scheme
-    where = [f"{name}, sentence at line {line}" for name, line in lines]
-    return Tagged(sentences, tags, found, noted(sentences, tags, found, where), sha256)
+    if not found:
+        raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
+
+    def where(sentence: int, token: int) -> str:
+        name, (_, _, lines) = found[sentence]
+        return f"{name}, line {lines[token]}"
+
+    sentences, tags = [each[0] for _, each in found], [each[1] for _, each in found]
+    scheme, more = settled(sentences, tags, scheme, where)
+    return Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], sha256)
 
 
-def noted(sentences: list[list[str]], tags: list[list[str]], scheme: str, where: list[str]) -> list[str]:
-    """What the user should know of sentences that were read."""
+def settled(
+    sentences: list[list[str]], tags: list[list[str]], scheme: str, where: Callable[[int, int], str]
+) -> tuple[str, list[str]]:
+    """The scheme of tags, those that are none of it made "O"; and what the user should know of the sentences.
+
+    Args:
+        sentences: of tokens.
+        tags: of each token; changed in place.
+        scheme: of the tags; "auto" recognizes it.
+        where: takes the numbers of a sentence and of a token, returns the token's place.
+
+    Raises:
+        DataError: many tags are of no scheme, or there are more kinds than a tagger can tell apart.
+    """
+    scheme = schemes.recognize(tags) if scheme == "auto" else scheme
+    kinds = Counter(tag for each in tags for tag in each)
+    if len(kinds) > MOST_TAGS:
+        shown = ", ".join(map(shortened, list(kinds)[:3]))
+        raise DataError(f"there are {len(kinds):,} kinds of tags, such as {shown}; expected at most {MOST_TAGS:,}")
     notes = [f"{len(sentences):,} sentences, {sum(map(len, sentences)):,} tokens, tags in the scheme {scheme}"]
-    wrong = [(place, i) for place, each in enumerate(tags) for i in schemes.misfits(each, scheme)]
+    odd = {tag: count for tag, count in kinds.items() if schemes.is_odd(tag, scheme)}
+    if odd:
+        n, n_marked = sum(odd.values()), kinds.total() - kinds["O"]
+        at = [(i, j, tag) for i, each in enumerate(tags) for j, tag in enumerate(each) if tag in odd]
+        shown = ", ".join(f"{tag!r} in {where(i, j)}" for i, j, tag in at[:3]) + (" ..." if n > 3 else "")
+        if n > max(1, _MOST_ODD * n_marked):
+            raise DataError(
+                f"{n:,} of {n_marked:,} tags are not of the scheme {scheme}: {shown}. Pass another --scheme"
+            )
+        how = ("tag is", "counts") if n == 1 else ("tags are", "count")
+        notes.append(f"{n:,} {how[0]} not of the scheme {scheme} and {how[1]} as O: {shown}")
+        for i, j, _ in at:
+            tags[i][j] = "O"
+    wrong = [(i, j) for i, each in enumerate(tags) for j in schemes.misfits(each, scheme)]
     if wrong:
-        shown = ", ".join(f"{where[place]}, token {i + 1}" for place, i in wrong[:3])
-        notes.append(f"{len(wrong):,} tags do not fit the scheme and are read as conlleval reads them ({shown} ...)")
+        shown = ", ".join(f"{tags[i][j]!r} in {where(i, j)}" for i, j in wrong[:3]) + (" ..." if len(wrong) > 3 else "")
+        what = "tag does not fit the scheme and is" if len(wrong) == 1 else "tags do not fit the scheme and are"
+        notes.append(f"{len(wrong):,} {what} read as conlleval reads them: {shown}")
+    return scheme, [*notes, *_unlike_text(sentences)]
+
+
+def _unlike_text(sentences: list[list[str]]) -> list[str]:
+    """A note on tokens that no plain text has, if many are such."""
+    tokens = [token for sentence in sentences[:2000] for token in sentence]
+    notes = []
+    for pattern, words, share in _UNLIKE_TEXT:
+        fitting = [token for token in tokens if pattern.fullmatch(token)]
+        if len(fitting) > share * len(tokens):
+            shown = ", ".join(map(repr, list(dict.fromkeys(fitting))[:3]))
+            percent = 100 * len(fitting) / len(tokens)
+            notes.append(
+                f"the tokens look unlike plain text: {percent:.0f} % {words}, such as {shown}. "
+                "In a text as people write it the model will find little; take away what is no part of the words"
+            )
     return notes
 
 
-def _columns(name: str, text: str, faults: Faults) -> list[tuple[list[str], list[str], int]]:
-    found: list[tuple[list[str], list[str], int]] = []
-    tokens: list[str] = []
-    tags: list[str] = []
-    begin = n_columns = 0
+def sentences_of(path: Path, encoding: str, tags: Sequence[str]) -> Items | None:
+    """The tokens of tagged sentences in a file, to tag anew; None if it has another form.
+
+    Args:
+        path: of the file.
+        encoding: of the file.
+        tags: known ones, in any scheme: plain lines of text have none of them in a column.
+    """
+    if path.is_dir():
+        return None
+    faults = Faults()
+    if _is_sheet(path):
+        try:
+            found, _ = _of_table(str(path), encoding)
+        except DataError:
+            return None
+    else:
+        lines = [line for line in itertools.islice(lines_of(opened_file(path), str(path), encoding), 500) if line]
+        is_json = bool(lines) and lines[0].lstrip()[:1] == "{"
+        if not (all('"tokens"' in line for line in lines) if is_json else _are_columns(lines, tags)):
+            return None
+        text = decode(unpacked(read_bytes(path), str(path)), str(path), encoding)
+        found = (_json_lines if is_json else _columns)(str(path), text, faults, [])
+        faults.stop()
+    return Items(
+        [(tokens, {}) for tokens, _, _ in found], f"{path}: {len(found):,} tagged sentences; their tokens are read"
+    )
+
+
+def _are_columns(lines: Sequence[str], tags: Sequence[str]) -> bool:
+    """Whether lines have a token and its tag, and are no text."""
+    known = {"O", *(schemes.split_tag(tag)[1] or tag for tag in tags)}
+    rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line[:2] != "# " and line.strip()]
+    columns = list(zip(*rows, strict=False))[1:]
+    n_known = [sum((schemes.split_tag(each.strip())[1] or each.strip()) in known for each in row) for row in columns]
+    return bool(n_known) and max(n_known) > 0.8 * len(rows)
+
+
+def _is_sheet(path: Path) -> bool:
+    """Whether a file is a table with a token a row, and not JSON, which has a form of its own here."""
+    return is_table(path) and not any(each.lower() in (".jsonl", ".ndjson", ".json") for each in path.suffixes)
+
+
+def _of_table(name: str, encoding: str) -> tuple[list[Sentence], str]:
+    """Sentences out of a table with a token a row: a column tells them apart, filled in each row or in first ones."""
+    columns = ["", "", ""]
+
+    def choose(name: str, head: list[str]) -> list[str]:
+        usual = (_SENTENCE_NAMES, _TOKEN_NAMES, _TAG_NAMES)
+        for i, (option, names) in enumerate(zip(("sentence", "token", "tag"), usual, strict=True)):
+            try:
+                columns[i] = choose_column(name, head, None, names, option)
+            except DataError:
+                raise DataError(
+                    f"{name}: has no column for each {option}; expected a table with a token a row and the columns "
+                    "sentence, token and tag"
+                ) from None
+        return list(dict.fromkeys(columns))
+
+    table = read_table([name], encoding=encoding, choose=choose)
+    found: list[tuple[list[str], list[str], list[int]]] = []
+    last = None
+    for i, (sentence, token, tag) in enumerate(zip(*(table.columns[each] for each in columns), strict=True)):
+        if last is None or (sentence.strip() and sentence != last):
+            found.append(([], [], []))
+            last = sentence
+        if token.strip() and tag.strip():
+            tokens, tags, lines = found[-1]
+            tokens.append(token.strip())
+            tags.append(tag.strip())
+            lines.append(int(table.places[i].rsplit(" ", 1)[1]))
+    return [each for each in found if each[0]], table.sha256
+
+
+def _columns(name: str, text: str, faults: Faults, notes: list[str]) -> list[Sentence]:
+    sentences: list[tuple[list[list[str]], list[int]]] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
     for number, line in enumerate([*text.split("\n"), ""], 1):
         if not line.strip():
-            if tokens:
-                found.append((tokens, tags, begin))
-            tokens, tags, n_columns = [], [], 0
+            if rows:
+                sentences.append((rows, lines))
+            rows, lines = [], []
             continue
-        columns = line.rstrip("\n").split("\t") if "\t" in line else line.split()
-        if columns[0] == "-DOCSTART-" or (
-            line.startswith("# ") and "\t" not in line and not tokens and len(columns) > 2
-        ):
+        columns = line.split("\t") if "\t" in line else line.split()
+        if columns[0] == "-DOCSTART-" or (line.startswith("# ") and "\t" not in line and not rows and len(columns) > 2):
             continue  # a document's begin, a comment of CoNLL-U
+        if len(columns) == _WIDTH_OF_CONLLU and re.fullmatch(r"\d+[-.]\d+", columns[0]):
+            continue  # a word of several tokens, or an empty one
         if len(columns) < 2 or not columns[0].strip() or not columns[-1].strip():
             faults.add(
                 f"{name}, line {number}: {shortened(line)} has no tag; expected a token, a space or tab, and its tag"
             )
-            continue
-        if n_columns and len(columns) != n_columns:
-            faults.add(f"{name}, line {number}: has {len(columns)} columns, the sentence's lines before {n_columns}")
-            continue
-        n_columns = len(columns)
-        begin = begin if tokens else number
-        tokens.append(columns[0].strip())
-        tags.append(columns[-1].strip())
-    return found
+        elif rows and len(columns) != len(rows[0]):
+            faults.add(f"{name}, line {number}: has {len(columns)} columns, the sentence's lines before {len(rows[0])}")
+        else:
+            rows.append(columns)
+            lines.append(number)
+    token, tag = _layout(name, [rows for rows, _ in sentences], notes)
+    return [
+        ([row[token].strip() for row in rows], [row[tag].strip() for row in rows], lines) for rows, lines in sentences
+    ]
 
 
-def _json_lines(name: str, text: str, faults: Faults) -> list[tuple[list[str], list[str], int]]:
-    found = []
+_WIDTH_OF_CONLLU = 10
+
+
+def _layout(name: str, sentences: list[list[list[str]]], notes: list[str]) -> tuple[int, int]:
+    """The columns of tokens and of tags: the first and the last, if the first does not count the tokens."""
+    some = sentences[:200]
+    are_counted = bool(some) and all(
+        len(rows[0]) > 2 and [row[0] for row in rows] == [str(i + 1) for i in range(len(rows))] for rows in some
+    )
+    if not are_counted or max(map(len, some)) < 2:
+        return 0, -1
+    if all(len(row) == _WIDTH_OF_CONLLU for rows in some for row in rows):
+        notes.append(f"{name}: CoNLL-U; tokens from column 2, tags from column 4, the universal part of speech")
+        return 1, 3
+    notes.append(f"{name}: the first column counts the tokens, which are in the second")
+    return 1, -1
+
+
+def _json_lines(name: str, text: str, faults: Faults, _: list[str]) -> list[Sentence]:
+    found: list[Sentence] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -128,7 +293,7 @@ def _json_lines(name: str, text: str, faults: Faults) -> list[tuple[list[str], l
             continue
         pair = json_sentence(item, where, faults)
         if pair is not None and pair[0]:
-            found.append((*pair, number))
+            found.append((*pair, [number] * len(pair[0])))
     return found
 
 

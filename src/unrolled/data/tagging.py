@@ -1,6 +1,6 @@
 """Tags and spans on their way in and out of a network: what the tasks that mark tokens share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ from torch import Tensor
 
 from unrolled.data import schemes
 from unrolled.data.schemes import SpanCounts, count_spans, spans_of, tags_of
-from unrolled.data.tokens import Token, tokens_of, words_of
+from unrolled.data.tokens import Token, is_without_spaces, joined, tokens_of, words_of
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
 
+MarksOf = Callable[[Sequence[str]], list[set[tuple[int, int, str]]]]
 LONGEST = 2000  # tokens that are read at once: what bounds memory
 
 
@@ -85,6 +86,44 @@ def located(text: str, tokens: Sequence[Token], spans: Sequence[schemes.Span]) -
         start, end = tokens[span.start].start, tokens[span.end - 1].end
         found.append({"start": start, "end": end, "label": span.label, "text": text[start:end]})
     return found
+
+
+def laid_out(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Tokens as plain text, with spaces as people set them, and the place of each in it."""
+    letters = "".join(filter(str.isalpha, "".join(tokens)))
+    text = joined(tokens, is_spaced=not is_without_spaces(letters))
+    places, at = [], 0
+    for token in tokens:
+        start = text.find(token, at)
+        if start < 0:  # spaces before a mark within a token are gone
+            text, start = text + " " + token, len(text) + 1
+        at = start + len(token)
+        places.append((start, at))
+    return text, places
+
+
+def text_scores(
+    sentences: Sequence[Sequence[str]], tags: Sequence[Sequence[str]], scheme: str, marks_of: MarksOf
+) -> dict[str, float]:
+    """F1 of spans, or accuracy of plain tags, where sentences are given as plain text.
+
+    Args:
+        sentences: of tokens.
+        tags: of each token, in `scheme`.
+        scheme: of the tags.
+        marks_of: takes texts; returns for each what is marked: start and end in characters, and the label or tag.
+    """
+    texts, places = zip(*map(laid_out, sentences), strict=True)
+    n_right = n_gold = n_found = 0
+    for at, of_tokens, found in zip(places, tags, marks_of(texts), strict=True):
+        if scheme == "plain":
+            gold = {(*place, tag) for place, tag in zip(at, of_tokens, strict=True)}
+        else:
+            gold = {(at[span.start][0], at[span.end - 1][1], span.label) for span in spans_of(of_tokens, scheme)}
+        n_right, n_gold, n_found = n_right + len(gold & found), n_gold + len(gold), n_found + len(found)
+    if scheme == "plain":
+        return {"accuracy": n_right / n_gold}
+    return {"f1": 2 * n_right / (n_gold + n_found) if n_gold + n_found else 0.0}
 
 
 def refined(text: str, vocabulary: TokenVocabulary) -> list[Token]:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from unrolled.data.files import Faults, read_bytes, read_texts
+from unrolled.data.items import ItemForm, Items
 from unrolled.data.rows import rows_of
 from unrolled.data.sound import SUFFIXES, Sound, read_sound
-from unrolled.data.table import choose_column
+from unrolled.data.table import choose_column, is_table, read_table
 from unrolled.errors import DataError
 
 _PATH_NAMES = ("path", "file", "filename", "file_name", "audio", "audio_path", "audio_filepath", "wav", "sound")
@@ -124,6 +125,22 @@ def read_transcribed(
     if n_clipped:
         notes.append(f"{n_clipped:,} sounds are clipped")
     return Transcribed(list(sounds), transcripts, np.array(seconds), rates, tuple(notes), digest.hexdigest())
+
+
+def sounds_of(path: Path, form: ItemForm) -> Items | None:
+    """The sounds that a folder holds, or that a table names, with its other columns; None for a sound."""
+    if path.is_dir():
+        found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
+        if not found:
+            raise DataError(f"{path}: is a folder without sounds")
+        return Items(((str(each), {}) for each in found), f"{path}: {len(found):,} sounds")
+    if not is_table(path):
+        return None
+    table = read_table([path], encoding=form.encoding, header=form.header)
+    name = choose_column(str(path), list(table.columns), None, _PATH_NAMES, "path")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
+    pairs = [(str(path.parent / row[name].strip()), row) for row in rows]
+    return Items(pairs, f"{path}: a table of {len(rows):,} rows, sounds in column {name!r}")
 
 
 def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[int]) -> str:

@@ -51,18 +51,30 @@ def write_model(path: Path | str, model: ModelFile) -> None:
     safetensors_tree.write_tensors(Path(path), model.tensors, metadata)
 
 
+def _in_folder(path: Path) -> Path:
+    """The model file of a run folder; a file as it is."""
+    if path.is_dir():
+        if not (path / "model.safetensors").is_file():
+            raise ModelFileError(
+                f"{path}: is a folder without a model.safetensors in it; expected a model file or a run"
+            )
+        return path / "model.safetensors"
+    return path
+
+
 def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
     """Reads a model file.
 
     Args:
-        path: of the file.
+        path: of the file, or of the run folder that it lies in.
         task: the task it must be of; any if None.
 
     Raises:
         ModelFileError: it is missing, damaged, foreign, too new or of another task.
     """
+    path = _in_folder(Path(path))
     try:
-        tensors, metadata = safetensors_tree.read_tensors(Path(path))
+        tensors, metadata = safetensors_tree.read_tensors(path)
     except FileNotFoundError:
         raise ModelFileError(f"{path}: no such file") from None
     except OSError as fault:

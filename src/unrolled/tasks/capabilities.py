@@ -6,11 +6,13 @@ A model has a capability by having its methods; nothing is declared. Options of 
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from unrolled import tasks
+from unrolled.data.items import ItemForm, Items
 from unrolled.settings import Settings, option
 from unrolled.tasks.estimator import Estimator
 
@@ -49,6 +51,15 @@ class PredictsTables(Protocol):
     @property
     def predict_table(self) -> Callable[..., list[Answer]]:
         """Takes paths of tables, and options of its own; returns answers."""
+        ...
+
+
+@runtime_checkable
+class ReadsItems(Protocol):
+    """Takes items out of files of its task; of others the command line takes texts."""
+
+    def items_of(self, path: Path, form: ItemForm) -> Items | None:
+        """Items in a file of the form that the task learns from; None if it has another form."""
         ...
 
 
@@ -114,8 +125,8 @@ class Streams(Protocol):
         ...
 
 
-def takes(kind: type[Estimator], verb: str, option: str) -> bool:
-    """Whether models of a class have a verb that takes an option."""
+def takes(kind: type, verb: str, option: str) -> bool:
+    """Whether models, or answers, of a class have a verb that takes an option."""
     return option in inspect.signature(getattr(kind, verb, _nothing)).parameters
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,9 +11,20 @@ from torch import Tensor, nn
 
 from unrolled.baselines.frequent_tag import FrequentTag
 from unrolled.data import schemes
+from unrolled.data.items import ItemForm, Items
 from unrolled.data.schemes import spans_of, tags_of
-from unrolled.data.tagged import Tagged, read_tagged
-from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
+from unrolled.data.tagged import Tagged, read_tagged, sentences_of
+from unrolled.data.tagging import (
+    complete,
+    in_parts,
+    located,
+    padded,
+    refined,
+    rewritten,
+    scores,
+    short_enough,
+    text_scores,
+)
 from unrolled.data.tokens import Token, words_of
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
@@ -24,6 +35,8 @@ from unrolled.tasks.tag.net import TagNet
 from unrolled.tasks.tag.settings import TagSettings
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
+
+_MOST_TEXTS = 2000  # sentences of the validation part that are tagged as plain text too
 
 
 @dataclass(frozen=True)
@@ -44,9 +57,12 @@ class TaggedText:
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text, "tokens": self.tokens, "tags": self.tags, "spans": self.spans}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """A row for each token."""
-        return [{"token": token, "tag": tag} for token, tag in zip(self.tokens, self.tags, strict=True)]
+    def rows(self, sentence: int = 1) -> list[dict[str, Any]]:
+        """A row for each token, with the numbers of the sentence and of the token in it, from 1."""
+        return [
+            {"sentence": sentence, "number": number, "token": token, "tag": tag}
+            for number, (token, tag) in enumerate(zip(self.tokens, self.tags, strict=True), 1)
+        ]
 
     def __str__(self) -> str:
         if any(tag != "O" for tag in self.tags) and not self.spans:
@@ -75,6 +91,10 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
     def read(self, files: Files) -> Tagged:
         paths = [files] if isinstance(files, str | Path) else list(files)
         return read_tagged(paths, scheme=self.settings.scheme, encoding=self.settings.encoding)
+
+    def items_of(self, path: Path, form: ItemForm) -> Items | None:
+        """The sentences of a file of tagged ones, whose tags are left out; None of another."""
+        return sentences_of(path, form.encoding, self.fitted.tags)
 
     def split(self, data: Tagged, seed: int) -> tuple[Tagged, Tagged]:
         return split_in_two(data, self.settings.validation, seed)
@@ -167,6 +187,25 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         gold = rewritten(data.tags, data.scheme, fitted.scheme)
         figures = {"model": scores(gold, found, fitted.scheme), "baseline": scores(gold, baseline, fitted.scheme)}
         return figures | {"n_sentences": len(data)}
+
+    def judge(self, job: Any) -> dict[str, Any]:
+        """Metrics on the validation part, and on its sentences as plain text, which `predict` cuts by itself."""
+        fitted, figures = self.fitted, super().judge(job)
+        part = cast(Tagged, self.held).part(range(min(_MOST_TEXTS, len(cast(Tagged, self.held)))))
+        gold = rewritten(part.tags, part.scheme, fitted.scheme)
+        return figures | {"as_text": text_scores(part.sentences, gold, fitted.scheme, self._marks_of)}
+
+    def _marks_of(self, texts: Sequence[str]) -> list[set[tuple[int, int, str]]]:
+        """What is found in texts: places with labels, or with plain tags."""
+        if self.fitted.scheme != "plain":
+            found = self.predict_all(texts)
+            return [{(span["start"], span["end"], span["label"]) for span in each.spans} for each in found]
+        tokens = [self._tokens(text) for text in texts]
+        tags = self.tag([[token.text for token in each] for each in tokens])
+        return [
+            {(token.start, token.end, tag) for token, tag in zip(*pair, strict=True)}
+            for pair in zip(tokens, tags, strict=True)
+        ]
 
     def as_data(self, data: Any) -> Tagged:
         """From files, or pairs of a sentence's tokens and their tags."""

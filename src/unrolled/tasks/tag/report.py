@@ -6,11 +6,30 @@ from unrolled.report import pictures
 from unrolled.tasks.report import TaskReport
 from unrolled.tasks.tag.model import TagModel
 
+_MUCH_WORSE = 0.1  # of F1 or accuracy
+
 
 class TagReport(TaskReport[TagModel]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
+        return [*self._of_tokens(), *self._of_texts()]
+
+    def _of_texts(self) -> list[str]:
+        """What the model reaches on plain text, and whether that is much worse."""
+        name, model, _ = self.verdict()
+        if not (of_text := self.figures.get("as_text")):
+            return []
+        [reached] = of_text.values()
+        lines = [f"the same sentences as plain text, cut as predict cuts them: {name} {_percent(reached)}"]
+        if model - reached > _MUCH_WORSE:
+            lines.append(
+                "That is MUCH WORSE: the files have other tokens than plain text. Give predict tokens with spaces "
+                "between, or train on files whose tokens are those of the text"
+            )
+        return lines
+
+    def _of_tokens(self) -> list[str]:
         model, baseline = self.figures["model"], self.figures["baseline"]
         if "f1" not in model:
             return [

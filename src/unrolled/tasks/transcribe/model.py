@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from unrolled.baselines.template import Templates
 from unrolled.data.fbank import STEP_S, fbank
 from unrolled.data.files import Faults, read_texts, shortened
+from unrolled.data.items import ItemForm, Items
 from unrolled.data.sound import Sound, as_sound, read_sound
-from unrolled.data.transcripts import Transcribed, described, read_transcribed
+from unrolled.data.transcripts import Transcribed, described, read_transcribed, sounds_of
 from unrolled.errors import DataError
 from unrolled.report.metrics import error_rates
 from unrolled.search import ctc, transducer
@@ -63,6 +64,10 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         paths = [files] if isinstance(files, str | Path) else list(files)
         settings = self.settings
         return read_transcribed(paths, path=settings.path, text=settings.text, encoding=settings.encoding)
+
+    def items_of(self, path: Path, form: ItemForm) -> Items | None:
+        """The sounds of a folder, or of a manifest; a sound by itself."""
+        return sounds_of(path, form) or Items([(str(path), {})], "")
 
     def as_data(self, data: Any) -> Transcribed:
         """From manifests or folders, or pairs of a sound and its transcript."""

@@ -23,14 +23,14 @@ class Transcript:
     Attributes:
         name: of the file, or empty.
         text: what was said.
-        confidence: geometric mean of the characters' probabilities; 1 where there are none.
+        confidence: geometric mean of the characters' probabilities; None where there are none.
         words: word, start and end in seconds, confidence.
         seconds: length of the sound.
     """
 
     name: str
     text: str
-    confidence: float
+    confidence: float | None
     words: list[dict[str, Any]] = field(repr=False)
     seconds: float
 
@@ -77,8 +77,8 @@ def transcript_of(pieces: Sequence[tuple[str, float, float]], seconds: float, st
             )
             group = []
     letters = [log_p for character, _, log_p in pieces if character != " "]
-    sure = math.exp(sum(letters) / len(letters)) if letters else 1.0
-    return Transcript("", " ".join(word["word"] for word in words), round(sure, 4), words, seconds)
+    confidence = round(math.exp(sum(letters) / len(letters)), 4) if letters else None
+    return Transcript("", " ".join(word["word"] for word in words), confidence, words, seconds)
 
 
 class Stream:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from unrolled.baselines.frequent_tag import FrequentTag
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.data import schemes
-from unrolled.data.intents import Intents, read_intents
+from unrolled.data.intents import Intents, read_intents, sentences_in
+from unrolled.data.items import ItemForm, Items
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
@@ -77,6 +78,10 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
     def read(self, files: Files) -> Intents:
         paths = [files] if isinstance(files, str | Path) else list(files)
         return read_intents(paths, encoding=self.settings.encoding)
+
+    def items_of(self, path: Path, form: ItemForm) -> Items | None:
+        """The sentences of a folder with seq.in, or of tagged ones; None of another file."""
+        return sentences_in(path, form.encoding, self.fitted.tags)
 
     def split(self, data: Intents, seed: int) -> tuple[Intents, Intents]:
         return split_in_two(data, self.settings.validation, seed)

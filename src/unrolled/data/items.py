@@ -1,0 +1,175 @@
+"""Items to predict, out of a user's files.
+
+Inputs: a table with a column of texts, a folder with a text a file, or lines. Outputs: items, each with what stands
+beside it. A file of its own, as the models of several tasks take texts.
+"""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unrolled.data.files import decode, read_bytes
+from unrolled.data.labeled import TEXT_NAMES
+from unrolled.data.packed import kind_of, opened, unpacked
+from unrolled.data.table import is_table, no_column, read_table
+from unrolled.errors import DataError
+
+Beside = dict[str, str]  # the other columns of an item's row
+_LONGEST_NAME = 40  # characters of a column's name
+_LOOKED_AT = 4096  # bytes of a file that tell what it is
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+
+
+@dataclass(frozen=True)
+class ItemForm:
+    """How files of items are written.
+
+    Attributes:
+        text: the column with the texts; None to guess it from usual names.
+        header: whether a table's first line names the columns; see `read_table`.
+        encoding: of texts.
+    """
+
+    text: str | None = None
+    header: bool | None = None
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items out of a file.
+
+    Attributes:
+        pairs: each item with the other columns of its row, as they come.
+        note: how the file was read, for the user.
+    """
+
+    pairs: Iterable[tuple[Any, Beside]]
+    note: str
+
+
+def read_items(path: Path, form: ItemForm) -> Items:
+    """The texts of a table, of a folder, or of lines.
+
+    Raises:
+        DataError: the file cannot be used, or a table has no column that is known to hold texts.
+    """
+    if path.is_dir():
+        return _of_folder(path, form)
+    with opened_file(path) as file:
+        is_binary = kind_of(file.peek(_LOOKED_AT)) is not None  # a workbook under another name, or told what it is
+    if is_table(path) or is_binary:
+        return of_table(path, form)
+    first = next(lines_of(opened_file(path), str(path), form.encoding), "")
+    if column := column_in(first[:_LOOKED_AT], form.text):
+        return of_table(path, ItemForm(column, form.header, form.encoding))
+    lines = lines_of(opened_file(path), str(path), form.encoding)
+    return Items(((line, {}) for line in lines), f"{path}: a text a line")
+
+
+def of_table(path: Path, form: ItemForm) -> Items:
+    """The texts of a table, with its other columns."""
+    text = ""
+
+    def choose(name: str, head: list[str]) -> list[str]:
+        nonlocal text
+        text = _text_column(name, head, form)
+        return head
+
+    table = read_table([path], encoding=form.encoding, header=form.header, choose=choose)
+    names = list(table.columns)
+    rows = (dict(zip(names, row, strict=True)) for row in zip(*table.columns.values(), strict=True))
+    return Items(
+        ((row[text], row) for row in rows), f"{path}: a table of {len(table):,} rows, texts in column {text!r}"
+    )
+
+
+def _text_column(name: str, head: Sequence[str], form: ItemForm) -> str:
+    if form.text is not None:
+        if form.text in head:
+            return form.text
+        raise DataError(f"{no_column(name, head, form.text)}, or pass --text with the column that has the texts")
+    lowered = {each.strip().lower(): each for each in reversed(head)}
+    found = next((lowered[each] for each in TEXT_NAMES if each in lowered), None)
+    if found is None and len(head) == 1 and form.header is not None:
+        return head[0]
+    if found is None:
+        advice = " If the first line is a text and no name, pass --no-header" if len(head) == 1 else ""
+        shown = ", ".join(map(repr, head[:20]))
+        raise DataError(f"{name}: which column has the texts? Pass --text with one of {shown}.{advice}".rstrip("."))
+    return found
+
+
+def column_in(line: str, text: str | None) -> str | None:
+    """The column of texts that a line names, if it names columns: `text`, or one of the usual names beside others."""
+    for mark in "\t;,|":
+        names = [each.strip() for each in next(csv.reader([line], delimiter=mark), [])]
+        if len(names) < 2 or max(map(len, names)) > _LONGEST_NAME or len(set(names)) < len(names):
+            continue
+        found = next((name for name in names if (name == text if text else name.lower() in TEXT_NAMES)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _of_folder(folder: Path, form: ItemForm) -> Items:
+    files = sorted(each for each in folder.rglob("*") if each.is_file() and not each.name.startswith("."))
+    if not files or any(map(is_table, files)):
+        holds = "holds tables" if files else "holds no files"
+        raise DataError(f"{folder}: is a folder that {holds}; expected one with a text a file, or name the files")
+
+    def pairs() -> Iterator[tuple[str, Beside]]:
+        for file in files:
+            text = decode(unpacked(read_bytes(file), str(file)), str(file), form.encoding)
+            yield text.strip(), {"file": str(file.relative_to(folder))}
+
+    return Items(pairs(), f"{folder}: {len(files):,} files, a text each")
+
+
+def opened_file(path: Path) -> io.BufferedReader:
+    """A file, to be read.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    try:
+        return open(path, "rb")
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
+
+
+def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> Iterator[str]:
+    """Lines of a stream, packed or not, as they come; the stream is closed at the end.
+
+    Raises:
+        DataError: it is empty, or a line is not in that encoding.
+    """
+    number = 0
+    with stream:
+        source = opened(stream)
+        begin = source.peek(_LOOKED_AT)
+        is_wide = begin.startswith(_WIDE_MARKS) or encoding.lower().startswith(("utf-16", "utf-32", "utf16", "utf32"))
+        if is_wide or begin.startswith(b"PK\x03\x04") or kind_of(begin):
+            text = decode(unpacked(source.read(), name), name, encoding)
+            yield from text.removesuffix("\n").split("\n")
+            return
+        for number, line in enumerate(source, 1):
+            yield _decoded(line, number, name, encoding)
+    if not number:
+        raise DataError(f"{name}: is empty; expected a text a line")
+
+
+def _decoded(line: bytes, number: int, name: str, encoding: str) -> str:
+    try:
+        is_first_of_utf8 = number == 1 and encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+        return line.decode("utf-8-sig" if is_first_of_utf8 else encoding).rstrip("\r\n")
+    except LookupError:
+        raise DataError(
+            f"{name}: encoding {encoding!r} is not known; expected one of Python's, such as utf-8"
+        ) from None
+    except UnicodeError:
+        raise DataError(f"{name}, line {number}: is not {encoding}. Pass --encoding with the right one") from None
