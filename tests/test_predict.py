@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.test_verbs import BRIEF, COMMANDS, CONLL, REVIEWS
 
 import unrolled
+from tests.test_verbs import BRIEF, COMMANDS, CONLL, REVIEWS
 
 STEPS = {"steps": 40, "lr": 0.02, "precision": "float32"}
 

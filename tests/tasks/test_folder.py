@@ -22,7 +22,7 @@ NOT_FITTED = {"fit", "load", "resume", "read", "as_data", "split", "folds", "pre
 OF_A_TRAINING = {"is_of_files", "files_of", "amounts", "judge", "origins", "every_origin"}
 # an argument that would do if the model were fitted
 GIVEN = {"data": [], "items": "a", "texts": ["a"], "sounds": [], "sentences": [], "files": [], "text": "a", "cuts": [],
-         "sound": None, "origins": [], "valid": [], "path": "no.safetensors", "record": []}  # fmt: skip
+         "sound": None, "form": None, "origins": [], "valid": [], "path": "no.safetensors", "record": []}  # fmt: skip
 
 
 def verbs():

@@ -67,6 +67,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sounds of a folder, or of a manifest; a sound by itself."""
+        self.ready()
         return sounds_of(path, form) or Items([(str(path), {})], "")
 
     def as_data(self, data: Any) -> Transcribed:
