@@ -94,7 +94,8 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a file of tagged ones, whose tags are left out; None of another."""
-        return sentences_of(path, form.encoding, self.fitted.tags)
+        tags = self.fitted.tags
+        return sentences_of(path, form.encoding, tags)
 
     def split(self, data: Tagged, seed: int) -> tuple[Tagged, Tagged]:
         return split_in_two(data, self.settings.validation, seed)

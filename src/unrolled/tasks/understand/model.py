@@ -81,7 +81,8 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a folder with seq.in, or of tagged ones; None of another file."""
-        return sentences_in(path, form.encoding, self.fitted.tags)
+        tags = self.fitted.tags
+        return sentences_in(path, form.encoding, tags)
 
     def split(self, data: Intents, seed: int) -> tuple[Intents, Intents]:
         return split_in_two(data, self.settings.validation, seed)
