@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import unrolled
 from unrolled.data.files import Faults, read_texts
 from unrolled.data.labeled import read_labeled
 from unrolled.data.numbers import is_number, numbers_of
@@ -350,6 +351,18 @@ def test_a_field_without_end(tmp_path):
         "t.csv, line 2: a field has more than 50,000,000 characters; is a quotation mark left open?"
     )
     assert time.perf_counter() - begin < 30
+
+
+def test_classes_that_are_none(tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"a b {i},n{i}\n" for i in range(5000)))
+    assert read_labeled([tmp_path / "t.csv"]).notes[1] == (
+        "most labels stand at one text alone; are the classes in another column than 'label'?"
+    )
+    begin = time.perf_counter()
+    with pytest.raises(DataError) as caught:
+        unrolled.ClassifyModel().fit(tmp_path / "t.csv")
+    assert str(caught.value).endswith(" classes; expected at most 3,000. Is it the right column?")
+    assert time.perf_counter() - begin < 20
 
 
 def test_folders_and_files_as_classes(tmp_path):

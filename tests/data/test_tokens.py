@@ -1,10 +1,12 @@
 """Tokens of any script, and the numbers that a network reads."""
 
+import time
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data.tokens import tokens_of, words_of
+from unrolled.data.tokens import ends_of, tokens_of, words_of
 from unrolled.data.vocabulary import TokenVocabulary, Vocabulary
 from unrolled.training.batches import Batches, by_length
 
@@ -59,3 +61,16 @@ def test_by_length_takes_each_once(lengths, most):
     groups = by_length(lengths, most)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     assert all(len(group) == 1 or len(group) * max(lengths[i] for i in group) <= most for group in groups)
+
+
+@given(st.text(alphabet="ab'’ .,高\u0301\n-_0", max_size=300), st.integers(2, 12))
+def test_the_ends_of_a_text_are_those_of_its_tokens(text, most):
+    tokens = tokens_of(text)
+    first, last = most // 2, most - most // 2
+    assert ends_of(text, most) == (tokens if len(tokens) <= most else [*tokens[:first], *tokens[-last:]])
+
+
+def test_the_ends_of_a_very_long_text_cost_nothing():
+    begin = time.perf_counter()
+    assert len(ends_of("word, " * 10_000_000, 400)) == 400
+    assert time.perf_counter() - begin < 5

@@ -19,6 +19,9 @@ from unrolled.errors import DataError
 TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
 _LABEL_NAMES = ("label", "class", "sentiment", "category", "target", "intent", "topic", "rating", "labels", "tags")
 
+MOST_CLASSES = 3000  # the baseline has a number for each word and class
+_MANY = 20  # texts
+
 
 @dataclass(frozen=True)
 class Labeled:
@@ -119,9 +122,21 @@ def read_labeled(
         f"{_counted(len(found), 'text')} in column {names[0]!r}, {_counted(n_kinds, 'class')} in column {names[1]!r}",
         *table.notes,
     ]
+    if len(found) >= _MANY and 2 * n_kinds > len(found):
+        notes.append(f"most labels stand at one text alone; are the classes in another column than {names[1]!r}?")
     if n_empty:
         notes.append(f"{_counted(n_empty, 'row')} without a text {'is' if n_empty == 1 else 'are'} left out")
     return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256)
+
+
+def check_count(n: int, noun: str) -> None:
+    """Refuses more classes than a model can tell apart in memory.
+
+    Raises:
+        DataError: there are.
+    """
+    if n > MOST_CLASSES:
+        raise DataError(f"there are {n:,} {noun}; expected at most {MOST_CLASSES:,}. Is it the right column?")
 
 
 def _counted(n: int, noun: str) -> str:

@@ -5,6 +5,7 @@ Inputs: a text. Outputs: its tokens with their places. Words are runs of letters
 that is not space is a token by itself.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,6 +35,21 @@ class Token:
 def tokens_of(text: str) -> list[Token]:
     """The tokens of a text, in their order."""
     return [Token(found[0], found.start(), found.end()) for found in _TOKEN.finditer(text)]
+
+
+def ends_of(text: str, most: int) -> list[Token]:
+    """The tokens of a text; of a long one half of `most` from its begin, half from its end; the rest is not cut."""
+    first = list(itertools.islice(_TOKEN.finditer(text), most + 1))
+    n_last = most - most // 2
+    if len(first) > most:
+        # a word that is cut in two may be a mark and a word: the two first ones of a piece are not counted
+        size = 16 * n_last
+        while len(last := tokens_of(text[-size:])) < n_last + 2 and size < len(text):
+            size *= 4
+        shift = max(0, len(text) - size)
+        tail = [Token(each.text, each.start + shift, each.end + shift) for each in last[-n_last:]]
+        return [*(Token(each[0], each.start(), each.end()) for each in first[: most // 2]), *tail]
+    return [Token(each[0], each.start(), each.end()) for each in first]
 
 
 def words_of(text: str) -> list[Token]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unrolled.data.tokens import Token, tokens_of
+from unrolled.data.tokens import Token, ends_of
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.errors import DataError, ModelFileError
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder, recurrent_over, run_recurrent
@@ -59,11 +59,7 @@ class TextFront(Front):
 
     def tokens(self, text: str) -> list[Token]:
         """The tokens that are read, with their places."""
-        tokens = tokens_of(text)
-        if len(tokens) <= self.most_tokens:
-            return tokens
-        n_first = self.most_tokens // 2
-        return tokens[:n_first] + tokens[len(tokens) - (self.most_tokens - n_first) :]
+        return ends_of(text, self.most_tokens)
 
     def pieces(self, item: str) -> list[str]:
         return [token.text for token in self.tokens(item)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.baselines.nearest_mean import NearestMean
-from unrolled.data.labeled import Labeled, read_labeled, read_windows
+from unrolled.data.labeled import Labeled, check_count, read_labeled, read_windows
 from unrolled.data.table import read_table
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
@@ -113,6 +113,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     ) -> tuple[ClassifyFitted, "_ClassifyJob"]:
         counts = Counter(name for names in data.labels for name in names)
         classes = sorted(counts)
+        check_count(len(classes), "classes")
         if len(classes) < (1 if data.is_multiple else 2):
             there = f"one class only, {classes[0]!r}" if classes else "no labels at all"
             raise DataError(f"there is {there}; a classifier needs at least two to tell apart")

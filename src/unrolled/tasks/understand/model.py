@@ -15,6 +15,7 @@ from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.data import schemes
 from unrolled.data.intents import Intents, read_intents, sentences_in
 from unrolled.data.items import ItemForm, Items
+from unrolled.data.labeled import check_count
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
@@ -99,6 +100,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         within = [schemes.to_bioes(tags, scheme) for tags in tagged.tags]
         tags = complete(sorted({tag for tags in within for tag in tags}), scheme)
         intents = sorted(set(data.intents))
+        check_count(len(intents), "intents")
         if len(intents) < 2:
             raise DataError(f"there is one intent only, {intents[0]!r}; expected at least two to tell apart")
         vocabulary = TokenVocabulary.fit(
@@ -226,7 +228,8 @@ class _UnderstandJob(ExampleJob):
         self.encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
         numbers = {tag: i for i, tag in enumerate(fitted.tags)}
         self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
-        self.intents = torch.tensor([fitted.intents.index(intent) for intent in intents])
+        places = {intent: i for i, intent in enumerate(fitted.intents)}
+        self.intents = torch.tensor([places[intent] for intent in intents])
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
