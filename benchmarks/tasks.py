@@ -15,8 +15,10 @@ import torch
 import unrolled
 from benchmarks.harness import append
 from benchmarks.training import trained
+from unrolled.data.frequency import Frequency
 from unrolled.data.labeled import Labeled, read_labeled
-from unrolled.data.series import Frequency, Series, read_series
+from unrolled.data.series import Series
+from unrolled.data.series_table import read_series
 from unrolled.data.table import read_table
 from unrolled.report.metrics import smape
 from unrolled.tasks.forecast.report import ForecastReport

@@ -22,11 +22,15 @@ def option(
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
+    against: str | None = None,
 ) -> Any:
-    """A dataclass field with its help text and its range: `least` <= value <= `most`, value > `above`."""
+    """A dataclass field with its help text and its range: `least` <= value <= `most`, value > `above`.
+
+    `against` names the other side of what is true or false on the command line, such as "month-first" of --day-first.
+    """
     return dataclasses.field(
         default=default,
-        metadata={"help": help, "choices": choices, "least": least, "most": most, "above": above},
+        metadata={"help": help, "choices": choices, "least": least, "most": most, "above": above, "against": against},
     )
 
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data.series import Frequency, calendar_of, read_series
+from unrolled.data.frequency import Frequency
+from unrolled.data.series import calendar_of
+from unrolled.data.series_table import read_series
 from unrolled.data.table import Table
 from unrolled.errors import DataError
 
@@ -34,7 +36,9 @@ def test_gaps_are_lines_and_told():
         )
     )
     assert data.values[0].tolist() == list(range(24))
-    assert data.notes[-1] == "2 missing values are drawn as straight lines between their neighbors"
+    assert (
+        data.notes[-1] == "2 missing values are drawn as straight lines between their neighbors, and count in no metric"
+    )
     assert data.frequency.season == 24
 
 
@@ -59,12 +63,12 @@ def test_frequencies(stamps, words, season):
 
 
 def test_stamps_without_a_frequency_are_taken_as_even():
-    days = ["2024-01-05", "2024-01-08", "2024-01-09", "2024-01-10", "2024-01-15"]
+    days = ["2024-01-05", "2024-01-06", "2024-01-09", "2024-01-10", "2024-01-15"]
     data = read_series(table("date,x\n" + "\n".join(f"{day},{i}" for i, day in enumerate(days))))
     assert data.values[0].tolist() == [0, 1, 2, 3, 4]
     assert data.notes[0] == (
         "the stamps follow no frequency (every day 2 times, every 3 days 1 times, every 5 days 1 times): "
-        "rows are taken as evenly spaced"
+        "rows are taken as evenly spaced, forecasts bear numbers"
     )
 
 
@@ -93,14 +97,16 @@ def test_covariates_and_what_is_static():
     ("text", "options", "told"),
     [
         ("date,x,y\n2024-01-01,a,1\n2024-01-32,b,2", {"target": "x", "time": "date"},
-         ["t.csv, line 2, column 'x': 'a' is not a number.", "t.csv, line 3, column 'x': 'b' is not a number.",
-          "t.csv, line 2, column 'date': '2024-01-01' is no time; expected such as 2024-01-31 or 2024-01-31 13:00",
-          "t.csv, line 3, column 'date': '2024-01-32' is no time; expected such as 2024-01-31 or 2024-01-31 13:00"]),
+         ["t.csv, line 3, column 'date': '2024-01-32' is no time; expected it as '2024-01-01'"]),
+        ("date,x,y\n2024-01-01,a,1\n2024-01-02,b,2", {"target": "x", "time": "date"},
+         ["t.csv, line 2, column 'x': 'a' is not a number.", "t.csv, line 3, column 'x': 'b' is not a number."]),
         ("date,x\n2024-01-01,1\n2024-01-01,2", {},
-         ["t.csv, line 3, column 'date': the stamp '2024-01-01' is in t.csv, line 2 too. Leave one out, or name the "
-          "column that tells series apart with --series"]),
+         ["t.csv, line 3, column 'date': the stamp '2024-01-01' is in t.csv, line 2 too. Pass --duplicates first "
+          "or mean, name the column that tells series apart with --series, or, if a clock was set back, pass --zone"]),
         ("date,x,y\n2024-01-01,1,2", {}, ["t.csv: which column is the target? Pass --target with one of 'x', 'y'"]),
         ("date,x\n2024-01-01,1", {"target": "xx", "past": ["dat"]},
+         ["t.csv: has no column 'dat'. Did you mean 'date'?"]),
+        ("date,x\n2024-01-01,1", {"target": "xx,dat"},
          ["t.csv: has no column 'xx'. Did you mean 'x'?", "t.csv: has no column 'dat'. Did you mean 'date'?"]),
         ("date,x\n2024-01-01,inf", {}, ["t.csv, line 2, column 'x': 'inf' is not finite"]),
         ("date,x\n2024-01-01,NA", {}, ["t.csv: the series 'x' holds no numbers"]),

@@ -6,15 +6,25 @@ import numpy as np
 
 NAMES = ("last value", "seasonal naive", "linear autoregression")
 _RIDGE = 1e-3
+_ROUNDING = 1e-12  # spread of a constant over its size: float64's rounding, some thousand times
+_LEAST_OF_CHANGE = 0.01
 
 
-def scale_of(windows: np.ndarray) -> np.ndarray:
-    """The spread of each window [windows, context] → [windows, 1]: its standard deviation, or a thousandth of its size
-    where it is constant.
+def scale_of(windows: np.ndarray, change: np.ndarray | None = None) -> np.ndarray:
+    """The spread of each window [windows, context] → [windows, 1]: its standard deviation.
+
+    It is at least a hundredth of the usual change of its series, so that a series which rests for long does not count
+    its next step in millions. Where neither window nor series moves, it is a thousandth of the size.
+
+    Args:
+        windows: values.
+        change: [windows, 1], the root mean square of each series' steps before; 0 if None.
     """
     spread = windows.std(1, keepdims=True)
+    if change is not None:
+        spread = np.maximum(spread, _LEAST_OF_CHANGE * change)
     size = np.abs(windows).mean(1, keepdims=True)
-    return np.where(spread > 1e-6 * size, spread, np.where(size > 0, 1e-3 * size, 1.0))
+    return np.where(spread > _ROUNDING * size, spread, np.where(size > 0, 1e-3 * size, 1.0))
 
 
 def last_value(windows: np.ndarray, horizon: int) -> np.ndarray:

@@ -26,7 +26,7 @@ def options(
                 default = (defaults or {}).get(field.name, field.default)
                 name = f"--{field.name.replace('_', '-')}"
                 if plain is bool:
-                    name += f"/--no-{name[2:]}"
+                    name += f"/--{limits['against'] or f'no-{name[2:]}'}"
                 command = click.option(
                     name,
                     field.name,

@@ -1,73 +1,38 @@
 """Time series with covariates, on an even grid of stamps.
 
-Inputs: a table. Outputs: series. The user is told of each rule that was applied: rows are sorted by time; a missing
-stamp becomes a row of interpolated values; stamps without a frequency (trading days) are taken as evenly spaced.
+Inputs: values, and what is known beside them. Outputs: series as windows are cut from, their calendar, their stamps as
+texts. Tables become series in series_table.py.
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
 
 import numpy as np
 
-from unrolled.data.files import Faults
-from unrolled.data.numbers import MISSING, is_number, numbers_of
-from unrolled.data.table import Table
-from unrolled.errors import DataError
-
-_TIME_NAMES = ("date", "time", "timestamp", "datetime", "ds", "day", "month", "year", "stamp", "period")
-_FORMATS = (
-    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y-%m",
-    "%b %d %Y", "%d %b %Y", "%B %d %Y", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d",
-)  # fmt: skip
-_UNITS = ((86400 * 7, "week"), (86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
-_EVEN = 0.9  # share of the steps that must be of the frequency
+from unrolled.data.frequency import ROWS, Frequency
+from unrolled.data.stamp_forms import ISO, ISO_DAY, StampForm
 
 
 @dataclass(frozen=True)
-class Frequency:
-    """How stamps follow each other: `count` units of "second", "month", or "row" where there is no telling."""
+class Column:
+    """How a column beside the values became numbers.
 
-    unit: str
-    count: int = 1
+    Attributes:
+        name: of the column.
+        kinds: of texts, in the order of their 0/1 columns; none for numbers.
+        mean, spread: of numbers of one value a series, which are standardized.
+    """
 
-    @property
-    def words(self) -> str:
-        if self.unit == "row":
-            return "row by row"
-        if self.unit == "month":
-            years, rest = divmod(self.count, 12)
-            count, name = (years, "year") if not rest else (self.count, "month")
-        else:
-            size, name = next((size, name) for size, name in _UNITS if self.count % size == 0)
-            count = self.count // size
-        return f"every {name}" if count == 1 else f"every {count} {name}s"
+    name: str
+    kinds: tuple[str, ...] = ()
+    mean: float = 0.0
+    spread: float = 1.0
 
     @property
-    def season(self) -> int:
-        """Steps after which values tend to come again: a day of hours, a week of days, a year of months; 1 for none."""
-        if self.unit == "month":
-            return max(1, 12 // self.count)
-        if self.unit == "row":
-            return 1
-        if self.count < 86400:
-            return max(1, 86400 // self.count)
-        return 7 if self.count == 86400 else 52 if self.count == 7 * 86400 else 1
-
-    def stamps(self, first: Any, start: int, stop: int) -> np.ndarray:
-        """Stamps number `start` to `stop`, the first of the series being 0."""
-        steps = np.arange(start, stop)
-        if self.unit == "row":
-            return int(first) + steps
-        if self.unit == "second":
-            return np.datetime64(first, "s") + steps * np.timedelta64(self.count, "s")
-        month = np.datetime64(first, "M")
-        day = np.datetime64(first, "D") - month
-        months: np.ndarray = month + steps * self.count
-        return (months.astype("datetime64[D]") + day).astype("datetime64[s]")
+    def names(self) -> tuple[str, ...]:
+        """Of the columns of numbers that it became."""
+        return tuple(f"{self.name}={kind}" for kind in self.kinds) or (self.name,)
 
 
 @dataclass(frozen=True)
@@ -77,13 +42,18 @@ class Series:
     Attributes:
         names: of the series.
         values: float64 [length] of each, nothing missing.
+        known: bool [length] of each: false where a value is drawn between its neighbors; all true if not given.
         covariates: float64 [length or longer, features] of each: known-future ones, then past-only ones; rows beyond
             the values' length hold the future that is known (past-only ones NaN there).
         n_future: how many of the covariates are known in advance.
         static: float64 [series, features].
         first: first stamp of each.
         frequency: of all.
+        form: how their stamps are written.
+        day_first: the order of day and month in their file, None where it did not matter.
         covariate_names: of the covariates.
+        columns: how covariates became numbers.
+        static_columns: the same of what describes series as a whole.
         target: name of what is forecast.
         notes: what was noticed on reading, for the user.
         sha256: of the files.
@@ -91,8 +61,8 @@ class Series:
 
     names: list[str]
     values: list[np.ndarray]
-    frequency: Frequency = Frequency("row")
-    first: list[np.datetime64 | int] = field(default_factory=list)
+    frequency: Frequency = ROWS
+    first: list[np.datetime64 | float] = field(default_factory=list)
     covariates: list[np.ndarray] = field(default_factory=list)
     n_future: int = 0
     static: np.ndarray | None = None
@@ -100,6 +70,13 @@ class Series:
     target: str = "value"
     notes: tuple[str, ...] = ()
     sha256: str = ""
+    known: list[np.ndarray] = field(default_factory=list)
+    form: StampForm | None = None
+    day_first: bool | None = None
+    columns: tuple[Column, ...] = ()
+    static_columns: tuple[Column, ...] = ()
+    _calendars: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
+    _changes: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.first:
@@ -108,6 +85,8 @@ class Series:
             object.__setattr__(self, "covariates", [np.zeros((len(each), 0)) for each in self.values])
         if self.static is None:
             object.__setattr__(self, "static", np.zeros((len(self.names), 0)))
+        if not self.known:
+            object.__setattr__(self, "known", [np.ones(len(each), dtype=bool) for each in self.values])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -117,12 +96,60 @@ class Series:
         covariates = [each.copy() for each in self.covariates]
         for each, end in zip(covariates, ends, strict=True):
             each[end:, self.n_future :] = np.nan
-        values = [each[:end] for each, end in zip(self.values, ends, strict=True)]
-        return replace(self, values=values, covariates=covariates)
+        values, known = (
+            [each[:end] for each, end in zip(all_of, ends, strict=True)] for all_of in (self.values, self.known)
+        )
+        return replace(self, values=values, known=known, covariates=covariates, _calendars={}, _changes={})
+
+    def part(self, places: Sequence[int]) -> "Series":
+        """Some of the series."""
+        assert self.static is not None
+        return replace(
+            self,
+            names=[self.names[i] for i in places],
+            values=[self.values[i] for i in places],
+            known=[self.known[i] for i in places],
+            first=[self.first[i] for i in places],
+            covariates=[self.covariates[i] for i in places],
+            static=self.static[list(places)],
+            _calendars={},
+            _changes={},
+        )
+
+    def change(self, place: int, end: int) -> float:
+        """The root mean square of the steps of a series before its step `end`; 0 for none."""
+        if place not in self._changes:
+            steps = np.square(np.diff(self.values[place]))
+            self._changes[place] = np.sqrt(np.cumsum(steps) / np.arange(1, len(steps) + 1))
+        changes = self._changes[place]
+        return float(changes[min(end, len(changes) + 1) - 2]) if end > 1 and len(changes) else 0.0
+
+    def least(self, place: int, end: int) -> float:
+        """The least value of a series before its step `end`."""
+        return float(self.values[place][:end].min())
+
+    def stamps(self, place: int, start: int, stop: int) -> list[str]:
+        """Stamps number `start` to `stop` of a series, in the form of its file."""
+        found = self.frequency.stamps(self.first[place], start, stop)
+        form = self.form or StampForm()
+        if found.dtype.kind == "M" and not (form.parts or form.number):
+            form = ISO_DAY if (found == found.astype("datetime64[D]")).all() else ISO
+        return form.write(found)
 
     def calendar(self, place: int, start: int, stop: int) -> np.ndarray:
         """Calendar features [stop - start, n] of a series, pairs of sine and cosine; none where there are no dates."""
-        return calendar_of(self.frequency, self.frequency.stamps(self.first[place], start, stop))
+        if self.frequency.unit == "row":
+            return np.zeros((stop - start, 0))
+        begin, found = self._calendars.get(place, (0, np.zeros((0, 0))))
+        if start < begin or stop > begin + len(found) or not found.size:
+            begin, end = min(start, begin), max(stop, begin + len(found), len(self.values[place]) + stop - start)
+            found = self._calendar(place, begin, end)
+            self._calendars[place] = (begin, found)
+        return found[start - begin : stop - begin]
+
+    def _calendar(self, place: int, start: int, stop: int) -> np.ndarray:
+        stamps = self.frequency.stamps(self.first[place], start, stop)
+        return calendar_of(self.frequency, self.form.clock(stamps) if self.form is not None else stamps)
 
 
 def calendar_of(frequency: Frequency, stamps: np.ndarray) -> np.ndarray:
@@ -133,256 +160,8 @@ def calendar_of(frequency: Frequency, stamps: np.ndarray) -> np.ndarray:
     year = stamps.astype("datetime64[Y]")
     in_year = (stamps.astype("datetime64[D]") - year.astype("datetime64[D]")).astype(np.int64) / 366
     phases = [in_year]
-    step = frequency.count if frequency.unit == "second" else 28 * 86400
-    if step < 7 * 86400:
+    if frequency.seconds < 7 * 86400:
         phases.append((seconds // 86400 + 3) % 7 / 7)
-    if step < 86400:
+    if frequency.seconds < 86400:
         phases.append(seconds % 86400 / 86400)
     return np.concatenate([[np.sin(2 * math.pi * phase), np.cos(2 * math.pi * phase)] for phase in phases]).T
-
-
-def read_series(
-    table: Table,
-    *,
-    target: str | None = None,
-    time: str | None = None,
-    series: str | None = None,
-    future: Sequence[str] = (),
-    past: Sequence[str] = (),
-    static: Sequence[str] = (),
-    thousands: str = "",
-    decimal: str = "",
-) -> Series:
-    """Series out of a table: one; several below each other, told apart by a column; or several side by side.
-
-    Args:
-        table: as read.
-        target: the column to forecast; several with commas between are series side by side; "*" are all of numbers.
-        time: the column with the stamps; guessed if None.
-        series: the column that tells series apart, in a long table.
-        future: covariates that are known in advance.
-        past: covariates known for the past alone.
-        static: columns of one value a series, numbers or kinds.
-        thousands: what groups thousands in numbers.
-        decimal: the decimal mark of numbers, "," or "."; "" to tell it from the columns.
-
-    Raises:
-        DataError: columns are missing, numbers or stamps cannot be read, stamps occur twice; all faults at once.
-    """
-    faults = Faults()
-    time = _time_column(table, time)
-    targets = _targets(table, target, {time, series, *future, *past, *static}, thousands)
-    _check_columns(table, (*targets, *future, *past, *static, *([series] if series else [])), faults)
-    if series and len(targets) > 1:
-        faults.add(f"--series goes with one target; got {', '.join(targets)}")
-    faults.stop()
-    notes = list(table.notes)
-    numbers = numbers_of(table, (*targets, *future, *past), faults, notes, thousands=thousands, decimal=decimal)
-    stamps = np.arange(len(table)) if time is None else _stamps(table, time, faults)
-    faults.stop()
-    groups = _groups(table.column(series) if series else [""] * len(table))
-    frequency = _frequency([stamps[rows] for rows in groups.values()], notes)
-    built: list[tuple[str, np.ndarray, np.ndarray, np.datetime64 | int]] = []
-    n_missing = n_sorted = 0
-    of_static = []
-    for name, rows in groups.items():
-        order = rows[np.argsort(stamps[rows], kind="stable")]
-        n_sorted += bool((order != rows).any())
-        _check_twice(table, stamps, order, time, faults)
-        if faults.texts:
-            continue
-        places = _places(stamps[order], frequency)
-        length = int(places[-1]) + 1
-        origin = 0 if frequency.unit == "row" and stamps.dtype.kind == "M" else stamps[order][0]
-        for column in targets:
-            values = np.full(length, np.nan)
-            values[places] = numbers[column][order]
-            known = np.flatnonzero(~np.isnan(values))
-            if not len(known):
-                faults.add(f"{table.name}: the series {name or column!r} holds no numbers")
-                continue
-            begin, end = int(known[0]), int(known[-1]) + 1
-            n_missing += int(np.isnan(values[begin:end]).sum())
-            values = np.interp(np.arange(begin, end), known, values[known])
-            beside = _at_places([numbers[each][order] for each in (*future, *past)], places)[begin:]
-            built.append((name or column, values, _filled(beside), frequency.stamps(origin, begin, begin + 1)[0]))
-            of_static.append([table.column(each)[order[0]].strip() for each in static])
-    faults.stop()
-    notes.append(f"{len(built):,} series of {_range([len(each[1]) for each in built])} values, {frequency.words}")
-    notes += _notes(n_sorted, n_missing)
-    return Series(
-        [each[0] for each in built], [each[1] for each in built], frequency, [each[3] for each in built],
-        [each[2] for each in built], len(future), _static(of_static), (*future, *past), ", ".join(targets),
-        tuple(notes), table.sha256,
-    )  # fmt: skip
-
-
-def _check_columns(table: Table, names: Sequence[str], faults: Faults) -> None:
-    for name in names:
-        try:
-            table.column(name)
-        except DataError as fault:
-            faults.add(str(fault))
-
-
-def _at_places(columns: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """Numbers at their places in time, [length, columns]; NaN where there are none."""
-    found = np.full((int(places[-1]) + 1, len(columns)), np.nan)
-    for i, column in enumerate(columns):
-        found[places, i] = column
-    return found
-
-
-def _notes(n_sorted: int, n_missing: int) -> list[str]:
-    notes = []
-    if n_sorted:
-        notes.append(f"{n_sorted:,} series were not in the order of time and are sorted")
-    if n_missing:
-        notes.append(f"{n_missing:,} missing values are drawn as straight lines between their neighbors")
-    return notes
-
-
-def _time_column(table: Table, asked: str | None) -> str | None:
-    if asked is not None:
-        table.column(asked)
-        return asked
-    lowered = {name.strip().lower(): name for name in reversed(list(table.columns))}
-    usual = [lowered[name] for name in _TIME_NAMES if name in lowered]
-    for name in (*usual, *table.columns):
-        values = table.columns[name]
-        if values and not is_number(values[0]) and _format_of(values) is not None:
-            return name
-    return None
-
-
-def _targets(table: Table, target: str | None, others: set[str | None], thousands: str) -> list[str]:
-    if target not in (None, "*"):
-        assert target is not None
-        return [target] if target in table.columns else [name.strip() for name in target.split(",")]
-    free = [name for name, values in table.columns.items() if name not in others]
-    fitting = [name for name in free if all(is_number(v, thousands) for v in table.columns[name][:100])]
-    if target == "*" and fitting:
-        return fitting
-    if len(fitting) == 1:
-        return fitting
-    raise DataError(
-        f"{table.name}: which column is the target? Pass --target with one of {', '.join(map(repr, fitting or free))}"
-    )
-
-
-def _format_of(values: Sequence[str]) -> str | None:
-    """The form in which all of some stamps are written; looked for in the first and the last."""
-    some = [text.strip() for text in (*values[:50], *values[-50:])]
-    for form in _FORMATS:
-        if all(_parsed(text, form) is not None for text in some):
-            return form
-    return None
-
-
-def _parsed(text: str, form: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, form)
-    except ValueError:
-        return None
-
-
-def _stamps(table: Table, time: str, faults: Faults) -> np.ndarray:
-    values = table.columns[time]
-    form = _format_of(values)
-    if form is None and all(is_number(text) for text in values) and all(text.strip() for text in values):
-        return np.array([float(text) for text in values]).round().astype(np.int64)
-    if form in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"):
-        try:
-            return np.array([text.strip() for text in values], dtype="datetime64[s]")
-        except ValueError:
-            pass  # told below, line by line
-    stamps = np.zeros(len(values), dtype="datetime64[s]")
-    for i, text in enumerate(values):
-        parsed = _parsed(text.strip(), form) if form else None
-        if parsed is None:
-            like = f"; expected it as {form}" if form else "; expected such as 2024-01-31 or 2024-01-31 13:00"
-            faults.add(f"{table.places[i]}, column {time!r}: {text!r} is no time{like}")
-        else:
-            stamps[i] = np.datetime64(parsed, "s")
-    return stamps
-
-
-def _groups(names: Sequence[str]) -> dict[str, np.ndarray]:
-    rows: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        rows.setdefault(name.strip(), []).append(i)
-    return {name: np.array(places) for name, places in rows.items()}
-
-
-def _frequency(groups: list[np.ndarray], notes: list[str]) -> Frequency:
-    if groups[0].dtype.kind != "M":
-        return Frequency("row")
-    gaps: Counter[int] = Counter()
-    months: Counter[int] = Counter()
-    for stamps in groups:
-        ordered = np.unique(stamps)
-        gaps.update(np.diff(ordered.astype(np.int64)).tolist())
-        same_day = len(
-            np.unique(ordered.astype("datetime64[D]") - ordered.astype("datetime64[M]").astype("datetime64[D]"))
-        )
-        if same_day == 1:
-            months.update(np.diff(ordered.astype("datetime64[M]").astype(np.int64)).tolist())
-    if not gaps:
-        return Frequency("row")
-    gap, count = gaps.most_common(1)[0]
-    if months and gap >= 28 * 86400:
-        return Frequency("month", months.most_common(1)[0][0])
-    whole = sum(n for each, n in gaps.items() if each % gap == 0)
-    if count >= _EVEN * gaps.total() and whole == gaps.total():
-        return Frequency("second", gap)
-    steps = ", ".join(f"{Frequency('second', each).words} {n:,} times" for each, n in gaps.most_common(3))
-    notes.append(f"the stamps follow no frequency ({steps}): rows are taken as evenly spaced")
-    return Frequency("row")
-
-
-def _check_twice(table: Table, stamps: np.ndarray, order: np.ndarray, time: str | None, faults: Faults) -> None:
-    same = np.flatnonzero(stamps[order][1:] == stamps[order][:-1])
-    for i in same:
-        first, second = table.places[order[i]], table.places[order[i + 1]]
-        faults.add(
-            f"{second}, column {time!r}: the stamp {table.columns[time or ''][order[i + 1]]!r} is in {first} too. "
-            "Leave one out, or name the column that tells series apart with --series"
-        )
-
-
-def _places(stamps: np.ndarray, frequency: Frequency) -> np.ndarray:
-    """Numbers of the stamps on the grid."""
-    if frequency.unit == "row":
-        return np.arange(len(stamps))
-    if frequency.unit == "second":
-        return (stamps - stamps[0]).astype(np.int64) // frequency.count
-    months = stamps.astype("datetime64[M]").astype(np.int64)
-    return (months - months[0]) // frequency.count
-
-
-def _filled(columns: np.ndarray) -> np.ndarray:
-    """Each column with gaps filled by the value before, the first by the one after; NaN beyond its last value."""
-    result = columns.copy()
-    for column in result.T:
-        known = np.flatnonzero(~np.isnan(column))
-        if len(known):
-            at = np.maximum.accumulate(np.where(~np.isnan(column), np.arange(len(column)), known[0]))
-            end = known[-1] + 1
-            column[:end] = column[at[:end]]
-    return result
-
-
-def _static(rows: list[list[str]]) -> np.ndarray:
-    """Numbers as they are, kinds as 0 and 1 for each."""
-    columns = []
-    for values in zip(*rows, strict=True):
-        if all(is_number(value, decimal=".") and "," not in value for value in values):
-            column = np.array([float(value) if value.lower() not in MISSING else 0.0 for value in values])
-            columns.append((column - column.mean()) / (column.std() or 1))
-        else:
-            columns += [np.array([float(value == kind) for value in values]) for kind in sorted(set(values))]
-    return np.stack(columns, 1) if columns else np.zeros((len(rows), 0))
-
-
-def _range(lengths: Sequence[int]) -> str:
-    return f"{min(lengths):,}" if min(lengths) == max(lengths) else f"{min(lengths):,} to {max(lengths):,}"

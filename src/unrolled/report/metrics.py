@@ -65,34 +65,44 @@ def sureness(targets: np.ndarray, probabilities: np.ndarray, is_multiple: bool) 
 def smape(actual: np.ndarray, found: np.ndarray) -> float:
     """Symmetric mean absolute percentage error, in per cent, as the M4 competition counts it."""
     size = np.abs(actual) + np.abs(found)
-    return float(200 * np.mean(np.abs(actual - found) / np.where(size > 0, size, 1.0)))
+    return float(200 * np.nanmean(np.abs(actual - found) / np.where(size == 0, 1.0, size)))
 
 
 def mase_scale(values: np.ndarray, season: int) -> float:
-    """What errors are measured in: the mean change from one season to the next in the training part; NaN if none."""
+    """What errors are measured in: the mean change from one season to the next in the training part; NaN if none.
+
+    Values that are NaN are left out.
+    """
     season = season if len(values) > season else 1
     change = np.abs(values[season:] - values[:-season])
+    change = change[~np.isnan(change)]
     return float(change.mean()) if len(change) and change.mean() > 0 else math.nan
 
 
 def forecast_figures(
     levels: np.ndarray, at: Sequence[float], targets: np.ndarray, scales: np.ndarray
 ) -> dict[str, Any]:
-    """Figures of quantiles [n, horizon, levels] at some levels; targets [n, horizon], scales [n, 1] for MASE."""
+    """Figures of quantiles [n, horizon, levels] at some levels; targets [n, horizon], scales [n, 1] for MASE.
+
+    Targets that are NaN are left out of all.
+    """
     point = levels[..., len(at) // 2]
     error = np.abs(targets - point)
     over = targets[..., None] - levels
     pinball = 2 * np.maximum(np.array(at) * over, (np.array(at) - 1) * over)
-    size = np.abs(targets).sum()
-    is_scaled = ~np.isnan(scales[:, 0])
+    size = np.nansum(np.abs(targets))
+    is_known = ~np.isnan(targets)
+    is_scaled = is_known & ~np.isnan(scales)
+    n_by_step = is_known.sum(0)
+    by_step = np.where(n_by_step > 0, np.nansum(error, 0) / np.maximum(n_by_step, 1), math.nan)
     return {
-        "mae": float(error.mean()),
-        "rmse": float(np.sqrt(np.square(error).mean())),
+        "mae": float(np.nanmean(error)),
+        "rmse": float(np.sqrt(np.nanmean(np.square(error)))),
         "smape": smape(targets, point),
         "mase": float((error / scales)[is_scaled].mean()) if is_scaled.any() else math.nan,
-        "wql": float(pinball.mean(2).sum() / size) if size else math.nan,
-        "coverage": float(((levels[..., 0] <= targets) & (targets <= levels[..., -1])).mean()),
-        "mae_by_step": error.mean(0).tolist(),
+        "wql": float(np.nansum(pinball.mean(2)) / size) if size else math.nan,
+        "coverage": float(((levels[..., 0] <= targets) & (targets <= levels[..., -1]))[is_known].mean()),
+        "mae_by_step": by_step.tolist(),
     }
 
 

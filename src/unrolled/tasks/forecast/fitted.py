@@ -1,14 +1,18 @@
 """What is fitted in the task, and its parts in a model file."""
 
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from unrolled.baselines import series as baselines
-from unrolled.data.series import Frequency, Series, calendar_of
+from unrolled.data.frequency import UNITS, Frequency
+from unrolled.data.series import Column, Series, calendar_of
+from unrolled.data.series_table import Like
 from unrolled.data.windows import Cutting, moments
 from unrolled.errors import DataError, ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
@@ -25,6 +29,8 @@ class ForecastFitted(Fitted):
         frequency, season: of the series; the season in steps.
         target: name of the column.
         covariate_names: those known in advance first.
+        columns, static_columns: how texts and numbers beside the values became columns of numbers.
+        day_first: the order of day and month in the stamps, None where it did not matter.
         n_static: how many numbers describe a series as a whole.
         cut: how windows are cut and scaled.
         weights: float64 [context + 1, horizon], the linear autoregression, a baseline.
@@ -44,11 +50,16 @@ class ForecastFitted(Fitted):
     residuals: dict[str, np.ndarray] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     best: str = "model"
+    columns: tuple[Column, ...] = ()
+    static_columns: tuple[Column, ...] = ()
+    day_first: bool | None = None
 
     def to_parts(self) -> Parts:
         vocabulary = {
             "season": self.season, "context": self.cut.context,
-            "unit": self.frequency.unit, "count": self.frequency.count,
+            "frequency": asdict(self.frequency), "day_first": self.day_first,
+            "columns": [asdict(each) for each in self.columns],
+            "static_columns": [asdict(each) for each in self.static_columns],
             "covariates": list(self.covariate_names), "n_future": self.cut.n_future, "n_static": self.n_static,
             "target": self.target, "scales": self.cut.scales,
         }  # fmt: skip
@@ -64,13 +75,14 @@ class ForecastFitted(Fitted):
     def from_parts(cls, file: ModelFile, settings: ForecastSettings) -> Self:
         held, horizon = file.vocabulary, settings.horizon
         season, context = int(held["season"]), int(held["context"])
-        frequency = Frequency(str(held["unit"]), int(held["count"]))
+        frequency = _frequency(held.get("frequency") or {"unit": held["unit"], "count": held["count"]})
+        day_first = held.get("day_first")
         names, n_future, n_static = tuple(map(str, held["covariates"])), int(held["n_future"]), int(held["n_static"])
         best = str(file.baseline["best"])
         errors = {str(name): float(value) for name, value in file.baseline["errors"].items()}
         known = None if held["scales"] is None else {str(name): float(value) for name, value in held["scales"].items()}
-        sizes, units = (season, context, frequency.count), ("row", "month", "second")
-        if min(sizes) < 1 or max(sizes) > 10**9 or best not in ANSWERS[1:] or frequency.unit not in units:
+        sizes = (season, context)
+        if min(sizes) < 1 or max(sizes) > 10**9 or best not in ANSWERS[1:] or day_first not in (None, True, False):
             raise ModelFileError("its description of the series is damaged")
         wanted = {"baseline.weights": (context + 1, horizon), "scaler.means": (len(names),)}
         wanted["scaler.spreads"] = wanted["scaler.means"]
@@ -95,7 +107,42 @@ class ForecastFitted(Fitted):
             residuals={name.removeprefix(prefix): each for name, each in numbers.items() if name.startswith(prefix)},
             errors=errors,
             best=best,
+            columns=_columns(held.get("columns", [])),
+            static_columns=_columns(held.get("static_columns", [])),
+            day_first=day_first,
         )
+
+    @property
+    def like(self) -> Like:
+        """What other series are read like."""
+        return Like(self.frequency, self.columns, self.static_columns)
+
+
+def _frequency(held: dict[str, Any]) -> Frequency:
+    """A frequency from a model file.
+
+    Raises:
+        ModelFileError: there is none such.
+    """
+    found = Frequency(
+        str(held["unit"]), int(held["count"]), str(held.get("anchor", "")), str(held.get("days", "")),
+        int(held.get("start", 0)), int(held.get("per_day", 1)), float(held.get("step", 1.0)),
+    )  # fmt: skip
+    days, anchors = re.fullmatch("[01]*1[01]*", found.days), ("", "end", "first weekday", "last weekday")
+    is_day = found.anchor.isdigit() and 1 <= int(found.anchor) <= 31
+    is_session = found.unit != "session" or bool(len(found.days) == 7 and days and found.count <= 86400)
+    is_sound = found.unit in UNITS and 1 <= found.count <= 10**15 and (found.anchor in anchors or is_day) and is_session
+    if not is_sound or not 0 <= found.start < 86400 or not 1 <= found.per_day <= 86400 or not math.isfinite(found.step):
+        raise ModelFileError("its description of the series is damaged")
+    return found
+
+
+def _columns(held: list[dict[str, Any]]) -> tuple[Column, ...]:
+    """Columns from a model file."""
+    return tuple(
+        Column(str(each["name"]), tuple(map(str, each["kinds"])), float(each["mean"]), float(each["spread"]))
+        for each in held
+    )
 
 
 def fitted_on(
@@ -112,14 +159,19 @@ def fitted_on(
         DataError: series are too short.
     """
     horizon = settings.horizon
-    season = settings.season or data.frequency.season
-    week = 7 * season if data.frequency.unit == "second" and data.frequency.count < 86400 else 0
-    context = settings.context or max(2, min(max(week, 2 * season, 2 * horizon, 16), min(ends) // 2))
-    _check_length(data, ends, horizon)
+    season = settings.season or data.frequency.season_in(max(ends))
+    week = data.frequency.week if season == data.frequency.season else 0
+    usual = int(np.median(ends))  # one short series does not shorten the windows of all
+    context = settings.context or max(2, min(max(week, 2 * season, 2 * horizon, 16), usual // 2))
     # fitted on the training part alone
     means, spreads = moments(np.concatenate([each[:end] for each, end in zip(data.covariates, ends, strict=True)]))
     n_static = data.static.shape[1] if data.static is not None else 0
-    origins = [(i, t) for i, end in enumerate(ends) for t in range(min(context, end - horizon), end - horizon + 1)]
+    origins = [
+        (i, t)
+        for i, end in enumerate(ends)
+        for t in range(max(1, min(context, end - horizon)), end - horizon + 1)
+        if data.known[i][t : t + horizon].any()
+    ]
     scales = None
     if settings.scaling == "series":
         scales = {
@@ -128,8 +180,7 @@ def fitted_on(
         }
     cut = Cutting(context, horizon, data.n_future, means, spreads, scales)
     some = origins[:: max(1, len(origins) // 20_000)]
-    windows, targets = cut.values(data, some)
-    weights = baselines.fit_autoregression(windows, targets, cut.scale(data, some, windows))
+    weights = baselines.fit_autoregression(*_examples(data, cut, some))
     net = _make_net(settings, data.frequency, cut, data.covariate_names, n_static)
     net.start_as(weights)
     fitted = ForecastFitted(
@@ -141,23 +192,46 @@ def fitted_on(
         n_static=n_static,
         cut=cut,
         weights=weights,
+        columns=data.columns,
+        static_columns=data.static_columns,
+        day_first=data.day_first,
     )
     return fitted, origins
 
 
-def _check_length(data: Series, ends: Sequence[int], horizon: int) -> None:
-    """Holds every training part, which ends there, to be long enough for one window."""
-    short = [
-        f"{name or data.target!r} has {len(values):,}"
-        for name, values, end in zip(data.names, data.values, ends, strict=True)
-        if end < horizon + 2
-    ]
-    if short:
-        shown = "; ".join(short[:10]) + ("; ..." if len(short) > 10 else "")
-        raise DataError(
-            f"series are too short for a horizon of {horizon}: {shown} values. Expected at least "
-            f"{3 * horizon + 2}, for training, validation and test; take a smaller --horizon, or --test 0"
-        )
+def _examples(
+    data: Series, cut: Cutting, origins: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows, what follows them and their scales, for the autoregression: clipped, without values drawn between
+    neighbors if enough are left.
+    """
+    windows, targets = cut.values(data, origins)
+    scale = cut.scale(data, origins, windows)
+    is_whole = ~np.isnan(targets).any(1)
+    if is_whole.sum() >= min(2 * (cut.context + 1), len(origins) / 2) and is_whole.any():
+        windows, targets, scale = windows[is_whole], targets[is_whole], scale[is_whole]
+    else:
+        targets = np.stack([data.values[i][t : t + cut.horizon] for i, t in origins])
+    last = windows[:, -1:]
+    return windows, last + scale * np.clip((targets - last) / scale, -cut.limit, cut.limit), scale
+
+
+def long_enough(data: Series, ends: Sequence[int], horizon: int) -> Series:
+    """The series whose training parts, which end there, are long enough for a window; a note on the others.
+
+    Raises:
+        DataError: none is.
+    """
+    short = [i for i, end in enumerate(ends) if end < horizon + 2]
+    if not short:
+        return data
+    told = "; ".join(f"{data.names[i] or data.target!r} has {len(data.values[i]):,}" for i in short[:10])
+    shown = f"for a horizon of {horizon}: {told}{'; ...' if len(short) > 10 else ''} values. Expected at least "
+    least = f"{3 * horizon + 2}, for training, validation and test"
+    if len(short) == len(data):
+        raise DataError(f"series are too short {shown}{least}; take a smaller --horizon, or --test 0")
+    kept = data.part([i for i in range(len(data)) if i not in set(short)])
+    return replace(kept, notes=(*data.notes, f"{len(short):,} series left out, as they are too short {shown}{least}"))
 
 
 def _make_net(

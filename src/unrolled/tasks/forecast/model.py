@@ -2,68 +2,30 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from unrolled.baselines import series as baselines
-from unrolled.data.series import Series, read_series
-from unrolled.data.table import Table, of_frame, read_table
+from unrolled.data.series import Series
 from unrolled.errors import DataError, SettingsError
 from unrolled.report import pictures
 from unrolled.report.metrics import forecast_figures, mase_scale
-from unrolled.tasks.estimator import Estimator, Files, are_files
-from unrolled.tasks.forecast.fitted import ForecastFitted, fitted_on
+from unrolled.tasks.estimator import Estimator, Files
+from unrolled.tasks.forecast.fitted import ForecastFitted, fitted_on, long_enough
+from unrolled.tasks.forecast.forecast import Forecast
+from unrolled.tasks.forecast.job import ForecastJob
 from unrolled.tasks.forecast.net import LEVELS
+from unrolled.tasks.forecast.reading import Reader
 from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
 
-
-@dataclass(frozen=True)
-class Forecast:
-    """The forecast of one series.
-
-    Attributes:
-        series: its name.
-        stamps: of the forecast values, as texts.
-        values: [horizon], the point forecast.
-        quantiles: by level [horizon].
-        by: who answers: "model", or the name of a baseline.
-    """
-
-    series: str
-    stamps: list[str]
-    values: np.ndarray
-    quantiles: dict[float, np.ndarray]
-    by: str
-
-    def to_dict(self) -> dict[str, Any]:
-        quantiles = {str(level): [float(value) for value in values] for level, values in self.quantiles.items()}
-        return {
-            "series": self.series, "by": self.by, "stamps": self.stamps,
-            "values": [float(value) for value in self.values], "quantiles": quantiles,
-        }  # fmt: skip
-
-    def rows(self) -> list[dict[str, Any]]:
-        """A row for each step."""
-        quantiles = {f"q{level:g}": values for level, values in self.quantiles.items()}
-        return [
-            {"series": self.series, "stamp": stamp, "value": float(self.values[i])}
-            | {name: float(values[i]) for name, values in quantiles.items()}
-            for i, stamp in enumerate(self.stamps)
-        ]
-
-    def __str__(self) -> str:
-        low, high = self.quantiles[LEVELS[0]], self.quantiles[LEVELS[-1]]
-        rows = zip(self.stamps, self.values, low, high, strict=True)
-        lines = [f"{self.series}, by {self.by}" if self.series else f"by {self.by}"]
-        return "\n".join(lines + [f"  {stamp}  {value:.6g}  ({a:.6g} to {b:.6g})" for stamp, value, a, b in rows])
+MIN_ORIGINS = 10  # of the validation part, for the quantiles of its errors
 
 
 class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
@@ -88,35 +50,20 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
     default_training = TrainSettings(minutes=3, lr=1e-3, average=0.99, precision="float32")
 
     def read(self, files: Files) -> Series:
-        paths = [files] if isinstance(files, str | Path) else list(files)
-        return self._of_table(read_table(paths, encoding=self.settings.encoding, header=self.settings.header))
-
-    def _of_table(self, table: Table) -> Series:
-        settings = self.settings
-        names = {name: _names(getattr(settings, name)) for name in ("future", "past", "static")}
-        return read_series(
-            table,
-            target=settings.target,
-            time=settings.time,
-            series=settings.series,
-            thousands=settings.thousands,
-            decimal=settings.decimal or "",
-            **names,
-        )
+        return Reader(self.settings, self._fitted).files(files)
 
     def as_data(self, data: Any) -> Series:
         """From files, a data frame, an array [time], or a list of those."""
-        if isinstance(data, Series):
-            return data
-        if are_files(data):
-            return self.read(data)
-        if isinstance(data, np.ndarray | list | tuple):
-            arrays = [data] if np.ndim(data[0]) == 0 else list(data)
-            values = [np.asarray(each, dtype=np.float64) for each in arrays]
-            if any(each.ndim != 1 or not np.isfinite(each).all() for each in values):
-                raise DataError("an array of values must be [time], of finite numbers")
-            return Series([str(i) if len(values) > 1 else "" for i in range(len(values))], values)
-        return self._of_table(of_frame(data))
+        return Reader(self.settings, self._fitted).series(data)
+
+    def _data(self, data: Any, valid: Any) -> tuple[Series, None, str]:
+        """Data of a training: read anew, whatever the model learnt before; without series that are too short."""
+        whole = self._long_enough(Reader(self.settings).series(data))
+        return whole, None, whole.sha256
+
+    def _long_enough(self, data: Series) -> Series:
+        ends = [self._parts(len(values))[0] for values in data.values]
+        return long_enough(data, ends, self.settings.horizon)
 
     def fit(
         self,
@@ -138,6 +85,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
 
     def folds(self, data: Series, n: int, seed: int) -> Iterator[tuple[Series, Series | None]]:
         """Rolling origins with a training each: the series as they were known n - 1, ..., 1, 0 last parts ago."""
+        data = self._long_enough(data)
         lengths = [len(values) for values in data.values]
         for back in reversed(range(n)):
             ends = list(lengths)
@@ -149,11 +97,19 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
 
     def prepare(
         self, data: Series, valid: Series, training: TrainSettings, device: torch.device
-    ) -> tuple[ForecastFitted, "_ForecastJob"]:
+    ) -> tuple[ForecastFitted, ForecastJob]:
         ends = [self._parts(len(values))[0] for values in data.values]
         fitted, origins = fitted_on(data, ends, self.settings)
         fitted.net.to(device)
-        return fitted, _ForecastJob(self, data, origins, training, device)
+        held = self.every_origin(data, "validation")
+        if not held:
+            raise DataError("the validation part holds no value that is known; take a larger --validation")
+        if len(held) < MIN_ORIGINS:
+            self.notes.append(
+                f"{len(held)} forecasts fit into the validation part, too few for intervals: errors on the "
+                "training part count too, so intervals may be too narrow"
+            )
+        return fitted, ForecastJob(self, data, origins, held, training, device)
 
     def _parts(self, length: int) -> tuple[int, int, int]:
         """Where the training part, the validation part and the series end."""
@@ -170,11 +126,11 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         fitted = self.ready()
         net, device = fitted.net, next(fitted.net.parameters()).device
         parts = (fitted.cut.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
-        whole = np.concatenate([net.levels(part).float().cpu().numpy() for part in parts]).astype(np.float64)
+        whole = np.concatenate([net.levels(part).double().cpu().numpy() for part in parts])
         if whole.shape[2] == 1:
             windows, _ = fitted.cut.values(data, origins)
-            return self._around("model", whole[..., 0], fitted.cut.scale(data, origins, windows))
-        return whole
+            whole = self._around("model", whole[..., 0], fitted.cut.scale(data, origins, windows))
+        return self._bounded(data, origins, whole)
 
     def _around(self, name: str, points: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Quantiles around point forecasts: what their errors over the scale were on the validation part."""
@@ -184,6 +140,19 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         around = points[..., None] + self.fitted.residuals[name] * scale[..., None]
         around[..., middle] = points
         return around
+
+    def _bounded(self, data: Series, origins: Sequence[tuple[int, int]], levels: np.ndarray) -> np.ndarray:
+        """Levels, at least zero where the series was before their origins, unless they may be below."""
+        choice = self.settings.below_zero
+        least = [choice == "no" or (choice == "guess" and data.least(i, t) >= 0) for i, t in origins]
+        return np.where(np.array(least)[:, None, None], np.maximum(levels, 0.0), levels)
+
+    def _baseline_levels(
+        self, name: str, data: Series, origins: Sequence[tuple[int, int]], windows: np.ndarray, scale: np.ndarray
+    ) -> np.ndarray:
+        """A baseline's quantiles [origins, horizon, levels]."""
+        around = self._around(name, self._baseline(name, windows, scale), scale)
+        return self._bounded(data, origins, around)
 
     def _baseline(self, name: str, windows: np.ndarray, scale: np.ndarray) -> np.ndarray:
         if name == "last value":
@@ -195,17 +164,27 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
     def finish(self, valid: Series) -> ForecastFitted:
         """Intervals of point forecasts, and who answers: the smallest absolute error on the validation part."""
         fitted, origins = self.fitted, self.every_origin(valid, "validation")
-        windows, targets = fitted.cut.values(valid, origins)
-        scale = fitted.cut.scale(valid, origins, windows)
-        points = {name: self._baseline(name, windows, scale) for name in self.baseline_names}
-        points["model"] = self.levels(valid, origins)[..., len(LEVELS) // 2]
-        errors, residuals = {}, {}
-        for name, point in points.items():
-            error = (targets - point) / scale
-            residuals[name] = np.quantile(error, LEVELS, axis=0).T  # [horizon, levels]
-            errors[name] = float(np.square(error).mean() if self.settings.output == "mean" else np.abs(error).mean())
+        scaled = self._scaled_errors(valid, origins)
+        errors = {
+            name: float(np.nanmean(np.square(error) if self.settings.output == "mean" else np.abs(error)))
+            for name, error in scaled.items()
+        }
+        if len(origins) < MIN_ORIGINS:  # too few for quantiles: those of the training part beside them
+            earlier = self.every_origin(valid, "training")
+            more = self._scaled_errors(valid, earlier)
+            scaled = {name: np.concatenate((error, more[name])) for name, error in scaled.items()}
+        residuals = {name: _quantiles(error) for name, error in scaled.items()}  # [horizon, levels]
         best = min(errors, key=lambda name: errors[name])
         return replace(fitted, residuals=residuals, best=best, errors=errors)
+
+    def _scaled_errors(self, data: Series, origins: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
+        """Errors [origins, horizon] over the scale by who answers, clipped as in training; NaN where none is known."""
+        cut = self.fitted.cut
+        windows, targets = cut.values(data, origins)
+        scale = cut.scale(data, origins, windows)
+        points = {name: self._baseline(name, windows, scale) for name in self.baseline_names}
+        points["model"] = self.levels(data, origins)[..., len(LEVELS) // 2]
+        return {name: np.clip((targets - point) / scale, -cut.limit, cut.limit) for name, point in points.items()}
 
     @property
     def baseline_names(self) -> list[str]:
@@ -228,8 +207,9 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         found = []
         for i, values in enumerate(data.values):
             first, second, end = self._parts(len(values))
-            start, stop = (first, second) if part == "validation" else (second, end)
-            found += [(i, t) for t in range(start, stop - horizon + 1, stride)]
+            start, stop = {"training": (horizon, first), "validation": (first, second), "test": (second, end)}[part]
+            known = data.known[i]
+            found += [(i, t) for t in range(max(1, start), stop - horizon + 1, stride) if known[t : t + horizon].any()]
         return found
 
     def every_origin(self, data: Series, part: str) -> list[tuple[int, int]]:
@@ -255,11 +235,12 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             raise DataError(f"no forecast of {self.settings.horizon} steps fits into the {part} part")
         windows, targets = fitted.cut.values(data, origins)
         scale = fitted.cut.scale(data, origins, windows)
-        scales = [mase_scale(values[: self._parts(len(values))[0]], fitted.season) for values in data.values]
+        truth = [np.where(known, values, np.nan) for values, known in zip(data.values, data.known, strict=True)]
+        scales = [mase_scale(values[: max(1, self._parts(len(values))[0])], fitted.season) for values in truth]
         of_origins = np.array([scales[i] for i, _ in origins])[:, None]
         figures: dict[str, Any] = {"model": forecast_figures(self.levels(data, origins), LEVELS, targets, of_origins)}
         for name in self.baseline_names:
-            around = self._around(name, self._baseline(name, windows, scale), scale)
+            around = self._baseline_levels(name, data, origins, windows, scale)
             figures[name] = forecast_figures(around, LEVELS, targets, of_origins)
         return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers}
 
@@ -279,7 +260,8 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         else:
             windows, _ = fitted.cut.values(series, ends)
             scale = fitted.cut.scale(series, ends, windows)
-            levels = self._around(by, self._baseline(by, windows, scale), scale)
+            levels = self._baseline_levels(by, series, ends, windows, scale)
+        self.notes = list(series.notes)
         return [self._forecast(series, i, levels[i], by) for i in range(len(series))]
 
     def predict_table(self, files: Sequence[Path | str], *, answer: str | None = None) -> list[Forecast]:
@@ -304,7 +286,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
 
     def _forecast(self, series: Series, i: int, levels: np.ndarray, by: str) -> Forecast:
         end, horizon = len(series.values[i]), self.settings.horizon
-        stamps = [str(each).replace("T", " ") for each in series.frequency.stamps(series.first[i], end, end + horizon)]
+        stamps = series.stamps(i, end, end + horizon)
         quantiles = {level: levels[:, k] for k, level in enumerate(LEVELS)}
         return Forecast(series.names[i], stamps, levels[:, len(LEVELS) // 2], quantiles, by)
 
@@ -330,56 +312,11 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         return pictures.forecasts(panels, path)
 
 
-class _ForecastJob:
-    """The task as the training loop sees it."""
-
-    item = "window"
-
-    def __init__(
-        self,
-        model: ForecastModel,
-        data: Series,
-        origins: list[tuple[int, int]],
-        training: TrainSettings,
-        device: torch.device,
-    ) -> None:
-        self.model, self.data, self.origins, self.device = model, data, np.array(origins), device
-        self.seed, self.batch = training.seed, min(model.settings.batch, len(origins))
-        self.items_per_step, self.steps_per_epoch = self.batch, math.ceil(len(origins) / self.batch)
-        self.valid = model.every_origin(data, "validation")
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model.fitted.net
-
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        from unrolled.training import processes
-
-        draw = np.random.default_rng((self.seed, step, processes.rank()))
-        n = max(1, self.batch // processes.world_size())
-        chosen = self.origins[draw.integers(len(self.origins), size=n)]
-        return module(
-            self.model.fitted.cut.windows(self.data, [(int(i), int(t)) for i, t in chosen]).to(self.device)
-        ), None
-
-    @torch.inference_mode()
-    def evaluate(self) -> dict[str, float]:
-        self.module.eval()
-        total = 0.0
-        for i in range(0, len(self.valid), 512):
-            part = self.valid[i : i + 512]
-            total += len(part) * float(self.module(self.model.fitted.cut.windows(self.data, part).to(self.device)))
-        return {"loss": total / len(self.valid)}
-
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"loss {figures['loss']:.4f}"
-
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.keep(path, record)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _quantiles(errors: np.ndarray) -> np.ndarray:
+    """Quantiles of errors [origins, horizon] → [horizon, levels]; of all steps where one has none."""
+    columns = [each[~np.isnan(each)] for each in errors.T]
+    whole = errors[~np.isnan(errors)]
+    return np.stack([np.quantile(each if len(each) else whole, LEVELS) for each in columns])
 
 
 HELP = TaskHelp(

@@ -123,21 +123,23 @@ def parameters(raw: Tensor, base: Tensor, output: str) -> Tensor:
     return torch.cat((center, scale), -1)
 
 
-def loss_of(params: Tensor, targets: Tensor, output: str, last: Tensor, spread: Tensor) -> Tensor:
-    """The mean loss; targets [batch, horizon] as scaled, `last` and `spread` [batch, 1] to undo that for counts."""
+def loss_of(params: Tensor, targets: Tensor, output: str, batch: Windows) -> Tensor:
+    """The mean loss over what is known; targets [batch, horizon] as scaled."""
     if output == "mean":
-        return (params[..., 0] - targets).square().mean()
-    if output == "median":
-        return (params[..., 0] - targets).abs().mean()
-    if output == "quantiles":
+        loss = (params[..., 0] - targets).square()
+    elif output == "median":
+        loss = (params[..., 0] - targets).abs()
+    elif output == "quantiles":
         error = targets.unsqueeze(-1) - params
         levels = params.new_tensor(LEVELS)
-        return 2 * torch.maximum(levels * error, (levels - 1) * error).mean()
-    return (
-        -distribution(params, output, last, spread)
-        .log_prob((targets * spread + last).round().clamp_min(0) if output == "negative-binomial" else targets)
-        .mean()
-    )
+        loss = 2 * torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+    else:
+        last, spread = batch.last.to(params.dtype), batch.spread.to(params.dtype)
+        is_count = output == "negative-binomial"
+        values = (targets * spread + last).round().clamp_min(0) if is_count else targets
+        loss = -distribution(params, output, last, spread).log_prob(values)
+    known = batch.is_known
+    return torch.where(known, loss, 0.0).sum() / known.sum().clamp_min(1)
 
 
 def distribution(params: Tensor, output: str, last: Tensor, spread: Tensor) -> torch.distributions.Distribution:
@@ -158,16 +160,18 @@ def _sample(params: Tensor, output: str, last: Tensor, spread: Tensor, shape: tu
 
 
 def levels_of(params: Tensor, output: str, last: Tensor, spread: Tensor) -> Tensor:
-    """Quantiles at LEVELS [batch, horizon, levels], on the values' own scale; one number alone for "mean", "median"."""
+    """Quantiles at LEVELS, float64 [batch, horizon, levels], on the values' own scale; one number alone for "mean" and
+    "median". `last` and `spread` are float64 [batch, 1]: a small wave on a large level is lost in float32.
+    """
     if output in ("quantiles", "mean", "median"):
-        return params * spread.unsqueeze(-1) + last.unsqueeze(-1)
+        return params.double() * spread.unsqueeze(-1) + last.unsqueeze(-1)
     if output == "gaussian":
         found = distribution(params, output, last, spread)
         z = [found.icdf(params.new_tensor(level)) for level in LEVELS]
-        return torch.stack(z, -1) * spread.unsqueeze(-1) + last.unsqueeze(-1)
+        return torch.stack(z, -1).double() * spread.unsqueeze(-1) + last.unsqueeze(-1)
     with set_aside(params.device, seed=0):  # the same forecast every time
-        drawn = _sample(params, output, last, spread, (_SAMPLES,))
-    quantiles = _quantiles(drawn, 0)
+        drawn = _sample(params, output, last.to(params.dtype), spread.to(params.dtype), (_SAMPLES,))
+    quantiles = _quantiles(drawn, 0).double()
     return quantiles if output == "negative-binomial" else quantiles * spread.unsqueeze(-1) + last.unsqueeze(-1)
 
 
@@ -197,7 +201,7 @@ class ForecastNet(nn.Module):
             else:
                 along, _ = member.along(torch.cat((batch.inputs, batch.later[:-1])), None)  # type: ignore[operator]
                 found = along[len(batch.inputs) - 1 :].transpose(0, 1)
-            losses.append(loss_of(found, batch.targets, self.settings.output, batch.last, batch.spread))
+            losses.append(loss_of(found, batch.targets, self.settings.output, batch))
         return torch.stack(losses).mean()
 
     def levels(self, batch: Windows) -> Tensor:
@@ -213,7 +217,9 @@ class ForecastNet(nn.Module):
         output = self.settings.output
         n_rows = batch.inputs.shape[1]
         n_paths = 1 if output in ("mean", "median") else 100
-        spread, last = (each.repeat_interleave(n_paths, 0) for each in (batch.spread, batch.last))
+        spread, last = (
+            each.to(batch.inputs.dtype).repeat_interleave(n_paths, 0) for each in (batch.spread, batch.last)
+        )
         found, state = member.along(batch.inputs, None)
         params = found[-1].repeat_interleave(n_paths, 0)
         state = _repeated(state, n_paths)
@@ -228,7 +234,7 @@ class ForecastNet(nn.Module):
                     found, state = member.along(now.unsqueeze(0), state)
                     params = found[0]
         paths = torch.stack(values, 1).view(n_rows, n_paths, self.horizon)
-        scaled = paths * batch.spread.unsqueeze(1) + batch.last.unsqueeze(1)
+        scaled = paths.double() * batch.spread.unsqueeze(1) + batch.last.unsqueeze(1)
         if n_paths == 1:
             return scaled.transpose(1, 2)
         return _quantiles(scaled, 1)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from unrolled.baselines import series as baselines
+from unrolled.data.series_table import DUPLICATES
 from unrolled.settings import option
 from unrolled.tasks.forecast.net import ForecastNetSettings
 
@@ -15,15 +16,26 @@ class ForecastSettings(ForecastNetSettings):
 
     target: str | None = option(None, "column to forecast; several with commas; '*' for all  [the one of numbers]")
     horizon: int = option(24, "steps to forecast", least=1, most=10**5)
-    time: str | None = option(None, "column with the time stamps  [guessed]")
+    time: str | None = option(
+        None, "column with the time stamps; several that make one, with commas; 'row': none  [guessed]"
+    )
+    day_first: bool | None = option(
+        None, "whether 01/02/2010 is in February  [what makes the stamps regular]", against="month-first"
+    )
+    time_format: str = option("", "form of the stamps, such as '%d.%m.%y %H:%M'  [guessed]")
+    zone: str = option("", "the place whose clock the stamps show, such as Europe/Berlin, for changes to summer time")
+    duplicates: str = option("refuse", "what becomes of rows with the same stamp", choices=DUPLICATES)
+    max_missing: float = option(0.3, "share of a series that may be missing, and is drawn between", least=0, most=1)
     series: str | None = option(None, "column that tells series apart, in a table with many below each other")
-    future: str = option("", "covariates that are known in advance, with commas between")
-    past: str = option("", "covariates known for the past alone, with commas between")
+    future: str = option("", "covariates known in advance, numbers or kinds such as holidays, with commas between")
+    past: str = option("", "covariates known for the past alone, likewise")
     static: str = option("", "columns of one value a series, with commas between")
     thousands: str = option("", "what groups thousands in numbers  [told from the column]")
     decimal: str | None = option(None, "decimal mark of numbers  [told from the column]", choices=(",", "."))
     header: bool | None = option(None, "whether the first line names the columns  [yes; refused if it looks like data]")
-    season: int | None = option(None, "steps after which values come again  [from the frequency]", least=1, most=10**6)
+    season: int | None = option(
+        None, "steps after which values come again  [of the frequency, if it occurs twice]", least=1, most=10**6
+    )
     context: int | None = option(
         None, "steps that a forecast is made from  [7 days of hours, 2 seasons, 2 horizons]", least=2, most=10**6
     )
@@ -35,6 +47,9 @@ class ForecastSettings(ForecastNetSettings):
     )
     test: float = option(0.1, "share of each series, its end, for the backtest at the end; 0: none", least=0, most=0.5)
     stride: int | None = option(None, "steps between the backtest's origins  [the horizon]", least=1, most=10**6)
+    below_zero: str = option(
+        "guess", "whether a forecast may be negative  [where its series was]", choices=("guess", "yes", "no")
+    )
     answer: str = option("best", "who answers: the best on the validation part, or a named one", choices=ANSWERS)
     batch: int = option(64, "windows of an update", least=1, most=10**6)
     encoding: str = option("utf-8", "of the files")

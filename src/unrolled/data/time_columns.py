@@ -1,0 +1,215 @@
+"""Which column of a table has the time stamps, and what they are.
+
+Inputs: a table. Outputs: its stamps, and the rows that have one. A column that is named as time and cannot be read is
+told, with its line.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unrolled.data.files import Faults
+from unrolled.data.stamp_forms import StampForm, readings
+from unrolled.data.stamps import AmbiguousError, Reads, Stamps, numbers_as_stamps, read_stamps
+from unrolled.data.table import Table
+from unrolled.errors import DataError
+
+#: what a column of stamps is called
+_NAMES = ("date", "time", "timestamp", "datetime", "ds", "day", "month", "year", "stamp", "period", "quarter", "week",
+          "ts", "epoch", "unixtime", "unix", "dt", "datum", "fecha", "zeit",
+          "日期", "时间", "年份", "月份")  # fmt: skip
+#: columns that make one stamp together
+_TOGETHER = (("date", "time"), ("date", "hour"), ("year", "month", "day", "hour"), ("year", "month", "day"),
+             ("year", "month"), ("year", "quarter"), ("year", "week"))  # fmt: skip
+_CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?(\s*[AaPp][Mm])?")
+_MOST_TRAILING = 3  # rows after the last stamp that are left out
+_READABLE = 0.8  # share of a column's texts that makes it one of stamps
+ROWS = "row"  # in place of a column's name: rows as they stand
+
+
+@dataclass(frozen=True)
+class Times:
+    """Stamps of a table.
+
+    Attributes:
+        name: of the column, or of the columns, "" for none.
+        stamps: as read.
+        texts: as they stand.
+        notes: for the user.
+    """
+
+    name: str
+    stamps: Stamps
+    texts: Sequence[str]
+    notes: tuple[str, ...] = ()
+
+
+def times_of(table: Table, asked: str | None, reads: Reads, groups: Sequence[np.ndarray]) -> Times:
+    """The stamps of a table's rows; numbers from 0 on where there are none.
+
+    Args:
+        table: as read.
+        asked: a column, several with commas between, "row" for none; guessed if None.
+        reads: what is known of the stamps.
+        groups: rows of each series.
+
+    Raises:
+        DataError: the column asked for, or one that is named as time, cannot be read.
+    """
+    if asked is not None and not (asked == ROWS and ROWS not in table.columns):
+        names = [asked] if asked in table.columns else [each.strip() for each in asked.split(",")]
+        texts = _joined(table, names)
+        found = _read(table, ", ".join(names), texts, reads, groups, is_named=True)
+        if found is None:
+            raise DataError(_unreadable(table, ", ".join(names), texts, reads))
+        return Times(", ".join(names), found, texts, found.notes)
+    rows = Times("", Stamps(np.arange(float(len(table))), StampForm()), [])
+    if asked is not None:
+        return rows
+    refused: list[tuple[str, bool]] = []
+    for names, is_exact in _likely(table):
+        texts = _joined(table, names)
+        name = ", ".join(names)
+        found = _read(table, name, texts, reads, groups, is_named=is_exact)
+        if found is not None and found.values.dtype.kind != "M" and not _is_order(found.values, groups):
+            continue
+        if found is not None:
+            notes = (*found.notes, *(_unreadable(table, each, table.columns[each], reads) for each, _ in refused))
+            return Times(name, found, texts, notes)
+        if len(names) == 1 and not _are_numbers(texts) and (is_exact or _is_named(name)):
+            refused.append((name, is_exact))
+    for name, is_exact in refused:
+        if is_exact:
+            raise DataError(_unreadable(table, name, table.columns[name], reads))
+    notes = tuple(_unreadable(table, name, table.columns[name], reads) for name, _ in refused)
+    return Times("", rows.stamps, [], (*notes, "no column has time stamps: rows are taken in their order"))
+
+
+def _likely(table: Table) -> Iterator[tuple[list[str], bool]]:
+    """Columns that may have stamps, the likeliest first, and whether their names say so."""
+    lowered = {name.strip().lower(): name for name in reversed(list(table.columns))}
+    for names in _TOGETHER:
+        if all(each in lowered for each in names) and _belong(table, [lowered[each] for each in names]):
+            yield [lowered[each] for each in names], True
+    usual = [lowered[name] for name in _NAMES if name in lowered]
+    for name in usual:
+        yield [name], True
+    named = [name for name in table.columns if name not in usual and _is_named(name)]
+    for name in (*named, *(each for each in table.columns if each not in usual and each not in named)):
+        if name in named or _looks_like_time(table.columns[name]):
+            yield [name], False
+
+
+def _is_named(name: str) -> bool:
+    """Whether one of a name's words is a usual one."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_a-zA-Z]+", name)
+    return any(word.lower() in _NAMES[:6] + _NAMES[8:10] for word in words)
+
+
+def _belong(table: Table, names: list[str]) -> bool:
+    """Whether columns are the parts of one stamp, and the first alone is not."""
+    first, *rest = (table.columns[name] for name in names)
+    if names[-1].strip().lower() == "time":
+        return all(_CLOCK.fullmatch(text.strip()) for text in rest[0][:100])
+    if names[0].strip().lower() == "date":
+        return all(re.fullmatch(r"\d{1,2}(:00)?(:00)?", text.strip()) for text in rest[0][:100])
+    return all(re.fullmatch(r"\d{4}(\.0+)?", text.strip()) for text in first[:100])
+
+
+def _looks_like_time(values: Sequence[str]) -> bool:
+    some = [text.strip() for text in (*values[:50], *values[-50:])]
+    if _are_numbers(some):
+        return all(len(text) == 8 and text.isdigit() for text in some)
+    return sum(bool(text) and not _is_plain(text) and bool(readings(text)) for text in some) >= _READABLE * len(some)
+
+
+def _joined(table: Table, names: Sequence[str]) -> Sequence[str]:
+    """Texts of one column, or of several as one stamp."""
+    columns = [table.column(name) for name in names]
+    if len(columns) == 1:
+        return columns[0]
+    kinds = [name.strip().lower() for name in names]
+    plain = [[re.sub(r"\.0+$", "", text.strip()) for text in column] for column in columns]
+    if kinds[-1] == "time":
+        return [f"{day} {clock.replace('.', ':')}" for day, clock in zip(*plain, strict=True)]
+    if kinds[0] == "date":
+        return [f"{day} {hour.split(':')[0].zfill(2)}:00" for day, hour in zip(*plain, strict=True)]
+    if kinds[1] in ("quarter", "week"):
+        mark = "Q" if kinds[1] == "quarter" else "-W"
+        numbers = [re.sub(r"^[QqWw]", "", text) for text in plain[1]]
+        return [
+            f"{year}{mark}{number if mark == 'Q' else number.zfill(2)}"
+            for year, number in zip(plain[0], numbers, strict=True)
+        ]
+    days = [
+        "-".join(part if not part.isdigit() else part.zfill(2) for part in parts)
+        for parts in zip(*plain[:3], strict=True)
+    ]
+    return days if len(plain) < 4 else [f"{day} {hour.zfill(2)}:00" for day, hour in zip(days, plain[3], strict=True)]
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    return all(_is_plain(text) for text in texts)
+
+
+def _read(
+    table: Table, name: str, texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray], *, is_named: bool
+) -> Stamps | None:
+    """A column's stamps; None if most of it is none."""
+    if not reads.pattern and _are_numbers(texts):
+        numbers = np.array([float(text) for text in texts])
+        return numbers_as_stamps(numbers, texts, is_named=is_named) if np.isfinite(numbers).all() else None
+    try:
+        found = read_stamps(texts, reads, groups)
+    except AmbiguousError as fault:
+        raise DataError(f"{table.name}, column {name!r}: {fault}") from fault
+    most_bad = min(len(texts) - 1, (1 - _READABLE) * len(texts) + 1)
+    return found if found is not None and len(found.bad) <= most_bad else None
+
+
+def _is_order(numbers: np.ndarray, groups: Sequence[np.ndarray]) -> bool:
+    """Whether numbers go up, or down, from row to row of each series."""
+    steps = [np.diff(numbers[rows]) for rows in groups]
+    return all((each > 0).all() for each in steps) or all((each < 0).all() for each in steps)
+
+
+def _unreadable(table: Table, name: str, texts: Sequence[str], reads: Reads) -> str:
+    found = read_stamps(texts, reads) if not _are_numbers(texts) else None
+    bad = found.bad if found is not None else [i for i, text in enumerate(texts) if not readings(text.strip())]
+    row = int(bad[0]) if len(bad) else 0
+    return (
+        f"{table.places[row]}, column {name!r}: {texts[row]!r} is no time. Expected such as 2024-01-31 or "
+        "2024-01-31 13:00; pass --time-format, such as '%d.%m.%Y', or --time row to take the rows in their order"
+    )
+
+
+def rows_with_stamps(table: Table, times: Times, faults: Faults) -> tuple[np.ndarray, list[str]]:
+    """The rows that have a stamp, and notes on those after the last one, which are left out; others are faults."""
+    bad = times.stamps.bad
+    if not len(bad):
+        return np.arange(len(table)), []
+    good = np.setdiff1d(np.arange(len(table)), bad)
+    last = int(good[-1]) if len(good) else -1
+    trailing = [int(i) for i in bad if i > last and not readings(times.texts[i].strip())]
+    notes = []
+    if len(trailing) <= _MOST_TRAILING:
+        notes = [
+            f"{table.places[i]} is left out: {times.texts[i]!r} in column {times.name!r} is no time" for i in trailing
+        ]
+    like = times.texts[int(good[0])] if len(good) else "2024-01-31"
+    for i in bad:
+        if not notes or int(i) not in trailing:
+            faults.add(
+                f"{table.places[i]}, column {times.name!r}: {times.texts[i]!r} is no time; expected it as {like!r}"
+            )
+    return good, notes

@@ -1,0 +1,105 @@
+"""Series from what users have: files, data frames, arrays.
+
+Inputs: data and settings. Outputs: series. A frame's index of dates is its time column, with its zone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled.data.series import Series
+from unrolled.data.series_table import read_series
+from unrolled.data.stamps import Reads
+from unrolled.data.table import Table, of_frame, read_table
+from unrolled.errors import DataError
+from unrolled.tasks.estimator import Files, are_files
+from unrolled.tasks.forecast.fitted import ForecastFitted
+from unrolled.tasks.forecast.settings import ForecastSettings
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads series.
+
+    Attributes:
+        settings: what the user chose.
+        fitted: of the model that they are read for; None for a new training.
+    """
+
+    settings: ForecastSettings
+    fitted: ForecastFitted | None = None
+
+    def series(self, data: Any) -> Series:
+        """From files, a data frame, an array [time], or a list of those.
+
+        Raises:
+            DataError: they cannot be used.
+        """
+        if isinstance(data, Series):
+            return data
+        if are_files(data):
+            return self.files(data)
+        if isinstance(data, np.ndarray | list | tuple):
+            return _of_arrays(data)
+        return self._of_frame(data)
+
+    def files(self, files: Files) -> Series:
+        paths = [files] if isinstance(files, str | Path) else list(files)
+        return self._of_table(read_table(paths, encoding=self.settings.encoding, header=self.settings.header))
+
+    def _of_frame(self, frame: Any) -> Series:
+        library = type(frame).__module__.split(".")[0]
+        if hasattr(frame, "to_frame") and not hasattr(frame, "columns"):
+            if library != "pandas" or type(frame.index).__name__ not in ("DatetimeIndex", "PeriodIndex"):
+                return _of_arrays(np.asarray(frame))
+            frame = frame.to_frame(frame.name or "value")
+        time, zone = None, ""
+        if library == "pandas" and type(frame.index).__name__ in ("DatetimeIndex", "PeriodIndex"):
+            index = frame.index
+            time = next(name for name in (index.name, "time", "index of time") if name and name not in frame.columns)
+            zone = str(getattr(index, "tz", None) or "")
+            frame = frame.reset_index(drop=True)
+            frame.insert(0, time, index.astype(str))
+        elif hasattr(frame, "schema"):
+            zones = [str(each) for kind in frame.schema.values() if (each := getattr(kind, "time_zone", None))]
+            zone = zones[0] if len(set(zones)) == 1 else ""
+        is_place = "/" in zone and not self.settings.zone
+        settings = replace(
+            self.settings, time=self.settings.time or time, zone=zone if is_place else self.settings.zone
+        )
+        return Reader(settings, self.fitted)._of_table(of_frame(frame))
+
+    def _of_table(self, table: Table) -> Series:
+        settings, fitted = self.settings, self.fitted
+        day_first = settings.day_first if settings.day_first is not None or fitted is None else fitted.day_first
+        names = {name: _names(getattr(settings, name)) for name in ("future", "past", "static")}
+        return read_series(
+            table,
+            target=settings.target,
+            time=settings.time,
+            series=settings.series,
+            thousands=settings.thousands,
+            decimal=settings.decimal or "",
+            reads=Reads(day_first, settings.time_format, settings.zone),
+            duplicates=settings.duplicates,
+            max_missing=settings.max_missing,
+            like=None if fitted is None else fitted.like,
+            **names,
+        )
+
+
+def _of_arrays(data: np.ndarray | Sequence[Any]) -> Series:
+    if not len(data):
+        raise DataError("an array of values is empty; expected [time]")
+    arrays = [data] if np.ndim(data[0]) == 0 else list(data)
+    values = [np.asarray(each, dtype=np.float64) for each in arrays]
+    if any(each.ndim != 1 or not len(each) or not np.isfinite(each).all() for each in values):
+        raise DataError("an array of values must be [time], of finite numbers")
+    return Series([str(i) if len(values) > 1 else "" for i in range(len(values))], values)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
