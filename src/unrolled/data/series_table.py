@@ -6,9 +6,8 @@ as truth; stamps without a frequency are taken as evenly spaced.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypedDict
 
 import numpy as np
 
@@ -17,12 +16,12 @@ from unrolled.data.files import Faults
 from unrolled.data.frequency import Frequency, find_frequency
 from unrolled.data.numbers import is_number, numbers_of
 from unrolled.data.series import Column, Series
+from unrolled.data.series_builder import Builder, parts_of
 from unrolled.data.stamps import Reads
 from unrolled.data.table import Table
 from unrolled.data.time_columns import Times, rows_with_stamps, times_of
 from unrolled.errors import DataError
 
-DUPLICATES = ("refuse", "first", "mean")
 _INDEXES = ("1", "unnamed: 0", "index", "rownames", "row", "no", "no.", "id")
 
 
@@ -38,29 +37,6 @@ class Like:
     frequency: Frequency
     columns: tuple[Column, ...] = ()
     static_columns: tuple[Column, ...] = ()
-
-
-@dataclass(frozen=True)
-class _One:
-    """A series: its name, values, which of them are known, what is beside them, its first stamp, one of its rows."""
-
-    name: str
-    values: np.ndarray
-    known: np.ndarray
-    beside: np.ndarray
-    first: np.datetime64 | float
-    row: int
-
-
-@dataclass
-class _Built:
-    """Series as they are made, with what is to be told."""
-
-    series: list[_One] = field(default_factory=list)
-    sparse: list[str] = field(default_factory=list)
-    n_sorted: int = 0
-    n_missing: int = 0
-    n_twice: int = 0
 
 
 def read_series(
@@ -103,38 +79,31 @@ def read_series(
     faults = Faults()
     _check_columns(table, (*future, *past, *static, *([series] if series else [])), faults)
     faults.stop()
-    rows = _groups(table.column(series) if series else [""] * len(table))
-    times = times_of(table, time, reads or Reads(), list(rows.values()))
-    notes = [*table.notes, *times.notes]
-    good, left_out = rows_with_stamps(table, times, faults)
-    notes += left_out
-    own = set(times.name.split(", ")) | {times.name}
-    targets = _targets(table, target, {series, *own, *future, *past, *static}, thousands, decimal, notes)
+    table, times, notes = _timed(table, time, reads or Reads(), series, faults)
+    own = {*times.name.split(", "), times.name, series, *future, *past, *static}
+    targets = _targets(table, target, own, thousands, decimal, notes)
     _check_columns(table, targets, faults)
     if series and len(targets) > 1:
         faults.add(f"--series goes with one target; got {', '.join(targets)}")
     faults.stop()
-    if len(good) < len(table):
-        table = _rows_of(table, good)
-        rows = _groups(table.column(series) if series else [""] * len(table))
-    stamps = times.stamps.values[good]
+    rows, stamps = _groups(table, series), times.stamps.values
     read = partial(numbers_of, table, faults=faults, notes=notes, thousands=thousands, decimal=decimal)
     numbers = read(targets)
     columns, beside = covariates_of(table, (*future, *past), read, faults, like.columns if like else (), notes)
     faults.stop()
     frequency = _frequency_of(table, times, [stamps[each] for each in rows.values()], like, notes)
-    built = _Built()
+    builder = Builder(table, times, stamps, numbers, beside, frequency, duplicates, faults)
     for name, places in rows.items():
-        _add(built, table, times, stamps, places, numbers, beside, frequency, faults, duplicates, name)
+        builder.add(name, places)
     faults.stop()
-    _drop_sparse(built, table, max_missing, notes)
+    builder.drop_sparse(max_missing, notes)
     static_columns, described = static_of(
-        table, static, [each.row for each in built.series], read, like.static_columns if like else ()
+        table, static, [each.row for each in builder.made], read, like.static_columns if like else ()
     )
     faults.stop()
-    notes += _told(built, frequency)
+    notes += builder.notes()
     return Series(
-        **_parts(built.series),
+        **parts_of(builder.made),
         frequency=frequency,
         n_future=sum(len(column.names) for column in columns[: len(future)]),
         static=described,
@@ -149,28 +118,19 @@ def read_series(
     )
 
 
-class _Parts(TypedDict):
-    names: list[str]
-    values: list[np.ndarray]
-    known: list[np.ndarray]
-    first: list[np.datetime64 | float]
-    covariates: list[np.ndarray]
-
-
-def _parts(made: Sequence[_One]) -> _Parts:
-    """What series are made of, each a list."""
-    return {
-        "names": [each.name for each in made],
-        "values": [each.values for each in made],
-        "known": [each.known for each in made],
-        "first": [each.first for each in made],
-        "covariates": [each.beside for each in made],
-    }
-
-
-def _rows_of(table: Table, rows: np.ndarray) -> Table:
-    columns = {name: [values[i] for i in rows] for name, values in table.columns.items()}
-    return replace(table, columns=columns, places=[table.places[i] for i in rows])
+def _timed(
+    table: Table, time: str | None, reads: Reads, series: str | None, faults: Faults
+) -> tuple[Table, Times, list[str]]:
+    """The rows that have a stamp, their stamps, and notes."""
+    times = times_of(table, time, reads, list(_groups(table, series).values()))
+    good, left_out = rows_with_stamps(table, times, faults)
+    notes = [*table.notes, *times.notes, *left_out]
+    if len(good) == len(table):
+        return table, times, notes
+    columns = {name: [values[i] for i in good] for name, values in table.columns.items()}
+    texts = [times.texts[i] for i in good]
+    times = replace(times, texts=texts, stamps=replace(times.stamps, values=times.stamps.values[good]))
+    return replace(table, columns=columns, places=[table.places[i] for i in good]), times, notes
 
 
 def _check_columns(table: Table, names: Sequence[str], faults: Faults) -> None:
@@ -181,9 +141,12 @@ def _check_columns(table: Table, names: Sequence[str], faults: Faults) -> None:
             faults.add(str(fault))
 
 
-def _groups(names: Sequence[str]) -> dict[str, np.ndarray]:
+def _groups(table: Table, series: str | None) -> dict[str, np.ndarray]:
+    """Rows of each series."""
+    if series is None:
+        return {"": np.arange(len(table))}
     rows: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
+    for i, name in enumerate(table.column(series)):
         rows.setdefault(name.strip(), []).append(i)
     return {name: np.array(places) for name, places in rows.items()}
 
@@ -262,125 +225,3 @@ def _of_numbers(groups: list[np.ndarray], times: Times, notes: list[str]) -> Fre
         return Frequency("row", step=step)
     notes.append(f"the numbers of column {times.name!r} are not evenly spaced; rows are taken as if they were")
     return Frequency("row")
-
-
-def _add(
-    built: _Built, table: Table, times: Times, stamps: np.ndarray, rows: np.ndarray, numbers: dict[str, np.ndarray],
-    beside: np.ndarray, frequency: Frequency, faults: Faults, duplicates: str, name: str,
-) -> None:  # fmt: skip
-    """Adds the series of some rows, one for each target."""
-    order = rows[np.argsort(stamps[rows], kind="stable")]
-    built.n_sorted += bool((order != rows).any())
-    is_first = np.append(True, stamps[order][1:] != stamps[order][:-1])
-    if not is_first.all():
-        if duplicates == "refuse":
-            _tell_twice(table, times, order, is_first, faults)
-            return
-        built.n_twice += int((~is_first).sum())
-    firsts = order[is_first]
-    member = np.cumsum(is_first) - 1
-    joined = (lambda column: _means(column[order], member)) if duplicates == "mean" else (lambda column: column[firsts])
-    places = frequency.places(stamps[firsts])
-    length = int(places[-1]) + 1
-    if length > 1000 * len(firsts) + 1000:  # a stray stamp: no memory for what would be invented
-        built.sparse.append(f"{name or ', '.join(numbers)!r} has {len(firsts):,} of {length:,} stamps")
-        return
-    origin = (
-        0.0
-        if frequency.unit == "row" and (stamps.dtype.kind == "M" or not _is_even(stamps[firsts], frequency))
-        else stamps[firsts[0]]
-    )
-    around = np.full((length, beside.shape[1]), np.nan)
-    around[places] = beside[firsts]
-    for column, every in numbers.items():
-        values = np.full(length, np.nan)
-        values[places] = joined(every)
-        known = np.flatnonzero(~np.isnan(values))
-        if not len(known):
-            faults.add(f"{table.name}: the series {name or column!r} holds no numbers")
-            continue
-        begin, end = int(known[0]), int(known[-1]) + 1
-        built.n_missing += end - begin - len(known)
-        drawn = np.interp(np.arange(begin, end), known, values[known])
-        first = frequency.stamps(origin, begin, begin + 1)[0]
-        is_known = ~np.isnan(values[begin:end])
-        built.series.append(_One(name or column, drawn, is_known, _filled(around[begin:]), first, int(firsts[0])))
-
-
-def _is_even(numbers: np.ndarray, frequency: Frequency) -> bool:
-    return bool(np.allclose(np.diff(numbers), frequency.step, rtol=1e-3))
-
-
-def _means(column: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """The mean of what is there, for rows with the same stamp."""
-    is_there = ~np.isnan(column)
-    sums = np.bincount(member, np.where(is_there, column, 0.0))
-    counts = np.bincount(member, is_there)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def _tell_twice(table: Table, times: Times, order: np.ndarray, is_first: np.ndarray, faults: Faults) -> None:
-    for i in np.flatnonzero(~is_first):
-        first, second = table.places[order[i - 1]], table.places[order[i]]
-        faults.add(
-            f"{second}, column {times.name!r}: the stamp {times.texts[order[i]]!r} is in {first} too. Pass "
-            "--duplicates first or mean, name the column that tells series apart with --series, or, if a clock was set "
-            "back, pass --zone"
-        )
-
-
-def _drop_sparse(built: _Built, table: Table, max_missing: float, notes: list[str]) -> None:
-    """Leaves out series of which more is missing than may be.
-
-    Raises:
-        DataError: none is left.
-    """
-    kept = []
-    for each in built.series:
-        n, length = int((~each.known).sum()), len(each.known)
-        if n > max_missing * length:
-            built.sparse.append(f"{each.name!r} has {length - n:,} of {length:,} values")
-            built.n_missing -= n
-        else:
-            kept.append(each)
-    if not built.sparse:
-        return
-    shown = "; ".join(built.sparse[:10]) + ("; ..." if len(built.sparse) > 10 else "")
-    told = f"more than {100 * max_missing:g} % would have to be drawn between neighbors: {shown}"
-    if not kept:
-        raise DataError(
-            f"{table.name}: {told}. Pass --max-missing with a larger share, or a part of the file without the gap"
-        )
-    notes.append(f"{len(built.sparse):,} series left out, as {told}")
-    built.series = kept
-
-
-def _told(built: _Built, frequency: Frequency) -> list[str]:
-    lengths = [len(each.values) for each in built.series]
-    notes = [f"{len(lengths):,} series of {_range(lengths)} values, {frequency.words}"]
-    if built.n_sorted:
-        notes.append(f"{built.n_sorted:,} series were not in the order of time and are sorted")
-    if built.n_twice:
-        notes.append(f"{built.n_twice:,} rows have the stamp of another row and are joined with it")
-    if built.n_missing:
-        notes.append(
-            f"{built.n_missing:,} missing values are drawn as straight lines between their neighbors, and count in no "
-            "metric"
-        )
-    return notes
-
-
-def _filled(columns: np.ndarray) -> np.ndarray:
-    """Each column with gaps filled by the value before, the first by the one after; NaN beyond its last value."""
-    result = columns.copy()
-    for column in result.T:
-        known = np.flatnonzero(~np.isnan(column))
-        if len(known):
-            at = np.maximum.accumulate(np.where(~np.isnan(column), np.arange(len(column)), known[0]))
-            end = known[-1] + 1
-            column[:end] = column[at[:end]]
-    return result
-
-
-def _range(lengths: Sequence[int]) -> str:
-    return f"{min(lengths):,}" if min(lengths) == max(lengths) else f"{min(lengths):,} to {max(lengths):,}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from unrolled.baselines import series as baselines
-from unrolled.data.series_table import DUPLICATES
+from unrolled.data.series_builder import DUPLICATES
 from unrolled.settings import option
 from unrolled.tasks.forecast.net import ForecastNetSettings
 
