@@ -80,7 +80,10 @@ def predict(
         paths = [Path(item) for item in items] or ([file] if file else [])
         if not paths:
             raise click.UsageError(f"{loaded.needs_table}: unrolled predict MODEL table.csv")
-        write(((found, {}) for found in loaded.predict_table(paths, **more)), form, out)
+        answers = loaded.predict_table(paths, **more)
+        for note in loaded.notes:  # what of the file was left out, or taken in another way than it stands
+            click.echo(note, err=True)
+        write(((found, {}) for found in answers), form, out)
     elif isinstance(loaded, Predicts):
         more = given(model, loaded, "predict_all", options)
         of_model = loaded.settings.to_dict()
