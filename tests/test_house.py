@@ -44,7 +44,6 @@ POSITIONAL_BOOLS = {
     "tasks/classify/model.py: predict_all(highlights)",
     "tasks/classify/net.py: __init__(is_multiple)",
     "tasks/classify/net.py: loss_of(is_multiple)",
-    "tasks/tag/net.py: __init__(has_scheme)",
 }
 #: functions that take `**options` and pass them on
 PASSED_ON = {

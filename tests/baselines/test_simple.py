@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from unrolled.baselines import series
-from unrolled.baselines.frequent_tag import FrequentTag
+from unrolled.baselines.cross_fitted import FOLDS, best_scale, cross_fitted, folds_of
+from unrolled.baselines.frequent_tag import FrequentTag, tag_log_p
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.errors import ModelFileError
 
@@ -44,6 +45,43 @@ def test_the_most_frequent_tag():
     assert FrequentTag.from_data(baseline.to_data()).predict(["a"]) == ["X"]
     with pytest.raises(ModelFileError):
         FrequentTag.from_data({"tags": {"a": 1}, "other": "O"})
+
+
+def test_scores_of_the_training_part_are_by_others():
+    texts, labels = [["a"]] * 40 + [[f"only {i}"] for i in range(10)], [["x"]] * 40 + [["y"]] * 10
+
+    def score(learnt, held):
+        assert not set(learnt) & set(held)
+        bayes = NaiveBayes.fit([texts[i] for i in learnt], [labels[i] for i in learnt], ["x", "y"])
+        return bayes.scores([texts[i] for i in held])
+
+    scores = cross_fitted(50, 0, score, n_scores=2)
+    whole = NaiveBayes.fit(texts, labels, ["x", "y"]).scores(texts)
+    # of a word that no other text has it cannot be as sure as of its own
+    gap = lambda each: (each[40:, 1] - each[40:, 0]).mean()  # noqa: E731
+    assert gap(scores) < gap(whole) - 0.3
+    np.testing.assert_array_equal(np.bincount(folds_of(50, 0)), [10] * FOLDS)
+
+
+def test_a_baseline_that_is_too_sure_is_scaled_down():
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(4000, 3))
+    odds = np.exp(logits)
+    classes = [draw.choice(3, p=row / row.sum()) for row in odds]
+    targets = np.eye(3)[classes]
+    assert best_scale(5 * logits, targets) == pytest.approx(0.2, rel=0.2)
+    assert best_scale(draw.normal(size=(4000, 3)), targets) < 0.1
+    several = (draw.random((4000, 3)) < 1 / (1 + np.exp(-logits))).astype(float)
+    assert best_scale(logits / 2, several, is_multiple=True) == pytest.approx(2, rel=0.2)
+
+
+def test_tags_of_words_are_counted_and_smoothed():
+    words, tags = [np.array([2, 2, 3]), np.array([2, 4])], [np.array([0, 0, 1]), np.array([1, 2])]
+    log_p = tag_log_p(words, tags, 6, 3)
+    np.testing.assert_allclose(np.exp(log_p).sum(1), 1, rtol=1e-5)
+    assert log_p[2].argmax() == 0
+    assert (log_p[3].argmax(), log_p[4].argmax()) == (1, 2)
+    np.testing.assert_array_equal(log_p[0], log_p[5])  # never seen
 
 
 def test_baseline_of_series():

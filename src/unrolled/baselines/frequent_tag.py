@@ -1,8 +1,13 @@
-"""The baseline of taggers: each word gets the tag that it had most often in the training part."""
+"""The baseline of taggers: each word gets the tag that it had most often in the training part.
+
+Beside it the same as log-probabilities, from which a network starts.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from unrolled.errors import ModelFileError
 
@@ -43,6 +48,24 @@ class FrequentTag:
             case {"tags": dict(tags), "other": str(other)} if all(isinstance(tag, str) for tag in tags.values()):
                 return cls(tags, other)
         raise ModelFileError("its baseline is damaged")
+
+
+def tag_log_p(words: Sequence[np.ndarray], tags: Sequence[np.ndarray], n_words: int, n_tags: int) -> np.ndarray:
+    """log P(tag | word), float32 [words, tags]: how often each word had each tag, smoothed by one occurrence of the
+    average tag of words that occur once. A word that is not in the sentences has that average.
+
+    Args:
+        words: numbers of the words of each sentence, int64 [length].
+        tags: numbers of their tags, likewise.
+        n_words: how many words there are.
+        n_tags: how many tags there are.
+    """
+    pairs = np.concatenate([n_tags * a + b for a, b in zip(words, tags, strict=True)])
+    counts = np.bincount(pairs, minlength=n_words * n_tags).astype(np.float32).reshape(n_words, n_tags)
+    totals = counts.sum(1, keepdims=True)
+    single = counts[totals[:, 0] == 1].sum(0) + 1e-3 * counts.sum(0) + 1e-2
+    average = single / single.sum()
+    return np.log((counts + average) / (totals + 1))
 
 
 def _first(counts: Counter[str]) -> str:

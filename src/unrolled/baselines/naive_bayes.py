@@ -1,5 +1,6 @@
 """The baseline of classifiers: multinomial naive Bayes over tokens and pairs of neighbors."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from unrolled.errors import ModelFileError
 
 _SMOOTHING = 1.0
+_LEAST_TEXTS = 0.5  # of a class that the texts have none of
 
 
 class NaiveBayes:
@@ -38,17 +40,17 @@ class NaiveBayes:
         place = {name: i for i, name in enumerate(classes)}
         counts = np.zeros((len(features), len(classes)))
         n_texts = np.zeros(len(classes))
+        of_class: dict[str, list[list[int]]] = {name: [] for name in classes}
         for row, names in zip(rows, labels, strict=True):
             for name in names:
-                np.add.at(counts[:, place[name]], row, 1)
-                n_texts[place[name]] += 1
+                of_class[name].append(row)
+        for name, those in of_class.items():
+            counts[:, place[name]] = _occurrences(those, len(features))
+            n_texts[place[name]] = len(those)
         weights = np.log(counts + _SMOOTHING) - np.log(counts.sum(0) + _SMOOTHING * len(features))
-        priors = np.log(n_texts / len(texts))
+        priors = np.log(np.maximum(n_texts, _LEAST_TEXTS) / len(texts))
         if is_multiple:
-            total = np.zeros(len(features))
-            for row in rows:
-                np.add.at(total, row, 1)
-            others = np.maximum(total[:, None] - counts, 0)
+            others = np.maximum(_occurrences(rows, len(features))[:, None] - counts, 0)
             weights -= np.log(others + _SMOOTHING) - np.log(others.sum(0) + _SMOOTHING * len(features))
             priors -= np.log(np.maximum(1 - n_texts / len(texts), 1e-9))
         return cls(features, weights.astype(np.float32), priors.astype(np.float32))
@@ -80,6 +82,12 @@ class NaiveBayes:
         if tuple(weights.shape) != (len(names), n_classes) or tuple(priors.shape) != (n_classes,):
             raise ModelFileError("its baseline is damaged")
         return cls({name: i for i, name in enumerate(names)}, weights.numpy(), priors.numpy())
+
+
+def _occurrences(rows: Sequence[Sequence[int]], n_features: int) -> np.ndarray:
+    """How often each feature occurs in texts, float64 [features]."""
+    whole = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
+    return np.bincount(whole, minlength=n_features).astype(np.float64)
 
 
 def _features(tokens: Sequence[str]) -> list[str]:

@@ -28,7 +28,9 @@ class NearestMean:
         rows = np.stack([_statistics(window) for window in windows])
         spreads = rows.std(0)
         of_class = [np.array([names[0] == name for names in labels]) for name in classes]
-        return cls(np.stack([rows[chosen].mean(0) for chosen in of_class]), np.where(spreads > 0, spreads, 1.0))
+        # a class without windows has the mean of all
+        means = [(rows[chosen] if chosen.any() else rows).mean(0) for chosen in of_class]
+        return cls(np.stack(means), np.where(spreads > 0, spreads, 1.0))
 
     def scores(self, windows: Sequence[np.ndarray]) -> np.ndarray:
         """[windows, classes]; the largest wins."""

@@ -11,26 +11,54 @@ from unrolled.nn.crf import CRF
 
 
 class TagHead(nn.Module):
-    """Tags in BIOES from features of tokens, by a conditional random field that holds them to the scheme."""
+    """Tags in BIOES from features of tokens, by a conditional random field that holds them to the scheme.
 
-    def __init__(self, size: int, tags: Sequence[str], *, has_scheme: bool) -> None:
+    What it finds in the features is added to scores of another source, its prior, if it has one.
+    """
+
+    def __init__(self, size: int, tags: Sequence[str], *, has_scheme: bool, has_prior: bool) -> None:
         super().__init__()
         self.output = nn.Linear(size, len(tags))
+        if has_prior:  # it starts there
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
         around = [*tags, ""]
         rows = [[not has_scheme or schemes.follows(before, after) for after in around] for before in around]
         self.crf = CRF(len(tags), torch.tensor(rows, device="cpu"))
 
-    def loss(self, features: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
-        """-log P(tags), per token. features [time, batch, size], tags int64 [time, batch]."""
-        return -self.crf.log_likelihood(self.output(features), tags, lengths).sum() / lengths.sum()
+    def loss(self, features: Tensor, prior: Tensor | None, tags: Tensor, lengths: Tensor) -> Tensor:
+        """-log P(tags), per token. features [time, batch, size], prior [time, batch, tags], tags int64 [time,
+        batch].
+        """
+        scores = self.output(features) if prior is None else self.output(features) + prior
+        return -self.crf.log_likelihood(scores, tags, lengths).sum() / lengths.sum()
 
 
-def best_tags(heads: Sequence[TagHead], features: Sequence[Tensor], lengths: Tensor) -> list[list[int]]:
+def best_tags(
+    heads: Sequence[TagHead], features: Sequence[Tensor], prior: Tensor | None, lengths: Tensor
+) -> list[list[int]]:
     """The best tags of each row, of several members together: of their mean scores and potentials."""
     scores = sum(head.output(each) for head, each in zip(heads, features, strict=True)) / len(heads)
+    if prior is not None:
+        scores = scores + prior
     potentials = [head.crf.potentials() for head in heads]
     means = tuple(sum(parts).cpu().numpy() / len(heads) for parts in zip(*potentials, strict=True))
     return heads[0].crf.best(np.asarray(scores.cpu()), lengths.numpy(), means)
+
+
+class TagPrior(nn.Module):
+    """What tags a word had in training, as scores: `scale` · log P(tag | word), of a table float32 [words, tags]."""
+
+    table: Tensor
+
+    def __init__(self, n_words: int, n_tags: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(n_words, n_tags))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, words: Tensor) -> Tensor:
+        """words int64 [time, batch] → [time, batch, tags]."""
+        return self.scale * self.table[words]
 
 
 class Pooling(nn.Module):

@@ -7,6 +7,7 @@ from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.baselines.nearest_mean import NearestMean
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
 from unrolled.tasks.classify.inputs import Front, TextFront, front_from_data
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.settings import ClassifySettings
@@ -21,6 +22,8 @@ class ClassifyFitted(Fitted):
         front: texts, or windows of numbers, as the network takes them.
         classes: names, by number.
         is_multiple: whether an item may have several classes.
+        scale: makes log-probabilities of the baseline's scores.
+        weights: of the network and of the baseline in the logits.
         temperature: divides the logits, so that probabilities are calibrated.
         most_frequent: class.
         baseline: the trivial method.
@@ -30,13 +33,16 @@ class ClassifyFitted(Fitted):
     front: Front
     classes: list[str]
     is_multiple: bool
+    scale: float = 1.0
+    weights: Weights = NETWORK_ALONE
     temperature: float = 1.0
     most_frequent: str
     baseline: NaiveBayes | NearestMean
 
     def to_parts(self) -> Parts:
         vocabulary = self.front.to_data() | {
-            "classes": self.classes, "is_multiple": self.is_multiple, "temperature": self.temperature
+            "classes": self.classes, "is_multiple": self.is_multiple,
+            "temperature": self.temperature, "scale": self.scale, "weights": list(self.weights),
         }  # fmt: skip
         baseline, tensors = self.baseline.to_parts()
         return (
@@ -50,6 +56,7 @@ class ClassifyFitted(Fitted):
         front = front_from_data(file.vocabulary)
         classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
         temperature, most_frequent = float(file.vocabulary["temperature"]), file.baseline["most_frequent"]
+        scale, weights = blend_from_data(file.vocabulary)
         if not all(isinstance(name, str) for name in classes) or not temperature > 0:
             raise ModelFileError("its classes are damaged")
         kind: Any = NaiveBayes if isinstance(front, TextFront) else NearestMean
@@ -61,6 +68,8 @@ class ClassifyFitted(Fitted):
             front=front,
             classes=classes,
             is_multiple=is_multiple,
+            scale=scale,
+            weights=weights,
             temperature=temperature,
             most_frequent=most_frequent,
             baseline=baseline,

@@ -1,6 +1,5 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from unrolled.data.table import read_table
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import figures_of, sureness
+from unrolled.tasks.blend import best_weights, blended, calibrated, calibration
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
 from unrolled.tasks.classify.net import ClassifyNet, loss_of
@@ -120,20 +120,18 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         is_text = isinstance(data.items[0], str)
         front: Front = self._text_front(data.items) if is_text else NumberFront.fit(data.items)
         pieces: list[Any] = [front.pieces(item) for item in data.items]
-        baseline: NaiveBayes | NearestMean
-        if is_text:
-            baseline = NaiveBayes.fit(pieces, data.labels, classes, is_multiple=data.is_multiple)
-        elif data.is_multiple:
+        if data.is_multiple and not is_text:
             raise SettingsError("windows of numbers have one label each; leave --separator out")
-        else:
-            baseline = NearestMean.fit(pieces, data.labels, classes)
+        learnt = _Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple)
+        targets = targets_of(data.labels, classes)
         fitted = ClassifyFitted(
             net=ClassifyNet(front, len(classes), self.settings, data.is_multiple).to(device),
             front=front,
             classes=classes,
             is_multiple=data.is_multiple,
             most_frequent=max(classes, key=lambda name: counts[name]),
-            baseline=baseline,
+            baseline=learnt.baseline(np.arange(len(pieces))),
+            scale=calibration(len(pieces), training.seed, learnt.scores, targets, is_multiple=data.is_multiple),
         )
         return fitted, _ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
 
@@ -149,7 +147,19 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
 
     @torch.inference_mode()
     def logits(self, items: Sequence[Any]) -> Tensor:
-        """[items, classes], of items in the front's pieces, before the temperature; zeros for an empty one."""
+        """[items, classes], of items in the front's pieces, before the temperature."""
+        return blended(self._network(items), self._by_baseline(items), self.fitted.weights)
+
+    def _by_baseline(self, items: Sequence[Any]) -> Tensor:
+        """The baseline's scores, calibrated, [items, classes]."""
+        fitted = self.fitted
+        if not items:
+            return torch.zeros(0, len(fitted.classes))
+        return calibrated(fitted.baseline.scores(items), fitted.scale, is_multiple=fitted.is_multiple)
+
+    @torch.inference_mode()
+    def _network(self, items: Sequence[Any]) -> Tensor:
+        """The network's logits, [items, classes]; zeros for an empty item."""
         fitted = self.ready()
         device = next(fitted.net.parameters()).device
         result = torch.zeros(len(items), len(fitted.classes))
@@ -165,13 +175,20 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return scaled.sigmoid() if self.fitted.is_multiple else scaled.softmax(1)
 
     def finish(self, valid: Labeled) -> ClassifyFitted:
-        """Fits the temperature on the validation part (C. Guo et al., ICML 2017)."""
+        """Fits what the network and the baseline count on the validation part."""
         fitted = self.fitted
-        logits = self.logits([fitted.front.pieces(item) for item in valid.items])
-        targets = targets_of(valid.labels, fitted.classes)
-        grid = np.exp(np.linspace(math.log(0.25), math.log(10), 200))
-        losses = [float(loss_of(logits / t, targets, fitted.is_multiple)) for t in grid]
-        return replace(fitted, temperature=float(grid[int(np.argmin(losses))]))
+        pieces = [fitted.front.pieces(item) for item in valid.items]
+        network, baseline = self._network(pieces), self._by_baseline(pieces)
+        return self._weighted(network, baseline, targets_of(valid.labels, fitted.classes))
+
+    def _weighted(self, network: Tensor, baseline: Tensor, targets: Tensor) -> ClassifyFitted:
+        """What is fitted, with the weights that are the likeliest on some items, all [items, classes]."""
+        fitted = self.fitted
+
+        def loss(logits: Tensor, targets: Tensor) -> Tensor:
+            return loss_of(logits, targets, fitted.is_multiple)
+
+        return replace(fitted, weights=best_weights(network, baseline, targets, loss))
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
         """The class of a text or of a window [time, features]; or of each of a list of them. `highlights` tells what
@@ -232,7 +249,9 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         rows = [
             net.logits(front.batch(versions[i : i + 64]).to(device)).float().cpu() for i in range(0, len(versions), 64)
         ]
-        log = self._probabilities(torch.cat(rows))[:, of_class].clamp_min(1e-12).log()
+        by_baseline = self._by_baseline([shown for _, _, shown in versions])
+        logits = blended(torch.cat(rows), by_baseline, fitted.weights)
+        log = self._probabilities(logits)[:, of_class].clamp_min(1e-12).log()
         moved = (log[0] - log[1:]).tolist()
         return [
             {"token": token.text, "start": token.start, "end": token.end, "nats": nats}
@@ -287,6 +306,26 @@ def targets_of(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Tenso
     return targets
 
 
+class _Learnt:
+    """The baseline of some examples."""
+
+    def __init__(
+        self, pieces: list[Any], labels: Sequence[Sequence[str]], classes: list[str], *, is_multiple: bool
+    ) -> None:
+        self.pieces, self.labels, self.classes, self.is_multiple = pieces, labels, classes, is_multiple
+
+    def baseline(self, places: np.ndarray) -> NaiveBayes | NearestMean:
+        """What is learnt from the examples at some places."""
+        pieces, labels = [self.pieces[i] for i in places], [self.labels[i] for i in places]
+        if isinstance(self.pieces[0], np.ndarray):
+            return NearestMean.fit(pieces, labels, self.classes)
+        return NaiveBayes.fit(pieces, labels, self.classes, is_multiple=self.is_multiple)
+
+    def scores(self, learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Of the examples at places `held`, by what is learnt from those at `learnt`."""
+        return self.baseline(learnt).scores([self.pieces[i] for i in held])
+
+
 class _ClassifyJob(ExampleJob):
     """The task as the training loop sees it."""
 
@@ -308,6 +347,7 @@ class _ClassifyJob(ExampleJob):
         self.targets = targets_of(labels, fitted.classes)[kept]
         self.valid = [fitted.front.pieces(item) for item in valid.items]
         self.valid_targets = targets_of(valid.labels, fitted.classes)
+        self.valid_baseline: Tensor | None = None
         self.item = "token" if isinstance(fitted.front, TextFront) else "row"
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
@@ -316,14 +356,21 @@ class _ClassifyJob(ExampleJob):
         return module(batch.to(self.device), self.targets[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
-        logits, is_multiple = self.model.logits(self.valid), self.model.fitted.is_multiple
+        model, is_multiple = self.model, self.model.fitted.is_multiple
+        if self.valid_baseline is None:
+            self.valid_baseline = model._by_baseline(self.valid)
+        network = model._network(self.valid)
+        model._fitted = model._weighted(network, self.valid_baseline, self.valid_targets)
+        logits = blended(network, self.valid_baseline, model.fitted.weights)
         if is_multiple:
             right = ((logits > 0) == (self.valid_targets > 0)).all(1)
         else:
             right = self.valid_targets[torch.arange(len(logits)), logits.argmax(1)] > 0
         accuracy = float(right.float().mean())
         log_loss = float(loss_of(logits, self.valid_targets, is_multiple))
-        return {"loss": 1 - accuracy, "accuracy": accuracy, "log_loss": log_loss}
+        # the network learns long before it changes an answer of the baseline
+        of_network = float(loss_of(network, self.valid_targets, is_multiple))
+        return {"loss": 1 - accuracy + 1e-3 * of_network, "accuracy": accuracy, "log_loss": log_loss}
 
     def describe(self, figures: dict[str, float]) -> str:
         return f"accuracy {100 * figures['accuracy']:.2f} %"

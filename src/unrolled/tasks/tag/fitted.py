@@ -47,5 +47,6 @@ class TagFitted(Fitted):
             raise ModelFileError("its tags are damaged")
         baseline = FrequentTag.from_data(file.baseline)
         with without_numbers():
-            net = TagNet(vocabulary, tags, settings, scheme != "plain")
+            has_prior = "model.prior.scale" in file.tensors  # a model of 0.1.0 has none
+            net = TagNet(vocabulary, tags, settings, has_scheme=scheme != "plain", has_prior=has_prior)
         return cls(net=net, vocabulary=vocabulary, tags=tags, scheme=scheme, baseline=baseline, reads_texts=reads_texts)

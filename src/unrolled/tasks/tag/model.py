@@ -30,6 +30,7 @@ from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
 from unrolled.tasks.tag.fitted import TagFitted
 from unrolled.tasks.tag.net import TagNet
 from unrolled.tasks.tag.settings import TagSettings
@@ -112,8 +113,10 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         vocabulary = TokenVocabulary.fit(
             data.sentences, least=settings.least, most_pairs=settings.most_pairs if settings.pairs else 0
         )
+        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS
+        net = TagNet(vocabulary, tags, settings, has_scheme=data.scheme != "plain", has_prior=has_prior)
         fitted = TagFitted(
-            net=TagNet(vocabulary, tags, settings, data.scheme != "plain").to(device),
+            net=net.to(device),
             vocabulary=vocabulary,
             tags=tags,
             scheme=data.scheme,
@@ -240,11 +243,17 @@ class _TagJob(ExampleJob):
         self.encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
         numbers = {tag: i for i, tag in enumerate(fitted.tags)}
         self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
+        self.known: KnownTags | None = None
+        if fitted.net.prior is not None:
+            words = [of_words for of_words, _, _ in self.encoded]
+            self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
+            fitted.net.prior.table.copy_(self.known.whole)
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
         batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places])
-        return module(batch.to(self.device), padded([self.tags[i] for i in places]).to(self.device)), None
+        known = None if self.known is None else self.known.at(batch.words, places).to(self.device)
+        return module(batch.to(self.device), known, padded([self.tags[i] for i in places]).to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
         figures = scores(self.gold, self.model.tag(self.valid.sentences), self.model.fitted.scheme)

@@ -9,6 +9,7 @@ from unrolled.data import schemes
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
@@ -24,6 +25,8 @@ class UnderstandFitted(Fitted):
         scheme: of the tags in the training files.
         intents: by number.
         slot_baseline, intent_baseline: the trivial methods.
+        scale: makes log-probabilities of the scores of intents by their baseline.
+        weights: of the network and of the baseline in the logits of intents.
     """
 
     net: UnderstandNet
@@ -33,9 +36,14 @@ class UnderstandFitted(Fitted):
     intents: list[str]
     slot_baseline: FrequentTag
     intent_baseline: NaiveBayes
+    scale: float = 1.0
+    weights: Weights = NETWORK_ALONE
 
     def to_parts(self) -> Parts:
-        vocabulary = self.vocabulary.to_data() | {"tags": self.tags, "scheme": self.scheme, "intents": self.intents}
+        vocabulary = self.vocabulary.to_data() | {
+            "tags": self.tags, "scheme": self.scheme, "intents": self.intents,
+            "scale": self.scale, "weights": list(self.weights),
+        }  # fmt: skip
         baseline, tensors = self.intent_baseline.to_parts()
         method = f"{self.slot_baseline.name}; {self.intent_baseline.name}"
         return vocabulary, {"method": method, "slots": self.slot_baseline.to_data(), "intents": baseline}, tensors
@@ -48,8 +56,10 @@ class UnderstandFitted(Fitted):
             raise ModelFileError("its tags or intents are damaged")
         slot_baseline = FrequentTag.from_data(file.baseline["slots"])
         intent_baseline = NaiveBayes.from_parts(file.baseline["intents"], file.tensors, len(intents))
+        scale, weights = blend_from_data(file.vocabulary)
         with without_numbers():
-            net = UnderstandNet(vocabulary, tags, len(intents), settings)
+            has_prior = "model.prior.scale" in file.tensors  # a model of 0.1.0 has none
+            net = UnderstandNet(vocabulary, tags, len(intents), settings, has_prior=has_prior)
         return cls(
             net=net,
             vocabulary=vocabulary,
@@ -58,4 +68,6 @@ class UnderstandFitted(Fitted):
             intents=intents,
             slot_baseline=slot_baseline,
             intent_baseline=intent_baseline,
+            scale=scale,
+            weights=weights,
         )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
+from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
 from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
@@ -106,22 +108,55 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         vocabulary = TokenVocabulary.fit(
             tagged.sentences, least=settings.least, most_pairs=settings.most_pairs if settings.pairs else 0
         )
+        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS
         fitted = UnderstandFitted(
-            net=UnderstandNet(vocabulary, tags, len(intents), settings).to(device),
+            net=UnderstandNet(vocabulary, tags, len(intents), settings, has_prior=has_prior).to(device),
             vocabulary=vocabulary,
             tags=tags,
             scheme=scheme,
             intents=intents,
             slot_baseline=FrequentTag.fit(tagged.sentences, tagged.tags),
             intent_baseline=NaiveBayes.fit(tagged.sentences, [[intent] for intent in data.intents], intents),
+            scale=_calibration(tagged.sentences, data.intents, intents, training.seed),
         )
         return fitted, _UnderstandJob(self, fitted, tagged.sentences, within, data.intents, valid, training, device)
 
-    @torch.inference_mode()
     def understand(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
-        """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. In an empty sentence
-        all intents are as likely. Of a very long one each part is read by itself; its intent is that of the first.
+        """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. Of a very long one each part
+        is read by itself; its intent is that of the first.
         """
+        return self._blended(sentences, *self._read(sentences))
+
+    def _blended(
+        self, sentences: Sequence[Sequence[str]], intents: np.ndarray, tags: list[list[str]]
+    ) -> tuple[np.ndarray, list[list[str]]]:
+        """What the network read, its intents with what the baseline says of them."""
+        fitted = self.fitted
+        if fitted.weights == NETWORK_ALONE:
+            return intents, tags
+        logits = blended(_log(intents), self._by_baseline(sentences), fitted.weights)
+        return logits.double().softmax(1).numpy(), tags
+
+    def _by_baseline(self, sentences: Sequence[Sequence[str]]) -> Tensor:
+        """The baseline's scores of intents, calibrated, [sentences, intents]."""
+        fitted = self.fitted
+        return calibrated(fitted.intent_baseline.scores(sentences), fitted.scale)
+
+    def finish(self, valid: Intents) -> UnderstandFitted:
+        """Fits what the network and the baseline count for intents on the validation part."""
+        self.ready()
+        return self._weighted(valid, self._read(valid.tagged.sentences)[0])
+
+    def _weighted(self, data: Intents, intents: np.ndarray) -> UnderstandFitted:
+        """What is fitted, with the weights that are the likeliest where the network finds these intents."""
+        targets = _targets(data.intents, self.fitted.intents)
+        baseline = self._by_baseline(data.tagged.sentences)
+        weights = best_weights(_log(intents), baseline, targets, nn.functional.cross_entropy)
+        return replace(self.fitted, weights=weights)
+
+    @torch.inference_mode()
+    def _read(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
+        """What the network alone finds; in an empty sentence all intents are as likely."""
         fitted = self.ready()
         device = next(fitted.net.parameters()).device
         intents = np.full((len(sentences), len(fitted.intents)), 1 / len(fitted.intents))
@@ -162,8 +197,12 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         """Intent accuracy, slot F1 as conlleval counts it, and the share of sentences that are right in both; the
         model's and the baselines'.
         """
-        fitted, data = self.fitted, self.as_data(data)
-        intents, tags = self.understand(data.tagged.sentences)
+        self.ready()
+        data = self.as_data(data)
+        return self._judged(data, *self.understand(data.tagged.sentences))
+
+    def _judged(self, data: Intents, intents: np.ndarray, tags: list[list[str]]) -> dict[str, Any]:
+        fitted = self.fitted
         gold = rewritten(data.tagged.tags, data.tagged.scheme, fitted.scheme)
         model = _figures(gold, fitted.scheme, data.intents, [fitted.intents[i] for i in intents.argmax(1)], tags)
         by_words = [fitted.slot_baseline.predict(tokens) for tokens in data.tagged.sentences]
@@ -209,6 +248,32 @@ def _figures(
     }
 
 
+def _calibration(
+    sentences: Sequence[Sequence[str]], of_sentences: Sequence[str], intents: Sequence[str], seed: int
+) -> float:
+    """The scale of the intents' baseline; see `blend.calibration`."""
+
+    def score(learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
+        labels = [[of_sentences[i]] for i in learnt]
+        return NaiveBayes.fit([sentences[i] for i in learnt], labels, intents).scores([sentences[i] for i in held])
+
+    return calibration(len(sentences), seed, score, _targets(of_sentences, intents))
+
+
+def _log(probabilities: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.log(np.maximum(probabilities, 1e-9))).float()
+
+
+def _targets(of_sentences: Sequence[str], intents: Sequence[str]) -> Tensor:
+    """[sentences, intents], 0 or 1; intents that training never saw are 0 everywhere."""
+    places = {intent: i for i, intent in enumerate(intents)}
+    targets = torch.zeros(len(of_sentences), len(intents))
+    for i, intent in enumerate(of_sentences):
+        if intent in places:
+            targets[i, places[intent]] = 1
+    return targets
+
+
 class _UnderstandJob(ExampleJob):
     """The task as the training loop sees it."""
 
@@ -230,17 +295,29 @@ class _UnderstandJob(ExampleJob):
         self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
         places = {intent: i for i, intent in enumerate(fitted.intents)}
         self.intents = torch.tensor([places[intent] for intent in intents])
+        self.known: KnownTags | None = None
+        if fitted.net.prior is not None:
+            words = [of_words for of_words, _, _ in self.encoded]
+            self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
+            fitted.net.prior.table.copy_(self.known.whole)
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
-        batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places]).to(self.device)
+        batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places])
+        known = None if self.known is None else self.known.at(batch.words, places).to(self.device)
         tags = padded([self.tags[i] for i in places]).to(self.device)
-        return module(batch, tags, self.intents[places].to(self.device)), None
+        return module(batch.to(self.device), known, tags, self.intents[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
-        figures = self.model.evaluate(self.valid)["model"]
+        model, sentences = self.model, self.valid.tagged.sentences
+        intents, tags = model._read(sentences)
+        model._fitted = model._weighted(self.valid, intents)
+        figures = model._judged(self.valid, *model._blended(sentences, intents, tags))["model"]
         shown = {name: figures[name] for name in ("intent", "slot_f1", "sentence")}
-        return {"loss": 1 - sum(shown.values()) / 3, **shown}
+        # the network learns long before it changes an answer of the baseline
+        targets = _targets(self.valid.intents, model.fitted.intents)
+        of_network = float(nn.functional.cross_entropy(_log(intents), targets))
+        return {"loss": 1 - sum(shown.values()) / 3 + 1e-3 * of_network, **shown}
 
     def describe(self, figures: dict[str, float]) -> str:
         names = (("intent", "intent"), ("slot F1", "slot_f1"), ("sentence", "sentence"))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
-from unrolled.nn.heads import Pooling, TagHead, best_tags
+from unrolled.nn.heads import Pooling, TagHead, TagPrior, best_tags
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder
 from unrolled.tasks.understand.settings import UnderstandSettings
 
@@ -18,7 +18,13 @@ class _Member(nn.Module):
     """
 
     def __init__(
-        self, vocabulary: TokenVocabulary, tags: Sequence[str], n_intents: int, settings: EncoderSettings
+        self,
+        vocabulary: TokenVocabulary,
+        tags: Sequence[str],
+        n_intents: int,
+        settings: EncoderSettings,
+        *,
+        has_prior: bool,
     ) -> None:
         super().__init__()
         self.encoder = TokenEncoder(vocabulary, settings)
@@ -27,7 +33,7 @@ class _Member(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.intent = nn.Linear(2 * size, n_intents)
         self.hint = nn.Linear(n_intents, size, bias=False)
-        self.slots = TagHead(size, tags, has_scheme=True)
+        self.slots = TagHead(size, tags, has_scheme=True, has_prior=has_prior)
 
     def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """Logits of intents [batch, intents], features for the slots [time, batch, size]."""
@@ -38,21 +44,41 @@ class _Member(nn.Module):
 
 
 class UnderstandNet(nn.Module):
-    """Members of one kind."""
+    """Members of one kind, whose slots start from what tags each word had."""
 
     def __init__(
-        self, vocabulary: TokenVocabulary, tags: Sequence[str], n_intents: int, settings: UnderstandSettings
+        self,
+        vocabulary: TokenVocabulary,
+        tags: Sequence[str],
+        n_intents: int,
+        settings: UnderstandSettings,
+        *,
+        has_prior: bool,
     ) -> None:
         super().__init__()
         self.smoothing = settings.smoothing
-        self.members = nn.ModuleList(_Member(vocabulary, tags, n_intents, settings) for _ in range(settings.members))
+        self.members = nn.ModuleList(
+            _Member(vocabulary, tags, n_intents, settings, has_prior=has_prior) for _ in range(settings.members)
+        )
+        self.prior = TagPrior(len(vocabulary.words), len(tags)) if has_prior else None
 
-    def forward(self, batch: TokenBatch, tags: Tensor, intents: Tensor) -> Tensor:
-        """The mean of the members' losses, per sentence."""
+    def forward(self, batch: TokenBatch, known: Tensor | None, tags: Tensor, intents: Tensor) -> Tensor:
+        """The mean of the members' losses, per sentence.
+
+        Args:
+            batch: of sentences.
+            known: log P(tag | word) by sentences other than these, [time, batch, tags]; None without a prior.
+            tags: int64 [time, batch].
+            intents: int64 [batch].
+        """
+        of_tags = None
+        if self.prior is not None and known is not None:
+            of_tags = self.prior.scale * known
         losses = []
         for member in self.members:
             logits, features = member(batch)
-            of_slots = member.slots.loss(features, tags, batch.lengths) * batch.lengths.float().mean()  # type: ignore
+            of_slots = member.slots.loss(features, of_tags, tags, batch.lengths)  # type: ignore
+            of_slots = of_slots * batch.lengths.float().mean()
             losses.append(of_slots + nn.functional.cross_entropy(logits, intents, label_smoothing=self.smoothing))
         return torch.stack(losses).mean()
 
@@ -61,4 +87,6 @@ class UnderstandNet(nn.Module):
         results = [member(batch) for member in self.members]
         probabilities = torch.stack([logits.softmax(1) for logits, _ in results]).mean(0)
         heads = [member.slots for member in self.members]
-        return probabilities, best_tags(heads, [features for _, features in results], batch.lengths)  # type: ignore[arg-type]
+        of_tags = None if self.prior is None else self.prior(batch.words)
+        features = [each for _, each in results]
+        return probabilities, best_tags(heads, features, of_tags, batch.lengths)  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""A network's scores of classes and a baseline's, together: a sum with two weights.
+
+Inputs: both scores of a validation part, and its answers. Outputs: the weights, and calibrated scores. So a model
+begins as its baseline, and a network adds to it as much as it proves to know.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.baselines.cross_fitted import best_scale, cross_fitted
+from unrolled.errors import ModelFileError
+
+Weights = tuple[float, float]
+NETWORK_ALONE: Weights = (1.0, 0.0)
+# of a normal distribution around one half each, where the weights are sought: over few answers they stay near it
+_PRECISION = 4.0
+
+
+def calibration(
+    n: int,
+    seed: int,
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    targets: Tensor,
+    *,
+    is_multiple: bool = False,
+) -> float:
+    """The scale at which a baseline's scores tell best what it did not learn from; arguments as of `cross_fitted`."""
+    scores = cross_fitted(n, seed, score, n_scores=targets.shape[1])
+    return best_scale(scores, targets.numpy(), is_multiple=is_multiple)
+
+
+def calibrated(scores: np.ndarray, scale: float, *, is_multiple: bool = False) -> Tensor:
+    """A baseline's scores [items, classes] as log-probabilities or, of several classes, log-odds; float32.
+
+    Those of one class are less the best one's, which changes no probability and keeps the digits.
+    """
+    if not is_multiple and len(scores):
+        scores = scores - scores.max(1, keepdims=True)
+    return torch.from_numpy(scale * scores).float()
+
+
+def blended(network: Tensor, baseline: Tensor, weights: Weights) -> Tensor:
+    """Logits of both together, [items, classes]."""
+    if weights == NETWORK_ALONE:
+        return network
+    return weights[0] * network + weights[1] * baseline
+
+
+def blend_from_data(data: dict[str, Any]) -> tuple[float, Weights]:
+    """Scale and weights, as they stand in a model file; in one of 0.1.0 the network answers alone.
+
+    Raises:
+        ModelFileError: they are damaged.
+    """
+    scale, weights = data.get("scale", 1.0), data.get("weights", list(NETWORK_ALONE))
+    numbers = [scale, *weights] if isinstance(weights, list) and len(weights) == 2 else []
+    if not numbers or not all(isinstance(each, int | float) and 0 <= each < math.inf for each in numbers):
+        raise ModelFileError("the weights of its network and of its baseline are damaged")
+    return float(scale), (float(weights[0]), float(weights[1]))
+
+
+def best_weights(
+    network: Tensor, baseline: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+) -> Weights:
+    """The likeliest weights of a network and of a baseline, none below 0.
+
+    Stacked regressions, L. Breiman, Machine Learning 24, 1996: a convex problem of two numbers.
+
+    Args:
+        network: logits [items, classes].
+        baseline: calibrated scores, likewise.
+        targets: what is right, as `loss` takes it.
+        loss: the mean over items of logits and targets.
+    """
+    both = torch.stack((network, baseline)).double()
+    weights = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logits = (weights.view(2, 1, 1) * both).sum(0)
+        total = len(targets) * loss(logits, targets) + _PRECISION / 2 * (weights - 0.5).square().sum()
+        total.backward()
+        return total
+
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        optimizer.step(closure)
+    found = weights.detach().clamp_min(0).tolist()
+    return (found[0], found[1])
