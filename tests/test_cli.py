@@ -43,7 +43,7 @@ def test_from_text_to_text(call, folder):
     assert "The model LOSES to the baseline by" in out.splitlines()[-1]
     assert err.count("validation") == 10
     assert sorted(path.name for path in (folder / "runs/tale").iterdir()) == [
-        "checkpoint.safetensors", "log.csv", "model.safetensors",
+        ".lock", "checkpoint.safetensors", "log.csv", "model.safetensors",
     ]  # fmt: skip
     model = "runs/tale/model.safetensors"
     code, out, err = call("generate", model, "--prompt", "line ", "--length", 30, "--seed", 1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.assertions import assert_equal
-from unrolled.files import safetensors_tree
+from unrolled.files import safetensors_tree, whole
 
 numbers = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=5)
 tensors = st.builds(
@@ -65,7 +65,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        safetensors_tree.write_aside(path, fail)
+        whole.write_aside(path, fail)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
 

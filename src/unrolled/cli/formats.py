@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from unrolled.errors import DataError
-from unrolled.files.safetensors_tree import write_aside
+from unrolled.files import whole
 from unrolled.tasks import capabilities
 from unrolled.tasks.capabilities import Answer
 
@@ -25,7 +25,7 @@ def write(results: Iterable[tuple[Answer, dict[str, str]]], form: str, out: Path
 
 
 def write_lines(lines: Iterable[str], out: Path | None) -> None:
-    """Writes lines to a file, whole or not at all, or to standard output.
+    """Writes lines to a file, whole or not at all, or to standard output; through to a device or a pipe.
 
     Raises:
         DataError: the file cannot be written.
@@ -35,12 +35,10 @@ def write_lines(lines: Iterable[str], out: Path | None) -> None:
             click.echo(line)
         return
 
-    def fill(aside: Path) -> None:
-        with open(aside, "w", encoding="utf-8", newline="") as file:
-            file.writelines(f"{line}\n" for line in lines)
-
     try:
-        write_aside(out, fill)
+        with whole.opened(out) as file:
+            for line in lines:
+                file.write(f"{line}\n".encode("utf-8", "backslashreplace"))
     except OSError as fault:
         raise DataError(f"{out}: cannot be written: {fault.strerror or fault}") from fault
 

@@ -1,7 +1,7 @@
 """The command line: words come in, a task's verbs are called, text goes out.
 
-Options are made from the settings' dataclasses, so each is declared once. Every error that the library raises on
-purpose is printed as one line and ends the command with exit code 2.
+Options are made from the settings' dataclasses, so each is declared once. Every fault is printed as one line and ends
+the command with an exit code of its own (`faults.py`).
 """
 
 import math
@@ -13,13 +13,13 @@ import click
 import torch
 
 from unrolled import tasks
+from unrolled.cli import faults
 from unrolled.cli.evaluate import evaluate
 from unrolled.cli.generate import generate
 from unrolled.cli.options import PATH
 from unrolled.cli.predict import predict
 from unrolled.cli.stream import stream
-from unrolled.cli.train import interrupt_hint, train
-from unrolled.errors import UnrolledError
+from unrolled.cli.train import train
 from unrolled.files.model_file import ModelFile, read_model
 from unrolled.training import processes
 
@@ -93,26 +93,9 @@ for _command in (train, generate, predict, evaluate, stream):
 
 
 def main() -> None:
-    """Runs the command line; the exit code is 0, 2 for a fault told in one line, 130 for Ctrl-C."""
+    """Runs the command line; see `faults.run` for exit codes."""
     try:
-        code = cli.main(prog_name="unrolled", standalone_mode=False) or 0
-    except click.exceptions.NoArgsIsHelpError as fault:
-        click.echo(fault.format_message(), err=True)
-        code = 2
-    except click.ClickException as fault:
-        click.echo(f"unrolled: {' '.join(fault.format_message().split())}", err=True)
-        code = 2
-    except UnrolledError as fault:
-        click.echo(f"unrolled: {fault}", err=True)
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo(f"unrolled: interrupted.{interrupt_hint()}", err=True)
-        code = 130
-    except torch.OutOfMemoryError as fault:
-        click.echo(
-            f"unrolled: out of memory: {str(fault).splitlines()[0]} Take a smaller --batch or --hidden", err=True
-        )
-        code = 2
+        code = faults.run(lambda: cli.main(prog_name="unrolled", standalone_mode=False))
     finally:
         processes.leave()
     sys.exit(code)

@@ -1,5 +1,7 @@
-"""A model file as the commands open it, and what they ask of its model."""
+"""What commands read: a model file, what they ask of its model, and standard input."""
 
+import io
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,7 +11,7 @@ import click
 from unrolled import tasks
 from unrolled.data.files import read_bytes
 from unrolled.data.packed import unpacked
-from unrolled.errors import SettingsError
+from unrolled.errors import DataError, SettingsError
 from unrolled.files.model_file import read_model
 from unrolled.tasks import capabilities
 from unrolled.tasks.capabilities import Generates, Predicts, PredictsTables
@@ -58,3 +60,15 @@ def given(path: Path, model: Estimator, verb: str, options: dict[str, Any]) -> d
             who, shown = capabilities.who(name), name.removeprefix("n_")
             raise click.UsageError(f"--{shown} goes with {who}; {path} is a model of the task {model.task!r}")
     return chosen
+
+
+def standard_input() -> io.BufferedReader:
+    """Standard input, as bytes.
+
+    Raises:
+        DataError: it is closed.
+    """
+    if sys.stdin is None:
+        raise DataError("standard input is closed; expected something to read there")
+    stream: Any = sys.stdin.buffer
+    return stream

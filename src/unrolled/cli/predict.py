@@ -5,7 +5,6 @@ Inputs: items. Outputs: predictions.
 
 import itertools
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import click
 
 from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
-from unrolled.cli.models import answering, encoding_for, given
+from unrolled.cli.models import answering, encoding_for, given, standard_input
 from unrolled.cli.options import PATH
 from unrolled.data.items import Beside, ItemForm, column_in, lines_of, read_items
 from unrolled.data.table import SUFFIXES
@@ -144,7 +143,7 @@ def _of_file(model: Estimator, path: Path, form: ItemForm, encoding: str | None)
 
 def _standard_input(form: ItemForm, encoding: str | None) -> Iterator[str]:
     """Lines of standard input, as they come."""
-    stream: Any = sys.stdin.buffer
+    stream = standard_input()
     if stream.isatty():
         click.echo("reading texts from standard input, one a line; Ctrl-D ends them", err=True)
     lines = lines_of(stream, _STANDARD_INPUT, encoding or "utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from unrolled.cli.models import answering
+from unrolled.cli.models import answering, standard_input
 from unrolled.cli.options import PATH
 from unrolled.errors import DataError
 from unrolled.tasks.capabilities import Streams, has
@@ -43,9 +43,9 @@ def stream(model: Path, rate: int | None, form: str, chunk_ms: int, device: str)
     heard = loaded.stream(rate)
     width = 2 if form == "s16le" else 4
     size, rest, shown = width * max(1, heard.rate * chunk_ms // 1000), b"", ""
-    source: Any = sys.stdin.buffer
+    source: Any = standard_input()
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the sound, not the answer
-        while chunk := source.read1(size):
+        while chunk := _read(source, size):
             rest += chunk
             whole = len(rest) // width * width
             text = heard.accept(np.frombuffer(rest[:whole], _SAMPLES[form]))
@@ -61,3 +61,10 @@ def stream(model: Path, rate: int | None, form: str, chunk_ms: int, device: str)
         f"{heard.seconds:.2f} s of sound in {heard.busy_s:.2f} s: real-time factor {heard.busy_s / heard.seconds:.3f}",
         err=True,
     )
+
+
+def _read(source: Any, size: int) -> bytes:
+    try:
+        return source.read1(size)
+    except OSError as fault:
+        raise DataError(f"standard input: cannot be read: {fault.strerror or fault}") from fault

@@ -52,9 +52,11 @@ def train(context: click.Context, resume: Path | None) -> None:
         raise click.UsageError("--resume takes the task and its files from the run; leave them out")
     run = Run.open(resume)
     hint_on_interrupt(resume)
-    module = tasks.task(run.config["task"])
-    model, _ = module.Model.resume(run, display=_display())
-    _report(module, model, run.folder)
+    with run.held():  # before the data are read, which takes a while
+        with run.restoring():
+            module = tasks.task(run.config["task"])
+        model, _ = module.Model.resume(run, display=_display())
+        _report(module, model, run.folder)
 
 
 def _display() -> Display | None:

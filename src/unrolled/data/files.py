@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unrolled.data.packed import is_workbook, kind_of, unpacked
 from unrolled.errors import DataError
+from unrolled.files.bounds import read_bounded
 
 _MOST_SHOWN = 20
 
@@ -43,10 +44,10 @@ def read_bytes(path: Path) -> bytes:
     """What a file holds.
 
     Raises:
-        DataError: it is missing, unreadable, empty or a folder.
+        DataError: it is missing, unreadable, empty, too large, a folder or a device.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path)
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder; name the files in it, such as {path}/*.txt") from None
     except FileNotFoundError:

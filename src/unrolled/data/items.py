@@ -17,6 +17,7 @@ from unrolled.data.labeled import TEXT_NAMES
 from unrolled.data.packed import kind_of, opened, unpacked
 from unrolled.data.table import is_table, no_column, read_table
 from unrolled.errors import DataError
+from unrolled.files.bounds import bounded_lines
 
 Beside = dict[str, str]  # the other columns of an item's row
 _LONGEST_NAME = 40  # characters of a column's name
@@ -157,7 +158,7 @@ def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> I
             text = decode(unpacked(source.read(), name), name, encoding)
             yield from text.removesuffix("\n").split("\n")
             return
-        for number, line in enumerate(source, 1):
+        for number, line in enumerate(bounded_lines(source, name), 1):
             yield _decoded(line, number, name, encoding)
     if not number:
         raise DataError(f"{name}: is empty; expected a text a line")

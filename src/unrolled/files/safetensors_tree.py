@@ -1,33 +1,23 @@
-"""Files that are whole or absent, and trees of tensors in safetensors files.
+"""Trees of tensors in safetensors files.
 
 Inputs: plain data and tensors. Outputs: files that appear under their name only when complete; and what they hold.
-Reading executes nothing: safetensors holds numbers, JSON holds text.
+Reading executes nothing: safetensors holds numbers, JSON holds text. A checksum over all of it tells a file in which a
+single bit has changed.
 """
 
 import json
-import os
-from collections.abc import Callable
+import zlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from unrolled.files.bounds import lacks_memory
+from unrolled.files.whole import write_aside
+
 _TREE_KEY = "tree"
-
-
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a file beside `path` and renames it to `path` once it is on the disk.
-
-    A kill at any moment leaves the old file or the new one, never a part.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(aside)
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+_CHECKSUM = "checksum"
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -50,7 +40,18 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         except SafetensorError as fault:  # how the library words a full disk
             raise OSError(str(fault)) from fault
 
+    metadata = metadata | {_CHECKSUM: _checksum(whole, metadata)}
     write_aside(path, save)
+
+
+def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """CRC-32 of names, shapes, dtypes, numbers and texts: 20 ms for 20 MB."""
+    found = zlib.crc32(json.dumps(sorted(metadata.items())).encode())
+    for name, value in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {value.dtype} {list(value.shape)}".encode(), found)
+        flat = value.contiguous().as_strided((value.numel(),), (1,))  # of one number the stride may be 0
+        found = zlib.crc32(flat.view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -62,13 +63,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("it is a device or a pipe")  # which may wait for ever when it is opened
     path.open("rb").close()  # a clear OSError first: safetensors words it less well
     try:
         with safe_open(path, framework="pt") as file:
             # clones: the file's own pages are not aligned, which changes sums, and change with the file
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except (SafetensorError, ValueError, RuntimeError, KeyError) as fault:
+        if lacks_memory(fault):
+            raise MemoryError(str(fault)) from fault
         raise ValueError(str(fault)) from fault
+    checksum = metadata.pop(_CHECKSUM, None)  # the first files had none
+    if checksum is not None and checksum != _checksum(tensors, metadata):
+        raise ValueError("its checksum does not fit what it holds")
+    return tensors, metadata
 
 
 def write_tree(path: Path, tree: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unrolled import optional_libraries
-from unrolled.files.safetensors_tree import write_aside
+from unrolled.files.whole import write_aside
 
 
 def _canvas(width: float, height: float, n_rows: int = 1) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """What the models of all tasks share: fit, resume, save and load; a task fills in what is special to it."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from unrolled.training import processes
 from unrolled.training.batches import Batches
 from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
+from unrolled.training.interrupts import ending_signals_interrupt
 from unrolled.training.job import Job, TrainResult
 from unrolled.training.loop import train
 from unrolled.training.run_folder import Run
@@ -162,16 +164,21 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
             RunError: its files have changed since.
             DataError: a file cannot be read any more.
         """
-        model = cls(cls.kind.from_dict(run.config["settings"]))
-        training = TrainSettings.from_dict(run.config["train"])
-        whole, held, sha256 = model._data(run.config["files"], run.config.get("valid"))
-        if sha256 != run.config["sha256"]:
-            source = ", ".join(run.config["files"]) or cls.source
-            raise RunError(f"{run.folder}: {source} changed since the run began. Train anew on it")
-        device = choose_device(training.device)
-        processes.join(device)
-        job = model._job(whole, held, training, device)
-        return model, model._train(job, training, run, display)
+        with run.held():
+            with run.restoring():
+                model = cls(cls.kind.from_dict(run.config["settings"]))
+                training = TrainSettings.from_dict(run.config["train"])
+                files, digest = [str(file) for file in run.config["files"]], run.config["sha256"]
+                valid = None if run.config.get("valid") is None else [str(file) for file in run.config["valid"]]
+            whole, held, sha256 = model._data(files, valid)
+            if sha256 != digest:
+                raise RunError(
+                    f"{run.folder}: {', '.join(files) or cls.source} changed since the run began. Train anew on it"
+                )
+            device = choose_device(training.device)
+            processes.join(device)
+            job = model._job(whole, held, training, device)
+            return model, model._train(job, training, run, display)
 
     def is_of_files(self, data: Any) -> bool:
         """Whether `fit` was given files, and not data in memory."""
@@ -203,16 +210,17 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
         display = display or Display()
         for note in self.notes:
             display.note(note)
-        display.start(items_per_step=job.items_per_step, item=job.item)
-        try:
-            result = train(job, training, run=run, display=display)
-        finally:
-            display.stop()
-        self.result = result
-        fitted = self._fitted = replace(self.finish(self.held), record=result.record)
-        self._fitted = replace(fitted, figures=self.judge(job))
-        if run is not None and processes.rank() == 0:
-            self.save(run.model_path)
+        with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
+            display.start(items_per_step=job.items_per_step, item=job.item)
+            try:
+                result = train(job, training, run=run, display=display)
+            finally:
+                display.stop()
+            self.result = result
+            fitted = self._fitted = replace(self.finish(self.held), record=result.record)
+            self._fitted = replace(fitted, figures=self.judge(job))
+            if run is not None and processes.rank() == 0:
+                self.save(run.model_path)
         return result
 
     def finish(self, valid: Any) -> F:

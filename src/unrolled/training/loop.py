@@ -101,7 +101,8 @@ class _Training:
         self.average = _copy(job.module) if settings.average else None
         torch.manual_seed(settings.seed + processes.rank())
         if run is not None and run.state is not None:
-            self._restore(run.state)
+            with run.restoring():
+                self._restore(run.state)
         self.is_whole = True
         self.random = random_state(self.device)  # as it was before the step that is under way
         self.module = processes.shared_gradients(job.module)

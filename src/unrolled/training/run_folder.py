@@ -4,22 +4,33 @@ runs/text-20260101-120000/
     checkpoint.safetensors   everything to go on from: weights, optimizer, random state, carried state, record
     model.safetensors        the best model so far, a file of its own, complete at any moment
     log.csv                  the record of evaluations, for the eye and for spreadsheets
+    .lock                    who trains it; the lock ends with its process, however that ends
 """
 
+import contextlib
 import csv
+import errno
 import io
 import os
-import shutil
-from dataclasses import dataclass
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from unrolled.errors import RunError
-from unrolled.files import safetensors_tree
+from unrolled.files import safetensors_tree, whole
+from unrolled.files.bounds import lacks_memory
+from unrolled.training import processes
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing tells there that a run is resumed twice
+    fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
-CHECKPOINT, MODEL, LOG = "checkpoint.safetensors", "model.safetensors", "log.csv"
+CHECKPOINT, MODEL, LOG, LOCK = "checkpoint.safetensors", "model.safetensors", "log.csv", ".lock"
 
 
 @dataclass
@@ -35,6 +46,7 @@ class Run:
     folder: Path
     config: dict[str, Any]
     state: Any = None
+    _is_held: bool = field(default=False, init=False, repr=False)
 
     @property
     def model_path(self) -> Path:
@@ -53,11 +65,11 @@ class Run:
             RunError: the folder exists, or cannot be made.
         """
         path = Path(folder)
-        if path.exists():
+        if os.path.lexists(path):
             raise RunError(
                 f"{path}: exists already. Choose another folder, or go on with it: unrolled train --resume {path}"
             )
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        aside = whole.name_aside(path)
         try:
             aside.mkdir(parents=True)
             cls(aside, config).write_state(None)
@@ -66,7 +78,7 @@ class Run:
             reason = fault.strerror if isinstance(fault, OSError) else None
             raise RunError(f"{path}: cannot make the run folder: {reason or fault}") from fault
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            whole.remove(aside)
         return cls(path, config)
 
     @classmethod
@@ -77,20 +89,52 @@ class Run:
             RunError: it is none, is damaged, or is of another version.
         """
         path = Path(folder) / CHECKPOINT
-        if not path.is_file():
-            there = sorted(each.parent for each in Path(folder).parent.glob(f"*/{CHECKPOINT}"))[-3:]
+        if not os.path.isfile(path):  # Path's own method raises where a name is too long
+            there: list[Path] = []
+            with contextlib.suppress(OSError):
+                there = sorted(each.parent for each in Path(folder).parent.glob(f"*/{CHECKPOINT}"))[-3:]
             hint = f" Runs beside it: {', '.join(map(str, there))}." if there else ""
             raise RunError(f"{folder}: no run to resume here; expected a folder with {CHECKPOINT}.{hint}")
+        return cls(Path(folder), *_read(path))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block no other process trains this run. What a killed one left half written is removed.
+
+        Raises:
+            RunError: another process trains it.
+        """
+        if self._is_held or processes.rank() != 0:
+            yield
+            return
+        with _locked(self.folder):
+            for path in [self.folder, *(self.folder / name for name in (CHECKPOINT, MODEL, LOG))]:
+                for part in whole.parts_of(path):
+                    whole.remove(part)
+            self.config, self.state = _read(self.folder / CHECKPOINT)  # another process may have gone on with it
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
+
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Within the block, what does not fit is a fault of the checkpoint.
+
+        Raises:
+            RunError: something did not fit.
+        """
         try:
-            checkpoint = safetensors_tree.read_tree(path)
-            if checkpoint["version"] != VERSION:
-                raise RunError(
-                    f"{path}: version {checkpoint['version']}; this unrolled resumes version {VERSION}. "
-                    "Train anew, or install the version that made it."
-                )
-            return cls(Path(folder), checkpoint["config"], checkpoint["state"])
-        except (ValueError, TypeError, KeyError, OSError) as fault:
-            raise RunError(f"{path}: cannot be read: {fault}") from fault
+            yield
+        except RunError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as fault:
+            if lacks_memory(fault):
+                raise
+            shown = str(fault).strip().split("\n")[0][:200]
+            path = self.folder / CHECKPOINT
+            raise RunError(f"{path}: is damaged ({type(fault).__name__}: {shown}). Train anew") from fault
 
     def write_state(self, state: Any) -> None:
         """Replaces the checkpoint."""
@@ -107,9 +151,55 @@ class Run:
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
-        safetensors_tree.write_aside(
-            self.folder / LOG, lambda aside: aside.write_text(text.getvalue(), encoding="utf-8")
-        )
+        whole.write_aside(self.folder / LOG, lambda aside: aside.write_text(text.getvalue(), encoding="utf-8"))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Any]:
+    """Configuration and state out of a checkpoint."""
+    try:
+        checkpoint = safetensors_tree.read_tree(path)
+        if checkpoint["version"] != VERSION:
+            raise RunError(
+                f"{path}: version {checkpoint['version']}; this unrolled resumes version {VERSION}. "
+                "Train anew, or install the version that made it."
+            )
+        config, state = checkpoint["config"], checkpoint["state"]
+        if not isinstance(config, dict):
+            raise TypeError(f"its configuration is a {type(config).__name__}")
+        return config, state
+    except (ValueError, TypeError, KeyError, OSError) as fault:
+        raise RunError(f"{path}: cannot be read: {fault}") from fault
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a run folder, which the system takes back when the process ends."""
+    if fcntl is None:
+        yield
+        return
+    path = folder / LOCK
+    try:
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as fault:
+        raise RunError(f"{path}: cannot be written: {fault.strerror or fault}") from fault
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            if fault.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RunError(f"{folder}: {_who(path)} trains this run. Wait for it, or stop it") from None
+            # some network drives have no locks: nothing tells there that a run is resumed twice
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def _who(path: Path) -> str:
+    """Who holds a lock, in words."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text(encoding="utf-8")[:200] or "another process"
+    return "another process"
 
 
 def free_folder(task: str) -> Path:
