@@ -92,8 +92,10 @@ def read_stamps(texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray]
     if not coverage or 2 * max(coverage.values()) < len(plain):
         return None
     if reads.day_first is not None:
-        allowed = {each for each in coverage if _is_day_first(each) in (None, reads.day_first)}
-        coverage = Counter({each: n for each, n in coverage.items() if each in allowed})
+        allowed = {each for each in coverage if _is_day_first(each) in (None, reads.day_first) and each != "ydm"}
+        if len(allowed) > 1 and allowed & {"dmy", "mdy"}:
+            allowed.discard("ymd")  # of a year with two digits
+        coverage = Counter({each: coverage[each] for each in allowed})
     tops = [order for order, n in coverage.items() if n == max(coverage.values())]
     parsed = {order: _by_order(plain, shapes, ways, order) for order in tops}
     order = _choose(parsed, groups, plain)
@@ -108,7 +110,7 @@ Found = tuple[np.ndarray, np.ndarray, list[Reading]]  # stamps, minutes before U
 
 def _is_day_first(order: str) -> bool | None:
     """Of an order such as "dmy"; None where it has no choice."""
-    return {"dmy": True, "mdy": False, "ydm": True, "ymd": False}.get(order)
+    return {"dmy": True, "mdy": False, "ydm": True}.get(order)
 
 
 def _by_order(texts: Sequence[str], shapes: dict[str, list[int]], ways: dict[str, list[Reading]], order: str) -> Found:
@@ -177,11 +179,12 @@ def _choose(found: dict[str, Found], groups: Sequence[np.ndarray], texts: Sequen
     best = [order for order in found if counts[order] == max(counts.values())]
     if "ydm" in best and len(best) > 1:  # nobody writes it, unless no month fits
         best.remove("ydm")
-    first = found[best[0]][0]
-    if all(np.array_equal(found[order][0], first, equal_nan=True) for order in best):
-        return best[0]
-    scores = {order: _regularity(found[order][0], groups) for order in best}
-    tops = [order for order in best if scores[order] == max(scores.values())]
+    alike: list[str] = []
+    for order in best:
+        if not any(np.array_equal(found[order][0], found[each][0], equal_nan=True) for each in alike):
+            alike.append(order)
+    scores = {order: _regularity(found[order][0], groups) for order in alike}
+    tops = [order for order in alike if scores[order] == max(scores.values())]
     if len(tops) == 1:
         return tops[0]
     shown = next(text for text, a, b in zip(texts, found[tops[0]][0], found[tops[1]][0], strict=True) if a != b)
@@ -199,6 +202,21 @@ def _regularity(values: np.ndarray, groups: Sequence[np.ndarray]) -> tuple[bool,
     steps = [np.diff(each).astype(np.int64) for each in parts]
     in_order = all((each >= 0).all() for each in steps) or all((each <= 0).all() for each in steps)
     return find_frequency(parts).filled >= _REGULAR, in_order
+
+
+def _goes_on_clock(clock: np.ndarray, utc: np.ndarray, groups: Sequence[np.ndarray]) -> bool:
+    """Whether stamps are regular as the clock shows them rather than in UTC.
+
+    Where they are either way, steps of hours and less go on in UTC, as a clock that is changed leaves one out.
+    """
+    shown, instants = ([each[rows] for rows in groups] for each in (clock, utc))
+    shown, instants = ([each[~np.isnat(each)] for each in parts] for parts in (shown, instants))
+    n_shown, n_instants = (sum(len(np.unique(each)) for each in parts) for parts in (shown, instants))
+    on_clock, in_utc = find_frequency(shown), find_frequency(instants)
+    if n_shown < n_instants or on_clock.filled != in_utc.filled:
+        return n_shown == n_instants and on_clock.filled > in_utc.filled
+    frequency = on_clock.frequency
+    return frequency.unit in ("session", "month") or frequency.seconds >= 86400
 
 
 def _by_pattern(texts: Sequence[str], pattern: str) -> Stamps:
@@ -238,7 +256,7 @@ def _zoned(stamps: Stamps, offsets: np.ndarray, reads: Reads, groups: Sequence[n
     if len(minutes) < 2:
         return replace(stamps, values=values, form=form)
     last = int(offsets[has][np.argmax(utc[has])])
-    on_clock = _regularity(values, groups)[0] and not _regularity(utc, groups)[0]
+    on_clock = _goes_on_clock(values, utc, groups)
     form = replace(form, offset=last, is_utc=not on_clock)
     written = form.write(np.array([utc[has].max()]))[0] if form.is_utc else form.write(np.array([values[has].max()]))[0]
     notes = (
@@ -268,7 +286,7 @@ def _at_place(stamps: Stamps, utc: np.ndarray | None, place: str, groups: Sequen
         ) from fault
     utc = np.asarray(local.tz_convert("UTC").tz_localize(None), dtype="datetime64[us]")
     on_clock = np.asarray(local.tz_localize(None), dtype="datetime64[us]")
-    is_utc = not (_regularity(on_clock, groups)[0] and not _regularity(utc, groups)[0])
+    is_utc = not _goes_on_clock(on_clock, utc, groups)
     if stamps.form.zone == "" and not is_utc:
         return replace(stamps, values=on_clock, form=replace(stamps.form, place=place))
     return replace(stamps, values=utc if is_utc else on_clock, form=replace(stamps.form, place=place, is_utc=is_utc))

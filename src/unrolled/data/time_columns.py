@@ -131,7 +131,7 @@ def _joined(table: Table, names: Sequence[str]) -> Sequence[str]:
     if len(columns) == 1:
         return columns[0]
     kinds = [name.strip().lower() for name in names]
-    plain = [[re.sub(r"\.0+$", "", text.strip()) for text in column] for column in columns]
+    plain = [[re.sub(r"^(\d+)\.0+$", r"\1", text.strip()) for text in column] for column in columns]
     if kinds[-1] == "time":
         return [f"{day} {clock.replace('.', ':')}" for day, clock in zip(*plain, strict=True)]
     if kinds[0] == "date":

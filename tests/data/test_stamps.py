@@ -1,0 +1,301 @@
+"""Stamps are read as they were meant and written as they were read: forms, frequencies and zones, generated."""
+
+import numpy as np
+import pandas
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unrolled.data.frequency import find_frequency
+from unrolled.data.series_table import read_series
+from unrolled.data.stamps import Reads
+from unrolled.data.table import Table
+from unrolled.errors import DataError, SettingsError
+
+
+def months(begin, n):
+    return pandas.period_range(begin, periods=n, freq="M")
+
+
+def table(texts, name="date", **more):
+    columns = {name: [str(text) for text in texts], "x": [str(i) for i in range(len(texts))], **more}
+    return Table(columns, [f"t.csv, line {i + 2}" for i in range(len(texts))], "t.csv")
+
+
+def unpadded(stamp):
+    """12/31/2004 1:00, as spreadsheets write it."""
+    return f"{stamp.month}/{stamp.day}/{stamp.year} {stamp.hour}:{stamp.minute:02}"
+
+
+DAYS = pandas.date_range("2009-12-20", periods=60, freq="D")
+HOURS = pandas.date_range("2004-12-30 05:00", periods=70, freq="h")
+FORMS = {
+    "iso": (DAYS, lambda t: f"{t:%Y-%m-%d}"),
+    "iso hours": (HOURS, lambda t: f"{t:%Y-%m-%d %H:%M:%S}"),
+    "iso T, Z": (HOURS, lambda t: f"{t:%Y-%m-%dT%H:%M:%SZ}"),
+    "offset": (HOURS, lambda t: f"{t:%Y-%m-%dT%H:%M:%S}+05:30"),
+    "offset, no colon": (HOURS, lambda t: f"{t:%Y-%m-%d %H:%M}-0300"),
+    "fractions": (pandas.date_range("2024-01-01", periods=50, freq="100ms"), lambda t: f"{t:%H:%M:%S.%f}"[:0] + f"{t:%Y-%m-%d %H:%M:%S.%f}"[:-3]),
+    "month first": (DAYS, lambda t: f"{t:%m/%d/%Y}"),
+    "day first": (DAYS, lambda t: f"{t:%d/%m/%Y}"),
+    "spreadsheet": (HOURS, unpadded),
+    "German": (HOURS, lambda t: f"{t:%d.%m.%Y %H:%M}"),
+    "two digits": (DAYS, lambda t: f"{t:%d.%m.%y}"),
+    "AM/PM": (HOURS, lambda t: f"{t:%m/%d/%Y %I:%M:%S %p}"),
+    "am/pm": (HOURS, lambda t: f"{t:%Y-%m-%d} {(t.hour + 11) % 12 + 1}:00 {'am' if t.hour < 12 else 'pm'}"),
+    "names": (DAYS, lambda t: f"{t:%d-%b-%Y}"),
+    "upper names": (DAYS, lambda t: f"{t:%d-%b-%y}".upper()),
+    "long names": (DAYS, lambda t: f"{t:%B} {t.day}, {t.year}"),
+    "weekday": (DAYS, lambda t: f"{t:%a, %d %b %Y}"),
+    "log": (HOURS, lambda t: f"{t:%d/%b/%Y:%H:%M:%S} +0000"),
+    "digits": (DAYS, lambda t: f"{t:%Y%m%d}"),
+    "compact": (HOURS, lambda t: f"{t:%Y%m%dT%H%M%S}Z"),
+    "hours alone": (HOURS, lambda t: f"{t:%Y-%m-%dT%H}"),
+    "Chinese": (DAYS, lambda t: f"{t.year}年{t.month}月{t.day}日"),
+    "quarters": (pandas.period_range("2004Q1", periods=30, freq="Q"), lambda t: f"{t.year}Q{t.quarter}"),
+    "quarters apart": (pandas.period_range("2004Q3", periods=30, freq="Q"), lambda t: f"{t.year}-Q{t.quarter}"),
+    "quarter first": (pandas.period_range("2004Q3", periods=30, freq="Q"), lambda t: f"Q{t.quarter} {t.year}"),
+    "weeks": (pandas.date_range("2004-12-06", periods=60, freq="7D"), lambda t: f"{t:%G-W%V}"),
+    "week days": (pandas.date_range("2004-12-08", periods=60, freq="7D"), lambda t: f"{t:%G-W%V-%u}"),
+    "years": (pandas.period_range("1900", periods=60, freq="Y"), lambda t: f"{t.year}"),
+    "months": (months("2003-11", 40), lambda t: f"{t:%Y-%m}"),
+    "month, year": (months("2003-11", 40), lambda t: f"{t:%m/%Y}"),
+    "named months": (months("2003-11", 40), lambda t: f"{t:%b-%y}"),
+    "full months": (months("2003-11", 40), lambda t: f"{t:%B %Y}"),
+    "Eurostat": (months("2003-11", 40), lambda t: f"{t:%YM%m}"),
+    "half years": (pandas.period_range("2004Q1", periods=30, freq="2Q"), lambda t: f"{t.year}H{(t.quarter + 1) // 2}"),
+    "epoch": (HOURS, lambda t: f"{int(t.timestamp())}"),
+    "epoch ms": (HOURS, lambda t: f"{int(t.timestamp() * 1000)}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("order", ["as it is", "newest first", "shuffled"])
+def test_forms_are_read_and_written_again(form, order):
+    stamps, write = FORMS[form]
+    texts = [write(stamp) for stamp in stamps]
+    known, then = texts[:-5], texts[-5:]
+    rows = list(range(len(known)))
+    if order == "newest first":
+        rows.reverse()
+    elif order == "shuffled":
+        np.random.default_rng(0).shuffle(rows)
+    found = read_series(table([known[i] for i in rows], x=[str(i) for i in rows]))
+    assert found.values[0].tolist() == list(range(len(known)))
+    assert found.stamps(0, len(known), len(texts)) == then
+    assert found.frequency.unit != "row"
+    first = found.frequency.stamps(found.first[0], 0, 1)[0]
+    assert first == np.datetime64(stamps[0].to_timestamp() if hasattr(stamps[0], "to_timestamp") else stamps[0], "us")
+
+
+FREQUENCIES = {
+    "h": (24, "every hour"), "15min": (96, "every 15 minutes"), "D": (7, "every day"), "7D": (52, "every week"),
+    "W-SUN": (52, "every week"), "B": (5, "every weekday"), "MS": (12, "every month"), "ME": (12, "every month, at the end"),
+    "BMS": (12, "every month, on the first weekday"), "BME": (12, "every month, on the last weekday"),
+    "QS": (4, "every 3 months"), "QE": (4, "every 3 months, at the end"), "YS": (1, "every year"),
+    "YE": (1, "every year, at the end"), "SMS": (1, "row by row"), "bh": (8, "every hour from 09:00 to 16:00, every weekday"),
+    "2D": (1, "every 2 days"), "s": (86400, "every second"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("alias", FREQUENCIES)
+def test_pandas_frequencies_are_found_and_go_on(alias):
+    season, words = FREQUENCIES[alias]
+    stamps = pandas.date_range("2019-03-04 09:00" if alias == "bh" else "2019-03-04", periods=80, freq=alias)
+    texts = [f"{each:%Y-%m-%d %H:%M:%S}" for each in stamps]
+    found = read_series(table(texts[:-12]))
+    assert (found.frequency.season, found.frequency.words) == (season, words)
+    assert found.values[0].tolist() == list(range(68))
+    if alias != "SMS":
+        assert found.stamps(0, 68, 80) == texts[-12:]
+
+
+@given(
+    st.sampled_from(sorted(set(FREQUENCIES) - {"SMS"})),
+    st.datetimes(pandas.Timestamp("1900-01-01"), pandas.Timestamp("2200-01-01")),
+    st.integers(40, 120),
+    st.sets(st.integers(1, 38), max_size=6),
+)
+@settings(max_examples=60, deadline=None)
+def test_places_and_stamps_agree_whatever_is_missing(alias, begin, n, missing):
+    begin = pandas.Timestamp(begin).floor("D") + pandas.Timedelta(hours=9 if alias == "bh" else 0)
+    stamps = pandas.date_range(begin, periods=n, freq=alias).to_numpy().astype("datetime64[us]")
+    kept = np.array([i for i in range(n) if i not in missing])
+    frequency = find_frequency([stamps[kept]]).frequency
+    np.testing.assert_array_equal(frequency.stamps(stamps[0], 0, n), stamps)
+    np.testing.assert_array_equal(frequency.places(stamps[kept]), kept)
+    np.testing.assert_array_equal(frequency.stamps(stamps[0], 7, n), stamps[7:])
+
+
+def test_months_written_with_the_day_first_are_months():
+    texts = [f"01/{month:02}/{year}" for year in range(2010, 2022) for month in range(1, 13)]
+    found = read_series(table(texts))
+    assert found.frequency.words == "every month"
+    assert found.values[0].tolist() == list(range(144))
+    assert found.day_first is True
+    assert found.stamps(0, 144, 146) == ["01/01/2022", "01/02/2022"]
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_where_both_orders_fit_the_user_is_asked(n):
+    texts = [f"01/{month:02}/2010" for month in range(1, n + 1)]
+    with pytest.raises(DataError) as caught:
+        read_series(table(texts))
+    assert str(caught.value) == (
+        "t.csv, column 'date': '01/02/2010' can be read day first or month first, and the stamps are as regular either "
+        "way. Pass --day-first or --month-first"
+    )
+    assert read_series(table(texts), reads=Reads(day_first=True)).frequency.words == "every month"
+    assert read_series(table(texts), reads=Reads(day_first=False)).frequency.words == "every day"
+
+
+def test_two_digits_in_three_places_are_asked_and_a_format_answers():
+    texts = [f"01/01/{day:02}" for day in range(1, 10)]
+    with pytest.raises(DataError, match=r"for the year first pass --time-format '%y/%m/%d'$"):
+        read_series(table(texts))
+    found = read_series(table(texts), reads=Reads(pattern="%y/%m/%d"))
+    assert found.frequency.words == "every day"
+    assert found.stamps(0, 9, 11) == ["01/01/10", "01/01/11"]
+    with pytest.raises(SettingsError, match=r"^time_format='%Q': "):
+        read_series(table(texts), reads=Reads(pattern="%Q"))
+
+
+@pytest.mark.parametrize("place", ["Europe/Berlin", "America/New_York", "Australia/Sydney", "Asia/Kolkata"])
+@pytest.mark.parametrize("freq", ["h", "D", "MS"])
+def test_a_zone_is_kept_through_changes_of_the_clock(place, freq):
+    stamps = pandas.date_range("2023-01-01", periods=9000 if freq == "h" else 400, freq=freq, tz=place)
+    texts = [each.isoformat() for each in stamps]
+    n = len(texts) // 2
+    found = read_series(table(texts[:n]), reads=Reads(place=place))
+    assert found.frequency.words == {"h": "every hour", "D": "every day", "MS": "every month"}[freq]
+    assert found.stamps(0, n, len(texts)) == texts[n:]
+    assert len(found.values[0]) == n
+    without = read_series(table(texts[:n]))
+    assert len(without.values[0]) == n
+    if place != "Asia/Kolkata":
+        assert without.notes[0].startswith(
+            "the offset from UTC changes between 2 values; forecasts bear the last, as in "
+        )
+
+
+@pytest.mark.parametrize("place", ["Europe/Berlin", "America/New_York"])
+def test_local_hours_with_a_clock_set_back(place):
+    stamps = pandas.date_range("2023-01-01", periods=8760, freq="h", tz=place)
+    texts = [f"{each:%Y-%m-%d %H:%M}" for each in stamps]
+    with pytest.raises(DataError, match=r"or, if a clock was set back, pass --zone$"):
+        read_series(table(texts[:8000]))
+    found = read_series(table(texts[:8000]), reads=Reads(place=place))
+    assert found.values[0].tolist() == list(range(8000))
+    assert found.stamps(0, 8000, 8760) == texts[8000:]
+
+
+def test_there_is_no_such_zone():
+    with pytest.raises(SettingsError) as caught:
+        read_series(table(["2024-01-01", "2024-01-02"]), reads=Reads(place="Berlin"))
+    assert str(caught.value) == "zone='Berlin': there is no zone of that name; expected such as Europe/Berlin or UTC"
+
+
+@pytest.mark.parametrize("text", ["Total", "", "Sum of all", "Source: the ministry"])
+def test_lines_after_the_last_stamp_are_left_out_and_told(text):
+    found = read_series(table(["2024-01-01", "2024-01-02", "2024-01-03", text], x=["1", "2", "3", "6 in all"]))
+    assert found.values[0].tolist() == [1, 2, 3]
+    assert found.notes[0] == f"t.csv, line 5 is left out: {text!r} in column 'date' is no time"
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["2024-01-01", "Total", "2024-01-03", "2024-01-04"],
+         "t.csv, line 3, column 'date': 'Total' is no time; expected it as '2024-01-01'"),
+        (["2024-01-01", "2024-01-02", "2024-02-30"],
+         "t.csv, line 4, column 'date': '2024-02-30' is no time; expected it as '2024-01-01'"),
+        (["first", "second", "third"],
+         "t.csv, line 2, column 'date': 'first' is no time. Expected such as 2024-01-31 or 2024-01-31 13:00; pass "
+         "--time-format, such as '%d.%m.%Y', or --time row to take the rows in their order"),
+        (["2024-01-01", "2024-01-02", "03/04/2024", "2024-01-04", "2024-01-05"],
+         "t.csv, line 4, column 'date': '03/04/2024' is no time; expected it as '2024-01-01'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told(texts, told):
+    with pytest.raises(DataError) as caught:
+        read_series(table(texts))
+    assert str(caught.value) == told
+
+
+def test_rows_are_taken_in_their_order_on_request_and_where_there_is_no_time():
+    found = read_series(table(["first", "second"]), time="row")
+    assert found.stamps(0, 2, 4) == ["2", "3"]
+    alone = read_series(Table({"x": ["4", "5"]}, ["l 1", "l 2"], "t"))
+    assert alone.notes[0] == "no column has time stamps: rows are taken in their order"
+    named = read_series(table(["yes", "no"], name="prime_time"))
+    assert named.notes[0].startswith("t.csv, line 2, column 'prime_time': 'yes' is no time. ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "then"),
+    [
+        ({"Date": ["10/03/2004", "10/03/2004", "11/03/2004"], "Time": ["18.00.00", "21.00.00", "00.00.00"]}, "11/03/2004 03:00:00"),
+        ({"year": ["1959.0"] * 4, "quarter": ["1.0", "2.0", "3.0", "4.0"]}, "1960Q1"),
+        ({"year": ["1949"] * 4, "month": ["Jan", "Feb", "Mar", "Apr"]}, "1949-May"),
+        ({"year": ["2024"] * 3, "month": ["9", "10", "11"]}, "2024-12"),
+        ({"year": ["2024"] * 3, "month": ["2"] * 3, "day": ["27", "28", "29"]}, "2024-03-01"),
+        ({"time": ["1949", "1949.0833", "1949.1667", "1949.25"]}, "1949.3333"),
+        ({"year": ["1700.0", "1701.0", "1702.0"]}, "1703"),
+        ({"time": ["0.5", "1.0", "1.5"]}, "2"),
+        ({"yyyymmdd": ["20240228", "20240229", "20240301"]}, "20240302"),
+    ],
+)  # fmt: skip
+def test_columns_that_make_a_stamp_together(columns, then):
+    n = len(next(iter(columns.values())))
+    reads = Reads(day_first=True)
+    found = read_series(
+        Table({**columns, "x": ["7"] * n}, [f"line {i}" for i in range(n)], "t"), target="x", reads=reads
+    )
+    assert len(found.values[0]) == n
+    assert found.stamps(0, n, n + 1) == [then]
+
+
+def test_a_stray_year_takes_no_memory():
+    with pytest.raises(DataError) as caught:
+        read_series(table([*(f"2024-01-{day:02}" for day in range(1, 31)), "9999-12-31"]))
+    assert str(caught.value) == (
+        "t.csv: more than 30 % would have to be drawn between neighbors: 'x' has 31 of 2,913,174 stamps. Pass "
+        "--max-missing with a larger share, or a part of the file without the gap"
+    )
+
+
+def test_too_much_that_is_missing_is_refused_or_left_out():
+    days = [f"2024-01-{day:02}" for day in (*range(1, 11), 31)]
+    with pytest.raises(DataError, match=r"'x' has 11 of 31 values\. Pass --max-missing "):
+        read_series(table(days))
+    found = read_series(table(days), max_missing=0.7)
+    assert found.known[0].sum() == 11
+    assert (
+        found.notes[-1]
+        == "20 missing values are drawn as straight lines between their neighbors, and count in no metric"
+    )
+    both = table([*days, *days], id=["a"] * 11 + ["b"] * 11, y=["1"] * 22)
+    both.columns["date"][11:] = [f"2024-01-{day:02}" for day in range(1, 12)]
+    kept = read_series(both, target="y", series="id")
+    assert kept.names == ["b"]
+    assert (
+        kept.notes[0]
+        == "1 series left out, as more than 30 % would have to be drawn between neighbors: 'a' has 11 of 31 values"
+    )
+
+
+@pytest.mark.parametrize(("how", "values"), [("first", [1, 3, 4]), ("mean", [1.5, 3, 4])])
+def test_duplicates_are_joined_on_request(how, values):
+    twice = table(["2024-01-01", "2024-01-01", "2024-01-02", "2024-01-03"], x=["1", "2", "3", "4"])
+    found = read_series(twice, duplicates=how)
+    assert found.values[0].tolist() == values
+    assert "1 rows have the stamp of another row and are joined with it" in found.notes
+
+
+def test_kinds_become_columns_and_are_read_like_before():
+    days = [f"2024-01-{day:02}" for day in range(1, 6)]
+    first = table(days, holiday=["New Year", "", "", "", "Epiphany"])
+    found = read_series(first, target="x", future=["holiday"])
+    assert found.covariate_names == ("holiday=Epiphany", "holiday=New Year")
+    assert found.covariates[0].tolist() == [[0, 1], [0, 0], [0, 0], [0, 0], [1, 0]]
+    assert found.notes[0] == "column 'holiday' has 2 kinds: Epiphany, New Year"
