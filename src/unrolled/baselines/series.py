@@ -6,7 +6,7 @@ import numpy as np
 
 NAMES = ("last value", "seasonal naive", "linear autoregression")
 _RIDGE = 1e-3
-_ROUNDING = 1e-12  # spread of a constant over its size: float64's rounding, some thousand times
+_ROUNDING = 1e-14  # spread of a constant over its size: some dozen times the rounding of float64
 _LEAST_OF_CHANGE = 0.01
 
 

@@ -187,7 +187,7 @@ def of_frame(frame: Any, name: str = "the table") -> Table:
 def _text(value: Any) -> str:
     if value is None or value != value:
         return ""
-    return value.isoformat(" ") if hasattr(value, "isoformat") else str(value)
+    return value.isoformat(" ") if isinstance(value, datetime.datetime) else str(value)
 
 
 def _parquet(name: str, content: bytes) -> Any:
