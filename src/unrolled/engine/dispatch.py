@@ -74,6 +74,8 @@ def run_scan(
 
         _prepare(step, xs, state, resets, engine)
         return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+    if active is not None and active.all():
+        active = None  # each row runs to the end
     if active is not None and not active.any():
         engine = "eager"  # nothing to run: the definition tells the outputs' shapes
     if engine != "eager":

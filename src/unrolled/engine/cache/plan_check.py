@@ -37,6 +37,10 @@ def check_plan(plan: dict[str, Any]) -> None:
     need(len(plan["sources"]) == len(plan["steps"]), "a step input has no source")
     counts = {len(plan[name]) for name in ("constants", "constant_sources", "constant_dtypes")} | {len(made.constants)}
     need(len(counts) == 1, "a constant has no source")
+    n_inputs = len(plan["steps"]) + len(plan["constants"]) + n_states
+    need(len(plan["depends"]) == n_states + len(plan["kept"]), "a result has no inputs")
+    for places in plan["depends"]:
+        _are_places(places, n_inputs, "inputs of a result")
     _check_constants(plan["constants"], made)
     _check_programs(made, [made.forward.states[i] for i in plan["sequences"]])
     _check_graphs(plan)

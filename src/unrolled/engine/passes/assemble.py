@@ -7,6 +7,7 @@ import torch
 from torch import fx
 
 from unrolled.engine.ir.loop_programs import LoopPrograms
+from unrolled.engine.passes.differentiate import has_gradient
 from unrolled.engine.passes.lower.lowering import operation
 from unrolled.engine.passes.outside import Outside
 from unrolled.engine.passes.products import take_products
@@ -50,10 +51,23 @@ def assemble(
         previous=parts.previous,
         sequences=parts.sequences,
         read_states=sorted(read_states),
+        depends=_depends(parts),
         n_before=n_before,
         n_after=n_after,
         traced=traced,
     )
+
+
+def _depends(parts: Split) -> list[list[int]]:
+    """Which of the loop's inputs the gradient of each of its results reaches."""
+    known: dict[fx.Node, set[int]] = {
+        node: {i} if node.meta["val"].is_floating_point() else set()
+        for i, node in enumerate([*parts.steps, *parts.constants, *parts.states])
+    }
+    for node in parts.loop:
+        reached = [known.get(each, set()) for each in node.all_input_nodes]
+        known.setdefault(node, set().union(*reached) if has_gradient(node) else set())
+    return [sorted(known[node]) for node in (*parts.next_states, *parts.kept)]
 
 
 def _unless_empty(part: fx.GraphModule) -> fx.GraphModule | None:

@@ -56,15 +56,20 @@ def differentiate(parts: Split) -> Joint:
     return Joint(graph, results, is_float, _differentiable(parts))
 
 
+def has_gradient(node: fx.Node) -> bool:
+    """Whether a gradient goes through it, if it comes of something that has one."""
+    value = node.meta["val"]
+    is_cut = isinstance(value, Tensor) and not value.is_floating_point()
+    return not is_cut and node.target is not torch.ops.aten.detach.default
+
+
 def _differentiable(parts: Split) -> set[fx.Node]:
     """All that the loop's results come from, but not by comparing."""
     found: set[fx.Node] = set()
     waiting = [*parts.next_states, *parts.kept]
     while waiting:
         node = waiting.pop()
-        value = node.meta["val"]
-        is_cut = isinstance(value, Tensor) and not value.is_floating_point()
-        if node not in found and not is_cut and node.target is not torch.ops.aten.detach.default:
+        if node not in found and has_gradient(node):
             found.add(node)
             waiting += node.all_input_nodes
     return found

@@ -17,6 +17,7 @@ from unrolled.engine.ir.span import Span
 from unrolled.engine.run.apart import copy_of
 from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
 from unrolled.engine.run.side_by_side import side_by_side
+from unrolled.engine.run.with_gradient import with_gradient
 
 
 def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
@@ -49,14 +50,22 @@ class _Loops(torch.autograd.Function):
         given: list[Tensor] = []
         kept_for_backward: list[Tensor | None] = []
         ctx.calls, ctx.reading, ctx.n_saved = calls, reading(), []
-        for (plan, span, _), part, (last, states, kept, saved) in zip(calls, parts, runs, strict=True):
+        without: list[Tensor] = []  # results that have no gradient in the plain loop either
+        all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in calls])
+        for (plan, span, _), part, needed, (last, states, kept, saved) in zip(
+            calls, parts, all_needed, runs, strict=True
+        ):
             read = (*[states[i] for i in plan.read_states], *kept)
             is_read = (*plan.saves_states, *plan.saves_kept)
             whole = (*part, *[each if needs else None for each, needs in zip(read, is_read, strict=True)], *saved)
             ctx.n_saved.append(len(whole))
             kept_for_backward += whole
-            given += (*last, *_given(plan, span, states, kept))
+            results = [*last, *_given(plan, span, states, kept)]
+            has_gradient = with_gradient(plan, span, needed)
+            without += [each for each, has in zip(results, has_gradient, strict=True) if not has]
+            given += results
         ctx.save_for_backward(*kept_for_backward)
+        ctx.mark_non_differentiable(*without)
         return tuple(given)
 
     @staticmethod

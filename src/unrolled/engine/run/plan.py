@@ -56,6 +56,8 @@ class Plan:
         states, kept: shape of a row of each state and of each kept output.
         previous, sequences: the states that are read outside the loop, as they were before each step, and after it.
         read_states: the states that are kept after every step in training.
+        depends: for each next state and kept output, which of the loop's inputs its gradient reaches: steps, constants
+            and states, counted on.
         n_before, n_after: operations done once for all time steps, by name.
         traced: the step's graph, for reading.
         backend: what its loop runs on; `bind` sets it, as a plan on the disk has none.
@@ -83,6 +85,7 @@ class Plan:
     previous: list[int]
     sequences: list[int]
     read_states: list[int]
+    depends: list[list[int]]
     n_before: dict[str, int]
     n_after: dict[str, int]
     traced: str

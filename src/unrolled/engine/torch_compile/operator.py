@@ -13,6 +13,7 @@ from torch import Tensor
 from unrolled.engine.ir.span import Span
 from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
 from unrolled.engine.run.side_by_side import side_by_side
+from unrolled.engine.run.with_gradient import with_gradient
 
 _plans: list[Plan] = []  # those that a graph may call, for as long as the process lives
 
@@ -152,8 +153,15 @@ def _call(plan: Plan, span: Span, tensors: list[Tensor]) -> LoopResult:
     is_training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     results = torch.ops.unrolled.loop(tensors, number_of(plan), span.n_steps, span.is_reversed, is_training)
     n_states, kept = len(plan.states), _kept_states(plan, is_training=is_training)
+    last = results[:n_states]
     of_states = [results[n_states + kept.index(i)] for i in plan.sequences]
     of_kept = results[n_states + len(kept) :][: plan.programs.n_kept]
     if is_training and plan.after is None:  # the caller may change them in place, and the backward reads them
         of_states, of_kept = [each.clone() for each in of_states], [each.clone() for each in of_kept]
-    return results[:n_states], of_states, of_kept
+    if is_training:
+        whole = [*last, *of_states, *of_kept]
+        have = with_gradient(plan, span, [tensor.requires_grad for tensor in tensors])
+        whole = [each if has else each.detach() for each, has in zip(whole, have, strict=True)]
+        last, of_states = whole[:n_states], whole[n_states : n_states + len(of_states)]
+        of_kept = whole[n_states + len(of_states) :]
+    return last, of_states, of_kept

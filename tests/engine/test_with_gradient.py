@@ -1,0 +1,85 @@
+"""A result requires a gradient where the plain loop's does: last states and outputs, of generated steps."""
+
+import itertools
+import random
+
+import pytest
+import torch
+from tests.guard.checks import scan_quietly
+
+import unrolled
+
+#: a new state out of x, the states a and b, and a weight w
+STATES = {
+    "zeros": lambda x, a, b, w: torch.zeros_like(a),
+    "of_x": lambda x, a, b, w: torch.tanh(x),
+    "kept": lambda x, a, b, w: a * 1.0,
+    "other": lambda x, a, b, w: b * 0.5,
+    "of_w": lambda x, a, b, w: torch.sigmoid(x * w),
+    "all": lambda x, a, b, w: torch.tanh(a * w + b + x),
+    "compared": lambda x, a, b, w: (a > b).to(a.dtype),
+    "detached": lambda x, a, b, w: a.detach() * 0.5,
+    "chosen": lambda x, a, b, w: torch.where(a > 0, x, torch.ones_like(x)),
+    "product": lambda x, a, b, w: x @ w.outer(w) * 0.1,
+}
+OUTPUTS = {
+    **{name: STATES[name] for name in ("zeros", "of_x", "other", "compared", "detached", "of_w")},
+    "state": lambda x, a, b, w: a,
+    "summed": lambda x, a, b, w: torch.tanh(a + x),
+}
+
+
+def asked(names, needs, n_steps, engine, **options):
+    """Whether outputs and last states require a gradient, and the gradients of what is asked for."""
+    numbers = torch.Generator().manual_seed(1)
+    draw = lambda *shape: torch.randn(shape, generator=numbers, dtype=torch.float64)  # noqa: E731
+    given = draw(n_steps, 3, 4), draw(3, 4), draw(3, 4), draw(4)
+    x, a, b, w = (t.requires_grad_(n) for t, n in zip(given, needs, strict=True))
+
+    def step(x, state):
+        one, two = (STATES[name](x, *state, w) for name in names[:2])
+        return tuple(OUTPUTS[name](x, *state, w) for name in names[2:]), (one, two)
+
+    ys, last = scan_quietly(step, x, (a, b), engine=engine, **options)
+    results = [*ys, *last]
+    has = [each.requires_grad for each in results]
+    total = sum(each.sum() for each in results if each.requires_grad)
+    wanted = [t for t in (x, a, b, w) if t.requires_grad]
+    found = torch.autograd.grad(total, wanted, allow_unused=True) if any(has) else ()
+    is_fused = engine == "eager" or unrolled.explain(step, x, (a, b)).path == "fused"
+    return has, [torch.zeros(1) if g is None else g for g in found], is_fused
+
+
+def cases(count):
+    """Random steps, what requires a gradient, and options."""
+    numbers = random.Random(4)
+    for _ in range(count):
+        names = (*numbers.choices(list(STATES), k=2), *numbers.choices(list(OUTPUTS), k=2))
+        yield names, tuple(numbers.random() < 0.4 for _ in range(4)), numbers.choice([1, 2, 3, 8]), numbers.randrange(3)
+
+
+@pytest.mark.parametrize("case", [*cases(12), *(pytest.param(c, marks=pytest.mark.slow) for c in [*cases(100)][12:])])
+def test_results_require_a_gradient_where_the_loops_do(case):
+    names, needs, n_steps, option = case
+    options = [
+        {},
+        {"lengths": torch.tensor([n_steps, max(1, n_steps - 1), 1])},
+        {"resets": torch.arange(n_steps * 3).view(n_steps, 3) % 4 == 1},
+    ][option]
+    ours, theirs = (asked(names, needs, n_steps, engine, **options) for engine in ("auto", "eager"))
+    assert ours[0] == theirs[0]
+    for a, b in zip(ours[1], theirs[1], strict=True):
+        torch.testing.assert_close(*torch.broadcast_tensors(a, b), rtol=1e-10, atol=1e-10, check_dtype=False)
+
+
+def test_a_state_that_comes_and_goes():
+    """Of two states that change places the last one has a gradient after an even number of steps alone."""
+
+    def step(x, state):
+        a, b = state
+        return x * 1.0, (b * 1.0, a * 1.0)
+
+    for n_steps, engine in itertools.product((1, 2, 5, 1000, 1001), ("fused", "eager")):
+        first = torch.ones(2, 4, requires_grad=True), torch.ones(2, 4)
+        _, (a, b) = unrolled.scan(step, torch.zeros(n_steps, 2, 4), first, engine=engine)
+        assert (a.requires_grad, b.requires_grad) == (n_steps % 2 == 0, n_steps % 2 == 1)
