@@ -17,11 +17,23 @@ from unrolled.tasks.report import TaskReport
 ROOT = Path(__file__).parents[2]
 TASKS = {name: tasks.task(name) for name in tasks.names()}
 # what needs nothing fitted: it makes it, reads data, or cuts them
-NOT_FITTED = {"fit", "load", "resume", "read", "as_data", "split", "folds", "prepare", "get_params", "set_params"}
+NOT_FITTED = {
+    "fit",
+    "load",
+    "resume",
+    "read",
+    "as_data",
+    "split",
+    "folds",
+    "prepare",
+    "get_params",
+    "set_params",
+    "paired",
+}
 # what says how data are cut, and what `fit` calls amid a training
 OF_A_TRAINING = {"is_of_files", "files_of", "amounts", "judge", "origins", "every_origin"}
 # an argument that would do if the model were fitted
-GIVEN = {"data": [], "items": "a", "texts": ["a"], "sounds": [], "sentences": [], "files": [], "text": "a", "cuts": [],
+GIVEN = {"answers": [], "data": [], "items": "a", "texts": ["a"], "sounds": [], "sentences": [], "files": [], "text": "a", "cuts": [],
          "sound": None, "form": None, "origins": [], "valid": [], "path": "no.safetensors", "record": []}  # fmt: skip
 
 

@@ -238,7 +238,7 @@ def test_faults_are_told(model, tmp_path):
         unrolled.ForecastModel().fit(np.arange(50.0))
     with pytest.raises(DataError, match=r"^an array of values must be \[time\], of finite numbers$"):
         unrolled.ForecastModel().fit(np.array([1.0, np.nan]))
-    with pytest.raises(SettingsError, match=r"^fit: a forecast's validation part is the end of each series"):
+    with pytest.raises(SettingsError, match=r"^fit: a forecast learns from the past of series"):
         unrolled.ForecastModel().fit(WAVE, valid=WAVE)
     model.save(tmp_path / "m")
     tensors, metadata = safetensors_tree.read_tensors(tmp_path / "m")

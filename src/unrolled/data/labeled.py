@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.files import Faults, read_texts
+from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, labels_of, same_number
 from unrolled.data.numbers import MISSING, numbers_of
 from unrolled.data.table import Table, choose_column, is_table, read_table
 from unrolled.errors import DataError
@@ -34,6 +35,7 @@ class Labeled:
         notes: what was noticed on reading, for the user.
         names: of the items, where they have any.
         sha256: of the files.
+        kind: what the labels were before they became texts: a key of `LABEL_KINDS`.
     """
 
     items: list[Any]
@@ -42,13 +44,15 @@ class Labeled:
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     sha256: str = ""
+    kind: str = "str"
 
     def __len__(self) -> int:
         return len(self.items)
 
     def part(self, places: Sequence[int]) -> "Labeled":
         """The items at some places."""
-        return Labeled([self.items[i] for i in places], [self.labels[i] for i in places], self.is_multiple)
+        items, labels = [self.items[i] for i in places], [self.labels[i] for i in places]
+        return Labeled(items, labels, self.is_multiple, kind=self.kind)
 
     def stratified(self, share: float, seed: int) -> tuple["Labeled", "Labeled"]:
         """Two parts, the second with `share` of each class, drawn by the seed."""
@@ -236,3 +240,42 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     lengths = [len(each) for each in items]
     note = f"{len(items):,} windows of {min(lengths):,} to {max(lengths):,} rows of {len(values)} numbers"
     return Labeled(items, labels, notes=(note, *notes, *table.notes), names=tuple(rows), sha256=table.sha256)
+
+
+def items_of_frame(frame: Any, text: str | None) -> list[Any]:
+    """The texts in a frame's column, or the rows of a frame of numbers alone as windows [time, 1].
+
+    Raises:
+        DataError: there is no such column.
+    """
+    if text is None and frame.to_numpy().dtype.kind in "fiub":
+        return items_of(frame)
+    return items_of(as_list(column_of(frame, text, TEXT_NAMES, "text")))
+
+
+def labeled_in_memory(data: Any, answers: Any, *, text: str | None = None) -> Labeled:
+    """Items in memory, in a frame's column or by themselves, with their labels.
+
+    Raises:
+        DataError: an item or a label cannot be used, or they are not as many.
+    """
+    items = items_of_frame(data, text) if is_frame(data) else items_of(data)
+    labels, is_multiple, kind = labels_of(answers)
+    same_number(items, labels)
+    if not items:
+        raise DataError("there are no items; expected some, with a label each")
+    return Labeled(items, labels, is_multiple, kind=kind)
+
+
+def labeled_frame(frame: Any, *, text: str | None, label: str | None, separator: str | None) -> Labeled:
+    """A frame with a column of texts and one of labels; see `read_labeled`.
+
+    Raises:
+        DataError: a column is missing, or cannot be used.
+    """
+    of_text = column_of(frame, text, TEXT_NAMES, "text")
+    rest = [str(name) for name in frame.columns if str(name) != str(of_text.name)]
+    answers = as_list(column_of(frame, label or (rest[0] if len(rest) == 1 else None), _LABEL_NAMES, "label"))
+    if separator is not None:
+        answers = [[each.strip() for each in str(row).split(separator) if each.strip()] for row in answers]
+    return labeled_in_memory(of_text, answers)

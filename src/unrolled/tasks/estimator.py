@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from unrolled import tasks
+from unrolled.data.in_memory import as_list, same_number
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
 from unrolled.randomness import set_aside
@@ -98,6 +100,26 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
     def as_data(self, data: Any) -> D:
         """Data of the task, from files, from examples in memory, or as it is."""
 
+    def paired(self, data: Any, answers: Any) -> Any:
+        """Items and their answers, each a list, an array or a series, as data that `as_data` takes.
+
+        Raises:
+            DataError: they are not as many.
+        """
+        items, found = as_list(data), as_list(answers)
+        same_number(items, found)
+        return list(zip(items, found, strict=True))
+
+    def score(self, data: Any, answers: Any = None) -> float:
+        """The metric that decides whether a model is good: the larger the better. It is that of the report's verdict.
+
+        Args:
+            data: with the answers, as `evaluate` takes them; or items alone.
+            answers: of the items.
+        """
+        figures = self.evaluate(data if answers is None else self.paired(data, answers))
+        return float(tasks.task(self.task).Report(self, figures).verdict()[1])
+
     def fit(
         self,
         data: Any,
@@ -128,7 +150,7 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
         """
         train = train or self.train_settings
         if answers is not None:
-            data = list(zip(data, answers, strict=True))
+            data = self.paired(data, answers)
         if run is not None and not self.is_of_files(data):
             raise SettingsError("fit: run goes with files, from which it resumes")
         device = choose_device(train.device)

@@ -99,3 +99,6 @@ class HasFitted(Generic[F]):
     def training(self) -> dict[str, Any]:
         """The training's settings, and how much data it had; empty before `fit`."""
         return {} if self._fitted is None else self._fitted.training
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted is not None

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
+from unrolled import optional_libraries
 from unrolled.errors import SettingsError
 from unrolled.settings import Settings
 from unrolled.training.settings import TrainSettings
@@ -24,6 +25,7 @@ class Parameters(Generic[S]):
         train_settings: how it is trained where `fit` is not told.
     """
 
+    estimator_type: ClassVar[str | None] = None  # what scikit-learn calls it
     kind: ClassVar[type[Any]]  # the class of its settings: S, which no class variable may say
     default_training: ClassVar[TrainSettings]
 
@@ -68,8 +70,8 @@ class Parameters(Generic[S]):
         trained = {field.name for field in dataclasses.fields(TrainSettings)}
         for name in values:
             if name not in own | trained:
-                near = difflib.get_close_matches(name, own | trained, n=3, cutoff=0.5)
-                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "get_params() has them all"
+                near = difflib.get_close_matches(name, own | trained, n=1, cutoff=0.5)
+                hint = f"Did you mean {near[0]!r}?" if near else "get_params() has them all"
                 raise SettingsError(f"{type(self).__name__}: has no setting {name!r}. {hint}")
         settings = dataclasses.replace(self.settings, **{name: values[name] for name in values if name in own})
         training = self._training_values | {name: values[name] for name in values if name in trained}
@@ -84,3 +86,15 @@ class Parameters(Generic[S]):
         usual = self._usual()
         changed = {name: value for name, value in self.get_params().items() if value != usual[name]}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of a model; only it calls this."""
+        sklearn: Any = optional_libraries.library("sklearn.utils", "this needs", "sklearn")
+        is_classifier, is_regressor = (self.estimator_type == name for name in ("classifier", "regressor"))
+        return sklearn.Tags(
+            estimator_type=self.estimator_type,
+            target_tags=sklearn.TargetTags(required=is_classifier or is_regressor),
+            classifier_tags=sklearn.ClassifierTags() if is_classifier else None,
+            regressor_tags=sklearn.RegressorTags() if is_regressor else None,
+            input_tags=sklearn.InputTags(string=True, three_d_array=True),
+        )

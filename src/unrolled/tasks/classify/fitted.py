@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.baselines.nearest_mean import NearestMean
+from unrolled.data.in_memory import LABEL_KINDS
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
@@ -24,6 +25,7 @@ class ClassifyFitted(Fitted):
         is_multiple: whether an item may have several classes.
         scale: makes log-probabilities of the baseline's scores.
         weights: of the network and of the baseline in the logits.
+        label_kind: what the labels were before they became texts.
         temperature: divides the logits, so that probabilities are calibrated.
         most_frequent: class.
         baseline: the trivial method.
@@ -35,6 +37,7 @@ class ClassifyFitted(Fitted):
     is_multiple: bool
     scale: float = 1.0
     weights: Weights = NETWORK_ALONE
+    label_kind: str = "str"
     temperature: float = 1.0
     most_frequent: str
     baseline: NaiveBayes | NearestMean
@@ -43,6 +46,7 @@ class ClassifyFitted(Fitted):
         vocabulary = self.front.to_data() | {
             "classes": self.classes, "is_multiple": self.is_multiple,
             "temperature": self.temperature, "scale": self.scale, "weights": list(self.weights),
+            "label_kind": self.label_kind,
         }  # fmt: skip
         baseline, tensors = self.baseline.to_parts()
         return (
@@ -57,7 +61,8 @@ class ClassifyFitted(Fitted):
         classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
         temperature, most_frequent = float(file.vocabulary["temperature"]), file.baseline["most_frequent"]
         scale, weights = blend_from_data(file.vocabulary)
-        if not all(isinstance(name, str) for name in classes) or not temperature > 0:
+        label_kind = file.vocabulary.get("label_kind", "str")
+        if label_kind not in LABEL_KINDS or not all(isinstance(name, str) for name in classes) or not temperature > 0:
             raise ModelFileError("its classes are damaged")
         kind: Any = NaiveBayes if isinstance(front, TextFront) else NearestMean
         baseline = kind.from_parts(file.baseline["fitted"], file.tensors, len(classes))
@@ -70,6 +75,7 @@ class ClassifyFitted(Fitted):
             is_multiple=is_multiple,
             scale=scale,
             weights=weights,
+            label_kind=label_kind,
             temperature=temperature,
             most_frequent=most_frequent,
             baseline=baseline,

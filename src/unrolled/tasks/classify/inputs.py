@@ -107,6 +107,11 @@ class NumberFront(Front):
         spreads = whole.std(0)
         return cls(whole.mean(0), np.where(spreads > 0, spreads, 1.0))
 
+    @property
+    def n_features(self) -> int:
+        """Of a window at each time."""
+        return len(self.means)
+
     def pieces(self, item: Any) -> np.ndarray:
         window = np.asarray(item, dtype=np.float64)
         if window.ndim != 2 or window.shape[1] != len(self.means) or not np.isfinite(window).all():

@@ -12,38 +12,54 @@ from torch import Tensor, nn
 
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.baselines.nearest_mean import NearestMean
-from unrolled.data.labeled import Labeled, check_count, read_labeled, read_windows
-from unrolled.data.table import read_table
+from unrolled.data.in_memory import LABEL_KINDS, index_of, is_frame, items_of
+from unrolled.data.labeled import (
+    Labeled,
+    check_count,
+    items_of_frame,
+    labeled_frame,
+    labeled_in_memory,
+    read_labeled,
+    read_windows,
+)
+from unrolled.data.table import Table, of_frame, read_table
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import figures_of, sureness
+from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.blend import best_weights, blended, calibrated, calibration
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
 from unrolled.tasks.classify.net import ClassifyNet, loss_of
 from unrolled.tasks.classify.settings import ClassifySettings
-from unrolled.tasks.estimator import Estimator, ExampleJob, Files
+from unrolled.tasks.estimator import Estimator, ExampleJob, Files, are_files
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
 
-@dataclass(frozen=True)
-class Classified:
+@dataclass(frozen=True, repr=False)
+class Classified(Shown):
     """A text with its class.
 
     Attributes:
         text: as given.
-        labels: its class; where a text may have several, those more likely than not.
+        labels: its class, as it was in the training; where a text may have several, those more likely than not.
         probabilities: of all classes, the likeliest first.
         highlights: if asked for, what each token did for the likeliest class: by how much, in nats, its log-probability
             falls when the token is hidden, with the token's place in the text.
     """
 
     text: str
-    labels: list[str]
-    probabilities: dict[str, float]
+    labels: list[Any]
+    probabilities: dict[Any, float]
     highlights: list[dict[str, Any]] | None = None
+    is_multiple: bool = False
+
+    @property
+    def value(self) -> Any:
+        """The label, or the list of labels where a text may have several."""
+        return self.labels if self.is_multiple else self.labels[0]
 
     def to_dict(self) -> dict[str, Any]:
         result = {"text": self.text, "labels": self.labels, "probabilities": self.probabilities}
@@ -52,7 +68,7 @@ class Classified:
     def rows(self) -> list[dict[str, Any]]:
         """One row: the text, its labels, and the probability of each class."""
         named = {f"p({name})": f"{self.probabilities[name]:.6f}" for name in sorted(self.probabilities)}
-        return [{"text": self.text, "labels": ";".join(self.labels), **named}]
+        return [{"text": self.text, "labels": ";".join(map(str, self.labels)), **named}]
 
     def __str__(self) -> str:
         names = self.labels or [next(iter(self.probabilities))]
@@ -79,6 +95,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
 
     task = "classify"
     who = "a classifier"
+    estimator_type = "classifier"
     kind = ClassifySettings
     fits = ClassifyFitted
     default_training = TrainSettings(minutes=5, lr=1e-3, average=0.998, precision="float32")
@@ -98,21 +115,29 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         )
 
     def _windows(self, paths: Sequence[Path | str], label: str | None) -> Labeled:
+        settings = self.settings
+        return self._of_windows(read_table(paths, encoding=settings.encoding, header=settings.header), label)
+
+    def _of_windows(self, table: Table, label: str | None) -> Labeled:
         if self.settings.series is None:
             raise SettingsError("--values needs --series, the column that tells windows apart")
         settings, series = self.settings, self.settings.series
         names = [name.strip() for name in settings.values.split(",") if name.strip()]
-        table = read_table(paths, encoding=settings.encoding, header=settings.header)
         return read_windows(table, values=names, series=series, label=label, decimal=settings.decimal or "")
 
+    def paired(self, data: Any, answers: Any) -> Labeled:
+        return labeled_in_memory(data, answers, text=self.settings.text)
+
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
+        if len(data) < 2:
+            raise DataError("there is one sample only; expected at least 2 of each class, better hundreds")
         return data.stratified(self.settings.validation, seed)
 
     def prepare(
         self, data: Labeled, valid: Labeled, training: TrainSettings, device: torch.device
     ) -> tuple[ClassifyFitted, "_ClassifyJob"]:
         counts = Counter(name for names in data.labels for name in names)
-        classes = sorted(counts)
+        classes = sorted(counts, key=LABEL_KINDS[data.kind])
         check_count(len(classes), "classes")
         if len(classes) < (1 if data.is_multiple else 2):
             there = f"one class only, {classes[0]!r}" if classes else "no labels at all"
@@ -129,6 +154,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
             front=front,
             classes=classes,
             is_multiple=data.is_multiple,
+            label_kind=data.kind,
             most_frequent=max(classes, key=lambda name: counts[name]),
             baseline=learnt.baseline(np.arange(len(pieces))),
             scale=calibration(len(pieces), training.seed, learnt.scores, targets, is_multiple=data.is_multiple),
@@ -191,12 +217,30 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return replace(fitted, weights=best_weights(network, baseline, targets, loss))
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
-        """The class of a text or of a window [time, features]; or of each of a list of them. `highlights` tells what
-        each token of a text did for it.
+        """The class of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
+        the column of a frame. `highlights` tells what each token of a text did for it.
         """
-        if isinstance(items, str) or (isinstance(items, np.ndarray) and items.ndim == 2):
+        if isinstance(items, str) or self._is_window(items):
             return self.predict_all([items], highlights)[0]
-        return self.predict_all(list(items), highlights)
+        found = items_of_frame(items, self.settings.text) if is_frame(items) else items_of(items)
+        return Answers(self.predict_all(found, highlights), index=index_of(items))
+
+    def _is_window(self, items: Any) -> bool:
+        """Whether an array is one window; else its rows are windows of one feature."""
+        front, shape = self.fitted.front, np.shape(items) if isinstance(items, np.ndarray) else ()
+        return isinstance(front, NumberFront) and len(shape) == 2 and (front.n_features > 1 or shape[1] == 1)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes, in the order of `predict_proba`."""
+        fitted = self.fitted
+        return np.array([LABEL_KINDS[fitted.label_kind](name) for name in fitted.classes])
+
+    def predict_proba(self, items: Any) -> np.ndarray:
+        """Probabilities float64 [items, classes], in the order of `classes_`; for `items` see `predict`."""
+        found = self.predict(items)
+        rows = found if isinstance(found, Answers) else [found]
+        return np.array([[row.probabilities[name] for name in self.classes_.tolist()] for row in rows])
 
     def predict_all(
         self, items: Iterable[Any], highlights: bool = False, *, names: Sequence[str] = ()
@@ -207,15 +251,14 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
             raise SettingsError("--highlights goes with texts")
         pieces = [fitted.front.pieces(item) for item in items]
         probabilities = self._probabilities(self.logits(pieces)).numpy()
-        results = []
+        results, classes = [], self.classes_.tolist()
         for i, (item, row) in enumerate(zip(items, probabilities, strict=True)):
-            best = fitted.classes[int(row.argmax())]
-            likely = [name for name, p in zip(fitted.classes, row, strict=True) if p > 0.5]
-            found = likely if fitted.is_multiple else [best]
-            by_class = {fitted.classes[j]: float(row[j]) for j in np.argsort(-row, kind="stable")}
+            likely = [name for name, p in zip(classes, row, strict=True) if p > 0.5]
+            found = likely if fitted.is_multiple else [classes[int(row.argmax())]]
+            by_class = {classes[j]: float(row[j]) for j in np.argsort(-row, kind="stable")}
             moved = self._highlights(item, int(row.argmax())) if highlights else None
             shown = item if isinstance(item, str) else names[i] if names else str(i)
-            results.append(Classified(shown, found, by_class, moved))
+            results.append(Classified(shown, found, by_class, moved, fitted.is_multiple))
         return results
 
     @property
@@ -282,16 +325,22 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return [[self.fitted.classes[int(i)]] for i in scores.argmax(1)]
 
     def as_data(self, data: Any) -> Labeled:
-        """From files, or pairs of a text or window [time, features] and its label; lists of labels where there may be
-        several.
+        """From files; a frame; or pairs of a text or window [time, features] and its label, or a list of labels where
+        there may be several.
         """
         if isinstance(data, Labeled):
             return data
+        settings = self.settings
+        if is_frame(data) and settings.values:
+            return self._of_windows(of_frame(data), settings.label or "label")
+        if is_frame(data):
+            return labeled_frame(data, text=settings.text, label=settings.label, separator=settings.separator)
         if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
-            is_multiple = any(isinstance(names, list | tuple) for _, names in data)
-            labels = [sorted(set(names)) if isinstance(names, list | tuple) else [names] for _, names in data]
-            items = [item if isinstance(item, str) else np.asarray(item, dtype=np.float64) for item, _ in data]
-            return Labeled(items, labels, is_multiple)
+            return self.paired([item for item, _ in data], [label for _, label in data])
+        if not are_files(data):
+            raise DataError(
+                "a classifier requires y to be passed, but the target y is None: give the items' labels too"
+            )
         return self.read(data)
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.tasks.answers import Shown
 from unrolled.tasks.forecast.net import LEVELS
 
 
-@dataclass(frozen=True)
-class Forecast:
+@dataclass(frozen=True, repr=False)
+class Forecast(Shown):
     """The forecast of one series.
 
     Attributes:
@@ -25,6 +26,11 @@ class Forecast:
     values: np.ndarray
     quantiles: dict[float, np.ndarray]
     by: str
+
+    @property
+    def value(self) -> np.ndarray:
+        """The point forecast."""
+        return self.values
 
     def to_dict(self) -> dict[str, Any]:
         quantiles = {str(level): [float(value) for value in values] for level, values in self.quantiles.items()}

@@ -14,6 +14,7 @@ from unrolled.data.series import Series
 from unrolled.errors import DataError, SettingsError
 from unrolled.report import pictures
 from unrolled.report.metrics import forecast_figures, mase_scale
+from unrolled.tasks.answers import Answers
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.forecast.fitted import ForecastFitted, fitted_on, long_enough
 from unrolled.tasks.forecast.forecast import Forecast
@@ -77,7 +78,10 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
     ) -> Self:
         """See `Estimator.fit`; the validation part is the end of each series, before the test part."""
         if valid is not None or answers is not None:
-            raise SettingsError("fit: a forecast's validation part is the end of each series; set `validation`")
+            raise SettingsError(
+                "fit: a forecast learns from the past of series, which has its answers, and validates on their ends; "
+                "leave answers and valid out, and set `validation`"
+            )
         return super().fit(data, train=train, run=run, display=display)
 
     def split(self, data: Series, seed: int) -> tuple[Series, Series]:
@@ -244,7 +248,31 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             figures[name] = forecast_figures(around, LEVELS, targets, of_origins)
         return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers}
 
-    def predict(self, data: Any, *, answer: str | None = None) -> list[Forecast]:
+    def score(self, data: Any, answers: Any = None) -> float:
+        """The negative mean absolute error of forecasts all along some series, also of such as `fit` did not see: of a
+        part that comes later, as scikit-learn's `TimeSeriesSplit` cuts it. The larger the better.
+
+        Raises:
+            DataError: no series is longer than the horizon.
+        """
+        fitted, data = self.fitted, self.as_data(data)
+        horizon, context = self.settings.horizon, fitted.cut.context
+        stride = self.settings.stride or horizon
+        origins = [
+            (i, t)
+            for i, values in enumerate(data.values)
+            for t in range(max(1, min(context, len(values) - horizon)), len(values) - horizon + 1, stride)
+        ]
+        if not origins:
+            raise DataError(f"score: no series is longer than the horizon of {horizon}")
+        windows, targets = fitted.cut.values(data, origins)
+        if self.answers == "model":
+            points = self.levels(data, origins)[..., len(LEVELS) // 2]
+        else:
+            points = self._baseline(self.answers, windows, fitted.cut.scale(data, origins, windows))
+        return -float(np.abs(targets - points).mean())
+
+    def predict(self, data: Any, *, answer: str | None = None) -> Answers[Forecast]:
         """The steps after the end of each series; see `fit` for `data`. `answer` overrules the settings'."""
         fitted, series = self.fitted, self.as_data(data)
         by = self.answers if answer is None else self._answers(replace(self.settings, answer=answer))
@@ -262,7 +290,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             scale = fitted.cut.scale(series, ends, windows)
             levels = self._baseline_levels(by, series, ends, windows, scale)
         self.notes = list(series.notes)
-        return [self._forecast(series, i, levels[i], by) for i in range(len(series))]
+        return Answers(self._forecast(series, i, levels[i], by) for i in range(len(series)))
 
     def predict_table(self, files: Sequence[Path | str], *, answer: str | None = None) -> list[Forecast]:
         """The same for tables."""

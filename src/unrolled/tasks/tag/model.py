@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unrolled.baselines.frequent_tag import FrequentTag
 from unrolled.data import schemes
+from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged, read_tagged, sentences_of
@@ -28,6 +29,7 @@ from unrolled.data.tagging import (
 from unrolled.data.tokens import Token, words_of
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
+from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
@@ -40,8 +42,8 @@ from unrolled.training.settings import TrainSettings
 _MOST_TEXTS = 2000  # sentences of the validation part that are tagged as plain text too
 
 
-@dataclass(frozen=True)
-class TaggedText:
+@dataclass(frozen=True, repr=False)
+class TaggedText(Shown):
     """A text with what was found in it.
 
     Attributes:
@@ -54,6 +56,11 @@ class TaggedText:
     tokens: list[str]
     tags: list[str]
     spans: list[dict[str, Any]]
+
+    @property
+    def value(self) -> list[str]:
+        """The tags."""
+        return self.tags
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text, "tokens": self.tokens, "tags": self.tags, "spans": self.spans}
@@ -156,10 +163,14 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         """
         if isinstance(items, str):
             return self.predict_all([items])[0]
-        items = list(items)
-        if items and all(isinstance(item, str) and not any(map(str.isspace, item)) for item in items):
+        given, items = items, as_list(items)
+        if (
+            isinstance(given, list | tuple)
+            and items
+            and all(isinstance(item, str) and not any(map(str.isspace, item)) for item in items)
+        ):
             return self.predict_all([items])[0]
-        return self.predict_all(items)
+        return Answers(self.predict_all(items), index=index_of(given))
 
     def predict_all(self, items: Iterable[Any]) -> list[TaggedText]:
         """What is found in each of some texts or sentences of tokens."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unrolled.baselines.template import Templates
 from unrolled.data.fbank import STEP_S, fbank
 from unrolled.data.files import Faults, read_texts, shortened
+from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.sound import Sound, as_sound, read_sound
 from unrolled.data.transcripts import Transcribed, described, read_transcribed, sounds_of
@@ -20,6 +21,7 @@ from unrolled.errors import DataError
 from unrolled.report.metrics import error_rates
 from unrolled.search import ctc, transducer
 from unrolled.search.ngram_fusion import LanguageModel
+from unrolled.tasks.answers import Answers
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.transcribe.augment import augmented, masked
@@ -239,7 +241,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         """What is said in a sound: a path, or samples and their rate; in each of a list of sounds."""
         if isinstance(items, str | Path) or (isinstance(items, tuple) and len(items) == 2):
             return self.predict_all([items], beam=beam)[0]
-        return self.predict_all(list(items), beam=beam)
+        return Answers(self.predict_all(as_list(items), beam=beam), index=index_of(items))
 
     def predict_all(self, items: Iterable[Any], *, beam: int | None = None) -> list[Transcript]:
         """What is said in each of some sounds; all faults of them are told at once."""

@@ -13,11 +13,12 @@ from unrolled.data.fbank import Fbank
 from unrolled.data.sound import Resampler, as_sound
 from unrolled.errors import SettingsError
 from unrolled.search import ctc, transducer
+from unrolled.tasks.answers import Shown
 from unrolled.tasks.transcribe.net import HearNet
 
 
-@dataclass(frozen=True)
-class Transcript:
+@dataclass(frozen=True, repr=False)
+class Transcript(Shown):
     """What was heard.
 
     Attributes:
@@ -33,6 +34,11 @@ class Transcript:
     confidence: float | None
     words: list[dict[str, Any]] = field(repr=False)
     seconds: float
+
+    @property
+    def value(self) -> str:
+        """The text."""
+        return self.text
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.baselines.dictionary import Dictionary
+from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.data.pieces import BEGIN, END, PAD, UNKNOWN, Cut, fit_pieces
 from unrolled.data.tagging import padded
@@ -18,6 +19,7 @@ from unrolled.errors import DataError
 from unrolled.report import pictures
 from unrolled.report.metrics import bleu
 from unrolled.search.beam import Found, beam_search
+from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.translate.fitted import TranslateFitted
@@ -30,8 +32,8 @@ COPY = "copy of the source"
 _MOST_VALID = 1000  # pairs that are translated at every evaluation
 
 
-@dataclass(frozen=True)
-class Translation:
+@dataclass(frozen=True, repr=False)
+class Translation(Shown):
     """A text and its translation.
 
     Attributes:
@@ -48,6 +50,11 @@ class Translation:
     source: list[str] = field(repr=False)
     target: list[str] = field(repr=False)
     attention: np.ndarray = field(repr=False)
+
+    @property
+    def value(self) -> str:
+        """The translation."""
+        return self.translation
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text, "translation": self.translation, "score": self.score}
@@ -210,7 +217,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         """The translation of a text, or of each of a list of texts."""
         if isinstance(items, str):
             return self.predict_all([items], beam=beam)[0]
-        return self.predict_all(list(items), beam=beam)
+        return Answers(self.predict_all(as_list(items), beam=beam), index=index_of(items))
 
     def predict_all(self, texts: Iterable[str], *, beam: int | None = None) -> list[Translation]:
         """The translations of texts; an empty one of an empty text."""

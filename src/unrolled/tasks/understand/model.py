@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unrolled.baselines.frequent_tag import FrequentTag
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.data import schemes
+from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.intents import Intents, read_intents, sentences_in
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.labeled import check_count
@@ -21,6 +22,7 @@ from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
+from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
@@ -32,8 +34,8 @@ from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
 
-@dataclass(frozen=True)
-class Understood:
+@dataclass(frozen=True, repr=False)
+class Understood(Shown):
     """A sentence understood.
 
     Attributes:
@@ -47,6 +49,11 @@ class Understood:
     intent: str
     probability: float
     slots: list[dict[str, Any]]
+
+    @property
+    def value(self) -> str:
+        """The intent."""
+        return self.intent
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text, "intent": self.intent, "probability": self.probability, "slots": self.slots}
@@ -179,7 +186,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         """What a text wants; or each of a list of texts. Words are cut at spaces; unknown ones at punctuation too."""
         if isinstance(items, str):
             return self.predict_all([items])[0]
-        return self.predict_all(list(items))
+        return Answers(self.predict_all(as_list(items)), index=index_of(items))
 
     def predict_all(self, texts: Iterable[str]) -> list[Understood]:
         """What each of some texts wants."""
