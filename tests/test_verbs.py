@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -144,7 +145,8 @@ def test_folds(call, folder, arguments):
     code, out, _ = call("train", *arguments, *BRIEF, "--folds", "3")
     assert code == 0
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines] == ["fold", "fold", "fold", "model", "baseline"]
+    assert [line.split()[0] for line in lines if line] == ["fold", "fold", "fold", "model", "baseline", "The"]
+    assert re.match(r"The model (beats|does as well as|LOSES to) the .* \(p [=<] [\d.]+, 3 folds\)\.$", lines[-1])
     figures = [float(line.split()[3].rstrip("%,")) for line in lines[:3]]
     mean, spread = (float(lines[3].split(" ± ")[i].split()[-1 if i else 1]) for i in (0, 1))
     assert mean == pytest.approx(sum(figures) / 3, rel=1e-3)

@@ -154,7 +154,11 @@ def test_another_frequency_than_the_model_learnt_is_refused_and_one_row_is_enoug
     path = csv(tmp_path / "days.csv", [f"{day},{i % 7}" for i, day in enumerate(days)])
     model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=3, hidden=4))
     model.fit(path, train=unrolled.TrainSettings(steps=2, precision="float32"))
-    assert model.predict(csv(tmp_path / "one.csv", ["2024-05-01,3"]))[0].stamps == ["2024-05-02", "2024-05-03", "2024-05-04"]
+    assert model.predict(csv(tmp_path / "one.csv", ["2024-05-01,3"]))[0].stamps == [
+        "2024-05-02",
+        "2024-05-03",
+        "2024-05-04",
+    ]
     hours = csv(tmp_path / "hours.csv", [f"2024-01-01 {hour:02}:00,{hour}" for hour in range(24)])
     with pytest.raises(DataError) as caught:
         model.predict(hours)
@@ -187,7 +191,9 @@ def test_an_index_of_periods_and_polars_dates():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     index = pandas.period_range("2004Q1", periods=64, freq="Q")
     model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=4, hidden=4))
-    model.fit(pandas.Series(np.arange(60.0) % 4, index[:60]), train=unrolled.TrainSettings(steps=2, precision="float32"))
+    model.fit(
+        pandas.Series(np.arange(60.0) % 4, index[:60]), train=unrolled.TrainSettings(steps=2, precision="float32")
+    )
     assert model.fitted.season == 4
     assert model.predict(pandas.Series(np.arange(60.0) % 4, index[:60]))[0].stamps == index[60:].astype(str).tolist()
     begin = polars.date(2024, 1, 1)

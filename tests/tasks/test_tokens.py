@@ -86,11 +86,12 @@ def case(request):
 
 def test_learns_and_stands_beside_the_baseline(case):
     model, data, _ = case
-    _, of_model, baseline = report(model).verdict()
-    assert of_model == 1.0
-    assert 0 <= baseline <= 1
+    found = report(model).comparison()
+    assert found.model == 1.0
+    assert 0 <= found.baseline <= 1
+    assert found.n == len(model.held)
     again = model.evaluate(data)
-    assert report(model, again).verdict()[1] > 0.9
+    assert report(model, again).comparison().model > 0.9
     assert len(report(model, again).table()) >= 3
     assert model.record[0]["loss"] > model.record[-1]["loss"] or model.record[0]["loss"] == 0
 
@@ -182,7 +183,7 @@ def test_members_answer_together(name):
     kind, settings, data, _, text = CASES[name]
     model = kind(type(settings)(**{**settings.to_dict(), "members": 2, "cell": "gru"}))
     model.fit(data, train=TRAINING)
-    assert report(model).verdict()[1] > 0.9
+    assert report(model).comparison().model > 0.9
     assert str(model.predict(text))
 
 
@@ -257,7 +258,9 @@ def test_windows_of_numbers(tmp_path):
     model = unrolled.ClassifyModel(unrolled.ClassifySettings(**SMALL, values="x,y", series="id"))
     data = list(windows())
     model.fit([window for window, _ in data], [label for _, label in data], train=TRAINING)
-    assert report(model).verdict()[1] > 0.9 > report(model).verdict()[2]
+    found = report(model).comparison()
+    assert found.model > 0.9 > found.baseline
+    assert found.of == "windows"
     model.save(tmp_path / "m")
     loaded = unrolled.ClassifyModel.load(tmp_path / "m")
     rows = [f"{i},{x},{y}" for i, (window, _) in enumerate(data[:9]) for x, y in window]
@@ -330,8 +333,10 @@ def test_plain_tags():
         train=TRAINING,
     )
     assert str(model.predict("the dog sat")) == "the/DET dog/NOUN sat/VERB"
-    assert report(model).verdict() == ("accuracy", 1.0, 1.0)
-    assert report(model).last_line() == "The model is no better than the baseline: accuracy 100.00 % both."
+    assert report(model).last_line() == (
+        "Too few sentences to tell the model from the most frequent tag of the word: accuracy 100.00 % against 100.00 % "
+        "(3 sentences, of which 3 are independent; a difference can show from 6 on)."
+    )
 
 
 def test_two_runs_of_a_seed_are_the_same():

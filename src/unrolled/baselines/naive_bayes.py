@@ -21,6 +21,7 @@ class NaiveBayes:
     """
 
     name = "naive Bayes on words and pairs"
+    in_words = "naive Bayes"  # within a sentence
 
     def __init__(self, features: dict[str, int], weights: np.ndarray, priors: np.ndarray) -> None:
         self.features, self.weights, self.priors = features, weights, priors  # weights [features, classes]

@@ -16,6 +16,7 @@ class NearestMean:
     """
 
     name = "nearest class mean of simple statistics"
+    in_words = "the nearest class mean"  # within a sentence
 
     def __init__(self, means: np.ndarray, spreads: np.ndarray) -> None:
         self.means, self.spreads = means, spreads  # [classes, statistics], [statistics]

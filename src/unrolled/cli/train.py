@@ -1,8 +1,6 @@
 """`unrolled train`: a command for each task of the folder; and a run that goes on."""
 
 import dataclasses
-import math
-import statistics
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +12,7 @@ from unrolled import tasks
 from unrolled.cli.options import PATH, options, settings_of
 from unrolled.data.intents import sub_folder
 from unrolled.tasks.estimator import Estimator
+from unrolled.tasks.report import TaskReport, of_folds
 from unrolled.training import processes
 from unrolled.training.display import Display, display_for
 from unrolled.training.run_folder import Run, free_folder
@@ -150,22 +149,15 @@ def _cross_validate(module: ModuleType, settings: Any, training: TrainSettings, 
     kind: type[Estimator] = module.Model
     parts = kind(settings)
     data = parts.read(paths)
-    figures: list[tuple[str, float, float]] = []
+    reports: list[TaskReport[Any]] = []
     for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
         model = kind(settings)
         more = {} if held is None else {"valid": held}
         model.fit(part, train=training, display=display_for(sys.stderr), **more)
-        report = module.Report(model)
-        name, reached, baseline = report.verdict()
-        figures.append((name, reached, baseline))
-        click.echo(f"fold {i}  {name} {report.in_words(reached)}, baseline {report.in_words(baseline)}")
-    for who, numbers in (
-        ("model", [model for _, model, _ in figures]),
-        ("baseline", [baseline for _, _, baseline in figures]),
-    ):
-        # negative, where less is better
-        spread = report.in_words(math.copysign(statistics.stdev(numbers), numbers[0])).removesuffix(" %")
-        click.echo(f"{who:<10}{report.in_words(statistics.mean(numbers))} ± {spread}")
+        reports.append(module.Report(model))
+        click.echo(f"fold {i}  {reports[-1].figures_line()}")
+    for line in of_folds(reports):
+        click.echo(line)
 
 
 for _name in tasks.names():

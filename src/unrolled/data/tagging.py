@@ -75,6 +75,20 @@ def scores(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme
     return {**_shares(counts.pop("")), "accuracy": accuracy, "labels": {k: _shares(counts[k]) for k in sorted(counts)}}
 
 
+def sentence_counts(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme: str) -> np.ndarray:
+    """What each sentence adds to the figure that decides [sentences, 2]: the first count over the second is F1 of
+    spans, or the accuracy of plain tags.
+    """
+    counts = []
+    for tags, others in zip(gold, found, strict=True):
+        if scheme == "plain":
+            counts.append([sum(a == b for a, b in zip(tags, others, strict=True)), len(tags)])
+        else:
+            each = count_spans([spans_of(tags, scheme)], [spans_of(others, scheme)])[""]
+            counts.append([2 * each.right, each.gold + each.found])
+    return np.array(counts, dtype=float)
+
+
 def _shares(counts: SpanCounts) -> dict[str, float]:
     return {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1, "n": counts.gold}
 

@@ -5,7 +5,7 @@ Inputs: predictions and targets. Outputs: metrics.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ _MOST_CONFUSED = 200  # classes of a table of who was taken for whom
 
 def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
-    names = [*classes, *sorted({name for row in gold for name in row} - set(classes))]
+    names = sorted({*classes, *(name for row in gold for name in row)}, key=_in_order)
     marked, chosen, rights = (
         Counter(name for row in rows for name in set(row))
         for rows in (gold, found, [set(a) & set(b) for a, b in zip(gold, found, strict=True)])
@@ -35,14 +35,27 @@ def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], cl
             "f1": float(f1),
             "n": marked[name],
         }
-    accuracy = sum(set(a) == set(b) for a, b in zip(gold, found, strict=True)) / len(gold)
+    accuracy = sum(rights_of(gold, found)) / len(gold)
     figures = {"accuracy": accuracy, "macro_f1": float(np.mean([each["f1"] for each in by_class.values()]))}
     confusion: dict[str, dict[str, int]] = {}
     if len(names) <= _MOST_CONFUSED and all(len(row) == 1 for row in (*gold, *found)):
+        confusion = {name: dict.fromkeys(names, 0) for name in names}
         for (a,), (b,) in zip(gold, found, strict=True):
-            row = confusion.setdefault(a, dict.fromkeys(names, 0))
-            row[b] += 1
+            confusion[a][b] += 1
     return {**figures, "classes": by_class, "confusion": confusion}
+
+
+def _in_order(name: str) -> tuple[bool, float, str]:
+    """Numbers by their size, before words."""
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name
+
+
+def rights_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> list[bool]:
+    """Whether all labels of each text are right."""
+    return [set(a) == set(b) for a, b in zip(gold, found, strict=True)]
 
 
 def sureness(targets: np.ndarray, probabilities: np.ndarray, is_multiple: bool) -> dict[str, float]:
@@ -112,20 +125,61 @@ def bleu(found: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
 
     M. Post, WMT 2018; K. Papineni et al., ACL 2002; M. Popović, WMT 2015.
     """
-    library: Any = optional_libraries.library("sacrebleu.metrics", "translation needs", "translate")
-    n_without = sum(is_without_spaces(text) for text in targets)
-    measure = library.BLEU(
-        tokenize="zh" if 2 * n_without > len(targets) else "13a",
-        # else BLEU is zero where no sentence has four words
-        effective_order=all(len(tokens_of(text)) < 4 for text in targets),
-        force=True,  # tokens apart by spaces are no fault
-    )
+    library, measure = _bleu_measure(targets)
     by_chars = library.CHRF()
     return {
         "bleu": float(measure.corpus_score(list(found), [list(targets)]).score),
         "chrf": float(by_chars.corpus_score(list(found), [list(targets)]).score),
         "signature": f"BLEU {measure.get_signature()}; chrF {by_chars.get_signature()}",
     }
+
+
+def _bleu_measure(targets: Sequence[str]) -> tuple[Any, Any]:
+    """The library, and its BLEU for these references."""
+    library: Any = optional_libraries.library("sacrebleu.metrics", "translation needs", "translate")
+    n_without = sum(is_without_spaces(text) for text in targets)
+    return library, library.BLEU(
+        tokenize="zh" if 2 * n_without > len(targets) else "13a",
+        # else BLEU is zero where no sentence has four words
+        effective_order=all(len(tokens_of(text)) < 4 for text in targets),
+        force=True,  # tokens apart by spaces are no fault
+    )
+
+
+def bleu_counts(found: Sequence[str], targets: Sequence[str]) -> np.ndarray:
+    """What each sentence adds to BLEU's counts [sentences, counts]: right n-grams by length, n-grams, both lengths."""
+    _, measure = _bleu_measure(targets)
+    each = [measure.corpus_score([text], [[target]]) for text, target in zip(found, targets, strict=True)]
+    return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in each], dtype=float)
+
+
+def bleu_of(targets: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """BLEU from sums of such counts [..., counts]."""
+    _, measure = _bleu_measure(targets)
+
+    def score(sums: np.ndarray) -> np.ndarray:
+        n, flat = measure.max_ngram_order, sums.reshape(-1, sums.shape[-1]).astype(int).tolist()
+        found = [
+            measure.compute_bleu(
+                row[:n], row[n : 2 * n], row[-2], row[-1],
+                smooth_method=measure.smooth_method, smooth_value=measure.smooth_value,
+                effective_order=measure.effective_order, max_ngram_order=n,
+            ).score
+            for row in flat
+        ]  # fmt: skip
+        return np.array(found).reshape(sums.shape[:-1])
+
+    return score
+
+
+def word_errors(found: Sequence[str], transcripts: Sequence[str]) -> np.ndarray:
+    """Counts [sounds, 2] of the word error rate, as jiwer counts them (extra: speech): wrong words, and words."""
+    jiwer: Any = optional_libraries.library("jiwer", "speech needs", "speech")
+    counts = []
+    for text, transcript in zip(found, transcripts, strict=True):
+        each = jiwer.process_words(transcript, text)
+        counts.append([each.substitutions + each.deletions + each.insertions, len(each.references[0])])
+    return np.array(counts, dtype=float)
 
 
 def error_rates(found: Sequence[str], transcripts: Sequence[str]) -> dict[str, float]:

@@ -3,12 +3,15 @@
 Inputs: a fitted model, and what its `evaluate` returned. Outputs: lines of text, and picture files.
 """
 
+import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from unrolled.errors import UnrolledError
+from unrolled.report.comparison import LEAST_BLOCKS, Comparison, p_of_folds
 from unrolled.tasks.estimator import Estimator
 from unrolled.training.job import TrainResult
 
@@ -31,25 +34,58 @@ class TaskReport(ABC, Generic[M]):
     def table(self) -> list[str]:
         """The metrics, in lines."""
 
-    @abstractmethod
-    def verdict(self) -> tuple[str, float, float]:
-        """The figure that decides: its name, the model's and the best baseline's; larger is better."""
+    def comparison(self) -> Comparison:
+        """The model beside its best baseline. The best weights were chosen on the validation part, so there a gain
+        must stand out from as many tries as there were evaluations.
+        """
+        found = Comparison(**self.figures["comparison"])
+        is_chosen_on = (
+            self.figures is self.model.fitted.figures and self.figures.get("part", "validation") == "validation"
+        )
+        return found.of_the_best(len(self.model.record)) if is_chosen_on else found
 
     def in_words(self, figure: float) -> str:
-        """A figure that `verdict` returned."""
+        """The metric that decides."""
         return f"{100 * figure:.2f} %"
 
+    def claim(self, found: Comparison) -> str:
+        """What the comparison says of the model, in a sentence."""
+        shown, beside = self.in_words(found.model), self.in_words(found.baseline)
+        figures = f"{found.metric} {shown} against {beside}"
+        if not found.can_tell:
+            return (
+                f"Too few {found.of} to tell the model from {found.name}: {figures} ({found.n:,} {found.of}, of which "
+                f"{found.n_blocks:,} are independent; a difference can show from {LEAST_BLOCKS} on)."
+            )
+        verb = "LOSES to" if found.verdict == "loses to" else found.verdict
+        return f"The model {verb} {found.name}: {figures} ({found.evidence()})."
+
+    def figures_line(self) -> str:
+        """The metric that decides, the model's and the best baseline's."""
+        found = self.comparison()
+        return f"{found.metric} {self.in_words(found.model)}, {found.name} {self.in_words(found.baseline)}"
+
     def last_line(self) -> str:
-        """Whether the model is worth anything, in words."""
-        name, model, baseline = self.verdict()
-        shown, beside = self.in_words(model), self.in_words(baseline)
-        if model > baseline:
-            return f"The model beats the baseline: {name} {shown} against {beside}."
-        if model == baseline:
-            return f"The model is no better than the baseline: {name} {shown} both."
+        """Whether the model is worth anything, in words; and if not, what can help."""
+        found = self.comparison()
+        return self.claim(found) + (f" {self.advice()}" if found.verdict == "loses to" else "")
+
+    def advice(self) -> str:
+        """What can help a model that loses: longer training, only if it was still improving when it ended."""
+        if self.was_improving():
+            return "It was still improving when its training ended: train longer."
+        record = self.model.record
+        best, last = min(record, key=lambda row: row["loss"])["step"], record[-1]["step"]
+        ways = [f"--{name}" for name in ("hidden", "layers") if hasattr(self.model.settings, name)]
         return (
-            f"The model LOSES to the baseline: {name} {shown} against {beside}. Train longer, or give it more examples."
+            f"It was best at step {best:,} of {last:,}, so longer training will not help: give it more examples, or "
+            f"try another --lr or a smaller {' or '.join(ways)}."
         )
+
+    def was_improving(self) -> bool:
+        """Whether the last evaluation of the training was the best one."""
+        losses = [row["loss"] for row in self.model.record]
+        return not losses or losses.index(min(losses)) == len(losses) - 1
 
     def picture(self, folder: Path) -> Path | None:
         """Draws what the metrics say into a folder; None where there is nothing to draw.
@@ -88,3 +124,26 @@ class TaskReport(ABC, Generic[M]):
             yield f"\npicture  none: {fault}"
         yield f"file     {path}\npredict  unrolled predict {path} {self.model.takes}"
         yield f"\n{last.last_line()}"
+
+
+def of_folds(reports: Sequence[TaskReport[Any]]) -> Iterator[str]:
+    """What a cross-validation came to, in lines: mean and spread of the metric that decides, and whether the gains of
+    the folds, which are pairs of model and baseline, are more than chance.
+    """
+    found, in_words = [report.comparison() for report in reports], reports[0].in_words
+    sides = {"model": [each.model for each in found], "baseline": [each.baseline for each in found]}
+    for who, numbers in sides.items():
+        spread = in_words(statistics.stdev(numbers)).removesuffix(" %")
+        yield f"{who:<10}{in_words(statistics.mean(numbers))} ± {spread}"
+    names = list(dict.fromkeys(each.name for each in found))
+    whole = replace(
+        found[0],
+        model=statistics.mean(sides["model"]),
+        baseline=statistics.mean(sides["baseline"]),
+        name=names[0] if len(names) == 1 else f"the best baseline of each fold ({', '.join(names)})",
+        p=p_of_folds([each.gain for each in found]),
+        n=len(found),
+        of="folds",
+        n_blocks=LEAST_BLOCKS,  # the t-test tells with fewer
+    )
+    yield f"\n{reports[0].claim(whole)}"

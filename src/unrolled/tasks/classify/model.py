@@ -25,7 +25,8 @@ from unrolled.data.labeled import (
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
-from unrolled.report.metrics import figures_of, sureness
+from unrolled.report.comparison import compare, shares
+from unrolled.report.metrics import figures_of, rights_of, sureness
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.blend import best_weights, blended, calibrated, calibration
 from unrolled.tasks.classify.fitted import ClassifyFitted
@@ -311,13 +312,18 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         baseline = fitted.baseline.scores(pieces)
         majority = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(data)
         targets = targets_of(data.labels, fitted.classes).numpy()
-        return {
-            "model": figures_of(data.labels, self._chosen(probabilities, 0.5), fitted.classes)
-            | sureness(targets, probabilities, fitted.is_multiple),
-            "baseline": figures_of(data.labels, self._chosen(baseline, 0.0), fitted.classes),
-            "majority": figures_of(data.labels, majority, fitted.classes),
-            "n_items": len(data),
+        found = {
+            "model": self._chosen(probabilities, 0.5),
+            "baseline": self._chosen(baseline, 0.0),
+            "majority": majority,
         }
+        rights = {name: shares(rights_of(data.labels, labels)) for name, labels in found.items()}
+        named = {fitted.baseline.in_words: rights["baseline"], "the most frequent class": rights["majority"]}
+        of = "texts" if isinstance(fitted.front, TextFront) else "windows"
+        compared = compare(rights["model"], named, metric="accuracy", of=of)
+        figures = {name: figures_of(data.labels, labels, fitted.classes) for name, labels in found.items()}
+        figures["model"] |= sureness(targets, probabilities, fitted.is_multiple)
+        return figures | {"n_items": len(data), "comparison": compared.to_dict()}
 
     def _chosen(self, scores: np.ndarray, above: float) -> list[list[str]]:
         if self.fitted.is_multiple:

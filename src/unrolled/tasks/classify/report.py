@@ -30,10 +30,6 @@ class ClassifyReport(TaskReport[ClassifyModel]):
                 lines.append(f"{name[:15]:<16}" + "".join(f"{counts[each]:>10,}" for each in model["classes"]))
         return lines
 
-    def verdict(self) -> tuple[str, float, float]:
-        baseline = max(self.figures[name]["accuracy"] for name in ("baseline", "majority"))
-        return "accuracy", self.figures["model"]["accuracy"], baseline
-
     def picture(self, folder: Path) -> Path | None:
         model, baseline = self.figures["model"], self.figures["baseline"]
         if model["confusion"] and len(model["classes"]) <= 30:

@@ -16,6 +16,7 @@ from unrolled.report import pictures
 from unrolled.report.metrics import forecast_figures, mase_scale
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.estimator import Estimator, Files
+from unrolled.tasks.forecast.compared import blocks_of, compared
 from unrolled.tasks.forecast.fitted import ForecastFitted, fitted_on, long_enough
 from unrolled.tasks.forecast.forecast import Forecast
 from unrolled.tasks.forecast.job import ForecastJob
@@ -242,11 +243,14 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         truth = [np.where(known, values, np.nan) for values, known in zip(data.values, data.known, strict=True)]
         scales = [mase_scale(values[: max(1, self._parts(len(values))[0])], fitted.season) for values in truth]
         of_origins = np.array([scales[i] for i, _ in origins])[:, None]
-        figures: dict[str, Any] = {"model": forecast_figures(self.levels(data, origins), LEVELS, targets, of_origins)}
+        levels = {"model": self.levels(data, origins)}
         for name in self.baseline_names:
-            around = self._baseline_levels(name, data, origins, windows, scale)
-            figures[name] = forecast_figures(around, LEVELS, targets, of_origins)
-        return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers}
+            levels[name] = self._baseline_levels(name, data, origins, windows, scale)
+        figures = {name: forecast_figures(each, LEVELS, targets, of_origins) for name, each in levels.items()}
+        against = self.baseline_names if self.answers == "model" else [self.answers]
+        blocks, is_squared = blocks_of(data, origins, self.settings.horizon), self.settings.output == "mean"
+        beside = compared(levels, targets, against, blocks, is_squared=is_squared).to_dict()
+        return {**figures, "part": part, "n_forecasts": len(origins), "answers": self.answers, "comparison": beside}
 
     def score(self, data: Any, answers: Any = None) -> float:
         """The negative mean absolute error of forecasts all along some series, also of such as `fit` did not see: of a

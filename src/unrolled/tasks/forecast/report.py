@@ -26,27 +26,15 @@ class ForecastReport(TaskReport[ForecastModel]):
             f"{name:<24}" + "".join(f"{errors[step - 1]:>11.4g}" for step in steps) for name, errors in by_step.items()
         ]
 
-    def verdict(self) -> tuple[str, float, float]:
-        kind = "rmse" if self.model.settings.output == "mean" else "mae"
-        baseline = min(self.figures[name][kind] for name in self.model.baseline_names)
-        return kind.upper(), -self.figures["model"][kind], -baseline
-
     def in_words(self, figure: float) -> str:
-        return f"{-figure:.4g}"
+        return f"{figure:.4g}"
 
     def last_line(self) -> str:
-        kind, model, baseline = self.verdict()
-        best = min(self.model.baseline_names, key=lambda name: self.figures[name][kind.lower()])
-        who = f"`unrolled predict` answers with the {self.model.answers}" + (
-            "" if self.model.settings.answer != "best" else ", the best on the validation part"
-        )
-        if model > baseline:
-            return (
-                f"The model beats the {best}: {kind} {self.in_words(model)} against {self.in_words(baseline)}. {who}."
-            )
-        keep = "" if self.model.answers == "model" else "; --answer model keeps the model all the same"
-        shown, beside = self.in_words(model), self.in_words(baseline)
-        return f"The model LOSES to the {best}: {kind} {shown} against {beside}. {who}{keep}."
+        settings, answers = self.model.settings, self.model.answers
+        who = f"`unrolled predict` answers with the {answers}"
+        who += ", the best on the validation part" if settings.answer == "best" else ""
+        keep = "" if answers == "model" else "; --answer model takes the model all the same"
+        return f"{self.claim(self.comparison())} {who}{keep}."
 
     def picture(self, folder: Path) -> Path | None:
         held = self.model.held

@@ -23,12 +23,14 @@ from unrolled.data.tagging import (
     refined,
     rewritten,
     scores,
+    sentence_counts,
     short_enough,
     text_scores,
 )
 from unrolled.data.tokens import Token, words_of
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
+from unrolled.report.comparison import compare
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
@@ -201,7 +203,14 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         baseline = [fitted.baseline.predict(tokens) for tokens in data.sentences]
         gold = rewritten(data.tags, data.scheme, fitted.scheme)
         figures = {"model": scores(gold, found, fitted.scheme), "baseline": scores(gold, baseline, fitted.scheme)}
-        return figures | {"n_sentences": len(data)}
+        counts = [sentence_counts(gold, tags, fitted.scheme) for tags in (found, baseline)]
+        compared = compare(
+            counts[0],
+            {f"the {fitted.baseline.name}": counts[1]},
+            metric="F1" if "f1" in figures["model"] else "accuracy",
+            of="sentences",
+        )
+        return figures | {"n_sentences": len(data), "comparison": compared.to_dict()}
 
     def judge(self, job: Any) -> dict[str, Any]:
         """Metrics on the validation part, and on its sentences as plain text, which `predict` cuts by itself."""

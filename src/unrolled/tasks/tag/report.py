@@ -17,9 +17,9 @@ class TagReport(TaskReport[TagModel]):
 
     def _of_texts(self) -> list[str]:
         """What the model reaches on plain text, and whether that is much worse."""
-        name, model, _ = self.verdict()
         if not (of_text := self.figures.get("as_text")):
             return []
+        name, model = self.comparison().metric, self.comparison().model
         [reached] = of_text.values()
         lines = [f"the same sentences as plain text, cut as predict cuts them: {name} {_percent(reached)}"]
         if model - reached > _MUCH_WORSE:
@@ -43,10 +43,6 @@ class TagReport(TaskReport[TagModel]):
             numbers = "".join(f"{_percent(row[key]):>10}" for key in ("precision", "recall", "f1"))
             lines.append(f"{name or 'all':<16}{numbers}{_percent(below['f1']):>13}{row['n']:>8,}")
         return [*lines, f"baseline: {self.model.fitted.baseline.name}"]
-
-    def verdict(self) -> tuple[str, float, float]:
-        name = "f1" if "f1" in self.figures["model"] else "accuracy"
-        return {"f1": "F1"}.get(name, name), self.figures["model"][name], self.figures["baseline"][name]
 
     def picture(self, folder: Path) -> Path | None:
         model, baseline = (

@@ -49,4 +49,6 @@ class TextFitted(Fitted):
 
     @classmethod
     def figures_of(cls, baseline: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in baseline.items() if isinstance(value, int | float)}
+        return {
+            name: value for name, value in baseline.items() if name == "comparison" or isinstance(value, int | float)
+        }

@@ -15,6 +15,7 @@ from unrolled.data.corpus import STANDARD_LIBRARY, Corpus, read_corpus
 from unrolled.data.units import Units, fit_units
 from unrolled.errors import DataError, SettingsError
 from unrolled.nn.bptt import advance
+from unrolled.report.comparison import compare
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
@@ -29,6 +30,7 @@ from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
 
 LEAST_UNITS = 1000
+LEAST_PIECE, MOST_PIECES = 100, 100  # units of a piece of text, and pieces, that are compared with the baseline's
 # more would tell the figure no better, and take its time from the training
 MOST_VALIDATION = 120_000
 
@@ -158,16 +160,32 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         self._fitted = replace(self.fitted, share=share)
 
     def judge(self, job: "_TextJob") -> dict[str, Any]:
-        nats = self._nats(job.valid_ids, context=job.train_ids) / job.n_valid_items
-        return self.fitted.figures | {"nats": nats}
+        return self._figures(job.valid_ids, job.n_valid_items, context=job.train_ids)
 
-    def _nats(self, ids: np.ndarray, *, context: np.ndarray | None = None, n_streams: int = 1) -> float:
-        """The loss over a sequence in all, in nats, with carried state."""
+    def _figures(
+        self, ids: np.ndarray, n_items: int, *, context: np.ndarray | None = None, n_streams: int = 1
+    ) -> dict[str, Any]:
+        """Losses per item, in nats, with carried state; and model and baseline side by side, piece of text by piece."""
         fitted = self.fitted
         by_net = self._net_log_p(ids, context=context, n_streams=n_streams)
         before = np.array([_start_unit(fitted.units)]) if context is None else context
-        by_baseline = fitted.baseline.log_p(ids, context=before) if fitted.share else by_net
-        return fitted.units.extra_nats(ids) - float(mixed(by_net, by_baseline, fitted.share).sum())
+        by_baseline = fitted.baseline.log_p(ids, context=before)
+        extra = fitted.units.extra_nats(ids) / len(ids)
+        items = np.full(len(ids), n_items / len(ids))
+        model, baseline = (
+            np.stack([extra - log_p, items], 1) for log_p in (mixed(by_net, by_baseline, fitted.share), by_baseline)
+        )
+        pieces = np.arange(len(ids)) // max(LEAST_PIECE, len(ids) // MOST_PIECES)
+        compared = compare(
+            model,
+            {f"the {fitted.baseline.order}-gram model": baseline},
+            metric=f"nats/{self.item}",
+            of=f"{self.item}s",
+            is_error=True,
+            blocks=pieces,
+        )
+        compared = replace(compared, n=n_items)
+        return {"nats": compared.model, "baseline_nats": compared.baseline, "comparison": compared.to_dict()}
 
     def _net_log_p(self, ids: np.ndarray, *, context: np.ndarray | None = None, n_streams: int = 1) -> np.ndarray:
         """log P of each unit of a sequence by the network alone; a line's end stands before it if nothing else does."""
@@ -200,16 +218,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         if n_streams is None:
             n_streams = 1 if len(ids) <= 200_000 else _streams(len(ids))
         n_items = len(ids) if self.item == "byte" else len(text)
-        nats = self._nats(ids, n_streams=n_streams) / n_items
-        baseline = (fitted.baseline.nats(ids) + units.extra_nats(ids)) / n_items
-        bit = math.log(2)
-        return {
-            "nats": nats,
-            "bits": nats / bit,
-            "baseline_nats": baseline,
-            "baseline_bits": baseline / bit,
-            "items": n_items,
-        }
+        figures, bit = self._figures(ids, n_items, n_streams=n_streams), math.log(2)
+        bits = {"bits": figures["nats"] / bit, "baseline_bits": figures["baseline_nats"] / bit}
+        return figures | bits | {"items": n_items}
 
     def generate(
         self,

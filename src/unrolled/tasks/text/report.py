@@ -20,26 +20,12 @@ class TextReport(TaskReport[TextModel]):
             f"baseline  {in_words(figures['baseline_nats'], item)}, {baseline}",
         ]
 
-    def verdict(self) -> tuple[str, float, float]:
-        return f"nats/{self.model.item}", -self.figures["nats"], -self.figures["baseline_nats"]
-
     def in_words(self, figure: float) -> str:
-        return f"{-figure:.3f}"
-
-    def last_line(self) -> str:
-        nats, baseline, item = self.figures["nats"], self.figures["baseline_nats"], self.model.item
-        if nats < baseline:
-            return f"The model beats the baseline by {baseline - nats:.3f} nats/{item}."
-        return (
-            f"The model LOSES to the baseline by {nats - baseline:.3f} nats/{item}: "
-            "train longer, or give it more text; until then the n-gram model is the better one."
-        )
+        return f"{figure:.3f}"
 
     def of_evaluation(self, source: str) -> Iterator[str]:
         yield f"text      {source}, {self.figures['items']:,} {self.model.item}s"
-        yield from self.table()
-        if not self.figures["nats"] < self.figures["baseline_nats"]:
-            yield "The model LOSES to the baseline on this text."
+        yield from super().of_evaluation(source)
 
     def of_training(self, result: TrainResult, path: Path, test: Any = None) -> Iterator[str]:
         model, baseline = self.table()
@@ -50,12 +36,19 @@ class TextReport(TaskReport[TextModel]):
         yield f'write more  unrolled generate {path} --prompt "..."'
         yield "\n" + "".join(self.model.generate(length=300, temperature=0.7, seed=0)).strip("\n") + "\n"
         yield self.last_line()
-        settings, is_beaten = self.model.settings, not self.figures["nats"] < self.figures["baseline_nats"]
-        if is_beaten and result.steps < 1000 and settings.layers * settings.hidden >= 2 * 384:
-            yield (
-                f"It made {result.steps} updates, few for its size; a smaller model may learn more in the same time: "
+        yield f"Next step: {self.next_step(result)}"
+
+    def next_step(self, result: TrainResult) -> str:
+        """What to try after a training."""
+        settings, minutes = self.model.settings, max(1, round(result.seconds / 60))
+        if result.steps < 1000 and settings.layers * settings.hidden >= 2 * 384:
+            return (
+                f"it made {result.steps:,} updates, few for its size; a smaller model learns more in the same time: "
                 "--layers 1 --hidden 384 --batch 8 --dropout 0."
             )
+        if self.was_improving():
+            return f"it was still improving: --minutes {4 * minutes}."
+        return "it no longer improved: more text, or a larger model (--hidden, --layers), can help."
 
 
 Report = TextReport

@@ -18,7 +18,8 @@ from unrolled.data.items import ItemForm, Items
 from unrolled.data.sound import Sound, as_sound, read_sound
 from unrolled.data.transcripts import Transcribed, described, read_transcribed, sounds_of
 from unrolled.errors import DataError
-from unrolled.report.metrics import error_rates
+from unrolled.report.comparison import compare
+from unrolled.report.metrics import error_rates, word_errors
 from unrolled.search import ctc, transducer
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.answers import Answers
@@ -267,11 +268,19 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             found += [each.text for each in self.transcribe(sounds, beam=beam)]
             if fitted.templates.frames:
                 nearest += [fitted.templates.nearest(self.frames(sound)) for sound in sounds]
-        figures = {"model": error_rates(found, data.transcripts)}
-        figures[FREQUENT] = error_rates([fitted.frequent] * len(data), data.transcripts)
-        if nearest:
-            figures[Templates.name] = error_rates(nearest, data.transcripts)
-        return {**figures, "n_sounds": len(data), "seconds": float(data.seconds.sum())}
+        texts = {"model": found, FREQUENT: [fitted.frequent] * len(data)} | (
+            {Templates.name: nearest} if nearest else {}
+        )
+        figures = {name: error_rates(each, data.transcripts) for name, each in texts.items()}
+        counts = {f"the {name}": word_errors(each, data.transcripts) for name, each in texts.items()}
+        model = counts.pop("the model")
+        compared = compare(model, counts, metric="word error", of="sounds", is_error=True)
+        return {
+            **figures,
+            "n_sounds": len(data),
+            "seconds": float(data.seconds.sum()),
+            "comparison": compared.to_dict(),
+        }
 
 
 class _TranscribeJob(ExampleJob):

@@ -19,13 +19,6 @@ class TranscribeReport(TaskReport[TranscribeModel]):
             lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
         return [*lines, f"{self.figures['n_sounds']:,} sounds, {self.figures['seconds'] / 60:.1f} minutes"]
 
-    def verdict(self) -> tuple[str, float, float]:
-        baseline = min(self.figures[name]["wer"] for name in self._rows()[1:])
-        return "word error", -self.figures["model"]["wer"], -baseline
-
-    def in_words(self, figure: float) -> str:
-        return f"{-100 * figure:.2f} %"
-
     def picture(self, folder: Path) -> Path | None:
         held = self.model.held
         if held is None:

@@ -17,7 +17,8 @@ from unrolled.data.tagging import padded
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined, tokens_of
 from unrolled.errors import DataError
 from unrolled.report import pictures
-from unrolled.report.metrics import bleu
+from unrolled.report.comparison import compare
+from unrolled.report.metrics import bleu, bleu_counts, bleu_of
 from unrolled.search.beam import Found, beam_search
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
@@ -232,7 +233,10 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             COPY: data.sources,
         }
         figures: dict[str, Any] = {name: bleu(texts, data.targets) for name, texts in answers.items()}
-        return figures | {"n_sentences": len(data)}
+        counts = {name: bleu_counts(texts, data.targets) for name, texts in answers.items()}
+        named = {"translation word by word": counts[fitted.baseline.name], "a copy of the source": counts[COPY]}
+        compared = compare(counts["model"], named, metric="BLEU", of="sentences", score=bleu_of(data.targets))
+        return figures | {"n_sentences": len(data), "comparison": compared.to_dict()}
 
     def _word_by_word(self, text: str) -> str:
         return joined(self.fitted.baseline.translate(_words(text)), is_spaced=self.fitted.is_spaced)

@@ -17,10 +17,6 @@ class TranslateReport(TaskReport[TranslateModel]):
         last = f"{self.figures['n_sentences']:,} sentences; {self.figures['model']['signature']}"
         return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
 
-    def verdict(self) -> tuple[str, float, float]:
-        baseline = max(self.figures[name]["bleu"] for name in (self.model.fitted.baseline.name, COPY))
-        return "BLEU", self.figures["model"]["bleu"], baseline
-
     def in_words(self, figure: float) -> str:
         return f"{figure:.2f}"
 

@@ -22,6 +22,7 @@ from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
+from unrolled.report.comparison import compare, shares
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
@@ -211,13 +212,19 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
     def _judged(self, data: Intents, intents: np.ndarray, tags: list[list[str]]) -> dict[str, Any]:
         fitted = self.fitted
         gold = rewritten(data.tagged.tags, data.tagged.scheme, fitted.scheme)
-        model = _figures(gold, fitted.scheme, data.intents, [fitted.intents[i] for i in intents.argmax(1)], tags)
+        model, rights = _figures(
+            gold, fitted.scheme, data.intents, [fitted.intents[i] for i in intents.argmax(1)], tags
+        )
         by_words = [fitted.slot_baseline.predict(tokens) for tokens in data.tagged.sentences]
         bayes = [fitted.intents[int(i)] for i in fitted.intent_baseline.scores(data.tagged.sentences).argmax(1)]
+        baseline, others = _figures(gold, fitted.scheme, data.intents, bayes, by_words)
+        named = {"naive Bayes with the most frequent tags": shares(others)}
+        compared = compare(shares(rights), named, metric="whole sentences", of="sentences")
         return {
             "model": model,
-            "baseline": _figures(gold, fitted.scheme, data.intents, bayes, by_words),
+            "baseline": baseline,
             "n_sentences": len(data),
+            "comparison": compared.to_dict(),
         }
 
     def as_data(self, data: Any) -> Intents:
@@ -241,18 +248,20 @@ def _figures(
     intents: Sequence[str],
     found_intents: Sequence[str],
     found: Sequence[Sequence[str]],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[bool]]:
+    """The figures, and which sentences are right as a whole."""
     of_slots = scores(gold, found, scheme)
     rights = [a == b for a, b in zip(intents, found_intents, strict=True)]
     whole = [
         right and spans_of(a, scheme) == spans_of(b, scheme) for right, a, b in zip(rights, gold, found, strict=True)
     ]
-    return {
+    figures = {
         "intent": sum(rights) / len(rights),
         "slot_f1": of_slots["f1"],
         "sentence": sum(whole) / len(whole),
         "labels": of_slots.get("labels", {}),
     }
+    return figures, whole
 
 
 def _calibration(

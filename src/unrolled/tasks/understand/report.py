@@ -20,9 +20,6 @@ class UnderstandReport(TaskReport[UnderstandModel]):
         fitted = self.model.fitted
         return [*lines, f"baseline: {fitted.intent_baseline.name} for intents, {fitted.slot_baseline.name} for slots"]
 
-    def verdict(self) -> tuple[str, float, float]:
-        return "whole sentences", self.figures["model"]["sentence"], self.figures["baseline"]["sentence"]
-
     def picture(self, folder: Path) -> Path | None:
         labels = self.figures["model"]["labels"]
         most = sorted(labels, key=lambda name: -labels[name]["n"])[:25]
