@@ -146,7 +146,7 @@ def test_folds(call, folder, arguments):
     assert code == 0
     lines = out.splitlines()
     assert [line.split()[0] for line in lines if line] == ["fold", "fold", "fold", "model", "baseline", "The"]
-    assert re.match(r"The model (beats|does as well as|LOSES to) the .* \(p [=<] [\d.]+, 3 folds\)\.$", lines[-1])
+    assert re.match(r"The model (beats|does as well as|LOSES to) .* \(p [=<] [\d.]+, 3 folds\)\.$", lines[-1])
     figures = [float(line.split()[3].rstrip("%,")) for line in lines[:3]]
     mean, spread = (float(lines[3].split(" ± ")[i].split()[-1 if i else 1]) for i in (0, 1))
     assert mean == pytest.approx(sum(figures) / 3, rel=1e-3)

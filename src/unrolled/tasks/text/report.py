@@ -23,6 +23,9 @@ class TextReport(TaskReport[TextModel]):
     def in_words(self, figure: float) -> str:
         return f"{figure:.3f}"
 
+    def last_line(self) -> str:
+        return self.claim(self.comparison())  # what can help is the next step
+
     def of_evaluation(self, source: str) -> Iterator[str]:
         yield f"text      {source}, {self.figures['items']:,} {self.model.item}s"
         yield from super().of_evaluation(source)
