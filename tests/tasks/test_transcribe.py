@@ -73,7 +73,7 @@ def test_it_learns_and_stands_beside_its_baseline(hearing, kind, tmp_path):
     assert figures["model"]["wer"] < 0.5
     assert figures["most frequent transcript"]["wer"] > 0.7
     assert figures["nearest template"]["wer"] == 0  # they are the same sounds but for the noise
-    assert TranscribeReport(model, figures).last_line().startswith("The model ")
+    assert TranscribeReport(model, figures).last_line().startswith(("The model ", "Too few "))
     found = model.predict((spoken("bab"), RATE))
     assert 0 < found.confidence <= 1
     for word in found.words:
@@ -304,7 +304,7 @@ def test_from_files_to_answers_and_a_stream(corpus, call, monkeypatch):
     )
     assert "nearest template" in out
     assert "picture  run/heard.png" in out
-    assert out.splitlines()[-1].startswith("The model ")
+    assert out.splitlines()[-1].startswith(("The model ", "Too few "))
     model = "run/model.safetensors"
     code, out, err = call("predict", model, "0.wav", "1.flac", "--format", "jsonl", "--beam", "3")
     assert (code, err) == (0, "")
