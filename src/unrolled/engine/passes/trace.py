@@ -104,7 +104,7 @@ def decompositions() -> dict[Any, Callable]:
         "hardswish hardswish_backward silu silu_backward softplus softplus_backward mish mish_backward "
         "log_sigmoid_forward log_sigmoid_backward prelu addcmul addcdiv masked_fill glu glu_backward logaddexp "
         "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout "
-        "softshrink hardshrink native_batch_norm native_batch_norm_backward"
+        "hardshrink native_batch_norm native_batch_norm_backward"
     )
     table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
     for kept in (
@@ -116,7 +116,13 @@ def decompositions() -> dict[Any, Callable]:
         aten.mm.default,
     ):
         table.pop(kept, None)
+    table[aten.softshrink.default] = _softshrink
     return table
+
+
+def _softshrink(a: Tensor, lambd: float = 0.5) -> Tensor:
+    """As torch's kernel: +0 within, of negative numbers too, where torch's decomposition gives -0."""
+    return torch.where(a.abs() > lambd, a - torch.sign(a) * lambd, torch.where(a != a, a, 0.0))
 
 
 def of_trees(step: Callable[[list[Tensor], Any, Any], Any], x_form: Form, state_form: Form) -> StepFunction:

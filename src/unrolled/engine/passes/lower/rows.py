@@ -271,7 +271,7 @@ HANDLERS: dict[Any, Callable] = {
     aten.threshold_backward.default: _composed(lambda f, k, g, x, t: f("where", f("gt", x, t), g, k(0))),
     **dict.fromkeys(
         (aten.softshrink_backward.default, aten.hardshrink_backward.default),
-        _composed(lambda f, k, g, x, t: f("where", f("le", f("abs", x), t), k(0), g)),
+        _composed(lambda f, k, g, x, t: f("where", f("gt", f("abs", x), t), g, k(0))),  # 0 of a NaN, as torch
     ),
     aten.mm.default: _mm, aten.addmm.default: _addmm,
     aten.permute.default: _permute, aten.t.default: _permute, aten.transpose.int: _transpose,
