@@ -142,6 +142,11 @@ def test_tokens_unlike_plain_text_are_told(tmp_path, tokens, told):
     )
 
 
+def test_a_token_without_end(tmp_path):
+    with pytest.raises(DataError, match=r"c, line 2: a token has 50,000,000 characters; expected at most 10,000$"):
+        read_tagged([written(tmp_path, "a O\n" + "x" * 50_000_000 + " B-X\n", "c")])
+
+
 def test_conllu_and_columns_that_count(tmp_path):
     text = "# text = Die Katze\n1-2\tx\t_\t_\t_\t_\t_\t_\t_\t_\n" + "".join(
         f"{i}\t{word}\t_\t{tag}\t_\t_\t0\t_\t_\t_\n"

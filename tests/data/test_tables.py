@@ -165,6 +165,13 @@ def test_headers_are_told_from_data(n_numbers, n_rows, has_text, draw):
         assert ADVICE in told(Path(folder), text(*rows))
 
 
+def test_a_header_where_none_should_be_is_told(tmp_path):
+    assert told(tmp_path, "day,n\n2024-01-01,5\n2024-01-02,6\n", header=False) == (
+        "t.csv, line 1: 'day' stands above dates, as names of columns do; pass --header".replace("dates", "numbers")
+    )
+    assert len(table_of(tmp_path, "n/a,x\n5,y\n", header=False)) == 2
+
+
 def test_numbers_that_are_names(tmp_path):
     assert list(table_of(tmp_path, "0,1,2\n5,6,7\n").columns) == ["0", "1", "2"]  # as pandas names them
     assert list(table_of(tmp_path, "country,2010,2011,2012\nA,5,6,7\nB,8,9,1\n").columns)[3] == "2012"

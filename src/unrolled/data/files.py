@@ -14,6 +14,8 @@ from unrolled.errors import DataError
 from unrolled.files.bounds import read_bounded
 
 _MOST_SHOWN = 20
+#: what stands for a missing value in a table, in small letters
+MISSING = {"", "na", "nan", "-nan", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "?", "."}
 
 
 class Faults:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.data.files import Faults, read_texts
+from unrolled.data.files import MISSING, Faults, read_texts
 from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, labels_of, same_number
-from unrolled.data.numbers import MISSING, numbers_of
+from unrolled.data.numbers import numbers_of
 from unrolled.data.table import Table, choose_column, is_table, read_table
 from unrolled.errors import DataError
 
@@ -238,7 +238,8 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     faults.stop()
     items = [columns[places] for places in rows.values()]
     lengths = [len(each) for each in items]
-    note = f"{len(items):,} windows of {min(lengths):,} to {max(lengths):,} rows of {len(values)} numbers"
+    span = f"{min(lengths):,}" + (f" to {max(lengths):,}" if max(lengths) > min(lengths) else "")
+    note = f"{_counted(len(items), 'window')} of {span} rows of {_counted(len(values), 'number')}"
     return Labeled(items, labels, notes=(note, *notes, *table.notes), names=tuple(rows), sha256=table.sha256)
 
 

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from unrolled.data.files import Faults
+from unrolled.data.files import MISSING, Faults
 from unrolled.data.table import Table
 
-MISSING = {"", "na", "nan", "-nan", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "?", "."}
 _SPACES = " \u00a0\u2009\u202f'\u2019"  # between thousands, in France and Switzerland
 _LOOKED_AT = 1000  # rows of the other columns
 _MARKS = re.compile(r"[.,]")

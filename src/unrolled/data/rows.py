@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from unrolled.data.files import Faults, shortened
+from unrolled.data.files import MISSING, Faults, shortened
 from unrolled.errors import DataError
 
 Row = tuple[int, list[str]]  # the line that a row begins on, and its values
@@ -54,10 +54,12 @@ def headed(
         DataError: as `rows_of`.
     """
     line, first = next(rows, (0, []))
+    some = list(itertools.islice(rows, max(2, min(1000, _CELLS_LOOKED_AT // max(1, len(first))))))
     if header is False:
-        return [str(i + 1) for i in range(len(first))], itertools.chain([(line, first)], rows)
+        if word := _word_above_numbers(first, [row for _, row in some]):
+            faults.add(f"{name}, {place} {line}: {word!r} stands above numbers, as names of columns do; pass --header")
+        return [str(i + 1) for i in range(len(first))], itertools.chain([(line, first)], some, rows)
     head = [each.strip() or str(i + 1) for i, each in enumerate(first)]
-    some = list(itertools.islice(rows, max(2, min(1000, _CELLS_LOOKED_AT // max(1, len(head))))))
     others = [row for _, row in some if row != first] or [row for _, row in some]
     if header is None and (reason := _looks_like_data([each.strip() for each in first], others)):
         raise DataError(
@@ -92,6 +94,8 @@ def _check_names(where: str, head: Sequence[str]) -> None:
 
 def _looks_like_data(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
     """Why a first row is no header, in words; None if it may be one."""
+    if _word_above_numbers(head, rows):
+        return None
     numbers: list[int] = []
     reason = None
     for i, name in enumerate(head):
@@ -102,8 +106,6 @@ def _looks_like_data(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str 
         kinds = Counter(map(_kind, values))
         is_even = kinds.most_common(1)[0][1] >= 0.9 * len(values)
         if kind == "text":
-            if is_even and not kinds["text"]:
-                return None  # a word above numbers
             if reason is None and name in values:
                 reason = f"{shortened(name)} stands below it too, in column {i + 1}"
         elif is_even and kinds[kind]:
@@ -112,6 +114,16 @@ def _looks_like_data(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str 
         i = numbers[0]
         reason = f"{shortened(head[i])} stands above {_kind(head[i])}s, in column {i + 1}"
     return reason
+
+
+def _word_above_numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """The first name that is a word above numbers or dates alone."""
+    for i, name in enumerate(head):
+        if _kind(name) == "text" and name.strip().lower() not in MISSING:
+            kinds = Counter(_kind(value) for row in rows if (value := row[i].strip()).lower() not in MISSING)
+            if kinds and not kinds["text"] and max(kinds.values()) >= 0.9 * kinds.total():
+                return name
+    return None
 
 
 def _kind(text: str) -> str:

@@ -26,6 +26,7 @@ from unrolled.errors import DataError
 _TOKEN_NAMES = ("token", "word", "tokens", "form", "text")
 _TAG_NAMES = ("tag", "label", "ner", "ner_tag", "tags", "labels", "pos", "upos")
 _SENTENCE_NAMES = ("sentence", "sentence #", "sentence_id", "sentence id", "sent_id", "sent", "sentence number")
+_LONGEST_TOKEN = 10_000  # characters
 _MOST_ODD = 0.1  # share of tags that may be of no scheme
 MOST_TAGS = 3000  # kinds: the work of a tagger grows with their square
 #: tokens that plain text does not have, what they do, and the share of them that tells
@@ -116,6 +117,12 @@ def settled(
         DataError: many tags are of no scheme, or there are more kinds than a tagger can tell apart.
     """
     scheme = schemes.recognize(tags) if scheme == "auto" else scheme
+    for i, tokens in enumerate(sentences):
+        for j, token in enumerate(tokens):
+            if len(token) > _LONGEST_TOKEN:
+                raise DataError(
+                    f"{where(i, j)}: a token has {len(token):,} characters; expected at most {_LONGEST_TOKEN:,}"
+                )
     kinds = Counter(tag for each in tags for tag in each)
     if len(kinds) > MOST_TAGS:
         shown = ", ".join(map(shortened, list(kinds)[:3]))
