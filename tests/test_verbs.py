@@ -58,7 +58,7 @@ def test_from_a_file_to_answers(task, call, folder):
         r"The model (beats|does as well as|LOSES to) |Too few .* to tell the model from ", out.splitlines()[-1]
     )
     assert re.search("baseline|seasonal naive|naive Bayes", out)
-    kept = {"checkpoint.safetensors", "log.csv", "model.safetensors"}
+    kept = {".lock", "checkpoint.safetensors", "log.csv", "model.safetensors"}
     pictures = {path.name for path in (folder / "run").iterdir()} - kept
     assert len(pictures) == 1
     assert pictures.pop().endswith(".png")
