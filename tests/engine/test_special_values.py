@@ -32,6 +32,8 @@ FUNCTIONS = {
     "hardtanh": F.hardtanh,
     "clamp_min": lambda h: h.clamp(min=0.0),
     "clamp_max": lambda h: h.clamp(max=0.0),
+    "maximum": lambda h: torch.maximum(h, -h),
+    "minimum": lambda h: torch.minimum(h, -h),
     "clamp": lambda h: h.clamp(-1, 1),
 }
 

@@ -26,8 +26,8 @@ INLINE V vand(V a, V b) { return vbool((a != 0) & (b != 0)); }
 INLINE V vor(V a, V b) { return vbool((a != 0) | (b != 0)); }
 INLINE V vnot(V a) { return vbool(a == 0); }
 // a NaN in either argument comes out, as torch's maximum and minimum have it
-INLINE V vmax2(V a, V b) { return pick((a >= b) | (a != a), a, b); }  // a of two zeros, as clamp gives
-INLINE V vmin(V a, V b) { return pick((a <= b) | (a != a), a, b); }
+INLINE V vmax2(V a, V b) { return pick((a > b) | (a != a), a, b); }
+INLINE V vmin(V a, V b) { return pick((a < b) | (a != a), a, b); }
 INLINE V vabs(V a) { return pick(a < 0, -a, pick(a == 0, bc(0), a)); }
 INLINE V vsign(V a) { return vbool(a > 0) - vbool(a < 0); }
 #define BY_NUMBER(name, function) INLINE V v##name(V a) { return each(a, [](R x) { return OF_C(function, x); }); }

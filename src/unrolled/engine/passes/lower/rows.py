@@ -124,8 +124,8 @@ def _pow(lower: Environment, node: fx.Node, base: Any, exponent: Any) -> Value:
 def _clamp(lower: Environment, node: fx.Node, a: Any, least: Any = None, most: Any = None) -> Value:
     make, a = lower.builder.pointwise, lower.value(a)
     if least is not None:
-        a = make("max2", a, lower.value(least))
-    return a if most is None else make("min", a, lower.value(most))
+        a = make("max2", lower.value(least), a)  # of two zeros the second one
+    return a if most is None else make("min", lower.value(most), a)
 
 
 def _same(lower: Environment, node: fx.Node, a: Any, *_: Any, **__: Any) -> Any:
@@ -255,12 +255,12 @@ HANDLERS: dict[Any, Callable] = {
     aten.bitwise_xor.Tensor: _bitwise("ne"),
     aten.rsqrt.default: _composed(lambda f, k, a: f("div", k(1), f("sqrt", a))),
     aten.reciprocal.default: _composed(lambda f, k, a: f("div", k(1), a)),
-    aten.relu.default: _composed(lambda f, k, a: f("max2", a, k(0))),
+    aten.relu.default: _composed(lambda f, k, a: f("max2", k(0), a)),
     aten.square.default: _composed(lambda f, k, a: f("mul", a, a)),
     aten.pow.Tensor_Scalar: _pow, aten.pow.Tensor_Tensor: _pow, aten.pow.Scalar: _pow,
     aten.maximum.default: _pointwise("max2"), aten.minimum.default: _pointwise("min"),
     aten.clamp.default: _clamp, aten.clamp.Tensor: _clamp, aten.clamp_min.default: _clamp,
-    aten.clamp_max.default: _composed(lambda f, k, a, b: f("min", a, b)),
+    aten.clamp_max.default: _composed(lambda f, k, a, b: f("min", b, a)),
     aten.where.self: _pointwise("where"), aten.where.ScalarOther: _pointwise("where"),
     aten.where.ScalarSelf: _pointwise("where"), aten.where.Scalar: _pointwise("where"),
     aten.logical_and.default: _pointwise("and"), aten.bitwise_and.Tensor: _bitwise("and"),
