@@ -13,9 +13,9 @@ PATH = click.Path(path_type=Path)
 
 
 def options(
-    *kinds: type[Settings], defaults: dict[str, Any] | None = None
+    *kinds: type[Settings], defaults: dict[str, Any] | None = None, notes: dict[str, str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command one option for each field of the settings."""
+    """Gives a command one option for each field of the settings; notes by name stand after the help of some."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         for kind in reversed(kinds):
@@ -33,7 +33,7 @@ def options(
                     type=shown,
                     default=default,
                     show_default=default not in (None, ""),
-                    help=limits["help"],
+                    help=limits["help"] + (notes or {}).get(field.name, ""),
                 )(command)
         return command
 

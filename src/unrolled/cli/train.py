@@ -68,7 +68,12 @@ def train_command(name: str, module: ModuleType) -> click.Command:
     usual = kind.default_training
 
     # bounds are filled in later: a run bounded by steps has no minutes
-    @options(kind.kind, TrainSettings, defaults=usual.to_dict() | {"minutes": None, "steps": None})
+    @options(
+        kind.kind,
+        TrainSettings,
+        defaults=usual.to_dict() | {"minutes": None, "steps": None},
+        notes={"minutes": f"  [{usual.minutes:g}, unless --steps or --schedule plateau is given]"},
+    )
     def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
         folds = values.pop("folds", None)
         valid, test_files = (list(values.pop(each, ())) for each in ("valid", "test_files"))

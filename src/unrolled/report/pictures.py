@@ -26,8 +26,8 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def confusion(counts: dict[str, dict[str, int]], path: Path) -> Path:
-    """Who was taken for whom: rows are labels, columns what was found."""
-    names, columns = list(counts), list(next(iter(counts.values())))
+    """Who was taken for whom: rows are labels, columns what was found, both in the order of the rows."""
+    names = columns = list(counts)
     shares = np.array([[row[name] / max(1, sum(row.values())) for name in columns] for row in counts.values()])
     size = 2.5 + 0.5 * len(columns)
     figure, (axes,) = _canvas(size + 1, size)
@@ -54,25 +54,33 @@ def bars(model: dict[str, float], baseline: dict[str, float], title: str, path: 
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel(title)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return _save(figure, path)
 
 
 def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
-    """Series with forecasts: each panel has name, past [n], actual [h], point [h], low [h], high [h], baseline [h]."""
+    """Series with forecasts: each panel has name, past [n], actual [h], point [h], low [h], high [h], baseline [h], and
+    may have times, datetime64 [n + h]; else the axis counts the steps from the forecast's first.
+    """
     figure, rows = _canvas(9, 2.4 * len(panels), len(panels))
     for axes, panel in zip(rows, panels, strict=True):
         past, horizon = len(panel["past"]), len(panel["point"])
-        after = np.arange(horizon)
+        times = panel.get("times")
+        at = np.arange(-past, horizon) if times is None else times
+        after = at[past:]
         actual = np.concatenate((panel["past"], panel["actual"]))
-        axes.plot(np.arange(-past, horizon), actual, color="black", linewidth=0.8, label="actual")
+        axes.plot(at, actual, color="black", linewidth=0.8, label="actual")
         axes.fill_between(after, panel["low"], panel["high"], alpha=0.25, label="10 to 90 %")
         style = {"marker": "o", "markersize": 3} if horizon == 1 else {}
         axes.plot(after, panel["point"], label="model", **style)
-        axes.plot(after, panel["baseline"], color="gray", linestyle=":", label=panel["baseline_name"])
+        axes.plot(after, panel["baseline"], color="gray", linestyle=":", label=panel["baseline_name"], **style)
         axes.set_title(panel["name"], fontsize=9, loc="left")
-    rows[0].legend(loc="upper left", fontsize=7, ncols=4)
-    rows[-1].set_xlabel("steps from the forecast's first")
+        if times is not None:
+            dates: Any = optional_libraries.library("matplotlib.dates", "pictures need", "pictures")
+            axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8, frameon=False)
+    if all(panel.get("times") is None for panel in panels):
+        rows[-1].set_xlabel("steps from the forecast's first")
     return _save(figure, path)
 
 

@@ -66,6 +66,12 @@ def blocks_of(data: Series, origins: Sequence[tuple[int, int]], horizon: int) ->
     return blocks if has_dates else series * (int(blocks.max()) + 1) + blocks
 
 
+def times_of(data: Series, place: int, start: int, stop: int) -> np.ndarray | None:
+    """Stamps [stop - start] of steps of a series as datetime64; None where it has no dates, or they have an end."""
+    stamps = data.frequency.stamps(data.first[place], start, stop)
+    return stamps if np.issubdtype(stamps.dtype, np.datetime64) else None
+
+
 def _late(data: Series) -> np.ndarray:
     """By how many steps each series begins later than the first of them, int64 [series]."""
     stamps = np.array([data.frequency.stamps(first, 0, 1)[0] for first in data.first])

@@ -16,7 +16,7 @@ from unrolled.report import pictures
 from unrolled.report.metrics import forecast_figures, mase_scale
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.estimator import Estimator, Files
-from unrolled.tasks.forecast.compared import blocks_of, compared
+from unrolled.tasks.forecast.compared import blocks_of, compared, times_of
 from unrolled.tasks.forecast.fitted import ForecastFitted, fitted_on, long_enough
 from unrolled.tasks.forecast.forecast import Forecast
 from unrolled.tasks.forecast.job import ForecastJob
@@ -338,8 +338,9 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
                 "name": data.names[i] or data.target, "past": windows[row], "actual": targets[row],
                 "point": levels[row, :, len(LEVELS) // 2], "low": levels[row, :, 0], "high": levels[row, :, -1],
                 "baseline": beside[row], "baseline_name": baseline,
+                "times": times_of(data, i, t - windows.shape[1], t + targets.shape[1]),
             }
-            for row, (i, _) in enumerate(origins)
+            for row, (i, t) in enumerate(origins)
         ]  # fmt: skip
         return pictures.forecasts(panels, path)
 
