@@ -25,12 +25,12 @@ from unrolled.data.labeled import (
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
-from unrolled.report.comparison import compare, shares
-from unrolled.report.metrics import figures_of, rights_of, sureness
+from unrolled.report.metrics import sureness
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.blend import best_weights, blended, calibrated, calibration
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
+from unrolled.tasks.classify.judged import judged
 from unrolled.tasks.classify.net import ClassifyNet, loss_of
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, are_files
@@ -310,20 +310,13 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         pieces = [fitted.front.pieces(item) for item in data.items]
         probabilities = self._probabilities(self.logits(pieces)).numpy()
         baseline = fitted.baseline.scores(pieces)
-        majority = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(data)
-        targets = targets_of(data.labels, fitted.classes).numpy()
-        found = {
-            "model": self._chosen(probabilities, 0.5),
-            "baseline": self._chosen(baseline, 0.0),
-            "majority": majority,
-        }
-        rights = {name: shares(rights_of(data.labels, labels)) for name, labels in found.items()}
-        named = {fitted.baseline.in_words: rights["baseline"], "the most frequent class": rights["majority"]}
+        found = {"model": self._chosen(probabilities, 0.5), "baseline": self._chosen(baseline, 0.0)}
+        found["majority"] = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(data)
         of = "texts" if isinstance(fitted.front, TextFront) else "windows"
-        compared = compare(rights["model"], named, metric="accuracy", of=of)
-        figures = {name: figures_of(data.labels, labels, fitted.classes) for name, labels in found.items()}
+        figures = judged(data.labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of)
+        targets = targets_of(data.labels, fitted.classes).numpy()
         figures["model"] |= sureness(targets, probabilities, fitted.is_multiple)
-        return figures | {"n_items": len(data), "comparison": compared.to_dict()}
+        return figures
 
     def _chosen(self, scores: np.ndarray, above: float) -> list[list[str]]:
         if self.fitted.is_multiple:
