@@ -15,6 +15,7 @@ from unrolled.nn.torch_layers import GRU as GRU
 from unrolled.nn.torch_layers import LSTM as LSTM
 from unrolled.nn.torch_layers import RNN as RNN
 from unrolled.scan import scan as scan
+from unrolled.tasks import load as load
 from unrolled.tasks.classify.model import ClassifyModel as ClassifyModel
 from unrolled.tasks.classify.settings import ClassifySettings as ClassifySettings
 from unrolled.tasks.forecast.model import ForecastModel as ForecastModel
@@ -34,3 +35,44 @@ from unrolled.training.job import Job as Job
 from unrolled.training.job import TrainResult as TrainResult
 from unrolled.training.loop import train as train
 from unrolled.training.settings import TrainSettings as TrainSettings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "ClassifyModel",
+    "ClassifySettings",
+    "Explanation",
+    "ForecastModel",
+    "ForecastSettings",
+    "Job",
+    "Recurrent",
+    "Stream",
+    "SwapReport",
+    "TagModel",
+    "TagSettings",
+    "TextModel",
+    "TextSettings",
+    "TrainResult",
+    "TrainSettings",
+    "TranscribeModel",
+    "TranscribeSettings",
+    "TranslateModel",
+    "TranslateSettings",
+    "UnderstandModel",
+    "UnderstandSettings",
+    "Window",
+    "__version__",
+    "cells",
+    "errors",
+    "explain",
+    "load",
+    "scan",
+    "sequence_loss",
+    "swap",
+    "train",
+    "truncated_bptt",
+    "unswap",
+]

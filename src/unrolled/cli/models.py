@@ -12,7 +12,6 @@ from unrolled import tasks
 from unrolled.data.files import read_bytes
 from unrolled.data.packed import unpacked
 from unrolled.errors import DataError, SettingsError
-from unrolled.files.model_file import read_model
 from unrolled.tasks import capabilities
 from unrolled.tasks.capabilities import Generates, Predicts, PredictsTables
 from unrolled.tasks.estimator import Estimator
@@ -20,8 +19,8 @@ from unrolled.tasks.estimator import Estimator
 
 def opened(path: Path, device: str) -> tuple[ModuleType, Estimator]:
     """A model, and the folder of its task."""
-    module = tasks.task(read_model(path).task)
-    return module, module.Model.load(path, device=device)
+    model = tasks.load(path, device=device)
+    return tasks.task(model.task), model
 
 
 def answering(path: Path, device: str) -> Estimator:

@@ -6,9 +6,15 @@ into words; and `HELP`, texts for the command line. `estimator.py`, `fitted.py` 
 
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from unrolled.errors import ModelFileError
+from unrolled.files.model_file import read_model
+
+if TYPE_CHECKING:
+    from unrolled.tasks.estimator import Estimator
 
 
 def names() -> list[str]:
@@ -25,3 +31,20 @@ def task(name: str) -> ModuleType:
     if name not in names():
         raise ModelFileError(f"task {name!r} is not known to this version; expected one of {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def load(path: "Path | str", *, device: str = "cpu") -> "Estimator":
+    """Reads a model of any task.
+
+    Args:
+        path: of the model file, or of the run folder that it lies in.
+        device: where it predicts: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
+
+    Returns:
+        The task's model, such as a `ClassifyModel`, ready to predict.
+
+    Raises:
+        ModelFileError: the file cannot be used; nothing in it is executed.
+    """
+    model: Estimator = task(read_model(path).task).Model.load(path, device=device)
+    return model
