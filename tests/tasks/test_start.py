@@ -16,6 +16,7 @@ from unrolled.search.beam import beam_search
 from unrolled.tasks import blend
 from unrolled.tasks.classify.net import loss_of
 from unrolled.tasks.known_tags import KnownTags
+from unrolled.training.batches import batch_for
 
 # as good as no training: what is left is the start
 NOTHING = unrolled.TrainSettings(steps=1, lr=1e-9, precision="float32")
@@ -109,6 +110,16 @@ def test_known_tags_of_a_sentence_are_by_others():
     own = known.at(torch.arange(20).view(1, 20), np.arange(20))[0]
     assert torch.equal(known.whole.argmax(1), torch.arange(20) % 2)
     assert (own[:, 0] - own[:, 1]).abs().max() < 1  # no other sentence has the word
+
+
+def test_small_data_see_small_batches_where_none_is_given():
+    assert [batch_for(n, 16) for n in (1, 31, 63, 64, 127, 128, 10**6)] == [4, 4, 4, 8, 8, 16, 16]
+    assert [batch_for(n, 64) for n in (600, 10**6)] == [64, 64]
+    for given, used in ((None, 4), (8, 8)):
+        model = unrolled.ClassifyModel(unrolled.ClassifySettings(**{**SMALL, "batch": given}))
+        model.fit(TEXTS[:24], train=NOTHING)
+        data, held = model.split(model.as_data(TEXTS[:24]), 0)
+        assert model.prepare(data, held, NOTHING, torch.device("cpu"))[1].batches.batch == used
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 9, 10, 11, 40])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 FOLDS = 5
-_SCALES = np.exp(np.linspace(np.log(1e-3), np.log(4), 60))
+_SCALES = np.exp(np.linspace(np.log(1e-3), np.log(100), 80))
 
 
 def folds_of(n: int, seed: int) -> np.ndarray:

@@ -34,9 +34,11 @@ class NearestMean:
         return cls(np.stack(means), np.where(spreads > 0, spreads, 1.0))
 
     def scores(self, windows: Sequence[np.ndarray]) -> np.ndarray:
-        """[windows, classes]; the largest wins."""
+        """[windows, classes]; the largest wins. They are -log of the squared distances: one statistic that is far off
+        must not outweigh all others where scores become probabilities.
+        """
         rows = np.stack([_statistics(window) for window in windows])
-        return -np.square((rows[:, None] - self.means) / self.spreads).sum(2)
+        return -np.log(np.square((rows[:, None] - self.means) / self.spreads).sum(2) + 1e-12)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Plain data, and tensors under "baseline."."""

@@ -20,7 +20,7 @@ from unrolled.settings import Settings
 from unrolled.tasks.fitted import F, HasFitted
 from unrolled.tasks.parameters import Parameters
 from unrolled.training import processes
-from unrolled.training.batches import Batches
+from unrolled.training.batches import Batches, batch_for
 from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ending_signals_interrupt
@@ -299,7 +299,8 @@ class ExampleJob:
     def __init__(self, model: Any, lengths: Sequence[int], training: TrainSettings, device: torch.device) -> None:
         self.model = model
         self.device = device
-        self.batches = Batches(lengths, model.settings.batch, training.seed)
+        batch = model.settings.batch or batch_for(len(lengths), model.settings.most_batch)
+        self.batches = Batches(lengths, batch, training.seed)
         self.steps_per_epoch = self.batches.n_batches
         self.items_per_step = round(self.batches.batch * sum(lengths) / len(lengths))
 

@@ -51,6 +51,16 @@ class Batches:
         return [batches[i] for i in draw.permutation(self.n_batches)]
 
 
+def batch_for(n_examples: int, most: int) -> int:
+    """The batch where a user gives none: an eighth of the examples, so that an epoch has as many updates at least; 4 to
+    `most`, a power of two times the number of processes.
+    """
+    size = 4
+    while 2 * size <= min(most, n_examples // 8):
+        size *= 2
+    return math.ceil(size / processes.world_size()) * processes.world_size()
+
+
 def by_length(lengths: Sequence[int] | np.ndarray, most_items: int) -> list[np.ndarray]:
     """All examples once, of like length together, each batch of about `most_items` items with its padding."""
     lengths = np.asarray(lengths)

@@ -1,6 +1,7 @@
 """What a user chooses for a classifier."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unrolled.nn.token_encoder import EncoderSettings
 from unrolled.settings import option
@@ -27,6 +28,9 @@ class ClassifySettings(EncoderSettings):
     pairs: int = option(50, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096)
     layers: int = option(1, "recurrent layers, each in both directions", least=1, most=20)
     word_dropout: float = option(0.1, "share of words shown as unknown in training", least=0, most=0.95)
-    batch: int = option(32, "texts of an update", least=1, most=10**6)
+    most_batch: ClassVar[int] = 32
+    batch: int | None = option(
+        None, "texts of an update  [an eighth of the training part, 4 to 32]", least=1, most=10**6
+    )
     validation: float = option(0.1, "share of each class kept for validation, where no file is", above=0, most=0.5)
     encoding: str = option("utf-8", "of the files")

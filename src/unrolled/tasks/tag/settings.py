@@ -1,6 +1,7 @@
 """What a user chooses for a tagger."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unrolled.data import schemes
 from unrolled.nn.token_encoder import EncoderSettings
@@ -12,6 +13,9 @@ class TagSettings(EncoderSettings):
     """What the model is, and how the files are read."""
 
     scheme: str = option("auto", "of the tags; auto recognizes it", choices=("auto", *schemes.SCHEMES))
-    batch: int = option(16, "sentences of an update", least=1, most=10**6)
+    most_batch: ClassVar[int] = 16
+    batch: int | None = option(
+        None, "sentences of an update  [an eighth of the training part, 4 to 16]", least=1, most=10**6
+    )
     validation: float = option(0.1, "share of the sentences kept for validation, where no file is", above=0, most=0.5)
     encoding: str = option("utf-8", "of the files")

@@ -1,6 +1,7 @@
 """What a user chooses for a transcriber."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unrolled.errors import SettingsError
 from unrolled.search.ngram_fusion import KINDS
@@ -22,7 +23,10 @@ class TranscribeSettings(HearSettings):
     path: str | None = option(None, "column with the paths  [guessed from its name]")
     text: str | None = option(None, "column with the transcripts  [guessed from its name]")
     longest: float = option(30.0, "seconds of a sound at most; longer ones are left out of training", above=0, most=600)
-    batch: int = option(16, "sounds of an update", least=1, most=10**6)
+    most_batch: ClassVar[int] = 16
+    batch: int | None = option(
+        None, "sounds of an update  [an eighth of the training part, 4 to 16]", least=1, most=10**6
+    )
     validation: float = option(0.1, "share of the sounds kept for validation, where no file is", above=0, most=0.5)
     encoding: str = option("utf-8", "of manifests and texts")
 
