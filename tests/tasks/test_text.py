@@ -11,6 +11,7 @@ from tests.assertions import assert_equal
 import unrolled
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.tasks.text import model as task
+from unrolled.tasks.text import sizing
 from unrolled.tasks.text.mixture import best_share, mixed
 from unrolled.tasks.text.sampling import sample
 from unrolled.training.run_folder import Run
@@ -247,3 +248,35 @@ def test_it_learns_from_files_in_any_encoding_and_raw_bytes(tmp_path):
         model = unrolled.TextModel(settings)
         model.fit([tmp_path / "latin"], train=replace(TRAINING, steps=2))
         assert model.figures["nats"] > 0
+
+
+@pytest.mark.parametrize(
+    ("slow", "hidden"), [(1, 512), (4, 384), (8, 256), (64, 128), (1000, 128)], ids=lambda each: str(each)
+)
+def test_the_size_is_chosen_by_the_speed_of_the_machine(monkeypatch, slow, hidden):
+    seconds = {128: 0.005, 256: 0.01, 384: 0.03, 512: 0.11}  # of an update, on a fast machine
+    monkeypatch.setattr(sizing, "seconds_of_update", lambda settings, *_: slow * seconds[settings.hidden])
+    chosen, [note] = sizing.sized(
+        unrolled.TextSettings(size="auto", k1=50), 90, unrolled.TrainSettings(minutes=3), torch.device("cpu")
+    )
+    assert (chosen.hidden, chosen.size, chosen.k1) == (hidden, "given", 50)
+    assert (chosen.layers, chosen.batch, chosen.dropout) == ((2, 32, 0.3) if hidden == 512 else (1, 8, 0.0))
+    assert note.startswith(f"size: {chosen.layers} layer")
+    assert note.endswith(" updates in 3 minutes on this machine")
+
+
+def test_an_update_is_measured_and_leaves_no_trace():
+    before = torch.get_rng_state()
+    assert 0 < sizing.seconds_of_update(SMALL, 30, torch.device("cpu")) < 10
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(SettingsError, match=r"^size=auto chooses a size for the minutes of a training; give minutes"):
+        unrolled.TextModel(replace(SMALL, size="auto")).fit(text=TEXT, train=TRAINING)
+
+
+def test_a_run_of_a_chosen_size_goes_on_with_it(monkeypatch, tmp_path, file):
+    monkeypatch.setattr(sizing, "SIZES", ((1, 8, 4, 0.0),))
+    model = unrolled.TextModel(replace(SMALL, size="auto"))
+    model.fit(file, train=unrolled.TrainSettings(minutes=0.01, precision="float32"), run=tmp_path / "run")
+    assert (model.settings.hidden, model.settings.size) == (8, "given")
+    assert Run.open(tmp_path / "run").config["settings"]["hidden"] == 8
+    assert unrolled.TextModel.load(tmp_path / "run/model.safetensors").settings == model.settings

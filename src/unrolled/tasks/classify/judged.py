@@ -3,7 +3,7 @@
 Inputs: labels, and those that model and baselines found. Outputs: metrics of each, and their comparison.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unrolled.report.comparison import compare, shares
@@ -12,7 +12,9 @@ from unrolled.report.metrics import figures_of, rights_of
 Labels = Sequence[Sequence[str]]
 
 
-def judged(gold: Labels, found: dict[str, Labels], classes: Sequence[str], *, baseline: str, of: str) -> dict[str, Any]:
+def judged(
+    gold: Labels, found: Mapping[str, Labels], classes: Sequence[str], *, baseline: str, of: str
+) -> dict[str, Any]:
     """Metrics of "model", "baseline" and "majority".
 
     Args:

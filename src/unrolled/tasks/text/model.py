@@ -25,6 +25,7 @@ from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.sampling import sample
 from unrolled.tasks.text.scoring import WARM_UP, log_p_of
 from unrolled.tasks.text.settings import DEFAULT_TRAINING, TextSettings
+from unrolled.tasks.text.sizing import sized
 from unrolled.training import processes
 from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
@@ -138,6 +139,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
     ) -> tuple[TextFitted, "_TextJob"]:
         first, last = self._content(data), self._content(valid)
         units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
+        if self.settings.size == "auto":
+            self.settings, notes = sized(self.settings, units.size, training, device)
+            self.notes += notes
         net = TextNet(units.size, self.settings).to(device)
         job = _TextJob(self, net, units.encode(first), units.encode(last), len(last), training, device)
         baseline = NGram.fit(job.train_ids, units.size)

@@ -16,6 +16,11 @@ class TextSettings(Settings):
     units: str = option("char", "what the model reads and writes", choices=KINDS)
     subwords: int = option(2000, "size of the subword vocabulary, learnt from the training part", least=300, most=10**6)
     cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
+    size: str = option(
+        "given",
+        "auto: layers, hidden, batch and dropout are chosen by the measured speed of this machine and --minutes",
+        choices=("given", "auto"),
+    )
     layers: int = option(2, "recurrent layers", least=1, most=100)
     hidden: int = option(512, "features of a layer's hidden state", least=1, most=65536)
     dropout: float = option(0.3, "share of features dropped between layers in training", least=0, most=0.95)
