@@ -379,3 +379,11 @@ def test_very_long_sentences_are_read_in_parts_and_left_out_of_training(kind, mo
     assert str(caught.value) == (
         "all sentences have more than 6 tokens; expected an empty line, or a line end, after each sentence"
     )
+
+
+def test_a_run_that_cannot_be_extended_is_refused_before_anything_is_written(tmp_path):
+    write_conll(tmp_path / "data")
+    training = unrolled.TrainSettings(minutes=1, most_minutes=2, precision="float32")
+    with pytest.raises(SettingsError, match=r"^most_minutes: nothing says what the baseline's loss is here; set minut"):
+        unrolled.TagModel(CASES["tag"][1]).fit(tmp_path / "data", train=training, run=tmp_path / "run")
+    assert [each.name for each in tmp_path.iterdir()] == ["data"]

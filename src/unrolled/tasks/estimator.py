@@ -24,7 +24,7 @@ from unrolled.training.batches import Batches, batch_for
 from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ending_signals_interrupt
-from unrolled.training.job import Job, TrainResult
+from unrolled.training.job import Job, TrainResult, check_baseline
 from unrolled.training.loop import train
 from unrolled.training.run_folder import Run
 from unrolled.training.settings import TrainSettings
@@ -221,6 +221,7 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
         with set_aside(device, training.seed):
             self.notes = []
             fitted, job = self.prepare(part, self.held, training, device)
+        check_baseline(job, training)
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held))
         return job
 

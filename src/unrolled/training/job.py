@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from unrolled.errors import SettingsError
+from unrolled.training.settings import TrainSettings
+
 
 class Job(Protocol):
     """What a task gives the loop.
@@ -71,6 +74,16 @@ def steps_per_epoch(job: Job) -> int:
     """Updates in which each example occurs once; 1 where a job does not say."""
     steps: int = getattr(job, "steps_per_epoch", 1)
     return steps
+
+
+def check_baseline(job: Job, settings: TrainSettings) -> None:
+    """Holds a job whose run may be extended to say what its baseline's loss is.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    if settings.most_minutes and baseline_loss(job) is None:
+        raise SettingsError("most_minutes: nothing says what the baseline's loss is here; set minutes alone")
 
 
 def baseline_loss(job: Job) -> float | None:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unrolled.errors import DivergedError, RunError, SettingsError
+from unrolled.errors import DivergedError, RunError
 from unrolled.nn.bptt import detached
 from unrolled.randomness import set_aside
 from unrolled.training import processes, stopping
 from unrolled.training.devices import random_state
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ctrl_c_waits
-from unrolled.training.job import Job, TrainResult, baseline_loss, steps_per_epoch
+from unrolled.training.job import Job, TrainResult, baseline_loss, check_baseline, steps_per_epoch
 from unrolled.training.optimizers import optimizer_of
 from unrolled.training.run_folder import Run
 from unrolled.training.settings import TrainSettings
@@ -53,8 +53,7 @@ def train(
         DivergedError: the loss or its gradient became NaN or infinite. The best model so far is kept.
         KeyboardInterrupt: as Ctrl-C makes it, after a checkpoint.
     """
-    if settings.most_minutes and baseline_loss(job) is None:
-        raise SettingsError("most_minutes: nothing says what the baseline's loss is here; set minutes alone")
+    check_baseline(job, settings)
     device = next(job.module.parameters()).device
     with set_aside(device):
         training = _Training(job, settings, run, display or Display(), make_optimizer)
