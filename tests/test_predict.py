@@ -77,9 +77,10 @@ def test_folders_lines_and_items(runs, call, folder):
     _, out, err = call("predict", runs / "c", "lines.txt", "--format", "csv")
     assert err == "lines.txt: a text a line\n"
     assert [row["labels"] for row in rows_of(out)] == ["up", "down"]
-    _, out, err = call("predict", runs / "c", "good food", "bad food", "--format", "csv")
+    _, out, err = call("predict", runs / "c", "good food", "", "bad food", "x" * 5000, "--format", "csv")
     assert err == ""
-    assert [row["labels"] for row in rows_of(out)] == ["up", "down"]
+    assert [row["text"] for row in rows_of(out)] == ["good food", "", "bad food", "x" * 5000]
+    assert [row["labels"] for row in rows_of(out)][:3:2] == ["up", "down"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_folders_lines_and_items(runs, call, folder):
         (["lines.txt", "good food"], "'lines.txt' is a file and 'good food' is none; give either files or texts"),
         (["--file", "lines.txt", "good"], "--file lines.txt and 'good': give one of them"),
         (["odd.csv"], "odd.csv: which column has the texts? Pass --text with one of 'a', 'b'"),
-        (["odd.csv", "--text", "c"], "odd.csv: has no column 'c'. It has 'a', 'b', or pass --text with the column that has the texts"),
+        (["odd.csv", "--text", "c"], "odd.csv: has no column 'c'. It has 'a', 'b'. Pass --text with the column that has the texts"),
         (["one.csv"], "one.csv: which column has the texts? Pass --text with one of 'good food'. If the first line is a text and no name, pass --no-header"),
         (["empty.txt"], "empty.txt: is empty; expected a text a line"),
         (["p.txt"], "p.txt: is a PNG picture: expected text. Save it as plain text"),

@@ -126,7 +126,7 @@ def _pairs(
 
 def _exists(name: str) -> bool:
     try:
-        return Path(name).exists()
+        return bool(name.strip()) and Path(name).exists()
     except (OSError, ValueError):  # too long, or with a zero in it: a text
         return False
 

@@ -93,7 +93,9 @@ def _text_column(name: str, head: Sequence[str], form: ItemForm) -> str:
     if form.text is not None:
         if form.text in head:
             return form.text
-        raise DataError(f"{no_column(name, head, form.text)}, or pass --text with the column that has the texts")
+        told = no_column(name, head, form.text)
+        stop = "" if told.endswith("?") else "."
+        raise DataError(f"{told}{stop} Pass --text with the column that has the texts")
     lowered = {each.strip().lower(): each for each in reversed(head)}
     found = next((lowered[each] for each in TEXT_NAMES if each in lowered), None)
     if found is None and len(head) == 1 and form.header is not None:
