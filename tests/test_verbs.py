@@ -64,7 +64,8 @@ def test_from_a_file_to_answers(task, call, folder):
     assert pictures.pop().endswith(".png")
     model = "run/model.safetensors"
     code, text, err = call("predict", model, item)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert (err == "") == (task != "forecast")  # how a table is read is said
     assert text.strip()
     code, line, _ = call("predict", model, item, "--format", "jsonl")
     assert key in json.loads(line)
