@@ -2,16 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unrolled.baselines.naive_bayes import NaiveBayes
-from unrolled.baselines.nearest_mean import NearestMean
 from unrolled.data.in_memory import LABEL_KINDS, index_of, is_frame, items_of
 from unrolled.data.labeled import (
     Labeled,
@@ -27,13 +25,15 @@ from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import sureness
 from unrolled.tasks.answers import Answers, Shown
-from unrolled.tasks.blend import best_weights, blended, calibrated, calibration
+from unrolled.tasks.blend import blended, calibrated, calibration
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
+from unrolled.tasks.classify.job import ClassifyJob
 from unrolled.tasks.classify.judged import judged
-from unrolled.tasks.classify.net import ClassifyNet, loss_of
+from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.settings import ClassifySettings
-from unrolled.tasks.estimator import Estimator, ExampleJob, Files, are_files
+from unrolled.tasks.classify.start import Learnt, chosen, targets_of, weighted
+from unrolled.tasks.estimator import Estimator, Files, are_files
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
@@ -136,7 +136,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
 
     def prepare(
         self, data: Labeled, valid: Labeled, training: TrainSettings, device: torch.device
-    ) -> tuple[ClassifyFitted, "_ClassifyJob"]:
+    ) -> tuple[ClassifyFitted, "ClassifyJob"]:
         counts = Counter(name for names in data.labels for name in names)
         classes = sorted(counts, key=LABEL_KINDS[data.kind])
         check_count(len(classes), "classes")
@@ -148,7 +148,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         pieces: list[Any] = [front.pieces(item) for item in data.items]
         if data.is_multiple and not is_text:
             raise SettingsError("windows of numbers have one label each; leave --separator out")
-        learnt = _Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple)
+        learnt = Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple)
         targets = targets_of(data.labels, classes)
         fitted = ClassifyFitted(
             net=ClassifyNet(front, len(classes), self.settings, data.is_multiple).to(device),
@@ -160,7 +160,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
             baseline=learnt.baseline(np.arange(len(pieces))),
             scale=calibration(len(pieces), training.seed, learnt.scores, targets, is_multiple=data.is_multiple),
         )
-        return fitted, _ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
+        return fitted, ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
 
     def _text_front(self, texts: Sequence[str]) -> TextFront:
         settings = self.settings
@@ -206,16 +206,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         fitted = self.fitted
         pieces = [fitted.front.pieces(item) for item in valid.items]
         network, baseline = self._network(pieces), self._by_baseline(pieces)
-        return self._weighted(network, baseline, targets_of(valid.labels, fitted.classes))
-
-    def _weighted(self, network: Tensor, baseline: Tensor, targets: Tensor) -> ClassifyFitted:
-        """What is fitted, with the weights that are the likeliest on some items, all [items, classes]."""
-        fitted = self.fitted
-
-        def loss(logits: Tensor, targets: Tensor) -> Tensor:
-            return loss_of(logits, targets, fitted.is_multiple)
-
-        return replace(fitted, weights=best_weights(network, baseline, targets, loss))
+        return weighted(fitted, network, baseline, targets_of(valid.labels, fitted.classes))
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
         """The class of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
@@ -310,18 +301,16 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         pieces = [fitted.front.pieces(item) for item in data.items]
         probabilities = self._probabilities(self.logits(pieces)).numpy()
         baseline = fitted.baseline.scores(pieces)
-        found = {"model": self._chosen(probabilities, 0.5), "baseline": self._chosen(baseline, 0.0)}
+        found: dict[str, Sequence[Sequence[str]]] = {
+            "model": chosen(probabilities, fitted, above=0.5),
+            "baseline": chosen(baseline, fitted, above=0.0),
+        }
         found["majority"] = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(data)
         of = "texts" if isinstance(fitted.front, TextFront) else "windows"
         figures = judged(data.labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of)
         targets = targets_of(data.labels, fitted.classes).numpy()
         figures["model"] |= sureness(targets, probabilities, fitted.is_multiple)
         return figures
-
-    def _chosen(self, scores: np.ndarray, above: float) -> list[list[str]]:
-        if self.fitted.is_multiple:
-            return [[self.fitted.classes[i] for i in np.flatnonzero(row > above)] for row in scores]
-        return [[self.fitted.classes[int(i)]] for i in scores.argmax(1)]
 
     def as_data(self, data: Any) -> Labeled:
         """From files; a frame; or pairs of a text or window [time, features] and its label, or a list of labels where
@@ -341,87 +330,6 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
                 "a classifier requires y to be passed, but the target y is None: give the items' labels too"
             )
         return self.read(data)
-
-
-def targets_of(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Tensor:
-    """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere."""
-    place = {name: i for i, name in enumerate(classes)}
-    targets = torch.zeros(len(labels), len(classes))
-    for i, names in enumerate(labels):
-        for name in names:
-            if name in place:
-                targets[i, place[name]] = 1
-    return targets
-
-
-class _Learnt:
-    """The baseline of some examples."""
-
-    def __init__(
-        self, pieces: list[Any], labels: Sequence[Sequence[str]], classes: list[str], *, is_multiple: bool
-    ) -> None:
-        self.pieces, self.labels, self.classes, self.is_multiple = pieces, labels, classes, is_multiple
-
-    def baseline(self, places: np.ndarray) -> NaiveBayes | NearestMean:
-        """What is learnt from the examples at some places."""
-        pieces, labels = [self.pieces[i] for i in places], [self.labels[i] for i in places]
-        if isinstance(self.pieces[0], np.ndarray):
-            return NearestMean.fit(pieces, labels, self.classes)
-        return NaiveBayes.fit(pieces, labels, self.classes, is_multiple=self.is_multiple)
-
-    def scores(self, learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
-        """Of the examples at places `held`, by what is learnt from those at `learnt`."""
-        return self.baseline(learnt).scores([self.pieces[i] for i in held])
-
-
-class _ClassifyJob(ExampleJob):
-    """The task as the training loop sees it."""
-
-    def __init__(
-        self,
-        model: ClassifyModel,
-        fitted: ClassifyFitted,
-        pieces: list[Any],
-        labels: Sequence[Sequence[str]],
-        valid: Labeled,
-        training: TrainSettings,
-        device: torch.device,
-    ) -> None:
-        kept = [i for i, each in enumerate(pieces) if len(each)]
-        if not kept:
-            raise DataError("none of the texts has a token in it")
-        super().__init__(model, [len(pieces[i]) for i in kept], training, device)
-        self.encoded = [fitted.front.encode(pieces[i]) for i in kept]
-        self.targets = targets_of(labels, fitted.classes)[kept]
-        self.valid = [fitted.front.pieces(item) for item in valid.items]
-        self.valid_targets = targets_of(valid.labels, fitted.classes)
-        self.valid_baseline: Tensor | None = None
-        self.item = "token" if isinstance(fitted.front, TextFront) else "row"
-
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        places = self.batches.at(step)
-        batch = self.model.fitted.front.batch([self.encoded[i] for i in places])
-        return module(batch.to(self.device), self.targets[places].to(self.device)), None
-
-    def evaluate(self) -> dict[str, float]:
-        model, is_multiple = self.model, self.model.fitted.is_multiple
-        if self.valid_baseline is None:
-            self.valid_baseline = model._by_baseline(self.valid)
-        network = model._network(self.valid)
-        model._fitted = model._weighted(network, self.valid_baseline, self.valid_targets)
-        logits = blended(network, self.valid_baseline, model.fitted.weights)
-        if is_multiple:
-            right = ((logits > 0) == (self.valid_targets > 0)).all(1)
-        else:
-            right = self.valid_targets[torch.arange(len(logits)), logits.argmax(1)] > 0
-        accuracy = float(right.float().mean())
-        log_loss = float(loss_of(logits, self.valid_targets, is_multiple))
-        # the network learns long before it changes an answer of the baseline
-        of_network = float(loss_of(network, self.valid_targets, is_multiple))
-        return {"loss": 1 - accuracy + 1e-3 * of_network, "accuracy": accuracy, "log_loss": log_loss}
-
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"accuracy {100 * figures['accuracy']:.2f} %"
 
 
 HELP = TaskHelp(

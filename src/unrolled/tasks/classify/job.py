@@ -1,0 +1,67 @@
+"""The task as the training loop sees it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.labeled import Labeled
+from unrolled.errors import DataError
+from unrolled.tasks.blend import blended
+from unrolled.tasks.classify.fitted import ClassifyFitted
+from unrolled.tasks.classify.inputs import TextFront
+from unrolled.tasks.classify.net import loss_of
+from unrolled.tasks.classify.start import targets_of, weighted
+from unrolled.tasks.estimator import ExampleJob
+from unrolled.training.loop import TrainSettings
+
+
+class ClassifyJob(ExampleJob):
+    """The task as the training loop sees it."""
+
+    def __init__(
+        self,
+        model: Any,
+        fitted: ClassifyFitted,
+        pieces: list[Any],
+        labels: Sequence[Sequence[str]],
+        valid: Labeled,
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        kept = [i for i, each in enumerate(pieces) if len(each)]
+        if not kept:
+            raise DataError("none of the texts has a token in it")
+        super().__init__(model, [len(pieces[i]) for i in kept], training, device)
+        self.encoded = [fitted.front.encode(pieces[i]) for i in kept]
+        self.targets = targets_of(labels, fitted.classes)[kept]
+        self.valid = [fitted.front.pieces(item) for item in valid.items]
+        self.valid_targets = targets_of(valid.labels, fitted.classes)
+        self.valid_baseline: Tensor | None = None
+        self.item = "token" if isinstance(fitted.front, TextFront) else "row"
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        places = self.batches.at(step)
+        batch = self.model.fitted.front.batch([self.encoded[i] for i in places])
+        return module(batch.to(self.device), self.targets[places].to(self.device)), None
+
+    def evaluate(self) -> dict[str, float]:
+        model, is_multiple = self.model, self.model.fitted.is_multiple
+        if self.valid_baseline is None:
+            self.valid_baseline = model._by_baseline(self.valid)
+        network = model._network(self.valid)
+        model._fitted = weighted(model.fitted, network, self.valid_baseline, self.valid_targets)
+        logits = blended(network, self.valid_baseline, model.fitted.weights)
+        if is_multiple:
+            right = ((logits > 0) == (self.valid_targets > 0)).all(1)
+        else:
+            right = self.valid_targets[torch.arange(len(logits)), logits.argmax(1)] > 0
+        accuracy = float(right.float().mean())
+        log_loss = float(loss_of(logits, self.valid_targets, is_multiple))
+        # the network learns long before it changes an answer of the baseline
+        of_network = float(loss_of(network, self.valid_targets, is_multiple))
+        return {"loss": 1 - accuracy + 1e-3 * of_network, "accuracy": accuracy, "log_loss": log_loss}
+
+    def describe(self, figures: dict[str, float]) -> str:
+        return f"accuracy {100 * figures['accuracy']:.2f} %"

@@ -1,0 +1,65 @@
+"""What a classifier starts from: its baseline, and what the network adds to it.
+
+Inputs: labeled examples, scores of both. Outputs: a baseline, and the weights of both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.baselines.naive_bayes import NaiveBayes
+from unrolled.baselines.nearest_mean import NearestMean
+from unrolled.tasks.blend import best_weights
+from unrolled.tasks.classify.fitted import ClassifyFitted
+from unrolled.tasks.classify.net import loss_of
+
+
+def targets_of(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Tensor:
+    """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere."""
+    place = {name: i for i, name in enumerate(classes)}
+    targets = torch.zeros(len(labels), len(classes))
+    for i, names in enumerate(labels):
+        for name in names:
+            if name in place:
+                targets[i, place[name]] = 1
+    return targets
+
+
+class Learnt:
+    """The baseline of some examples."""
+
+    def __init__(
+        self, pieces: list[Any], labels: Sequence[Sequence[str]], classes: list[str], *, is_multiple: bool
+    ) -> None:
+        self.pieces, self.labels, self.classes, self.is_multiple = pieces, labels, classes, is_multiple
+
+    def baseline(self, places: np.ndarray) -> NaiveBayes | NearestMean:
+        """What is learnt from the examples at some places."""
+        pieces, labels = [self.pieces[i] for i in places], [self.labels[i] for i in places]
+        if isinstance(self.pieces[0], np.ndarray):
+            return NearestMean.fit(pieces, labels, self.classes)
+        return NaiveBayes.fit(pieces, labels, self.classes, is_multiple=self.is_multiple)
+
+    def scores(self, learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Of the examples at places `held`, by what is learnt from those at `learnt`."""
+        return self.baseline(learnt).scores([self.pieces[i] for i in held])
+
+
+def weighted(fitted: ClassifyFitted, network: Tensor, baseline: Tensor, targets: Tensor) -> ClassifyFitted:
+    """What is fitted, with the weights that are the likeliest on some items; scores and targets [items, classes]."""
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return loss_of(logits, targets, fitted.is_multiple)
+
+    return replace(fitted, weights=best_weights(network, baseline, targets, loss))
+
+
+def chosen(scores: np.ndarray, fitted: ClassifyFitted, *, above: float) -> list[list[str]]:
+    """The classes of items by scores [items, classes]: the best one, or all above a number."""
+    if fitted.is_multiple:
+        return [[fitted.classes[i] for i in np.flatnonzero(row > above)] for row in scores]
+    return [[fitted.classes[int(i)]] for i in scores.argmax(1)]
