@@ -118,7 +118,8 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
             answers: of the items.
         """
         figures = self.evaluate(data if answers is None else self.paired(data, answers))
-        return float(tasks.task(self.task).Report(self, figures).verdict()[1])
+        found = tasks.task(self.task).Report(self, figures).comparison()
+        return -found.model if found.is_error else found.model
 
     def fit(
         self,
