@@ -83,9 +83,9 @@ class TaskReport(ABC, Generic[M]):
         )
 
     def was_improving(self) -> bool:
-        """Whether the last evaluation of the training was the best one."""
-        losses = [row["loss"] for row in self.model.record]
-        return not losses or losses.index(min(losses)) == len(losses) - 1
+        """Whether the best evaluation of the training came in its last tenth."""
+        record = self.model.record
+        return not record or min(record, key=lambda row: row["loss"])["step"] >= 0.9 * record[-1]["step"]
 
     def picture(self, folder: Path) -> Path | None:
         """Draws what the metrics say into a folder; None where there is nothing to draw.
