@@ -292,6 +292,17 @@ def test_duplicates_are_joined_on_request(how, values):
     assert "1 rows have the stamp of another row and are joined with it" in found.notes
 
 
+def test_many_duplicates_are_one_line():
+    many = table(["2024-01-01"] * 3 + ["2024-01-02"] * 2)
+    with pytest.raises(DataError) as caught:
+        read_series(many)
+    assert str(caught.value) == (
+        "t.csv, line 3, column 'date': the stamp '2024-01-01' is in t.csv, line 2 too, and so are 2 more. Pass "
+        "--duplicates first or mean, name the column that tells series apart with --series, or, if a clock was set "
+        "back, pass --zone"
+    )
+
+
 def test_kinds_become_columns_and_are_read_like_before():
     days = [f"2024-01-{day:02}" for day in range(1, 6)]
     first = table(days, holiday=["New Year", "", "", "", "Epiphany"])

@@ -196,8 +196,34 @@ def test_an_index_of_periods_and_polars_dates():
     )
     assert model.fitted.season == 4
     assert model.predict(pandas.Series(np.arange(60.0) % 4, index[:60]))[0].stamps == index[60:].astype(str).tolist()
+    frame = pandas.DataFrame(
+        {"t": pandas.date_range("2023-10-25", periods=200, freq="h", tz="Europe/Berlin"), "x": 1.0}
+    )
+    notes = unrolled.ForecastModel().as_data(frame).notes
+    assert notes == ("1 series of 200 values, every hour",)
     begin = polars.date(2024, 1, 1)
     dates = polars.select(polars.date_range(begin, polars.date(2024, 2, 10), "1d")).to_series()
     frame = polars.DataFrame({"day": dates, "x": np.arange(41.0) % 7})
     model.fit(frame, train=unrolled.TrainSettings(steps=2, precision="float32"))
     assert model.predict(frame)[0].stamps[0] == "2024-02-11"
+
+
+def test_the_command_line_from_an_odd_file_to_dated_forecasts(call, tmp_path):
+    days = np.datetime64("2010-01-01") + np.arange(12)
+    asked = csv(tmp_path / "asked.csv", [f"{day.item():%m/%d/%Y},{i}" for i, day in enumerate(days)])
+    code, _, told = call("train", "forecast", asked, "--steps", "1", "--folder", tmp_path / "no")
+    assert code == 2
+    assert "Pass --day-first or --month-first" in told
+    assert not (tmp_path / "no").exists()
+    months = [f"01/{month:02}/{year},{year + month % 12}" for year in range(2010, 2022) for month in range(1, 13)]
+    path = csv(tmp_path / "sales.csv", [*reversed(months), "Total,290000"])
+    options = ("--horizon", "3", "--hidden", "4", "--steps", "2", "--folder", tmp_path / "run")
+    code, _, told = call("train", "forecast", path, *options)
+    assert code == 0
+    assert f"{path}, line 146 is left out: 'Total' in column 'date' is no time" in " ".join(told.split())
+    code, out, told = call("predict", tmp_path / "run/model.safetensors", path, "--format", "csv")
+    assert code == 0
+    assert [line.split(",")[1] for line in out.splitlines()] == ["stamp", "01/01/2022", "01/02/2022", "01/03/2022"]
+    assert f"{path}, line 146 is left out: 'Total' in column 'date' is no time" in told
+    code, out, _ = call("train", "forecast", "--help")
+    assert "--day-first / --month-first" in out

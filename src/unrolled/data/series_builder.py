@@ -101,13 +101,14 @@ class Builder:
         return float(stamps[0]) if is_even else 0.0
 
     def _tell_twice(self, order: np.ndarray, is_first: np.ndarray) -> None:
-        places, times = self.table.places, self.times
-        for i in np.flatnonzero(~is_first):
-            self.faults.add(
-                f"{places[order[i]]}, column {times.name!r}: the stamp {times.texts[order[i]]!r} is in "
-                f"{places[order[i - 1]]} too. Pass --duplicates first or mean, name the column that tells series apart "
-                "with --series, or, if a clock was set back, pass --zone"
-            )
+        places, times, n = self.table.places, self.times, int((~is_first).sum())
+        i = int(np.argmin(is_first))
+        more = f", and so are {n - 1:,} more" if n > 1 else ""
+        self.faults.add(
+            f"{places[order[i]]}, column {times.name!r}: the stamp {times.texts[order[i]]!r} is in "
+            f"{places[order[i - 1]]} too{more}. Pass --duplicates first or mean, name the column that tells series "
+            "apart with --series, or, if a clock was set back, pass --zone"
+        )
 
     def drop_sparse(self, max_missing: float, notes: list[str]) -> None:
         """Leaves out series of which more is missing than may be, with a note.

@@ -97,7 +97,9 @@ def read_stamps(texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray]
             allowed.discard("ymd")  # of a year with two digits
         coverage = Counter({each: coverage[each] for each in allowed})
     tops = [order for order, n in coverage.items() if n == max(coverage.values())]
-    parsed = {order: _by_order(plain, shapes, ways, order) for order in tops}
+    parsed = {order: _by_order(plain, shapes, ways, order) for order in tops if order != "ydm"}
+    if not parsed or any(np.isnat(values).any() for values, _, _ in parsed.values()):
+        parsed |= {order: _by_order(plain, shapes, ways, order) for order in tops if order == "ydm"}  # a rare one
     order = _choose(parsed, groups, plain)
     values, offsets, used = parsed[order]
     stamps = Stamps(values, form_of(used, next((each.zone for each in used if each.zone), "")))

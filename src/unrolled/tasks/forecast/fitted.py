@@ -230,7 +230,7 @@ def long_enough(data: Series, ends: Sequence[int], horizon: int) -> Series:
     least = f"{3 * horizon + 2}, for training, validation and test"
     if len(short) == len(data):
         raise DataError(f"series are too short {shown}{least}; take a smaller --horizon, or --test 0")
-    kept = data.part([i for i in range(len(data)) if i not in set(short)])
+    kept = data.part([i for i, end in enumerate(ends) if end >= horizon + 2])
     return replace(kept, notes=(*data.notes, f"{len(short):,} series left out, as they are too short {shown}{least}"))
 
 

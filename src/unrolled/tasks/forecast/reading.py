@@ -63,9 +63,10 @@ class Reader:
             zone = str(getattr(index, "tz", None) or "")
             frame = frame.reset_index(drop=True)
             frame.insert(0, time, index.astype(str))
-        elif hasattr(frame, "schema"):
-            zones = [str(each) for kind in frame.schema.values() if (each := getattr(kind, "time_zone", None))]
-            zone = zones[0] if len(set(zones)) == 1 else ""
+        else:  # of a column: polars names it time_zone, pandas tz
+            kinds = frame.schema.values() if hasattr(frame, "schema") else getattr(frame, "dtypes", ())
+            zones = {str(each) for kind in kinds if (each := getattr(kind, "time_zone", getattr(kind, "tz", None)))}
+            zone = zones.pop() if len(zones) == 1 else ""
         is_place = "/" in zone and not self.settings.zone
         settings = replace(
             self.settings, time=self.settings.time or time, zone=zone if is_place else self.settings.zone
