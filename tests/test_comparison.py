@@ -8,7 +8,9 @@ import pytest
 
 import unrolled
 from unrolled import tasks
-from unrolled.data.series import Frequency, Series
+from unrolled.data.frequency import Frequency
+from unrolled.data.series import Series
+from unrolled.data.tagging import scores, sentence_counts
 from unrolled.report.comparison import (
     LEVEL,
     Comparison,
@@ -19,6 +21,7 @@ from unrolled.report.comparison import (
     root_ratio,
     shares,
 )
+from unrolled.report.metrics import bleu, bleu_counts, bleu_of, error_rates, word_errors
 from unrolled.tasks.forecast.compared import blocks_of, compared
 from unrolled.tasks.report import TaskReport, of_folds
 
@@ -253,3 +256,33 @@ def test_a_model_of_random_walks_claims_nothing():
         model.fit(list(values), train=unrolled.TrainSettings(steps=20, lr=0.01, precision="float32", seed=seed))
         n_beaten += tasks.task("forecast").Report(model).comparison().verdict == "beats"
     assert n_beaten == 0
+
+
+TARGETS = ["the cat sat on the mat", "a dog walks in the park today", "good", "the man sings a long song"]
+ANSWERS = ["the cat sat on a mat", "the dog walks in a park", "bad", "the man sings a long song"]
+
+
+def test_sums_over_examples_are_the_metrics_of_the_libraries():
+    pytest.importorskip("sacrebleu")
+    pytest.importorskip("jiwer")
+    assert bleu_of(TARGETS)(bleu_counts(ANSWERS, TARGETS).sum(0)) == pytest.approx(bleu(ANSWERS, TARGETS)["bleu"])
+    assert ratio(word_errors(ANSWERS, TARGETS).sum(0)) == pytest.approx(error_rates(ANSWERS, TARGETS)["wer"])
+    short = ["a b", "c d"]
+    assert bleu_of(short)(bleu_counts(["a b", "c e"], short).sum(0)) == pytest.approx(
+        bleu(["a b", "c e"], short)["bleu"]
+    )
+    gold, found = [["B-A", "I-A", "O"], ["O", "B-B"]], [["B-A", "I-A", "B-B"], ["O", "O"]]
+    assert ratio(sentence_counts(gold, found, "BIO").sum(0)) == pytest.approx(scores(gold, found, "BIO")["f1"])
+    plain = [["A", "B"], ["A"]], [["A", "A"], ["A"]]
+    assert ratio(sentence_counts(*plain, "plain").sum(0)) == pytest.approx(scores(*plain, "plain")["accuracy"])
+
+
+def test_bleu_is_compared_by_sentences():
+    pytest.importorskip("sacrebleu")
+    targets = [f"{text} {i}" for i in range(5) for text in TARGETS]
+    answers = [f"{text} {i}" for i in range(5) for text in ANSWERS]
+    copies = [text[::-1] for text in targets]
+    counts = {name: bleu_counts(texts, targets) for name, texts in (("model", answers), ("copy", copies))}
+    found = compare(counts["model"], {"a copy": counts["copy"]}, metric="BLEU", of="sentences", score=bleu_of(targets))
+    assert (found.verdict, found.n, found.n_blocks) == ("beats", 20, 20)
+    assert found.model == pytest.approx(bleu(answers, targets)["bleu"])
