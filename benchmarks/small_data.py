@@ -29,6 +29,7 @@ from benchmarks.harness import append
 from unrolled import tasks
 from unrolled.data.pairs import read_pairs
 from unrolled.data.tagged import read_tagged
+from unrolled.report.comparison import Comparison
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 
@@ -180,14 +181,14 @@ def noise(name: str, model: float, baseline: float, n: int) -> float:
     return 2 * math.sqrt(sum(p * (1 - p) for p in shares) / n) + 1e-9
 
 
-def judged(small: Small, minutes: float, seed: int) -> tuple[str, float, float, float]:
-    """Trains with the defaults; the figure that decides, the model's and the baseline's, and the noise."""
+def judged(small: Small, minutes: float, seed: int) -> tuple[Comparison, float]:
+    """Trains with the defaults; model and best baseline on what was held out, and the noise."""
     training = replace(small.model.default_training, minutes=minutes, seed=seed)
     given = {"text": small.data} if isinstance(small.data, str) else {"data": small.data}
     small.model.fit(**given, train=training)
     report = tasks.task(small.model.task).Report(small.model, small.model.evaluate(small.test))
-    name, model, baseline = report.verdict()
-    return name, model, baseline, noise(name, model, baseline, small.n)
+    found = report.comparison()
+    return found, noise(found.metric, found.model, found.baseline, small.n)
 
 
 def main() -> None:
@@ -206,13 +207,14 @@ def main() -> None:
         except (OSError, ImportError, unrolled.errors.DataError) as fault:
             print(f"{name:<18}left out: {fault}")
             continue
-        figure, model, baseline, chance = judged(small, given.minutes, given.seed)
+        found, chance = judged(small, given.minutes, given.seed)
+        figure, model, baseline = found.metric, found.model, found.baseline
         print(f"{name:<18}{figure:<18}{model:>10.4f}{baseline:>10.4f}  noise {chance:.4f}", flush=True)
         command = f"python -m benchmarks.small_data {name} --minutes {given.minutes:g} --seed {given.seed}"
         row = {"command": command, "set": name, "task": small.model.task, "figure": figure, "model": round(model, 4)}
         row |= {"baseline": round(baseline, 4), "noise": round(chance, 4), "steps": small.model.record[-1]["step"]}
         append("small_data", [row | {"n_test": small.n}])
-        worse += [name] * (model < baseline - chance)
+        worse += [name] * (found.gain < -chance)
     if worse:
         raise SystemExit(f"worse than their baselines: {', '.join(worse)}")
 
