@@ -360,6 +360,21 @@ def test_a_field_without_end(tmp_path):
     assert time.perf_counter() - begin < 30
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("text,label\n", "t.csv: holds no rows below the names of its columns"),
+        ("text,label\na,b\n", "there is one sample only; expected at least 2 of each class, better hundreds"),
+        ("text,label\na,b\nc,b\nd,b\n", "there is one class only, 'b'; a classifier needs at least two to tell apart"),
+    ],
+)
+def test_tables_of_few_rows(tmp_path, text, told):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        unrolled.ClassifyModel().fit(tmp_path / "t.csv")
+    assert str(caught.value).replace(f"{tmp_path}/", "") == told
+
+
 def test_classes_that_are_none(tmp_path):
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"a b {i},n{i}\n" for i in range(5000)))
     assert read_labeled([tmp_path / "t.csv"]).notes[1] == (

@@ -141,8 +141,8 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         classes = sorted(counts, key=LABEL_KINDS[data.kind])
         check_count(len(classes), "classes")
         if len(classes) < (1 if data.is_multiple else 2):
-            there = f"one class only, {classes[0]!r}" if classes else "no labels at all"
-            raise DataError(f"there is {there}; a classifier needs at least two to tell apart")
+            there = f"is one class only, {classes[0]!r}" if classes else "are no labels at all"
+            raise DataError(f"there {there}; a classifier needs at least two to tell apart")
         is_text = isinstance(data.items[0], str)
         front: Front = self._text_front(data.items) if is_text else NumberFront.fit(data.items)
         pieces: list[Any] = [front.pieces(item) for item in data.items]
