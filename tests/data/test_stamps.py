@@ -231,6 +231,12 @@ def test_rows_are_taken_in_their_order_on_request_and_where_there_is_no_time():
     assert named.notes[0].startswith("t.csv, line 2, column 'prime_time': 'yes' is no time. ")
 
 
+def test_what_resembles_time_in_a_form_that_is_not_known_is_told():
+    found = read_series(table(["Jan 1st 2024", "Jan 2nd 2024", "Jan 3rd 2024"], name="when"))
+    assert found.notes[0].startswith("t.csv, line 2, column 'when': 'Jan 1st 2024' is no time. ")
+    assert found.notes[1] == "no column has time stamps: rows are taken in their order"
+
+
 @pytest.mark.parametrize(
     ("columns", "then"),
     [

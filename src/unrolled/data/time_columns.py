@@ -24,6 +24,9 @@ _NAMES = ("date", "time", "timestamp", "datetime", "ds", "day", "month", "year",
 _TOGETHER = (("date", "time"), ("date", "hour"), ("year", "month", "day", "hour"), ("year", "month", "day"),
              ("year", "month"), ("year", "quarter"), ("year", "week"))  # fmt: skip
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?(\s*[AaPp][Mm])?")
+_RESEMBLES = re.compile(
+    r"\b(?:1[89]|20)\d\d\D+\d|\d\D+(?:1[89]|20)\d\d\b|\d.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I
+)
 _MOST_TRAILING = 3  # rows after the last stamp that are left out
 _READABLE = 0.8  # share of a column's texts that makes it one of stamps
 ROWS = "row"  # in place of a column's name: rows as they stand
@@ -78,7 +81,7 @@ def times_of(table: Table, asked: str | None, reads: Reads, groups: Sequence[np.
         if found is not None:
             notes = (*found.notes, *(_unreadable(table, each, table.columns[each], reads) for each, _ in refused))
             return Times(name, found, texts, notes)
-        if len(names) == 1 and not _are_numbers(texts) and (is_exact or _is_named(name)):
+        if len(names) == 1 and not _are_numbers(texts) and (is_exact or _is_named(name) or _resembles_time(texts)):
             refused.append((name, is_exact))
     for name, is_exact in refused:
         if is_exact:
@@ -98,7 +101,7 @@ def _likely(table: Table) -> Iterator[tuple[list[str], bool]]:
         yield [name], True
     named = [name for name in table.columns if name not in usual and _is_named(name)]
     for name in (*named, *(each for each in table.columns if each not in usual and each not in named)):
-        if name in named or _looks_like_time(table.columns[name]):
+        if name in named or _looks_like_time(table.columns[name]) or _resembles_time(table.columns[name]):
             yield [name], False
 
 
@@ -123,6 +126,12 @@ def _looks_like_time(values: Sequence[str]) -> bool:
     if _are_numbers(some):
         return all(len(text) == 8 and text.isdigit() for text in some)
     return sum(bool(text) and not _is_plain(text) and bool(readings(text)) for text in some) >= _READABLE * len(some)
+
+
+def _resembles_time(texts: Sequence[str]) -> bool:
+    """Whether texts have a year, or a month by name, beside other digits: stamps in a form that is not known."""
+    some = texts[:20]
+    return sum(bool(_RESEMBLES.search(text)) for text in some) >= _READABLE * len(some)
 
 
 def _joined(table: Table, names: Sequence[str]) -> Sequence[str]:
