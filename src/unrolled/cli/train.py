@@ -17,6 +17,7 @@ from unrolled.training import processes
 from unrolled.training.display import Display, display_for
 from unrolled.training.run_folder import Run, free_folder
 from unrolled.training.settings import TrainSettings
+from unrolled.training.trackers import TRACKERS
 
 _interrupted_run: Path | None = None
 
@@ -75,16 +76,13 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         notes={"minutes": f"  [{usual.minutes:g}, unless --steps or --schedule plateau is given]"},
     )
     def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
-        folds = values.pop("folds", None)
+        folds, log = values.pop("folds", None), list(values.pop("log"))
         valid, test_files = (list(values.pop(each, ())) for each in ("valid", "test_files"))
         settings = settings_of(kind.kind, values)
         training = kind.training_of({field.name: values[field.name] for field in dataclasses.fields(TrainSettings)})
         model = kind(settings)
-        if folds is not None and (
-            given := [
-                name for name, each in (("--valid", valid), ("--test-file", test_files), ("--folder", folder)) if each
-            ]
-        ):
+        apart = {"--valid": valid, "--test-file": test_files, "--folder": folder, "--log": log}
+        if folds is not None and (given := [name for name, each in apart.items() if each]):
             raise click.UsageError(
                 f"--folds validates on parts of FILE and keeps no model; leave {', '.join(given)} out"
             )
@@ -100,7 +98,7 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
         run = Path(processes.same_text(str(folder or free_folder(name))))
         hint_on_interrupt(run)
-        model.fit(paths, valid=valid or None, train=training, run=run, display=display)
+        model.fit(paths, valid=valid or None, train=training, run=run, display=display, log=log)
         _report(module, model, run, test)
 
     command = click.argument(
@@ -119,6 +117,9 @@ def train_command(name: str, module: ModuleType) -> click.Command:
             help="train so many models, each judged on another part; report the spread",
         )(command)
     command = click.option("--resume", hidden=True, expose_value=False, is_eager=True, callback=_refuse_resume)(command)
+    command = click.option(
+        "--log", type=click.Choice(tuple(TRACKERS)), multiple=True, help="tracker that gets the rows; again for several"
+    )(command)
     command = click.option("--folder", type=PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")(command)
     return click.command(name, help=_help(module))(command)
 

@@ -26,8 +26,9 @@ from unrolled.training.display import Display
 from unrolled.training.interrupts import ending_signals_interrupt
 from unrolled.training.job import Job, TrainResult, check_baseline
 from unrolled.training.loop import train
-from unrolled.training.run_folder import Run
+from unrolled.training.run_folder import Run, free_folder
 from unrolled.training.settings import TrainSettings
+from unrolled.training.trackers import Callback, Log, Rows, flat, listed, tracked, trackers_of
 
 Files = Sequence[Path | str] | Path | str
 S = TypeVar("S", bound=Settings)  # its settings
@@ -130,6 +131,8 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
         train: TrainSettings | None = None,
         run: Path | str | None = None,
         display: Display | None = None,
+        log: Log = (),
+        callbacks: Sequence[Callback] = (),
     ) -> Self:
         """Learns from files or from data in memory; the best weights on the validation part are left in the model.
 
@@ -140,6 +143,8 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
             train: bounds, optimizer, schedule; `train_settings` if None.
             run: a new folder for checkpoints, the best model and the log, to resume from; needs files.
             display: told of the progress.
+            log: trackers that get its rows: "tensorboard", "mlflow", "wandb", "trackio", or objects as `Tracker` says.
+            callbacks: each gets step and figures of every row, and stops the training by returning True.
 
         Returns:
             The model itself; `result` has how its training ended.
@@ -154,6 +159,7 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
             data = self.paired(data, answers)
         if run is not None and not self.is_of_files(data):
             raise SettingsError("fit: run goes with files, from which it resumes")
+        display = self._with_rows(display, log, callbacks, run)
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
@@ -171,6 +177,7 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
                 "files": self.files_of(data),
                 "valid": None if valid is None else self.files_of(valid),
                 "sha256": sha256,
+                "log": [each for each in listed(log) if isinstance(each, str)],
             }
             if processes.rank() == 0:
                 Run.create(run, config)
@@ -230,19 +237,32 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
         """How much data a training has, for the model file."""
         return {"n_examples": len(part)}
 
+    def _with_rows(
+        self, display: Display | None, log: Log, callbacks: Sequence[Callback], run: Path | str | None
+    ) -> Display | None:
+        """A display that also feeds trackers and callbacks; process 0 tells the trackers."""
+        if not log and not callbacks:
+            return display
+        folder = Path(run) if run is not None else free_folder(self.task)
+        trackers = trackers_of(log, folder, folder.name) if processes.rank() == 0 else []
+        return Rows(display or Display(), trackers, callbacks)
+
     def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
         display = display or Display()
         for note in self.notes:
             display.note(note)
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
             display.start(items_per_step=job.items_per_step, item=job.item)
-            try:
-                result = train(job, training, run=run, display=display)
-            finally:
-                display.stop()
-            self.result = result
-            fitted = self._fitted = replace(self.finish(self.held), record=result.record)
-            self._fitted = replace(fitted, figures=self.judge(job))
+            with tracked(display, {"task": self.task, **self.settings.to_dict(), **training.to_dict()}) as summary:
+                try:
+                    result = train(job, training, run=run, display=display)
+                finally:
+                    display.stop()
+                self.result = result
+                fitted = self._fitted = replace(self.finish(self.held), record=result.record)
+                self._fitted = replace(fitted, figures=self.judge(job))
+                summary |= {"reason": result.reason, "steps": result.steps, "best_step": result.best_step}
+                summary |= {"best_loss": result.best_loss, **flat(self.figures)}
             if run is not None and processes.rank() == 0:
                 self.save(run.model_path)
         return result

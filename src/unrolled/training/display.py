@@ -11,7 +11,13 @@ _EVERY_S = 15.0
 
 
 class Display:
-    """A silent display, and the interface of the others."""
+    """A silent display, and the interface of the others.
+
+    Attributes:
+        stop_reason: why the training shall stop now, in words; empty while it may go on.
+    """
+
+    stop_reason = ""
 
     def note(self, text: str) -> None:
         """Something that the user should know before the training."""

@@ -216,10 +216,10 @@ class _Training:
         """Why to stop here, or nothing; a bound of minutes may be extended first."""
         if stopping.is_extended(self.position, self.settings, baseline_loss(self.job)):
             self.display.note(f"no better than the baseline yet: goes on to {self.position.minutes:g} minutes")
-        return stopping.reason_to_stop(self.position, self.settings)
+        return stopping.reason_to_stop(self.position, self.settings) or self.display.stop_reason
 
     def is_evaluation_due(self) -> bool:
-        return stopping.is_evaluation_due(self.position, self.settings)
+        return stopping.is_evaluation_due(self.position, self.settings) or bool(self.display.stop_reason)
 
     def is_checkpoint_due(self) -> bool:
         return processes.agreed(time.monotonic() - self.last_checkpoint) >= self.settings.checkpoint_s

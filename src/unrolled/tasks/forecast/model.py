@@ -26,6 +26,7 @@ from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
+from unrolled.training.trackers import Callback, Log
 
 MIN_ORIGINS = 10  # of the validation part, for the quantiles of its errors
 
@@ -76,6 +77,8 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         train: TrainSettings | None = None,
         run: Path | str | None = None,
         display: Display | None = None,
+        log: Log = (),
+        callbacks: Sequence[Callback] = (),
     ) -> Self:
         """See `Estimator.fit`; the validation part is the end of each series, before the test part."""
         if valid is not None or answers is not None:
@@ -83,7 +86,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
                 "fit: a forecast learns from the past of series, which has its answers, and validates on their ends; "
                 "leave answers and valid out, and set `validation`"
             )
-        return super().fit(data, train=train, run=run, display=display)
+        return super().fit(data, train=train, run=run, display=display, log=log, callbacks=callbacks)
 
     def split(self, data: Series, seed: int) -> tuple[Series, Series]:
         return data, data

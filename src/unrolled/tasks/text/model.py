@@ -1,7 +1,7 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +29,7 @@ from unrolled.tasks.text.sizing import sized
 from unrolled.training import processes
 from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
+from unrolled.training.trackers import Callback, Log
 
 LEAST_UNITS = 1000
 LEAST_PIECE, MOST_PIECES = 100, 100  # units of a piece of text, and pieces, that are compared with the baseline's
@@ -78,6 +79,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         train: TrainSettings | None = None,
         run: Path | str | None = None,
         display: Display | None = None,
+        log: Log = (),
+        callbacks: Sequence[Callback] = (),
     ) -> Self:
         """Learns from text files, from a text, or, given neither, from the source of Python's standard library.
 
@@ -92,6 +95,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             train: bounds, optimizer, schedule.
             run: a new folder for checkpoints, the best model and the log, to resume from; none is kept if None.
             display: told of the progress.
+            log: trackers of its rows; see `Estimator.fit`.
+            callbacks: likewise.
 
         Raises:
             DataError: a file cannot be used.
@@ -103,7 +108,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         if text is not None and (files or run is not None):
             raise SettingsError("fit: text goes without files and without run, which resumes from files")
         corpus = self.as_data(files) if text is None else Corpus(text, text.encode(), (), "utf-8", "")
-        return super().fit(corpus, train=train, run=run, display=display)
+        return super().fit(corpus, train=train, run=run, display=display, log=log, callbacks=callbacks)
 
     def read(self, files: Files) -> Corpus:
         paths = [files] if isinstance(files, str | Path) else list(files)
