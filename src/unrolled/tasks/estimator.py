@@ -1,7 +1,7 @@
 """What the models of all tasks share: fit, resume, save and load; a task fills in what is special to it."""
 
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from unrolled import tasks
-from unrolled.data.in_memory import as_list, same_number
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
 from unrolled.tasks.fitted import F, HasFitted
 from unrolled.tasks.parameters import Parameters
+from unrolled.tasks.scored import Scored
 from unrolled.training import processes
 from unrolled.training.batches import Batches, batch_for
 from unrolled.training.devices import choose_device, choose_precision
@@ -26,16 +25,16 @@ from unrolled.training.display import Display
 from unrolled.training.interrupts import ending_signals_interrupt
 from unrolled.training.job import Job, TrainResult, check_baseline
 from unrolled.training.loop import train
-from unrolled.training.run_folder import Run, free_folder
+from unrolled.training.run_folder import Run
 from unrolled.training.settings import TrainSettings
-from unrolled.training.trackers import Callback, Log, Rows, flat, listed, tracked, trackers_of
+from unrolled.training.trackers import Callback, Log, flat, listed, tracked, with_rows
 
 Files = Sequence[Path | str] | Path | str
 S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
 
 
-class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
+class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
     """A model with a task's verbs. It takes settings, keywords such as `hidden=64` and `steps=200`, or both.
 
     Attributes:
@@ -94,33 +93,8 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
         """What is fitted on the training part, with a new network, and its training."""
 
     @abstractmethod
-    def evaluate(self, data: Any) -> dict[str, Any]:
-        """Metrics on data with the answers, the model's and the baseline's."""
-
-    @abstractmethod
     def as_data(self, data: Any) -> D:
         """Data of the task, from files, from examples in memory, or as it is."""
-
-    def paired(self, data: Any, answers: Any) -> Any:
-        """Items and their answers, each a list, an array or a series, as data that `as_data` takes.
-
-        Raises:
-            DataError: they are not as many.
-        """
-        items, found = as_list(data), as_list(answers)
-        same_number(items, found)
-        return list(zip(items, found, strict=True))
-
-    def score(self, data: Any, answers: Any = None) -> float:
-        """The metric that decides whether a model is good: the larger the better. It is that of the report's verdict.
-
-        Args:
-            data: with the answers, as `evaluate` takes them; or items alone.
-            answers: of the items.
-        """
-        figures = self.evaluate(data if answers is None else self.paired(data, answers))
-        found = tasks.task(self.task).Report(self, figures).comparison()
-        return -found.model if found.is_error else found.model
 
     def fit(
         self,
@@ -159,7 +133,7 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
             data = self.paired(data, answers)
         if run is not None and not self.is_of_files(data):
             raise SettingsError("fit: run goes with files, from which it resumes")
-        display = self._with_rows(display, log, callbacks, run)
+        display = with_rows(display, log, callbacks, run, self.task)
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
@@ -207,6 +181,7 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
                 )
             device = choose_device(training.device)
             processes.join(device)
+            display = with_rows(display, list(run.config.get("log", ())), (), run.folder, cls.task)
             job = model._job(whole, held, training, device)
             return model, model._train(job, training, run, display)
 
@@ -236,16 +211,6 @@ class Estimator(Parameters[S], HasFitted[F], ABC, Generic[S, D, F]):
     def amounts(self, part: Any, held: Any) -> dict[str, Any]:
         """How much data a training has, for the model file."""
         return {"n_examples": len(part)}
-
-    def _with_rows(
-        self, display: Display | None, log: Log, callbacks: Sequence[Callback], run: Path | str | None
-    ) -> Display | None:
-        """A display that also feeds trackers and callbacks; process 0 tells the trackers."""
-        if not log and not callbacks:
-            return display
-        folder = Path(run) if run is not None else free_folder(self.task)
-        trackers = trackers_of(log, folder, folder.name) if processes.rank() == 0 else []
-        return Rows(display or Display(), trackers, callbacks)
 
     def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
         display = display or Display()

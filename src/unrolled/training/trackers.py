@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from unrolled.errors import MissingExtraError, SettingsError
 from unrolled.training import processes
 from unrolled.training.display import Display
+from unrolled.training.run_folder import free_folder
 
 #: takes a step and its figures; True stops the training
 Callback = Callable[[int, dict[str, float]], bool | None]
@@ -238,3 +239,14 @@ def flat(figures: Mapping[str, Any], before: str = "") -> dict[str, float]:
         elif isinstance(value, Mapping) and not before:
             found |= flat(value, f"{name}/")
     return found
+
+
+def with_rows(
+    display: Display | None, log: Log, callbacks: Sequence[Callback], run: Path | str | None, task: str
+) -> Display | None:
+    """A display that also feeds trackers, of process 0 alone, and callbacks; files go to the run's folder."""
+    if not log and not callbacks:
+        return display
+    folder = Path(run) if run is not None else free_folder(task)
+    trackers = trackers_of(log, folder, folder.name) if processes.rank() == 0 else []
+    return Rows(display or Display(), trackers, callbacks)

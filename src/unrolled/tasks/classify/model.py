@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,71 +14,25 @@ from unrolled.data.labeled import (
     Labeled,
     check_count,
     items_of_frame,
-    labeled_frame,
-    labeled_in_memory,
-    read_labeled,
-    read_windows,
 )
-from unrolled.data.table import Table, of_frame, read_table
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import sureness
-from unrolled.tasks.answers import Answers, Shown
+from unrolled.tasks.answers import Answers
 from unrolled.tasks.blend import blended, calibrated, calibration
+from unrolled.tasks.classify.answer import Classified
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
 from unrolled.tasks.classify.job import ClassifyJob
 from unrolled.tasks.classify.judged import judged
 from unrolled.tasks.classify.net import ClassifyNet
+from unrolled.tasks.classify.reader import LabeledReader
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.classify.start import Learnt, chosen, targets_of, weighted
-from unrolled.tasks.estimator import Estimator, Files, are_files
+from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
-
-
-@dataclass(frozen=True, repr=False)
-class Classified(Shown):
-    """A text with its class.
-
-    Attributes:
-        text: as given.
-        labels: its class, as it was in the training; where a text may have several, those more likely than not.
-        probabilities: of all classes, the likeliest first.
-        highlights: if asked for, what each token did for the likeliest class: by how much, in nats, its log-probability
-            falls when the token is hidden, with the token's place in the text.
-    """
-
-    text: str
-    labels: list[Any]
-    probabilities: dict[Any, float]
-    highlights: list[dict[str, Any]] | None = None
-    is_multiple: bool = False
-
-    @property
-    def value(self) -> Any:
-        """The label, or the list of labels where a text may have several."""
-        return self.labels if self.is_multiple else self.labels[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        result = {"text": self.text, "labels": self.labels, "probabilities": self.probabilities}
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row: the text, its labels, and the probability of each class."""
-        named = {f"p({name})": f"{self.probabilities[name]:.6f}" for name in sorted(self.probabilities)}
-        return [{"text": self.text, "labels": ";".join(map(str, self.labels)), **named}]
-
-    def __str__(self) -> str:
-        names = self.labels or [next(iter(self.probabilities))]
-        shown = ", ".join(f"{name} ({100 * self.probabilities[name]:.0f} %)" for name in names)
-        if not self.labels:
-            shown = f"none; likeliest {shown}"
-        if self.highlights:
-            moved = sorted(self.highlights, key=lambda each: -abs(each["nats"]))[:5]
-            shown += "  " + ", ".join(f"{each['token']} {each['nats']:+.2f}" for each in moved)
-        return shown
 
 
 class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
@@ -102,32 +55,10 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     default_training = TrainSettings(minutes=5, lr=1e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Labeled:
-        paths = [files] if isinstance(files, str | Path) else list(files)
-        settings = self.settings
-        if settings.values:
-            return self._windows(paths, settings.label or "label")
-        return read_labeled(
-            paths,
-            text=settings.text,
-            label=settings.label,
-            separator=settings.separator,
-            encoding=settings.encoding,
-            header=settings.header,
-        )
-
-    def _windows(self, paths: Sequence[Path | str], label: str | None) -> Labeled:
-        settings = self.settings
-        return self._of_windows(read_table(paths, encoding=settings.encoding, header=settings.header), label)
-
-    def _of_windows(self, table: Table, label: str | None) -> Labeled:
-        if self.settings.series is None:
-            raise SettingsError("--values needs --series, the column that tells windows apart")
-        settings, series = self.settings, self.settings.series
-        names = [name.strip() for name in settings.values.split(",") if name.strip()]
-        return read_windows(table, values=names, series=series, label=label, decimal=settings.decimal or "")
+        return LabeledReader(self.settings).files(files)
 
     def paired(self, data: Any, answers: Any) -> Labeled:
-        return labeled_in_memory(data, answers, text=self.settings.text)
+        return LabeledReader(self.settings).paired(data, answers)
 
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
         if len(data) < 2:
@@ -261,7 +192,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     def predict_table(self, files: Sequence[Path | str], *, highlights: bool = False) -> list[Classified]:
         """The class of each window in a table; it needs no column of labels."""
         self.ready()
-        data = self._windows(files, None)
+        data = LabeledReader(self.settings).windows(files, None)
         return self.predict_all(data.items, highlights, names=data.names)
 
     @torch.inference_mode()
@@ -316,20 +247,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         """From files; a frame; or pairs of a text or window [time, features] and its label, or a list of labels where
         there may be several.
         """
-        if isinstance(data, Labeled):
-            return data
-        settings = self.settings
-        if is_frame(data) and settings.values:
-            return self._of_windows(of_frame(data), settings.label or "label")
-        if is_frame(data):
-            return labeled_frame(data, text=settings.text, label=settings.label, separator=settings.separator)
-        if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
-            return self.paired([item for item, _ in data], [label for _, label in data])
-        if not are_files(data):
-            raise DataError(
-                "a classifier requires y to be passed, but the target y is None: give the items' labels too"
-            )
-        return self.read(data)
+        return LabeledReader(self.settings).data(data)
 
 
 HELP = TaskHelp(

@@ -1,0 +1,41 @@
+"""A model's score, as scikit-learn asks for it.
+
+Inputs: items and answers. Outputs: the metric that decides. A file of its own, as it asks the task's report.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from unrolled import tasks
+from unrolled.data.in_memory import as_list, same_number
+
+
+class Scored(ABC):
+    """What has metrics on data with the answers."""
+
+    task: ClassVar[str]
+
+    @abstractmethod
+    def evaluate(self, data: Any) -> dict[str, Any]:
+        """Metrics on data with the answers, the model's and the baseline's."""
+
+    def paired(self, data: Any, answers: Any) -> Any:
+        """Items and their answers, each a list, an array or a series, as data that `as_data` takes.
+
+        Raises:
+            DataError: they are not as many.
+        """
+        items, found = as_list(data), as_list(answers)
+        same_number(items, found)
+        return list(zip(items, found, strict=True))
+
+    def score(self, data: Any, answers: Any = None) -> float:
+        """The metric that decides in the report, an error with its sign turned: the larger the better.
+
+        Args:
+            data: with the answers, as `evaluate` takes them; or items alone.
+            answers: of the items.
+        """
+        figures = self.evaluate(data if answers is None else self.paired(data, answers))
+        found = tasks.task(self.task).Report(self, figures).comparison()
+        return float(-found.model if found.is_error else found.model)
