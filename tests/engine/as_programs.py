@@ -17,13 +17,13 @@ import torch
 from tests.engine.with_flags import checks
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.backends.cpu import build, emit, large_products, library, run
+from unrolled.engine.backends.cpu import build, compilers, emit, large_products, library, run
 from unrolled.engine.ir.span import Span
 
 HERE = Path(__file__).parent
 PRODUCTS = 6  # the argument of a loop that tells where the products are
 OF_LIBRARIES = ("-march=native", "-shared", "-fPIC", "-fvisibility=hidden")
-FLAGS = tuple(flag for flag in (*build.FLAGS, *build.OF_GCC) if flag not in OF_LIBRARIES)
+FLAGS = tuple(flag for flag in (*compilers.FLAGS, *compilers.OF_GCC) if flag not in OF_LIBRARIES)
 # compiler, its flags and further files, and what runs the program
 WAYS = {
     "arm": (["aarch64-linux-gnu-g++", *FLAGS, "-static", str(HERE / "as_program.cpp")], ["qemu-aarch64"]),

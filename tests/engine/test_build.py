@@ -1,5 +1,6 @@
 """The compiler and its cache: absent, damaged, and asked for by several processes at once."""
 
+import importlib.util
 import os
 import pty
 import re
@@ -18,7 +19,8 @@ from tests.engine import cache_damage
 from tests.plans import forget_plans
 
 import unrolled
-from unrolled.engine.backends.cpu import build, compiling, library, run
+from unrolled.engine import cache_files
+from unrolled.engine.backends.cpu import build, compilers, compiling, library, run
 from unrolled.engine.cache import disk
 from unrolled.engine.ir.program import Builder, Program
 from unrolled.engine.passes import pipeline
@@ -46,11 +48,14 @@ def environment(folder, **changed):
 
 
 def test_without_a_compiler_everything_works_with_one_warning(tmp_path):
-    changed = environment(tmp_path, PATH=str(tmp_path), CXX="")
+    (tmp_path / "ziglang").mkdir()  # found before one that is installed
+    (tmp_path / "ziglang/__init__.py").touch()
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    changed = environment(tmp_path, PATH=str(tmp_path), CXX="", PYTHONPATH=path)
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=changed, check=False)
     assert done.returncode == 0, done.stderr
     [warning] = eval(done.stdout)  # our own program's list of strings
-    assert "there is no C++ compiler on this machine. Install one (Debian, Ubuntu: apt install g++" in warning
+    assert 'there is no C++ compiler on this machine. Install one: pip install "unrolled[compiler]"; or' in warning
     command = [sys.executable, "-m", "unrolled", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, env=changed, check=True)
     assert "Until then scans run eagerly" in done.stdout
@@ -76,6 +81,43 @@ def test_products_are_built_while_a_first_step_is_traced(monkeypatch):
     cell = unrolled.cells.Elman(2, 3)
     unrolled.scan(cell, torch.ones(4, 2, 2), cell.initial_state(2), engine="fused")
     assert began[0]
+
+
+ZIG = importlib.util.find_spec("ziglang")
+
+
+@pytest.mark.skipif(ZIG is None, reason="needs the package ziglang (pip install 'unrolled[compiler]')")
+@pytest.mark.parametrize("home", ["home", "/proc/none"])
+def test_the_compiler_of_the_package_serves_where_the_system_has_none(home, tmp_path):
+    changed = environment(tmp_path, PATH=str(tmp_path), CXX="", OMP_NUM_THREADS="2", HOME=home)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=changed, check=False)
+    assert done.stdout == "[]\n", done.stderr
+    assert {path.suffix for path in (tmp_path / "unrolled").iterdir()} == {".so", ".json"}
+    command = [sys.executable, "-m", "unrolled", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, env=changed, check=True)
+    assert "zig c++: clang of ziglang " in done.stdout
+    assert "It compiles and loads: scans run as compiled loops." in done.stdout
+
+
+def test_a_compilers_words_may_be_several(monkeypatch):
+    monkeypatch.setenv("CXX", "env -u NOTHING g++")
+    [first, *_] = compilers._of_the_system()
+    assert first == (shutil.which("env"), "-u", "NOTHING", "g++")
+
+
+def test_no_loop_needs_a_part_of_the_c_plus_plus_library(own):
+    build.build(library.SOURCE.read_text(), "torch.float32", "multiply")
+    cell = unrolled.cells.Elman(2, 3)
+    forget_plans()
+    unrolled.scan(cell, torch.ones(4, 2, 2).requires_grad_(), cell.initial_state(2), engine="fused")
+    libraries = sorted(own.glob("*.so"))
+    assert libraries
+    for path in libraries:
+        path.write_bytes(path.read_bytes()[cache_files.N_HEAD :])
+        done = subprocess.run(["nm", "-D", "--undefined-only", path], capture_output=True, text=True, check=True)
+        names = [line.split()[-1] for line in done.stdout.splitlines()]
+        assert "__register_atfork" in " ".join(names)
+        assert not [name for name in names if name.startswith(("_Z", "__cxa_throw", "__cxa_guard", "__gxx"))]
 
 
 @pytest.mark.skipif(shutil.which("clang++") is None, reason="needs Clang")
@@ -139,7 +181,7 @@ def compiler(tmp_path, monkeypatch):
         path = tmp_path / "compiler"
         path.write_text(f'#!/bin/sh\ncase "$1" in --version) exec g++ --version;; esac\n{script}\n')
         path.chmod(0o755)
-        monkeypatch.setattr(build, "compiler", lambda: (str(path), "test"))
+        monkeypatch.setattr(build, "compiler", lambda: compilers.Compiler((str(path),), "test"))
         return path
 
     return use
@@ -215,20 +257,21 @@ def test_where_the_caches_disk_is_full_another_folder_serves(words, own, compile
 
 
 def test_no_compiler_works(tmp_path, monkeypatch):
-    build.compiler.cache_clear()
+    compilers.compiler.cache_clear()
     (tmp_path / "g++").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "g++").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(compilers, "_zig", lambda: None)
     try:
         with pytest.raises(build.NoCompiler) as told:
-            build.compiler()
+            compilers.compiler()
     finally:
-        build.compiler.cache_clear()
+        compilers.compiler.cache_clear()
     assert str(told.value) == (
-        f"there is no C++ compiler on this machine that works: {tmp_path}/g++ does not tell its version. Install one "
-        "(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or set CXX to "
-        "its path"
+        f"there is no C++ compiler on this machine that works: {tmp_path}/g++ does not tell its version. Install one: "
+        'pip install "unrolled[compiler]"; or the system\'s (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; '
+        "macOS: xcode-select --install); or set CXX to its path"
     )
 
 

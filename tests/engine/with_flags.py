@@ -8,11 +8,11 @@ from tests.engine.odd_steps import Node, Odd
 from tests.engine.test_fused import assert_fused_is_eager
 
 import unrolled
-from unrolled.engine.backends.cpu import build, emit, large_products
+from unrolled.engine.backends.cpu import compilers, emit, large_products
 
 
 def main(flags: list[str]) -> None:
-    build.OF_GCC = (*(flag for flag in build.OF_GCC if flag != "-march=native"), *flags)
+    compilers.OF_GCC = (*(flag for flag in compilers.OF_GCC if flag != "-march=native"), *flags)
     checks()
 
 

@@ -54,7 +54,8 @@ class Batch:
             OSError: the command cannot be run.
         """
         # what it leaves when it is stopped goes with the folder; its complaints in English, as they are searched
-        environment = os.environ | {"TMPDIR": str(folder), "LC_ALL": "C"}
+        own = dict.fromkeys(("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(folder))
+        environment = os.environ | own | {"LC_ALL": "C"}
         with self._lock:
             if self._is_stopped:
                 raise Stopped

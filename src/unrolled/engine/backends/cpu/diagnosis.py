@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from unrolled.engine.backends.cpu.build import NoCompiler, build, cache_folder, compiler
+from unrolled.engine.backends.cpu.build import build, cache_folder
+from unrolled.engine.backends.cpu.compilers import NoCompiler, compiler
 
 _FUNCTION = '#include "loop.h"\nextern "C" __attribute__((visibility("default"))) void run(const void*) {}'
 
@@ -11,8 +12,8 @@ def diagnosis() -> Iterator[str]:
     """Lines: the cache's folder; the compiler and whether it works, or what is missing and how to get it."""
     yield f"cache     {cache_folder() or 'none: no folder of yours can be written'}"
     try:
-        path, version = compiler()
-        yield f"compiler  {path}: {version.splitlines()[0]}"
+        used = compiler()
+        yield f"compiler  {used}: {used.version.splitlines()[0]}"
         build(_FUNCTION, "torch.float32")
         yield "It compiles and loads: scans run as compiled loops."
     except NoCompiler as fault:

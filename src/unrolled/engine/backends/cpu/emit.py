@@ -148,9 +148,9 @@ class _Emitter(Schedule):
         matrices += sum(value.width for value in self.program.totals)
         return [
             'extern "C" __attribute__((visibility("default"))) int64_t run(const int64_t* arguments) {',
-            "  return missing_bytes([&] {",
             f"  const Call call(arguments, {len(self.program.steps)}, {len(self.program.states)}, {len(self.program.rows)}, {len(self.program.weights)}, {len(self.program.outputs)}, {len(self.program.held)});",
             f"  Scratch scratch(sizeof(R) * (call.B * ({numbers}) + {weights} + 64));",
+            "  if (!scratch.memory) return scratch.bytes;",
             f"  const long vectors = call.B * ({numbers_of_weights} + {matrices} + 16 * ({widths})) / VL;",
             # rows: no barrier, but every thread reads all weights, which should stay in its second-level cache
             f"  const bool rows_suffice = (call.B >= 4 * call.threads && sizeof(R) * {numbers_of_weights} <= (1 << 20)) || "
@@ -159,7 +159,7 @@ class _Emitter(Schedule):
             "  Team team(is_small ? 1 : call.threads);",
             "  const bool by_rows = rows_suffice || team.n == 1;",
             "  team.run([&](int tid) { run_thread(call, (R*)scratch.memory, team, tid, by_rows); });",
-            "  });",
+            "  return 0;",
             "}",
         ]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unrolled.engine.backends.base import reading
 from unrolled.engine.backends.cpu import library
-from unrolled.engine.backends.cpu.build import processor
+from unrolled.engine.backends.cpu.compilers import processor
 from unrolled.engine.backends.cpu.memory import new_tensor
 
 # in a product of so many multiplications factors are worth rounding to another dtype

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from unrolled.engine.backends.cpu.build import TYPES, NoCompiler, build
+from unrolled.engine.backends.cpu.build import TYPES, build
+from unrolled.engine.backends.cpu.compilers import NoCompiler
 from unrolled.engine.backends.cpu.compiling import Batch, Stopped
 from unrolled.engine.backends.cpu.status import raising
 

@@ -18,15 +18,15 @@ constexpr long PW = NV * VL, WIDTH = (PANEL_STAYS ? 64 : 8) * PW, HEIGHT = (PANE
 constexpr long LINE = 64 / sizeof(R);
 constexpr long DEEP = 2 * BLOCK;  // of rows that need no packing: what C has is read and written less often
 
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+const long level_2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#else
+const long level_2_bytes = 0;
+#endif
 // columns of a block of W: where it stays in the second-level cache, it takes half of it
 long width_of(long depth) {
   if (PANEL_STAYS) return WIDTH;
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-  static const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#else
-  static const long bytes = 0;
-#endif
-  const long most = (bytes > 0 ? bytes : 1 << 20) / 2 / (depth * PW * (long)sizeof(R)) * PW;
+  const long most = (level_2_bytes > 0 ? level_2_bytes : 1 << 20) / 2 / (depth * PW * (long)sizeof(R)) * PW;
   return most < PW ? PW : most > WIDTH ? WIDTH : most;
 }
 
@@ -277,12 +277,13 @@ bool is_done_with_few_rows(const Product& p) {
   return true;
 }
 
-void run_product(Product p) {
+// returns 0, or how many bytes there was no memory for
+int64_t run_product(Product p) {
   if (p.M() == 0) {  // the gradient of a weight of no inputs: the sums alone
     if (p.sums) add_rows(p.w.from, p.w.step, p.K, p.w.size, p.sums);
-    return;
+    return 0;
   }
-  if (is_done_with_few_rows(p)) return;
+  if (is_done_with_few_rows(p)) return 0;
   // Where the sum is long and the result small, each thread takes a part of the sum: none packs what another packs too.
   // To be worth it where the result is turned at the end, the sum must be longer.
   const long results = p.M() * p.w.size, least = (p.lefts[0].c_column == 1 ? 1 : 4) * PART * p.threads;
@@ -291,6 +292,7 @@ void run_product(Product p) {
   const long each = (MEMORY + 64) / 64 * 64;
   if (by_depth) {
     Scratch scratch((each + own_numbers(p)) * sizeof(R) * p.threads + 64);
+    if (!scratch.memory) return scratch.bytes;
     Team team(p.threads);
     team.run([&](long tid) {
       R *const memory = (R*)scratch.memory, *const results = memory + each * p.threads;
@@ -298,11 +300,11 @@ void run_product(Product p) {
       team.meet();
       add_owns(p, results, tid, team.n);
     });
-    return;
+    return 0;
   }
   if (p.n_lefts == 2) {
     p.n_lefts = 1;
-    run_product(p);
+    if (const int64_t missing = run_product(p)) return missing;
     p.lefts[0] = p.lefts[1], p.sums = nullptr;
     return run_product(p);
   }
@@ -315,6 +317,7 @@ void run_product(Product p) {
   }
   const long M = left.a.size, N = p.w.size;
   Scratch scratch(each * sizeof(R) * p.threads + 64);
+  if (!scratch.memory) return scratch.bytes;
   // whole tiles for every thread, of rows where there are as many of them
   const bool by_rows = M >= N || ceil_div(N, PW) < p.threads;
   // W fits into one block: a thread packs it once
@@ -332,6 +335,7 @@ void run_product(Product p) {
       run_thread(p, part, memory, is_packed, of_w, of_a);
     }
   });
+  return 0;
 }
 
 template <int NV> void pack_weight(const Weight& w, int thread, int threads) {
@@ -342,6 +346,6 @@ const Products OF_LOOPS = {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) int64_t multiply(const Product* call) {
-  return missing_bytes([&] { run_product(*call); });
+  return run_product(*call);
 }
 extern "C" __attribute__((visibility("default"))) const void* products() { return &OF_LOOPS; }

@@ -7,23 +7,7 @@
 
 namespace {
 
-struct OutOfMemory {
-  size_t bytes;
-};
-
-char* allocate(size_t bytes) {
-  char* memory = (char*)aligned_alloc(64, bytes);
-  if (!memory) throw OutOfMemory{bytes};
-  return memory;
-}
-
-// what a compiled function returns: 0, or how many bytes there was no memory for, as no exception may leave it
-template <class F> int64_t missing_bytes(F call) {
-  try {
-    call();
-    return 0;
-  } catch (const OutOfMemory& fault) { return (int64_t)fault.bytes; }
-}
+char* allocate(size_t bytes) { return (char*)aligned_alloc(64, bytes); }
 
 // memory that is kept between calls: a page touched for the first time costs more than the page's use
 struct Arena {
@@ -38,28 +22,33 @@ struct Arena {
   }
 };
 Arena kept;
-const int at_fork = pthread_atfork(nullptr, nullptr, [] { kept.start_anew(); });
+void start_kept_anew() { kept.start_anew(); }
+#if defined(__GLIBC__)
+// what pthread_atfork calls; that one itself lies in a static part of the C library, which not every compiler links
+extern "C" int __register_atfork(void (*)(), void (*)(), void (*)(), void*);
+const int at_fork = __register_atfork(nullptr, nullptr, start_kept_anew, nullptr);
+#else
+const int at_fork = pthread_atfork(nullptr, nullptr, start_kept_anew);
+#endif
 
+// memory of a call; `memory` is null where there is none, and `bytes` what was asked for: a compiled function returns
+// that, or 0 (exceptions would need C++'s library)
 struct Scratch {
   char* memory;
+  size_t bytes;
   bool own;
-  explicit Scratch(size_t bytes) {
+  explicit Scratch(size_t least) {
     own = kept.busy.test_and_set();
     if (own) {
-      memory = allocate((bytes + 63) / 64 * 64);
+      bytes = (least + 63) / 64 * 64;
+      memory = allocate(bytes);
       return;
     }
-    if (kept.size < bytes) {
+    bytes = (least + (1 << 16)) / 64 * 64;
+    if (kept.size < least) {
       free(kept.memory);
-      kept.memory = nullptr, kept.size = 0;
-      const size_t size = (bytes + (1 << 16)) / 64 * 64;
-      try {
-        kept.memory = allocate(size);
-      } catch (const OutOfMemory&) {
-        kept.busy.clear();
-        throw;
-      }
-      kept.size = size;
+      kept.memory = allocate(bytes);
+      kept.size = kept.memory ? bytes : 0;
     }
     memory = kept.memory;
   }

@@ -6,10 +6,8 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #else
-#include <new>
-#include <system_error>
-#include <thread>
-#include <vector>
+#include <pthread.h>
+#include <stdlib.h>
 #endif
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -20,27 +18,59 @@
 
 namespace {
 
-// runs `work(thread, threads)` on n threads, or on fewer where there are no more to be had: OpenMP's, which torch's are;
-// else, as with Clang, whose OpenMP is another one and often missing, on threads of this call
+#if !defined(_OPENMP)
+#if defined(__linux__)
+// The OpenMP that torch's threads are: GNU's, or LLVM's, which has the same functions. Clang's own is another one, and often
+// missing. Null where the process has none.
+extern "C" {
+__attribute__((weak)) void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags);
+__attribute__((weak)) int omp_get_thread_num();
+__attribute__((weak)) int omp_get_num_threads();
+}
+#endif
+// threads of one call
+template <class F> struct Others {
+  F& work;
+  std::atomic<int> all{0};
+  struct One {
+    Others* others;
+    int number;
+    pthread_t thread;
+  };
+
+  static void* begin(void* data) {
+    const One& one = *(One*)data;
+    while (!one.others->all) sched_yield();
+    one.others->work(one.number, (int)one.others->all);
+    return nullptr;
+  }
+  void run(int n) {
+    One* const made = (One*)malloc(n * sizeof(One));
+    int some = 1;
+    for (; made && some < n; some++) {
+      made[some].others = this, made[some].number = some;
+      if (pthread_create(&made[some].thread, nullptr, begin, made + some)) break;
+    }
+    all = some;
+    work(0, some);
+    for (int i = 1; i < some; i++) pthread_join(made[i].thread, nullptr);
+    free(made);
+  }
+};
+#endif
+
+// runs `work(thread, threads)` on n threads, or on fewer where there are no more to be had: on OpenMP's, which torch's are;
+// else on threads of this call
 template <class F> void parallel(int n, F work) {
 #if defined(_OPENMP)
 #pragma omp parallel num_threads(n)
   work(omp_get_thread_num(), omp_get_num_threads());
 #else
-  std::atomic<int> all{0};
-  std::vector<std::thread> others;
-  try {
-    others.reserve(n);
-    for (int i = 1; i < n; i++)
-      others.emplace_back([&all, &work, i] {
-        while (!all) sched_yield();
-        work(i, all);
-      });
-  } catch (const std::system_error&) {
-  } catch (const std::bad_alloc&) {}
-  all = (int)others.size() + 1;
-  work(0, all);
-  for (auto& other : others) other.join();
+#if defined(__linux__)
+  if (GOMP_parallel && omp_get_thread_num && omp_get_num_threads)
+    return GOMP_parallel([](void* data) { (*(F*)data)(omp_get_thread_num(), omp_get_num_threads()); }, &work, n, 0);
+#endif
+  Others<F>{work}.run(n);
 #endif
 }
 
