@@ -200,6 +200,13 @@ def test_a_5000_word_line_is_left_out_of_training_and_translated_all_the_same(ca
         unrolled.TranslateModel(unrolled.TranslateSettings(**{**SMALL, "longest": 2})).fit(PAIRS, train=TRAINING)
 
 
+def test_the_attention_of_a_text_in_parts_is_zero_and_takes_no_memory(fitted):
+    found = fitted.predict(" ".join(["der hund singt."] * 60))
+    assert found.attention.shape == (len(found.target) + 1, len(found.source))
+    assert not found.attention.any()
+    assert found.attention.strides == (0, 0)
+
+
 def test_faults():
     model = unrolled.TranslateModel(unrolled.TranslateSettings(**SMALL))
     with pytest.raises(DataError, match=r"^pairs \[1\]: have an empty side$"):

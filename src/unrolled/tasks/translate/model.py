@@ -209,9 +209,10 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         source = [piece for cut, _ in found for piece in cut.texts]
         target = [piece for _, each in found for piece in self.fitted.target.texts(each.ids)]
         sure = sum(each.log_p for _, each in found) / max(1, len(target) + len(found))
-        attention = (
-            found[0][1].attention.numpy() if len(found) == 1 else np.zeros((len(target) + 1, len(source)), np.float32)
-        )
+        # zeros that take no memory: of a book in one line they would be 400 GB
+        attention = np.broadcast_to(np.zeros((), np.float32), (len(target) + 1, len(source)))
+        if len(found) == 1:
+            attention = found[0][1].attention.numpy()
         return Translation(text, (" " if self.fitted.is_spaced else "").join(written), sure, source, target, attention)
 
     def predict(self, items: Any, *, beam: int | None = None) -> Any:
