@@ -120,6 +120,7 @@ def test_frames_in_and_out(library):
         assert type(found) is library.DataFrame
         assert list(found.columns) == ["text", "labels", "p(1)", "p(5)"]
         assert list(found["text"]) == TEXTS
+        assert found["p(1)"].to_numpy().dtype == np.float64
     with pytest.raises(DataError) as caught:
         unrolled.ClassifyModel(label="star", **QUICK).fit(frame)
     assert str(caught.value) == "the frame: has no column 'star'. Did you mean 'stars'?"

@@ -35,7 +35,7 @@ class Classified(Shown):
 
     def rows(self) -> list[dict[str, Any]]:
         """One row: the text, its labels, and the probability of each class."""
-        named = {f"p({name})": f"{self.probabilities[name]:.6f}" for name in sorted(self.probabilities)}
+        named = {f"p({name})": round(self.probabilities[name], 6) for name in sorted(self.probabilities)}
         return [{"text": self.text, "labels": ";".join(map(str, self.labels)), **named}]
 
     def __str__(self) -> str:
