@@ -88,7 +88,7 @@ def test_foreign_and_newer_files_are_told(path, tmp_path):
             path, tmp_path, version="2"
         ),
         "no such file": tmp_path / "absent",
-        "cannot be read: Is a directory": tmp_path,
+        "is a folder without a model.safetensors in it; expected a model file or a run": tmp_path,
     }
     for text, file in cases.items():
         if "version" in text:
@@ -183,3 +183,24 @@ def test_modules_without_numbers_have_the_same_shapes(make):
     assert all(value.is_meta for value in blank.state_dict().values())
     model_file.load_weights(blank, {f"model.{name}": value for name, value in whole.state_dict().items()})
     assert all(torch.equal(a, b) for a, b in zip(blank.parameters(), whole.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(path, tmp_path, bad):
+    tensors, metadata = safetensors_tree.read_tensors(path)
+    tensors["model.output.bias"][0] = bad
+    safetensors_tree.write_tensors(tmp_path / "odd", tensors, metadata)
+    with pytest.raises(ModelFileError) as caught:
+        unrolled.TextModel.load(tmp_path / "odd")
+    assert str(caught.value) == (
+        f"{tmp_path / 'odd'}: its weights do not fit its settings: output.bias holds NaN or infinite numbers"
+    )
+
+
+def test_each_changed_bit_of_the_weights_is_told(path, tmp_path):
+    content = path.read_bytes()
+    begin = 8 + struct.unpack("<Q", content[:8])[0]
+    for at in range(begin, len(content), max(1, (len(content) - begin) // 50)):
+        (tmp_path / "odd").write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        with pytest.raises(ModelFileError, match="its checksum does not fit what it holds"):
+            unrolled.TextModel.load(tmp_path / "odd")

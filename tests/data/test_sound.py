@@ -124,3 +124,18 @@ def test_templates_are_a_few_of_each():
     assert Templates.chosen([str(i) for i in range(101)]) == []
     baseline = Templates([np.zeros((3, 2)), np.ones((4, 2))], ["low", "high"])
     assert baseline.nearest(np.full((9, 2), 0.9)) == "high"
+
+
+def test_a_header_that_claims_more_than_the_bound_is_told_before_memory_is_taken(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, SAMPLES, 8000)
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # the 36 bits of STREAMINFO that tell the number of samples
+    content[22:26] = b"\xff" * 4
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_sound(path)
+    assert str(caught.value) == (
+        f"{path}: its header claims 68,719,476,735 samples; at most 1,073,741,824 are read, six hours at 48,000 a "
+        "second. Cut it into parts"
+    )

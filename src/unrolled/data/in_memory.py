@@ -37,8 +37,9 @@ def as_list(data: Any) -> list[Any]:
         return list(data.to_list())
     if hasattr(data, "__array__") and not isinstance(data, list | tuple):
         data = np.asarray(data)
-        return list(data.tolist() if data.ndim == 1 else data)
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes | dict):
+        if data.ndim:
+            return list(data.tolist() if data.ndim == 1 else data)
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes | dict) or getattr(data, "ndim", 1) == 0:
         raise DataError(f"expected a list, an array or a series of items; got {data!r:.60}")
     return list(data)
 

@@ -4,6 +4,7 @@ Inputs: WAV, FLAC and other files (soundfile), at any rate (soxr). Outputs: mono
 that was applied: channels are averaged; samples at full scale are counted as clipped, and used as they are.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from unrolled.errors import DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 _MOST_HZ = 384_000
+MOST_SAMPLES = 2**30  # of a sound: four gigabytes in memory
 _FULL = 0.999  # of full scale
 _CLIPPED = 0.001  # share of samples from which on a sound counts as clipped
 
@@ -55,10 +57,19 @@ def read_sound(path: Path | str) -> Sound:
         DataError: it is missing, unreadable, without samples, or has some that are not finite.
     """
     library = optional_libraries.library("soundfile", "speech needs", "speech")
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # Path's own method raises where a name is too long
         raise DataError(f"{path}: no such file")
     try:
+        claimed = library.info(str(path))
+        n_claimed = claimed.frames * claimed.channels
+        if n_claimed > MOST_SAMPLES:
+            raise DataError(
+                f"{path}: its header claims {n_claimed:,} samples; at most {MOST_SAMPLES:,} are read, six hours at "
+                "48,000 a second. Cut it into parts"
+            )
         samples, rate = library.read(str(path), dtype="float32", always_2d=True)
+    except DataError:
+        raise
     except (library.LibsndfileError, RuntimeError, OSError, ValueError) as fault:
         raise DataError(f"{path}: is no sound that can be read ({_words(fault)}). Expected WAV or FLAC") from None
     if not len(samples):

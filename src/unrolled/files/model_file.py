@@ -129,6 +129,10 @@ class _Undrawn(TorchFunctionMode):
         return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **kwargs)
 
 
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(value.isfinite().all())
+
+
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], *, prefix: str = "model.") -> None:
     """Puts a file's weights into a module built `without_numbers`, once their names, shapes and dtypes fit.
 
@@ -145,6 +149,8 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], *, prefix: str =
                 f"{name} is {given[name].dtype} {list(given[name].shape)}, "
                 f"expected {wanted[name].dtype} {list(wanted[name].shape)}"
             )
+    if not faults:
+        faults = [f"{name} holds NaN or infinite numbers" for name, value in given.items() if not _is_finite(value)]
     if faults:
         raise ModelFileError("its weights do not fit its settings: " + "; ".join(sorted(faults)))
     module.load_state_dict(given, assign=True)

@@ -15,6 +15,7 @@ from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
 from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
+from unrolled.tasks.arguments import checked_training
 from unrolled.tasks.fitted import F, HasFitted
 from unrolled.tasks.parameters import Parameters
 from unrolled.tasks.scored import Scored
@@ -128,7 +129,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
             SettingsError: settings contradict each other or the data.
             DivergedError: the loss became NaN or infinite.
         """
-        train = train or self.train_settings
+        train = checked_training(train, self.train_settings)
         if answers is not None:
             data = self.paired(data, answers)
         if run is not None and not self.is_of_files(data):

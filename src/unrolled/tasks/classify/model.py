@@ -19,6 +19,7 @@ from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import sureness
 from unrolled.tasks.answers import Answers
+from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.blend import blended, calibrated, calibration
 from unrolled.tasks.classify.answer import Classified
 from unrolled.tasks.classify.fitted import ClassifyFitted
@@ -169,7 +170,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         self, items: Iterable[Any], highlights: bool = False, *, names: Sequence[str] = ()
     ) -> list[Classified]:
         """The class of each of some texts or windows; `names` of windows, numbers if not given."""
-        fitted, items = self.fitted, list(items)
+        fitted, items = self.fitted, _items(items, self.fitted.front)
         if highlights and not isinstance(fitted.front, TextFront):
             raise SettingsError("--highlights goes with texts")
         pieces = [fitted.front.pieces(item) for item in items]
@@ -243,11 +244,20 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         figures["model"] |= sureness(targets, probabilities, fitted.is_multiple)
         return figures
 
+    @accepts("pairs of a text or a window [time, features] and its label")
     def as_data(self, data: Any) -> Labeled:
         """From files; a frame; or pairs of a text or window [time, features] and its label, or a list of labels where
         there may be several.
         """
         return LabeledReader(self.settings).data(data)
+
+
+def _items(items: Any, front: Front) -> list[Any]:
+    """Texts, or windows for a model that reads those."""
+    if isinstance(front, TextFront):
+        return checked_items(items, is_text, "a text")
+    found = checked_items(items, lambda item: not is_text(item), "a window [time, features]")
+    return [window(item) for item in found]
 
 
 HELP = TaskHelp(

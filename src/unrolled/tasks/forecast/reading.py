@@ -15,6 +15,7 @@ from unrolled.data.series_table import read_series
 from unrolled.data.stamps import Reads
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.errors import DataError
+from unrolled.tasks.arguments import accepts
 from unrolled.tasks.estimator import Files, are_files
 from unrolled.tasks.forecast.fitted import ForecastFitted
 from unrolled.tasks.forecast.settings import ForecastSettings
@@ -32,6 +33,7 @@ class Reader:
     settings: ForecastSettings
     fitted: ForecastFitted | None = None
 
+    @accepts("an array [time] of numbers, a list of those, or a data frame")
     def series(self, data: Any) -> Series:
         """From files, a data frame, an array [time], or a list of those.
 

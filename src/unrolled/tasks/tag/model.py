@@ -32,6 +32,7 @@ from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare
 from unrolled.tasks.answers import Answers, Shown
+from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
@@ -178,7 +179,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         """What is found in each of some texts or sentences of tokens."""
         fitted = self.fitted
         texts, tokens = [], []
-        for item in items:
+        for item in checked_items(items, is_text_or_tokens, "a text or a list of tokens"):
             text = item if isinstance(item, str) else " ".join(item)
             texts.append(text)
             tokens.append(self._tokens(text) if isinstance(item, str) else words_of(text))
@@ -231,6 +232,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             for pair in zip(tokens, tags, strict=True)
         ]
 
+    @accepts("pairs of a list of tokens and a list of tags")
     def as_data(self, data: Any) -> Tagged:
         """From files, or pairs of a sentence's tokens and their tags."""
         if isinstance(data, Tagged):

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from unrolled.baselines.ngram import NGram
 from unrolled.data.corpus import STANDARD_LIBRARY, Corpus, read_corpus
 from unrolled.data.units import Units, fit_units
-from unrolled.errors import DataError, SettingsError
+from unrolled.errors import ArgumentError, DataError, SettingsError
 from unrolled.nn.bptt import advance
 from unrolled.report.comparison import compare
+from unrolled.tasks.arguments import accepts, named
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
@@ -114,6 +115,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         paths = [files] if isinstance(files, str | Path) else list(files)
         return read_corpus(paths, encoding=self.settings.encoding, as_bytes=self.settings.units == "byte")
 
+    @accepts("a corpus")
     def as_data(self, data: Any) -> Corpus:
         """From text files; without any, the source of Python's standard library."""
         return data if isinstance(data, Corpus) else self.read(data)
@@ -221,6 +223,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         units = fitted.units
         if isinstance(text, Corpus):
             text = self._content(text)
+        wanted = bytes if self.item == "byte" else str
+        if not isinstance(text, str | wanted):
+            raise ArgumentError(f"evaluate: expected a text, or what read returned; got {named(text)}")
         if not text:
             raise DataError("evaluate: the text is empty")
         ids = units.encode(text)

@@ -23,6 +23,7 @@ from unrolled.report.metrics import error_rates, word_errors
 from unrolled.search import ctc, transducer
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.answers import Answers
+from unrolled.tasks.arguments import accepts, checked_items
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.transcribe.augment import augmented, masked
@@ -73,6 +74,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         self.ready()
         return sounds_of(path, form) or Items([(str(path), {})], "")
 
+    @accepts("pairs of a sound and its transcript")
     def as_data(self, data: Any) -> Transcribed:
         """From manifests or folders, or pairs of a sound and its transcript."""
         if isinstance(data, Transcribed):
@@ -248,7 +250,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         """What is said in each of some sounds; all faults of them are told at once."""
         self.ready()
         faults, names, sounds = Faults(), [], []
-        for item in items:
+        for item in checked_items(items, _may_be_sound, "a path, or samples and their rate"):
             try:
                 sounds.append(_sound(item))
             except DataError as fault:
@@ -363,6 +365,10 @@ def _side_by_side(frames: Sequence[np.ndarray]) -> Tensor:
     for i, each in enumerate(frames):
         whole[: len(each), i] = each
     return torch.from_numpy(whole)
+
+
+def _may_be_sound(item: Any) -> bool:
+    return isinstance(item, str | Path | Sound) or (isinstance(item, tuple) and len(item) == 2)
 
 
 def _sound(item: Any) -> Sound:

@@ -21,6 +21,7 @@ from unrolled.report.comparison import compare
 from unrolled.report.metrics import bleu, bleu_counts, bleu_of
 from unrolled.search.beam import Found, beam_search
 from unrolled.tasks.answers import Answers, Shown
+from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.translate.fitted import TranslateFitted
@@ -98,6 +99,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             return replace(pairs, sources=pairs.targets, targets=pairs.sources)
         return pairs
 
+    @accepts("pairs of a text and its translation")
     def as_data(self, data: Any) -> Pairs:
         """From files, or pairs of a text and its translation."""
         if isinstance(data, Pairs):
@@ -223,7 +225,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
 
     def predict_all(self, texts: Iterable[str], *, beam: int | None = None) -> list[Translation]:
         """The translations of texts; an empty one of an empty text."""
-        return self._translated(list(texts), beam)
+        return self._translated(checked_items(texts, is_text, "a text"), beam)
 
     def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
         """BLEU and chrF of translated pairs, the model's and the baselines', with the signature of the measure."""

@@ -24,6 +24,7 @@ from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare, shares
 from unrolled.tasks.answers import Answers, Shown
+from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
@@ -191,7 +192,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
 
     def predict_all(self, texts: Iterable[str]) -> list[Understood]:
         """What each of some texts wants."""
-        fitted, texts = self.fitted, list(texts)
+        fitted, texts = self.fitted, checked_items(texts, is_text, "a text")
         tokens = [refined(text, fitted.vocabulary) for text in texts]
         intents, tags = self.understand([[token.text for token in each] for each in tokens])
         found = []
@@ -227,6 +228,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             "comparison": compared.to_dict(),
         }
 
+    @accepts("triples of a text, its tags and its intent")
     def as_data(self, data: Any) -> Intents:
         """From files, or triples of a text or its tokens, their tags, and the intent."""
         if isinstance(data, Intents):

@@ -1,0 +1,112 @@
+"""Arguments of the verbs in Python: what does not fit is told in one line, before anything is computed.
+
+Inputs: what a user gave. Outputs: the same, or an ArgumentError. A file of its own, as the models of all tasks ask it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from unrolled.errors import ArgumentError, UnrolledError
+from unrolled.training.settings import TrainSettings
+
+M = TypeVar("M")  # a model
+R = TypeVar("R")  # its data
+
+
+def accepts(wanted: str) -> Callable[[Callable[[M, Any], R]], Callable[[M, Any], R]]:
+    """Makes errors of Python, where a model's `as_data` cannot take what it was given, an ArgumentError.
+
+    Args:
+        wanted: what it takes, in words, such as "pairs of a text and its label".
+    """
+
+    def decorate(as_data: Callable[[M, Any], R]) -> Callable[[M, Any], R]:
+        @functools.wraps(as_data)
+        def told(model: M, data: Any) -> R:
+            try:
+                return as_data(model, data)
+            except UnrolledError:
+                raise
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
+                if isinstance(data, str | Path):
+                    raise  # a fault of the reader, not of who called it
+                raise ArgumentError(f"expected files, or {wanted}; got {named(data)}") from fault
+
+        return told
+
+    return decorate
+
+
+def checked_items(items: Any, fits: Callable[[Any], bool], wanted: str) -> list[Any]:
+    """Items to predict, each of them held to be one.
+
+    Raises:
+        ArgumentError: they are no list, or one of them is no item.
+    """
+    if isinstance(items, str | bytes | dict | Path | type) or not _has_items(items):
+        raise ArgumentError(f"predict: expected {wanted}, or a list of those; got {named(items)}")
+    found = list(items)
+    for i, item in enumerate(found):
+        if not fits(item):
+            raise ArgumentError(f"predict: item {i}: expected {wanted}; got {named(item)}")
+    return found
+
+
+def is_text(item: Any) -> bool:
+    """Whether an item is a text."""
+    return isinstance(item, str)
+
+
+def is_text_or_tokens(item: Any) -> bool:
+    """Whether an item is a text or a sentence of tokens."""
+    return is_text(item) or (isinstance(item, list | tuple) and all(map(is_text, item)))
+
+
+def window(item: Any) -> np.ndarray:
+    """A window of numbers, float64 [time, features].
+
+    Raises:
+        ArgumentError: it is none, is empty, or holds what is not finite.
+    """
+    try:
+        values = np.asarray(item, dtype=np.float64)
+    except (ArithmeticError, TypeError, ValueError):
+        values = np.zeros(0)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ArgumentError(f"expected a window of finite numbers [time, features]; got {named(item)}")
+    return values
+
+
+def checked_training(train: Any, usual: TrainSettings) -> TrainSettings:
+    """How to train; `usual` where nothing was given.
+
+    Raises:
+        ArgumentError: `train` is no TrainSettings.
+    """
+    if train is None:
+        return usual
+    if not isinstance(train, TrainSettings):
+        raise ArgumentError(
+            f"fit: train must be unrolled.TrainSettings, such as unrolled.TrainSettings(steps=100); got {named(train)}"
+        )
+    return train
+
+
+def named(value: Any) -> str:
+    """What a value is, in words."""
+    if value is None:
+        return "None"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} {list(value.shape)}"
+    kind = type(value).__name__
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return f"a {kind} that begins with {type(value[0]).__name__}" if len(value) else f"an empty {kind}"
+    return f"a value of type {kind}"
+
+
+def _has_items(value: Any) -> bool:
+    return hasattr(value, "__iter__") and not (isinstance(value, np.ndarray) and value.ndim == 0)
