@@ -190,11 +190,20 @@ def _text(value: Any) -> str:
     return value.isoformat(" ") if isinstance(value, datetime.datetime) else str(value)
 
 
+MOST_CELLS = 50_000_000  # of a Parquet file, a value of which takes some 60 bytes as text
+
+
 def _parquet(name: str, content: bytes) -> Any:
     polars: Any = optional_libraries.library("polars", "Parquet files need", "tables")
     try:
+        lazy = polars.scan_parquet(io.BytesIO(content))
+        n_cells = lazy.select(polars.len()).collect().item() * len(lazy.collect_schema())
+        if n_cells > MOST_CELLS:  # known from the file's end, before a value takes memory
+            raise DataError(f"{name}: holds {n_cells:,} values; at most {MOST_CELLS:,} are read. Cut it into parts")
         return polars.read_parquet(io.BytesIO(content))
-    except (polars.exceptions.PolarsError, OSError) as fault:
+    except DataError:
+        raise
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError, ValueError) as fault:
         raise DataError(f"{name}: cannot be read as Parquet: {str(fault).splitlines()[0]}") from fault
 
 
