@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from unrolled.data.units import Chars, Units
+from unrolled.errors import ModelFileError
 
 
 def sample(
     logits: Tensor, units: Units, temperature: float, top_k: int, top_p: float, generator: torch.Generator
 ) -> int:
     """A unit, drawn from scores [units], logits or log-probabilities; see `GenerateSettings`."""
+    if logits.isnan().any():
+        raise ModelFileError("the model's scores are not numbers: its weights are damaged, or too large. Train anew")
     if isinstance(units, Chars):
         logits[0] = -math.inf  # it stands for characters that have no name
     if temperature == 0:
