@@ -13,10 +13,10 @@ from unrolled.engine.backends.cpu.build import build
 # Each thread counts its rounds; after each meeting all must have counted as far. One is late by turns.
 MEETINGS = """
 #include "threads.h"
-#include <vector>
+#include <cstdlib>
 extern "C" __attribute__((visibility("default"))) void run(long* found) {
   static const long ROUNDS = 100;
-  std::vector<long> rounds(8 * found[0]);
+  long* rounds = (long*)calloc(8 * found[0], sizeof(long));
   std::atomic<long> faults{0}, slept{0};
   Team team(found[0]);
   team.run([&](int tid) {
@@ -32,6 +32,7 @@ extern "C" __attribute__((visibility("default"))) void run(long* found) {
     getrusage(RUSAGE_THREAD, &after);
     slept += after.ru_nvcsw - before.ru_nvcsw;
   });
+  free(rounds);
   found[0] = team.n, found[1] = faults, found[2] = slept;
 }
 """
