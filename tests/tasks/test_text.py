@@ -269,13 +269,27 @@ def test_an_update_is_measured_and_leaves_no_trace():
     before = torch.get_rng_state()
     assert 0 < sizing.seconds_of_update(SMALL, 30, torch.device("cpu")) < 10
     assert torch.equal(torch.get_rng_state(), before)
-    with pytest.raises(SettingsError, match=r"^size=auto chooses a size for the minutes of a training; give minutes"):
-        unrolled.TextModel(replace(SMALL, size="auto")).fit(text=TEXT, train=TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("settings", "training"),
+    [
+        ({"hidden": 64}, {"minutes": 3}),
+        ({"size": "given"}, {"minutes": 3}),
+        ({}, {"steps": 3}),
+        ({"batch": 8}, {"minutes": 3}),
+    ],
+)
+def test_a_size_that_was_chosen_and_a_run_of_steps_keep_theirs(settings, training):
+    settings = unrolled.TextSettings(**settings)
+    chosen, notes = sizing.sized(settings, 90, unrolled.TrainSettings(**training), torch.device("cpu"))
+    assert (chosen, notes) == (replace(settings, size="given"), [])
+    assert unrolled.TextSettings.from_dict({}).size == "given"  # of files that were written before
 
 
 def test_a_run_of_a_chosen_size_goes_on_with_it(monkeypatch, tmp_path, file):
     monkeypatch.setattr(sizing, "SIZES", ((1, 8, 4, 0.0),))
-    model = unrolled.TextModel(replace(SMALL, size="auto"))
+    model = unrolled.TextModel()
     model.fit(file, train=unrolled.TrainSettings(minutes=0.01, precision="float32"), run=tmp_path / "run")
     assert (model.settings.hidden, model.settings.size) == (8, "given")
     assert Run.open(tmp_path / "run").config["settings"]["hidden"] == 8

@@ -12,10 +12,12 @@ class ClassifyReport(TaskReport[ClassifyModel]):
 
     def table(self) -> list[str]:
         model = self.figures["model"]
-        lines = [f"{'':<16}{'accuracy':>10}{'macro F1':>10}"]
-        for key, name in (("model", "model"), ("baseline", self.model.fitted.baseline.name), ("majority", "majority")):
+        who = {"model": "model", "baseline": self.model.fitted.baseline.name, "majority": "majority"}
+        width = 2 + max(14, *map(len, who.values()))
+        lines = [f"{'':<{width}}{'accuracy':>10}{'macro F1':>10}"]
+        for key, name in who.items():
             row = self.figures[key]
-            lines.append(f"{name[:15]:<16}{100 * row['accuracy']:>8.2f} %{100 * row['macro_f1']:>8.2f} %")
+            lines.append(f"{name:<{width}}{100 * row['accuracy']:>8.2f} %{100 * row['macro_f1']:>8.2f} %")
         lines.append(
             f"log-loss {model['log_loss']:.3f} nats, calibration error {100 * model['calibration_error']:.1f} %"
         )

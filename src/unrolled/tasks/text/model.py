@@ -146,9 +146,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
     ) -> tuple[TextFitted, "_TextJob"]:
         first, last = self._content(data), self._content(valid)
         units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
-        if self.settings.size == "auto":
-            self.settings, notes = sized(self.settings, units.size, training, device)
-            self.notes += notes
+        self.settings, notes = sized(self.settings, units.size, training, device)
+        self.notes += notes
         net = TextNet(units.size, self.settings).to(device)
         job = _TextJob(self, net, units.encode(first), units.encode(last), len(last), training, device)
         baseline = NGram.fit(job.train_ids, units.size)

@@ -1,6 +1,7 @@
 """What a user chooses for a language model and its training."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from unrolled.data.units import KINDS
 from unrolled.nn.bptt import check_k
@@ -17,9 +18,10 @@ class TextSettings(Settings):
     subwords: int = option(2000, "size of the subword vocabulary, learnt from the training part", least=300, most=10**6)
     cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
     size: str = option(
-        "given",
-        "auto: layers, hidden, batch and dropout are chosen by the measured speed of this machine and --minutes",
-        choices=("given", "auto"),
+        "auto",
+        "auto: where minutes bound the run and layers, hidden, batch and dropout are the defaults, they are chosen by "
+        "the measured speed of this machine",
+        choices=("auto", "given"),
     )
     layers: int = option(2, "recurrent layers", least=1, most=100)
     hidden: int = option(512, "features of a layer's hidden state", least=1, most=65536)
@@ -35,6 +37,19 @@ class TextSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_k(self.k1, self.k2)
+
+    @property
+    def is_of_default_size(self) -> bool:
+        """Whether layers, hidden, batch and dropout are those of the default settings."""
+        given, default = (
+            (each.layers, each.hidden, each.batch, each.dropout) for each in (self, TextSettings(size="given"))
+        )
+        return given == default
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """As for all settings; those that were written before there was `size` have the size that they name."""
+        return super().from_dict({"size": "given"} | values if isinstance(values, dict) else values)
 
 
 DEFAULT_TRAINING = TrainSettings(minutes=15)

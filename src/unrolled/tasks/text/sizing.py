@@ -1,4 +1,4 @@
-"""The size of a language model, by the speed of the machine and the length of the training (`--size auto`).
+"""The size of a language model, by the speed of the machine and the length of the training .
 
 Inputs: settings, minutes, a device. Outputs: settings with the largest size that makes enough updates in that time.
 """
@@ -9,14 +9,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from unrolled.errors import SettingsError
 from unrolled.randomness import set_aside
 from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.settings import TextSettings
 from unrolled.training import processes
 from unrolled.training.settings import TrainSettings
 
-# layers, hidden, batch, dropout: the last one is the default without `--size auto`
+# layers, hidden, batch, dropout: the last one is the default without a bound of minutes
 SIZES = ((1, 128, 8, 0.0), (1, 256, 8, 0.0), (1, 384, 8, 0.0), (2, 512, 32, 0.3))
 LEAST_UPDATES = 1500
 _N_TIMED = 2
@@ -25,13 +24,11 @@ _N_TIMED = 2
 def sized(
     settings: TextSettings, n_units: int, training: TrainSettings, device: torch.device
 ) -> tuple[TextSettings, list[str]]:
-    """Settings of a size, and a note for the user; the smallest size where none makes 1,500 updates in the minutes.
-
-    Raises:
-        SettingsError: the training is not bounded by minutes.
+    """Settings of a size, and a note for the user; the smallest size where none makes 1,500 updates in the minutes. A
+    size that the user chose is kept, and so is the default one where no minutes bound the run.
     """
-    if training.minutes is None:
-        raise SettingsError("size=auto chooses a size for the minutes of a training; give minutes, or leave it out")
+    if settings.size == "given" or training.minutes is None or not settings.is_of_default_size:
+        return replace(settings, size="given"), []
     chosen, updates = None, 0.0
     for layers, hidden, batch, dropout in SIZES:
         tried = replace(settings, size="given", layers=layers, hidden=hidden, batch=batch, dropout=dropout)
