@@ -83,7 +83,7 @@ def test_default_run_folders_do_not_meet(call, folder):
             "latin.txt, line 1: byte 0xf6 is not utf-8. Pass --encoding with the right one (such as latin-1), "
             "or --units byte to learn from raw bytes",
         ),
-        (["train", "text", "tale.txt", "--hiden", "3"], "No such option '--hiden'. (Did you mean one of: '--help', '--hidden'?)"),
+        (["train", "text", "tale.txt", "--hiden", "3"], "No such option '--hiden'. (Did you mean one of: '--help', '--hidden', '--size'?)"),
         (["train", "text", "tale.txt", "--hidden", "x"], "Invalid value for '--hidden': 'x' is not a valid integer."),
         (["train", "text", "tale.txt", "--hidden", "0", "--lr", "-1"], "hidden=0: expected at least 1"),
         (["train", "text", "tale.txt", "--k2", "5"], "k2=5: the gradient must reach back at least k1=100 steps. Raise k2 or lower k1."),

@@ -145,7 +145,7 @@ def test_two_functions_of_one_code_in_one_step():
     for _ in range(2):
         assert_same_as_eager(step, xs, state)
     reason = unrolled.explain(step, xs, state).reason
-    assert reason == 'it calls two functions of one code that have different globals ("<cell>", line 2)'
+    assert reason == 'it calls two functions of one code that have different globals ("<cell>", line 1)'
 
 
 @pytest.mark.parametrize("read", [lambda t: t.shape[0], len, lambda t: t.numel(), lambda t: t[-2:].sum().item() + 1])

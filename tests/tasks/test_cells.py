@@ -12,7 +12,7 @@ import unrolled
 from unrolled import cells
 from unrolled.errors import SettingsError
 from unrolled.nn.named_layers import DROP_INS, LAYER_NAMES, initial_state, make_layers, start_orthogonal
-from unrolled.tasks.text.model import _without_row_0
+from unrolled.tasks.text.scoring import _without_row_0
 from unrolled.tasks.translate.net import NetSettings, TranslateNet
 
 OTHERS = [name for name in LAYER_NAMES if name not in DROP_INS]

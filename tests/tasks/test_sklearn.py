@@ -162,7 +162,7 @@ def test_a_tagger_is_cross_validated_searched_and_framed():
     assert found.best_score_ > 0.5
     answers = found.predict([["Ada", "met", "Bob"], ["Go"]])
     assert [len(tags) for tags in np.asarray(answers)] == [3, 1]
-    assert answers.to_frame("polars").columns == ["token", "tag"]
+    assert answers.to_frame("polars").columns == ["sentence", "number", "token", "tag"]
 
 
 def test_a_forecaster_is_cross_validated_searched_and_piped():
