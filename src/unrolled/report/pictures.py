@@ -11,6 +11,7 @@ import numpy as np
 
 from unrolled import optional_libraries
 from unrolled.files.whole import write_aside
+from unrolled.report import fonts
 
 
 def _canvas(width: float, height: float, n_rows: int = 1) -> tuple[Any, Any]:
@@ -21,7 +22,8 @@ def _canvas(width: float, height: float, n_rows: int = 1) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    write_aside(path, lambda aside: figure.savefig(aside, format=path.suffix[1:], dpi=120))
+    with fonts.readable(figure):
+        write_aside(path, lambda aside: figure.savefig(aside, format=path.suffix[1:], dpi=120))
     return path
 
 
