@@ -1,4 +1,4 @@
-"""Pictures with Chinese labels: a font that is found is used; without one there is a note and no warning."""
+"""Pictures with labels in any script: a font that has the characters is used; without one there is a note."""
 
 import warnings
 
@@ -6,39 +6,67 @@ import pytest
 
 from unrolled.report import fonts, pictures
 
-matplotlib = pytest.importorskip("matplotlib.font_manager")
-COUNTS = {"好评": {"好评": 3, "差评": 1}, "差评": {"好评": 0, "差评": 4}}
+manager = pytest.importorskip("matplotlib.font_manager")
 
 
-def test_without_a_font_there_is_one_note_and_no_warning(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fonts, "installed", list)
+def drawn(label, folder):
+    """What standard error is told is what the caller reads; warnings are errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert pictures.confusion(COUNTS, tmp_path / "a.png").stat().st_size > 1000
-    assert capsys.readouterr().err == fonts.NOTE
+        return pictures.confusion({label: {label: 1}}, folder / "a.png")
 
 
-def test_labels_in_latin_need_no_note(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fonts, "installed", list)
-    pictures.confusion({"up": {"up": 1}}, tmp_path / "a.png")
+def characters(path):
+    return set(map(chr, manager.get_font(path).get_charmap()))
+
+
+def only_elsewhere():
+    """A family that matplotlib ships, and printable characters that its default font lacks and that family has."""
+    default = characters(manager.findfont(manager.FontProperties()))
+    (font,) = [
+        each
+        for each in manager.fontManager.ttflist
+        if each.name == "STIXGeneral" and each.style == "normal" and each.weight in (400, "normal")
+    ][:1]
+    return font, sorted(each for each in characters(font.fname) - default if each.isprintable())
+
+
+def test_a_font_that_has_the_characters_is_used(tmp_path, monkeypatch, capsys):
+    font, [first, *_] = only_elsewhere()
+    monkeypatch.setattr(manager.fontManager, "ttflist", [font, *manager.fontManager.ttflist])
+    families, missing = fonts.fallbacks({first, "a", "é"})
+    assert (len(families), missing) == (1, set())
+    assert drawn(first + "aé", tmp_path).stat().st_size > 1000
     assert capsys.readouterr().err == ""
 
 
-def test_a_font_that_is_found_is_used(tmp_path, monkeypatch, capsys):
-    from matplotlib.figure import Figure
-
-    monkeypatch.setattr(fonts, "installed", lambda: ["DejaVu Sans Mono"])  # stands for one with such characters
-    figure = Figure()
-    title = figure.subplots().set_title("差评")
-    with fonts.readable(figure):
-        figure.savefig(tmp_path / "a.png")
-    assert title.get_fontfamily() == ["sans-serif", "DejaVu Sans Mono"]
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("name", ["Noto Sans CJK SC", "WenQuanYi Zen Hei", "SimHei", "PingFang SC", "Microsoft YaHei"])
-def test_fonts_are_known_by_their_names(name, monkeypatch):
-    monkeypatch.setattr(
-        matplotlib.fontManager, "ttflist", [matplotlib.FontEntry(name=name), matplotlib.FontEntry(name="DejaVu Sans")]
+def test_a_character_that_no_font_has_is_told_and_gives_no_warning(tmp_path, monkeypatch, capsys):
+    default = manager.fontManager.ttflist
+    monkeypatch.setattr(manager.fontManager, "ttflist", [each for each in default if each.name == "DejaVu Sans"])
+    assert drawn("好评", tmp_path).stat().st_size > 1000
+    assert capsys.readouterr().err == (
+        "note: no installed font has these characters of the picture's labels, drawn as boxes: 好 评. Install one, such as "
+        "the package fonts-noto-cjk for Chinese, Japanese and Korean, and draw again.\n"
     )
-    assert fonts.installed() == [name]
+    assert drawn("ก" + "".join(map(chr, range(0x4E00, 0x4E0C))), tmp_path)  # Thai, and more than the note names
+    assert " ก 一 " in capsys.readouterr().err
+
+
+def test_a_font_without_the_characters_is_not_taken_for_its_name(monkeypatch):
+    default = [each for each in manager.fontManager.ttflist if each.name == "DejaVu Sans"]
+    named = [manager.FontEntry(name="SimHei", fname=default[0].fname)]
+    monkeypatch.setattr(manager.fontManager, "ttflist", [*named, *default])
+    assert fonts.fallbacks({"好"}) == ([], {"好"})
+
+
+def test_a_font_that_cannot_be_read_is_passed_over(monkeypatch, tmp_path):
+    (tmp_path / "bad.ttf").write_bytes(b"no font")
+    monkeypatch.setattr(
+        manager.fontManager, "ttflist", [manager.FontEntry(name="SimHei", fname=str(tmp_path / "bad.ttf"))]
+    )
+    assert fonts.fallbacks({"好"}) == ([], {"好"})
+
+
+def test_labels_in_latin_need_no_note(tmp_path, capsys):
+    drawn("up", tmp_path)
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,6 @@
-"""A font for labels in Chinese, Japanese and Korean: found among those that are installed.
+"""A font for each character of a picture's labels, Chinese ones among them: found among those that are installed.
 
-Inputs: a figure of matplotlib's. Outputs: the figure, whose texts fall back to that font; a note where there is none.
+Inputs: a figure of matplotlib's. Outputs: the figure, whose texts fall back to such fonts; a note where there is none.
 """
 
 import re
@@ -12,21 +12,40 @@ from typing import Any
 
 from unrolled import optional_libraries
 
-FAMILIES = re.compile(
-    r"(Noto (Sans|Serif)( Mono)? CJK|Noto Sans (SC|TC|JP|KR)|Source Han|WenQuanYi|SimHei|SimSun|Microsoft YaHei"
-    r"|PingFang|Hiragino|Heiti|STHeiti|Songti|AR PL|Droid Sans Fallback|IPA|Nanum|Malgun)"
+# looked at first: they have the characters of Chinese, Japanese and Korean, in a form that suits a picture
+PREFERRED = re.compile(
+    r"(Noto Sans CJK|Noto Sans (SC|TC|JP|KR)|Source Han Sans|WenQuanYi|SimHei|Microsoft YaHei|PingFang|Hiragino|Heiti"
+    r"|Droid Sans Fallback|Arial Unicode)"
 )
-WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 NOTE = (
-    "note: no installed font has the Chinese, Japanese or Korean characters of the picture's labels, drawn as "
-    "boxes. Install one, such as the package fonts-noto-cjk, and draw again.\n"
+    "note: no installed font has these characters of the picture's labels, drawn as boxes: {}. Install one, such as "
+    "the package fonts-noto-cjk for Chinese, Japanese and Korean, and draw again.\n"
 )
+_SHOWN = 10  # characters that the note names
 
 
-def installed() -> list[str]:
-    """The families that have such characters, sorted."""
+def fallbacks(characters: set[str]) -> tuple[list[str], set[str]]:
+    """Families that have the characters which matplotlib's default font lacks, and the characters that none has."""
     manager: Any = optional_libraries.library("matplotlib.font_manager", "pictures need", "pictures")
-    return sorted({font.name for font in manager.fontManager.ttflist if FAMILIES.match(font.name)})
+    missing = characters - _characters_of(manager, manager.findfont(manager.FontProperties()))
+    families: list[str] = []
+    for font in sorted(manager.fontManager.ttflist, key=lambda font: (not PREFERRED.match(font.name), font.name)):
+        if not missing:
+            break
+        if font.name in families:
+            continue
+        if found := missing & _characters_of(manager, font.fname):
+            families.append(font.name)
+            missing -= found
+    return families, missing
+
+
+def _characters_of(manager: Any, path: str) -> set[str]:
+    """What a font has glyphs for; nothing where its file cannot be read."""
+    try:
+        return set(map(chr, manager.get_font(path).get_charmap()))
+    except (OSError, RuntimeError):
+        return set()
 
 
 @contextmanager
@@ -34,12 +53,13 @@ def readable(figure: Any) -> Iterator[None]:
     """While it is drawn, a figure's texts have a font for each character, or a note is written to standard error."""
     text: Any = optional_libraries.library("matplotlib.text", "pictures need", "pictures")
     texts = figure.findobj(text.Text)
-    wide = any(WIDE.search(each.get_text()) for each in texts)
-    families = installed() if wide else []
+    drawn = {character for each in texts for character in each.get_text() if character.isprintable()}
+    families, missing = fallbacks({each for each in drawn if not each.isascii()})
     for each in texts if families else ():
-        each.set_fontfamily(["sans-serif", families[0]])
-    if wide and not families:
-        sys.stderr.write(NOTE)
+        each.set_fontfamily(["sans-serif", *families])
+    if missing:
+        sys.stderr.write(NOTE.format(" ".join(sorted(missing)[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        if missing:  # the note has said so
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
