@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from unrolled import tasks
+from unrolled.errors import ModelFileError
 
 OLD = Path(__file__).parent / "old_models"
 
@@ -60,5 +61,7 @@ def test_it_loads_and_answers_as_before(name, tmp_path):
     kind = tasks.task(name).Model
     model = kind.load(OLD / f"{name}.safetensors")
     globals()[name](model)
+    with pytest.raises(ModelFileError, match=r"^the model's file is of unrolled 0\.1\.0 and has no comparison"):
+        tasks.task(name).Report(model).comparison()
     model.save(tmp_path / "new.safetensors")  # in today's form
     globals()[name](kind.load(tmp_path / "new.safetensors"))

@@ -39,6 +39,8 @@ EXCLUDED = {
     "check_n_features_in": "likewise",
     "check_classifiers_train": "it asks at its end that windows of another length are refused",
     "check_supervised_y_2d": "a column of labels is taken as it is, without a warning",
+    "check_methods_sample_order_invariance": "to 1e-7, the rounding of float32; see the test below",
+    "check_methods_subset_invariance": "likewise",
     "check_array_api_input": "runs where SCIPY_ARRAY_API is set",
 }
 
@@ -56,6 +58,17 @@ def checks():
 @pytest.mark.parametrize("check", checks())
 def test_scikit_learns_own_checks_hold(check):
     check(clone(CHECKED))
+
+
+def test_probabilities_are_those_of_each_item_alone_but_for_rounding():
+    draws = np.random.default_rng(0)
+    windows = draws.normal(size=(60, 7)).cumsum(1)
+    model = clone(CHECKED).fit(windows, (windows[:, -1] > 0).astype(int))
+    whole, order = model.predict_proba(windows), draws.permutation(60)
+    np.testing.assert_allclose(model.predict_proba(windows[order]), whole[order], rtol=2e-6)
+    np.testing.assert_allclose(
+        np.concatenate([model.predict_proba(window[None]) for window in windows]), whole, rtol=2e-6
+    )
 
 
 def test_clone_makes_an_unfitted_model_with_the_same_settings():

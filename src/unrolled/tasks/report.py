@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from unrolled.errors import UnrolledError
+from unrolled.errors import ModelFileError, UnrolledError
 from unrolled.report.comparison import LEAST_BLOCKS, Comparison, p_of_folds
 from unrolled.tasks.estimator import Estimator
 from unrolled.training.job import TrainResult
@@ -37,7 +37,14 @@ class TaskReport(ABC, Generic[M]):
     def comparison(self) -> Comparison:
         """The model beside its best baseline. The best weights were chosen on the validation part, so there a gain
         must stand out from as many tries as there were evaluations.
+
+        Raises:
+            ModelFileError: the model comes from a file of unrolled 0.1.0, which kept no comparison.
         """
+        if "comparison" not in self.figures:
+            raise ModelFileError(
+                "the model's file is of unrolled 0.1.0 and has no comparison with a baseline. Call evaluate"
+            )
         found = Comparison(**self.figures["comparison"])
         is_chosen_on = (
             self.figures is self.model.fitted.figures and self.figures.get("part", "validation") == "validation"
