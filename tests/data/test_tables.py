@@ -18,7 +18,7 @@ import unrolled
 from unrolled.data.files import Faults, read_texts
 from unrolled.data.labeled import read_labeled
 from unrolled.data.numbers import is_number, numbers_of
-from unrolled.data.table import Table, is_table, of_frame, read_table
+from unrolled.data.table import Table, choose_column, is_table, of_frame, read_table
 from unrolled.errors import DataError
 
 
@@ -411,3 +411,21 @@ def test_folders_and_files_as_classes(tmp_path):
         f"{tmp_path}/empty: is a folder; expected a sub-folder for each class with a text a file, or a file for each "
         "class with a text a line. Of tables name the files"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("[" * 50_000, "line 1: is no JSON: "),
+        ("[1, 2]", "line 1: expected an object such as "),
+        ('{"a": 1', "line 1: is no JSON: "),
+        ("{oh}\n{no}\n", "line 1: is no JSON: "),
+        ("[]", "holds no rows"),
+    ],
+)
+def test_a_file_without_a_readable_row_is_told_by_its_faults_alone(content, text, tmp_path):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_table([tmp_path / "a.json"], choose=lambda name, head: [choose_column(name, head, None, ["text"], "text")])
+    assert text in str(caught.value)
+    assert "which column" not in str(caught.value)

@@ -35,13 +35,13 @@ def interrupt_hint() -> str:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--resume", metavar="RUN", type=PATH, help="go on with a run that was cut off")
+@click.option("--resume", metavar="RUN", type=PATH, help="continue a run that was cut off")
 @click.pass_context
 def train(context: click.Context, resume: Path | None) -> None:
-    """Train a model: `unrolled train TASK FILE...`, or go on: `unrolled train --resume RUN`.
+    """Train a model: `unrolled train TASK FILE...`, or continue: `unrolled train --resume RUN`.
 
-    Progress goes to standard error, the result to standard output. Ctrl-C stops and keeps the run; a run that was
-    killed at any moment goes on with --resume.
+    Progress goes to standard error, the result to standard output. Ctrl-C stops and keeps the run; --resume
+    continues a run, also one that was killed.
     """
     if context.invoked_subcommand is None and resume is None:
         click.echo(context.get_help())

@@ -127,6 +127,8 @@ def read_table(
             content = read_bytes(file)
             digest += hashlib.sha256(content).hexdigest()
             head, rows = _rows(str(file), content, encoding, found, notes, header=header)
+            if not head:
+                continue  # no row could be read: what is wrong with them is told, or that there are none
             kept = choose(str(file), head) if choose else head
         except DataError as fault:
             found.add(str(fault))

@@ -74,8 +74,7 @@ def run_scan(
 
         _prepare(step, xs, state, resets, engine)
         return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-    if active is not None and active.all():
-        active = None  # each row runs to the end
+    active = _unless_all(active)
     if active is not None and not active.any():
         engine = "eager"  # nothing to run: the definition tells the outputs' shapes
     if engine != "eager":
@@ -98,6 +97,7 @@ def run_both_ways(
     steps: Sequence[Callable], xs: Any, states: Sequence[Any], *, active: Tensor | None, engine: str
 ) -> list[tuple[Any, Any]]:
     """`run_scan` of two steps, the first forward in time and the second backward, side by side where both run fused."""
+    active = _unless_all(active)
     ways = list(zip(steps, states, (False, True), strict=True))
     if engine != "eager" and (active is None or active.any()):
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run_scan` tells of
@@ -110,6 +110,11 @@ def run_both_ways(
         run_scan(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine)
         for step, state, is_reversed in ways
     ]
+
+
+def _unless_all(active: Tensor | None) -> Tensor | None:
+    """None where each row runs to the end."""
+    return None if active is not None and active.all() else active
 
 
 def _prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str) -> None:

@@ -1,4 +1,4 @@
-"""The calls of a plan's loop, written out: a straight Python function for the forward, one for the backward.
+"""The generated call code of a plan's loop: a straight Python function for the forward, one for the backward.
 
 Inputs: a plan, bound to a back-end, and the name of one of its kernels. Outputs: a generator function that makes
 what a kernel is called with, asks for that call, and ends with what comes of it. All back-ends share this file: a

@@ -23,11 +23,6 @@ def check_context() -> None:
         raise NotTraceable("it runs under autocast")
 
 
-def is_eager_here() -> bool:
-    """Whether only the eager loop serves here, whatever the step is."""
-    return why_definition() is not None or is_autocast()
-
-
 def has_plain_memory(tensors: Sequence[Tensor]) -> bool:
     """Whether each tensor's numbers lie in memory as they are: not those of a negated view, nor those that are not
     there, as in a storage that was freed.

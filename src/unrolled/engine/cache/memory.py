@@ -17,8 +17,8 @@ from unrolled.engine import reasons
 from unrolled.engine.backends.base import reading
 from unrolled.engine.backends.registry import backend_for
 from unrolled.engine.cache import disk
-from unrolled.engine.cache.eager_only import check_context, check_kinds, check_rows, has_plain_memory, is_eager_here
-from unrolled.engine.context import importing, making
+from unrolled.engine.cache.eager_only import check_context, check_kinds, check_rows, has_plain_memory
+from unrolled.engine.context import importing, is_autocast, making
 from unrolled.engine.ir.loop_programs import Staying
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.plan import Plan
@@ -157,7 +157,7 @@ def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
 
 def cached_for(step: Callable, call: Call) -> tuple[CachedCall, list[Tensor]] | None:
     """What is known of such calls of a step, and the tensors that it reads; None of a step or a call that is new, and
-    where only the eager loop serves. The leaves may be anything.
+    where only the eager loop serves. The leaves may be anything. `scan` has asked `why_definition` before.
     """
     try:
         form = call.form()
@@ -165,7 +165,7 @@ def cached_for(step: Callable, call: Call) -> tuple[CachedCall, list[Tensor]] | 
         return None
     if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419
         return None
-    if is_eager_here() or not has_plain_memory([*call.xs, *call.states]):
+    if is_autocast() or not has_plain_memory([*call.xs, *call.states]):
         return None
     own = declared(step)
     if own is not None:

@@ -134,7 +134,7 @@ class Plan:
             self._kernels.update(zip(missing, made, strict=True))
 
     def call(self, name: str) -> Callable:
-        """The call of a kernel, written out (backends/call_source.py)."""
+        """The generated call code of a kernel (backends/call_source.py)."""
         if name not in self._calls:
             self._calls[name] = call_of(self, name)
         return self._calls[name]

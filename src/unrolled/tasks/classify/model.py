@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.in_memory import LABEL_KINDS, index_of, is_frame, items_of
-from unrolled.data.labeled import (
-    Labeled,
-    check_count,
-    items_of_frame,
-)
+from unrolled.data.labeled import Labeled, check_count, items_of_frame
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import sureness
