@@ -211,3 +211,10 @@ def test_a_reader_that_stops_early_ends_it_in_silence(call):
         process.stdout.close()
         process.wait(timeout=60)
         assert process.stderr.read() == ""
+
+
+def test_a_run_that_may_be_extended_trains(call, folder):
+    options = ["--minutes", "0.005", "--most-minutes", "0.02", "--hidden", "8", "--layers", "1", "--batch", "4"]
+    code, _, err = call("train", "text", "tale.txt", *options, "--folder", "run")
+    assert code == 0, err
+    assert (folder / "run/model.safetensors").exists()

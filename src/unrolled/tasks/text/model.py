@@ -153,7 +153,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         baseline = NGram.fit(job.train_ids, units.size)
         job.baseline_log_p = baseline.log_p(job.valid_ids, context=job.train_ids)
         nats = units.extra_nats(job.valid_ids) - float(job.baseline_log_p.sum())
-        return TextFitted(net=net, units=units, baseline=baseline, figures={"baseline_nats": nats / len(last)}), job
+        job.baseline_loss = nats / len(last)
+        return TextFitted(net=net, units=units, baseline=baseline, figures={"baseline_nats": job.baseline_loss}), job
 
     def amounts(self, part: Corpus, held: Corpus) -> dict[str, Any]:
         return {"data": part.name, "items": len(self._content(part)) + len(self._content(held))}
@@ -320,12 +321,7 @@ class _TextJob:
         self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
         self.module = net
         self.baseline_log_p = np.zeros(0)  # of the validation part, once there is a baseline
-
-    @property
-    def baseline_loss(self) -> float:
-        """What `evaluate` would return for the n-gram model."""
-        nats: float = self.model.fitted.figures["baseline_nats"]
-        return nats
+        self.baseline_loss = math.nan  # what `evaluate` would return for it
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         epoch, window = divmod(step, self.windows)
