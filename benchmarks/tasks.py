@@ -138,10 +138,10 @@ def stocks(folder, seed):
 
 # chosen on the validation parts; see docs/design/tasks.md
 SETTINGS = {
-    "atis": {"hidden": 200, "layers": 2, "members": 3},
+    "atis": {"hidden": 200, "layers": 2, "ensemble": 3},
     "resume_ner": {"hidden": 200, "layers": 2, "pairs": 50},
     "wnut17": {"hidden": 100, "layers": 1, "word_dropout": 0.3, "chars": 100},
-    "sst2": {"batch": 64, "hidden": 150, "pairs": 0, "chars": 0, "words": 200, "members": 2},
+    "sst2": {"batch": 64, "hidden": 150, "pairs": 0, "chars": 0, "words": 200, "ensemble": 2},
     "waimai": {"hidden": 200},
     "etth1": {"context": 336, "scaling": "series", "hidden": 32, "dropout": 0.5},
     "m4_hourly": {"context": 336, "scaling": "series", "hidden": 96, "dropout": 0.2},

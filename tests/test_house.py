@@ -34,16 +34,10 @@ POSITIONAL_BOOLS = {
     # torch traces the function, and is called with its arguments by position
     "engine/torch_compile/in_graph.py: _run(is_reversed)",
     "engine/torch_compile/in_graph.py: _run(recompute)",
-    # for now
-    "engine/backends/cpu/schedule.py: __init__(is_narrow)",
+    # the signature of an operator of torch, which the graph gives by position
     "engine/passes/lower/heads.py: _mean(keeps)",
     "engine/passes/lower/heads.py: _min(keeps)",
     "engine/passes/lower/heads.py: handler(keeps)",
-    "engine/torch_compile/operator.py: _span(is_reversed)",
-    "report/metrics.py: sureness(is_multiple)",
-    "tasks/classify/model.py: predict_all(highlights)",
-    "tasks/classify/net.py: __init__(is_multiple)",
-    "tasks/classify/net.py: loss_of(is_multiple)",
 }
 #: functions that take `**options` and pass them on
 PASSED_ON = {

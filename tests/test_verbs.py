@@ -264,7 +264,7 @@ def test_translation_from_two_files_to_answers(call, folder):
     sources, targets = "ein Hund geht\nder Mann singt\n" * 12, "a dog walks\nthe man sings\n" * 12
     for name, text in (("a.de", sources), ("a.en", targets), ("v.de", sources), ("v.en", targets)):
         (folder / name).write_text(text)
-    brief = ["--hidden", "8", "--words", "8", "--pieces", "60", "--steps", "20", "--precision", "float32"]
+    brief = ["--hidden", "8", "--words", "8", "--subwords", "60", "--steps", "20", "--precision", "float32"]
     valid = ["--valid", "v.de", "--valid", "v.en", "--test-file", "v.de", "--test-file", "v.en"]
     code, out, err = call("train", "translate", "a.de", "a.en", *brief, *valid, "--folder", "run")
     assert code == 0

@@ -23,15 +23,15 @@ def option(
     most: float | None = None,
     above: float | None = None,
     against: str | None = None,
+    was: str | None = None,
 ) -> Any:
     """A dataclass field with its help text and its range: `least` <= value <= `most`, value > `above`.
 
-    `against` names the other side of what is true or false on the command line, such as "month-first" of --day-first.
+    `against` names the other side of what is true or false on the command line, such as "month-first" of --day-first;
+    `was` is the field's name in files of earlier versions.
     """
-    return dataclasses.field(
-        default=default,
-        metadata={"help": help, "choices": choices, "least": least, "most": most, "above": above, "against": against},
-    )
+    metadata = {"help": help, "choices": choices, "least": least, "most": most, "above": above, "against": against}
+    return dataclasses.field(default=default, metadata={**metadata, "was": was})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Settings:
         if not isinstance(values, dict):
             raise SettingsError(f"settings: expected a table of names and values, got {type(values).__name__}")
         names = {field.name for field in dataclasses.fields(cls)}
+        earlier = {was: field.name for field in dataclasses.fields(cls) if (was := field.metadata["was"])}
+        values = {earlier.get(name, name): value for name, value in values.items()}
         unknown = sorted(str(name) for name in values if name not in names)
         if unknown:
             raise SettingsError(f"settings: {', '.join(unknown)} not known to this version")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.data.pairs import read_pairs
-from unrolled.data.pieces import BEGIN, END, PAD, UNKNOWN, Pieces, fit_pieces
+from unrolled.data.subwords import BEGIN, END, PAD, UNKNOWN, Subwords, fit_subwords
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined
 from unrolled.errors import DataError, ModelFileError
 
@@ -72,42 +72,42 @@ def test_any_bytes_are_pairs_or_a_clear_fault(tmp_path_factory, content, encodin
         assert all(text.strip() == text != "" for text in (*pairs.sources, *pairs.targets))
 
 
-def test_pieces_come_back_as_they_were():
-    both, same = fit_pieces(TEXTS, TEXTS, 60, is_joint=True)
+def test_subwords_come_back_as_they_were():
+    both, same = fit_subwords(TEXTS, TEXTS, 60, is_joint=True)
     assert both is same
     for text, cut in zip(TEXTS, both.cut(TEXTS), strict=True):
         assert both.join(cut.ids) == text
         assert "".join(cut.texts) == text.replace(" ", "")
         assert cut.ids.min() > UNKNOWN
         assert cut.ids.max() < len(both)
-    assert Pieces.from_data(both.to_data()).cut(TEXTS)[0].ids.tolist() == both.cut(TEXTS)[0].ids.tolist()
+    assert Subwords.from_data(both.to_data()).cut(TEXTS)[0].ids.tolist() == both.cut(TEXTS)[0].ids.tolist()
 
 
-def test_unknown_characters_are_one_piece_to_be_copied():
-    pieces = Pieces.fit(TEXTS, 60)
-    [cut] = pieces.cut(["der Жук läuft"])
+def test_unknown_characters_are_one_subword_to_be_copied():
+    subwords = Subwords.fit(TEXTS, 60)
+    [cut] = subwords.cut(["der Жук läuft"])
     assert [text for text, number in zip(cut.texts, cut.ids, strict=True) if number == UNKNOWN] == ["Жук"]
-    assert pieces.join(cut.ids, ["Bob"]) == "der Bob läuft"
-    assert pieces.join(cut.ids) == "der \N{REPLACEMENT CHARACTER} läuft"
+    assert subwords.join(cut.ids, ["Bob"]) == "der Bob läuft"
+    assert subwords.join(cut.ids) == "der \N{REPLACEMENT CHARACTER} läuft"
 
 
 @given(st.text(max_size=60))
 def test_a_text_cannot_name_the_numbers_that_guide_the_decoder(text):
-    pieces = Pieces.fit(TEXTS, 60)
+    subwords = Subwords.fit(TEXTS, 60)
     for given_text in (text, f"<s>{text}</s> <pad>"):
-        [cut] = pieces.cut([given_text])
+        [cut] = subwords.cut([given_text])
         assert not {PAD, BEGIN, END} & set(cut.ids.tolist())
         assert len(cut.ids) == len(cut.texts)
         assert all(each in given_text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ") for each in cut.texts)
 
 
-def test_separate_pieces_and_damaged_ones():
-    a, b = fit_pieces(TEXTS, ["他 在 雪 里 跑", "他 在 唱 歌"] * 3, 40, is_joint=False)
+def test_separate_subwords_and_damaged_ones():
+    a, b = fit_subwords(TEXTS, ["他 在 雪 里 跑", "他 在 唱 歌"] * 3, 40, is_joint=False)
     assert b.join(b.cut(["他 在 跑"])[0].ids) == "他 在 跑"
     assert a.cut(["他"])[0].ids.tolist()[-1] == UNKNOWN
     for data in (None, {"model": 3}, {**a.to_data(), "model": {}}):
         with pytest.raises(ModelFileError, match=r"^its subwords "):
-            Pieces.from_data(data)
+            Subwords.from_data(data)
 
 
 def test_sentences_and_words():

@@ -18,7 +18,7 @@ from tests.engine.with_flags import checks
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends.cpu import build, compilers, emit, large_products, library, run
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 
 HERE = Path(__file__).parent
 PRODUCTS = 6  # the argument of a loop that tells where the products are
@@ -57,8 +57,8 @@ def packing(pack):
         frame = sys._getframe(1)
         for _ in range(4):
             leaves = pytree.tree_leaves(list(frame.f_locals.values()))
-            spans = [each for each in leaves if isinstance(each, Span)]
-            for tensor in (*leaves, *(numbers for span in spans for numbers in (span.counts, span.offsets))):
+            layouts = [each for each in leaves if isinstance(each, BatchLayout)]
+            for tensor in (*leaves, *(numbers for layout in layouts for numbers in (layout.counts, layout.offsets))):
                 if isinstance(tensor, torch.Tensor) and tensor.numel():
                     known = in_call.get(tensor.data_ptr())
                     if known is None or flat(known).nbytes < flat(tensor).nbytes:

@@ -57,14 +57,14 @@ class Kernel:
     def arguments(
         self, steps, firsts, states, first_states, last_states, rows, weights, outputs, held, totals=(), *, is_reversed
     ):
-        """No lines, and a tuple: the span, the direction, the matrices, and a list of tensors for each group."""
+        """No lines, and a tuple: the layout, the direction, the matrices, and a list of tensors for each group."""
         matrices = [f"({name}.t(), {name})" if is_across else f"({name}, {name}.t())" for name, is_across in weights]
         groups = steps, firsts, states, first_states, last_states, rows, outputs, held, totals
         lists = [f"[{', '.join(name or 'no_tensor' for name in group)}]" for group in groups]
-        return [], f"(span, {is_reversed}, [{', '.join(matrices)}], [{', '.join(lists)}])"
+        return [], f"(layout, {is_reversed}, [{', '.join(matrices)}], [{', '.join(lists)}])"
 
     def run(self, arguments) -> None:
-        (span, is_reversed, matrices, groups), program = arguments, self.program
+        (layout, is_reversed, matrices, groups), program = arguments, self.program
         outputs, totals = ([value.width for value in values] for values in (program.outputs, program.totals))
         widths = [program.steps, program.steps, *[program.states] * 3, program.rows, outputs, program.held, totals]
         # what is written to the views is written to the tensors
@@ -72,9 +72,9 @@ class Kernel:
         steps, firsts, states, first_states, last_states, rows, outputs, held, totals = views
         weights = [as_array(matrix) for pair in matrices for matrix in pair]
         carried = [first.copy() for first in first_states]
-        sizes = span.sizes()
+        sizes = layout.sizes()
         places = [slice(end - n, end) for end, n in zip(np.cumsum(sizes), sizes, strict=True)]
-        order = range(span.n_steps)[:: -1 if is_reversed else 1]
+        order = range(layout.n_steps)[:: -1 if is_reversed else 1]
         for t, following in zip(order, [*order[1:], None], strict=True):
             n, here = sizes[t], places[t]
             now = [step[here] for step in steps]
@@ -145,7 +145,7 @@ def stop(dtype):
     pass
 
 
-def way_of(spans):
+def way_of(layouts):
     def run_in_turn(calls):
         for kernel, arguments in calls:
             kernel.run(arguments)
@@ -173,16 +173,16 @@ def outer_sum(left, right, like=None, sums=None):
     return torch.from_numpy(as_array(left).T @ as_array(right))
 
 
-def sums_of_products(right, m, lefts, sums, span):
-    right, found = right.view(span.total, m), []
+def sums_of_products(right, m, lefts, sums, layout):
+    right, found = right.view(layout.total, m), []
     for left in lefts:
         if left is None:
             found.append(None)
             continue
         rows, k, first, _, is_flipped = left
-        rows = rows.view(span.total, k)
+        rows = rows.view(layout.total, k)
         if first is not None:
-            rows = span.before(first.view(span.n_rows, k), rows)
+            rows = layout.before(first.view(layout.n_rows, k), rows)
         result = outer_sum(rows, right, sums=sums)
         found.append(result.t() if is_flipped else result)
         sums = None

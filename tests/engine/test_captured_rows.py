@@ -35,8 +35,8 @@ def masked(t, x, h):
 
 
 def timed(t, x, h):
-    """An Euler step as long as each sequence's span of time."""
-    h = h + t["span"] * ((x + h @ t["U"]).tanh() - h)
+    """An Euler step as long as each sequence's layout of time."""
+    h = h + t["layout"] * ((x + h @ t["U"]).tanh() - h)
     return h, h
 
 
@@ -132,7 +132,7 @@ def draw(n_steps, n_rows, seed):
     captured = {name: normal(*shape) / shape[0] ** 0.5 for name, shape in WEIGHTS.items()}
     places = torch.randint(1, PLACES + 1, (n_rows, 1), generator=generator)
     captured |= {
-        "vector": normal(n_rows, WIDTH), "memory": normal(n_rows, PLACES, SIZE), "span": normal(n_rows, 1).sigmoid(),
+        "vector": normal(n_rows, WIDTH), "memory": normal(n_rows, PLACES, SIZE), "layout": normal(n_rows, 1).sigmoid(),
         "mask": (normal(n_rows, WIDTH) > 0) * 2.0, "is_off": normal(n_rows, WIDTH) > 0,
         "is_padding": torch.arange(PLACES) >= places, "number": torch.randint(0, WIDTH, (n_rows,), generator=generator),
     }  # fmt: skip

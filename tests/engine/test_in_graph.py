@@ -11,7 +11,7 @@ from torch.library import opcheck
 
 import unrolled
 from unrolled.engine.cache import memory
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.run.plan import Plan
 from unrolled.engine.step.declared import declared
 from unrolled.engine.torch_compile import operator
@@ -126,7 +126,7 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     unrolled.scan(cell, xs, state, engine="fused")
     [planned] = memory._plans.values()
     tensors = declared(cell).tensors
-    asking = planned.plan.scan(planned.captured(tensors), [xs], flatten(state)[0], Span(4, 3, False, 12))
+    asking = planned.plan.scan(planned.captured(tensors), [xs], flatten(state)[0], BatchLayout(4, 3, False, 12))
     plan, _, given = next(asking)
     plan, given = plan.without_products(given)
     tensors = [torch.randn(tensor.shape, requires_grad=True) for tensor in given]

@@ -126,7 +126,7 @@ def test_saved_and_loaded_forecasts_are_the_same(model, tmp_path):
 def test_every_output_and_decoder(output, decoder):
     counts = np.random.default_rng(1).poisson(np.exp(1.5 + np.sin(TIME * 2 * np.pi / 12))).astype(float)
     settings = unrolled.ForecastSettings(
-        **SETTINGS, season=12, output=output, decoder=decoder, answer="model", cell="lstm", members=2
+        **SETTINGS, season=12, output=output, decoder=decoder, answer="model", cell="lstm", ensemble=2
     )
     model = unrolled.ForecastModel(settings)
     model.fit(counts, train=TRAINING)

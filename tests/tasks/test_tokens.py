@@ -181,7 +181,7 @@ def test_ctrl_c_within_an_evaluation_keeps_the_weights_themselves(tmp_path, monk
 @pytest.mark.parametrize("name", CASES)
 def test_members_answer_together(name):
     kind, settings, data, _, text = CASES[name]
-    model = kind(type(settings)(**{**settings.to_dict(), "members": 2, "cell": "gru"}))
+    model = kind(type(settings)(**{**settings.to_dict(), "ensemble": 2, "cell": "gru"}))
     model.fit(data, train=TRAINING)
     assert report(model).comparison().model > 0.9
     assert str(model.predict(text))
@@ -305,7 +305,7 @@ def test_probabilities_are_calibrated_by_a_temperature():
     from unrolled.tasks.classify.net import loss_of
 
     fitted = float(loss_of(logits / model.fitted.temperature, targets, False))
-    assert fitted <= float(loss_of(logits, targets, False)) + 1e-4
+    assert fitted <= float(loss_of(logits, targets, is_multiple=False)) + 1e-4
 
 
 def test_texts_of_single_characters_are_cut_into_characters():

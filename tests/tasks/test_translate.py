@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.assertions import assert_equal
 
 import unrolled
-from unrolled.data.pieces import BEGIN, PAD, UNKNOWN, Cut
+from unrolled.data.subwords import BEGIN, PAD, UNKNOWN, Cut
 from unrolled.data.tagging import padded
 from unrolled.errors import DataError, ModelFileError
 from unrolled.files.model_file import read_model
@@ -23,7 +23,7 @@ PAIRS = [
     (f"{a} {b} {c}.", f"{WORDS[a]} {WORDS[b]} {WORDS[c]}.")
     for a, b, c in itertools.product(("ein", "der"), ("hund", "mann", "kater"), ("geht", "singt"))
 ] * 6
-SMALL = {"hidden": 16, "words": 16, "pieces": 60, "dropout": 0.0, "word_dropout": 0.0, "batch": 16}
+SMALL = {"hidden": 16, "words": 16, "subwords": 60, "dropout": 0.0, "word_dropout": 0.0, "batch": 16}
 TRAINING = unrolled.TrainSettings(steps=300, lr=0.02, precision="float32", patience=0, warmup=10)
 
 
@@ -139,7 +139,7 @@ def test_the_decoder_step_by_step_is_the_whole_one_and_padding_is_of_no_effect(
             assert bool((weights[:, row, length:] == 0).all())
 
 
-def test_the_loss_is_that_of_each_piece_and_its_gradients_are_right():
+def test_the_loss_is_that_of_each_subword_and_its_gradients_are_right():
     made, generator = net(decoder="deep")
     made.settings.__dict__["smoothing"] = 0.0
     sources, targets = (
@@ -151,8 +151,8 @@ def test_the_loss_is_that_of_each_piece_and_its_gradients_are_right():
     memory = made.encode(sources, lengths)
     inputs = torch.cat((torch.full((1, 2), BEGIN), targets[:-1]))
     log_p = made.scores(made.decode(inputs, made.first_state(memory), memory)[0]).log_softmax(2)
-    of_pieces = [-log_p[t, b, targets[t, b]] for t, b in ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1))]
-    assert made(sources, lengths, targets, 0.0).item() == pytest.approx(sum(of_pieces).item() / 5, rel=1e-12)
+    of_subwords = [-log_p[t, b, targets[t, b]] for t, b in ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1))]
+    assert made(sources, lengths, targets, 0.0).item() == pytest.approx(sum(of_subwords).item() / 5, rel=1e-12)
     parameters = [made.readout.weight, made.attention.of_query.weight, made.start.bias]
 
     def loss(*_):
@@ -161,7 +161,7 @@ def test_the_loss_is_that_of_each_piece_and_its_gradients_are_right():
     assert torch.autograd.gradcheck(loss, parameters)
 
 
-def test_unknown_pieces_are_copied_from_where_they_were_read(fitted, monkeypatch):
+def test_unknown_subwords_are_copied_from_where_they_were_read(fitted, monkeypatch):
     from unrolled.search.beam import Found
 
     def search(cuts, *, beam=None):
@@ -232,6 +232,6 @@ def test_chinese_both_ways():
         assert ("tok:13a" in model.figures["model"]["signature"]) == (direction == 1)
 
 
-def test_padded_rows_of_pieces():
+def test_padded_rows_of_subwords():
     cut = Cut(np.array([5, 6]), ["a", "b"])
     assert padded([cut.ids, np.array([7])]).tolist() == [[5, 7], [6, 0]]

@@ -15,7 +15,7 @@ from torch import Tensor
 from unrolled.engine.backends import eager
 from unrolled.engine.cache.eager_only import with_plain_memory
 from unrolled.engine.cache.memory import Call, cached_for, plan_for
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.autograd import loops
 from unrolled.engine.run.checkpointed import run_in_chunks
@@ -37,13 +37,13 @@ def again(step: Callable, xs: Any, state: Any, *, is_reversed: bool) -> tuple[An
     if found is None:
         return None
     (planned, pick), tensors = found
-    plan, span = planned.plan, _whole(call.xs, is_reversed=is_reversed)
-    if planned.needs_rows(tensors, span.n_rows):
+    plan, layout = planned.plan, _whole(call.xs, is_reversed=is_reversed)
+    if planned.needs_rows(tensors, layout.n_rows):
         return None
     if pick:
-        ys, last = plan.call("straight")(span, torch.get_num_threads(), pick((*tensors, *call.states, *call.xs)))
+        ys, last = plan.call("straight")(layout, torch.get_num_threads(), pick((*tensors, *call.states, *call.xs)))
     else:
-        [(ys, last)] = side_by_side([plan.scan(planned.captured(tensors), call.xs, call.states, span)], loops)
+        [(ys, last)] = side_by_side([plan.scan(planned.captured(tensors), call.xs, call.states, layout)], loops)
     return unflatten(ys, plan.outputs_form), unflatten(last, call.state_form)
 
 
@@ -143,16 +143,16 @@ def _scan(
     else:
         batch = packed(active, plan.backend, is_reversed=is_reversed)
         ys, last = yield from plan.scan(
-            captured, list(map(batch.pack, call.xs)), list(map(batch.sorted, call.states)), batch.span
+            captured, list(map(batch.pack, call.xs)), list(map(batch.sorted, call.states)), batch.layout
         )
         ys, last = list(map(batch.unpack, ys)), list(map(batch.unsorted, last))
     n_states = len(last) // 2 if call.around else len(last)
     return unflatten(ys, plan.outputs_form), unflatten(last[:n_states], call.state_form)
 
 
-def _whole(xs: list[Tensor], *, is_reversed: bool) -> Span:
+def _whole(xs: list[Tensor], *, is_reversed: bool) -> BatchLayout:
     n_steps, n_rows = xs[0].shape[:2]
-    return Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
+    return BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
 
 
 def call_of(xs: Any, state: Any, resets: Tensor | None, first: Any) -> Call:

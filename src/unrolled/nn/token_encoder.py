@@ -29,7 +29,7 @@ class EncoderSettings(Settings):
     least: int = option(1, "occurrences from which on a word is known", least=1, most=10**6)
     dropout: float = option(0.5, "share of features dropped in training", least=0, most=0.95)
     word_dropout: float = option(0.05, "share of words shown as unknown in training", least=0, most=0.95)
-    members: int = option(1, "networks trained side by side, which answer together", least=1, most=20)
+    ensemble: int = option(1, "networks trained side by side, which answer together", least=1, most=20, was="members")
 
 
 class TokenEncoder(nn.Module):

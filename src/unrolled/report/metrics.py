@@ -58,7 +58,7 @@ def rights_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> 
     return [set(a) == set(b) for a, b in zip(gold, found, strict=True)]
 
 
-def sureness(targets: np.ndarray, probabilities: np.ndarray, is_multiple: bool) -> dict[str, float]:
+def calibration_metrics(targets: np.ndarray, probabilities: np.ndarray, *, is_multiple: bool) -> dict[str, float]:
     """Log-loss in nats, and the expected calibration error over ten bins (M. Naeini et al., AAAI 2015).
 
     targets [items, classes], 0 or 1; probabilities likewise.

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.program import Program
-from unrolled.engine.ir.span import Span
 
 
 class Kernel(Protocol):
@@ -57,7 +57,7 @@ class Kernel(Protocol):
         *,
         is_reversed: str,
     ) -> tuple[list[str], str]:
-        """Lines of Python and an expression, of what `run` is given. The variables `span` and `n_threads` are there,
+        """Lines of Python and an expression, of what `run` is given. The variables `layout` and `n_threads` are there,
         and the tensors, by name, all but the weights contiguous. A tensor that is not there has an empty name.
 
         Args:
@@ -110,7 +110,7 @@ class Backend(Protocol):
         """Stops what `begin` has begun."""
 
     @staticmethod
-    def way_of(spans: Sequence[Span]) -> tuple[int, Callable[[Sequence[KernelCall]], Sequence[None]]]:
+    def way_of(layouts: Sequence[BatchLayout]) -> tuple[int, Callable[[Sequence[KernelCall]], Sequence[None]]]:
         """How many threads each of several calls takes, and the function that runs them all."""
 
     @staticmethod
@@ -139,7 +139,7 @@ class Backend(Protocol):
 
     @staticmethod
     def sums_of_products(
-        right: Tensor, m: int, lefts: Sequence[Left | None], sums: Tensor | None, span: Span
+        right: Tensor, m: int, lefts: Sequence[Left | None], sums: Tensor | None, layout: BatchLayout
     ) -> list[Tensor | None]:
         """The gradients of a loop's weights: Σ left^T · right over time and batch for each left, [k, m], or its
         transpose; None where a left is None. The sum of right's rows is added to `sums` [m], if there is a left. Rows
@@ -154,8 +154,8 @@ class Backend(Protocol):
 
     @staticmethod
     def arranged(active: Tensor) -> Sequence[Tensor]:
-        """From bool [time, batch], true in each row up to its length: counts and offsets, int64 [time], of a `Span`;
-        order, ranks, places and packed_places of a `Packed` (run/packed_rows.py).
+        """From bool [time, batch], true in each row up to its length: counts and offsets, int64 [time], of a
+        `BatchLayout`; order, ranks, places and packed_places of a `Packed` (run/packed_rows.py).
         """
 
     # ---- what a user is told

@@ -24,7 +24,7 @@ from unrolled.engine.ir.loop_programs import Gradient, InputProduct, LoopProgram
 
 # makes what a kernel is called with, asks for the call, and ends with what comes of it
 Call = Callable[..., Generator[KernelCall, None, Any]]
-_TAKEN = "span, n_threads, tensors"
+_TAKEN = "layout, n_threads, tensors"
 Factor = tuple[str, int]  # ("step", i) and ("output", i) of the backward, as in `Gradient`; ("rows", i) of a product
 # for each right factor of products the left ones, as `sums_of_products` takes them, and whose gradients they go into
 _Lefts = dict[Factor, list[tuple[str, int]]]
@@ -71,7 +71,7 @@ def call_of(plan: CalledPlan, name: str) -> Callable:
 def forward_source(plan: CalledPlan, name: str) -> str:
     """The source of a call "forward", "training" or "straight".
 
-    It takes `(span, n_threads, tensors)`, and ends with lists: last states, states after every step (None where they
+    It takes `(layout, n_threads, tensors)`, and ends with lists: last states, states after every step (None where they
     are not kept), kept outputs, and what else the backward reads: values of the loop, and what products gave.
 
     "straight" is "forward" of a plan without anything around its loop: a function that runs the kernel, and returns the
@@ -81,7 +81,7 @@ def forward_source(plan: CalledPlan, name: str) -> str:
     names, made, kernel = _Names(plan), plan.programs, plan.kernel("forward" if is_straight else name)
     program = kernel.program
     wanted = plan.read_states if name == "training" else plan.sequences
-    lines = [f"{_listed(names.tensors)} = tensors", "total, lead = span.total, span.lead"]
+    lines = [f"{_listed(names.tensors)} = tensors", "total, lead = layout.total, layout.lead"]
     if is_straight:
         rows = [f"rows_{i}" for i in range(len(plan.steps))]
         lines += [f"{name} = {name}.contiguous()" for name in (*rows, *names.firsts)]
@@ -100,7 +100,7 @@ def forward_source(plan: CalledPlan, name: str) -> str:
     outputs = [f"output_{i}" for i in range(len(program.outputs))]
     more, packed = kernel.arguments(
         steps, [""] * len(steps), states, names.firsts, last, rows, weights, outputs, held,
-        is_reversed="span.is_reversed",
+        is_reversed="layout.is_reversed",
     )  # fmt: skip
     kept, saved = outputs[: made.n_kept], outputs[made.n_kept :]
     if name == "training":
@@ -117,9 +117,10 @@ def forward_source(plan: CalledPlan, name: str) -> str:
 def backward_source(plan: CalledPlan) -> str:
     """The source of the call "backward".
 
-    It takes `(span, n_threads, saved, gradients, needed)`: the span of the forward; the loop's tensors, the states and
-    outputs that are kept, and what else was saved; gradients of last states, sequences of states and kept outputs; for
-    each of the loop's tensors whether its gradient is wanted. It ends with those gradients, None where there is none.
+    It takes `(layout, n_threads, saved, gradients, needed)`: the layout of the forward; the loop's tensors, the states
+    and outputs that are kept, and what else was saved; gradients of last states, sequences of states and kept outputs;
+    for each of the loop's tensors whether its gradient is wanted. It ends with those gradients, None where there is
+    none.
     """
     return _Backward(plan).source()
 
@@ -222,16 +223,16 @@ class _Backward:
             outputs,
             held,
             totals,
-            is_reversed="not span.is_reversed",
+            is_reversed="not layout.is_reversed",
         )
         lines = [
             f"{_listed(names.tensors + self.saved)} = saved",
             f"{_listed(given)} = gradients",
-            "total = span.total",
+            "total = layout.total",
             *[f"{name} = {name}.contiguous()" for name in given],
             *[f"to_{i} = new_tensor(first_0, total, {value.width})" for i, value in enumerate(self.program.outputs)],
             *[
-                f"total_{i} = first_0.new_zeros(span.n_rows, {value.width}, dtype=computed_in)"
+                f"total_{i} = first_0.new_zeros(layout.n_rows, {value.width}, dtype=computed_in)"
                 for i, value in enumerate(self.program.totals)
             ],
             # rows of no steps pass the gradient of their last state on to their first
@@ -248,7 +249,7 @@ class _Backward:
                 results.append(f"{gradient} if needed[{i}] else None")
             else:
                 results.append("None" if gradient is None else f"gradient_{i}")
-        return _source("span, n_threads, saved, gradients, needed", [*lines, f"return {_list(results)}"])
+        return _source("layout, n_threads, saved, gradients, needed", [*lines, f"return {_list(results)}"])
 
     def _sums(self) -> list[str]:
         """The lines of sums over time. Products come first, those of one right factor together, which adds up that
@@ -279,7 +280,7 @@ class _Backward:
                 is_any = " or ".join(f"needed[{i}]" for i in sorted({i for _, i in found}))
                 lines.append(f"{sums} = {self._factor(right)}.new_zeros({width}) if {is_any} else None")
             each_left = _list(f"({left}) if needed[{i}] else None" for left, i in found)
-            given = f"{self._factor(right)}, {width}, {each_left}, {sums}, span"
+            given = f"{self._factor(right)}, {width}, {each_left}, {sums}, layout"
             lines.append(f"products_of_{right[0]}_{right[1]} = sums_of_products({given})")
         return [*lines, *totals, *(line for each in by_row for line in self._by_row(*each))]
 
@@ -287,7 +288,7 @@ class _Backward:
         """The lines of the gradient of what has a row for each sequence."""
         parts = _list(f"(({self._of_row(left)}), ({self._of_row(right)}))" for left, right in gradient.parts)
         total = None if gradient.total is None else f"total_{gradient.total}"
-        made = f"products_by_row({parts}, {total}, {name}, span)"
+        made = f"products_by_row({parts}, {total}, {name}, layout)"
         return [f"gradient_{number} = {made} if needed[{number}] else None"]
 
     def _of_row(self, factor: Factor) -> str:
@@ -345,7 +346,7 @@ def _alike(tensors: Iterable[tuple[str, str, str]]) -> list[str]:
     """Lines that make each tensor as large as a second one; where rows end sooner, of the third one's numbers."""
     named = list(tensors)
     return [
-        "if span.counts is None:",
+        "if layout.counts is None:",
         *[f"    {name} = empty_like({like})" for name, like, _ in named],
         "else:",
         *[f"    {name} = {start}.clone()" for name, _, start in named],

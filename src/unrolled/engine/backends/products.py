@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unrolled.engine.backends.base import reading, reading_in
 from unrolled.engine.backends.registry import backend_for
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 
 _PIECE = 128
 
@@ -67,24 +67,26 @@ def _outer_sum(left: Tensor, right: Tensor) -> Tensor:
 Factor = tuple[Tensor, int, Tensor | None]
 
 
-def products_by_row(parts: Sequence[tuple[Factor, Factor]], total: Tensor | None, like: Tensor, span: Span) -> Tensor:
+def products_by_row(
+    parts: Sequence[tuple[Factor, Factor]], total: Tensor | None, like: Tensor, layout: BatchLayout
+) -> Tensor:
     """For each row of the batch the sum over time of left^T · right, of one or several such products, plus a total; it
-    has the shape of `like` [batch, ...]. Rows are contiguous, those of a span. Torch's own batched product.
+    has the shape of `like` [batch, ...]. Rows are contiguous, those of a layout. Torch's own batched product.
     """
     found = None if total is None else total.to(like.dtype).view(like.shape)
     for factors in parts:
-        left, right = (_by_row(*factor, span) for factor in factors)
+        left, right = (_by_row(*factor, layout) for factor in factors)
         made = torch.bmm(left.transpose(1, 2), right).view(like.shape)
         found = made if found is None else found.add_(made)
     return torch.zeros_like(like, memory_format=torch.contiguous_format) if found is None else found
 
 
-def _by_row(rows: Tensor, width: int, first: Tensor | None, span: Span) -> Tensor:
+def _by_row(rows: Tensor, width: int, first: Tensor | None, layout: BatchLayout) -> Tensor:
     """Rows of all steps → [batch, time, width], zeros where a row has ended."""
-    rows = rows.view(span.total, width)
+    rows = rows.view(layout.total, width)
     if first is not None:
-        rows = span.before(first.reshape(span.n_rows, width), rows)
-    if span.counts is None:
-        return rows.view(span.n_steps, span.n_rows, width).transpose(0, 1)
-    time, row = span.time_and_row()
-    return rows.new_zeros(span.n_rows, span.n_steps, width).index_put_((row, time), rows)
+        rows = layout.before(first.reshape(layout.n_rows, width), rows)
+    if layout.counts is None:
+        return rows.view(layout.n_steps, layout.n_rows, width).transpose(0, 1)
+    time, row = layout.time_and_row()
+    return rows.new_zeros(layout.n_rows, layout.n_steps, width).index_put_((row, time), rows)

@@ -1,6 +1,6 @@
 """The compiled loop under autograd.
 
-Inputs: a plan, the span of its rows, and the loop's tensors: step inputs, or the rows of which products make them;
+Inputs: a plan, the layout of its rows, and the loop's tensors: step inputs, or the rows of which products make them;
 weights and biases of those products; constants; first states. Outputs: last states, wanted sequences of states and
 stored outputs, differentiable.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends.base import reading, reading_in
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.run.apart import copy_of
 from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
 from unrolled.engine.run.side_by_side import side_by_side
@@ -24,13 +24,13 @@ def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
     """Several loops, side by side where the machine has a processor for each."""
     tensors = calls[0][2] if len(calls) == 1 else [tensor for _, _, own in calls for tensor in own]
     if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        n_threads, run = calls[0][0].backend.way_of([span for _, span, _ in calls])
-        runs = side_by_side([plan.call("forward")(span, n_threads, own) for plan, span, own in calls], run)
+        n_threads, run = calls[0][0].backend.way_of([layout for _, layout, _ in calls])
+        runs = side_by_side([plan.call("forward")(layout, n_threads, own) for plan, layout, own in calls], run)
         return [
             (last, [states[i] for i in plan.sequences], kept)
             for (plan, _, _), (last, states, kept, _) in zip(calls, runs, strict=True)
         ]
-    results = _Loops.apply([(plan, span, len(own)) for plan, span, own in calls], *tensors)
+    results = _Loops.apply([(plan, layout, len(own)) for plan, layout, own in calls], *tensors)
     found = []
     for (plan, _, _), own in zip(calls, _parts(results, [_n_results(plan) for plan, _, _ in calls]), strict=True):
         n, m = len(plan.states), len(plan.states) + len(plan.sequences)
@@ -40,11 +40,14 @@ def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
 
 class _Loops(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, calls: list[tuple[Plan, Span, int]], *tensors: Tensor) -> Any:
-        n_threads, run = calls[0][0].backend.way_of([span for _, span, _ in calls])
+    def forward(ctx: Any, calls: list[tuple[Plan, BatchLayout, int]], *tensors: Tensor) -> Any:
+        n_threads, run = calls[0][0].backend.way_of([layout for _, layout, _ in calls])
         parts = _parts(tensors, [n for _, _, n in calls])
         runs = side_by_side(
-            [plan.call("training")(span, n_threads, own) for (plan, span, _), own in zip(calls, parts, strict=True)],
+            [
+                plan.call("training")(layout, n_threads, own)
+                for (plan, layout, _), own in zip(calls, parts, strict=True)
+            ],
             run,
         )
         given: list[Tensor] = []
@@ -52,7 +55,7 @@ class _Loops(torch.autograd.Function):
         ctx.calls, ctx.reading, ctx.n_saved = calls, reading(), []
         without: list[Tensor] = []  # results that have no gradient in the plain loop either
         all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in calls])
-        for (plan, span, _), part, needed, (last, states, kept, saved) in zip(
+        for (plan, layout, _), part, needed, (last, states, kept, saved) in zip(
             calls, parts, all_needed, runs, strict=True
         ):
             read = (*[states[i] for i in plan.read_states], *kept)
@@ -60,8 +63,8 @@ class _Loops(torch.autograd.Function):
             whole = (*part, *[each if needs else None for each, needs in zip(read, is_read, strict=True)], *saved)
             ctx.n_saved.append(len(whole))
             kept_for_backward += whole
-            results = [*last, *_given(plan, span, states, kept)]
-            has_gradient = with_gradient(plan, span, needed)
+            results = [*last, *_given(plan, layout, states, kept)]
+            has_gradient = with_gradient(plan, layout, needed)
             without += [each for each, has in zip(results, has_gradient, strict=True) if not has]
             given += results
         ctx.save_for_backward(*kept_for_backward)
@@ -76,15 +79,16 @@ class _Loops(torch.autograd.Function):
         whole = list(zip(ctx.calls, all_saved, all_given, all_needed, strict=True))
         if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
             found = [
-                _differentiable(plan, span, saved[:n], given, needed) for (plan, span, n), saved, given, needed in whole
+                _differentiable(plan, layout, saved[:n], given, needed)
+                for (plan, layout, n), saved, given, needed in whole
             ]
         else:
-            n_threads, run = ctx.calls[0][0].backend.way_of([span for _, span, _ in ctx.calls])
+            n_threads, run = ctx.calls[0][0].backend.way_of([layout for _, layout, _ in ctx.calls])
             with reading_in(ctx.reading):
                 found = side_by_side(
                     [
-                        plan.call("backward")(span, n_threads, saved, given, needed)
-                        for (plan, span, _), saved, given, needed in whole
+                        plan.call("backward")(layout, n_threads, saved, given, needed)
+                        for (plan, layout, _), saved, given, needed in whole
                     ],
                     run,
                 )
@@ -97,12 +101,12 @@ def _is_batched(gradient: Any) -> bool:
     return functorch.is_batchedtensor(gradient) or functorch.is_legacy_batchedtensor(gradient)
 
 
-def _given(plan: Plan, span: Span, states: Sequence[Any], kept: Sequence[Tensor]) -> list[Tensor]:
+def _given(plan: Plan, layout: BatchLayout, states: Sequence[Any], kept: Sequence[Tensor]) -> list[Tensor]:
     """Sequences of states and kept outputs. The caller may change them in place, so it gets copies of those that the
     backward reads, unless they become other tensors anyway: after the loop, or where packed rows are unpacked.
     """
     results = [*[states[i] for i in plan.sequences], *kept]
-    if plan.after is not None or span.counts is not None:
+    if plan.after is not None or layout.counts is not None:
         return results
     is_read = dict(zip(plan.read_states, plan.saves_states, strict=True))
     saves = (*[is_read[i] for i in plan.sequences], *plan.saves_kept)
@@ -121,12 +125,12 @@ def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:
 
 
 def _differentiable(
-    plan: Plan, span: Span, tensors: Sequence[Tensor], gradients: Any, needed: Sequence[bool]
+    plan: Plan, layout: BatchLayout, tensors: Sequence[Tensor], gradients: Any, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """The same gradients by way of the eager loop, with a graph of their own."""
     with torch.enable_grad():
         copies = [t.view_as(t) for t in tensors]
-        results = plan.eager_loop(span, copies)
+        results = plan.eager_loop(layout, copies)
         wanted = [copy for copy, need in zip(copies, needed, strict=True) if need]
         pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if r.requires_grad]
         found = iter(

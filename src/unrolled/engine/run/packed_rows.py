@@ -1,6 +1,7 @@
 """A batch whose rows have different lengths, packed: no step that a row has ended before is computed.
 
-Input: which rows run at which steps. Output: a `Packed`, whose `Span` the loop runs over, and which packs and unpacks.
+Input: which rows run at which steps. Output: a `Packed`, which packs and unpacks, and whose `BatchLayout` the loop runs
+over.
 """
 
 from dataclasses import dataclass
@@ -10,23 +11,23 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends.base import Backend
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A padded batch of rows that end, as the rows of a `Span`.
+    """A padded batch of rows that end, as the rows of a `BatchLayout`.
 
     Attributes:
-        span: the rows, the longest first.
+        layout: the rows, the longest first.
         order: int64 [batch], the longest row first.
         ranks: int64 [batch], where each row comes in that order.
-        places: int64 [total], where each row of the span lies among time · batch rows.
-        packed_places: int64 [time · batch], where each of those lies in the span; -1 where a row has ended.
+        places: int64 [total], where each row of the layout lies among time · batch rows.
+        packed_places: int64 [time · batch], where each of those lies in the layout; -1 where a row has ended.
         backend: moves the rows.
     """
 
-    span: Span
+    layout: BatchLayout
     order: Tensor
     ranks: Tensor
     places: Tensor
@@ -40,7 +41,7 @@ class Packed:
     def unpack(self, rows: Tensor) -> Tensor:
         """[total, ...] → [time, batch, ...], zeros elsewhere."""
         whole = _RowsAt.apply(rows, self.packed_places, self.places, self.backend)
-        return whole.view(self.span.n_steps, self.span.n_rows, *rows.shape[1:])
+        return whole.view(self.layout.n_steps, self.layout.n_rows, *rows.shape[1:])
 
     def sorted(self, state: Tensor) -> Tensor:
         """[batch, ...], the longest row first."""
@@ -70,5 +71,5 @@ def packed(active: Tensor, backend: Backend, *, is_reversed: bool) -> Packed:
     """From bool [time, batch], true in each row up to its length."""
     n_steps, n_rows = active.shape
     counts, offsets, order, ranks, places, packed_places = backend.arranged(active)
-    span = Span(n_steps, n_rows, is_reversed, len(places), counts, offsets, order)
-    return Packed(span, order, ranks, places, packed_places, backend)
+    layout = BatchLayout(n_steps, n_rows, is_reversed, len(places), counts, offsets, order)
+    return Packed(layout, order, ranks, places, packed_places, backend)

@@ -16,17 +16,17 @@ from torch import Tensor, fx
 from unrolled.engine.backends.base import Backend, Kernel
 from unrolled.engine.backends.call_source import call_of
 from unrolled.engine.backends.products import product_plus
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.loop_programs import InputProduct, LoopPrograms, Source
-from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import RunsEagerly
 from unrolled.engine.run.apart import copied, shared_outputs
 from unrolled.engine.trees import Form
 
 Shape = tuple[int, ...]
 
-# a plan, the span of its rows and the loop's tensors → last states [batch, ...]; sequences of the states in
-# plan.sequences and kept outputs, both [*span.lead, width]
-LoopCall = tuple["Plan", Span, list[Tensor]]
+# a plan, the layout of its rows and the loop's tensors → last states [batch, ...]; sequences of the states in
+# plan.sequences and kept outputs, both [*layout.lead, width]
+LoopCall = tuple["Plan", BatchLayout, list[Tensor]]
 LoopResult = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
@@ -140,60 +140,60 @@ class Plan:
         return self._calls[name]
 
     def scan(
-        self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], span: Span
+        self, captured: list[Tensor], xs: list[Tensor], states: list[Tensor], layout: BatchLayout
     ) -> Generator[LoopCall, LoopResult, tuple[list[Tensor], list[Tensor]]]:
-        """xs [*span.lead, ...], states [batch, ...] → leaves of outputs, likewise, and of the last state. Asks for
+        """xs [*layout.lead, ...], states [batch, ...] → leaves of outputs, likewise, and of the last state. Asks for
         what `loops` gives, or what stands for it in a graph of torch.
         """
         pools = {"captured": captured, "transposed": captured, "input": xs}
         if not self.is_plain:
-            rows = [x.flatten(0, 1) for x in xs] if span.counts is None else xs
+            rows = [x.flatten(0, 1) for x in xs] if layout.counts is None else xs
             invariant = self.invariant.forward(*captured, 0) if self.invariant is not None else []
-            held = self._held(captured, invariant, span)
-            wide = self._over_time(held, self.held_before, span) if self.before is not None else []
+            held = self._held(captured, invariant, layout)
+            wide = self._over_time(held, self.held_before, layout) if self.before is not None else []
             before = []
             if self.before is not None:
-                before = self.before.forward(*captured, *invariant, *wide, *rows, span.total)
+                before = self.before.forward(*captured, *invariant, *wide, *rows, layout.total)
             pools |= {"invariant": invariant, "held": held, "before": before}
         tensors = [pools[kind][i] for kind, i in self.reads] + states
         tensors = [tensor if tensor.dtype == self.dtype else tensor.to(self.dtype) for tensor in tensors]
         for i in self._contiguous:
             tensors[i] = tensors[i].contiguous()
-        last, sequences, kept = yield self, span, tensors
+        last, sequences, kept = yield self, layout, tensors
         if self.after is None:
             return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.ys], last
-        flat = [each.view(span.total, -1) for each in sequences]
-        firsts = [state.reshape(span.n_rows, -1) for state in states]
-        previous = [span.before(firsts[i], flat[self.sequences.index(i)]) for i in self.previous]
-        kept = [each.view(span.total, *shape) for each, shape in zip(kept, self.kept, strict=True)]
+        flat = [each.view(layout.total, -1) for each in sequences]
+        firsts = [state.reshape(layout.n_rows, -1) for state in states]
+        previous = [layout.before(firsts[i], flat[self.sequences.index(i)]) for i in self.previous]
+        kept = [each.view(layout.total, *shape) for each, shape in zip(kept, self.kept, strict=True)]
         of_states = [
-            value.view(span.total, *self.states[i])
+            value.view(layout.total, *self.states[i])
             for value, i in zip((*previous, *flat), (*self.previous, *self.sequences), strict=True)
         ]
-        wide = self._over_time(held, self.held_after, span)
-        ys = self.after.forward(*captured, *invariant, *wide, *rows, *before, *kept, *of_states, span.total)
-        ys = [y.view(*span.lead, *y.shape[1:]) for y in ys]
-        if span.counts is not None:
+        wide = self._over_time(held, self.held_after, layout)
+        ys = self.after.forward(*captured, *invariant, *wide, *rows, *before, *kept, *of_states, layout.total)
+        ys = [y.view(*layout.lead, *y.shape[1:]) for y in ys]
+        if layout.counts is not None:
             return ys, last  # which are unpacked into new tensors
         shared = self._shared[torch.is_grad_enabled() and any(y.requires_grad for y in ys)]
         return [copied(y, self.backend) if is_shared else y for y, is_shared in zip(ys, shared, strict=True)], last
 
-    def _held(self, captured: list[Tensor], invariant: list[Tensor], span: Span) -> list[Tensor]:
-        """What has a row for each sequence, in the order of the span's rows."""
+    def _held(self, captured: list[Tensor], invariant: list[Tensor], layout: BatchLayout) -> list[Tensor]:
+        """What has a row for each sequence, in the order of the layout's rows."""
         if self.held is None:
             return []
-        held = list(self.held.forward(*captured, *invariant, span.n_rows))
+        held = list(self.held.forward(*captured, *invariant, layout.n_rows))
         for i in self.held_by_row:
-            if held[i].shape[0] != span.n_rows:  # the loop reads as many rows as the batch has
+            if held[i].shape[0] != layout.n_rows:  # the loop reads as many rows as the batch has
                 raise RunsEagerly(
-                    f"a tensor that the step captures has {held[i].shape[0]} rows, the batch {span.n_rows}"
+                    f"a tensor that the step captures has {held[i].shape[0]} rows, the batch {layout.n_rows}"
                 )
-            held[i] = span.in_order(held[i])
+            held[i] = layout.in_order(held[i])
         return held
 
-    def _over_time(self, held: list[Tensor], read: list[int], span: Span) -> list[Tensor]:
+    def _over_time(self, held: list[Tensor], read: list[int], layout: BatchLayout) -> list[Tensor]:
         """The same, those that are read with a row for each step and row of the batch."""
-        return [span.over_time(each) if i in read and i in self.held_by_row else each for i, each in enumerate(held)]
+        return [layout.over_time(each) if i in read and i in self.held_by_row else each for i, each in enumerate(held)]
 
     def without_products(self, tensors: list[Tensor]) -> tuple["Plan", list[Tensor]]:
         """The plan whose loop is given what its products give, and what that loop is called with."""
@@ -212,34 +212,34 @@ class Plan:
         rows = [next(rest).t() if kind == "transposed" else next(rest) for kind, _ in self.constant_sources]
         return self._bare, [*steps, *rows, *rest]
 
-    def eager_loop(self, span: Span, tensors: list[Tensor]) -> list[Tensor]:
+    def eager_loop(self, layout: BatchLayout, tensors: list[Tensor]) -> list[Tensor]:
         """The loop's definition, for what the compiled one does not give: derivatives of its derivatives.
 
         Takes and gives what `autograd.loops` does, sequences of states and kept outputs.
         """
         tensors = self.without_products(tensors)[1]
-        n, sizes = len(self.steps), span.sizes()
+        n, sizes = len(self.steps), layout.sizes()
         constants = [
             constant.to(dtype)
             for constant, dtype in zip(tensors[n : n + len(self.constant_sources)], self.constant_dtypes, strict=True)
         ]
         is_by_row = [kind == "held" for kind, _ in self.programs.constants]
         columns = [
-            step.to(dtype).view(span.total, *shape).split(sizes)
+            step.to(dtype).view(layout.total, *shape).split(sizes)
             for step, (dtype, shape) in zip(tensors[:n], self.steps, strict=True)
         ]
         states = [
-            state.view(span.n_rows, *shape)
+            state.view(layout.n_rows, *shape)
             for state, shape in zip(tensors[n + len(constants) :], self.states, strict=True)
         ]
-        rows: list[Any] = [None] * span.n_steps
-        for t in reversed(range(span.n_steps)) if span.is_reversed else range(span.n_steps):
+        rows: list[Any] = [None] * layout.n_steps
+        for t in reversed(range(layout.n_steps)) if layout.is_reversed else range(layout.n_steps):
             now = [state[: sizes[t]] for state in states]
             same = [c[: sizes[t]] if by_row else c for c, by_row in zip(constants, is_by_row, strict=True)]
             results = self.loop.forward(*[column[t] for column in columns], *same, *now, sizes[t])
             new = results[: len(states)]
             states = [torch.cat((a, b[sizes[t] :])) for a, b in zip(new, states, strict=True)]
             rows[t] = [new[i] for i in self.sequences] + results[len(states) :]
-        joined = [torch.cat(each).reshape(*span.lead, -1) for each in zip(*rows, strict=True)]
+        joined = [torch.cat(each).reshape(*layout.lead, -1) for each in zip(*rows, strict=True)]
         firsts = tensors[n + len(constants) :]
         return [state.view_as(first) for state, first in zip(states, firsts, strict=True)] + joined

@@ -1,22 +1,22 @@
 """Which results of a loop have a gradient, as those of the plain loop have.
 
-Inputs: a plan, the span of its rows, and which of the loop's tensors require a gradient. Output: whether each result
+Inputs: a plan, the layout of its rows, and which of the loop's tensors require a gradient. Output: whether each result
 does. A last state that comes of nothing differentiable, as `zeros_like(state)`, has none in the plain loop either.
 """
 
 from collections.abc import Sequence
 
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.loop_programs import InputProduct
-from unrolled.engine.ir.span import Span
 from unrolled.engine.run.plan import Plan
 
 
-def with_gradient(plan: Plan, span: Span, needed: Sequence[bool]) -> list[bool]:
+def with_gradient(plan: Plan, layout: BatchLayout, needed: Sequence[bool]) -> list[bool]:
     """Whether last states, sequences of states and kept outputs have a gradient.
 
     Args:
         plan: of the loop.
-        span: its rows; where rows end, a state may be the one that it was.
+        layout: its rows; where rows end, a state may be the one that it was.
         needed: for each of the loop's tensors whether it requires one.
     """
     n_states = len(plan.states)
@@ -28,8 +28,8 @@ def with_gradient(plan: Plan, span: Span, needed: Sequence[bool]) -> list[bool]:
     now = tuple(rest)
     ever = [False] * len(plan.depends)
     seen: dict[tuple[bool, ...], int] = {}
-    is_known = isinstance(span.n_steps, int)  # else of a graph of torch that holds for every time
-    at, n_steps = 0, span.n_steps if is_known else n_states + 1
+    is_known = isinstance(layout.n_steps, int)  # else of a graph of torch that holds for every time
+    at, n_steps = 0, layout.n_steps if is_known else n_states + 1
     while at < n_steps:
         if now in seen:  # from here on it repeats
             n_steps = at + (n_steps - at) % (at - seen[now])
@@ -40,7 +40,7 @@ def with_gradient(plan: Plan, span: Span, needed: Sequence[bool]) -> list[bool]:
         found = [any(before[i] for i in places) for places in plan.depends]
         ever = [a or b for a, b in zip(ever, found, strict=True)]
         new = tuple(found[:n_states])
-        now = new if span.counts is None else tuple(a or b for a, b in zip(new, now, strict=True))
+        now = new if layout.counts is None else tuple(a or b for a, b in zip(new, now, strict=True))
         at += 1
     last = now if is_known else ever[:n_states]
     return [*last, *(ever[i] for i in plan.sequences), *ever[n_states:]]

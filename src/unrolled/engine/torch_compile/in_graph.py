@@ -22,7 +22,7 @@ from unrolled.engine import dispatch
 from unrolled.engine.backends import eager
 from unrolled.engine.cache import eager_only, memory
 from unrolled.engine.cache.memory import Call, Planned
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable, RunsEagerly
 from unrolled.engine.run.checkpointed import run_in_chunks
 from unrolled.engine.run.side_by_side import side_by_side
@@ -120,8 +120,8 @@ def _fused(
 ) -> tuple[Any, Any]:
     planned, tensors, call = _planned(step, xs, state, first, active, resets)
     n_steps, n_rows = call.xs[0].shape[:2]
-    span = Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
-    [(ys, last)] = side_by_side([planned.plan.scan(tensors, call.xs, call.states, span)], operator.calls)
+    layout = BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
+    [(ys, last)] = side_by_side([planned.plan.scan(tensors, call.xs, call.states, layout)], operator.calls)
     n_states = len(last) // 2 if resets is not None else len(last)
     return unflatten(ys, planned.plan.outputs_form), unflatten(list(last[:n_states]), call.state_form)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.engine.ir.span import Span
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
 from unrolled.engine.run.side_by_side import side_by_side
 from unrolled.engine.run.with_gradient import with_gradient
@@ -34,9 +34,9 @@ def _plan(number: int) -> Plan:
     return _plans[number]
 
 
-def _span(tensors: Sequence[Tensor], n_steps: int, is_reversed: bool) -> Span:
+def _layout(tensors: Sequence[Tensor], n_steps: int, *, is_reversed: bool) -> BatchLayout:
     n_rows = tensors[-1].shape[0]  # a first state: a scan without state has no plan
-    return Span(n_steps, n_rows, is_reversed, n_steps * n_rows)
+    return BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
 
 
 def _kept_states(plan: Plan, *, is_training: bool) -> list[int]:
@@ -55,9 +55,9 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
     n, m = len(made.steps), len(made.programs.constants)
     tensors[:n] = [tensor.contiguous() for tensor in tensors[:n]]
     tensors[n + m :] = [tensor.contiguous() for tensor in tensors[n + m :]]
-    span = _span(tensors, n_steps, is_reversed)
-    n_threads, run = made.backend.way_of([span])
-    asking = made.call("training" if is_training else "forward")(span, n_threads, tensors)
+    layout = _layout(tensors, n_steps, is_reversed=is_reversed)
+    n_threads, run = made.backend.way_of([layout])
+    asking = made.call("training" if is_training else "forward")(layout, n_threads, tensors)
     [(last, states, kept, saved)] = side_by_side([asking], run)
     return [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
 
@@ -89,9 +89,9 @@ def loop_backward(
 ) -> list[Tensor]:
     """The gradients of those tensors that have one; `results` are the loop's but for the last states."""
     made = _plan(plan)
-    span, needed = _span(tensors, n_steps, is_reversed), [True] * len(tensors)
-    n_threads, run = made.backend.way_of([span])
-    [found] = side_by_side([made.call("backward")(span, n_threads, [*tensors, *results], gradients, needed)], run)
+    layout, needed = _layout(tensors, n_steps, is_reversed=is_reversed), [True] * len(tensors)
+    n_threads, run = made.backend.way_of([layout])
+    [found] = side_by_side([made.call("backward")(layout, n_threads, [*tensors, *results], gradients, needed)], run)
     return [gradient.contiguous() for gradient in found if gradient is not None]
 
 
@@ -148,10 +148,10 @@ def calls(all_calls: Sequence[LoopCall]) -> list[LoopResult]:
     return [_call(*each) for each in all_calls]
 
 
-def _call(plan: Plan, span: Span, tensors: list[Tensor]) -> LoopResult:
+def _call(plan: Plan, layout: BatchLayout, tensors: list[Tensor]) -> LoopResult:
     plan, tensors = plan.without_products(tensors)
     is_training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    results = torch.ops.unrolled.loop(tensors, number_of(plan), span.n_steps, span.is_reversed, is_training)
+    results = torch.ops.unrolled.loop(tensors, number_of(plan), layout.n_steps, layout.is_reversed, is_training)
     n_states, kept = len(plan.states), _kept_states(plan, is_training=is_training)
     last = results[:n_states]
     of_states = [results[n_states + kept.index(i)] for i in plan.sequences]
@@ -160,7 +160,7 @@ def _call(plan: Plan, span: Span, tensors: list[Tensor]) -> LoopResult:
         of_states, of_kept = [each.clone() for each in of_states], [each.clone() for each in of_kept]
     if is_training:
         whole = [*last, *of_states, *of_kept]
-        have = with_gradient(plan, span, [tensor.requires_grad for tensor in tensors])
+        have = with_gradient(plan, layout, [tensor.requires_grad for tensor in tensors])
         whole = [each if has else each.detach() for each, has in zip(whole, have, strict=True)]
         last, of_states = whole[:n_states], whole[n_states : n_states + len(of_states)]
         of_kept = whole[n_states + len(of_states) :]

@@ -67,7 +67,7 @@ class ClassifyFitted(Fitted):
         kind: Any = NaiveBayes if isinstance(front, TextFront) else NearestMean
         baseline = kind.from_parts(file.baseline["fitted"], file.tensors, len(classes))
         with without_numbers():
-            net = ClassifyNet(front, len(classes), settings, is_multiple)
+            net = ClassifyNet(front, len(classes), settings, is_multiple=is_multiple)
         return cls(
             net=net,
             front=front,

@@ -58,9 +58,9 @@ class ClassifyJob(ExampleJob):
         else:
             right = self.valid_targets[torch.arange(len(logits)), logits.argmax(1)] > 0
         accuracy = float(right.float().mean())
-        log_loss = float(loss_of(logits, self.valid_targets, is_multiple))
+        log_loss = float(loss_of(logits, self.valid_targets, is_multiple=is_multiple))
         # the network learns long before it changes an answer of the baseline
-        of_network = float(loss_of(network, self.valid_targets, is_multiple))
+        of_network = float(loss_of(network, self.valid_targets, is_multiple=is_multiple))
         return {"loss": 1 - accuracy + 1e-3 * of_network, "accuracy": accuracy, "log_loss": log_loss}
 
     def describe(self, figures: dict[str, float]) -> str:

@@ -13,7 +13,7 @@ from unrolled.data.in_memory import LABEL_KINDS, index_of, is_frame, items_of
 from unrolled.data.labeled import Labeled, check_count, items_of_frame
 from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 from unrolled.errors import DataError, SettingsError
-from unrolled.report.metrics import sureness
+from unrolled.report.metrics import calibration_metrics
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.blend import blended, calibrated, calibration
@@ -79,7 +79,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         learnt = Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple)
         targets = targets_of(data.labels, classes)
         fitted = ClassifyFitted(
-            net=ClassifyNet(front, len(classes), self.settings, data.is_multiple).to(device),
+            net=ClassifyNet(front, len(classes), self.settings, is_multiple=data.is_multiple).to(device),
             front=front,
             classes=classes,
             is_multiple=data.is_multiple,
@@ -141,9 +141,9 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         the column of a frame. `highlights` tells what each token of a text did for it.
         """
         if isinstance(items, str) or self._is_window(items):
-            return self.predict_all([items], highlights)[0]
+            return self.predict_all([items], highlights=highlights)[0]
         found = items_of_frame(items, self.settings.text) if is_frame(items) else items_of(items)
-        return Answers(self.predict_all(found, highlights), index=index_of(items))
+        return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
 
     def _is_window(self, items: Any) -> bool:
         """Whether an array is one window; else its rows are windows of one feature."""
@@ -163,7 +163,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return np.array([[row.probabilities[name] for name in self.classes_.tolist()] for row in rows])
 
     def predict_all(
-        self, items: Iterable[Any], highlights: bool = False, *, names: Sequence[str] = ()
+        self, items: Iterable[Any], *, highlights: bool = False, names: Sequence[str] = ()
     ) -> list[Classified]:
         """The class of each of some texts or windows; `names` of windows, numbers if not given."""
         fitted, items = self.fitted, _items(items, self.fitted.front)
@@ -190,7 +190,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         """The class of each window in a table; it needs no column of labels."""
         self.ready()
         data = LabeledReader(self.settings).windows(files, None)
-        return self.predict_all(data.items, highlights, names=data.names)
+        return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     @torch.inference_mode()
     def _highlights(self, text: str, of_class: int) -> list[dict[str, Any]]:
@@ -237,7 +237,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         of = "texts" if isinstance(fitted.front, TextFront) else "windows"
         figures = judged(data.labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of)
         targets = targets_of(data.labels, fitted.classes).numpy()
-        figures["model"] |= sureness(targets, probabilities, fitted.is_multiple)
+        figures["model"] |= calibration_metrics(targets, probabilities, is_multiple=fitted.is_multiple)
         return figures
 
     @accepts("pairs of a text or a window [time, features] and its label")

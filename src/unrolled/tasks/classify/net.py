@@ -26,14 +26,14 @@ class _Member(nn.Module):
 class ClassifyNet(nn.Module):
     """Members of one kind; a batch of the front comes in, the loss goes out, or the mean of the logits."""
 
-    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings, is_multiple: bool) -> None:
+    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings, *, is_multiple: bool) -> None:
         super().__init__()
         self.is_multiple = is_multiple
-        self.members = nn.ModuleList(_Member(front, n_classes, settings) for _ in range(settings.members))
+        self.members = nn.ModuleList(_Member(front, n_classes, settings) for _ in range(settings.ensemble))
 
     def forward(self, batch: Any, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets [batch, classes], 0 or 1."""
-        losses = [loss_of(member(batch), targets, self.is_multiple) for member in self.members]
+        losses = [loss_of(member(batch), targets, is_multiple=self.is_multiple) for member in self.members]
         return torch.stack(losses).mean()
 
     def logits(self, batch: Any) -> Tensor:
@@ -41,7 +41,7 @@ class ClassifyNet(nn.Module):
         return torch.stack([member(batch) for member in self.members]).mean(0)
 
 
-def loss_of(logits: Tensor, targets: Tensor, is_multiple: bool) -> Tensor:
+def loss_of(logits: Tensor, targets: Tensor, *, is_multiple: bool) -> Tensor:
     """Cross-entropy; of each class against its absence where a text may have several."""
     if is_multiple:
         return nn.functional.binary_cross_entropy_with_logits(logits, targets)

@@ -53,7 +53,7 @@ def weighted(fitted: ClassifyFitted, network: Tensor, baseline: Tensor, targets:
     """What is fitted, with the weights that are the likeliest on some items; scores and targets [items, classes]."""
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return loss_of(logits, targets, fitted.is_multiple)
+        return loss_of(logits, targets, is_multiple=fitted.is_multiple)
 
     return replace(fitted, weights=best_weights(network, baseline, targets, loss))
 

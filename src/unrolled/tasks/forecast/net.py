@@ -37,7 +37,7 @@ class ForecastNetSettings(Settings):
         choices=("direct", "autoregressive"),
     )
     output: str = option("quantiles", "what is forecast of each value", choices=tuple(OUTPUTS))
-    members: int = option(1, "networks trained side by side, which answer together", least=1, most=20)
+    ensemble: int = option(1, "networks trained side by side, which answer together", least=1, most=20, was="members")
 
 
 class ForecastMember(nn.Module):
@@ -182,7 +182,7 @@ class ForecastNet(nn.Module):
         super().__init__()
         self.settings, self.horizon = settings, horizon
         self.members = nn.ModuleList(
-            ForecastMember(settings, n_inputs, n_future, context, horizon) for _ in range(settings.members)
+            ForecastMember(settings, n_inputs, n_future, context, horizon) for _ in range(settings.ensemble)
         )
 
     def start_as(self, weights: np.ndarray) -> None:

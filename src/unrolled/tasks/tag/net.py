@@ -23,10 +23,10 @@ class TagNet(nn.Module):
         has_prior: bool,
     ) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(TokenEncoder(vocabulary, settings) for _ in range(settings.members))
+        self.encoders = nn.ModuleList(TokenEncoder(vocabulary, settings) for _ in range(settings.ensemble))
         size = 2 * settings.hidden
         self.heads = nn.ModuleList(
-            TagHead(size, tags, has_scheme=has_scheme, has_prior=has_prior) for _ in range(settings.members)
+            TagHead(size, tags, has_scheme=has_scheme, has_prior=has_prior) for _ in range(settings.ensemble)
         )
         self.prior = TagPrior(len(vocabulary.words), len(tags)) if has_prior else None
 

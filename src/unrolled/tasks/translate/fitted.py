@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from unrolled.baselines.dictionary import Dictionary
-from unrolled.data.pieces import Pieces
+from unrolled.data.subwords import Subwords
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.translate.net import TranslateNet
@@ -22,8 +22,8 @@ class TranslateFitted(Fitted):
     """
 
     net: TranslateNet
-    source: Pieces
-    target: Pieces
+    source: Subwords
+    target: Subwords
     is_spaced: bool
     baseline: Dictionary
 
@@ -35,8 +35,8 @@ class TranslateFitted(Fitted):
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: TranslateSettings) -> Self:
-        target, is_joint = Pieces.from_data(file.vocabulary["target"]), settings.vocabulary == "joint"
-        source = target if is_joint else Pieces.from_data(file.vocabulary.get("source"))
+        target, is_joint = Subwords.from_data(file.vocabulary["target"]), settings.vocabulary == "joint"
+        source = target if is_joint else Subwords.from_data(file.vocabulary.get("source"))
         is_spaced, baseline = bool(file.vocabulary["is_spaced"]), Dictionary.from_data(file.baseline)
         with without_numbers():
             net = TranslateNet(len(source), len(target), settings, is_joint=is_joint)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unrolled.baselines.dictionary import Dictionary
 from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.pairs import Pairs, read_pairs
-from unrolled.data.pieces import BEGIN, END, PAD, UNKNOWN, Cut, fit_pieces
+from unrolled.data.subwords import BEGIN, END, PAD, UNKNOWN, Cut, fit_subwords
 from unrolled.data.tagging import padded
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined, tokens_of
 from unrolled.errors import DataError
@@ -80,7 +80,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         >>> words = {"ein": "a", "der": "the", "hund": "dog", "mann": "man", "geht": "walks", "singt": "sings"}
         >>> texts = [f"{a} {b} {c}" for a in ("ein", "der") for b in ("hund", "mann") for c in ("geht", "singt")]
         >>> pairs = [(text, " ".join(words[word] for word in text.split())) for text in texts] * 10
-        >>> model = unrolled.TranslateModel(unrolled.TranslateSettings(hidden=16, words=16, pieces=60, dropout=0.0))
+        >>> model = unrolled.TranslateModel(unrolled.TranslateSettings(hidden=16, words=16, subwords=60, dropout=0.0))
         >>> model = model.fit(pairs, train=unrolled.TrainSettings(steps=150, lr=0.02))
         >>> str(model.predict("der hund singt"))
         'the dog sings'
@@ -120,7 +120,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         settings = self.settings
         bleu(["a"], ["a"])  # a library that is missing must not cost a training
         is_joint = settings.vocabulary == "joint"
-        source, target = fit_pieces(data.sources, data.targets, settings.pieces, is_joint=is_joint)
+        source, target = fit_subwords(data.sources, data.targets, settings.subwords, is_joint=is_joint)
         sources, targets = source.cut(data.sources), target.cut(data.targets)
         kept = [
             i for i, pair in enumerate(zip(sources, targets, strict=True)) if max(map(len, pair)) <= settings.longest
@@ -144,7 +144,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
 
     @torch.inference_mode()
     def search(self, cuts: Sequence[Cut], *, beam: int | None = None) -> list[Found]:
-        """The best translation of each text in pieces; none of them empty."""
+        """The best translation of each text in subwords; none of them empty."""
         net = self.ready().net
         settings, device = self.settings, next(net.parameters()).device
         beam = beam or settings.beam
@@ -187,7 +187,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         return [self._joined(text, [next(found) for _ in parts]) for text, parts in zip(texts, cut, strict=True)]
 
     def _parts(self, text: str, whole: Cut) -> list[Cut]:
-        """A text in pieces; one that is longer than those of the training in its sentences, or shorter still."""
+        """A text in subwords; one that is longer than those of the training in its sentences, or shorter still."""
         if not text.strip():
             return []
         longest = self.settings.longest
@@ -202,14 +202,14 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         return parts
 
     def _joined(self, text: str, found: list[tuple[Cut, Found]]) -> Translation:
-        """The translation of the parts of a text, unknown pieces copied from where they were read."""
+        """The translation of the parts of a text, unknown subwords copied from where they were read."""
         written = []
         for cut, each in found:
             best = each.attention.argmax(1).tolist()
             copies = [cut.texts[best[t]] for t, i in enumerate(each.ids) if i == UNKNOWN]
             written.append(self.fitted.target.join(each.ids, copies))
-        source = [piece for cut, _ in found for piece in cut.texts]
-        target = [piece for _, each in found for piece in self.fitted.target.texts(each.ids)]
+        source = [subword for cut, _ in found for subword in cut.texts]
+        target = [subword for _, each in found for subword in self.fitted.target.texts(each.ids)]
         sure = sum(each.log_p for _, each in found) / max(1, len(target) + len(found))
         # zeros that take no memory: of a book in one line they would be 400 GB
         attention = np.broadcast_to(np.zeros((), np.float32), (len(target) + 1, len(source)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unrolled.data.pieces import BEGIN, PAD, UNKNOWN
+from unrolled.data.subwords import BEGIN, PAD, UNKNOWN
 from unrolled.engine.step.declared import Declared
 from unrolled.errors import SettingsError
 from unrolled.nn.attention import Attention, attend
@@ -38,12 +38,12 @@ class NetSettings(Settings):
     hidden: int = option(
         256, "features of the encoder's state, in each direction; the decoder has twice", least=1, most=16384
     )
-    words: int = option(512, "features of a piece's vector", least=1, most=16384)
+    words: int = option(512, "features of a subword's vector", least=1, most=16384)
     decoder: str = option("deep", "deep: two layers, fast; fed: one layer with input feeding", choices=FORMS)
     attention: str = option("multiplicative", "how places are scored", choices=("multiplicative", "additive"))
     dropout: float = option(0.4, "share of features dropped in training", least=0, most=0.95)
-    word_dropout: float = option(0.1, "share of pieces shown as unknown in training", least=0, most=0.95)
-    smoothing: float = option(0.1, "share of certainty spread over all pieces in training", least=0, most=0.9)
+    word_dropout: float = option(0.1, "share of subwords shown as unknown in training", least=0, most=0.95)
+    smoothing: float = option(0.1, "share of certainty spread over all subwords in training", least=0, most=0.9)
     own: float = option(
         0.0,
         "share of inputs that are the model's own choice late in training; 0: full teacher forcing",
@@ -86,7 +86,7 @@ class Memory:
 
 
 class TranslateNet(nn.Module):
-    """Encoder, attention, decoder; the vectors of target pieces are also the weights of the output."""
+    """Encoder, attention, decoder; the vectors of target subwords are also the weights of the output."""
 
     def __init__(self, n_source: int, n_target: int, settings: NetSettings, *, is_joint: bool) -> None:
         super().__init__()
@@ -162,11 +162,11 @@ class TranslateNet(nn.Module):
         return readouts, weights[..., :places], last
 
     def scores(self, readouts: Tensor) -> Tensor:
-        """Of all target pieces, [..., pieces]."""
+        """Of all target subwords, [..., subwords]."""
         return nn.functional.linear(readouts, self.target.weight, self.bias)
 
     def forward(self, sources: Tensor, lengths: Tensor, targets: Tensor, own: float) -> Tensor:
-        """The loss of a batch, per piece of the targets.
+        """The loss of a batch, per subword of the targets.
 
         Args:
             sources: int64 [time, batch].
@@ -191,7 +191,7 @@ class TranslateNet(nn.Module):
         return nn.functional.cross_entropy(scores, targets[is_there], label_smoothing=self.settings.smoothing)
 
     def _hidden(self, ids: Tensor) -> Tensor:
-        """Some pieces shown as unknown, in training."""
+        """Some subwords shown as unknown, in training."""
         if not self.training or not self.settings.word_dropout:
             return ids
         is_hidden = torch.rand(ids.shape, device=ids.device) < self.settings.word_dropout

@@ -14,7 +14,7 @@ class TranslateSettings(NetSettings):
     vocabulary: str = option(
         "joint", "one vocabulary of subwords for both languages, or two", choices=("joint", "separate")
     )
-    pieces: int = option(4000, "subwords of a vocabulary at most", least=16, most=10**6)
+    subwords: int = option(4000, "subwords of a vocabulary at most", least=16, most=10**6, was="pieces")
     longest: int = option(
         100, "subwords of a sentence at most; longer pairs are left out of training", least=2, most=5000
     )

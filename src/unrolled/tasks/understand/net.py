@@ -58,7 +58,7 @@ class UnderstandNet(nn.Module):
         super().__init__()
         self.smoothing = settings.smoothing
         self.members = nn.ModuleList(
-            _Member(vocabulary, tags, n_intents, settings, has_prior=has_prior) for _ in range(settings.members)
+            _Member(vocabulary, tags, n_intents, settings, has_prior=has_prior) for _ in range(settings.ensemble)
         )
         self.prior = TagPrior(len(vocabulary.words), len(tags)) if has_prior else None
 

@@ -24,7 +24,7 @@ ALONE, AWAKE = "(BYTES < 64 ? 1500 : call.B == 1 ? 3000 : 6000)", "(BYTES < 64 ?
 
 def emit(program: Program, *, is_narrow: bool = False) -> str:
     """The C++ source; see loop.h for what it is made of. Narrow: what is stored is not what is computed in."""
-    return _Emitter(program, is_narrow).source()
+    return _Emitter(program, is_narrow=is_narrow).source()
 
 
 class _Emitter(Schedule):

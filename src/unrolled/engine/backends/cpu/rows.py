@@ -30,8 +30,8 @@ def rows_at(places: Tensor, rows: Tensor) -> Tensor:
 
 
 def arranged(active: Tensor) -> list[Tensor]:
-    """From bool [time, batch], true in each row up to its length: counts and offsets, int64 [time], of a `Span`; order,
-    ranks, places and packed_places of a `Packed`.
+    """From bool [time, batch], true in each row up to its length: counts and offsets, int64 [time], of a `BatchLayout`;
+    order, ranks, places and packed_places of a `Packed`.
     """
     active, (n_steps, n_rows) = active.contiguous(), active.shape
     n = n_steps * n_rows

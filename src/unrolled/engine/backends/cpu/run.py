@@ -16,8 +16,8 @@ from unrolled.engine.backends.cpu.compiling import Batch
 from unrolled.engine.backends.cpu.emit import emit
 from unrolled.engine.backends.cpu.library import of_loops, stop
 from unrolled.engine.backends.cpu.status import raising
+from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.program import Program
-from unrolled.engine.ir.span import Span
 from unrolled.engine.reasons import NotTraceable
 
 _TOGETHER = Path(__file__).with_name("together.cpp")
@@ -77,9 +77,9 @@ class Kernel:
         is_reversed: str,
     ) -> tuple[list[str], str]:
         """As the protocol says: `run` is given a pointer to the addresses, sizes and strides of all tensors."""
-        lines = ["counts = 0 if span.counts is None else span.counts.data_ptr()"]
-        lines += ["offsets = span.offsets.data_ptr() if counts else 0"]
-        given = ["span.n_steps", "span.n_rows", "n_threads", is_reversed, "counts", "offsets", "products"]
+        lines = ["counts = 0 if layout.counts is None else layout.counts.data_ptr()"]
+        lines += ["offsets = layout.offsets.data_ptr() if counts else 0"]
+        given = ["layout.n_steps", "layout.n_rows", "n_threads", is_reversed, "counts", "offsets", "products"]
         for group in (steps, firsts, states, first_states, last_states, rows):
             given += [f"{name}.data_ptr()" if name else "0" for name in group]
         strides: list[str] = []
@@ -155,12 +155,12 @@ def run_at_once(calls: Sequence[KernelCall]) -> Sequence[None]:
     return [None] * len(calls)
 
 
-def way_of(spans: Sequence[Span]) -> tuple[int, Callable[[Sequence[KernelCall]], Sequence[None]]]:
+def way_of(layouts: Sequence[BatchLayout]) -> tuple[int, Callable[[Sequence[KernelCall]], Sequence[None]]]:
     """How many threads each of several calls takes, and what runs them: each is on a thread of its own where there are
     as many, and none is short; else one comes after the other, each on all threads.
     """
     n_threads = torch.get_num_threads()
-    if len(spans) == 1 or len(spans) != n_threads or any(span.n_steps < _WAKES for span in spans):
+    if len(layouts) == 1 or len(layouts) != n_threads or any(layout.n_steps < _WAKES for layout in layouts):
         return n_threads, run_in_turn
     return 1, run_at_once
 

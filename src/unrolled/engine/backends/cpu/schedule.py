@@ -60,7 +60,7 @@ class Schedule:
         segments: of products that threads share by the loops that read them, the width of such a part.
     """
 
-    def __init__(self, program: Program, is_narrow: bool) -> None:
+    def __init__(self, program: Program, *, is_narrow: bool) -> None:
         self.program, self.is_narrow = program, is_narrow
         self.values = program.values()
         self.names = {id(value): i for i, value in enumerate(self.values)}

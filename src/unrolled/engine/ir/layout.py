@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(slots=True)
-class Span:
+class BatchLayout:
     """The rows of all time steps, one after the other: `total` of them.
 
     Attributes:
@@ -43,11 +43,11 @@ class Span:
         return [self.n_rows] * self.n_steps if self.counts is None else self.counts.tolist()
 
     def in_order(self, rows: Tensor) -> Tensor:
-        """A row for each of the batch, [batch, ...], in the order of the span's."""
+        """A row for each of the batch, [batch, ...], in the order of the layout's."""
         return rows if self.order is None else rows.index_select(0, self.order)
 
     def over_time(self, rows: Tensor) -> Tensor:
-        """Rows [batch, ...] in the span's order → those of all steps, [total, ...]; a copy."""
+        """Rows [batch, ...] in the layout's order → those of all steps, [total, ...]; a copy."""
         if self.counts is None:
             return rows.expand(self.n_steps, *rows.shape).flatten(0, 1) if self.n_steps > 1 else rows.clone()
         return rows.index_select(0, self.time_and_row()[1])

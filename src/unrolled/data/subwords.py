@@ -17,16 +17,16 @@ from unrolled import optional_libraries
 from unrolled.errors import ModelFileError
 
 PAD, BEGIN, END, UNKNOWN = range(4)
-_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space within a piece
-_SHIFT = UNKNOWN  # the library numbers from 0, its unknown piece first
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space within a subword
+_SHIFT = UNKNOWN  # the library numbers from 0, its unknown subword first
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A text in pieces.
+    """A text in subwords.
 
     Attributes:
-        ids: int64 [pieces].
+        ids: int64 [subwords].
         texts: the text of each, without spaces.
     """
 
@@ -37,7 +37,7 @@ class Cut:
         return len(self.ids)
 
 
-class Pieces:
+class Subwords:
     """A vocabulary of subwords, fitted on the training part only."""
 
     def __init__(self, description: str) -> None:
@@ -47,12 +47,12 @@ class Pieces:
         except Exception as fault:  # the library raises bare Exception for a description that it cannot read
             raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
         if self._tokenizer.token_to_id("<unk>") != 0:
-            raise ModelFileError("its subwords are damaged: the unknown piece is not the first")
+            raise ModelFileError("its subwords are damaged: the unknown subword is not the first")
         self._texts = [self._tokenizer.id_to_token(i) or "" for i in range(self._tokenizer.get_vocab_size())]
 
     @classmethod
-    def fit(cls, texts: Iterable[str], size: int) -> "Pieces":
-        """Up to `size` pieces."""
+    def fit(cls, texts: Iterable[str], size: int) -> "Subwords":
+        """Up to `size` subwords."""
         library = _tokenizers()
         tokenizer = library.Tokenizer(library.models.BPE(unk_token="<unk>", fuse_unk=True))
         tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence(
@@ -69,7 +69,7 @@ class Pieces:
         return len(self._texts) + _SHIFT
 
     def cut(self, texts: Sequence[str]) -> list[Cut]:
-        """Each text in its pieces."""
+        """Each text in its subwords."""
         clean = [text.replace(_SPACE, " ") for text in texts]
         found = self._tokenizer.encode_batch(clean, add_special_tokens=False)
         return [
@@ -78,7 +78,7 @@ class Pieces:
         ]
 
     def join(self, ids: Iterable[int], copies: Sequence[str] = ()) -> str:
-        """The text of pieces; `copies` are written for unknown ones, in their order, or a question mark in a box."""
+        """The text of subwords; `copies` are written for unknown ones, in their order, or a question mark in a box."""
         left = iter(copies)
         parts = [
             next(left, "\N{REPLACEMENT CHARACTER}") if i == UNKNOWN else self._texts[i - _SHIFT]
@@ -88,25 +88,27 @@ class Pieces:
         return "".join(parts).replace(_SPACE, " ").strip()
 
     def texts(self, ids: Iterable[int]) -> list[str]:
-        """The pieces' own texts, for the eye."""
+        """The subwords' own texts, for the eye."""
         return [self._texts[i - _SHIFT].replace(_SPACE, "") if i >= _SHIFT else "" for i in ids]
 
     def to_data(self) -> dict[str, Any]:
         return json.loads(self._tokenizer.to_str())
 
     @classmethod
-    def from_data(cls, data: Any) -> "Pieces":
+    def from_data(cls, data: Any) -> "Subwords":
         if not isinstance(data, dict):
             raise ModelFileError("its subwords are damaged")
         return cls(json.dumps(data))
 
 
-def fit_pieces(sources: Sequence[str], targets: Sequence[str], size: int, *, is_joint: bool) -> tuple[Pieces, Pieces]:
-    """Pieces of the sources and of the targets; the same for both where they are joint."""
+def fit_subwords(
+    sources: Sequence[str], targets: Sequence[str], size: int, *, is_joint: bool
+) -> tuple[Subwords, Subwords]:
+    """Subwords of the sources and of the targets; the same for both where they are joint."""
     if is_joint:
-        both = Pieces.fit([*sources, *targets], size)
+        both = Subwords.fit([*sources, *targets], size)
         return both, both
-    return Pieces.fit(sources, size), Pieces.fit(targets, size)
+    return Subwords.fit(sources, size), Subwords.fit(targets, size)
 
 
 def _tokenizers() -> Any:

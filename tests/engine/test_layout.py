@@ -27,9 +27,9 @@ def test_the_longest_rows_come_first(drawn):
     places = time * len(lengths) + order[row]
     assert batch.order.equal(order)
     assert batch.ranks.equal(order.argsort())
-    assert batch.span.counts.equal(active.sum(1))
-    assert batch.span.offsets.equal(active.sum(1).cumsum(0) - active.sum(1))
-    assert batch.span.total == sum(lengths)
+    assert batch.layout.counts.equal(active.sum(1))
+    assert batch.layout.offsets.equal(active.sum(1).cumsum(0) - active.sum(1))
+    assert batch.layout.total == sum(lengths)
     assert batch.places.equal(places)
     assert batch.packed_places.equal(torch.full((active.numel(),), -1).index_put((places,), torch.arange(len(places))))
 
