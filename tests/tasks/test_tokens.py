@@ -304,7 +304,7 @@ def test_probabilities_are_calibrated_by_a_temperature():
     targets = targets_of(model.held.labels, model.fitted.classes)
     from unrolled.tasks.classify.net import loss_of
 
-    fitted = float(loss_of(logits / model.fitted.temperature, targets, False))
+    fitted = float(loss_of(logits / model.fitted.temperature, targets, is_multiple=False))
     assert fitted <= float(loss_of(logits, targets, is_multiple=False)) + 1e-4
 
 
