@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check fix bench docs
+.PHONY: install demo test check fix bench docs site
 
 install: .venv/installed
 
@@ -36,6 +36,10 @@ fix: install
 docs: install  ## writes the pages that are made of the code
 	$(BIN)/python docs/commands.py
 	$(BIN)/python -m benchmarks.figures
+
+site: install  ## build/site: the pages as a site, to be opened as a file; a broken link ends it
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site -d build/doctrees . build/site
+	@echo "Open $(CURDIR)/build/site/index.html"
 
 bench: install
 	$(BIN)/python -m benchmarks

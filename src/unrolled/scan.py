@@ -37,7 +37,7 @@ def scan(
 ) -> tuple[Any, Any]:
     """Runs a step over time.
 
-    Means exactly the loop
+    Means exactly the loop::
 
         for t in range(time):                       # from the last to the first with reverse=True
             ys[t], state = step(xs[t], state)

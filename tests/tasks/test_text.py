@@ -201,6 +201,13 @@ def test_every_kind_saves_loads_and_goes_on_the_same(tmp_path, changed):
     assert (loaded.figures, loaded.record, loaded.training) == (model.figures, model.record, model.training)
 
 
+@pytest.mark.parametrize("text", ["to be or not to be " * 20, "one line\nand another"])
+def test_a_text_in_place_of_a_file_is_told(text):
+    says = rf"^fit: got a text of {len(text)} characters where files are expected. Pass fit\(text=...\)$"
+    with pytest.raises(DataError, match=says):
+        unrolled.TextModel(SMALL).fit(text)
+
+
 def test_the_vocabulary_and_the_baseline_are_fitted_on_the_training_part_only():
     model = unrolled.TextModel(replace(SMALL, validation=0.1))
     model.fit(text=TEXT + "ß" * 50, train=replace(TRAINING, steps=1))
