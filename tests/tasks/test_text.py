@@ -203,7 +203,7 @@ def test_every_kind_saves_loads_and_goes_on_the_same(tmp_path, changed):
 
 @pytest.mark.parametrize("text", ["to be or not to be " * 20, "one line\nand another"])
 def test_a_text_in_place_of_a_file_is_told(text):
-    says = rf"^fit: got a text of {len(text)} characters where files are expected. Pass fit\(text=...\)$"
+    says = rf"^got a text of {len(text)} characters where a file is expected; in Python pass fit\(text=...\)$"
     with pytest.raises(DataError, match=says):
         unrolled.TextModel(SMALL).fit(text)
 

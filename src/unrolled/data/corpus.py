@@ -64,6 +64,7 @@ def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_byte
     texts: list[str] = []
     for file in files:
         try:
+            _check_name(str(file))
             content = read_bytes(Path(file))
             texts.append("" if as_bytes else _text(content, str(file), encoding))
             raw.append(content)
@@ -74,6 +75,14 @@ def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_byte
     data = b"".join(raw)
     paths = tuple(str(Path(file).absolute()) for file in files)
     return Corpus("".join(texts), data, paths, encoding, hashlib.sha256(data).hexdigest())
+
+
+def _check_name(file: str) -> None:
+    """No file's name has lines or more than 255 characters: that is a text."""
+    if "\n" in file or max(map(len, file.split("/"))) > 255:
+        raise DataError(
+            f"got a text of {len(file):,} characters where a file is expected; in Python pass fit(text=...)"
+        )
 
 
 def _text(content: bytes, name: str, encoding: str) -> str:

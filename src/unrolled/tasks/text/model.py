@@ -108,10 +108,6 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             raise SettingsError("fit: a text's validation part is its end; set `validation`")
         if text is not None and (files or run is not None):
             raise SettingsError("fit: text goes without files and without run, which resumes from files")
-        if isinstance(files, str) and ("\n" in files or max(map(len, files.split("/"))) > 255):
-            raise DataError(
-                f"fit: got a text of {len(files):,} characters where files are expected. Pass fit(text=...)"
-            )
         corpus = self.as_data(files) if text is None else Corpus(text, text.encode(), (), "utf-8", "")
         return super().fit(corpus, train=train, run=run, display=display, log=log, callbacks=callbacks)
 
@@ -291,13 +287,6 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
                     yield unit
 
         return units.decode(draw())
-
-
-def _no_text(files: Any) -> Any:
-    """The files, unless they are a text: no file's name has lines or more than 255 characters."""
-    if isinstance(files, str) and ("\n" in files or max(map(len, files.split("/"))) > 255):
-        raise DataError(f"fit: got a text of {len(files):,} characters where files are expected. Pass fit(text=...)")
-    return files
 
 
 class _TextJob:
