@@ -28,7 +28,7 @@ from unrolled.training.run_folder import Run
 
 RATE = 8000
 WORDS = ("ab", "ba", "aab", "bba", "bab", "ab ba")
-SMALL = {"hidden": 16, "layers": 1, "dropout": 0.0, "mels": 20, "predictor": 32}
+SMALL = {"hidden": 16, "layers": 1, "dropout": 0.0, "mels": 20, "predictor": 32, "answer": "model"}
 
 
 def spoken(text, seed=0):

@@ -23,7 +23,9 @@ PAIRS = [
     (f"{a} {b} {c}.", f"{WORDS[a]} {WORDS[b]} {WORDS[c]}.")
     for a, b, c in itertools.product(("ein", "der"), ("hund", "mann", "kater"), ("geht", "singt"))
 ] * 6
-SMALL = {"hidden": 16, "words": 16, "subwords": 60, "dropout": 0.0, "word_dropout": 0.0, "batch": 16}
+SMALL = {
+    "hidden": 16, "words": 16, "subwords": 60, "dropout": 0.0, "word_dropout": 0.0, "batch": 16, "answer": "model",
+}  # fmt: skip
 TRAINING = unrolled.TrainSettings(steps=300, lr=0.02, precision="float32", patience=0, warmup=10)
 
 

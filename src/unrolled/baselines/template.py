@@ -10,7 +10,7 @@ import numpy as np
 
 MOST_KINDS = 100  # transcripts up to which templates are kept
 _MOST_EACH = 5
-_MOST_FRAMES = 200
+MOST_FRAMES = 200  # of a sound that are compared
 
 
 class Templates:
@@ -36,7 +36,7 @@ class Templates:
 
     def nearest(self, frames: np.ndarray) -> str:
         """The transcript of the sound that the frames are warped to at least cost."""
-        costs = warped(frames[:_MOST_FRAMES], [each[:_MOST_FRAMES] for each in self.frames])
+        costs = warped(frames[:MOST_FRAMES], [each[:MOST_FRAMES] for each in self.frames])
         return self.transcripts[int(costs.argmin())]
 
 

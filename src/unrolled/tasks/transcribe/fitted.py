@@ -3,17 +3,20 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from unrolled.baselines.template import Templates
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.search.ngram_fusion import LanguageModel
+from unrolled.tasks.fallback import NEVER, Fallback
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.transcribe.net import HearNet
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 
 MOST_HZ = 16_000
+FREQUENT = "most frequent transcript"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class TranscribeFitted(Fitted):
         frequent: the most frequent transcript, a baseline.
         templates: known sounds, a baseline.
         language: a language model for the search; None without.
+        fallback: when a baseline answers.
     """
 
     net: HearNet
@@ -35,6 +39,16 @@ class TranscribeFitted(Fitted):
     frequent: str
     templates: Templates
     language: LanguageModel | None = None
+    fallback: Fallback = NEVER
+
+    @property
+    def baseline_names(self) -> list[str]:
+        """The baselines that there are."""
+        return [FREQUENT, Templates.name] if self.templates.frames else [FREQUENT]
+
+    def by_baseline(self, name: str, frames: np.ndarray) -> str:
+        """What a baseline says of a sound's features [time, mels]."""
+        return self.frequent if name == FREQUENT else self.templates.nearest(frames)
 
     def to_parts(self) -> Parts:
         vocabulary: dict[str, Any] = {"characters": "".join(self.characters), "rate": self.rate}
@@ -42,7 +56,8 @@ class TranscribeFitted(Fitted):
         if self.language is not None:
             vocabulary["language"], more = self.language.to_parts()
             tensors |= more
-        return vocabulary, {"frequent": self.frequent, "templates": self.templates.transcripts}, tensors
+        baseline = {"frequent": self.frequent, "templates": self.templates.transcripts}
+        return vocabulary, baseline | {"answers": self.fallback.to_data()}, tensors
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: TranscribeSettings) -> Self:
@@ -56,6 +71,16 @@ class TranscribeFitted(Fitted):
             raise ModelFileError("its templates are damaged")
         templates = Templates([each.float().numpy() for each in frames if each is not None], transcripts)
         language = LanguageModel.from_parts(held["language"], file.tensors) if "language" in held else None
+        names = [FREQUENT, *[Templates.name] * bool(transcripts)]
+        fallback = Fallback.from_data(file.baseline.get("answers"), names)
         with without_numbers():
             net = HearNet(len(characters) + 1, settings)
-        return cls(net=net, characters=characters, rate=rate, frequent=frequent, templates=templates, language=language)
+        return cls(
+            net=net,
+            characters=characters,
+            rate=rate,
+            frequent=frequent,
+            templates=templates,
+            language=language,
+            fallback=fallback,
+        )

@@ -1,18 +1,18 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unrolled.baselines.template import Templates
-from unrolled.data.fbank import STEP_S, fbank
-from unrolled.data.files import Faults, read_texts, shortened
+from unrolled.data.fbank import fbank
+from unrolled.data.files import Faults, read_texts
 from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.sound import Sound, as_sound, read_sound
@@ -24,10 +24,11 @@ from unrolled.search import ctc, transducer
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items
-from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.estimator import Estimator, Files, split_in_two
+from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.transcribe.augment import augmented, masked
 from unrolled.tasks.transcribe.fitted import MOST_HZ, TranscribeFitted
+from unrolled.tasks.transcribe.job import TranscribeJob, check_possible, fitted_by_errors, side_by_side
 from unrolled.tasks.transcribe.net import HearNet
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 from unrolled.tasks.transcribe.stream import Stream, Transcript, located, transcript_of
@@ -35,8 +36,6 @@ from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
 _MOST_MEASURED = 1000  # sounds whose features tell mean and spread
-_MOST_JUDGED = 200  # sounds of the validation part whose loss counts beside their errors
-FREQUENT = "most frequent transcript"
 
 
 class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitted]):
@@ -93,7 +92,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
 
     def prepare(
         self, data: Transcribed, valid: Transcribed, training: TrainSettings, device: torch.device
-    ) -> tuple[TranscribeFitted, "_TranscribeJob"]:
+    ) -> tuple[TranscribeFitted, TranscribeJob]:
         settings = self.settings
         error_rates(["a"], ["a"])  # a library that is missing must not cost a training
         rate = min(MOST_HZ, Counter(data.rates).most_common(1)[0][0])
@@ -108,7 +107,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             self.notes.append(
                 f"{len(data) - len(kept):,} sounds of more than {settings.longest:g} s are left out of training"
             )
-        self._check_possible(data, kept, characters)
+        check_possible(data, kept, characters, settings)
         places = Templates.chosen(data.transcripts)
         templates = Templates([self._frames(data.load(i), rate) for i in places], [data.transcripts[i] for i in places])
         language = None
@@ -129,25 +128,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             templates=templates,
             language=language,
         )
-        return fitted, _TranscribeJob(self, fitted, data.part(kept), valid, training, device)
-
-    def _check_possible(self, data: Transcribed, kept: Sequence[int], characters: Sequence[str]) -> None:
-        """CTC needs a step for each character: sounds that are too short for their transcript are named."""
-        faults = Faults()
-        if not kept:
-            faults.add(f"all sounds are longer than {self.settings.longest:g} s; take a larger --longest")
-        if self.settings.loss == "ctc":
-            for i in kept:
-                n_steps = self.settings.n_steps(data.seconds[i])
-                needed = ctc.least_steps(labels_of(data.transcripts[i], characters))
-                if needed > n_steps:
-                    sound = data.sounds[i]
-                    faults.add(
-                        f"{sound if isinstance(sound, Path) else f'sound {i}'}: {data.seconds[i]:.2f} s are {n_steps} "
-                        f"steps, its transcript {shortened(data.transcripts[i])} needs {needed}. Mend the transcript, "
-                        "take a smaller --reduction, or --loss transducer"
-                    )
-        faults.stop()
+        return fitted, TranscribeJob(self, fitted, data.part(kept), valid, training, device)
 
     def frames(self, sound: Sound) -> np.ndarray:
         """What the network hears of a sound: features float32 [time, mels]."""
@@ -161,18 +142,50 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         rest = self.settings.least_samples(rate) - len(samples)
         return fbank(np.pad(samples, (0, max(0, rest))), rate, self.settings.mels)
 
-    @torch.inference_mode()
-    def transcribe(self, sounds: Sequence[Sound], *, beam: int | None = None) -> list[Transcript]:
-        """What is said in sounds. Where a model hears in both directions, a long one is heard in parts, cut where it is
-        quietest; else as a stream, in blocks that go on where the last one ended.
+    def transcribe(
+        self, sounds: Sequence[Sound], *, beam: int | None = None, answer: str | None = None
+    ) -> list[Transcript]:
+        """What is said in sounds, by who answers each. Where the network hears in both directions, a long one is heard
+        in parts, cut where it is quietest; else as a stream, in blocks that go on where the last one ended.
         """
+        fallback = self.fallback(answer)
+        if fallback.is_always:
+            return [self._by_baseline(fallback.baseline, sound) for sound in sounds]
+        heard = self.hear(sounds, beam)
+        who = fallback.who(np.array([each.sure for each in heard]))
+        return [
+            each if name == MODEL else self._by_baseline(name, sound)
+            for each, name, sound in zip(heard, who, sounds, strict=True)
+        ]
+
+    def fallback(self, answer: str | None = None) -> Fallback:
+        """When a baseline answers; `answer` overrules the settings'."""
+        settings = self.settings if answer is None else replace(self.settings, answer=answer)
+        return NEVER if settings.answer == MODEL else self.fitted.fallback
+
+    def _by_baseline(self, name: str, sound: Sound) -> Transcript:
+        return Transcript("", self.fitted.by_baseline(name, self.frames(sound)), None, [], sound.seconds, name)
+
+    def by_baselines(self, data: Transcribed) -> dict[str, list[str]]:
+        """What each baseline says of sounds."""
+        fitted = self.fitted
+        found: dict[str, list[str]] = {name: [] for name in fitted.baseline_names}
+        for sounds in data.loaded():
+            for frames in map(self.frames, sounds):
+                for name, texts in found.items():
+                    texts.append(fitted.by_baseline(name, frames))
+        return found
+
+    @torch.inference_mode()
+    def hear(self, sounds: Sequence[Sound], beam: int | None) -> list[Transcript]:
+        """What the network hears in sounds, whoever answers."""
         fitted = self.ready()
         net, device, rate = fitted.net, fitted.net.mean.device, fitted.rate
         parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(rate).samples)]
         frames = [self._features(part, rate) for _, part in parts]
         read: dict[int, transducer.Written | ctc.Path] = {}
         for group in by_length([len(each) for each in frames], 20_000):
-            batch = _side_by_side([frames[i] for i in group]).to(device)
+            batch = side_by_side([frames[i] for i in group]).to(device)
             lengths = torch.tensor([len(frames[i]) // self.settings.reduction for i in group])
             heard = net.heard(net.grouped(batch), lengths)
             for row, i in enumerate(group):
@@ -238,15 +251,19 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             SettingsError: the model hears in both directions.
         """
         fitted = self.ready()
-        return Stream(fitted.net, fitted.characters, fitted.rate, rate or fitted.rate)
+        return Stream(fitted, rate or fitted.rate, self.fallback())
 
-    def predict(self, items: Any, *, beam: int | None = None) -> Any:
-        """What is said in a sound: a path, or samples and their rate; in each of a list of sounds."""
+    def predict(self, items: Any, *, beam: int | None = None, answer: str | None = None) -> Any:
+        """What is said in a sound: a path, or samples and their rate; in each of a list of sounds. `answer` overrules
+        the settings'.
+        """
         if isinstance(items, str | Path) or (isinstance(items, tuple) and len(items) == 2):
-            return self.predict_all([items], beam=beam)[0]
-        return Answers(self.predict_all(as_list(items), beam=beam), index=index_of(items))
+            return self.predict_all([items], beam=beam, answer=answer)[0]
+        return Answers(self.predict_all(as_list(items), beam=beam, answer=answer), index=index_of(items))
 
-    def predict_all(self, items: Iterable[Any], *, beam: int | None = None) -> list[Transcript]:
+    def predict_all(
+        self, items: Iterable[Any], *, beam: int | None = None, answer: str | None = None
+    ) -> list[Transcript]:
         """What is said in each of some sounds; all faults of them are told at once."""
         self.ready()
         faults, names, sounds = Faults(), [], []
@@ -257,114 +274,53 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
                 faults.add(str(fault))
             names.append(str(item) if isinstance(item, str | Path) else "")
         faults.stop()
-        return [
-            replace(found, name=name) for name, found in zip(names, self.transcribe(sounds, beam=beam), strict=True)
-        ]
+        found = self.transcribe(sounds, beam=beam, answer=answer)
+        return [replace(each, name=name) for name, each in zip(names, found, strict=True)]
 
-    def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
-        """Word and character error rates, and the share of sounds with any error; the model's and the baselines'."""
-        fitted, data = self.fitted, self.as_data(data)
-        found: list[str] = []
-        nearest: list[str] = []
-        for sounds in data.loaded():
-            found += [each.text for each in self.transcribe(sounds, beam=beam)]
-            if fitted.templates.frames:
-                nearest += [fitted.templates.nearest(self.frames(sound)) for sound in sounds]
-        texts = {"model": found, FREQUENT: [fitted.frequent] * len(data)} | (
-            {Templates.name: nearest} if nearest else {}
-        )
-        figures = {name: error_rates(each, data.transcripts) for name, each in texts.items()}
-        counts = {f"the {name}": word_errors(each, data.transcripts) for name, each in texts.items()}
-        model = counts.pop("the model")
-        compared = compare(model, counts, metric="word error", of="sounds", is_error=True)
-        return {
-            **figures,
-            "n_sounds": len(data),
-            "seconds": float(data.seconds.sum()),
-            "comparison": compared.to_dict(),
+    def finish(self, valid: Transcribed) -> TranscribeFitted:
+        """Fits on the validation part who answers, and judges by what was fitted on the rest of it."""
+        sure, answers = self._answers(valid, None)
+        counts = {name: word_errors(texts, valid.transcripts) for name, texts in answers.items()}
+        is_model = self.settings.answer == MODEL
+        who = [MODEL] * len(valid) if is_model else cross_fitted_who(sure, counts, fitted_by_errors)
+        fallback = fitted_by_errors(sure, counts)
+        return replace(self.fitted, fallback=fallback, figures=_figures(valid, answers, counts, who))
+
+    def judge(self, job: Any) -> dict[str, Any]:
+        return self.fitted.figures  # found together with who answers
+
+    def _answers(self, data: Transcribed, beam: int | None) -> tuple[np.ndarray, dict[str, list[str]]]:
+        """How sure the network is of each sound, and what is said in it by who answers."""
+        heard = [each for sounds in data.loaded() for each in self.hear(sounds, beam)]
+        return np.array([each.sure for each in heard]), {
+            MODEL: [each.text for each in heard],
+            **self.by_baselines(data),
         }
 
-
-class _TranscribeJob(ExampleJob):
-    """The task as the training loop sees it."""
-
-    item = "sound"
-
-    def __init__(
-        self,
-        model: TranscribeModel,
-        fitted: TranscribeFitted,
-        data: Transcribed,
-        valid: Transcribed,
-        training: TrainSettings,
-        device: torch.device,
-    ) -> None:
-        super().__init__(model, (100 * data.seconds).astype(int).tolist(), training, device)
-        self.items_per_step = self.batches.batch
-        self.data, self.valid, self.seed = data, valid, training.seed
-        self.labels = [labels_of(transcript, fitted.characters) for transcript in data.transcripts]
-        known = set(fitted.characters)
-        self.judged = [
-            i
-            for i, (seconds, transcript) in enumerate(zip(valid.seconds, valid.transcripts, strict=True))
-            if seconds <= model.settings.longest and known.issuperset(transcript)
-        ][:_MOST_JUDGED]
-
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        places, model, settings = self.batches.at(step), self.model, self.model.settings
-        fitted = model.fitted
-        frames, mean = [], fitted.net.mean.cpu().numpy()
-        for i in places.tolist():
-            draw = np.random.default_rng((self.seed, step, i))
-            samples = self.data.load(i).at(fitted.rate).samples
-            needed = ctc.least_steps(self.labels[i]) if settings.loss == "ctc" else 1
-            least = (needed * settings.reduction * STEP_S + 0.03) * fitted.rate
-            said = augmented(samples, fitted.rate, draw, speed=settings.speed, noise=settings.noise)
-            # a sound that was played too fast for its transcript stays as it was
-            heard = model._features(said if len(said) >= least else samples, fitted.rate)
-            frames.append(masked(heard, mean, draw, share=settings.masks))
-        return self._loss(module, frames, [self.labels[i] for i in places]), None
-
-    def _loss(self, module: nn.Module, frames: Sequence[np.ndarray], labels: Sequence[list[int]]) -> Tensor:
-        lengths = torch.tensor([len(each) // self.model.settings.reduction for each in frames])
-        steps = self.model.net.grouped(_side_by_side(frames).to(self.device))
-        rows = [torch.tensor(each) for each in labels]
-        together = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
-        return module(steps, lengths, together, torch.tensor([len(each) for each in labels]))
-
-    def evaluate(self) -> dict[str, float]:
-        found: list[str] = []
-        for sounds in self.valid.loaded():
-            found += [each.text for each in self.model.transcribe(sounds, beam=1)]
-        rates = error_rates(found, self.valid.transcripts)
-        size, parts = self.batches.batch, []
-        with torch.inference_mode():
-            for i in range(0, len(self.judged), size):
-                some = self.judged[i : i + size]
-                frames = [self.model.frames(self.valid.load(place)) for place in some]
-                labels = [labels_of(self.valid.transcripts[place], self.model.fitted.characters) for place in some]
-                parts.append(float(self._loss(self.module, frames, labels)))
-        nats = sum(parts) / max(1, len(parts))
-        # of models with the same words the one with the better characters; the loss falls long before there is any word
-        decides = rates["wer"] + 0.1 * rates["cer"] + 0.1 * nats
-        return {"loss": decides, "wer": rates["wer"], "cer": rates["cer"], "nats": nats}
-
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"word error {100 * figures['wer']:.2f} %"
+    def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
+        """Word and character error rates, and the share of sounds with any error; the model's and the baselines', and
+        the network's alone where a baseline answers some of them.
+        """
+        self.ready()
+        data = self.as_data(data)
+        sure, answers = self._answers(data, beam)
+        counts = {name: word_errors(texts, data.transcripts) for name, texts in answers.items()}
+        return _figures(data, answers, counts, self.fallback().who(sure))
 
 
-def labels_of(transcript: str, characters: Sequence[str]) -> list[int]:
-    """The numbers of a transcript's characters; 0 is no character."""
-    number = {character: i for i, character in enumerate(characters, 1)}
-    return [number[each] for each in transcript]
-
-
-def _side_by_side(frames: Sequence[np.ndarray]) -> Tensor:
-    """[time, batch, mels], padded with zeros."""
-    whole = np.zeros((max(map(len, frames)), len(frames), frames[0].shape[1]), np.float32)
-    for i, each in enumerate(frames):
-        whole[: len(each), i] = each
-    return torch.from_numpy(whole)
+def _figures(
+    data: Transcribed, answers: Mapping[str, Sequence[str]], counts: Counts, who: Sequence[str]
+) -> dict[str, Any]:
+    """Metrics of transcripts, and of counts of word errors in them, by who answers; the model's are those of `who`."""
+    texts = {**answers, MODEL: [answers[name][i] for i, name in enumerate(who)]}
+    if set(who) != {MODEL}:
+        texts[NETWORK] = answers[MODEL]
+    figures: dict[str, Any] = {name: error_rates(each, data.transcripts) for name, each in texts.items()}
+    baselines = {f"the {name}": each for name, each in counts.items() if name != MODEL}
+    model = np.stack([counts[name][i] for i, name in enumerate(who)])
+    compared = compare(model, baselines, metric="word error", of="sounds", is_error=True)
+    figures |= {"n_sounds": len(data), "seconds": float(data.seconds.sum())}
+    return figures | {"by": dict(Counter(who)), "comparison": compared.to_dict()}
 
 
 def _may_be_sound(item: Any) -> bool:

@@ -5,8 +5,10 @@ from pathlib import Path
 from unrolled.baselines.template import Templates
 from unrolled.data.fbank import STEP_S
 from unrolled.report import pictures
+from unrolled.tasks.fallback import MODEL, NETWORK
 from unrolled.tasks.report import TaskReport
-from unrolled.tasks.transcribe.model import FREQUENT, TranscribeModel
+from unrolled.tasks.transcribe.fitted import FREQUENT
+from unrolled.tasks.transcribe.model import TranscribeModel
 
 
 class TranscribeReport(TaskReport[TranscribeModel]):
@@ -19,6 +21,11 @@ class TranscribeReport(TaskReport[TranscribeModel]):
             lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
         return [*lines, f"{self.figures['n_sounds']:,} sounds, {self.figures['seconds'] / 60:.1f} minutes"]
 
+    def last_line(self) -> str:
+        fallback = self.model.fallback()
+        who = fallback.told(f"the {fallback.baseline}", self.figures.get("by", {}), "sounds")
+        return " ".join(filter(None, (super().last_line(), who, self.advice() if fallback.is_always else "")))
+
     def picture(self, folder: Path) -> Path | None:
         held = self.model.held
         if held is None:
@@ -29,7 +36,7 @@ class TranscribeReport(TaskReport[TranscribeModel]):
         return pictures.heard(self.model.frames(sound), STEP_S, found.words, held.transcripts[0], path)
 
     def _rows(self) -> list[str]:
-        return [name for name in ("model", FREQUENT, Templates.name) if name in self.figures]
+        return [name for name in (MODEL, NETWORK, FREQUENT, Templates.name) if name in self.figures]
 
 
 Report = TranscribeReport

@@ -6,6 +6,7 @@ from typing import ClassVar
 from unrolled.errors import SettingsError
 from unrolled.search.ngram_fusion import KINDS
 from unrolled.settings import option
+from unrolled.tasks.fallback import answer_option
 from unrolled.tasks.transcribe.net import HearSettings
 
 
@@ -23,6 +24,7 @@ class TranscribeSettings(HearSettings):
     path: str | None = option(None, "column with the paths  [guessed from its name]")
     text: str | None = option(None, "column with the transcripts  [guessed from its name]")
     longest: float = option(30.0, "seconds of a sound at most; longer ones are left out of training", above=0, most=600)
+    answer: str = answer_option()
     most_batch: ClassVar[int] = 16
     batch: int | None = option(
         None, "sounds of an update  [an eighth of the training part, 4 to 16]", least=1, most=10**6

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from unrolled.baselines.template import MOST_FRAMES
 from unrolled.data.fbank import Fbank
 from unrolled.data.sound import Resampler, as_sound
 from unrolled.errors import SettingsError
 from unrolled.search import ctc, transducer
 from unrolled.tasks.answers import Shown
-from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.fallback import MODEL, Fallback
+from unrolled.tasks.transcribe.fitted import TranscribeFitted
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,9 +26,10 @@ class Transcript(Shown):
     Attributes:
         name: of the file, or empty.
         text: what was said.
-        confidence: geometric mean of the characters' probabilities; None where there are none.
-        words: word, start and end in seconds, confidence.
+        confidence: geometric mean of the characters' probabilities; None where there are none, or a baseline answers.
+        words: word, start and end in seconds, confidence; none where a baseline answers.
         seconds: length of the sound.
+        by: who answers: "model", or the name of a baseline.
     """
 
     name: str
@@ -34,16 +37,22 @@ class Transcript(Shown):
     confidence: float | None
     words: list[dict[str, Any]] = field(repr=False)
     seconds: float
+    by: str = MODEL
 
     @property
     def value(self) -> str:
         """The text."""
         return self.text
 
+    @property
+    def sure(self) -> float:
+        """How sure the network is, 0 to 1; 0 where it heard nothing."""
+        return self.confidence or 0.0
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "file": self.name, "text": self.text, "confidence": self.confidence,
-            "seconds": self.seconds, "words": self.words,
+            "seconds": self.seconds, "by": self.by, "words": self.words,
         }  # fmt: skip
 
     def rows(self) -> list[dict[str, Any]]:
@@ -88,7 +97,8 @@ def transcript_of(pieces: Sequence[tuple[str, float, float]], seconds: float, st
 
 
 class Stream:
-    """Sound comes in in chunks of any size, text goes out. Chunks do not change a bit of it.
+    """Sound comes in in chunks of any size, text goes out. Chunks do not change a bit of it. Until the sound is over it
+    is the network's; what a baseline answers comes then, as it needs the whole.
 
     Example: `stream = model.stream(16000)`, then `text = stream.accept(samples)` again and again, and
     `transcript = stream.finish()`.
@@ -98,17 +108,19 @@ class Stream:
         busy_s: seconds that the machine took for it.
     """
 
-    def __init__(self, net: HearNet, characters: list[str], rate: int, rate_in: int) -> None:
-        """Of samples at `rate_in`, for a network that hears them at `rate`."""
-        settings = net.settings
+    def __init__(self, fitted: TranscribeFitted, rate_in: int, fallback: Fallback) -> None:
+        """Of samples at `rate_in`, which are heard at the rate of what is fitted."""
+        self.fitted, self.fallback = fitted, fallback
+        settings = fitted.net.settings
         if settings.direction != "forward":
             raise SettingsError(
                 "the model hears in both directions, and so not before the sound is over. "
                 "Train with --direction forward"
             )
-        self.net, self.characters, self.rate = net, characters, rate_in
-        self._resample = Resampler(rate_in, rate)
-        self._fbank = Fbank(rate, settings.mels)
+        self.net, self.characters, self.rate = fitted.net, fitted.characters, rate_in
+        self._resample = Resampler(rate_in, fitted.rate)
+        self._fbank = Fbank(fitted.rate, settings.mels)
+        self._first = np.zeros((0, settings.mels), np.float32)  # what the baseline compares
         self._left = np.zeros((0, settings.mels), np.float32)
         self._state: Any = None
         self._path = ctc.Path()
@@ -124,7 +136,9 @@ class Stream:
 
     @property
     def text(self) -> str:
-        """What was heard so far."""
+        """What was heard so far; nothing where a baseline always answers."""
+        if self.fallback.is_always:
+            return ""
         return "".join(self.characters[label - 1] for label in self._read().ids).strip()
 
     def accept(self, samples: np.ndarray) -> str:
@@ -149,9 +163,13 @@ class Stream:
                     np.zeros(self.net.settings.least_samples(self._fbank.rate) - self._fbank.n_samples, np.float32)
                 )
             )
-        self.busy_s += time.perf_counter() - began
         step_s = self.net.settings.step_s
-        return transcript_of(located(self._read(), self.characters, step_s), self.seconds, step_s)
+        found = transcript_of(located(self._read(), self.characters, step_s), self.seconds, step_s)
+        [by] = self.fallback.who(np.array([found.sure]))
+        if by != MODEL and len(self._first):
+            found = Transcript("", self.fitted.by_baseline(by, self._first), None, [], self.seconds, by)
+        self.busy_s += time.perf_counter() - began
+        return found
 
     def _read(self) -> transducer.Written | ctc.Path:
         return self._path if self.net.settings.loss == "ctc" else self._written
@@ -159,6 +177,7 @@ class Stream:
     @torch.inference_mode()
     def _hear(self, frames: np.ndarray) -> None:
         """Step by step, so that the same products are taken whatever the chunks."""
+        self._first = np.concatenate((self._first, frames[: MOST_FRAMES - len(self._first)]))
         self._left = np.concatenate((self._left, frames))
         reduction = self.net.settings.reduction
         while len(self._left) >= reduction:

@@ -1,13 +1,16 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
-from collections.abc import Iterable, Sequence
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unrolled.baselines.dictionary import Dictionary
 from unrolled.data.in_memory import as_list, index_of
@@ -22,16 +25,15 @@ from unrolled.report.metrics import bleu, bleu_counts, bleu_of
 from unrolled.search.beam import Found, beam_search
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text
-from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.estimator import Estimator, Files, split_in_two
+from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who, fitted_fallback
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.translate.fitted import TranslateFitted
+from unrolled.tasks.translate.fitted import COPY, IN_WORDS, TranslateFitted
+from unrolled.tasks.translate.job import TranslateJob
 from unrolled.tasks.translate.net import Memory, TranslateNet
 from unrolled.tasks.translate.settings import TranslateSettings
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
-
-COPY = "copy of the source"
-_MOST_VALID = 1000  # pairs that are translated at every evaluation
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,25 +43,32 @@ class Translation(Shown):
     Attributes:
         text: the source, as given.
         translation: of it.
-        score: mean log-probability of a subword, in nats.
-        source, target: the subwords.
+        score: mean log-probability of a subword by the network, in nats; None of a baseline's translation.
+        source, target: the subwords; of a baseline's, the words.
         attention: float32 [target + 1, source], what was read for each subword and for the end.
+        by: who answers: "model", or the name of a baseline.
     """
 
     text: str
     translation: str
-    score: float
+    score: float | None
     source: list[str] = field(repr=False)
     target: list[str] = field(repr=False)
     attention: np.ndarray = field(repr=False)
+    by: str = MODEL
 
     @property
     def value(self) -> str:
         """The translation."""
         return self.translation
 
+    @property
+    def sure(self) -> float:
+        """How sure the network is of a subword, 0 to 1; 0 of a baseline's translation."""
+        return 0.0 if self.score is None else math.exp(self.score)
+
     def to_dict(self) -> dict[str, Any]:
-        return {"text": self.text, "translation": self.translation, "score": self.score}
+        return {"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}
 
     def rows(self) -> list[dict[str, Any]]:
         return [self.to_dict()]
@@ -116,7 +125,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
 
     def prepare(
         self, data: Pairs, valid: Pairs, training: TrainSettings, device: torch.device
-    ) -> tuple[TranslateFitted, "_TranslateJob"]:
+    ) -> tuple[TranslateFitted, TranslateJob]:
         settings = self.settings
         bleu(["a"], ["a"])  # a library that is missing must not cost a training
         is_joint = settings.vocabulary == "joint"
@@ -138,7 +147,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             is_spaced=2 * sum(map(is_without_spaces, data.targets)) <= len(data),
             baseline=Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets))),
         )
-        return fitted, _TranslateJob(
+        return fitted, TranslateJob(
             self, fitted, [sources[i] for i in kept], [targets[i] for i in kept], valid, training, device
         )
 
@@ -178,13 +187,40 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
 
     def translate(self, texts: Sequence[str], *, beam: int | None = None) -> list[str]:
         """The translations of texts, the empty ones of empty texts; long ones sentence by sentence."""
-        return [each.translation for each in self._translated(texts, beam)]
+        return [each.translation for each in self._translated(texts, beam, None)]
 
-    def _translated(self, texts: Sequence[str], beam: int | None) -> list[Translation]:
+    def _translated(self, texts: Sequence[str], beam: int | None, answer: str | None) -> list[Translation]:
+        """By who answers each."""
+        fallback = self.fallback(answer)
+        if fallback.is_always:
+            return [self._by_baseline(fallback.baseline, text) for text in texts]
+        found = self.by_network(texts, beam)
+        who = fallback.who(_sureness(found))
+        return [
+            each if name == MODEL else self._by_baseline(name, each.text) for each, name in zip(found, who, strict=True)
+        ]
+
+    def fallback(self, answer: str | None = None) -> Fallback:
+        """When a baseline answers; `answer` overrules the settings'."""
+        settings = self.settings if answer is None else replace(self.settings, answer=answer)
+        return NEVER if settings.answer == MODEL else self.fitted.fallback
+
+    def by_network(self, texts: Sequence[str], beam: int | None) -> list[Translation]:
+        """The network's translations of texts, whoever answers."""
         cut = [self._parts(text, whole) for text, whole in zip(texts, self.fitted.source.cut(texts), strict=True)]
         flat = [part for parts in cut for part in parts]
         found = iter(zip(flat, self.search(flat, beam=beam), strict=True))
         return [self._joined(text, [next(found) for _ in parts]) for text, parts in zip(texts, cut, strict=True)]
+
+    def _by_baseline(self, name: str, text: str) -> Translation:
+        """Each word was read for its own translation, and nothing for the end."""
+        source = _words(text)
+        target = source if name == COPY else self.fitted.baseline.translate(source)
+        written = joined(target, is_spaced=self.fitted.is_spaced) if name != COPY else text if source else ""
+        attention = _zeros(len(target) + 1, len(source))
+        if len(source) <= self.settings.longest:
+            attention = np.eye(len(target) + 1, len(source), dtype=np.float32)
+        return Translation(text, written, None, source, target, attention, name)
 
     def _parts(self, text: str, whole: Cut) -> list[Cut]:
         """A text in subwords; one that is longer than those of the training in its sentences, or shorter still."""
@@ -211,91 +247,82 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         source = [subword for cut, _ in found for subword in cut.texts]
         target = [subword for _, each in found for subword in self.fitted.target.texts(each.ids)]
         sure = sum(each.log_p for _, each in found) / max(1, len(target) + len(found))
-        # zeros that take no memory: of a book in one line they would be 400 GB
-        attention = np.broadcast_to(np.zeros((), np.float32), (len(target) + 1, len(source)))
+        attention = _zeros(len(target) + 1, len(source))
         if len(found) == 1:
             attention = found[0][1].attention.numpy()
         return Translation(text, (" " if self.fitted.is_spaced else "").join(written), sure, source, target, attention)
 
-    def predict(self, items: Any, *, beam: int | None = None) -> Any:
-        """The translation of a text, or of each of a list of texts."""
+    def predict(self, items: Any, *, beam: int | None = None, answer: str | None = None) -> Any:
+        """The translation of a text, or of each of a list of texts. `answer` overrules the settings'."""
         if isinstance(items, str):
-            return self.predict_all([items], beam=beam)[0]
-        return Answers(self.predict_all(as_list(items), beam=beam), index=index_of(items))
+            return self.predict_all([items], beam=beam, answer=answer)[0]
+        return Answers(self.predict_all(as_list(items), beam=beam, answer=answer), index=index_of(items))
 
-    def predict_all(self, texts: Iterable[str], *, beam: int | None = None) -> list[Translation]:
+    def predict_all(
+        self, texts: Iterable[str], *, beam: int | None = None, answer: str | None = None
+    ) -> list[Translation]:
         """The translations of texts; an empty one of an empty text."""
-        return self._translated(checked_items(texts, is_text, "a text"), beam)
+        return self._translated(checked_items(texts, is_text, "a text"), beam, answer)
+
+    def finish(self, valid: Pairs) -> TranslateFitted:
+        """Fits on the validation part who answers, and judges by what was fitted on the rest of it."""
+        found = self.by_network(valid.sources, None)
+        sure, answers = _sureness(found), self.answers(valid.sources, found)
+        counts = {name: bleu_counts(texts, valid.targets) for name, texts in answers.items()}
+        fit = functools.partial(fitted_fallback, score=bleu_of(valid.targets))
+        who = [MODEL] * len(valid) if self.settings.answer == MODEL else cross_fitted_who(sure, counts, fit)
+        return replace(self.fitted, fallback=fit(sure, counts), figures=_figures(answers, counts, who, valid.targets))
+
+    def judge(self, job: Any) -> dict[str, Any]:
+        return self.fitted.figures  # found together with who answers
+
+    def answers(self, texts: Sequence[str], found: Sequence[Translation]) -> dict[str, list[str]]:
+        """The translations of texts by who answers; `found` are the network's."""
+        word_by_word = self.fitted.baseline.name
+        return {
+            MODEL: [each.translation for each in found],
+            word_by_word: [self._by_baseline(word_by_word, text).translation for text in texts],
+            COPY: list(texts),
+        }
 
     def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
-        """BLEU and chrF of translated pairs, the model's and the baselines', with the signature of the measure."""
-        fitted, data = self.fitted, self.as_data(data)
-        answers = {
-            "model": self.translate(data.sources, beam=beam),
-            fitted.baseline.name: [self._word_by_word(text) for text in data.sources],
-            COPY: data.sources,
-        }
-        figures: dict[str, Any] = {name: bleu(texts, data.targets) for name, texts in answers.items()}
+        """BLEU and chrF of translated pairs, the model's and the baselines', with the signature of the measure; the
+        network's alone too where a baseline answers some of them.
+        """
+        self.ready()
+        data = self.as_data(data)
+        found = self.by_network(data.sources, beam)
+        answers = self.answers(data.sources, found)
         counts = {name: bleu_counts(texts, data.targets) for name, texts in answers.items()}
-        named = {"translation word by word": counts[fitted.baseline.name], "a copy of the source": counts[COPY]}
-        compared = compare(counts["model"], named, metric="BLEU", of="sentences", score=bleu_of(data.targets))
-        return figures | {"n_sentences": len(data), "comparison": compared.to_dict()}
-
-    def _word_by_word(self, text: str) -> str:
-        return joined(self.fitted.baseline.translate(_words(text)), is_spaced=self.fitted.is_spaced)
+        return _figures(answers, counts, self.fallback().who(_sureness(found)), data.targets)
 
 
-class _TranslateJob(ExampleJob):
-    """The task as the training loop sees it."""
+def _zeros(n_target: int, n_source: int) -> np.ndarray:
+    """[target, source], which take no memory: of a book in one line they would be 400 GB."""
+    return np.broadcast_to(np.zeros((), np.float32), (n_target, n_source))
 
-    def __init__(
-        self,
-        model: TranslateModel,
-        fitted: TranslateFitted,
-        sources: list[Cut],
-        targets: list[Cut],
-        valid: Pairs,
-        training: TrainSettings,
-        device: torch.device,
-    ) -> None:
-        lengths = [max(len(a), len(b)) for a, b in zip(sources, targets, strict=True)]
-        super().__init__(model, lengths, training, device)
-        self.sources = [cut.ids for cut in sources]
-        self.targets = [np.append(cut.ids, END) for cut in targets]
-        self.valid = valid.part(range(min(len(valid), _MOST_VALID)))
-        sides = zip(fitted.source.cut(self.valid.sources), fitted.target.cut(self.valid.targets), strict=True)
-        pairs = [(a.ids, np.append(b.ids, END)) for a, b in sides if max(len(a), len(b)) <= model.settings.longest]
-        self.valid_pairs = sorted(pairs, key=lambda pair: len(pair[0]))
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        places = self.batches.at(step)
-        own = self.model.settings.own * min(1.0, step / _OWN_FROM)
-        return self._loss(module, [(self.sources[i], self.targets[i]) for i in places], own), None
+def _sureness(found: Sequence[Translation]) -> np.ndarray:
+    return np.array([each.sure for each in found])
 
-    def _loss(self, module: nn.Module, pairs: Sequence[tuple[np.ndarray, np.ndarray]], own: float) -> Tensor:
-        sources, targets = zip(*pairs, strict=True)
-        lengths = torch.tensor([len(each) for each in sources])
-        return module(padded(sources).to(self.device), lengths, padded(targets).to(self.device), own)
 
-    def evaluate(self) -> dict[str, float]:
-        found = bleu(self.model.translate(self.valid.sources, beam=1), self.valid.targets)
-        starts, size = range(0, len(self.valid_pairs), self.batches.batch), self.batches.batch
-        with torch.inference_mode():
-            parts = [float(self._loss(self.module, self.valid_pairs[i : i + size], 0.0)) for i in starts]
-        nats = sum(parts) / max(1, len(parts))
-        # chrF beside BLEU, which is rough over few sentences; and the loss, which falls long before there is any BLEU
-        decides = 2 - (found["bleu"] + found["chrf"]) / 100 + 0.1 * nats
-        return {"loss": decides, "bleu": found["bleu"], "chrf": found["chrf"], "nats": nats}
-
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"BLEU {figures['bleu']:.2f}"
+def _figures(
+    answers: Mapping[str, Sequence[str]], counts: Counts, who: Sequence[str], targets: Sequence[str]
+) -> dict[str, Any]:
+    """Metrics of translations, and of BLEU's counts of them, by who answers; the model's are those of `who`."""
+    texts = {**answers, MODEL: [answers[name][i] for i, name in enumerate(who)]}
+    if set(who) != {MODEL}:
+        texts[NETWORK] = answers[MODEL]
+    figures: dict[str, Any] = {name: bleu(each, targets) for name, each in texts.items()}
+    named = {words: counts[name] for name, words in IN_WORDS.items()}
+    model = np.stack([counts[name][i] for i, name in enumerate(who)])
+    compared = compare(model, named, metric="BLEU", of="sentences", score=bleu_of(targets))
+    return figures | {"n_sentences": len(targets), "by": dict(Counter(who)), "comparison": compared.to_dict()}
 
 
 def _words(text: str) -> list[str]:
     return [token.text for token in tokens_of(text)]
 
-
-_OWN_FROM = 4000  # updates until the share of own inputs is whole
 
 HELP = TaskHelp(
     usual="pairs.tsv",

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from unrolled.tasks.fallback import MODEL, NETWORK
 from unrolled.tasks.report import TaskReport
-from unrolled.tasks.translate.model import COPY, TranslateModel
+from unrolled.tasks.translate.fitted import COPY, IN_WORDS
+from unrolled.tasks.translate.model import TranslateModel
 
 
 class TranslateReport(TaskReport[TranslateModel]):
@@ -12,13 +14,19 @@ class TranslateReport(TaskReport[TranslateModel]):
     def table(self) -> list[str]:
         rows = [
             f"{name:<28}{self.figures[name]['bleu']:>8.2f}{self.figures[name]['chrf']:>8.2f}"
-            for name in ("model", self.model.fitted.baseline.name, COPY)
+            for name in (MODEL, NETWORK, self.model.fitted.baseline.name, COPY)
+            if name in self.figures
         ]
         last = f"{self.figures['n_sentences']:,} sentences; {self.figures['model']['signature']}"
         return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
 
     def in_words(self, figure: float) -> str:
         return f"{figure:.2f}"
+
+    def last_line(self) -> str:
+        fallback = self.model.fallback()
+        who = fallback.told(IN_WORDS.get(fallback.baseline, ""), self.figures.get("by", {}), "sentences")
+        return " ".join(filter(None, (super().last_line(), who, self.advice() if fallback.is_always else "")))
 
     def picture(self, folder: Path) -> Path | None:
         held = self.model.held

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unrolled.settings import option
+from unrolled.tasks.fallback import answer_option
 from unrolled.tasks.translate.net import NetSettings
 
 
@@ -21,6 +22,7 @@ class TranslateSettings(NetSettings):
     beam: int = option(5, "candidates of the search; 1: greedy", least=1, most=100)
     length_penalty: float = option(1.0, "0 prefers short translations", least=0, most=5)
     coverage_penalty: float = option(0.0, "above 0 minds source words that were never read", least=0, most=5)
+    answer: str = answer_option()
     most_batch: ClassVar[int] = 64
     batch: int | None = option(
         None, "pairs of an update  [an eighth of the training part, 4 to 64]", least=1, most=10**6
