@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.baselines.cross_fitted import best_scale, cross_fitted
+from unrolled.baselines.cross_fitted import best_scale, cross_fitted, folds_of
 from unrolled.errors import ModelFileError
 
 Weights = tuple[float, float]
+Loss = Callable[[Tensor, Tensor], Tensor]
 NETWORK_ALONE: Weights = (1.0, 0.0)
 # of a normal distribution around one half each, where the weights are sought: over few answers they stay near it
 _PRECISION = 4.0
@@ -64,9 +65,19 @@ def blend_from_data(data: dict[str, Any]) -> tuple[float, Weights]:
     return float(scale), (float(weights[0]), float(weights[1]))
 
 
-def best_weights(
-    network: Tensor, baseline: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
-) -> Weights:
+def cross_blended(network: Tensor, baseline: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """Logits of both together [items, classes], of each item by weights that were fitted on the others, fold by fold:
+    what weights gain on the items that they were fitted on is no gain. Arguments as of `best_weights`.
+    """
+    folds, logits = folds_of(len(network), 0), torch.empty_like(network)
+    for fold in np.unique(folds):
+        held = torch.from_numpy(folds == fold)
+        weights = best_weights(network[~held], baseline[~held], targets[~held], loss)
+        logits[held] = blended(network[held], baseline[held], weights)
+    return logits
+
+
+def best_weights(network: Tensor, baseline: Tensor, targets: Tensor, loss: Loss) -> Weights:
     """The likeliest weights of a network and of a baseline, none below 0.
 
     Stacked regressions, L. Breiman, Machine Learning 24, 1996: a convex problem of two numbers.
@@ -77,6 +88,8 @@ def best_weights(
         targets: what is right, as `loss` takes it.
         loss: the mean over items of logits and targets.
     """
+    if not len(targets):
+        return (0.5, 0.5)
     both = torch.stack((network, baseline)).double()
     weights = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")

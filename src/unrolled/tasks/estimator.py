@@ -234,12 +234,14 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
         return result
 
     def finish(self, valid: Any) -> F:
-        """What is fitted, with what the trained network needs from the validation part."""
+        """What is fitted, with what the trained network needs from the validation part; with its metrics there where
+        they would be too good by what is fitted on the same examples.
+        """
         return self.fitted
 
     def judge(self, job: Any) -> dict[str, Any]:
-        """Metrics of the trained model on the validation part."""
-        return self.evaluate(self.held)
+        """Metrics of the trained model on the validation part, unless `finish` found them."""
+        return self.fitted.figures or self.evaluate(self.held)
 
     def keep(self, path: Path, record: list[dict[str, Any]], figures: dict[str, Any] | None = None) -> None:
         """Writes the model file amid a training, with the metrics so far."""

@@ -1,6 +1,6 @@
-"""Who answers an item: the network, or a baseline where the network is not sure enough.
+"""Who answers an item: the network, or a baseline where the network is less confident.
 
-Inputs: of validation items, how sure the network is, and what its answers and the baselines' add to the metric.
+Inputs: of validation items, the network's confidence, and what its answers and the baselines' add to the metric.
 Outputs: who answers. So a model is as good as its baseline before its network has learnt enough. For answers that are
 texts, which cannot be blended as scores of classes are.
 """
@@ -39,7 +39,7 @@ class Fallback:
 
     Attributes:
         baseline: its name.
-        least: how sure the network must be to answer, 0 to 1, else the baseline does; above 1 it always does.
+        least: confidence, 0 to 1, below which the baseline answers; above 1 it always does.
     """
 
     baseline: str = ""
@@ -55,9 +55,9 @@ class Fallback:
         """Whether the baseline answers everything."""
         return self.least > 1
 
-    def who(self, sure: np.ndarray) -> list[str]:
-        """By how sure the network is [items], 0 to 1: "model" or the baseline's name for each."""
-        return [self.baseline if each < self.least else MODEL for each in sure]
+    def who(self, confidences: np.ndarray) -> list[str]:
+        """By the network's confidence [items]: "model" or the baseline's name for each."""
+        return [self.baseline if each < self.least else MODEL for each in confidences]
 
     def told(self, name: str, by: Mapping[str, int], of: str) -> str:
         """A sentence for the report: that it answers, `name` in words; nothing where it never does.
@@ -73,7 +73,7 @@ class Fallback:
         if self.is_always:
             return f"`unrolled predict` answers with {name}, the best on the validation part; {keep}."
         n, total = by.get(self.baseline, 0), sum(by.values())
-        return f"Where the network is not sure enough ({n:,} of {total:,} {of}), {name} answers; {keep}."
+        return f"Where the network is less confident ({n:,} of {total:,} {of}), {name} answers; {keep}."
 
     def to_data(self) -> dict[str, Any]:
         return {"baseline": self.baseline, "least": self.least}
@@ -99,7 +99,7 @@ NEVER = Fallback()
 
 
 def fitted_fallback(
-    sure: np.ndarray,
+    confidences: np.ndarray,
     counts: Counts,
     *,
     score: Score | None = None,
@@ -109,35 +109,37 @@ def fitted_fallback(
     """The best way to share items between the network and a baseline; where two are as good, the network has more.
 
     Args:
-        sure: [items], how sure the network is.
+        confidences: the network's, 0 to 1, [items].
         counts: that the metric is made of, by who answers, "model" among them.
         score: as of `comparison.compare`.
         is_error: likewise.
         whole: names of baselines that answer everything or nothing, as their answer is the same for each item.
     """
-    order, n = np.argsort(sure, kind="stable"), len(sure)
+    order, n = np.argsort(confidences, kind="stable"), len(confidences)
     if not n:
         return NEVER
     some = [*range(_LEAST, n - _LEAST + 1, max(1, n // _BOUNDS))]
     best, found = NEVER, -math.inf
     for name in (name for name in counts if name != MODEL):
-        cuts = [0, *([] if name in whole else some), n]  # so many of the least sure go to the baseline
+        cuts = [0, *([] if name in whole else some), n]  # so many of the least confident go to the baseline
         sums = np.concatenate((np.zeros_like(counts[name][:1]), np.cumsum((counts[name] - counts[MODEL])[order], 0)))
         scores = (score or ratio)(counts[MODEL].sum(0) + sums[cuts]) * (-1 if is_error else 1)
         at = int(scores.argmax())
         if scores[at] > found:
-            least = _ALWAYS if cuts[at] == n else float(sure[order[cuts[at]]]) if cuts[at] else 0.0
+            least = _ALWAYS if cuts[at] == n else float(confidences[order[cuts[at]]]) if cuts[at] else 0.0
             best, found = Fallback(name if least else "", least), float(scores[at])
     return best
 
 
-def cross_fitted_who(sure: np.ndarray, counts: Counts, fit: Callable[[np.ndarray, Counts], Fallback]) -> list[str]:
+def cross_fitted_who(
+    confidences: np.ndarray, counts: Counts, fit: Callable[[np.ndarray, Counts], Fallback]
+) -> list[str]:
     """Who answers each item by what was fitted on the others alone, fold by fold: what a choice gains on the items that
     it was made on is no gain.
     """
-    folds, who = folds_of(len(sure), 0), np.full(len(sure), MODEL, dtype=object)
+    folds, who = folds_of(len(confidences), 0), np.full(len(confidences), MODEL, dtype=object)
     for fold in np.unique(folds):
         held = folds == fold
-        choice = fit(sure[~held], {name: each[~held] for name, each in counts.items()})
-        who[held] = choice.who(sure[held])
+        choice = fit(confidences[~held], {name: each[~held] for name, each in counts.items()})
+        who[held] = choice.who(confidences[held])
     return who.tolist()

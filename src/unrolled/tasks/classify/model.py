@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from unrolled.tasks.classify.judged import judged
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.reader import LabeledReader
 from unrolled.tasks.classify.settings import ClassifySettings
-from unrolled.tasks.classify.start import Learnt, chosen, targets_of, weighted
+from unrolled.tasks.classify.start import Learnt, chosen, cross_weighted, targets_of, weighted
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
 from unrolled.training.batches import by_length
@@ -130,11 +131,13 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return scaled.sigmoid() if self.fitted.is_multiple else scaled.softmax(1)
 
     def finish(self, valid: Labeled) -> ClassifyFitted:
-        """Fits what the network and the baseline count on the validation part."""
-        fitted = self.fitted
-        pieces = [fitted.front.pieces(item) for item in valid.items]
-        network, baseline = self._network(pieces), self._by_baseline(pieces)
-        return weighted(fitted, network, baseline, targets_of(valid.labels, fitted.classes))
+        """Fits what the network and the baseline count on the validation part. Its metrics there are by
+        weights that were fitted on the rest of it.
+        """
+        pieces = [self.fitted.front.pieces(item) for item in valid.items]
+        scores = self._network(pieces), self._by_baseline(pieces), targets_of(valid.labels, self.fitted.classes)
+        figures = self._judged(valid.labels, pieces, cross_weighted(self.fitted, *scores))
+        return replace(weighted(self.fitted, *scores), figures=figures)
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
         """The class of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
@@ -227,16 +230,19 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         """
         fitted, data = self.fitted, self.as_data(data)
         pieces = [fitted.front.pieces(item) for item in data.items]
-        probabilities = self._probabilities(self.logits(pieces)).numpy()
+        return self._judged(data.labels, pieces, self.logits(pieces))
+
+    def _judged(self, labels: Sequence[Sequence[str]], pieces: Sequence[Any], logits: Tensor) -> dict[str, Any]:
+        fitted, probabilities = self.fitted, self._probabilities(logits).numpy()
         baseline = fitted.baseline.scores(pieces)
         found: dict[str, Sequence[Sequence[str]]] = {
             "model": chosen(probabilities, fitted, above=0.5),
             "baseline": chosen(baseline, fitted, above=0.0),
         }
-        found["majority"] = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(data)
+        found["majority"] = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(labels)
         of = "texts" if isinstance(fitted.front, TextFront) else "windows"
-        figures = judged(data.labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of)
-        targets = targets_of(data.labels, fitted.classes).numpy()
+        figures = judged(labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of)
+        targets = targets_of(labels, fitted.classes).numpy()
         figures["model"] |= calibration_metrics(targets, probabilities, is_multiple=fitted.is_multiple)
         return figures
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.baselines.nearest_mean import NearestMean
-from unrolled.tasks.blend import best_weights
+from unrolled.tasks.blend import Loss, best_weights, cross_blended
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.net import loss_of
 
@@ -51,11 +51,16 @@ class Learnt:
 
 def weighted(fitted: ClassifyFitted, network: Tensor, baseline: Tensor, targets: Tensor) -> ClassifyFitted:
     """What is fitted, with the weights that are the likeliest on some items; scores and targets [items, classes]."""
+    return replace(fitted, weights=best_weights(network, baseline, targets, _loss(fitted)))
 
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return loss_of(logits, targets, is_multiple=fitted.is_multiple)
 
-    return replace(fitted, weights=best_weights(network, baseline, targets, loss))
+def cross_weighted(fitted: ClassifyFitted, network: Tensor, baseline: Tensor, targets: Tensor) -> Tensor:
+    """The logits of these items by weights that were fitted on others of them; see `cross_blended`."""
+    return cross_blended(network, baseline, targets, _loss(fitted))
+
+
+def _loss(fitted: ClassifyFitted) -> Loss:
+    return lambda logits, targets: loss_of(logits, targets, is_multiple=fitted.is_multiple)
 
 
 def chosen(scores: np.ndarray, fitted: ClassifyFitted, *, above: float) -> list[list[str]]:

@@ -84,7 +84,7 @@ class TranscribeJob(ExampleJob):
                 name: word_errors(texts, part.transcripts) for name, texts in model.by_baselines(part).items()
             }
         counts = {MODEL: word_errors(found[:n], transcripts[:n]), **self.valid_counts}
-        fallback = fitted_by_errors(np.array([each.sure for each in heard[:n]]), counts)
+        fallback = fitted_by_errors(np.array([each.confidence or 0.0 for each in heard[:n]]), counts)
         model._fitted = replace(model.fitted, fallback=fallback)
         size, parts = self.batches.batch, []
         with torch.inference_mode():
@@ -137,6 +137,6 @@ def check_possible(
     faults.stop()
 
 
-def fitted_by_errors(sure: np.ndarray, counts: Counts) -> Fallback:
+def fitted_by_errors(confidences: np.ndarray, counts: Counts) -> Fallback:
     """Who answers, by word errors. The most frequent transcript answers all sounds or none."""
-    return fitted_fallback(sure, counts, is_error=True, whole=(FREQUENT,))
+    return fitted_fallback(confidences, counts, is_error=True, whole=(FREQUENT,))

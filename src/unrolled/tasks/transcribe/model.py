@@ -152,7 +152,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         if fallback.is_always:
             return [self._by_baseline(fallback.baseline, sound) for sound in sounds]
         heard = self.hear(sounds, beam)
-        who = fallback.who(np.array([each.sure for each in heard]))
+        who = fallback.who(np.array([each.confidence or 0.0 for each in heard]))
         return [
             each if name == MODEL else self._by_baseline(name, sound)
             for each, name, sound in zip(heard, who, sounds, strict=True)
@@ -278,21 +278,18 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         return [replace(each, name=name) for name, each in zip(names, found, strict=True)]
 
     def finish(self, valid: Transcribed) -> TranscribeFitted:
-        """Fits on the validation part who answers, and judges by what was fitted on the rest of it."""
-        sure, answers = self._answers(valid, None)
+        """Fits on the validation part who answers. Its metrics there are by what was fitted on the rest of it."""
+        confidences, answers = self._answers(valid, None)
         counts = {name: word_errors(texts, valid.transcripts) for name, texts in answers.items()}
         is_model = self.settings.answer == MODEL
-        who = [MODEL] * len(valid) if is_model else cross_fitted_who(sure, counts, fitted_by_errors)
-        fallback = fitted_by_errors(sure, counts)
+        who = [MODEL] * len(valid) if is_model else cross_fitted_who(confidences, counts, fitted_by_errors)
+        fallback = fitted_by_errors(confidences, counts)
         return replace(self.fitted, fallback=fallback, figures=_figures(valid, answers, counts, who))
-
-    def judge(self, job: Any) -> dict[str, Any]:
-        return self.fitted.figures  # found together with who answers
 
     def _answers(self, data: Transcribed, beam: int | None) -> tuple[np.ndarray, dict[str, list[str]]]:
         """How sure the network is of each sound, and what is said in it by who answers."""
         heard = [each for sounds in data.loaded() for each in self.hear(sounds, beam)]
-        return np.array([each.sure for each in heard]), {
+        return np.array([each.confidence or 0.0 for each in heard]), {
             MODEL: [each.text for each in heard],
             **self.by_baselines(data),
         }
@@ -303,9 +300,9 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         """
         self.ready()
         data = self.as_data(data)
-        sure, answers = self._answers(data, beam)
+        confidences, answers = self._answers(data, beam)
         counts = {name: word_errors(texts, data.transcripts) for name, texts in answers.items()}
-        return _figures(data, answers, counts, self.fallback().who(sure))
+        return _figures(data, answers, counts, self.fallback().who(confidences))
 
 
 def _figures(

@@ -44,11 +44,6 @@ class Transcript(Shown):
         """The text."""
         return self.text
 
-    @property
-    def sure(self) -> float:
-        """How sure the network is, 0 to 1; 0 where it heard nothing."""
-        return self.confidence or 0.0
-
     def to_dict(self) -> dict[str, Any]:
         return {
             "file": self.name, "text": self.text, "confidence": self.confidence,
@@ -165,7 +160,7 @@ class Stream:
             )
         step_s = self.net.settings.step_s
         found = transcript_of(located(self._read(), self.characters, step_s), self.seconds, step_s)
-        [by] = self.fallback.who(np.array([found.sure]))
+        [by] = self.fallback.who(np.array([found.confidence or 0.0]))
         if by != MODEL and len(self._first):
             found = Transcript("", self.fitted.by_baseline(by, self._first), None, [], self.seconds, by)
         self.busy_s += time.perf_counter() - began

@@ -63,8 +63,8 @@ class TranslateJob(ExampleJob):
             name: bleu_counts(texts, targets) for name, texts in answers.items() if name != MODEL
         }
         counts = {MODEL: bleu_counts(answers[MODEL], targets), **self.valid_counts}
-        sure = np.array([each.sure for each in found])
-        fallback = fitted_fallback(sure, counts, score=bleu_of(targets))
+        confidences = np.array([each.confidence for each in found])
+        fallback = fitted_fallback(confidences, counts, score=bleu_of(targets))
         model._fitted = replace(model.fitted, fallback=fallback)
         starts, size = range(0, len(self.valid_pairs), self.batches.batch), self.batches.batch
         with torch.inference_mode():

@@ -63,8 +63,8 @@ class Translation(Shown):
         return self.translation
 
     @property
-    def sure(self) -> float:
-        """How sure the network is of a subword, 0 to 1; 0 of a baseline's translation."""
+    def confidence(self) -> float:
+        """Geometric mean of the subwords' probabilities; 0 of a baseline's translation."""
         return 0.0 if self.score is None else math.exp(self.score)
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         if fallback.is_always:
             return [self._by_baseline(fallback.baseline, text) for text in texts]
         found = self.by_network(texts, beam)
-        who = fallback.who(_sureness(found))
+        who = fallback.who(_confidences(found))
         return [
             each if name == MODEL else self._by_baseline(name, each.text) for each, name in zip(found, who, strict=True)
         ]
@@ -265,16 +265,15 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         return self._translated(checked_items(texts, is_text, "a text"), beam, answer)
 
     def finish(self, valid: Pairs) -> TranslateFitted:
-        """Fits on the validation part who answers, and judges by what was fitted on the rest of it."""
+        """Fits on the validation part who answers. Its metrics there are by what was fitted on the rest of it."""
         found = self.by_network(valid.sources, None)
-        sure, answers = _sureness(found), self.answers(valid.sources, found)
+        confidences, answers = _confidences(found), self.answers(valid.sources, found)
         counts = {name: bleu_counts(texts, valid.targets) for name, texts in answers.items()}
         fit = functools.partial(fitted_fallback, score=bleu_of(valid.targets))
-        who = [MODEL] * len(valid) if self.settings.answer == MODEL else cross_fitted_who(sure, counts, fit)
-        return replace(self.fitted, fallback=fit(sure, counts), figures=_figures(answers, counts, who, valid.targets))
-
-    def judge(self, job: Any) -> dict[str, Any]:
-        return self.fitted.figures  # found together with who answers
+        who = [MODEL] * len(valid) if self.settings.answer == MODEL else cross_fitted_who(confidences, counts, fit)
+        return replace(
+            self.fitted, fallback=fit(confidences, counts), figures=_figures(answers, counts, who, valid.targets)
+        )
 
     def answers(self, texts: Sequence[str], found: Sequence[Translation]) -> dict[str, list[str]]:
         """The translations of texts by who answers; `found` are the network's."""
@@ -294,7 +293,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         found = self.by_network(data.sources, beam)
         answers = self.answers(data.sources, found)
         counts = {name: bleu_counts(texts, data.targets) for name, texts in answers.items()}
-        return _figures(answers, counts, self.fallback().who(_sureness(found)), data.targets)
+        return _figures(answers, counts, self.fallback().who(_confidences(found)), data.targets)
 
 
 def _zeros(n_target: int, n_source: int) -> np.ndarray:
@@ -302,8 +301,8 @@ def _zeros(n_target: int, n_source: int) -> np.ndarray:
     return np.broadcast_to(np.zeros((), np.float32), (n_target, n_source))
 
 
-def _sureness(found: Sequence[Translation]) -> np.ndarray:
-    return np.array([each.sure for each in found])
+def _confidences(found: Sequence[Translation]) -> np.ndarray:
+    return np.array([each.confidence for each in found])
 
 
 def _figures(

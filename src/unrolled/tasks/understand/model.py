@@ -25,7 +25,7 @@ from unrolled.errors import DataError
 from unrolled.report.comparison import compare, shares
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text
-from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration
+from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration, cross_blended
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
@@ -152,16 +152,24 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         return calibrated(fitted.intent_baseline.scores(sentences), fitted.scale)
 
     def finish(self, valid: Intents) -> UnderstandFitted:
-        """Fits what the network and the baseline count for intents on the validation part."""
+        """Fits what the network and the baseline count for intents on the validation part. Its metrics there are by
+        weights that were fitted on the rest of it.
+        """
         self.ready()
-        return self._weighted(valid, self._read(valid.tagged.sentences)[0])
+        intents, tags = self._read(valid.tagged.sentences)
+        logits = cross_blended(*self._scores(valid, intents), nn.functional.cross_entropy)
+        figures = self._judged(valid, logits.double().softmax(1).numpy(), tags)
+        return replace(self._weighted(valid, intents), figures=figures)
 
     def _weighted(self, data: Intents, intents: np.ndarray) -> UnderstandFitted:
         """What is fitted, with the weights that are the likeliest where the network finds these intents."""
-        targets = _targets(data.intents, self.fitted.intents)
-        baseline = self._by_baseline(data.tagged.sentences)
-        weights = best_weights(_log(intents), baseline, targets, nn.functional.cross_entropy)
+        weights = best_weights(*self._scores(data, intents), nn.functional.cross_entropy)
         return replace(self.fitted, weights=weights)
+
+    def _scores(self, data: Intents, intents: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the network, of the baseline, and what is right, each [sentences, intents]."""
+        targets = _targets(data.intents, self.fitted.intents)
+        return _log(intents), self._by_baseline(data.tagged.sentences), targets
 
     @torch.inference_mode()
     def _read(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
