@@ -310,7 +310,7 @@ def test_from_files_to_answers_and_a_stream(corpus, call, monkeypatch):
     assert (code, err) == (0, "")
     assert [json.loads(line)["file"] for line in out.splitlines()] == ["0.wav", "1.flac"]
     code, out, _ = call("predict", model, "0.wav", "--format", "csv")
-    assert out.splitlines()[0] == "file,text,confidence,seconds"
+    assert out.splitlines()[0] == "file,text,confidence,seconds,by"
     code, whole, _ = call("predict", model, "4.wav")
     samples, _ = soundfile.read("4.wav", dtype="int16")
     for form, values in (("s16le", samples), ("f32le", (samples / 32768).astype("<f4"))):
