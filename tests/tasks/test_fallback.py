@@ -178,7 +178,7 @@ def test_the_network_answers_if_it_is_told_to(untrained, task, tmp_path):
     assert loaded.evaluate(data[:9]) == model.evaluate(data[:9])
 
 
-def test_only_the_unsure_are_answered_by_the_baseline(untrained, monkeypatch):
+def test_the_baseline_answers_where_the_network_is_less_confident(untrained, monkeypatch):
     for task, items in (("translate", [text for text, _ in SENTENCES[:12]]), ("transcribe", [s for s, _ in SOUNDS])):
         model = untrained[task]
         confidences = [each.confidence or 0.0 for each in model.predict(items, answer="model")]

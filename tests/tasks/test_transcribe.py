@@ -220,7 +220,7 @@ def test_unseen_characters_and_long_sounds_are_told():
         "characters of the validation part that training never saw count as errors: 'xy'",
         "1 sounds of more than 1 s are left out of training",
     ]
-    parts = model._parts(long[0][0])
+    parts = Sound(long[0][0], RATE).in_parts(1.0)
     assert max(map(len, parts)) <= RATE
     assert_equal(torch.from_numpy(np.concatenate(parts)), torch.from_numpy(long[0][0]))
     assert isinstance(model.predict(long[0]).text, str)

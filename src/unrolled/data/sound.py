@@ -49,6 +49,18 @@ class Sound:
             return self
         return Sound(_soxr().resample(self.samples, self.rate, rate).astype(np.float32), rate, self.n_channels)
 
+    def in_parts(self, longest_s: float) -> list[np.ndarray]:
+        """The samples in parts of at most so many seconds, cut at the quietest fifth of a second of the last third."""
+        most, parts, samples = int(min(longest_s * self.rate, len(self.samples))), [], self.samples
+        width = max(1, self.rate // 5)
+        while len(samples) > most:
+            from_ = 2 * most // 3
+            power = np.cumsum(np.square(samples[from_:most], dtype=np.float64))
+            at = most if len(power) <= width else from_ + int((power[width:] - power[:-width]).argmin()) + width // 2
+            parts.append(samples[:at])
+            samples = samples[at:]
+        return [*parts, samples]
+
 
 def read_sound(path: Path | str) -> Sound:
     """What a file of sound holds.

@@ -134,10 +134,11 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         """Fits what the network and the baseline count on the validation part. Its metrics there are by
         weights that were fitted on the rest of it.
         """
-        pieces = [self.fitted.front.pieces(item) for item in valid.items]
-        scores = self._network(pieces), self._by_baseline(pieces), targets_of(valid.labels, self.fitted.classes)
-        figures = self._judged(valid.labels, pieces, cross_weighted(self.fitted, *scores))
-        return replace(weighted(self.fitted, *scores), figures=figures)
+        fitted = self.ready()
+        pieces = [fitted.front.pieces(item) for item in valid.items]
+        scores = self._network(pieces), self._by_baseline(pieces), targets_of(valid.labels, fitted.classes)
+        figures = self._judged(valid.labels, pieces, cross_weighted(fitted, *scores))
+        return replace(weighted(fitted, *scores), figures=figures)
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
         """The class of a text or of a window [time, features]; or of each of several: a list, an array, a series, or

@@ -74,14 +74,14 @@ class TranscribeJob(ExampleJob):
 
     def evaluate(self) -> dict[str, float]:
         model, transcripts = self.model, self.valid.transcripts
-        heard = [each for sounds in self.valid.loaded() for each in model.hear(sounds, 1)]
+        heard = [each for sounds in self.valid.loaded() for each in model._hear(sounds, 1)]
         found = [each.text for each in heard]
         rates = error_rates(found, transcripts)
         n = min(len(heard), _MOST_JUDGED)
         if not self.valid_counts:
             part = self.valid.part(range(n))
             self.valid_counts = {
-                name: word_errors(texts, part.transcripts) for name, texts in model.by_baselines(part).items()
+                name: word_errors(texts, part.transcripts) for name, texts in model._by_baselines(part).items()
             }
         counts = {MODEL: word_errors(found[:n], transcripts[:n]), **self.valid_counts}
         fallback = fitted_by_errors(np.array([each.confidence or 0.0 for each in heard[:n]]), counts)

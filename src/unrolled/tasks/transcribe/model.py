@@ -1,5 +1,6 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -151,7 +152,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         fallback = self.fallback(answer)
         if fallback.is_always:
             return [self._by_baseline(fallback.baseline, sound) for sound in sounds]
-        heard = self.hear(sounds, beam)
+        heard = self._hear(sounds, beam)
         who = fallback.who(np.array([each.confidence or 0.0 for each in heard]))
         return [
             each if name == MODEL else self._by_baseline(name, sound)
@@ -166,7 +167,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
     def _by_baseline(self, name: str, sound: Sound) -> Transcript:
         return Transcript("", self.fitted.by_baseline(name, self.frames(sound)), None, [], sound.seconds, name)
 
-    def by_baselines(self, data: Transcribed) -> dict[str, list[str]]:
+    def _by_baselines(self, data: Transcribed) -> dict[str, list[str]]:
         """What each baseline says of sounds."""
         fitted = self.fitted
         found: dict[str, list[str]] = {name: [] for name in fitted.baseline_names}
@@ -177,11 +178,13 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         return found
 
     @torch.inference_mode()
-    def hear(self, sounds: Sequence[Sound], beam: int | None) -> list[Transcript]:
+    def _hear(self, sounds: Sequence[Sound], beam: int | None) -> list[Transcript]:
         """What the network hears in sounds, whoever answers."""
         fitted = self.ready()
         net, device, rate = fitted.net, fitted.net.mean.device, fitted.rate
-        parts = [(i, part) for i, sound in enumerate(sounds) for part in self._parts(sound.at(rate).samples)]
+        # a network that hears forward takes a whole sound in blocks
+        longest = self.settings.longest if self.settings.direction == "both" else math.inf
+        parts = [(i, part) for i, sound in enumerate(sounds) for part in sound.at(rate).in_parts(longest)]
         frames = [self._features(part, rate) for _, part in parts]
         read: dict[int, transducer.Written | ctc.Path] = {}
         for group in by_length([len(each) for each in frames], 20_000):
@@ -200,20 +203,6 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         return [
             transcript_of(each, sound.seconds, self.settings.step_s) for each, sound in zip(pieces, sounds, strict=True)
         ]
-
-    def _parts(self, samples: np.ndarray) -> list[np.ndarray]:
-        """A sound in parts of at most `longest` seconds, cut at the quietest fifth of a second of the last third."""
-        if self.settings.direction == "forward":
-            return [samples]
-        most, parts = int(self.settings.longest * self.fitted.rate), []
-        width = max(1, self.fitted.rate // 5)
-        while len(samples) > most:
-            from_ = 2 * most // 3
-            power = np.cumsum(np.square(samples[from_:most], dtype=np.float64))
-            at = most if len(power) <= width else from_ + int((power[width:] - power[:-width]).argmin()) + width // 2
-            parts.append(samples[:at])
-            samples = samples[at:]
-        return [*parts, samples]
 
     def _decoded(self, heard: Tensor, beam: int) -> transducer.Written | ctc.Path:
         """Labels of what was heard, [time, size]."""
@@ -279,19 +268,20 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
 
     def finish(self, valid: Transcribed) -> TranscribeFitted:
         """Fits on the validation part who answers. Its metrics there are by what was fitted on the rest of it."""
+        fitted = self.ready()
         confidences, answers = self._answers(valid, None)
         counts = {name: word_errors(texts, valid.transcripts) for name, texts in answers.items()}
         is_model = self.settings.answer == MODEL
         who = [MODEL] * len(valid) if is_model else cross_fitted_who(confidences, counts, fitted_by_errors)
         fallback = fitted_by_errors(confidences, counts)
-        return replace(self.fitted, fallback=fallback, figures=_figures(valid, answers, counts, who))
+        return replace(fitted, fallback=fallback, figures=_figures(valid, answers, counts, who))
 
     def _answers(self, data: Transcribed, beam: int | None) -> tuple[np.ndarray, dict[str, list[str]]]:
         """How sure the network is of each sound, and what is said in it by who answers."""
-        heard = [each for sounds in data.loaded() for each in self.hear(sounds, beam)]
+        heard = [each for sounds in data.loaded() for each in self._hear(sounds, beam)]
         return np.array([each.confidence or 0.0 for each in heard]), {
             MODEL: [each.text for each in heard],
-            **self.by_baselines(data),
+            **self._by_baselines(data),
         }
 
     def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.pairs import Pairs
-from unrolled.data.pieces import END, Cut
+from unrolled.data.subwords import END, Cut
 from unrolled.data.tagging import padded
 from unrolled.report.metrics import bleu, bleu_counts, bleu_of
 from unrolled.tasks.estimator import ExampleJob
@@ -56,8 +56,8 @@ class TranslateJob(ExampleJob):
 
     def evaluate(self) -> dict[str, float]:
         model, targets = self.model, self.valid.targets
-        found = model.by_network(self.valid.sources, 1)
-        answers = model.answers(self.valid.sources, found)
+        found = model._by_network(self.valid.sources, 1)
+        answers = model._answers(self.valid.sources, found)
         figures = bleu(answers[MODEL], targets)
         self.valid_counts = self.valid_counts or {
             name: bleu_counts(texts, targets) for name, texts in answers.items() if name != MODEL

@@ -194,7 +194,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         fallback = self.fallback(answer)
         if fallback.is_always:
             return [self._by_baseline(fallback.baseline, text) for text in texts]
-        found = self.by_network(texts, beam)
+        found = self._by_network(texts, beam)
         who = fallback.who(_confidences(found))
         return [
             each if name == MODEL else self._by_baseline(name, each.text) for each, name in zip(found, who, strict=True)
@@ -205,7 +205,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         settings = self.settings if answer is None else replace(self.settings, answer=answer)
         return NEVER if settings.answer == MODEL else self.fitted.fallback
 
-    def by_network(self, texts: Sequence[str], beam: int | None) -> list[Translation]:
+    def _by_network(self, texts: Sequence[str], beam: int | None) -> list[Translation]:
         """The network's translations of texts, whoever answers."""
         cut = [self._parts(text, whole) for text, whole in zip(texts, self.fitted.source.cut(texts), strict=True)]
         flat = [part for parts in cut for part in parts]
@@ -266,16 +266,15 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
 
     def finish(self, valid: Pairs) -> TranslateFitted:
         """Fits on the validation part who answers. Its metrics there are by what was fitted on the rest of it."""
-        found = self.by_network(valid.sources, None)
-        confidences, answers = _confidences(found), self.answers(valid.sources, found)
+        fitted = self.ready()
+        found = self._by_network(valid.sources, None)
+        confidences, answers = _confidences(found), self._answers(valid.sources, found)
         counts = {name: bleu_counts(texts, valid.targets) for name, texts in answers.items()}
         fit = functools.partial(fitted_fallback, score=bleu_of(valid.targets))
         who = [MODEL] * len(valid) if self.settings.answer == MODEL else cross_fitted_who(confidences, counts, fit)
-        return replace(
-            self.fitted, fallback=fit(confidences, counts), figures=_figures(answers, counts, who, valid.targets)
-        )
+        return replace(fitted, fallback=fit(confidences, counts), figures=_figures(answers, counts, who, valid.targets))
 
-    def answers(self, texts: Sequence[str], found: Sequence[Translation]) -> dict[str, list[str]]:
+    def _answers(self, texts: Sequence[str], found: Sequence[Translation]) -> dict[str, list[str]]:
         """The translations of texts by who answers; `found` are the network's."""
         word_by_word = self.fitted.baseline.name
         return {
@@ -290,8 +289,8 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         """
         self.ready()
         data = self.as_data(data)
-        found = self.by_network(data.sources, beam)
-        answers = self.answers(data.sources, found)
+        found = self._by_network(data.sources, beam)
+        answers = self._answers(data.sources, found)
         counts = {name: bleu_counts(texts, data.targets) for name, texts in answers.items()}
         return _figures(answers, counts, self.fallback().who(_confidences(found)), data.targets)
 
