@@ -20,6 +20,7 @@ from unrolled.errors import DataError, SettingsError
 from unrolled.search import ctc
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.transcribe import net as speech
+from unrolled.tasks.transcribe.decoding import bonus_of
 from unrolled.tasks.transcribe.net import HearNet
 from unrolled.tasks.transcribe.report import TranscribeReport
 from unrolled.tasks.transcribe.settings import TranscribeSettings
@@ -239,7 +240,7 @@ def test_a_language_model_guides_the_search(kind, tmp_path):
     log_p = np.log([[0.02, 0.01, 0.52, 0.45], [0.97, 0.01, 0.01, 0.01], [0.02, 0.01, 0.45, 0.52]])
     found = {
         len(bonus): "".join(model.fitted.characters[i - 1] for i in ctc.beam(log_p, **bonus)[0][0].ids)
-        for bonus in ({}, {"bonus": model._bonus()})
+        for bonus in ({}, {"bonus": bonus_of(model.fitted, model.settings.language_weight)})
     }
     assert model.fitted.characters == [" ", "a", "b"]
     assert found == {0: "ab", 1: "ba"}

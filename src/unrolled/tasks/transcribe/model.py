@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unrolled.baselines.template import Templates
 from unrolled.data.fbank import fbank
@@ -28,6 +27,7 @@ from unrolled.tasks.arguments import accepts, checked_items
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.transcribe.decoding import decoded
 from unrolled.tasks.transcribe.fitted import MOST_HZ, TranscribeFitted
 from unrolled.tasks.transcribe.job import TranscribeJob, check_possible, fitted_by_errors, side_by_side
 from unrolled.tasks.transcribe.net import HearNet
@@ -192,7 +192,9 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             lengths = torch.tensor([len(frames[i]) // self.settings.reduction for i in group])
             heard = net.heard(net.grouped(batch), lengths)
             for row, i in enumerate(group):
-                read[int(i)] = self._decoded(heard[: int(lengths[row]), row], beam or self.settings.beam)
+                read[int(i)] = decoded(
+                    fitted, self.settings, heard[: int(lengths[row]), row], beam or self.settings.beam
+                )
         pieces: list[list[tuple[str, float, float]]] = [[] for _ in sounds]
         offsets = [0.0] * len(sounds)
         for place, (i, part) in enumerate(parts):
@@ -203,32 +205,6 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         return [
             transcript_of(each, sound.seconds, self.settings.step_s) for each, sound in zip(pieces, sounds, strict=True)
         ]
-
-    def _decoded(self, heard: Tensor, beam: int) -> transducer.Written | ctc.Path:
-        """Labels of what was heard, [time, size]."""
-        net = self.fitted.net
-        bonus = self._bonus() if self.fitted.language is not None and beam > 1 else None
-        if self.settings.loss == "ctc":
-            log_p = net.class_log_p(heard).float().cpu().numpy()
-            if beam > 1:
-                return ctc.beam(log_p, width=beam, bonus=bonus, least=_LEAST)[0][0]
-            path = ctc.Path()
-            path.read(log_p)
-            return path
-        state = net.first_written()
-        if beam > 1:
-            return transducer.beam(heard, state, net.join, net.predict, width=beam, bonus=bonus)[0]
-        return transducer.greedy(heard, transducer.Written(state=state), 0, net.join, net.predict)
-
-    def _bonus(self) -> Any:
-        language, weight = self.fitted.language, self.settings.language_weight
-        assert language is not None
-
-        def bonus(ids: tuple[int, ...], label: int) -> float:
-            text = "".join(self.fitted.characters[each - 1] for each in ids)
-            return weight * language.added(text, self.fitted.characters[label - 1] if label else "")
-
-        return bonus
 
     def stream(self, rate: int | None = None) -> "Stream":
         """What is heard as sound comes in.
@@ -319,8 +295,6 @@ def _sound(item: Any) -> Sound:
         return read_sound(item)
     return item if isinstance(item, Sound) else as_sound(*item)
 
-
-_LEAST = -12.0  # log-probability of labels that the search looks at
 
 HELP = TaskHelp(
     usual="manifest.csv",
