@@ -70,7 +70,7 @@ def test_faults_of_tagged_files_are_told_at_once(tmp_path):
         '{"text": "ab", "spans": [{"start": 0}]}', '{"tokens": [""], "tags": ["O"]}', '["x"]',
     ]  # fmt: skip
     found = faults(lambda: read_tagged([written(tmp_path, "\n".join(lines))]), tmp_path)
-    assert found[0] == "file.txt, line 1: 2 tokens and 1 tags; expected as many tags as tokens"
+    assert found[0] == "file.txt, line 1: 2 tokens and 1 tag; expected as many tags as tokens"
     assert found[1].startswith("file.txt, line 2: is no JSON: ")
     assert found[2] == "file.txt, line 3: the span 1 to 5, 'b cd', does not begin and end with tokens"
     assert found[3].startswith('file.txt, line 4: a span must be {"start": ...')
@@ -194,7 +194,7 @@ def test_labeled_tables(tmp_path):
         ("review,a,b\ngood,up,1\n", {}, ["file.txt: which column is the label? Pass --label with one of 'review', 'a', 'b'"]),
         (
             "text,label\nx\ny,1,2\nz,\n", {},
-            ["file.txt, line 2: has 1 columns, the header 2", "file.txt, line 3: has 3 columns, the header 2",
+            ["file.txt, line 2: has 1 column, the header 2", "file.txt, line 3: has 3 columns, the header 2",
              "file.txt, line 4, column 'label': is empty; expected a label"],
         ),
         ('text,label\n"x,1\n', {}, ["file.txt, line 2: unexpected end of data; is a quotation mark left open?"]),
@@ -209,7 +209,7 @@ def test_faults_of_labeled_tables(tmp_path, text, options, told):
 
 
 def test_many_faults_are_cut_short(tmp_path):
-    found = faults(lambda: read_labeled([written(tmp_path, "text,label\n" + "x\n" * 50)]), tmp_path)
+    found = faults(lambda: read_labeled([written(tmp_path, "text,label\n" + "x,\n" * 50)]), tmp_path)
     assert len(found) == 21
     assert found[-1] == "and 30 faults more"
 
@@ -247,7 +247,7 @@ def test_intents(tmp_path):
 def test_faults_of_intents(tmp_path):
     path = folder(tmp_path, seq_in="a b\nc\n\n", seq_out="O\nO\nO\n", label="x\n\ny\n")
     assert faults(lambda: read_intents([path]), tmp_path) == [
-        "atis, line 1: 2 tokens in seq.in and 1 tags in seq.out", "atis, line 2: label is empty", "atis, line 3: seq.in is empty",
+        "atis, line 1: 2 tokens in seq.in and 1 tag in seq.out", "atis, line 2: label is empty", "atis, line 3: seq.in is empty",
     ]  # fmt: skip
     (path / "label").write_text("x\n")
     assert faults(lambda: read_intents([path]), tmp_path) == [

@@ -24,7 +24,7 @@ def test_a_single_series_is_found():
     data = read_series(table("day,x\n2024-01-03,3\n2024-01-01,1\n2024-01-05,5"))
     assert data.values[0].tolist() == [1, 3, 5]
     assert data.frequency.words == "every 2 days"
-    assert data.notes == ("1 series of 3 values, every 2 days", "1 series were not in the order of time and are sorted")
+    assert data.notes == ("1 series of 3 values, every 2 days", "1 series was not in the order of time and is sorted")
 
 
 def test_gaps_are_lines_and_told():
@@ -37,7 +37,8 @@ def test_gaps_are_lines_and_told():
     )
     assert data.values[0].tolist() == list(range(24))
     assert (
-        data.notes[-1] == "2 missing values are drawn as straight lines between their neighbors, and count in no metric"
+        data.notes[-1]
+        == "2 missing values are drawn in a straight line between their neighbors, and count in no metric"
     )
     assert data.frequency.season == 24
 
@@ -67,7 +68,7 @@ def test_stamps_without_a_frequency_are_taken_as_even():
     data = read_series(table("date,x\n" + "\n".join(f"{day},{i}" for i, day in enumerate(days))))
     assert data.values[0].tolist() == [0, 1, 2, 3, 4]
     assert data.notes[0] == (
-        "the stamps follow no frequency (every day 2 times, every 3 days 1 times, every 5 days 1 times): "
+        "the stamps follow no frequency (every day 2 times, every 3 days 1 time, every 5 days 1 time): "
         "rows are taken as evenly spaced, forecasts bear numbers"
     )
 

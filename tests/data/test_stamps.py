@@ -278,7 +278,7 @@ def test_too_much_that_is_missing_is_refused_or_left_out():
     assert found.known[0].sum() == 11
     assert (
         found.notes[-1]
-        == "20 missing values are drawn as straight lines between their neighbors, and count in no metric"
+        == "20 missing values are drawn in a straight line between their neighbors, and count in no metric"
     )
     both = table([*days, *days], id=["a"] * 11 + ["b"] * 11, y=["1"] * 22)
     both.columns["date"][11:] = [f"2024-01-{day:02}" for day in range(1, 12)]
@@ -286,7 +286,7 @@ def test_too_much_that_is_missing_is_refused_or_left_out():
     assert kept.names == ["b"]
     assert (
         kept.notes[0]
-        == "1 series left out, as more than 30 % would have to be drawn between neighbors: 'a' has 11 of 31 values"
+        == "1 series is left out, as more than 30 % would have to be drawn between neighbors: 'a' has 11 of 31 values"
     )
 
 
@@ -295,7 +295,7 @@ def test_duplicates_are_joined_on_request(how, values):
     twice = table(["2024-01-01", "2024-01-01", "2024-01-02", "2024-01-03"], x=["1", "2", "3", "4"])
     found = read_series(twice, duplicates=how)
     assert found.values[0].tolist() == values
-    assert "1 rows have the stamp of another row and are joined with it" in found.notes
+    assert "1 row has the stamp of another row and is joined with it" in found.notes
 
 
 def test_many_duplicates_are_one_line():

@@ -429,3 +429,63 @@ def test_a_file_without_a_readable_row_is_told_by_its_faults_alone(content, text
         read_table([tmp_path / "a.json"], choose=lambda name, head: [choose_column(name, head, None, ["text"], "text")])
     assert text in str(caught.value)
     assert "which column" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (
+            "Chins Situps Jumps\n5 162 60\n2 110 60\n",
+            {"Chins": ["5", "2"], "Situps": ["162", "110"], "Jumps": ["60", "60"]},
+        ),
+        (" 'a b'  'c' \n  1.5   -2e3\n 2.25  4\n", {"a b": ["1.5", "2.25"], "c": ["-2e3", "4"]}),
+        ("'popul'\t'vote'\n0\t1\n190\t0\n", {"popul": ["0", "190"], "vote": ["1", "0"]}),
+        ('name x "the y"\nada 1 2\n"bob c" 3 4\n', {"name": ["ada", "bob c"], "x": ["1", "3"], "the y": ["2", "4"]}),
+        ("time stamp\n2024-01-01 12:00\n2024-01-02 12:00\n", {"time stamp": ["2024-01-01 12:00", "2024-01-02 12:00"]}),
+        ("stamp\n2024-01-01 12:00\n2024-01-02 12:00\n", {"stamp": ["2024-01-01 12:00", "2024-01-02 12:00"]}),
+        ("what they said\nvery good indeed\nnot so good\n", {"what they said": ["very good indeed", "not so good"]}),
+        ("value\n1 234\n5 678\n", {"value": ["1 234", "5 678"]}),
+    ],
+)
+def test_columns_between_spaces_and_names_in_single_quotes(tmp_path, text, columns):
+    (tmp_path / "t.txt").write_text(text)
+    assert read_table([tmp_path / "t.txt"]).columns == columns
+
+
+def test_numbers_with_powers_of_ten_are_no_names(tmp_path):
+    (tmp_path / "t.csv").write_text("1.51e+02\n7.5e+01\n-2E2\n")
+    with pytest.raises(DataError) as told:
+        read_table([tmp_path / "t.csv"])
+    assert str(told.value) == (
+        f"{tmp_path}/t.csv, line 1: '1.51e+02' stands above numbers, in column 1, so it looks like data and not like the "
+        "names of the columns. Pass --no-header if it is data, --header if these are the names"
+    )
+    assert read_table([tmp_path / "t.csv"], header=False).columns == {"1": ["1.51e+02", "7.5e+01", "-2E2"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "3,4,setosa\n" + "1,2,3,4,0\n" * 9,
+            "t.csv: the header has 3 columns, each of the 9 lines below it 5. If the header does not name the columns, "
+            "delete it",
+        ),
+        (
+            "a,b\n" + "x,1,2\n" * 3,
+            "t.csv: the header has 2 columns, each of the 3 lines below it 3. If the first column numbers or names the "
+            "rows, begin the header with a name for it",
+        ),
+        (
+            "a,b\n" + "1,2\n" * 5 + "1\n" * 7,
+            "\n  ".join(f"t.csv, line {line}: has 1 column, the header 2" for line in range(7, 12))
+            + "\n  t.csv: 2 lines more have another number of columns than the header",
+        ),
+    ],
+)
+def test_lines_of_another_width_are_told_in_few_lines(tmp_path, monkeypatch, text, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError) as found:
+        read_table(["t.csv"])
+    assert str(found.value) == told

@@ -85,7 +85,7 @@ def test_short_series_have_intervals_and_it_is_said_that_they_may_be_narrow(outp
     short = WAVE[:40] + np.random.default_rng(3).normal(size=40) * 0.2
     model = fitted(short, output=output, context=12)
     assert model.notes == [
-        "1 forecasts fit into the validation part, too few for intervals: errors on the training part count too, so "
+        "1 forecast fits into the validation part, too few for intervals: errors on the training part count too, so "
         "intervals may be too narrow"
     ]
     for answer in ("model", "last value", "linear autoregression"):
@@ -117,7 +117,7 @@ def test_a_series_that_is_too_short_is_left_out_of_a_panel_with_a_note():
     model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=6, context=24, hidden=8))
     model.fit(panel, train=unrolled.TrainSettings(steps=2, precision="float32"), display=Noting())
     assert notes[0] == (
-        "1 series left out, as they are too short for a horizon of 6: 'short' has 10 values. Expected at least 20, for "
+        "1 series is left out, too short for a horizon of 6: 'short' has 10 values. Expected at least 20, for "
         "training, validation and test"
     )
     assert [forecast.series for forecast in model.predict(panel)] == ["long", "short"]

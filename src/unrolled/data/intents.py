@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_texts
 from unrolled.data.items import Items
 from unrolled.data.tagged import Tagged, json_sentence, sentences_of, settled
@@ -37,7 +38,7 @@ class Intents:
     @property
     def notes(self) -> list[str]:
         """What was noticed on reading, for the user."""
-        return [*self.tagged.notes, f"{len(set(self.intents))} intents"]
+        return [*self.tagged.notes, counted(len(set(self.intents)), "intent")]
 
     def part(self, places: Sequence[int]) -> "Intents":
         """The sentences at some places."""
@@ -85,7 +86,7 @@ def sentences_in(path: Path, encoding: str, tags: Sequence[str]) -> Items | None
         return found and Items([(" ".join(item), beside) for item, beside in found.pairs], found.note)
     texts, _ = read_texts([file], encoding=encoding)
     lines = texts[str(file)].removesuffix("\n").split("\n")
-    return Items([(line, {}) for line in lines], f"{file}: {len(lines):,} sentences")
+    return Items([(line, {}) for line in lines], f"{file}: {counted(len(lines), 'sentence')}")
 
 
 _Row = tuple[list[str], list[str], str, str]
@@ -111,7 +112,7 @@ def _folder(folder: Path, encoding: str, faults: Faults) -> tuple[list[_Row], st
         if not tokens:
             faults.add(f"{place}: seq.in is empty")
         elif len(tokens) != len(tags):
-            faults.add(f"{place}: {len(tokens)} tokens in seq.in and {len(tags)} tags in seq.out")
+            faults.add(f"{place}: {counted(len(tokens), 'token')} in seq.in and {counted(len(tags), 'tag')} in seq.out")
         elif not intent.strip():
             faults.add(f"{place}: label is empty")
         else:

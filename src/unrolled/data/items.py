@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unrolled.data.counted import counted
 from unrolled.data.files import decode, read_bytes
 from unrolled.data.labeled import TEXT_NAMES
 from unrolled.data.packed import kind_of, opened, unpacked
@@ -85,7 +86,7 @@ def of_table(path: Path, form: ItemForm) -> Items:
     names = list(table.columns)
     rows = (dict(zip(names, row, strict=True)) for row in zip(*table.columns.values(), strict=True))
     return Items(
-        ((row[text], row) for row in rows), f"{path}: a table of {len(table):,} rows, texts in column {text!r}"
+        ((row[text], row) for row in rows), f"{path}: a table of {counted(len(table), 'row')}, texts in column {text!r}"
     )
 
 
@@ -130,7 +131,7 @@ def _of_folder(folder: Path, form: ItemForm) -> Items:
             text = decode(unpacked(read_bytes(file), str(file)), str(file), form.encoding)
             yield text.strip(), {"file": str(file.relative_to(folder))}
 
-    return Items(pairs(), f"{folder}: {len(files):,} files, a text each")
+    return Items(pairs(), f"{folder}: {counted(len(files), 'file')}, a text each")
 
 
 def opened_file(path: Path) -> io.BufferedReader:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, read_texts
 from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, labels_of, same_number
 from unrolled.data.numbers import numbers_of
@@ -123,13 +124,13 @@ def read_labeled(
         raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {names[0]!r}")
     n_kinds = len({each for row in labels for each in row})
     notes = [
-        f"{_counted(len(found), 'text')} in column {names[0]!r}, {_counted(n_kinds, 'class')} in column {names[1]!r}",
+        f"{counted(len(found), 'text')} in column {names[0]!r}, {counted(n_kinds, 'class')} in column {names[1]!r}",
         *table.notes,
     ]
     if len(found) >= _MANY and 2 * n_kinds > len(found):
         notes.append(f"most labels stand at one text alone; are the classes in another column than {names[1]!r}?")
     if n_empty:
-        notes.append(f"{_counted(n_empty, 'row')} without a text {'is' if n_empty == 1 else 'are'} left out")
+        notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
     return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256)
 
 
@@ -141,11 +142,6 @@ def check_count(n: int, noun: str) -> None:
     """
     if n > MOST_CLASSES:
         raise DataError(f"there are {n:,} {noun}; expected at most {MOST_CLASSES:,}. Is it the right column?")
-
-
-def _counted(n: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{n:,} {noun if n == 1 else plural}"
 
 
 def classes_of(paths: Sequence[Path]) -> dict[str, list[Path]] | None:
@@ -194,7 +190,7 @@ def _of_classes(classes: dict[str, list[Path]], encoding: str) -> Labeled:
     counts = Counter(name for names in labels for name in names)
     shown = ", ".join(f"{name!r} {n:,}" for name, n in counts.most_common(20)) + (", ..." if len(counts) > 20 else "")
     how = "lines are texts, and files classes" if are_lines else "files are texts, and folders classes"
-    return Labeled(items, labels, notes=(f"{_counted(len(items), 'text')}: {how} ({shown})",), sha256=sha256)
+    return Labeled(items, labels, notes=(f"{counted(len(items), 'text')}: {how} ({shown})",), sha256=sha256)
 
 
 def read_windows(table: Table, *, values: Sequence[str], series: str, label: str | None, decimal: str = "") -> Labeled:
@@ -239,7 +235,7 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     items = [columns[places] for places in rows.values()]
     lengths = [len(each) for each in items]
     span = f"{min(lengths):,}" + (f" to {max(lengths):,}" if max(lengths) > min(lengths) else "")
-    note = f"{_counted(len(items), 'window')} of {span} rows of {_counted(len(values), 'number')}"
+    note = f"{counted(len(items), 'window')} of {span} rows of {counted(len(values), 'number')}"
     return Labeled(items, labels, notes=(note, *notes, *table.notes), names=tuple(rows), sha256=table.sha256)
 
 

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
+from unrolled.data.counted import counted
 from unrolled.errors import DataError
 
 WORKBOOK = "an Excel workbook"
@@ -126,8 +127,8 @@ def _of_zip(content: bytes, name: str) -> bytes:
             if len(files) != 1:
                 shown = ", ".join(each.filename for each in files[:5]) + (", ..." if len(files) > 5 else "")
                 raise DataError(
-                    f"{name}: is a zip archive of {len(files):,} files{f' ({shown})' if files else ''}; expected one. "
-                    "Unpack it, and name the files to read"
+                    f"{name}: is a zip archive of {counted(len(files), 'file')}{f' ({shown})' if files else ''}; "
+                    "expected one. Unpack it, and name the files to read"
                 )
             check_size(name, len(content), files[0].file_size, "zip")
             with archive.open(files[0]) as stream:

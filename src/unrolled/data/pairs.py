@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_texts, shortened
 from unrolled.errors import DataError
 
@@ -59,9 +60,9 @@ def read_pairs(files: Sequence[Path | str], *, encoding: str = "utf-8") -> Pairs
         raise DataError(f"{', '.join(texts)}: holds no pairs")
     if empty:
         shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
-        notes.append(f"{len(empty):,} pairs with an empty side are left out (lines {shown})")
+        notes.append(counted(len(empty), f"pair[|s] with an empty side [is|are] left out (line[|s] {shown})"))
     sources, targets = map(list, zip(*pairs, strict=True))
-    return Pairs(sources, targets, (f"{len(pairs):,} pairs of sentences", *notes), sha256)
+    return Pairs(sources, targets, (f"{counted(len(pairs), 'pair')} of sentences", *notes), sha256)
 
 
 def _of_two(lines: dict[str, list[str]], faults: Faults) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, shortened
 from unrolled.errors import DataError
 
@@ -19,7 +20,11 @@ Row = tuple[int, list[str]]  # the line that a row begins on, and its values
 _DELIMITERS = "\t;,|"  # of two that fit as well, the first
 _MOST_CHARACTERS = 50_000_000  # of a field: its reader takes eight bytes for each
 _CELLS_LOOKED_AT = 200_000
+_MOST_WIDTHS = 5  # lines of another width than the header that are told one by one
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_IN_QUOTES = re.compile(r"""(?<!\S)(?:"[^"]*"|'[^']*')(?!\S)""")
+_SINGLE = re.compile(r"\s*'[^']+'(?:[\t;,| ]+'[^']+')+\s*")  # names of columns as SAS and Matlab write them
+_POWER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)[eE][+-]?\d+\s*")  # numbers such as 1.51e+02
 _STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
 
 
@@ -129,7 +134,8 @@ def _word_above_numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
 def _kind(text: str) -> str:
     if _STAMP.match(text):
         return "date"
-    return "number" if text.replace(",", "").replace(".", "").lstrip("+-").strip().isdecimal() else "text"
+    is_number = text.replace(",", "").replace(".", "").lstrip("+-").strip().isdecimal() or _POWER.fullmatch(text)
+    return "number" if is_number else "text"
 
 
 def _are_counted(names: Sequence[str]) -> bool:
@@ -144,22 +150,53 @@ def _csv_rows(name: str, content: str, faults: Faults) -> Iterator[Row]:
     if found := re.match(r"sep=(.)\n", content):  # Excel's own first line
         skipped, delimiter, content = 1, found[1], content[found.end() :]
     delimiter = delimiter or _delimiter(content)
-    quoting: Any = csv.QUOTE_MINIMAL if delimiter != "\t" or _is_quoted(content) else csv.QUOTE_NONE
+    quote = "'" if _SINGLE.fullmatch(content, 0, content.find("\n") if "\n" in content else len(content)) else '"'
+    is_quoted = delimiter != "\t" or quote == "'" or _is_quoted(content)
+    quoting: Any = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
     csv.field_size_limit(_MOST_CHARACTERS)
-    reader = csv.reader(_lines(content), delimiter=delimiter, quoting=quoting, strict=True)
-    n_columns, line = 0, 1 + skipped
+    lines = (line.strip() for line in _lines(content)) if delimiter == " " else _lines(content)
+    reader = csv.reader(
+        lines, delimiter=delimiter, quoting=quoting, quotechar=quote, skipinitialspace=delimiter == " ", strict=True
+    )
+    wrong: dict[int, list[int]] = {}  # lines by their number of columns
+    n_columns, n_right, line = 0, 0, 1 + skipped
     try:
         for row in reader:
             n_columns = n_columns or len(row)
             if row and len(row) != n_columns:
-                faults.add(f"{name}, line {line}: has {len(row):,} columns, the header {n_columns:,}")
+                wrong.setdefault(len(row), []).append(line)
             elif row:
+                n_right += 1
                 yield line, row
             line = reader.line_num + 1 + skipped
     except csv.Error as fault:
         if "field limit" in str(fault):
             fault = csv.Error(f"a field has more than {_MOST_CHARACTERS:,} characters")
         faults.add(f"{name}, line {line}: {fault}; is a quotation mark left open?")
+    _tell_widths(name, wrong, n_columns, faults, is_none_right=n_right < 2)
+
+
+def _tell_widths(
+    name: str, wrong: dict[int, list[int]], n_columns: int, faults: Faults, *, is_none_right: bool
+) -> None:
+    """Lines that have another number of columns than the header; where all have the same, it is the header's fault."""
+    if is_none_right and len(wrong) == 1 and len(lines := next(iter(wrong.values()))) > 2:
+        width = next(iter(wrong))
+        why = (
+            "If the first column numbers or names the rows, begin the header with a name for it"
+            if width == n_columns + 1
+            else "If the header does not name the columns, delete it"
+        )
+        faults.add(
+            f"{name}: the header has {counted(n_columns, 'column')}, each of the {len(lines):,} lines below it "
+            f"{width:,}. {why}"
+        )
+        return
+    told = sorted((line, width) for width, lines in wrong.items() for line in lines)
+    for line, width in told[:_MOST_WIDTHS]:
+        faults.add(f"{name}, line {line}: has {counted(width, 'column')}, the header {n_columns:,}")
+    if (more := len(told) - _MOST_WIDTHS) > 0:
+        faults.add(f"{name}: " + counted(more, "line[|s] more [has|have] another number of columns than the header"))
 
 
 def _lines(content: str) -> Iterator[str]:
@@ -173,11 +210,22 @@ def _lines(content: str) -> Iterator[str]:
 
 def _delimiter(content: str) -> str:
     """What stands between the columns: of the marks in the first line those that stand in each line as often."""
-    lines = [_QUOTED.sub("", line[:1_000_000]) for line in itertools.islice(_lines(content), 20) if line.strip()]
+    whole = [line[:1_000_000] for line in itertools.islice(_lines(content), 20) if line.strip()]
+    lines = [_QUOTED.sub("", line) for line in whole]
     counts = {mark: [line.count(mark) for line in lines] for mark in _DELIMITERS}
     fitting = [mark for mark, each in counts.items() if each and each[0]]
     even = [mark for mark in fitting if len(set(counts[mark])) == 1]
+    if not even and _are_apart_by_spaces(whole):
+        return " "
     return max(even or fitting or [","], key=lambda mark: counts[mark][0])
+
+
+def _are_apart_by_spaces(lines: Sequence[str]) -> bool:
+    """Whether lines are columns between spaces: as many in each line, most of them numbers below the first."""
+    head, *rows = [_IN_QUOTES.sub("x", line).split() for line in lines] or [[]]
+    if len(head) < 2 or not rows or any(len(row) != len(head) for row in rows):
+        return False
+    return sum(all(_kind(row[i]) != "text" for row in rows) for i in range(len(head))) > len(head) / 2
 
 
 def _is_quoted(content: str) -> bool:

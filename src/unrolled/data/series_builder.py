@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from unrolled.data.counted import counted
 from unrolled.data.files import Faults
 from unrolled.data.frequency import Frequency
 from unrolled.data.table import Table
@@ -133,22 +134,25 @@ class Builder:
                 f"{self.table.name}: {told}. Pass --max-missing with a larger share, or a part of the file without the "
                 "gap"
             )
-        notes.append(f"{len(self._sparse):,} series left out, as {told}")
+        notes.append(counted(len(self._sparse), "series [is|are] left out") + f", as {told}")
         self.made = kept
 
     def notes(self) -> list[str]:
         """What was made, and how."""
         lengths = [len(each.values) for each in self.made]
-        length = f"{min(lengths):,}" if min(lengths) == max(lengths) else f"{min(lengths):,} to {max(lengths):,}"
-        notes = [f"{len(lengths):,} series of {length} values, {self.frequency.words}"]
+        length = counted(max(lengths), "value")
+        length = length if min(lengths) == max(lengths) else f"{min(lengths):,} to {length}"
+        notes = [f"{len(lengths):,} series of {length}, {self.frequency.words}"]
         if self._n_sorted:
-            notes.append(f"{self._n_sorted:,} series were not in the order of time and are sorted")
+            notes.append(counted(self._n_sorted, "series [was|were] not in the order of time and [is|are] sorted"))
         if self._n_twice:
-            notes.append(f"{self._n_twice:,} rows have the stamp of another row and are joined with it")
+            notes.append(
+                counted(self._n_twice, "row[|s] [has|have] the stamp of another row and [is|are] joined with it")
+            )
         if self._n_missing:
             notes.append(
-                f"{self._n_missing:,} missing values are drawn as straight lines between their neighbors, and count in "
-                "no metric"
+                counted(self._n_missing, "missing value[|s] [is|are] drawn in a straight line between [its|their] ")
+                + f"neighbors, and {'counts' if self._n_missing == 1 else 'count'} in no metric"
             )
         return notes
 

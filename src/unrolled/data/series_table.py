@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from unrolled.data.beside import covariates_of, static_of
+from unrolled.data.counted import counted
 from unrolled.data.files import Faults
 from unrolled.data.frequency import Frequency, find_frequency
 from unrolled.data.numbers import is_number, numbers_of
@@ -19,7 +20,7 @@ from unrolled.data.series import Column, Series
 from unrolled.data.series_builder import Builder, parts_of
 from unrolled.data.stamps import Reads
 from unrolled.data.table import Table
-from unrolled.data.time_columns import Times, rows_with_stamps, times_of
+from unrolled.data.time_columns import Times, is_named_as_time, rows_with_stamps, times_of
 from unrolled.errors import DataError
 
 _INDEXES = ("1", "unnamed: 0", "index", "rownames", "row", "no", "no.", "id")
@@ -160,13 +161,22 @@ def _targets(
     free = [name for name in table.columns if name not in others]
     fitting = [name for name in free if all(is_number(v, thousands, decimal) for v in table.columns[name][:100])]
     counting = [name for name in fitting if name.strip().lower() in _INDEXES and _counts(table.columns[name])]
-    if len(fitting) > len(counting):
-        fitting = [name for name in fitting if name not in counting]
+    timely = [name for name in fitting if name not in counting and is_named_as_time(name)]
+    left = [name for name in fitting if name not in (*counting, *timely)]
+    if len(left) == 1 or (target == "*" and left):
         notes += [f"column {name!r} numbers the rows, and is left out" for name in counting]
-    if target == "*" and fitting:
-        return fitting
-    if len(fitting) == 1:
-        return fitting
+        notes += [f"column {name!r} is named as time, and is left out of the targets" for name in timely]
+        return left
+    if fitting and not left:
+        shown = [
+            *(f"{name!r} numbers the rows" for name in counting),
+            *(f"{name!r} is named as time" for name in timely),
+        ]
+        raise DataError(
+            f"{table.name}: has no column of numbers to forecast: {'; '.join(shown)}. Pass --target {fitting[0]!r} if "
+            "it is meant all the same"
+        )
+    fitting = left
     raise DataError(
         f"{table.name}: which column is the target? Pass --target with one of "
         f"{', '.join(map(repr, (fitting or free)[:20]))}{', ...' if len(fitting or free) > 20 else ''}"
@@ -203,7 +213,7 @@ def _frequency_of(
                 f"{learnt.words}"
             )
     if fit.frequency.unit == "row" and fit.gaps:
-        shown = ", ".join(f"{_gap_words(gap)} {n:,} times" for gap, n in fit.gaps)
+        shown = ", ".join(f"{_gap_words(gap)} {counted(n, 'time')}" for gap, n in fit.gaps)
         notes.append(
             f"the stamps follow no frequency ({shown}): rows are taken as evenly spaced, forecasts bear numbers"
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.data import schemes
+from unrolled.data.counted import counted
 from unrolled.data.files import Faults, decode, read_bytes, read_texts, shortened
 from unrolled.data.items import Items, lines_of, opened_file
 from unrolled.data.packed import unpacked
@@ -127,7 +128,8 @@ def settled(
     if len(kinds) > MOST_TAGS:
         shown = ", ".join(map(shortened, list(kinds)[:3]))
         raise DataError(f"there are {len(kinds):,} kinds of tags, such as {shown}; expected at most {MOST_TAGS:,}")
-    notes = [f"{len(sentences):,} sentences, {sum(map(len, sentences)):,} tokens, tags in the scheme {scheme}"]
+    n_tokens = sum(map(len, sentences))
+    notes = [f"{counted(len(sentences), 'sentence')}, {counted(n_tokens, 'token')}, tags in the scheme {scheme}"]
     odd = {tag: count for tag, count in kinds.items() if schemes.is_odd(tag, scheme)}
     if odd:
         n, n_marked = sum(odd.values()), kinds.total() - kinds["O"]
@@ -190,7 +192,8 @@ def sentences_of(path: Path, encoding: str, tags: Sequence[str]) -> Items | None
         found = (_json_lines if is_json else _columns)(str(path), text, faults, [])
         faults.stop()
     return Items(
-        [(tokens, {}) for tokens, _, _ in found], f"{path}: {len(found):,} tagged sentences; their tokens are read"
+        [(tokens, {}) for tokens, _, _ in found],
+        f"{path}: {counted(len(found), 'tagged sentence')}; their tokens are read",
     )
 
 
@@ -259,7 +262,10 @@ def _columns(name: str, text: str, faults: Faults, notes: list[str]) -> list[Sen
                 f"{name}, line {number}: {shortened(line)} has no tag; expected a token, a space or tab, and its tag"
             )
         elif rows and len(columns) != len(rows[0]):
-            faults.add(f"{name}, line {number}: has {len(columns)} columns, the sentence's lines before {len(rows[0])}")
+            faults.add(
+                f"{name}, line {number}: has {counted(len(columns), 'column')}, the sentence's lines before "
+                f"{len(rows[0])}"
+            )
         else:
             rows.append(columns)
             lines.append(number)
@@ -317,7 +323,9 @@ def _of_tokens(item: dict[str, Any], where: str, faults: Faults) -> tuple[list[s
             faults.add(f"{where}: {part!r} must be a list of texts, none of them empty")
             return None
     if len(tokens) != len(tags):
-        faults.add(f"{where}: {len(tokens)} tokens and {len(tags)} tags; expected as many tags as tokens")
+        faults.add(
+            f"{where}: {counted(len(tokens), 'token')} and {counted(len(tags), 'tag')}; expected as many tags as tokens"
+        )
         return None
     return tokens, tags
 

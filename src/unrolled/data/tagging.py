@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data import schemes
+from unrolled.data.counted import counted
 from unrolled.data.schemes import SpanCounts, count_spans, spans_of, tags_of
 from unrolled.data.tokens import Token, is_without_spaces, joined, tokens_of, words_of
 from unrolled.data.vocabulary import TokenVocabulary
@@ -40,7 +41,10 @@ def short_enough(sentences: Sequence[Sequence[str]], notes: list[str]) -> list[i
         )
     if len(kept) < len(sentences):
         notes.append(
-            f"{len(sentences) - len(kept):,} sentences of more than {LONGEST:,} tokens are left out of training"
+            counted(
+                len(sentences) - len(kept),
+                f"sentence[|s] of more than {LONGEST:,} tokens [is|are] left out of training",
+            )
         )
     return kept
 

@@ -21,8 +21,9 @@ _NAMES = ("date", "time", "timestamp", "datetime", "ds", "day", "month", "year",
           "ts", "epoch", "unixtime", "unix", "dt", "datum", "fecha", "zeit",
           "日期", "时间", "年份", "月份")  # fmt: skip
 #: columns that make one stamp together
-_TOGETHER = (("date", "time"), ("date", "hour"), ("year", "month", "day", "hour"), ("year", "month", "day"),
-             ("year", "month"), ("year", "quarter"), ("year", "week"))  # fmt: skip
+_TOGETHER = (("date", "time"), ("date", "hour"), ("date",), ("datetime",), ("timestamp",), ("ds",),
+             ("year", "month", "day", "hour"), ("year", "month", "day"), ("year", "month"), ("year", "quarter"),
+             ("year", "week"))  # fmt: skip
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?(\s*[AaPp][Mm])?")
 _RESEMBLES = re.compile(
     r"\b(?:1[89]|20)\d\d\D+\d|\d\D+(?:1[89]|20)\d\d\b|\d.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I
@@ -72,22 +73,30 @@ def times_of(table: Table, asked: str | None, reads: Reads, groups: Sequence[np.
     if asked is not None:
         return rows
     refused: list[tuple[str, bool]] = []
+    unused: list[str] = []
     for names, is_exact in _likely(table):
         texts = _joined(table, names)
         name = ", ".join(names)
         found = _read(table, name, texts, reads, groups, is_named=is_exact)
         if found is not None and found.values.dtype.kind != "M" and not _is_order(found.values, groups):
+            unused.append(
+                f"the numbers of column {name!r} do not go up from row to row, so they are taken for no times"
+            )
             continue
         if found is not None:
             notes = (*found.notes, *(_unreadable(table, each, table.columns[each], reads) for each, _ in refused))
             return Times(name, found, texts, notes)
         if len(names) == 1 and not _are_numbers(texts) and (is_exact or _is_named(name) or _resembles_time(texts)):
             refused.append((name, is_exact))
+        elif _is_named(name) and _are_numbers(texts):
+            unused.append(
+                f"the numbers of column {name!r} are no dates in a known form; --time {name!r} takes their order"
+            )
     for name, is_exact in refused:
         if is_exact:
             raise DataError(_unreadable(table, name, table.columns[name], reads))
     notes = tuple(_unreadable(table, name, table.columns[name], reads) for name, _ in refused)
-    return Times("", rows.stamps, [], (*notes, "no column has time stamps: rows are taken in their order"))
+    return Times("", rows.stamps, [], (*notes, *unused, "no column has time stamps: rows are taken in their order"))
 
 
 def _likely(table: Table) -> Iterator[tuple[list[str], bool]]:
@@ -96,13 +105,18 @@ def _likely(table: Table) -> Iterator[tuple[list[str], bool]]:
     for names in _TOGETHER:
         if all(each in lowered for each in names) and _belong(table, [lowered[each] for each in names]):
             yield [lowered[each] for each in names], True
-    usual = [lowered[name] for name in _NAMES if name in lowered]
+    usual = [lowered[name] for name in _NAMES if name in lowered]  # those above again, where they have numbers
     for name in usual:
         yield [name], True
     named = [name for name in table.columns if name not in usual and _is_named(name)]
     for name in (*named, *(each for each in table.columns if each not in usual and each not in named)):
         if name in named or _looks_like_time(table.columns[name]) or _resembles_time(table.columns[name]):
             yield [name], False
+
+
+def is_named_as_time(name: str) -> bool:
+    """Whether a column's name is a usual one of stamps."""
+    return name.strip().lower() in _NAMES
 
 
 def _is_named(name: str) -> bool:
@@ -112,8 +126,10 @@ def _is_named(name: str) -> bool:
 
 
 def _belong(table: Table, names: list[str]) -> bool:
-    """Whether columns are the parts of one stamp, and the first alone is not."""
+    """Whether columns are the parts of one stamp, and the first alone is not; one column: whether it has whole ones."""
     first, *rest = (table.columns[name] for name in names)
+    if not rest:
+        return not _are_numbers(first[:100]) and _looks_like_time(first)
     if names[-1].strip().lower() == "time":
         return all(_CLOCK.fullmatch(text.strip()) for text in rest[0][:100])
     if names[0].strip().lower() == "date":

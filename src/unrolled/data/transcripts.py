@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_bytes, read_texts
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.rows import rows_of
@@ -121,9 +122,9 @@ def read_transcribed(
         raise DataError(f"{', '.join(map(str, files))}: holds no sounds")
     notes = [described(np.array(seconds), transcripts, rates)]
     if n_wide:
-        notes.append(f"{n_wide:,} sounds have several channels, which are averaged")
+        notes.append(counted(n_wide, "sound[|s] [has|have] several channels, which are averaged"))
     if n_clipped:
-        notes.append(f"{n_clipped:,} sounds are clipped")
+        notes.append(counted(n_clipped, "sound[|s] [is|are] clipped"))
     return Transcribed(list(sounds), transcripts, np.array(seconds), rates, tuple(notes), digest.hexdigest())
 
 
@@ -133,14 +134,14 @@ def sounds_of(path: Path, form: ItemForm) -> Items | None:
         found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
         if not found:
             raise DataError(f"{path}: is a folder without sounds")
-        return Items(((str(each), {}) for each in found), f"{path}: {len(found):,} sounds")
+        return Items(((str(each), {}) for each in found), f"{path}: {counted(len(found), 'sound')}")
     if not is_table(path):
         return None
     table = read_table([path], encoding=form.encoding, header=form.header)
     name = choose_column(str(path), list(table.columns), None, _PATH_NAMES, "path")
     rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
     pairs = [(str(path.parent / row[name].strip()), row) for row in rows]
-    return Items(pairs, f"{path}: a table of {len(rows):,} rows, sounds in column {name!r}")
+    return Items(pairs, f"{path}: a table of {counted(len(rows), 'row')}, sounds in column {name!r}")
 
 
 def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[int]) -> str:
@@ -151,8 +152,8 @@ def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[i
     shown = "".join(characters[:60]) + ("..." if len(characters) > 60 else "")
     kinds = " and ".join(f"{rate:,}" for rate in sorted(Counter(rates)))
     return (
-        f"{len(seconds):,} sounds, {whole}, {seconds.min():.2f} to {seconds.max():.2f} s (median "
-        f"{np.median(seconds):.2f}), {kinds} samples a second; {len(characters)} characters: {shown!r}"
+        f"{counted(len(seconds), 'sound')}, {whole}, {seconds.min():.2f} to {seconds.max():.2f} s (median "
+        f"{np.median(seconds):.2f}), {kinds} samples a second; {counted(len(characters), 'character')}: {shown!r}"
     )
 
 

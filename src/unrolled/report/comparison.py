@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.counted import counted
+
 LEVEL = 0.05
 LEAST_BLOCKS = 6  # of fewer, even a gain in each is not significant: 2 · 2^-5 > 0.05
 _MOST_BLOCKS = 512
@@ -72,7 +74,7 @@ class Comparison:
     def evidence(self) -> str:
         """Probability and number of examples, such as "p = 0.003, 872 texts"."""
         shown = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}" if self.p < 0.1 else f"p = {self.p:.2f}"
-        return f"{shown}, {self.n:,} {self.of}"
+        return f"{shown}, {counted(self.n, self.of.removesuffix('s'))}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

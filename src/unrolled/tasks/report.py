@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from unrolled.data.counted import counted
 from unrolled.errors import ModelFileError, UnrolledError
 from unrolled.report.comparison import LEAST_BLOCKS, Comparison, p_of_folds
 from unrolled.tasks.estimator import Estimator
@@ -60,9 +61,13 @@ class TaskReport(ABC, Generic[M]):
         shown, beside = self.in_words(found.model), self.in_words(found.baseline)
         figures = f"{found.metric} {shown} against {beside}"
         if not found.can_tell:
+            n, n_apart = counted(found.n, found.of.removesuffix("s")), found.n_blocks
+            apart = (
+                "" if n_apart == found.n else f", of which {n_apart:,} {'is' if n_apart == 1 else 'are'} independent"
+            )
             return (
-                f"Too few {found.of} to tell the model from {found.name}: {figures} ({found.n:,} {found.of}, of which "
-                f"{found.n_blocks:,} are independent; a difference can show from {LEAST_BLOCKS} on)."
+                f"Too few {found.of} to tell the model from {found.name}: {figures} ({n}{apart}; a difference can show "
+                f"from {LEAST_BLOCKS} on)."
             )
         verb = "LOSES to" if found.verdict == "loses to" else found.verdict
         return f"The model {verb} {found.name}: {figures} ({found.evidence()})."

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from unrolled.data.counted import counted
 from unrolled.training.settings import TrainSettings
 
 EPOCHS = 3  # before patience counts
@@ -105,15 +106,15 @@ def progress(at: Position, settings: TrainSettings) -> float:
 def reason_to_stop(at: Position, settings: TrainSettings) -> str:
     """Why to stop here, or nothing."""
     if settings.patience and at.n_stale >= settings.patience:
-        return f"converged: no better for {at.n_waited} evaluations, and the training loss no longer falls"
+        return f"converged: no better for {counted(at.n_waited, 'evaluation')}, and the training loss no longer falls"
     if settings.steps and at.step >= settings.steps:
-        return f"{settings.steps} steps done"
+        return f"{counted(settings.steps, 'step')} done"
     if time_share(at, settings) >= 1:
         return f"{at.minutes or settings.minutes:g} minutes over"
     is_unbounded = settings.steps is None and settings.minutes is None
     is_long_enough = at.n_waited >= _AT_THE_START * settings.patience > 0
     if is_unbounded and is_long_enough and not has_left_its_start(at):
-        return f"no better for {at.n_waited} evaluations, and the training loss is still at its starting level"
+        return f"no better for {counted(at.n_waited, 'evaluation')}; the training loss is still at its starting level"
     return ""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from unrolled.baselines import series as baselines
+from unrolled.data.counted import counted
 from unrolled.data.frequency import UNITS, Frequency
 from unrolled.data.series import Column, Series, calendar_of
 from unrolled.data.series_table import Like
@@ -231,7 +232,8 @@ def long_enough(data: Series, ends: Sequence[int], horizon: int) -> Series:
     if len(short) == len(data):
         raise DataError(f"series are too short {shown}{least}; take a smaller --horizon, or --test 0")
     kept = data.part([i for i, end in enumerate(ends) if end >= horizon + 2])
-    return replace(kept, notes=(*data.notes, f"{len(short):,} series left out, as they are too short {shown}{least}"))
+    told = f"{counted(len(short), 'series [is|are] left out, too short')} {shown}{least}"
+    return replace(kept, notes=(*data.notes, told))
 
 
 def _make_net(

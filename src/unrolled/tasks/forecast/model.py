@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from unrolled.baselines import series as baselines
+from unrolled.data.counted import counted
 from unrolled.data.series import Series
 from unrolled.errors import DataError, SettingsError
 from unrolled.report import pictures
@@ -114,8 +115,10 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             raise DataError("the validation part holds no value that is known; take a larger --validation")
         if len(held) < MIN_ORIGINS:
             self.notes.append(
-                f"{len(held)} forecasts fit into the validation part, too few for intervals: errors on the "
-                "training part count too, so intervals may be too narrow"
+                counted(
+                    len(held), "forecast[|s] fit[s|] into the validation part, too few for intervals: errors on the "
+                )
+                + "training part count too, so intervals may be too narrow"
             )
         return fitted, ForecastJob(self, data, origins, held, training, device)
 

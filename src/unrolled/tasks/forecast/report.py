@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from unrolled.data.counted import counted
 from unrolled.tasks.forecast.model import ForecastModel
 from unrolled.tasks.report import TaskReport
 
@@ -12,7 +13,9 @@ class ForecastReport(TaskReport[ForecastModel]):
     def table(self) -> list[str]:
         names, horizon = ["model", *self.model.baseline_names], self.model.settings.horizon
         kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
-        lines = [f"{self.figures['n_forecasts']:,} forecasts of {horizon} steps from rolling origins"]
+        lines = [
+            f"{counted(self.figures['n_forecasts'], 'forecast')} of {counted(horizon, 'step')} from rolling origins"
+        ]
         lines.append(f"{'':<24}" + "".join(f"{head:>11}" for head, _ in kinds) + f"{'in 10-90 %':>12}")
         for name in names:
             row = self.figures[name]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from unrolled.baselines.template import Templates
+from unrolled.data.counted import counted
 from unrolled.data.fbank import fbank
 from unrolled.data.files import Faults, read_texts
 from unrolled.data.in_memory import as_list, index_of
@@ -106,7 +107,10 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         kept = [i for i, seconds in enumerate(data.seconds) if seconds <= settings.longest]
         if len(kept) < len(data):
             self.notes.append(
-                f"{len(data) - len(kept):,} sounds of more than {settings.longest:g} s are left out of training"
+                counted(
+                    len(data) - len(kept),
+                    f"sound[|s] of more than {settings.longest:g} s [is|are] left out of training",
+                )
             )
         check_possible(data, kept, characters, settings)
         places = Templates.chosen(data.transcripts)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from unrolled.baselines.template import Templates
+from unrolled.data.counted import counted
 from unrolled.data.fbank import STEP_S
 from unrolled.report import pictures
 from unrolled.tasks.fallback import MODEL, NETWORK
@@ -19,7 +20,7 @@ class TranscribeReport(TaskReport[TranscribeModel]):
         for name in self._rows():
             row = self.figures[name]
             lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
-        return [*lines, f"{self.figures['n_sounds']:,} sounds, {self.figures['seconds'] / 60:.1f} minutes"]
+        return [*lines, f"{counted(self.figures['n_sounds'], 'sound')}, {self.figures['seconds'] / 60:.1f} minutes"]
 
     def last_line(self) -> str:
         fallback = self.model.fallback()

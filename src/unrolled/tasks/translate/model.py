@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.baselines.dictionary import Dictionary
+from unrolled.data.counted import counted
 from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.data.subwords import BEGIN, END, PAD, UNKNOWN, Cut, fit_subwords
@@ -138,7 +139,10 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             raise DataError(f"all pairs are longer than {settings.longest} subwords; take a larger --longest")
         if len(kept) < len(data):
             self.notes.append(
-                f"{len(data) - len(kept):,} pairs of more than {settings.longest} subwords are left out of training"
+                counted(
+                    len(data) - len(kept),
+                    f"pair[|s] of more than {settings.longest} subwords [is|are] left out of training",
+                )
             )
         fitted = TranslateFitted(
             net=TranslateNet(len(source), len(target), settings, is_joint=is_joint).to(device),

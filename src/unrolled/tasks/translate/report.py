@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from unrolled.data.counted import counted
 from unrolled.tasks.fallback import MODEL, NETWORK
 from unrolled.tasks.report import TaskReport
 from unrolled.tasks.translate.fitted import COPY, IN_WORDS
@@ -17,7 +18,7 @@ class TranslateReport(TaskReport[TranslateModel]):
             for name in (MODEL, NETWORK, self.model.fitted.baseline.name, COPY)
             if name in self.figures
         ]
-        last = f"{self.figures['n_sentences']:,} sentences; {self.figures['model']['signature']}"
+        last = f"{counted(self.figures['n_sentences'], 'sentence')}; {self.figures['model']['signature']}"
         return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
 
     def in_words(self, figure: float) -> str:
