@@ -367,7 +367,7 @@ def test_very_long_sentences_are_read_in_parts_and_left_out_of_training(kind, mo
         first = INTENTS[0][0].split()
         intents, _ = model.understand([first * 2, first[:3] * 2])
         assert intents[0] == pytest.approx(model.understand([(first * 2)[:6]])[0][0], abs=1e-6)
-    assert model.notes == ["1 sentences of more than 6 tokens are left out of training"]
+    assert model.notes == ["1 sentence of more than 6 tokens is left out of training"]
     tokens = [*TAGGED[0][0][:4], "Rome", "went"] * 3
     [whole], parts = read([tokens]), read([tokens[:6], tokens[6:12], tokens[12:]])
     assert whole == [tag for part in parts for tag in part]

@@ -196,7 +196,7 @@ def test_a_5000_word_line_is_left_out_of_training_and_translated_all_the_same(ca
     long = (" ".join(["ein hund"] * 2500), " ".join(["a dog"] * 2500))
     model = unrolled.TranslateModel(unrolled.TranslateSettings(**SMALL, longest=20))
     model.fit([*PAIRS, long], valid=PAIRS[:5], train=unrolled.TrainSettings(steps=2))
-    assert model.notes == ["1 pairs of more than 20 subwords are left out of training"]
+    assert model.notes == ["1 pair of more than 20 subwords is left out of training"]
     assert isinstance(model.predict(long[0]).translation, str)
     with pytest.raises(DataError, match=r"^all pairs are longer than 2 subwords; take a larger --longest$"):
         unrolled.TranslateModel(unrolled.TranslateSettings(**{**SMALL, "longest": 2})).fit(PAIRS, train=TRAINING)
