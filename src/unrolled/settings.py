@@ -24,14 +24,16 @@ def option(
     above: float | None = None,
     against: str | None = None,
     was: str | None = None,
+    with_start: str = "usual",
 ) -> Any:
     """A dataclass field with its help text and its range: `least` <= value <= `most`, value > `above`.
 
     `against` names the other side of what is true or false on the command line, such as "month-first" of --day-first;
-    `was` is the field's name in files of earlier versions.
+    `was` is the field's name in files of earlier versions. `with_start`: where a training starts from a model, the
+    value is "fixed"; "usual", unless the user chooses another; or "new", as without a model: how files are written.
     """
     metadata = {"help": help, "choices": choices, "least": least, "most": most, "above": above, "against": against}
-    return dataclasses.field(default=default, metadata={**metadata, "was": was})
+    return dataclasses.field(default=default, metadata={**metadata, "was": was, "with_start": with_start})
 
 
 @dataclasses.dataclass(frozen=True)

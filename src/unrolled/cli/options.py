@@ -40,6 +40,13 @@ def options(
     return decorate
 
 
+def given_of(kind: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
+    """The options that belong to some settings and were given on the command line."""
+    context, names = click.get_current_context(), [field.name for field in dataclasses.fields(kind)]
+    is_given = {name: context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT for name in names}
+    return {name: values[name] for name in names if is_given[name]}
+
+
 def settings_of(kind: type[Settings], values: dict[str, Any]) -> Any:
     """Settings from the options that belong to them."""
     return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})

@@ -1,7 +1,7 @@
 """`unrolled train`: a command for each task of the folder; and a run that goes on."""
 
-import dataclasses
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from unrolled import tasks
-from unrolled.cli.options import PATH, options, settings_of
+from unrolled.cli.options import PATH, given_of, options
 from unrolled.data.intents import sub_folder
 from unrolled.tasks.estimator import Estimator
 from unrolled.tasks.report import TaskReport, of_folds
@@ -73,14 +73,17 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         kind.kind,
         TrainSettings,
         defaults=usual.to_dict() | {"minutes": None, "steps": None},
-        notes={"minutes": f"  [{usual.minutes:g}, unless --steps or --schedule plateau is given]"},
+        notes={
+            "minutes": f"  [{usual.minutes:g}, unless --steps or --schedule plateau is given]",
+            "lr": f"; with --from {kind.training_of({}, has_start=True).lr:g}",
+        },
     )
-    def command(files: tuple[Path, ...], folder: Path | None, **values: Any) -> None:
+    def command(files: tuple[Path, ...], folder: Path | None, start: Path | None, **values: Any) -> None:
         folds, log = values.pop("folds", None), list(values.pop("log"))
         valid, test_files = (list(values.pop(each, ())) for each in ("valid", "test_files"))
-        settings = settings_of(kind.kind, values)
-        training = kind.training_of({field.name: values[field.name] for field in dataclasses.fields(TrainSettings)})
-        model = kind(settings)
+        settings = given_of(kind.kind, values)
+        training = kind.training_of(given_of(TrainSettings, values), has_start=start is not None)
+        model = kind(**settings)
         apart = {"--valid": valid, "--test-file": test_files, "--folder": folder, "--log": log}
         if folds is not None and (given := [name for name, each in apart.items() if each]):
             raise click.UsageError(
@@ -89,7 +92,7 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         paths, found = _parts(list(files))
         valid, test_files = valid or found.get("valid", []), test_files or found.get("test", [])
         if folds is not None:
-            _cross_validate(module, settings, training, paths, folds)
+            _cross_validate(module, settings, training, start, paths, folds)
             return
         display = _display()
         for part, paths_of in (("validation", valid), ("test", test_files)):
@@ -98,30 +101,44 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
         run = Path(processes.same_text(str(folder or free_folder(name))))
         hint_on_interrupt(run)
-        model.fit(paths, valid=valid or None, train=training, run=run, display=display, log=log)
+        model.fit(paths, valid=valid or None, train=training, start=start, run=run, display=display, log=log)
         _report(module, model, run, test)
 
-    command = click.argument(
+    for option in _options_of(kind, name):
+        command = option(command)
+    return click.command(name, help=_help(module))(command)
+
+
+def _options_of(kind: type[Estimator], name: str) -> Iterator[Callable[..., Any]]:
+    """Files and options of `unrolled train NAME` beside the settings, the last of the help first."""
+    yield click.argument(
         "files", nargs=-1, required=not kind.source, type=PATH, metavar="[FILE]..." if kind.source else "FILE..."
-    )(command)
+    )
     if kind.validates_on_files:
         for option, shown in (
             (("--valid",), "file or folder to validate on; give it again for several  [a share of FILE]"),
             (("--test-file", "test_files"), "file or folder for the figures at the end; likewise"),
         ):
-            command = click.option(*option, type=PATH, multiple=True, help=shown)(command)
+            yield click.option(*option, type=PATH, multiple=True, help=shown)
     if kind.has_folds:
-        command = click.option(
+        yield click.option(
             "--folds",
             type=click.IntRange(2),
             help="train so many models, each judged on another part; report the spread",
-        )(command)
-    command = click.option("--resume", hidden=True, expose_value=False, is_eager=True, callback=_refuse_resume)(command)
-    command = click.option(
+        )
+    yield click.option("--resume", hidden=True, expose_value=False, is_eager=True, callback=_refuse_resume)
+    yield click.option(
         "--log", type=click.Choice(tuple(TRACKERS)), multiple=True, help="tracker that gets the rows; again for several"
-    )(command)
-    command = click.option("--folder", type=PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")(command)
-    return click.command(name, help=_help(module))(command)
+    )
+    yield click.option(
+        "--from",
+        "start",
+        metavar="MODEL",
+        type=PATH,
+        help="fine-tune: start from the weights of a model file, or of a run, of this task. Its sizes "
+        "are kept, new labels, words and characters are added; the baseline learns from FILE alone",
+    )
+    yield click.option("--folder", type=PATH, help=f"new folder for the run  [runs/{name}-DATE-TIME]")
 
 
 def _refuse_resume(_: click.Context, __: click.Parameter, run: str | None) -> None:
@@ -150,16 +167,23 @@ def _report(module: ModuleType, model: Estimator, folder: Path, test: Any = None
             click.echo(line)
 
 
-def _cross_validate(module: ModuleType, settings: Any, training: TrainSettings, paths: list[Path], folds: int) -> None:
+def _cross_validate(
+    module: ModuleType,
+    settings: dict[str, Any],
+    training: TrainSettings,
+    start: Path | None,
+    paths: list[Path],
+    folds: int,
+) -> None:
     """Trains a model for each part held out, and tells the mean and the spread of the figure that decides."""
     kind: type[Estimator] = module.Model
-    parts = kind(settings)
+    parts = kind(**settings)
     data = parts.read(paths)
     reports: list[TaskReport[Any]] = []
     for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
-        model = kind(settings)
-        more = {} if held is None else {"valid": held}
-        model.fit(part, train=training, display=display_for(sys.stderr), **more)
+        model = kind(**settings)
+        more: dict[str, Any] = {} if held is None else {"valid": held}
+        model.fit(part, train=training, start=start, display=display_for(sys.stderr), **more)
         reports.append(module.Report(model))
         click.echo(f"fold {i}  {reports[-1].figures_line()}")
     for line in of_folds(reports):

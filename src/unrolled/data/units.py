@@ -44,6 +44,15 @@ class Units(ABC):
     def check(self, text: str) -> None:
         """Raises DataError where the text holds what the model cannot read."""
 
+    def with_new(self, text: str) -> "Units":
+        """The same, and behind its units those that a text has beside them; itself where they can write any text."""
+        return self
+
+    @property
+    def rows(self) -> list[str]:
+        """What each number stands for; their numbers, of units that are always the same."""
+        return [str(i) for i in range(self.size)]
+
     def extra_nats(self, ids: np.ndarray) -> float:
         """What the units leave untold, in nats: to be added to a model's loss over them."""
         return 0.0
@@ -88,6 +97,13 @@ class Chars(Units):
                 f"prompt: {shown} did not occur in the text the model was trained on. Leave it out, "
                 "or train with --units byte or subword, which know every character"
             )
+
+    def with_new(self, text: str) -> "Chars":
+        return Chars([*self.chars, *sorted(set(text) - set(self.chars))])
+
+    @property
+    def rows(self) -> list[str]:
+        return ["\0unknown", *self.chars]
 
     def extra_nats(self, ids: np.ndarray) -> float:
         return int((ids == 0).sum()) * math.log(_UNICODE_SIZE - len(self.chars))

@@ -41,6 +41,15 @@ class Vocabulary:
     def numbers(self, names: Iterable[str]) -> list[int]:
         return [self.ids.get(name, UNKNOWN) for name in names]
 
+    @property
+    def rows(self) -> list[str]:
+        """What each number stands for."""
+        return ["\0padding", "\0unknown", *self.names]
+
+    def with_new(self, other: "Vocabulary") -> "Vocabulary":
+        """The same, and behind its names those that another one has beside them."""
+        return Vocabulary([*self.names, *(name for name in other.names if name not in self.ids)])
+
     @classmethod
     def from_data(cls, data: Any) -> "Vocabulary":
         """From a list of names, as read from a file.
@@ -101,6 +110,11 @@ class TokenVocabulary:
         chars = Vocabulary.fit(char for sentence in sentences for token in sentence for char in token)
         pairs = Vocabulary.fit((pair for sentence in lowered for pair in _pairs(sentence)), least=2, most=most_pairs)
         return cls(words, chars, pairs)
+
+    def with_new(self, other: "TokenVocabulary") -> "TokenVocabulary":
+        """The same, and behind what it has what another one has beside it: no number changes."""
+        pairs = zip((self.words, self.chars, self.pairs), (other.words, other.chars, other.pairs), strict=True)
+        return TokenVocabulary(*(mine.with_new(its) for mine, its in pairs))
 
     def encode(self, sentence: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Words, pairs and the tokens themselves, of one sentence."""

@@ -1,6 +1,7 @@
 """What stands on the encoder: a tag for each token, or one vector for the sentence."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from unrolled.data import schemes
 from unrolled.nn.crf import CRF
+from unrolled.nn.label_axes import LabelAxes
 
 
 class TagHead(nn.Module):
@@ -15,6 +17,15 @@ class TagHead(nn.Module):
 
     What it finds in the features is added to scores of another source, its prior, if it has one.
     """
+
+    label_axes: ClassVar[LabelAxes] = {
+        "output.weight": ("tags", None),
+        "output.bias": ("tags",),
+        "crf.transition": ("tags", "tags"),
+        "crf.start": ("tags",),
+        "crf.end": ("tags",),
+        "crf.allowed": (),
+    }
 
     def __init__(self, size: int, tags: Sequence[str], *, has_scheme: bool, has_prior: bool) -> None:
         super().__init__()
@@ -50,6 +61,7 @@ class TagPrior(nn.Module):
     """What tags a word had in training, as scores: `scale` · log P(tag | word), of a table float32 [words, tags]."""
 
     table: Tensor
+    label_axes: ClassVar[LabelAxes] = {"prior.table": ("words", "tags")}
 
     def __init__(self, n_words: int, n_tags: int) -> None:
         super().__init__()

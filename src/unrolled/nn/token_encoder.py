@@ -4,13 +4,16 @@ Inputs: tokens. Outputs: a vector for each token. A token's features are its wor
 characters, and an embedding of the bigram with the next token; bidirectional recurrent layers read the sentence.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unrolled.data.vocabulary import PAD, UNKNOWN, TokenBatch, TokenVocabulary
+from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.named_layers import LAYER_NAMES, make_layers, start_orthogonal
 from unrolled.settings import Settings, option
 
@@ -19,21 +22,46 @@ from unrolled.settings import Settings, option
 class EncoderSettings(Settings):
     """How sentences are read."""
 
-    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
-    layers: int = option(2, "recurrent layers, each in both directions", least=1, most=20)
-    hidden: int = option(96, "features of a layer's hidden state, in each direction", least=1, most=16384)
-    words: int = option(100, "features of a word's vector", least=1, most=16384)
-    chars: int = option(50, "features found in a word's characters; 0: do not look at them", least=0, most=4096)
-    pairs: int = option(0, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096)
-    most_pairs: int = option(100_000, "pairs that are known, the most frequent", least=1, most=10**8)
-    least: int = option(1, "occurrences from which on a word is known", least=1, most=10**6)
+    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES, with_start="fixed")
+    layers: int = option(2, "recurrent layers, each in both directions", least=1, most=20, with_start="fixed")
+    hidden: int = option(
+        96, "features of a layer's hidden state, in each direction", least=1, most=16384, with_start="fixed"
+    )
+    words: int = option(100, "features of a word's vector", least=1, most=16384, with_start="fixed")
+    chars: int = option(
+        50, "features found in a word's characters; 0: do not look at them", least=0, most=4096, with_start="fixed"
+    )
+    pairs: int = option(
+        0, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096, with_start="fixed"
+    )
+    most_pairs: int = option(
+        100_000, "pairs that are known, the most frequent", least=1, most=10**8, with_start="fixed"
+    )
+    least: int = option(1, "occurrences from which on a word is known", least=1, most=10**6, with_start="fixed")
     dropout: float = option(0.5, "share of features dropped in training", least=0, most=0.95)
     word_dropout: float = option(0.05, "share of words shown as unknown in training", least=0, most=0.95)
-    ensemble: int = option(1, "networks trained side by side, which answer together", least=1, most=20, was="members")
+    ensemble: int = option(
+        1,
+        "networks trained side by side, which answer together",
+        least=1,
+        most=20,
+        was="members",
+        with_start="fixed",
+    )
+
+    def vocabulary_of(self, sentences: Sequence[Sequence[str]]) -> TokenVocabulary:
+        """The vocabulary of some sentences of tokens."""
+        return TokenVocabulary.fit(sentences, least=self.least, most_pairs=self.most_pairs if self.pairs else 0)
 
 
 class TokenEncoder(nn.Module):
     """A `TokenBatch` comes in, [time, batch, 2 · hidden] goes out."""
+
+    label_axes: ClassVar[LabelAxes] = {
+        "words.weight": ("words", None),
+        "chars.weight": ("chars", None),
+        "pairs.weight": ("pairs", None),
+    }
 
     def __init__(self, vocabulary: TokenVocabulary, settings: EncoderSettings) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ from unrolled.tasks.arguments import checked_training
 from unrolled.tasks.fitted import F, HasFitted
 from unrolled.tasks.parameters import Parameters
 from unrolled.tasks.scored import Scored
+from unrolled.tasks.starting import START, Beginning
 from unrolled.training import processes
 from unrolled.training.batches import Batches, batch_for
 from unrolled.training.devices import choose_device, choose_precision
@@ -31,6 +32,7 @@ from unrolled.training.settings import TrainSettings
 from unrolled.training.trackers import Callback, Log, flat, listed, tracked, with_rows
 
 Files = Sequence[Path | str] | Path | str
+Begun = Beginning | None  # what a training starts from
 S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
 
@@ -90,8 +92,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
         yield from drawn_folds(data, n, seed)
 
     @abstractmethod
-    def prepare(self, data: D, valid: D, training: TrainSettings, device: torch.device) -> tuple[F, Job]:
-        """What is fitted on the training part, with a new network, and its training."""
+    def prepare(
+        self, data: D, valid: D, training: TrainSettings, device: torch.device, start: F | None = None
+    ) -> tuple[F, Job]:
+        """What is fitted on the training part, with a new network, and its training. From what `start` has fitted come
+        weights, vocabulary and scalers; what it does not know is added, and the baseline is fitted anew.
+        """
 
     @abstractmethod
     def as_data(self, data: Any) -> D:
@@ -104,6 +110,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
         *,
         valid: Any = None,
         train: TrainSettings | None = None,
+        start: Any = None,
         run: Path | str | None = None,
         display: Display | None = None,
         log: Log = (),
@@ -115,7 +122,11 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
             data: files, or examples in memory: see `as_data`.
             answers: of the examples, where `data` has them without.
             valid: the validation part, files or pairs of examples and answers; a share of `data` if None.
-            train: bounds, optimizer, schedule; `train_settings` if None.
+            train: bounds, optimizer, schedule; `train_settings` if None, with a quarter of the learning rate if
+                there is `start`.
+            start: a fitted model of the task, or the path of its file or run folder: the training starts from its
+                weights. Its sizes and scalers are kept, new labels, words and characters are added, and settings that
+                are not given here are the model's.
             run: a new folder for checkpoints, the best model and the log, to resume from; needs files.
             display: told of the progress.
             log: trackers that get its rows: "tensorboard", "mlflow", "wandb", "trackio", or objects as `Tracker` says.
@@ -125,11 +136,15 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
             The model itself; `result` has how its training ended.
 
         Raises:
-            DataError: a file cannot be used.
-            SettingsError: settings contradict each other or the data.
+            DataError: a file cannot be used, or data do not fit `start`.
+            ModelFileError: `start` cannot be used, or is of another task.
+            SettingsError: settings contradict each other, the data, or `start`.
             DivergedError: the loss became NaN or infinite.
         """
-        train = checked_training(train, self.train_settings)
+        begun = None if start is None else Beginning.of(start, type(self))
+        train = checked_training(train, self.training_of(self._training_values, has_start=begun is not None))
+        if begun is not None:
+            self.settings = begun.settings(self.settings, self._named)
         if answers is not None:
             data = self.paired(data, answers)
         if run is not None and not self.is_of_files(data):
@@ -138,26 +153,17 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
-        whole, held, sha256 = self._data(data, valid)
+        whole, held, sha256 = self._data(data, valid, begun)
         if display is not None:
             for note in whole.notes:
                 display.note(note)
-        job = self._job(whole, held, train, device)
+        job = self._job(whole, held, train, device, begun)
         kept = None
         if run is not None:
-            config = {
-                "task": self.task,
-                "settings": self.settings.to_dict(),
-                "train": train.to_dict(),
-                "files": self.files_of(data),
-                "valid": None if valid is None else self.files_of(valid),
-                "sha256": sha256,
-                "log": [each for each in listed(log) if isinstance(each, str)],
-            }
-            if processes.rank() == 0:
-                Run.create(run, config)
-            processes.barrier()
-            kept = Run.open(run)
+            files, of_valid = self.files_of(data), None if valid is None else self.files_of(valid)
+            config = {"task": self.task, "settings": self.settings.to_dict(), "train": train.to_dict(), "files": files}
+            more = {"valid": of_valid, "sha256": sha256, "start": None if begun is None else begun.name}
+            kept = _new_run(run, config | more, log, begun)
         self._train(job, train, kept, display)
         return self
 
@@ -175,7 +181,8 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
                 training = TrainSettings.from_dict(run.config["train"])
                 files, digest = [str(file) for file in run.config["files"]], run.config["sha256"]
                 valid = None if run.config.get("valid") is None else [str(file) for file in run.config["valid"]]
-            whole, held, sha256 = model._data(files, valid)
+            begun = Beginning.again(run.folder, run.config.get("start"), cls)
+            whole, held, sha256 = model._data(files, valid, begun)
             if sha256 != digest:
                 raise RunError(
                     f"{run.folder}: {', '.join(files) or cls.source} changed since the run began. Train anew on it"
@@ -183,7 +190,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
             device = choose_device(training.device)
             processes.join(device)
             display = with_rows(display, list(run.config.get("log", ())), (), run.folder, cls.task)
-            job = model._job(whole, held, training, device)
+            job = model._job(whole, held, training, device, begun)
             return model, model._train(job, training, run, display)
 
     def is_of_files(self, data: Any) -> bool:
@@ -194,19 +201,20 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
         """Absolute paths of the files that `fit` was given."""
         return [str(Path(file).absolute()) for file in ([data] if isinstance(data, str | Path) else data)]
 
-    def _data(self, data: Any, valid: Any) -> tuple[Any, Any, str]:
+    def _data(self, data: Any, valid: Any, begun: Begun) -> tuple[Any, Any, str]:
         """Data, the validation part if one is given, and a digest of their files."""
         whole: Any = self.as_data(data)
         held: Any = None if valid is None else self.as_data(valid)
         return whole, held, whole.sha256 + (held.sha256 if held is not None else "")
 
-    def _job(self, whole: D, held: D | None, training: TrainSettings, device: torch.device) -> Job:
+    def _job(self, whole: D, held: D | None, training: TrainSettings, device: torch.device, begun: Begun = None) -> Job:
         part, self.held = (whole, held) if held is not None else self.split(whole, training.seed)
         with set_aside(device, training.seed):
-            self.notes = []
-            fitted, job = self.prepare(part, self.held, training, device)
+            self.notes = [] if begun is None else [f"starts from {begun.name}, whose sizes are kept"]
+            fitted, job = self.prepare(part, self.held, training, device, None if begun is None else begun.model.fitted)
         check_baseline(job, training)
-        self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held))
+        described = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
+        self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
         return job
 
     def amounts(self, part: Any, held: Any) -> dict[str, Any]:
@@ -279,6 +287,15 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
         figures = fitted.figures_of(file.baseline)
         model._fitted = replace(fitted, figures=figures, record=file.record, training=training)
         return model
+
+
+def _new_run(folder: Path | str, config: dict[str, Any], log: Log, begun: Begun) -> Run:
+    """A new run folder, made by the first process."""
+    config = config | {"log": [each for each in listed(log) if isinstance(each, str)]}
+    if processes.rank() == 0:
+        Run.create(folder, config, {} if begun is None else {START: begun.model.save})
+    processes.barrier()
+    return Run.open(folder)
 
 
 class ExampleJob:

@@ -12,8 +12,25 @@ from torch import Tensor
 
 from unrolled.baselines.cross_fitted import folds_of
 from unrolled.baselines.frequent_tag import tag_log_p
+from unrolled.errors import DataError
+from unrolled.nn.heads import TagPrior
 
+_SCHEME_WORDS = {True: "plain ones", False: "of a scheme with spans, such as B-city and I-city"}
 MOST_NUMBERS = 20_000_000  # of a table: a larger one costs more than it gains
+
+
+def common_scheme(scheme: str, of_start: str | None) -> str:
+    """The scheme of the tags that a model writes: that of the model that training starts from, if there is one.
+
+    Raises:
+        DataError: one of both has spans, the other has none.
+    """
+    if of_start is not None and (scheme == "plain") != (of_start == "plain"):
+        raise DataError(
+            f"the tags here are {_SCHEME_WORDS[scheme == 'plain']}; those of the model that training starts from are "
+            f"{_SCHEME_WORDS[of_start == 'plain']}"
+        )
+    return of_start or scheme
 
 
 class KnownTags:
@@ -21,6 +38,7 @@ class KnownTags:
 
     Attributes:
         whole: float32 [words, tags], by all sentences.
+        is_known: bool [words], which words there are in them.
     """
 
     def __init__(
@@ -35,10 +53,19 @@ class KnownTags:
         self._folds = folds_of(len(words), seed)
         places = range(len(words))
         self.whole = table(places)
+        self.is_known = torch.zeros(shape[0], dtype=torch.bool)
+        self.is_known[torch.from_numpy(np.concatenate(list(words)))] = True
         n_folds = int(self._folds.max()) + 1
         # one sentence alone knows itself only
         others = [[i for i in places if self._folds[i] != fold] or [0] for fold in range(n_folds)]
         self._tables = torch.stack([table(each) for each in others])
+
+    def put_into(self, prior: TagPrior) -> None:
+        """Makes the table a prior's. Of a word that is not in the sentences one that knows something keeps it: a model
+        that training starts from knows words of its own.
+        """
+        is_new = self.is_known | ~prior.table.any(1).cpu()
+        prior.table.copy_(torch.where(is_new.unsqueeze(1), self.whole, prior.table.cpu()))
 
     def at(self, words: Tensor, places: np.ndarray) -> Tensor:
         """[time, batch, tags] for words int64 [time, batch] of the sentences at some places, by other sentences."""

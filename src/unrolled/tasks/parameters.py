@@ -15,6 +15,7 @@ from unrolled.settings import Settings
 from unrolled.training.settings import TrainSettings
 
 S = TypeVar("S", bound=Settings)  # the task's settings
+LR_SHARE = 0.25  # with a model to start from: weights that are good already are changed less
 
 
 class Parameters(Generic[S]):
@@ -36,6 +37,7 @@ class Parameters(Generic[S]):
                 "or keywords such as hidden=64"
             )
         self.settings: S = settings or self.kind()
+        self._named = self._unusual(self.settings)
         self._training_values: dict[str, Any] = {}
         self._take(values)
 
@@ -45,13 +47,16 @@ class Parameters(Generic[S]):
         return self.training_of(self._training_values)
 
     @classmethod
-    def training_of(cls, values: Mapping[str, Any]) -> TrainSettings:
-        """The task's own training with some values in place of its own: a run bounded by steps has no minutes.
+    def training_of(cls, values: Mapping[str, Any], *, has_start: bool = False) -> TrainSettings:
+        """The task's own training with some values in place of its own: a run bounded by steps has no minutes, and one
+        that starts from a model a lower learning rate.
 
         Raises:
             SettingsError: a value is out of its range.
         """
         usual = cls.default_training
+        if has_start:
+            usual = dataclasses.replace(usual, lr=LR_SHARE * usual.lr)
         whole: dict[str, Any] = {**usual.to_dict(), "minutes": None, "steps": None, **values}
         if whole["steps"] is None and whole["minutes"] is None and whole["schedule"] in ("cosine", "linear"):
             whole["minutes"] = usual.minutes
@@ -60,6 +65,12 @@ class Parameters(Generic[S]):
     def get_params(self, *, deep: bool = True) -> dict[str, Any]:
         """All settings by name, the model's and its training's; without steps and minutes the training's are None."""
         return {**self._usual(), **self.settings.to_dict(), **self._training_values}
+
+    @classmethod
+    def _unusual(cls, settings: Any) -> set[str]:
+        """Names of settings that are not the default ones."""
+        usual = cls.kind().to_dict()
+        return {name for name, value in settings.to_dict().items() if value != usual[name]}
 
     @classmethod
     def _usual(cls) -> dict[str, Any]:
@@ -77,6 +88,8 @@ class Parameters(Generic[S]):
         training = self._training_values | {name: values[name] for name in values if name in trained}
         checked = self.training_of(training)
         self.settings = settings
+        # a clone names them all
+        self._named |= {name for name in own if name in values} if not own <= values.keys() else self._unusual(settings)
         self._training_values = {
             name: value if value is None else getattr(checked, name) for name, value in training.items()
         }

@@ -134,6 +134,8 @@ class TaskReport(ABC, Generic[M]):
                 yield f"\npicture  {picture}"
         except UnrolledError as fault:  # a picture is no reason to fail
             yield f"\npicture  none: {fault}"
+        if start := self.model.training.get("start"):
+            yield f"start    {start}"
         yield f"file     {path}\npredict  unrolled predict {path} {self.model.takes}"
         yield f"\n{last.last_line()}"
 

@@ -4,6 +4,7 @@ runs/text-20260101-120000/
     checkpoint.safetensors   everything to go on from: weights, optimizer, random state, carried state, record
     model.safetensors        the best model so far, a file of its own, complete at any moment
     log.csv                  the record of evaluations, for the eye and for spreadsheets
+    start.safetensors        the model that the training started from, if it did
     .lock                    who trains it; the lock ends with its process, however that ends
 """
 
@@ -13,7 +14,7 @@ import errno
 import io
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,12 +55,15 @@ class Run:
         return self.folder / MODEL
 
     @classmethod
-    def create(cls, folder: Path | str, config: dict[str, Any]) -> "Run":
+    def create(
+        cls, folder: Path | str, config: dict[str, Any], files: Mapping[str, Callable[[Path], None]] | None = None
+    ) -> "Run":
         """Makes a new folder that holds a first checkpoint, aside and renamed: a run folder can always be resumed.
 
         Args:
             folder: where.
             config: plain data, with the task's name under "task".
+            files: what else the run needs to be resumed: by file name, what writes it to a path.
 
         Raises:
             RunError: the folder exists, or cannot be made.
@@ -73,6 +77,8 @@ class Run:
         try:
             aside.mkdir(parents=True)
             cls(aside, config).write_state(None)
+            for name, write in (files or {}).items():
+                write(aside / name)
             os.rename(aside, path)
         except (OSError, RunError) as fault:
             reason = fault.strerror if isinstance(fault, OSError) else None

@@ -57,6 +57,12 @@ class TextFront(Front):
     def __init__(self, vocabulary: TokenVocabulary, most_tokens: int) -> None:
         self.vocabulary, self.most_tokens = vocabulary, most_tokens
 
+    @classmethod
+    def fit(cls, texts: Sequence[str], settings: EncoderSettings, most_tokens: int) -> "TextFront":
+        """With the vocabulary of some texts."""
+        cut = [[token.text for token in ends_of(text, most_tokens)] for text in texts]
+        return cls(settings.vocabulary_of(cut), most_tokens)
+
     def tokens(self, text: str) -> list[Token]:
         """The tokens that are read, with their places."""
         return ends_of(text, self.most_tokens)

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from unrolled.data.in_memory import LABEL_KINDS, index_of, is_frame, items_of
 from unrolled.data.labeled import Labeled, check_count, items_of_frame
-from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
+from unrolled.data.vocabulary import UNKNOWN
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import calibration_metrics
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.blend import blended, calibrated, calibration
 from unrolled.tasks.classify.answer import Classified
+from unrolled.tasks.classify.fine_tuning import check_fits, common_kind, front_with_new, take_classes
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
 from unrolled.tasks.classify.job import ClassifyJob
@@ -64,42 +65,46 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return data.stratified(self.settings.validation, seed)
 
     def prepare(
-        self, data: Labeled, valid: Labeled, training: TrainSettings, device: torch.device
+        self,
+        data: Labeled,
+        valid: Labeled,
+        training: TrainSettings,
+        device: torch.device,
+        start: ClassifyFitted | None = None,
     ) -> tuple[ClassifyFitted, "ClassifyJob"]:
         counts = Counter(name for names in data.labels for name in names)
-        classes = sorted(counts, key=LABEL_KINDS[data.kind])
+        kind, known = (data.kind, []) if start is None else (common_kind(data.kind, start, counts), start.classes)
+        classes = sorted({*counts, *known}, key=LABEL_KINDS[kind])
         check_count(len(classes), "classes")
         if len(classes) < (1 if data.is_multiple else 2):
             there = f"is one class only, {classes[0]!r}" if classes else "are no labels at all"
             raise DataError(f"there {there}; a classifier needs at least two to tell apart")
         is_text = isinstance(data.items[0], str)
-        front: Front = self._text_front(data.items) if is_text else NumberFront.fit(data.items)
+        if start is not None:
+            check_fits(data, start)
+            front = front_with_new(start.front, data.items, self.settings)
+        else:
+            most = self.settings.most_tokens
+            front = TextFront.fit(data.items, self.settings, most) if is_text else NumberFront.fit(data.items)
         pieces: list[Any] = [front.pieces(item) for item in data.items]
         if data.is_multiple and not is_text:
             raise SettingsError("windows of numbers have one label each; leave --separator out")
+        net = ClassifyNet(front, len(classes), self.settings, is_multiple=data.is_multiple).to(device)
+        if start is not None:
+            self.notes += take_classes(net, start, front, classes)
         learnt = Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple)
         targets = targets_of(data.labels, classes)
         fitted = ClassifyFitted(
-            net=ClassifyNet(front, len(classes), self.settings, is_multiple=data.is_multiple).to(device),
+            net=net,
             front=front,
             classes=classes,
             is_multiple=data.is_multiple,
-            label_kind=data.kind,
+            label_kind=kind,
             most_frequent=max(classes, key=lambda name: counts[name]),
             baseline=learnt.baseline(np.arange(len(pieces))),
             scale=calibration(len(pieces), training.seed, learnt.scores, targets, is_multiple=data.is_multiple),
         )
         return fitted, ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
-
-    def _text_front(self, texts: Sequence[str]) -> TextFront:
-        settings = self.settings
-        cut = TextFront(TokenVocabulary.fit([]), settings.most_tokens)
-        vocabulary = TokenVocabulary.fit(
-            [cut.pieces(text) for text in texts],
-            least=settings.least,
-            most_pairs=settings.most_pairs if settings.pairs else 0,
-        )
-        return TextFront(vocabulary, settings.most_tokens)
 
     @torch.inference_mode()
     def logits(self, items: Sequence[Any]) -> Tensor:

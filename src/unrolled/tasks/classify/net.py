@@ -1,12 +1,13 @@
 """The network that classifies, and its loss."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.nn.heads import Pooling
-from unrolled.nn.token_encoder import EncoderSettings
+from unrolled.nn.label_axes import LabelAxes
+from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder
 from unrolled.tasks.classify.inputs import Front
 
 
@@ -25,6 +26,12 @@ class _Member(nn.Module):
 
 class ClassifyNet(nn.Module):
     """Members of one kind; a batch of the front comes in, the loss goes out, or the mean of the logits."""
+
+    label_axes: ClassVar[LabelAxes] = {
+        "output.weight": ("classes", None),
+        "output.bias": ("classes",),
+        **TokenEncoder.label_axes,
+    }
 
     def __init__(self, front: Front, n_classes: int, settings: EncoderSettings, *, is_multiple: bool) -> None:
         super().__init__()

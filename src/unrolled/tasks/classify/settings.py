@@ -17,20 +17,31 @@ class ClassifySettings(EncoderSettings):
     label: str | None = option(None, "column with the classes  [guessed from its name]")
     separator: str | None = option(None, "what stands between the labels of a text that may have several")
     decimal: str | None = option(
-        None, "with --values: decimal mark of numbers  [told from the column]", choices=(",", ".")
+        None,
+        "with --values: decimal mark of numbers  [told from the column]",
+        choices=(",", "."),
+        with_start="new",
     )
     header: bool | None = option(
-        None, "whether a table's first line names the columns  [yes; refused if it looks like data]"
+        None,
+        "whether a table's first line names the columns  [yes; refused if it looks like data]",
+        with_start="new",
     )
     most_tokens: int = option(
-        400, "tokens of a text that are read: half from its begin, half from its end", least=2, most=10**6
+        400,
+        "tokens of a text that are read: half from its begin, half from its end",
+        least=2,
+        most=10**6,
+        with_start="fixed",
     )
-    pairs: int = option(50, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096)
-    layers: int = option(1, "recurrent layers, each in both directions", least=1, most=20)
+    pairs: int = option(
+        50, "features of a pair of neighbors; 0: do not look at pairs", least=0, most=4096, with_start="fixed"
+    )
+    layers: int = option(1, "recurrent layers, each in both directions", least=1, most=20, with_start="fixed")
     word_dropout: float = option(0.1, "share of words shown as unknown in training", least=0, most=0.95)
     most_batch: ClassVar[int] = 32
     batch: int | None = option(
         None, "texts of an update  [an eighth of the training part, 4 to 32]", least=1, most=10**6
     )
     validation: float = option(0.1, "share of each class kept for validation, where no file is", above=0, most=0.5)
-    encoding: str = option("utf-8", "of the files")
+    encoding: str = option("utf-8", "of the files", with_start="new")

@@ -20,6 +20,7 @@ from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.forecast.net import LEVELS, ForecastNet
 from unrolled.tasks.forecast.settings import ANSWERS, ForecastSettings
+from unrolled.tasks.starting import take_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ def _columns(held: list[dict[str, Any]]) -> tuple[Column, ...]:
 
 
 def fitted_on(
-    data: Series, ends: Sequence[int], settings: ForecastSettings
+    data: Series, ends: Sequence[int], settings: ForecastSettings, start: ForecastFitted | None = None
 ) -> tuple[ForecastFitted, list[tuple[int, int]]]:
     """What is fitted on the training part of each series, and where its windows' forecasts begin.
 
@@ -155,17 +156,18 @@ def fitted_on(
         data: the series.
         ends: where the training part of each ends.
         settings: as given.
+        start: of the model that the training starts from, which knows season, context and scalers.
 
     Raises:
-        DataError: series are too short.
+        DataError: series are too short, or are no such as the model reads.
     """
     horizon = settings.horizon
-    season = settings.season or data.frequency.season_in(max(ends))
-    week = data.frequency.week if season == data.frequency.season else 0
-    usual = int(np.median(ends))  # one short series does not shorten the windows of all
-    context = settings.context or max(2, min(max(week, 2 * season, 2 * horizon, 16), usual // 2))
+    season, context = _steps(data, ends, settings) if start is None else (start.season, start.cut.context)
     # fitted on the training part alone
     means, spreads = moments(np.concatenate([each[:end] for each, end in zip(data.covariates, ends, strict=True)]))
+    if start is not None:
+        _check_like(data, start)
+        means, spreads = start.cut.means, start.cut.spreads
     n_static = data.static.shape[1] if data.static is not None else 0
     origins = [
         (i, t)
@@ -179,11 +181,13 @@ def fitted_on(
             name: float(baselines.scale_of(values[None, :end])[0, 0])
             for name, values, end in zip(data.names, data.values, ends, strict=True)
         }
+        if start is not None:
+            scales |= start.cut.scales or {}
     cut = Cutting(context, horizon, data.n_future, means, spreads, scales)
     some = origins[:: max(1, len(origins) // 20_000)]
     weights = baselines.fit_autoregression(*_examples(data, cut, some))
     net = _make_net(settings, data.frequency, cut, data.covariate_names, n_static)
-    net.start_as(weights)
+    net.start_as(weights) if start is None else take_weights(net, start.net)
     fitted = ForecastFitted(
         net=net,
         frequency=data.frequency,
@@ -198,6 +202,48 @@ def fitted_on(
         day_first=data.day_first,
     )
     return fitted, origins
+
+
+def _steps(data: Series, ends: Sequence[int], settings: ForecastSettings) -> tuple[int, int]:
+    """Season and context, in steps."""
+    season = settings.season or data.frequency.season_in(max(ends))
+    week = data.frequency.week if season == data.frequency.season else 0
+    usual = int(np.median(ends))  # one short series does not shorten the windows of all
+    context = settings.context or max(2, min(max(week, 2 * season, 2 * settings.horizon, 16), usual // 2))
+    return season, context
+
+
+def check_frequency(data: Series, start: ForecastFitted) -> None:
+    """Holds series to have the frequency of the model that the training starts from.
+
+    Raises:
+        DataError: they have another one.
+    """
+    if data.frequency != start.frequency:
+        raise DataError(
+            f"there is a value {data.frequency.words}; the model that training starts from reads series with one "
+            f"{start.frequency.words}"
+        )
+
+
+def _check_like(data: Series, start: ForecastFitted) -> None:
+    """Holds series to be such as the model reads that the training starts from.
+
+    Raises:
+        DataError: they are not.
+    """
+    check_frequency(data, start)
+    n_static = 0 if data.static is None else data.static.shape[1]
+    columns = [list(start.covariate_names), start.n_static]
+    if [list(data.covariate_names), n_static] != columns:
+        raise DataError(
+            f"the covariates are {_listed(data.covariate_names)}; the model that training starts from reads "
+            f"{_listed(start.covariate_names)}. Name the same with --future, --past and --static"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
 
 
 def _examples(

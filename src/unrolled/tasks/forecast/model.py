@@ -18,13 +18,14 @@ from unrolled.report.metrics import forecast_figures, mase_scale
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.forecast.compared import blocks_of, compared, times_of
-from unrolled.tasks.forecast.fitted import ForecastFitted, fitted_on, long_enough
+from unrolled.tasks.forecast.fitted import ForecastFitted, check_frequency, fitted_on, long_enough
 from unrolled.tasks.forecast.forecast import Forecast
 from unrolled.tasks.forecast.job import ForecastJob
 from unrolled.tasks.forecast.net import LEVELS
 from unrolled.tasks.forecast.reading import Reader
 from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.starting import Beginning
 from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
 from unrolled.training.trackers import Callback, Log
@@ -60,9 +61,17 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         """From files, a data frame, an array [time], or a list of those."""
         return Reader(self.settings, self._fitted).series(data)
 
-    def _data(self, data: Any, valid: Any) -> tuple[Series, None, str]:
-        """Data of a training: read anew, whatever the model learnt before; without series that are too short."""
-        whole = self._long_enough(Reader(self.settings).series(data))
+    def _data(self, data: Any, valid: Any, begun: Beginning | None) -> tuple[Series, None, str]:
+        """Data of a training: read anew, whatever the model learnt before, or as for the one that it starts from;
+        without series that are too short.
+        """
+        like = None if begun is None else begun.model.fitted
+        try:
+            whole = self._long_enough(Reader(self.settings, like).series(data))
+        except DataError:
+            if like is not None:  # the reason may be that they have another frequency
+                check_frequency(Reader(self.settings).series(data), like)
+            raise
         return whole, None, whole.sha256
 
     def _long_enough(self, data: Series) -> Series:
@@ -76,6 +85,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         *,
         valid: Any = None,
         train: TrainSettings | None = None,
+        start: Any = None,
         run: Path | str | None = None,
         display: Display | None = None,
         log: Log = (),
@@ -87,7 +97,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
                 "fit: a forecast learns from the past of series, which has its answers, and validates on their ends; "
                 "leave answers and valid out, and set `validation`"
             )
-        return super().fit(data, train=train, run=run, display=display, log=log, callbacks=callbacks)
+        return super().fit(data, train=train, start=start, run=run, display=display, log=log, callbacks=callbacks)
 
     def split(self, data: Series, seed: int) -> tuple[Series, Series]:
         return data, data
@@ -105,10 +115,15 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             yield data.until(ends), None
 
     def prepare(
-        self, data: Series, valid: Series, training: TrainSettings, device: torch.device
+        self,
+        data: Series,
+        valid: Series,
+        training: TrainSettings,
+        device: torch.device,
+        start: ForecastFitted | None = None,
     ) -> tuple[ForecastFitted, ForecastJob]:
         ends = [self._parts(len(values))[0] for values in data.values]
-        fitted, origins = fitted_on(data, ends, self.settings)
+        fitted, origins = fitted_on(data, ends, self.settings, start)
         fitted.net.to(device)
         held = self.every_origin(data, "validation")
         if not held:

@@ -27,17 +27,25 @@ _SAMPLES = 500
 class ForecastNetSettings(Settings):
     """What the network is."""
 
-    cell: str = option("gru", "recurrent layer", choices=LAYER_NAMES)
-    layers: int = option(1, "recurrent layers", least=1, most=20)
-    hidden: int = option(64, "features of a layer's hidden state", least=1, most=16384)
+    cell: str = option("gru", "recurrent layer", choices=LAYER_NAMES, with_start="fixed")
+    layers: int = option(1, "recurrent layers", least=1, most=20, with_start="fixed")
+    hidden: int = option(64, "features of a layer's hidden state", least=1, most=16384, with_start="fixed")
     dropout: float = option(0.1, "share of features dropped before the output in training", least=0, most=0.95)
     decoder: str = option(
         "direct",
         "all horizons at once, or one step after the other on its own values",
         choices=("direct", "autoregressive"),
+        with_start="fixed",
     )
-    output: str = option("quantiles", "what is forecast of each value", choices=tuple(OUTPUTS))
-    ensemble: int = option(1, "networks trained side by side, which answer together", least=1, most=20, was="members")
+    output: str = option("quantiles", "what is forecast of each value", choices=tuple(OUTPUTS), with_start="fixed")
+    ensemble: int = option(
+        1,
+        "networks trained side by side, which answer together",
+        least=1,
+        most=20,
+        was="members",
+        with_start="fixed",
+    )
 
 
 class ForecastMember(nn.Module):

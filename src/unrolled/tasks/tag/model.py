@@ -28,14 +28,14 @@ from unrolled.data.tagging import (
     text_scores,
 )
 from unrolled.data.tokens import Token, words_of
-from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
+from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags, common_scheme
+from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.tag.fitted import TagFitted
 from unrolled.tasks.tag.net import TagNet
 from unrolled.tasks.tag.settings import TagSettings
@@ -112,26 +112,40 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
-        self, data: Tagged, valid: Tagged, training: TrainSettings, device: torch.device
+        self,
+        data: Tagged,
+        valid: Tagged,
+        training: TrainSettings,
+        device: torch.device,
+        start: TagFitted | None = None,
     ) -> tuple[TagFitted, "_TagJob"]:
         settings = self.settings
         data = data.part(short_enough(data.sentences, self.notes))
+        scheme = common_scheme(data.scheme, None if start is None else start.scheme)
         within = [schemes.to_bioes(tags, data.scheme) for tags in data.tags]
-        tags = complete(sorted({tag for tags in within for tag in tags}), data.scheme)
+        tags = complete(sorted({tag for tags in within for tag in tags}), scheme)
+        if start is not None:
+            tags = with_new(start.tags, tags)
         if len(tags) < 2:
             raise DataError("there is one tag only; a tagger needs two to tell apart")
-        vocabulary = TokenVocabulary.fit(
-            data.sentences, least=settings.least, most_pairs=settings.most_pairs if settings.pairs else 0
-        )
-        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS
-        net = TagNet(vocabulary, tags, settings, has_scheme=data.scheme != "plain", has_prior=has_prior)
+        vocabulary = settings.vocabulary_of(data.sentences)
+        if start is not None:
+            vocabulary = start.vocabulary.with_new(vocabulary)
+        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS if start is None else start.net.prior is not None
+        net = TagNet(vocabulary, tags, settings, has_scheme=scheme != "plain", has_prior=has_prior).to(device)
+        reads_texts = all(len(token) == 1 for tokens in data.sentences[:200] for token in tokens)
+        if start is not None:
+            reads_texts = start.reads_texts
+            words = rows_of_tokens(start.vocabulary, vocabulary)
+            take_weights(net, start.net, {"tags": (start.tags, tags), **words})
+            self.notes += [told("tags", start.tags, tags), told("words", *words["words"])]
         fitted = TagFitted(
-            net=net.to(device),
+            net=net,
             vocabulary=vocabulary,
             tags=tags,
-            scheme=data.scheme,
-            baseline=FrequentTag.fit(data.sentences, data.tags),
-            reads_texts=all(len(token) == 1 for tokens in data.sentences[:200] for token in tokens),
+            scheme=scheme,
+            baseline=FrequentTag.fit(data.sentences, rewritten(data.tags, data.scheme, scheme)),
+            reads_texts=reads_texts,
         )
         return fitted, _TagJob(self, fitted, data.sentences, within, valid, training, device)
 
@@ -269,7 +283,7 @@ class _TagJob(ExampleJob):
         if fitted.net.prior is not None:
             words = [of_words for of_words, _, _ in self.encoded]
             self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
-            fitted.net.prior.table.copy_(self.known.whole)
+            self.known.put_into(fitted.net.prior)
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)

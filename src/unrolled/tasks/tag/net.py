@@ -1,17 +1,25 @@
 """The network that tags."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.nn.heads import TagHead, TagPrior, best_tags
+from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder
 
 
 class TagNet(nn.Module):
     """Members of one kind: encoder and tag head each, which start from what tags each word had."""
+
+    label_axes: ClassVar[LabelAxes] = {
+        **TagHead.label_axes,
+        **TagPrior.label_axes,
+        **TokenEncoder.label_axes,
+    }
 
     def __init__(
         self,

@@ -8,30 +8,30 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from unrolled.baselines.ngram import NGram
 from unrolled.data.corpus import STANDARD_LIBRARY, Corpus, read_corpus
 from unrolled.data.units import Units, fit_units
 from unrolled.errors import ArgumentError, DataError, SettingsError
-from unrolled.nn.bptt import advance
 from unrolled.report.comparison import compare
 from unrolled.tasks.arguments import accepts, named
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.starting import take_weights, told
 from unrolled.tasks.text.fitted import TextFitted
+from unrolled.tasks.text.job import TextJob
 from unrolled.tasks.text.mixture import best_share, mixed
 from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.sampling import sample
-from unrolled.tasks.text.scoring import WARM_UP, log_p_of
+from unrolled.tasks.text.scoring import WARM_UP, log_p_of, streams_for
 from unrolled.tasks.text.settings import DEFAULT_TRAINING, TextSettings
 from unrolled.tasks.text.sizing import sized
-from unrolled.training import processes
 from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
 from unrolled.training.trackers import Callback, Log
 
+Start = TextFitted | None
 LEAST_UNITS = 1000
 LEAST_PIECE, MOST_PIECES = 100, 100  # units of a piece of text, and pieces, that are compared with the baseline's
 # more would tell the figure no better, and take its time from the training
@@ -78,6 +78,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         valid: Any = None,
         text: str | None = None,
         train: TrainSettings | None = None,
+        start: Any = None,
         run: Path | str | None = None,
         display: Display | None = None,
         log: Log = (),
@@ -94,6 +95,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             valid: a text has none; set `validation`.
             text: a text, in place of files.
             train: bounds, optimizer, schedule.
+            start: a model to start from; see `Estimator.fit`.
             run: a new folder for checkpoints, the best model and the log, to resume from; none is kept if None.
             display: told of the progress.
             log: trackers of its rows; see `Estimator.fit`.
@@ -109,7 +111,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         if text is not None and (files or run is not None):
             raise SettingsError("fit: text goes without files and without run, which resumes from files")
         corpus = self.as_data(files) if text is None else Corpus(text, text.encode(), (), "utf-8", "")
-        return super().fit(corpus, train=train, run=run, display=display, log=log, callbacks=callbacks)
+        return super().fit(corpus, train=train, start=start, run=run, display=display, log=log, callbacks=callbacks)
 
     def read(self, files: Files) -> Corpus:
         paths = [files] if isinstance(files, str | Path) else list(files)
@@ -142,14 +144,13 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         return data.data if self.item == "byte" else data.text
 
     def prepare(
-        self, data: Corpus, valid: Corpus, training: TrainSettings, device: torch.device
-    ) -> tuple[TextFitted, "_TextJob"]:
+        self, data: Corpus, valid: Corpus, training: TrainSettings, device: torch.device, start: Start = None
+    ) -> tuple[TextFitted, "TextJob"]:
         first, last = self._content(data), self._content(valid)
-        units = fit_units(self.settings.units, first if isinstance(first, str) else "", self.settings.subwords)
-        self.settings, notes = sized(self.settings, units.size, training, device)
+        text = first if isinstance(first, str) else ""
+        self.settings, units, net, notes = _made(self.settings, text, training, device, start)
+        job = TextJob(self, net, units.encode(first), units.encode(last), len(last), training, device)
         self.notes += notes
-        net = TextNet(units.size, self.settings).to(device)
-        job = _TextJob(self, net, units.encode(first), units.encode(last), len(last), training, device)
         baseline = NGram.fit(job.train_ids, units.size)
         job.baseline_log_p = baseline.log_p(job.valid_ids, context=job.train_ids)
         nats = units.extra_nats(job.valid_ids) - float(job.baseline_log_p.sum())
@@ -163,14 +164,14 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         """Fits the share of the n-gram model on the validation part."""
         fitted = self.fitted
         ids = fitted.units.encode(self._content(valid))
-        by_net = self._net_log_p(ids, n_streams=_streams(len(ids)))
+        by_net = self._net_log_p(ids, n_streams=streams_for(len(ids)))
         return replace(fitted, share=best_share(by_net, fitted.baseline.log_p(ids)))
 
     def _mix(self, share: float) -> None:
         """Sets the share of the n-gram model, 0 to 1, in all that the model says."""
         self._fitted = replace(self.fitted, share=share)
 
-    def judge(self, job: "_TextJob") -> dict[str, Any]:
+    def judge(self, job: "TextJob") -> dict[str, Any]:
         return self._figures(job.valid_ids, job.n_valid_items, context=job.train_ids)
 
     def _figures(
@@ -230,7 +231,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             raise DataError("evaluate: the text is empty")
         ids = units.encode(text)
         if n_streams is None:
-            n_streams = 1 if len(ids) <= 200_000 else _streams(len(ids))
+            n_streams = 1 if len(ids) <= 200_000 else streams_for(len(ids))
         n_items = len(ids) if self.item == "byte" else len(text)
         figures, bit = self._figures(ids, n_items, n_streams=n_streams), math.log(2)
         bits = {"bits": figures["nats"] / bit, "baseline_bits": figures["baseline_nats"] / bit}
@@ -289,89 +290,17 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         return units.decode(draw())
 
 
-class _TextJob:
-    """The text task as the training loop sees it: streams of text side by side, windows over time, carried state."""
-
-    def __init__(
-        self,
-        model: TextModel,
-        net: TextNet,
-        train_ids: np.ndarray,
-        valid_ids: np.ndarray,
-        n_valid_items: int,
-        training: TrainSettings,
-        device: torch.device,
-    ) -> None:
-        settings = model.settings
-        self.model, self.train_ids, self.valid_ids, self.n_valid_items = model, train_ids, valid_ids, n_valid_items
-        self.n_streams, self.seed, self.device = _streams(len(valid_ids)), training.seed, device
-        self.k1 = min(settings.k1, (len(train_ids) - 1) // 2)
-        self.overlap = (settings.k2 or settings.k1) - settings.k1
-        # a short text has room for fewer streams
-        self.batch = max(1, min(settings.batch, (len(train_ids) - 1) // (2 * self.k1)))
-        if self.batch % processes.world_size():
-            raise SettingsError(
-                f"batch={self.batch} cannot be shared by {processes.world_size()} processes; "
-                f"take a multiple of {processes.world_size()}"
-            )
-        self.length = (len(train_ids) - 1) // self.batch
-        self.windows = self.steps_per_epoch = self.length // self.k1
-        self.items_per_step = self.batch * self.k1
-        self.is_bfloat16 = training.precision == "bfloat16"
-        self.item = {"char": "char", "byte": "byte", "subword": "subword"}[settings.units]
-        self.module = net
-        self.baseline_log_p = np.zeros(0)  # of the validation part, once there is a baseline
-        self.baseline_loss = math.nan  # what `evaluate` would return for it
-
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        epoch, window = divmod(step, self.windows)
-        start = window * self.k1
-        begin = max(0, start - self.overlap)
-        stop = start + self.k1
-        inputs, targets = self._window(epoch, begin, stop)
-        n_kept = max(0, stop - self.overlap) - begin
-        logits, state, _ = advance(module, inputs, None if window == 0 else carried, n_kept=n_kept)
-        fresh = start - begin
-        loss = nn.functional.cross_entropy(logits[fresh:].float().flatten(0, 1), targets[fresh:].flatten())
-        return loss, state
-
-    def _window(self, epoch: int, begin: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets [stop - begin, batch] of this process's streams; each epoch cuts the text elsewhere."""
-        draw = np.random.default_rng((self.seed, epoch))
-        offset = int(draw.integers(len(self.train_ids)))
-        columns = np.arange(processes.rank(), self.batch, processes.world_size()) * self.length
-        at = (offset + columns + np.arange(begin, stop + 1)[:, None]) % len(self.train_ids)
-        units = torch.from_numpy(self.train_ids[at]).to(self.device)
-        return units[:-1], units[1:]
-
-    def evaluate(self) -> dict[str, float]:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_bfloat16):
-            by_net = self.model._net_log_p(self.valid_ids, context=self.train_ids, n_streams=self.n_streams)
-        share = best_share(by_net, self.baseline_log_p)
-        self.model._mix(share)
-        extra = self.model.fitted.units.extra_nats(self.valid_ids)
-        nats, net_nats = (
-            (extra - float(log_p.sum())) / self.n_valid_items
-            for log_p in (mixed(by_net, self.baseline_log_p, share), by_net)
-        )
-        # the network learns long before it adds anything to the n-gram model
-        return {"loss": nats + 0.01 * net_nats, "nats": nats, "network_nats": net_nats, "baseline_share": share}
-
-    def describe(self, figures: dict[str, float]) -> str:
-        return in_words(figures["nats"], self.model.item)
-
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
-        self.model.keep(path, record, self.model.fitted.figures | {"nats": record[-1]["nats"]})
-
-
-def in_words(nats: float, item: str) -> str:
-    """A loss in words."""
-    return f"{nats:.3f} nats/{item} ({nats / math.log(2):.3f} bits/{item})"
-
-
-def _streams(n_units: int) -> int:
-    """Streams for evaluation: at least 4,000 units each, so that the warm-up of 256 costs little."""
-    return max(1, min(32, n_units // 4000))
+def _made(
+    settings: TextSettings, text: str, training: TrainSettings, device: torch.device, start: Start
+) -> tuple[TextSettings, Units, TextNet, list[str]]:
+    """Settings with a size, the units of a text, a network, and notes for the user."""
+    units = fit_units(settings.units, text, settings.subwords) if start is None else start.units.with_new(text)
+    settings, notes = sized(settings, units.size, training, device)
+    net = TextNet(units.size, settings).to(device)
+    if start is not None:
+        take_weights(net, start.net, {"units": (start.units.rows, units.rows)})
+        notes.append(told("units", start.units.rows, units.rows))
+    return settings, units, net, notes
 
 
 def _start_unit(units: Units) -> int:

@@ -1,9 +1,10 @@
 """The network that reads and writes text."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.named_layers import make_layers, start_orthogonal
 from unrolled.tasks.text.settings import TextSettings
 
@@ -12,6 +13,12 @@ class TextNet(nn.Module):
     """Embedding, recurrent layers, output product. Units int64 [time, batch] and a state (None at first) come in,
     logits [time, batch, size] and the next state go out.
     """
+
+    label_axes: ClassVar[LabelAxes] = {
+        "embedding.weight": ("units", None),
+        "output.weight": ("units", None),
+        "output.bias": ("units",),
+    }
 
     def __init__(self, size: int, settings: TextSettings) -> None:
         super().__init__()

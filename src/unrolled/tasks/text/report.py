@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.tasks.report import TaskReport
-from unrolled.tasks.text.model import TextModel, in_words
+from unrolled.tasks.text.job import in_words
+from unrolled.tasks.text.model import TextModel
 from unrolled.training.job import TrainResult
 
 
@@ -35,6 +36,8 @@ class TextReport(TaskReport[TextModel]):
         yield f"stopped     {result.reason}; best at step {result.best_step}"
         yield f"model       {model.removeprefix('model').strip()}"
         yield f"baseline    {baseline.removeprefix('baseline').strip()} on the same split"
+        if start := self.model.training.get("start"):
+            yield f"start       {start}"
         yield f"file        {path}"
         yield f'write more  unrolled generate {path} --prompt "..."'
         yield "\n" + "".join(self.model.generate(length=300, temperature=0.7, seed=0)).strip("\n") + "\n"

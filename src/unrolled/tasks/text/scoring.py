@@ -52,3 +52,8 @@ def log_p_of(net: TextNet, ids: np.ndarray, before: np.ndarray, *, n_streams: in
 def _without_row_0(state: Any, first: Any) -> Any:
     """The state with its first row as it was at first."""
     return pytree.tree_map(lambda part, start: torch.cat((start[:, :1], part[:, 1:]), 1), state, first)
+
+
+def streams_for(n_units: int) -> int:
+    """Streams for evaluation: at least 4,000 units each, so that the warm-up of 256 costs little."""
+    return max(1, min(32, n_units // 4000))

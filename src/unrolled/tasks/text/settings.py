@@ -14,17 +14,20 @@ from unrolled.training.settings import TrainSettings
 class TextSettings(Settings):
     """What the model is, and how text is cut for it."""
 
-    units: str = option("char", "what the model reads and writes", choices=KINDS)
-    subwords: int = option(2000, "size of the subword vocabulary, learnt from the training part", least=300, most=10**6)
-    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
+    units: str = option("char", "what the model reads and writes", choices=KINDS, with_start="fixed")
+    subwords: int = option(
+        2000, "size of the subword vocabulary, learnt from the training part", least=300, most=10**6, with_start="fixed"
+    )
+    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES, with_start="fixed")
     size: str = option(
         "auto",
         "auto: where minutes bound the run and layers, hidden, batch and dropout are the defaults, they are chosen by "
         "the measured speed of this machine",
         choices=("auto", "given"),
+        with_start="fixed",
     )
-    layers: int = option(2, "recurrent layers", least=1, most=100)
-    hidden: int = option(512, "features of a layer's hidden state", least=1, most=65536)
+    layers: int = option(2, "recurrent layers", least=1, most=100, with_start="fixed")
+    hidden: int = option(512, "features of a layer's hidden state", least=1, most=65536, with_start="fixed")
     dropout: float = option(0.3, "share of features dropped between layers in training", least=0, most=0.95)
     batch: int = option(32, "streams of text trained side by side", least=1, most=10**6)
     k1: int = option(100, "time steps between updates", least=1, most=10**6)
@@ -32,7 +35,7 @@ class TextSettings(Settings):
     validation: float = option(
         0.1, "share of the text, its end, kept for validation; at most 120,000 characters", above=0, most=0.5
     )
-    encoding: str = option("utf-8", "of the files")
+    encoding: str = option("utf-8", "of the files", with_start="new")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from unrolled.baselines.template import Templates
+from unrolled.data.files import read_texts
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.search.ngram_fusion import LanguageModel
@@ -84,3 +85,14 @@ class TranscribeFitted(Fitted):
             language=language,
             fallback=fallback,
         )
+
+
+def language_of(settings: TranscribeSettings) -> LanguageModel:
+    """The language model of the lines of a file.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    texts, _ = read_texts([settings.language], encoding=settings.encoding)
+    lines = [" ".join(line.split()) for line in next(iter(texts.values())).split("\n")]
+    return LanguageModel.fit([line for line in lines if line], settings.language_kind)

@@ -13,7 +13,7 @@ import torch
 from unrolled.baselines.template import Templates
 from unrolled.data.counted import counted
 from unrolled.data.fbank import fbank
-from unrolled.data.files import Faults, read_texts
+from unrolled.data.files import Faults
 from unrolled.data.in_memory import as_list, index_of
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.sound import Sound, as_sound, read_sound
@@ -22,14 +22,14 @@ from unrolled.errors import DataError
 from unrolled.report.comparison import compare
 from unrolled.report.metrics import error_rates, word_errors
 from unrolled.search import ctc, transducer
-from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.starting import take_weights, told, with_new
 from unrolled.tasks.transcribe.decoding import decoded
-from unrolled.tasks.transcribe.fitted import MOST_HZ, TranscribeFitted
+from unrolled.tasks.transcribe.fitted import MOST_HZ, TranscribeFitted, language_of
 from unrolled.tasks.transcribe.job import TranscribeJob, check_possible, fitted_by_errors, side_by_side
 from unrolled.tasks.transcribe.net import HearNet
 from unrolled.tasks.transcribe.settings import TranscribeSettings
@@ -37,6 +37,7 @@ from unrolled.tasks.transcribe.stream import Stream, Transcript, located, transc
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
+Start = TranscribeFitted | None
 _MOST_MEASURED = 1000  # sounds whose features tell mean and spread
 
 
@@ -93,12 +94,14 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
-        self, data: Transcribed, valid: Transcribed, training: TrainSettings, device: torch.device
+        self, data: Transcribed, valid: Transcribed, training: TrainSettings, device: torch.device, start: Start = None
     ) -> tuple[TranscribeFitted, TranscribeJob]:
         settings = self.settings
         error_rates(["a"], ["a"])  # a library that is missing must not cost a training
-        rate = min(MOST_HZ, Counter(data.rates).most_common(1)[0][0])
+        rate = min(MOST_HZ, Counter(data.rates).most_common(1)[0][0]) if start is None else start.rate
         characters = sorted(set("".join(data.transcripts)))
+        if start is not None:
+            characters = with_new(start.characters, characters)
         unseen = sorted(set("".join(valid.transcripts)) - set(characters))
         if unseen:
             self.notes.append(
@@ -115,16 +118,18 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         check_possible(data, kept, characters, settings)
         places = Templates.chosen(data.transcripts)
         templates = Templates([self._frames(data.load(i), rate) for i in places], [data.transcripts[i] for i in places])
-        language = None
+        language = None if start is None else start.language
         if settings.language:
-            texts, _ = read_texts([settings.language], encoding=settings.encoding)
-            lines = [" ".join(line.split()) for line in next(iter(texts.values())).split("\n")]
-            language = LanguageModel.fit([line for line in lines if line], settings.language_kind)
+            language = language_of(settings)
         net = HearNet(len(characters) + 1, settings).to(device)
-        some = np.random.default_rng(training.seed).permutation(kept)[:_MOST_MEASURED]
-        frames = np.concatenate([self._frames(data.load(int(i)), rate) for i in some])
-        net.mean.copy_(torch.from_numpy(frames.mean(0)))
-        net.spread.copy_(torch.from_numpy(np.maximum(frames.std(0), 1e-3)))
+        if start is not None:
+            take_weights(net, start.net, {"characters": (["", *start.characters], ["", *characters])})
+            self.notes.append(told("characters", start.characters, characters))
+        else:
+            some = np.random.default_rng(training.seed).permutation(kept)[:_MOST_MEASURED]
+            frames = np.concatenate([self._frames(data.load(int(i)), rate) for i in some])
+            net.mean.copy_(torch.from_numpy(frames.mean(0)))
+            net.spread.copy_(torch.from_numpy(np.maximum(frames.std(0), 1e-3)))
         fitted = TranscribeFitted(
             net=net,
             characters=characters,

@@ -7,13 +7,14 @@ transducer together with a network that reads the labels so far.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unrolled.data.fbank import STEP_S, WINDOW_S
+from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.named_layers import LAYER_NAMES, make_layers
 from unrolled.nn.token_encoder import run_recurrent
 from unrolled.nn.torch_layers import GRU
@@ -29,14 +30,18 @@ _MOST_NUMBERS = 1 << 26  # of a lattice at once: 256 MB, and a few times that on
 class HearSettings(Settings):
     """What the network is."""
 
-    loss: str = option("ctc", "ctc, or a recurrent transducer", choices=LOSSES)
-    direction: str = option("both", "both, or forward: such a model can stream", choices=("both", "forward"))
-    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES)
-    layers: int = option(2, "recurrent layers", least=1, most=20)
-    hidden: int = option(128, "features of a layer's state, in each direction", least=1, most=16384)
-    mels: int = option(40, "bands of the log-mel features", least=8, most=256)
-    reduction: int = option(2, "frames of 10 ms that become one step", least=1, most=16)
-    predictor: int = option(64, "features of what a transducer has written, and of its joiner", least=1, most=4096)
+    loss: str = option("ctc", "ctc, or a recurrent transducer", choices=LOSSES, with_start="fixed")
+    direction: str = option(
+        "both", "both, or forward: such a model can stream", choices=("both", "forward"), with_start="fixed"
+    )
+    cell: str = option("lstm", "recurrent layer", choices=LAYER_NAMES, with_start="fixed")
+    layers: int = option(2, "recurrent layers", least=1, most=20, with_start="fixed")
+    hidden: int = option(128, "features of a layer's state, in each direction", least=1, most=16384, with_start="fixed")
+    mels: int = option(40, "bands of the log-mel features", least=8, most=256, with_start="fixed")
+    reduction: int = option(2, "frames of 10 ms that become one step", least=1, most=16, with_start="fixed")
+    predictor: int = option(
+        64, "features of what a transducer has written, and of its joiner", least=1, most=4096, with_start="fixed"
+    )
     dropout: float = option(0.3, "share of features dropped in training", least=0, most=0.95)
 
     @property
@@ -61,6 +66,11 @@ class HearNet(nn.Module):
 
     mean: Tensor
     spread: Tensor
+    label_axes: ClassVar[LabelAxes] = {
+        "output.weight": ("characters", None),
+        "output.bias": ("characters",),
+        "labels.weight": ("characters", None),
+    }
 
     def __init__(self, n_classes: int, settings: HearSettings) -> None:
         super().__init__()

@@ -18,8 +18,8 @@ class TranscribeSettings(HearSettings):
     noise: float = option(0.5, "share of the sounds that noise is added to in training", least=0, most=1)
     masks: float = option(0.1, "share of time, and twice of the bands, hidden at most by a mask", least=0, most=0.5)
     beam: int = option(1, "candidates of the search; 1: greedy", least=1, most=1000)
-    language: str = option("", "file with lines of text, for a language model that guides the search")
-    language_kind: str = option("char", "n-grams of characters or words", choices=KINDS)
+    language: str = option("", "file with lines of text, for a language model that guides the search", with_start="new")
+    language_kind: str = option("char", "n-grams of characters or words", choices=KINDS, with_start="new")
     language_weight: float = option(0.5, "of the language model", least=0, most=10)
     path: str | None = option(None, "column with the paths  [guessed from its name]")
     text: str | None = option(None, "column with the transcripts  [guessed from its name]")
@@ -30,7 +30,7 @@ class TranscribeSettings(HearSettings):
         None, "sounds of an update  [an eighth of the training part, 4 to 16]", least=1, most=10**6
     )
     validation: float = option(0.1, "share of the sounds kept for validation, where no file is", above=0, most=0.5)
-    encoding: str = option("utf-8", "of manifests and texts")
+    encoding: str = option("utf-8", "of manifests and texts", with_start="new")
 
     def __post_init__(self) -> None:
         super().__post_init__()

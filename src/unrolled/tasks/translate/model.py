@@ -29,12 +29,15 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who, fitted_fallback
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.starting import take_weights, unknown_note
 from unrolled.tasks.translate.fitted import COPY, IN_WORDS, TranslateFitted
 from unrolled.tasks.translate.job import TranslateJob
 from unrolled.tasks.translate.net import Memory, TranslateNet
 from unrolled.tasks.translate.settings import TranslateSettings
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
+
+Start = TranslateFitted | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,12 +128,16 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
-        self, data: Pairs, valid: Pairs, training: TrainSettings, device: torch.device
+        self, data: Pairs, valid: Pairs, training: TrainSettings, device: torch.device, start: Start = None
     ) -> tuple[TranslateFitted, TranslateJob]:
         settings = self.settings
         bleu(["a"], ["a"])  # a library that is missing must not cost a training
         is_joint = settings.vocabulary == "joint"
-        source, target = fit_subwords(data.sources, data.targets, settings.subwords, is_joint=is_joint)
+        if start is not None:
+            source, target, is_spaced = start.source, start.target, start.is_spaced
+        else:
+            source, target = fit_subwords(data.sources, data.targets, settings.subwords, is_joint=is_joint)
+            is_spaced = 2 * sum(map(is_without_spaces, data.targets)) <= len(data)
         sources, targets = source.cut(data.sources), target.cut(data.targets)
         kept = [
             i for i, pair in enumerate(zip(sources, targets, strict=True)) if max(map(len, pair)) <= settings.longest
@@ -144,11 +151,17 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
                     f"pair[|s] of more than {settings.longest} subwords [is|are] left out of training",
                 )
             )
+        net = TranslateNet(len(source), len(target), settings, is_joint=is_joint).to(device)
+        if start is not None:
+            take_weights(net, start.net)
+            for side, cuts in (("source", sources), ("target", targets)):
+                ids = np.concatenate([cut.ids for cut in cuts])
+                self.notes += unknown_note(f"subwords of the {side}", int((ids == UNKNOWN).sum()), len(ids))
         fitted = TranslateFitted(
-            net=TranslateNet(len(source), len(target), settings, is_joint=is_joint).to(device),
+            net=net,
             source=source,
             target=target,
-            is_spaced=2 * sum(map(is_without_spaces, data.targets)) <= len(data),
+            is_spaced=is_spaced,
             baseline=Dictionary.fit(*([_words(text) for text in side] for side in (data.sources, data.targets))),
         )
         return fitted, TranslateJob(

@@ -33,14 +33,24 @@ _PLACES = 16  # a compiled loop is for one number of places: sentences of all le
 class NetSettings(Settings):
     """What the network is."""
 
-    cell: str = option("gru", "recurrent layer", choices=LAYER_NAMES)
-    layers: int = option(1, "recurrent layers of the encoder, each in both directions", least=1, most=20)
-    hidden: int = option(
-        256, "features of the encoder's state, in each direction; the decoder has twice", least=1, most=16384
+    cell: str = option("gru", "recurrent layer", choices=LAYER_NAMES, with_start="fixed")
+    layers: int = option(
+        1, "recurrent layers of the encoder, each in both directions", least=1, most=20, with_start="fixed"
     )
-    words: int = option(512, "features of a subword's vector", least=1, most=16384)
-    decoder: str = option("deep", "deep: two layers, fast; fed: one layer with input feeding", choices=FORMS)
-    attention: str = option("multiplicative", "how places are scored", choices=("multiplicative", "additive"))
+    hidden: int = option(
+        256,
+        "features of the encoder's state, in each direction; the decoder has twice",
+        least=1,
+        most=16384,
+        with_start="fixed",
+    )
+    words: int = option(512, "features of a subword's vector", least=1, most=16384, with_start="fixed")
+    decoder: str = option(
+        "deep", "deep: two layers, fast; fed: one layer with input feeding", choices=FORMS, with_start="fixed"
+    )
+    attention: str = option(
+        "multiplicative", "how places are scored", choices=("multiplicative", "additive"), with_start="fixed"
+    )
     dropout: float = option(0.4, "share of features dropped in training", least=0, most=0.95)
     word_dropout: float = option(0.1, "share of subwords shown as unknown in training", least=0, most=0.95)
     smoothing: float = option(0.1, "share of certainty spread over all subwords in training", least=0, most=0.9)

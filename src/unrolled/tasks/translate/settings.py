@@ -13,9 +13,14 @@ class TranslateSettings(NetSettings):
     """What the model is, how it searches, and how the files are read."""
 
     vocabulary: str = option(
-        "joint", "one vocabulary of subwords for both languages, or two", choices=("joint", "separate")
+        "joint",
+        "one vocabulary of subwords for both languages, or two",
+        choices=("joint", "separate"),
+        with_start="fixed",
     )
-    subwords: int = option(4000, "subwords of a vocabulary at most", least=16, most=10**6, was="pieces")
+    subwords: int = option(
+        4000, "subwords of a vocabulary at most", least=16, most=10**6, was="pieces", with_start="fixed"
+    )
     longest: int = option(
         100, "subwords of a sentence at most; longer pairs are left out of training", least=2, most=5000
     )
@@ -31,4 +36,4 @@ class TranslateSettings(NetSettings):
         "forward", "forward: from the first column or file to the second", choices=("forward", "backward")
     )
     validation: float = option(0.05, "share of the pairs kept for validation, where no file is", above=0, most=0.5)
-    encoding: str = option("utf-8", "of the files")
+    encoding: str = option("utf-8", "of the files", with_start="new")

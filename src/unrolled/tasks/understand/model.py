@@ -20,7 +20,6 @@ from unrolled.data.labeled import check_count
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
-from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare, shares
 from unrolled.tasks.answers import Answers, Shown
@@ -29,6 +28,7 @@ from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrate
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
+from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
@@ -100,7 +100,12 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
-        self, data: Intents, valid: Intents, training: TrainSettings, device: torch.device
+        self,
+        data: Intents,
+        valid: Intents,
+        training: TrainSettings,
+        device: torch.device,
+        start: UnderstandFitted | None = None,
     ) -> tuple[UnderstandFitted, "_UnderstandJob"]:
         settings = self.settings
         data = data.part(short_enough(data.tagged.sentences, self.notes))
@@ -110,21 +115,33 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         scheme = "BIO" if tagged.scheme == "plain" else tagged.scheme  # no slots at all
         within = [schemes.to_bioes(tags, scheme) for tags in tagged.tags]
         tags = complete(sorted({tag for tags in within for tag in tags}), scheme)
-        intents = sorted(set(data.intents))
+        intents, of_baseline = sorted(set(data.intents)), tagged.tags
+        if start is not None:
+            tags, intents = with_new(start.tags, tags), with_new(start.intents, intents)
+            scheme, of_baseline = start.scheme, rewritten(tagged.tags, scheme, start.scheme)
         check_count(len(intents), "intents")
         if len(intents) < 2:
             raise DataError(f"there is one intent only, {intents[0]!r}; expected at least two to tell apart")
-        vocabulary = TokenVocabulary.fit(
-            tagged.sentences, least=settings.least, most_pairs=settings.most_pairs if settings.pairs else 0
-        )
-        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS
+        vocabulary = settings.vocabulary_of(tagged.sentences)
+        if start is not None:
+            vocabulary = start.vocabulary.with_new(vocabulary)
+        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS if start is None else start.net.prior is not None
+        net = UnderstandNet(vocabulary, tags, len(intents), settings, has_prior=has_prior).to(device)
+        if start is not None:
+            rows: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+                "intents": (start.intents, intents),
+                "tags": (start.tags, tags),
+            }
+            rows |= rows_of_tokens(start.vocabulary, vocabulary)
+            take_weights(net, start.net, rows)
+            self.notes += [told(noun, *rows[noun]) for noun in ("intents", "tags", "words")]
         fitted = UnderstandFitted(
-            net=UnderstandNet(vocabulary, tags, len(intents), settings, has_prior=has_prior).to(device),
+            net=net,
             vocabulary=vocabulary,
             tags=tags,
             scheme=scheme,
             intents=intents,
-            slot_baseline=FrequentTag.fit(tagged.sentences, tagged.tags),
+            slot_baseline=FrequentTag.fit(tagged.sentences, of_baseline),
             intent_baseline=NaiveBayes.fit(tagged.sentences, [[intent] for intent in data.intents], intents),
             scale=_calibration(tagged.sentences, data.intents, intents, training.seed),
         )
@@ -325,7 +342,7 @@ class _UnderstandJob(ExampleJob):
         if fitted.net.prior is not None:
             words = [of_words for of_words, _, _ in self.encoded]
             self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
-            fitted.net.prior.table.copy_(self.known.whole)
+            self.known.put_into(fitted.net.prior)
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)

@@ -1,12 +1,14 @@
 """The network that finds intents and slots."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.nn.heads import Pooling, TagHead, TagPrior, best_tags
+from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder
 from unrolled.tasks.understand.settings import UnderstandSettings
 
@@ -45,6 +47,15 @@ class _Member(nn.Module):
 
 class UnderstandNet(nn.Module):
     """Members of one kind, whose slots start from what tags each word had."""
+
+    label_axes: ClassVar[LabelAxes] = {
+        "intent.weight": ("intents", None),
+        "intent.bias": ("intents",),
+        "hint.weight": (None, "intents"),
+        **TagHead.label_axes,
+        **TagPrior.label_axes,
+        **TokenEncoder.label_axes,
+    }
 
     def __init__(
         self,

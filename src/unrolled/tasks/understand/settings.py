@@ -21,4 +21,4 @@ class UnderstandSettings(EncoderSettings):
     validation: float = option(
         0.1, "share of the sentences kept for validation, where none are given", above=0, most=0.5
     )
-    encoding: str = option("utf-8", "of the files")
+    encoding: str = option("utf-8", "of the files", with_start="new")
