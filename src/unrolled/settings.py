@@ -7,6 +7,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data."""
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, values: Any) -> typing.Self:
@@ -70,8 +71,9 @@ def value_type(field: dataclasses.Field) -> tuple[type, bool]:
     """A field's plain type, and whether None is allowed."""
     declared = field.type
     if isinstance(declared, types.UnionType):
-        [plain] = [part for part in typing.get_args(declared) if part is not types.NoneType]
-        return plain, True
+        parts = typing.get_args(declared)
+        [plain] = [part for part in parts if part not in (types.NoneType, Mapping)]
+        return plain, types.NoneType in parts
     return typing.cast(type, declared), False
 
 
@@ -79,6 +81,8 @@ def _faults(field: dataclasses.Field, value: Any) -> list[str]:
     kind, is_optional = value_type(field)
     if value is None:
         return [] if is_optional else [f"{field.name}: expected {_words(kind)}, got None"]
+    if isinstance(value, Mapping) and Mapping in typing.get_args(field.type):
+        return []  # by name; the command line has texts alone, and a class of settings checks it
     is_number = kind in (int, float)
     fits = isinstance(value, (int, float) if kind is float else kind) and not (is_number and isinstance(value, bool))
     if not fits:

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.baselines.nearest_mean import NearestMean
 from unrolled.data.in_memory import LABEL_KINDS
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
+from unrolled.tasks.classify.class_weights import MOST_DECIDING
 from unrolled.tasks.classify.inputs import Front, TextFront, front_from_data
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.settings import ClassifySettings
@@ -25,6 +28,7 @@ class ClassifyFitted(Fitted):
         is_multiple: whether an item may have several classes.
         scale: makes log-probabilities of the baseline's scores.
         weights: of the network and of the baseline in the logits.
+        class_weights: float32 [classes], how much each class counted in training; None where all counted the same.
         label_kind: what the labels were before they became texts.
         temperature: divides the logits, so that probabilities are calibrated.
         most_frequent: class.
@@ -37,16 +41,23 @@ class ClassifyFitted(Fitted):
     is_multiple: bool
     scale: float = 1.0
     weights: Weights = NETWORK_ALONE
+    class_weights: np.ndarray | None = None
     label_kind: str = "str"
     temperature: float = 1.0
     most_frequent: str
     baseline: NaiveBayes | NearestMean
+
+    @property
+    def decides(self) -> str:
+        """The metric that decides: with class weights macro F1, as accuracy hardly sees a rare class."""
+        return "macro F1" if self.class_weights is not None and len(self.classes) <= MOST_DECIDING else "accuracy"
 
     def to_parts(self) -> Parts:
         vocabulary = self.front.to_data() | {
             "classes": self.classes, "is_multiple": self.is_multiple,
             "temperature": self.temperature, "scale": self.scale, "weights": list(self.weights),
             "label_kind": self.label_kind,
+            "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
         }  # fmt: skip
         baseline, tensors = self.baseline.to_parts()
         return (
@@ -61,6 +72,11 @@ class ClassifyFitted(Fitted):
         classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
         temperature, most_frequent = float(file.vocabulary["temperature"]), file.baseline["most_frequent"]
         scale, weights = blend_from_data(file.vocabulary)
+        class_weights = file.vocabulary.get("class_weights")
+        if class_weights is not None:
+            class_weights = np.array(class_weights, dtype=np.float32)
+            if class_weights.shape != (len(classes),) or not (class_weights > 0).all():
+                raise ModelFileError("its class weights are damaged")
         label_kind = file.vocabulary.get("label_kind", "str")
         if label_kind not in LABEL_KINDS or not all(isinstance(name, str) for name in classes) or not temperature > 0:
             raise ModelFileError("its classes are damaged")
@@ -75,6 +91,7 @@ class ClassifyFitted(Fitted):
             is_multiple=is_multiple,
             scale=scale,
             weights=weights,
+            class_weights=class_weights,
             label_kind=label_kind,
             temperature=temperature,
             most_frequent=most_frequent,

@@ -11,8 +11,9 @@ from unrolled.errors import DataError
 from unrolled.tasks.blend import blended
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import TextFront
+from unrolled.tasks.classify.judged import macro_f1_of
 from unrolled.tasks.classify.net import loss_of
-from unrolled.tasks.classify.start import targets_of, weighted
+from unrolled.tasks.classify.start import chosen, targets_of, weighted
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.training.loop import TrainSettings
 
@@ -35,9 +36,10 @@ class ClassifyJob(ExampleJob):
             raise DataError("none of the texts has a token in it")
         super().__init__(model, [len(pieces[i]) for i in kept], training, device)
         self.encoded = [fitted.front.encode(pieces[i]) for i in kept]
-        self.targets = targets_of(labels, fitted.classes)[kept]
+        self.targets = targets_of(labels, fitted.classes, fitted.class_weights)[kept]
         self.valid = [fitted.front.pieces(item) for item in valid.items]
-        self.valid_targets = targets_of(valid.labels, fitted.classes)
+        self.valid_labels = valid.labels
+        self.valid_targets = targets_of(valid.labels, fitted.classes, fitted.class_weights)
         self.valid_baseline: Tensor | None = None
         self.item = "token" if isinstance(fitted.front, TextFront) else "row"
 
@@ -61,7 +63,12 @@ class ClassifyJob(ExampleJob):
         log_loss = float(loss_of(logits, self.valid_targets, is_multiple=is_multiple))
         # the network learns long before it changes an answer of the baseline
         of_network = float(loss_of(network, self.valid_targets, is_multiple=is_multiple))
-        return {"loss": 1 - accuracy + 1e-3 * of_network, "accuracy": accuracy, "log_loss": log_loss}
+        figures = {"accuracy": accuracy, "log_loss": log_loss}
+        if (fitted := model.fitted).decides == "accuracy":
+            return {"loss": 1 - accuracy + 1e-3 * of_network, **figures}
+        macro_f1 = macro_f1_of(self.valid_labels, chosen(logits.numpy(), fitted, above=0.0), fitted.classes)
+        return {"loss": 1 - macro_f1 + 1e-3 * of_network, **figures, "macro_f1": macro_f1}
 
     def describe(self, figures: dict[str, float]) -> str:
-        return f"accuracy {100 * figures['accuracy']:.2f} %"
+        macro = f", macro F1 {100 * figures['macro_f1']:.2f} %" if "macro_f1" in figures else ""
+        return f"accuracy {100 * figures['accuracy']:.2f} %{macro}"

@@ -6,6 +6,8 @@ Inputs: labels, and those that model and baselines found. Outputs: metrics of ea
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from unrolled.report.comparison import compare, shares
 from unrolled.report.metrics import figures_of, rights_of
 
@@ -13,7 +15,7 @@ Labels = Sequence[Sequence[str]]
 
 
 def judged(
-    gold: Labels, found: Mapping[str, Labels], classes: Sequence[str], *, baseline: str, of: str
+    gold: Labels, found: Mapping[str, Labels], classes: Sequence[str], *, baseline: str, of: str, by: str = "accuracy"
 ) -> dict[str, Any]:
     """Metrics of "model", "baseline" and "majority".
 
@@ -23,9 +25,40 @@ def judged(
         classes: that training had.
         baseline: name of the baseline within a sentence.
         of: what the items are, such as "texts".
+        by: the metric that decides, "accuracy" or "macro F1".
     """
-    rights = {name: shares(rights_of(gold, labels)) for name, labels in found.items()}
+    names = _names(gold, classes)
+    score = None if by == "accuracy" else _macro_f1
+    rights = {
+        name: _class_counts(gold, labels, names) if score else shares(rights_of(gold, labels))
+        for name, labels in found.items()
+    }
     named = {baseline: rights["baseline"], "the most frequent class": rights["majority"]}
-    compared = compare(rights["model"], named, metric="accuracy", of=of)
+    compared = compare(rights["model"], named, metric=by, of=of, score=score)
     figures = {name: figures_of(gold, labels, classes) for name, labels in found.items()}
     return figures | {"n_items": len(gold), "comparison": compared.to_dict()}
+
+
+def macro_f1_of(gold: Labels, found: Labels, classes: Sequence[str]) -> float:
+    """The mean F1 of the classes, each counted the same."""
+    return float(_macro_f1(_class_counts(gold, found, _names(gold, classes)).sum(0)))
+
+
+def _names(gold: Labels, classes: Sequence[str]) -> list[str]:
+    return sorted({*classes, *(name for row in gold for name in row)})
+
+
+def _class_counts(gold: Labels, found: Labels, names: Sequence[str]) -> np.ndarray:
+    """What each item adds to F1 of each class [items, 3 · classes]: right, marked and found ones."""
+    place, n = {name: i for i, name in enumerate(names)}, len(names)
+    counts = np.zeros((len(gold), 3 * n))
+    for row, marked, chosen in zip(counts, gold, found, strict=True):
+        for k, each in enumerate((set(marked) & set(chosen), set(marked), set(chosen))):
+            row[[k * n + place[name] for name in each]] = 1
+    return counts
+
+
+def _macro_f1(sums: np.ndarray) -> np.ndarray:
+    """Macro F1 from sums of such counts [..., 3 · classes]."""
+    right, marked, chosen = np.split(sums, 3, -1)
+    return (2 * right / np.maximum(marked + chosen, 1)).mean(-1)

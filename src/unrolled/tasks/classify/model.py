@@ -1,7 +1,7 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.blend import blended, calibrated, calibration
 from unrolled.tasks.classify.answer import Classified
+from unrolled.tasks.classify.class_weights import NONE, in_words, weights_of
 from unrolled.tasks.classify.fine_tuning import check_fits, common_kind, front_with_new, take_classes
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
@@ -92,19 +93,34 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         net = ClassifyNet(front, len(classes), self.settings, is_multiple=data.is_multiple).to(device)
         if start is not None:
             self.notes += take_classes(net, start, front, classes)
-        learnt = Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple)
-        targets = targets_of(data.labels, classes)
+        class_weights = self._class_weights(counts, classes, is_multiple=data.is_multiple)
+        learnt = Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple, class_weights=class_weights)
+        targets = targets_of(data.labels, classes, class_weights)
         fitted = ClassifyFitted(
             net=net,
             front=front,
             classes=classes,
             is_multiple=data.is_multiple,
             label_kind=kind,
+            class_weights=class_weights,
             most_frequent=max(classes, key=lambda name: counts[name]),
             baseline=learnt.baseline(np.arange(len(pieces))),
             scale=calibration(len(pieces), training.seed, learnt.scores, targets, is_multiple=data.is_multiple),
         )
         return fitted, ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
+
+    def _class_weights(
+        self, counts: Mapping[str, int], classes: Sequence[str], *, is_multiple: bool
+    ) -> np.ndarray | None:
+        """How much each class counts; None where all count the same."""
+        asked = self.settings.class_weights
+        if asked == NONE:
+            return None
+        if is_multiple:
+            raise SettingsError("class_weights: go with one class for each item; here items may have several")
+        found = weights_of(asked, counts, classes)
+        self.notes.append(in_words(found, classes))
+        return found
 
     @torch.inference_mode()
     def logits(self, items: Sequence[Any]) -> Tensor:
@@ -141,7 +157,8 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         """
         fitted = self.ready()
         pieces = [fitted.front.pieces(item) for item in valid.items]
-        scores = self._network(pieces), self._by_baseline(pieces), targets_of(valid.labels, fitted.classes)
+        targets = targets_of(valid.labels, fitted.classes, fitted.class_weights)
+        scores = self._network(pieces), self._by_baseline(pieces), targets
         figures = self._judged(valid.labels, pieces, cross_weighted(fitted, *scores))
         return replace(weighted(fitted, *scores), figures=figures)
 
@@ -247,7 +264,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         }
         found["majority"] = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(labels)
         of = "texts" if isinstance(fitted.front, TextFront) else "windows"
-        figures = judged(labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of)
+        figures = judged(labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of, by=fitted.decides)
         targets = targets_of(labels, fitted.classes).numpy()
         figures["model"] |= calibration_metrics(targets, probabilities, is_multiple=fitted.is_multiple)
         return figures

@@ -18,31 +18,45 @@ from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.net import loss_of
 
 
-def targets_of(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Tensor:
-    """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere."""
+def targets_of(
+    labels: Sequence[Sequence[str]], classes: Sequence[str], class_weights: np.ndarray | None = None
+) -> Tensor:
+    """[texts, classes], 0 or 1; classes that training never saw are 0 everywhere. With weights of the classes, the
+    weight in place of 1: so the cross-entropy of an item is weighted by its class.
+    """
     place = {name: i for i, name in enumerate(classes)}
     targets = torch.zeros(len(labels), len(classes))
     for i, names in enumerate(labels):
         for name in names:
             if name in place:
                 targets[i, place[name]] = 1
-    return targets
+    return targets if class_weights is None else targets * torch.from_numpy(class_weights)
 
 
 class Learnt:
     """The baseline of some examples."""
 
     def __init__(
-        self, pieces: list[Any], labels: Sequence[Sequence[str]], classes: list[str], *, is_multiple: bool
+        self,
+        pieces: list[Any],
+        labels: Sequence[Sequence[str]],
+        classes: list[str],
+        *,
+        is_multiple: bool,
+        class_weights: np.ndarray | None = None,
     ) -> None:
+        self.class_weights = class_weights
         self.pieces, self.labels, self.classes, self.is_multiple = pieces, labels, classes, is_multiple
 
     def baseline(self, places: np.ndarray) -> NaiveBayes | NearestMean:
         """What is learnt from the examples at some places."""
         pieces, labels = [self.pieces[i] for i in places], [self.labels[i] for i in places]
         if isinstance(self.pieces[0], np.ndarray):
-            return NearestMean.fit(pieces, labels, self.classes)
-        return NaiveBayes.fit(pieces, labels, self.classes, is_multiple=self.is_multiple)
+            return NearestMean.fit(pieces, labels, self.classes)  # it knows of no class how frequent it is
+        found = NaiveBayes.fit(pieces, labels, self.classes, is_multiple=self.is_multiple)
+        if self.class_weights is not None:
+            found.priors += np.log(self.class_weights)
+        return found
 
     def scores(self, learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Of the examples at places `held`, by what is learnt from those at `learnt`."""

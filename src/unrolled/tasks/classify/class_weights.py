@@ -1,0 +1,63 @@
+"""How much each class counts in training, as scikit-learn's `class_weight` means it.
+
+Inputs: what the user asks for, and the classes of the training part. Outputs: a weight for each class.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from unrolled.errors import SettingsError
+
+NONE, BALANCED = "none", "balanced"
+MOST_DECIDING = 200  # classes up to which macro F1 decides
+
+
+def parsed(asked: str | Mapping[Any, float]) -> dict[str, float] | str:
+    """The weights by label; or "none" or "balanced".
+
+    Raises:
+        SettingsError: it is none of these, or a weight is not above 0.
+    """
+    if asked in (NONE, BALANCED):
+        return str(asked)
+    try:
+        pairs = (
+            [(name, weight) for name, _, weight in (each.rpartition("=") for each in asked.split(","))]
+            if isinstance(asked, str)
+            else list(asked.items())
+        )
+        found = {str(name).strip(): float(weight) for name, weight in pairs}
+    except (TypeError, ValueError):
+        found = {}
+    if not found or not all(name and 0 < weight < np.inf for name, weight in found.items()):
+        raise SettingsError(
+            f"class_weights={asked!r}: expected none, balanced, or weights above 0 by label, such as rare=5,other=1"
+        )
+    return found
+
+
+def weights_of(asked: str | Mapping[Any, float], counts: Mapping[str, int], classes: Sequence[str]) -> np.ndarray:
+    """A weight for each class, float32 [classes]: "balanced" is n / (number of classes · count), so that each class
+    counts as much as any other; a class that is not named, or does not occur, counts 1.
+
+    Raises:
+        SettingsError: a weight is for what is no class.
+    """
+    named = parsed(asked)
+    if isinstance(named, dict):
+        if unknown := sorted(named.keys() - set(classes)):
+            shown = ", ".join(map(repr, classes[:10])) + (", ..." if len(classes) > 10 else "")
+            raise SettingsError(f"class_weights: {unknown[0]!r} is no class; the classes are {shown}")
+        return np.array([named.get(name, 1.0) for name in classes], dtype=np.float32)
+    if named == NONE:
+        return np.ones(len(classes), dtype=np.float32)
+    n, n_classes = sum(counts.values()), sum(count > 0 for count in counts.values())
+    return np.array([n / (n_classes * counts[name]) if counts.get(name) else 1.0 for name in classes], dtype=np.float32)
+
+
+def in_words(weights: np.ndarray, classes: Sequence[str]) -> str:
+    """The weights, for the user."""
+    shown = ", ".join(f"{name} {weight:.3g}" for name, weight in list(zip(classes, weights, strict=True))[:10])
+    return f"class weights: {shown}{', ...' if len(classes) > 10 else ''}; macro F1 decides"

@@ -1,0 +1,133 @@
+"""Class weights: a rare class is found, metrics stay unweighted, and what is asked for is checked word for word."""
+
+import numpy as np
+import pytest
+from tests.tasks.test_tokens import SMALL
+
+import unrolled
+from unrolled.errors import ModelFileError, SettingsError
+from unrolled.files import safetensors_tree
+from unrolled.tasks.classify.class_weights import parsed, weights_of
+from unrolled.tasks.classify.judged import macro_f1_of
+
+TRAINING = unrolled.TrainSettings(steps=60, lr=0.01, precision="float32", patience=0, warmup=5)
+WORDS = ("soup", "wine", "bread", "rice", "fish", "cake")
+
+
+def rare(seed, n=400):
+    """One text of ten is rare. A word of its own is more likely in it, and stands in others too: the frequent class is
+    the safer answer always, unless the rare one counts more.
+    """
+    draw = np.random.default_rng(seed)
+    texts, labels = [], []
+    for i in range(n):
+        is_rare = i % 10 == 0
+        words = list(draw.choice(WORDS, 5))
+        if draw.random() < (0.8 if is_rare else 0.25):
+            words[int(draw.integers(5))] = "smoke"
+        texts.append(" ".join(words))
+        labels.append("rare" if is_rare else "usual")
+    return texts, labels
+
+
+@pytest.fixture(scope="module")
+def models():
+    texts, labels = rare(0)
+    asked = {"none": "none", "balanced": "balanced", "dict": {"rare": 9}}
+    return {
+        name: unrolled.ClassifyModel(**SMALL, class_weights=each).fit(texts, labels, train=TRAINING)
+        for name, each in asked.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["balanced", "dict"])
+def test_the_recall_and_macro_f1_of_a_rare_class_rise(models, name):
+    test = list(zip(*rare(1), strict=True))
+    plain, weighted = (models[each].evaluate(test) for each in ("none", name))
+    assert weighted["model"]["classes"]["rare"]["recall"] > plain["model"]["classes"]["rare"]["recall"] + 0.3
+    assert weighted["model"]["macro_f1"] > plain["model"]["macro_f1"]
+    assert weighted["baseline"]["classes"]["rare"]["recall"] > plain["baseline"]["classes"]["rare"]["recall"] + 0.3
+    assert plain["comparison"]["metric"] == "accuracy"
+    assert weighted["comparison"]["metric"] == "macro F1"
+    assert weighted["comparison"]["model"] == pytest.approx(weighted["model"]["macro_f1"])
+
+
+def test_the_weights_are_told_and_are_those_of_scikit_learn(models):
+    assert models["balanced"].notes == ["class weights: rare 5, usual 0.556; macro F1 decides"]
+    assert models["none"].notes == []
+    utils = pytest.importorskip("sklearn.utils.class_weight")
+    labels = ["a"] * 7 + ["b"] * 2 + ["c"]
+    counts = {name: labels.count(name) for name in "abc"}
+    for asked in ("balanced", {"a": 2.0, "c": 5.0}):
+        wanted = utils.compute_class_weight(asked, classes=np.array(list("abc")), y=labels)
+        assert weights_of(asked, counts, list("abc")) == pytest.approx(wanted)
+
+
+def test_it_is_saved_and_damaged_weights_are_refused(models, tmp_path):
+    model = models["balanced"]
+    model.save(tmp_path / "m")
+    loaded = unrolled.load(tmp_path / "m")
+    assert loaded.settings.class_weights == "balanced"
+    assert loaded.fitted.class_weights.tolist() == model.fitted.class_weights.tolist()
+    texts, _ = rare(1)
+    assert loaded.predict_proba(texts[:20]).tolist() == model.predict_proba(texts[:20]).tolist()
+    models["dict"].save(tmp_path / "d")
+    assert unrolled.load(tmp_path / "d").settings.class_weights == {"rare": 9}
+    tensors, metadata = safetensors_tree.read_tensors(tmp_path / "m")
+    metadata["vocabulary"] = metadata["vocabulary"].replace('"class_weights": [', '"class_weights": [-')
+    safetensors_tree.write_tensors(tmp_path / "bad", tensors, metadata)
+    with pytest.raises(ModelFileError, match=r"its class weights are damaged$"):
+        unrolled.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "rare", "rare=", "rare=0", "rare=-1", "rare=x", "=3", {}, {"rare": "x"}, {"a": -1}]
+)
+def test_what_is_no_weight_is_refused(asked):
+    with pytest.raises(SettingsError) as caught:
+        unrolled.ClassifyModel(class_weights=asked)
+    assert str(caught.value) == (
+        f"class_weights={asked!r}: expected none, balanced, or weights above 0 by label, such as rare=5,other=1"
+    )
+
+
+def test_a_label_that_is_no_class_and_several_labels_are_refused():
+    texts, labels = rare(0, 60)
+    with pytest.raises(SettingsError) as caught:
+        unrolled.ClassifyModel(**SMALL, class_weights="rarer=5").fit(texts, labels, train=TRAINING)
+    assert str(caught.value) == "class_weights: 'rarer' is no class; the classes are 'rare', 'usual'"
+    with pytest.raises(SettingsError) as several:
+        unrolled.ClassifyModel(**SMALL, class_weights="balanced").fit(
+            texts, [[each] for each in labels], train=TRAINING
+        )
+    assert str(several.value) == "class_weights: go with one class for each item; here items may have several"
+
+
+def test_weights_by_number_and_a_clone():
+    sklearn = pytest.importorskip("sklearn.base")
+    texts, labels = rare(0, 60)
+    model = sklearn.clone(unrolled.ClassifyModel(**SMALL, class_weights={0: 1, 1: 8}, steps=2))
+    model.fit(texts, [int(each == "rare") for each in labels])
+    assert model.fitted.class_weights.tolist() == [1, 8]
+    assert parsed("a=b=2, c=1") == {"a=b": 2.0, "c": 1.0}
+
+
+def test_on_the_command_line(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = zip(*rare(0, 100), strict=True)
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    brief = ["--hidden", 8, "--steps", 3, "--precision", "float32"]
+    code, out, err = call("train", "classify", "t.csv", *brief, "--class-weights", "rare=4,usual=1", "--folder", "run")
+    assert code == 0
+    assert "class weights: rare 4, usual 1; macro F1 decides" in err
+    assert "macro F1" in out.splitlines()[-1]
+    code, _, err = call("train", "classify", "t.csv", *brief, "--class-weights", "rare", "--folder", "no")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "unrolled: class_weights='rare': expected none, balanced, or weights above 0 by label, such as rare=5,other=1",
+    )
+
+
+def test_macro_f1_is_the_mean_over_classes():
+    gold, found = [["a"], ["a"], ["b"], ["c"]], [["a"], ["b"], ["b"], ["a"]]
+    assert macro_f1_of(gold, found, ["a", "b", "c"]) == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)
