@@ -152,7 +152,7 @@ def test_a_frame_keeps_the_index_of_the_series():
     ("items", "labels", "text"),
     [
         (["a", None], ["x", "y"], "item 1 is None; expected a text or a window [time, features]. Leave such items out"),
-        (["a", "b"], ["x"], "got 2 items and 1 answers; expected one for each"),
+        (["a", "b"], ["x"], "got 2 items and 1 answer; expected one for each"),
         (["a", "b"], ["x", None], "item 1 has no label; got None. Leave such items out"),
         (["a", "b"], ["x", float("nan")], "item 1 has no label; got nan. Leave such items out"),
         (["a", "b"], ["x", 1], "labels are of the kinds int, str; expected one of str, int, float, bool"),
@@ -193,3 +193,10 @@ def test_import_unrolled_brings_none_of_these_libraries():
     code = "import sys, unrolled; unrolled.ClassifyModel().get_params(); print([n for n in ('sklearn', 'polars', 'IPython', 'tensorboard') if n in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("empty", ["", "   ", "\n"])
+def test_a_text_of_no_words_is_learnt_from_and_classified(empty):
+    texts, labels = [empty, "good food", "bad wine", "good soup", "bad soup"] * 4, [True, True, False, True, False] * 4
+    model = unrolled.ClassifyModel(hidden=4, words=4, chars=0, steps=2).fit(texts, labels)
+    assert [each.labels for each in model.predict([empty, "good"])] == [[True], [True]]

@@ -219,7 +219,7 @@ def test_unseen_characters_and_long_sounds_are_told():
     model.fit([*PAIRS, long], valid=[*PAIRS[:4], ((spoken("ab"), RATE), "xaby")], train=unrolled.TrainSettings(steps=2))
     assert model.notes == [
         "characters of the validation part that training never saw count as errors: 'xy'",
-        "1 sounds of more than 1 s are left out of training",
+        "1 sound of more than 1 s is left out of training",
     ]
     parts = Sound(long[0][0], RATE).in_parts(1.0)
     assert max(map(len, parts)) <= RATE
@@ -398,7 +398,7 @@ def test_a_folder_with_texts_beside_its_sounds_stereo_clipped_and_fast(tmp_path)
     model = unrolled.TranscribeModel(unrolled.TranscribeSettings(**SMALL))
     data = model.as_data(tmp_path)
     assert data.transcripts == ["ab"] * 4
-    assert data.notes[1:] == ("1 sounds have several channels, which are averaged", "1 sounds are clipped")
+    assert data.notes[1:] == ("1 sound has several channels, which are averaged", "1 sound is clipped")
     assert data.notes[0].startswith(
         "4 sounds, 0.0 minutes, 0.29 to 0.29 s (median 0.29), 8,000 and 44,100 and 192,000 "
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.counted import counted
 from unrolled.data.table import choose_column
 from unrolled.errors import DataError
 
@@ -156,4 +157,6 @@ def same_number(items: Sequence[Any], answers: Sequence[Any]) -> None:
         DataError: they are not.
     """
     if len(items) != len(answers):
-        raise DataError(f"got {len(items)} items and {len(answers)} answers; expected one for each")
+        raise DataError(
+            f"got {counted(len(items), 'item')} and {counted(len(answers), 'answer')}; expected one for each"
+        )

@@ -182,12 +182,21 @@ def of_frame(frame: Any, name: str = "the table") -> Table:
     twice = [repr(each) for each, count in Counter(map(str, known.columns)).items() if count > 1]  # as 1 and "1" are
     if twice:
         raise DataError(f"{name}: has several columns named {', '.join(twice[:5])}; give each a name of its own")
-    columns = {str(each.name): [_text(value) for value in each.to_list()] for each in known.iter_columns()}
+    columns = {str(each.name): _texts(each.to_list()) for each in known.iter_columns()}
     return Table(columns, [f"{name}, row {i + 1}" for i in range(len(known))], name)
 
 
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Values of a column as texts; stamps without a time of day as days."""
+    texts = [_text(value) for value in values]
+    is_of_days = isinstance(values[0] if len(values) else None, datetime.datetime) and all(
+        text.endswith(" 00:00:00") or not text for text in texts
+    )
+    return [text.removesuffix(" 00:00:00") for text in texts] if is_of_days else texts
+
+
 def _text(value: Any) -> str:
-    if value is None or value != value:
+    if value is None or str(value) in ("<NA>", "NaT", "nan"):  # pandas' NA is neither equal to itself nor not
         return ""
     return value.isoformat(" ") if isinstance(value, datetime.datetime) else str(value)
 

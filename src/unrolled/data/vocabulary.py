@@ -155,4 +155,4 @@ class TokenVocabulary:
 
 
 def _pairs(tokens: Sequence[str]) -> list[str]:
-    return [f"{a} {b}" for a, b in zip(tokens, [*tokens[1:], ""], strict=True)]
+    return [f"{a} {b}" for a, b in zip(tokens, [*tokens[1:], ""], strict=False)]  # none of no tokens

@@ -54,17 +54,17 @@ class Reader:
 
     def _of_frame(self, frame: Any) -> Series:
         library = type(frame).__module__.split(".")[0]
-        if hasattr(frame, "to_frame") and not hasattr(frame, "columns"):
-            if library != "pandas" or type(frame.index).__name__ not in ("DatetimeIndex", "PeriodIndex"):
-                return _of_arrays(np.asarray(frame))
+        is_indexed = library == "pandas" and type(frame.index).__name__ != "RangeIndex"
+        if hasattr(frame, "to_frame") and not hasattr(frame, "columns"):  # a series
+            if not is_indexed and _is_whole(frame):
+                return _of_arrays(np.asarray(frame, dtype=np.float64))
             frame = frame.to_frame(frame.name or "value")
         time, zone = None, ""
-        if library == "pandas" and type(frame.index).__name__ in ("DatetimeIndex", "PeriodIndex"):
-            index = frame.index
-            time = next(name for name in (index.name, "time", "index of time") if name and name not in frame.columns)
-            zone = str(getattr(index, "tz", None) or "")
-            frame = frame.reset_index(drop=True)
-            frame.insert(0, time, index.astype(str))
+        if is_indexed and type(frame.index).__name__ in ("DatetimeIndex", "PeriodIndex"):
+            zone = str(getattr(frame.index, "tz", None) or "")
+            frame, time = _with_index(frame)
+        elif is_indexed:  # a name tells whether it is time, or else its values
+            frame, _ = _with_index(frame)
         else:  # of a column: polars names it time_zone, pandas tz
             kinds = frame.schema.values() if hasattr(frame, "schema") else getattr(frame, "dtypes", ())
             zones = {str(each) for kind in kinds if (each := getattr(kind, "time_zone", getattr(kind, "tz", None)))}
@@ -92,6 +92,27 @@ class Reader:
             like=None if fitted is None else fitted.like,
             **names,
         )
+
+
+def _with_index(frame: Any) -> tuple[Any, str]:
+    """A frame of pandas with its index as columns, the first ones, and the name of the first."""
+    if frame.index.nlevels > 1:
+        frame = frame.reset_index()
+        return frame, str(frame.columns[0])
+    index, is_number = frame.index, frame.index.dtype.kind in "iuf"
+    usual = "time" if is_number or index.dtype.kind == "M" or type(index).__name__ == "PeriodIndex" else "index"
+    name = next(each for each in (index.name, usual, f"index of {usual}") if each and each not in frame.columns)
+    frame = frame.reset_index(drop=True)
+    frame.insert(0, name, index.astype(str))
+    return frame, str(name)
+
+
+def _is_whole(series: Any) -> bool:
+    """Whether a series is of numbers, none missing."""
+    try:
+        return bool(np.isfinite(np.asarray(series, dtype=np.float64)).all())
+    except (TypeError, ValueError):
+        return False
 
 
 def _of_arrays(data: np.ndarray | Sequence[Any]) -> Series:
