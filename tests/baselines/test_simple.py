@@ -100,3 +100,33 @@ def test_the_autoregression_finds_a_linear_law():
     scale = series.scale_of(windows)
     weights = series.fit_autoregression(windows, targets, scale)
     np.testing.assert_allclose(series.autoregression(windows, scale, weights), targets, atol=0.02)
+
+
+def test_the_ridge_is_large_where_windows_are_few_and_the_least_that_serves():
+    rng = np.random.default_rng(0)
+
+    def examples(n, of):
+        values = of(n + 23)
+        windows = np.stack([values[t : t + 20] for t in range(n)])
+        return windows, np.stack([values[t + 20 : t + 24] for t in range(n)]), series.scale_of(windows)
+
+    def wave(n):
+        return np.sin(np.arange(n) / 5) * 3 + 7
+
+    def walk(n):
+        return rng.normal(size=n).cumsum()
+
+    none = tuple(each[:0] for each in examples(1, wave))
+    assert series.chosen_ridge(none, examples(9, wave)) == series.chosen_ridge(examples(9, wave), none) == 1.0
+    assert series.chosen_ridge(examples(200, wave), examples(50, wave)) == 1e-3
+    assert series.chosen_ridge(examples(2000, walk), examples(500, walk)) == 1e-3  # as good as any
+    few, late = examples(25, walk), examples(2000, walk)
+    ridge = series.chosen_ridge(few, late)
+    errors = {
+        each: np.abs(
+            series.autoregression(late[0], late[2], series.fit_autoregression(*few, ridge=each)) - late[1]
+        ).mean()
+        for each in (1e-3, ridge)
+    }
+    assert ridge >= 1
+    assert errors[ridge] < 0.7 * errors[1e-3]

@@ -5,10 +5,14 @@ import pytest
 import torch
 
 import unrolled
+from unrolled.baselines import series as baselines
 from unrolled.baselines.series import scale_of
+from unrolled.data.frequency import Frequency
 from unrolled.data.series import Series
 from unrolled.errors import DataError
 from unrolled.report.metrics import forecast_figures
+from unrolled.tasks.forecast.fitted import fitted_on
+from unrolled.tasks.forecast.settings import ForecastSettings
 
 TIME = np.arange(400)
 BRIEF = unrolled.TrainSettings(steps=40, lr=0.005, precision="float32", patience=0)
@@ -227,3 +231,17 @@ def test_the_command_line_from_an_odd_file_to_dated_forecasts(call, tmp_path):
     assert f"{path}, line 146 is left out: 'Total' in column 'date' is no time" in told
     code, out, _ = call("train", "forecast", "--help")
     assert "--day-first / --month-first" in out
+
+
+def test_the_regression_of_a_short_series_is_not_worse_than_its_season():
+    """Windows of a long season are fewer than the weights; a fixed small ridge had five times the error."""
+    rng = np.random.default_rng(3)
+    clear = np.clip(np.sin(2 * np.pi * (np.arange(48 * 6) - 12) / 48), 0, None)
+    values = clear * (1 + 0.1 * rng.normal(size=len(clear)))
+    data = Series([""], [values], Frequency("second", 1800), [np.datetime64("2021-05-01")])
+    fitted, _ = fitted_on(data, [230], ForecastSettings(horizon=24))
+    ahead = range(230, len(values) - 24)
+    windows, targets = fitted.cut.values(data, [(0, t) for t in ahead])
+    scale = fitted.cut.scale(data, [(0, t) for t in ahead], windows)
+    error = np.abs(baselines.autoregression(windows, scale, fitted.weights) - targets).mean()
+    assert error < 1.1 * np.abs(baselines.seasonal_naive(windows, 24, 48) - targets).mean()

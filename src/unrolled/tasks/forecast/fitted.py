@@ -185,7 +185,7 @@ def fitted_on(
             scales |= start.cut.scales or {}
     cut = Cutting(context, horizon, data.n_future, means, spreads, scales)
     some = origins[:: max(1, len(origins) // 20_000)]
-    weights = baselines.fit_autoregression(*_examples(data, cut, some))
+    weights = baselines.fit_autoregression(*_examples(data, cut, some), ridge=_ridge(data, cut, some, ends))
     net = _make_net(settings, data.frequency, cut, data.covariate_names, n_static)
     net.start_as(weights) if start is None else take_weights(net, start.net)
     fitted = ForecastFitted(
@@ -244,6 +244,16 @@ def _check_like(data: Series, start: ForecastFitted) -> None:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names)) or "none"
+
+
+def _ridge(data: Series, cut: Cutting, origins: Sequence[tuple[int, int]], ends: Sequence[int]) -> float:
+    """The ridge that suits the last fifth of the training parts, learnt from what is over before it."""
+    early = [(i, t) for i, t in origins if t + cut.horizon <= 0.8 * ends[i]]
+    late = [(i, t) for i, t in origins if t >= 0.8 * ends[i]]
+    return baselines.chosen_ridge(*(_examples(data, cut, each) if each else _NONE for each in (early, late)))
+
+
+_NONE = (np.zeros((0, 1)), np.zeros((0, 1)), np.zeros((0, 1)))
 
 
 def _examples(

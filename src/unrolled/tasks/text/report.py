@@ -15,7 +15,8 @@ class TextReport(TaskReport[TextModel]):
 
     def table(self) -> list[str]:
         item, figures = self.model.item, self.figures
-        baseline = f"a {self.model.fitted.baseline.order}-gram model"
+        order = self.model.fitted.baseline.order
+        baseline = f"{'an' if order in (8, 11) else 'a'} {order}-gram model"
         return [
             f"model     {in_words(figures['nats'], item)}",
             f"baseline  {in_words(figures['baseline_nats'], item)}, {baseline}",
