@@ -6,7 +6,14 @@ import pytest
 
 from unrolled.report import fonts, pictures
 
+matplotlib = pytest.importorskip("matplotlib")
 manager = pytest.importorskip("matplotlib.font_manager")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_new(monkeypatch):
+    """What this machine has is of no effect."""
+    monkeypatch.setattr(manager, "findSystemFonts", list)
 
 
 def drawn(label, folder):
@@ -41,8 +48,9 @@ def test_a_font_that_has_the_characters_is_used(tmp_path, monkeypatch, capsys):
 
 
 def test_a_character_that_no_font_has_is_told_and_gives_no_warning(tmp_path, monkeypatch, capsys):
-    default = manager.fontManager.ttflist
-    monkeypatch.setattr(manager.fontManager, "ttflist", [each for each in default if each.name == "DejaVu Sans"])
+    shipped = [each for each in manager.fontManager.ttflist if each.fname.startswith(matplotlib.get_data_path())]
+    assert any(each.name.startswith("DejaVu Sans") for each in shipped)  # and "Last Resort", of boxes, since 3.11
+    monkeypatch.setattr(manager.fontManager, "ttflist", shipped)
     assert drawn("好评", tmp_path).stat().st_size > 1000
     assert capsys.readouterr().err == (
         "note: no installed font has these characters of the picture's labels, drawn as boxes: 好 评. Install one, such as "
@@ -70,3 +78,22 @@ def test_a_font_that_cannot_be_read_is_passed_over(monkeypatch, tmp_path):
 def test_labels_in_latin_need_no_note(tmp_path, capsys):
     drawn("up", tmp_path)
     assert capsys.readouterr().err == ""
+
+
+def test_a_font_that_was_installed_after_matplotlib_looked_is_found(monkeypatch):
+    font, [first, *_] = only_elsewhere()
+    known = [each for each in manager.fontManager.ttflist if each.name == "DejaVu Sans"]
+    monkeypatch.setattr(manager.fontManager, "ttflist", known)
+    monkeypatch.setattr(manager, "findSystemFonts", lambda: [font.fname, known[0].fname, "/nowhere.ttf"])
+    assert fonts.fallbacks({first}) == (["STIXGeneral"], set())
+
+
+def test_simplified_forms_come_first(monkeypatch):
+    font, [first, *_] = only_elsewhere()
+    names = ("Noto Sans CJK HK", "A font", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans CJK SC")
+    shuffled = [manager.FontEntry(name=name, fname=font.fname) for name in names]
+    default = [each for each in manager.fontManager.ttflist if each.name == "DejaVu Sans"]
+    for expected in ("Noto Sans CJK SC", "WenQuanYi Zen Hei", "Noto Sans CJK HK", "Noto Sans CJK JP", "A font"):
+        monkeypatch.setattr(manager.fontManager, "ttflist", [*shuffled, *default])
+        assert fonts.fallbacks({first}) == ([expected], set())
+        shuffled = [each for each in shuffled if each.name != expected]

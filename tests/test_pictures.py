@@ -104,3 +104,9 @@ def test_a_forecast_of_months_is_drawn_over_months(drawn, tmp_path):
     stamps = drawn().axes[0].lines[1].get_xdata()
     assert stamps[0] == data.frequency.stamps(data.first[0], origin, origin + 1)[0]
     assert stamps[0].astype("datetime64[D]").astype(str).endswith("-01")
+
+
+def test_long_words_leave_room_for_the_sound(tmp_path):
+    words = [{"word": "o" * 300, "start": 0.1, "end": 0.4}]
+    pictures.heard(np.zeros((50, 8)), 0.01, words, "o" * 900, tmp_path / "heard.png")  # warnings are errors
+    assert (tmp_path / "heard.png").stat().st_size > 1000

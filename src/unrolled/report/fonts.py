@@ -12,10 +12,12 @@ from typing import Any
 
 from unrolled import optional_libraries
 
-# looked at first: they have the characters of Chinese, Japanese and Korean, in a form that suits a picture
-PREFERRED = re.compile(
-    r"(Noto Sans CJK|Noto Sans (SC|TC|JP|KR)|Source Han Sans|WenQuanYi|SimHei|Microsoft YaHei|PingFang|Hiragino|Heiti"
-    r"|Droid Sans Fallback|Arial Unicode)"
+# looked at first, in this order: fonts that suit a picture, with Han characters in their simplified forms, or in others
+PREFERRED = (
+    re.compile(r"((Noto|Source Han) Sans (CJK )?SC|WenQuanYi|SimHei|Microsoft YaHei|PingFang SC|Heiti SC)"),
+    re.compile(
+        r"(Noto Sans CJK|Noto Sans (TC|JP|KR)|Source Han Sans|PingFang|Hiragino|Heiti|Droid Sans Fallback|Arial U)"
+    ),
 )
 NOTE = (
     "note: no installed font has these characters of the picture's labels, drawn as boxes: {}. Install one, such as "
@@ -29,15 +31,31 @@ def fallbacks(characters: set[str]) -> tuple[list[str], set[str]]:
     manager: Any = optional_libraries.library("matplotlib.font_manager", "pictures need", "pictures")
     missing = characters - _characters_of(manager, manager.findfont(manager.FontProperties()))
     families: list[str] = []
-    for font in sorted(manager.fontManager.ttflist, key=lambda font: (not PREFERRED.match(font.name), font.name)):
-        if not missing:
-            break
-        if font.name in families:
-            continue
-        if found := missing & _characters_of(manager, font.fname):
-            families.append(font.name)
-            missing -= found
+    for fonts in (lambda: manager.fontManager.ttflist, lambda: _new_fonts(manager)):
+        for font in sorted(fonts() if missing else (), key=lambda font: (_rank(font.name), font.name)):
+            if font.name.startswith("Last Resort"):  # matplotlib's own: a box for each character there is
+                continue
+            if font.name not in families and (found := missing & _characters_of(manager, font.fname)):
+                families.append(font.name)
+                missing -= found
     return families, missing
+
+
+def _rank(name: str) -> int:
+    """The place of a family's kind among those that are looked at."""
+    return next((i for i, kind in enumerate(PREFERRED) if kind.match(name)), len(PREFERRED))
+
+
+def _new_fonts(manager: Any) -> list[Any]:
+    """Fonts that were installed after matplotlib wrote its list of them, which it does once."""
+    known = {font.fname for font in manager.fontManager.ttflist}
+    n_known = len(manager.fontManager.ttflist)
+    for path in sorted(set(manager.findSystemFonts()) - known):
+        try:
+            manager.fontManager.addfont(path)
+        except (OSError, RuntimeError):
+            continue  # no font that can be read
+    return list(manager.fontManager.ttflist[n_known:])
 
 
 def _characters_of(manager: Any, path: str) -> set[str]:

@@ -14,6 +14,11 @@ from unrolled.files.whole import write_aside
 from unrolled.report import fonts
 
 
+def _short(text: str, most: int) -> str:
+    """A text that leaves room for the picture."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def _canvas(width: float, height: float, n_rows: int = 1) -> tuple[Any, Any]:
     """A figure and its axes [n_rows]."""
     library: Any = optional_libraries.library("matplotlib.figure", "pictures need", "pictures")
@@ -105,12 +110,12 @@ def heard(frames: np.ndarray, step_s: float, words: Sequence[dict[str, Any]], sa
         axes.text(
             (word["start"] + word["end"]) / 2,
             frames.shape[1] * 1.01,
-            word["word"],
+            _short(word["word"], 20),
             ha="center",
             va="bottom",
             fontsize=9,
         )
-    axes.set_title(f"said: {said}", fontsize=9, loc="left", pad=18)
+    axes.set_title(f"said: {_short(said, 80)}", fontsize=9, loc="left", pad=18)
     axes.set_xlabel("seconds")
     axes.set_ylabel("mel band")
     return _save(figure, path)
