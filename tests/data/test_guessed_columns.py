@@ -72,3 +72,29 @@ def test_numbers_that_are_named_as_time_and_are_not_taken_for_it_are_told():
     assert days.notes[0] == (
         "the numbers of column 'ordinal_date' are no dates in a known form; --time 'ordinal_date' takes their order"
     )
+
+
+@pytest.mark.parametrize("name", ["date", "Date", "order_date", "OrderDate", "day", "日期"])
+def test_days_as_sheets_count_them_are_dates_and_it_is_said(name):
+    found = read_series(table(**{name: range(45292, 45322), "v": range(30)}), target="v", time=name)
+    assert (found.frequency.words, found.first[0]) == ("every day", np.datetime64("2024-01-01"))
+    assert found.stamps(0, 29, 31) == ["45321", "45322"]
+    assert found.notes[0] == (
+        "numbers such as 45292 are taken as days since 1899-12-30, as sheets count them: 2024-01-01; if they are none, "
+        "pass --time row"
+    )
+
+
+def test_hours_of_a_sheet_are_fractions_of_days():
+    hours = [45292 + i / 24 for i in range(48)]
+    found = read_series(table(date=[f"{each:.6f}" for each in hours], v=range(48)))
+    assert (found.frequency.words, found.first[0]) == ("every hour", np.datetime64("2024-01-01"))
+    assert found.stamps(0, 48, 50) == ["45294", "45294.041667"]
+    assert found.notes[0].endswith("as sheets count them: 2024-01-01 00:00:00; if they are none, pass --time row")
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("time", range(45292, 45322)), ("date", range(1, 31))])
+def test_other_numbers_are_no_days_of_a_sheet(name, numbers):
+    found = read_series(table(**{name: numbers, "v": range(30)}))
+    assert found.frequency.unit == "row"
+    assert found.stamps(0, 0, 1) == [str(numbers[0])]

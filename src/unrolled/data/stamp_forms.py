@@ -30,6 +30,9 @@ _TOKEN = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})?$")
 
 
+SHEET_EPOCH = np.datetime64("1899-12-30", "us")  # sheets count days from here, as Lotus took 1900 for a leap year
+
+
 @dataclass(frozen=True)
 class Part:
     """A piece of a stamp: a field as in strftime ("q" quarter, "h" half year, "" for a text as it stands).
@@ -199,7 +202,8 @@ class StampForm:
         offset: minutes before UTC, as written.
         place: a zone by name, such as Europe/Berlin, whose offset each stamp bears; "" for none.
         is_utc: whether stamps are kept as UTC, since the clock of the place changes; else as the clock shows them.
-        number: of numbers: "" for rows, "s", "ms", "us" or "ns" for time since 1970, "year" for years and their parts.
+        number: of numbers: "" for rows, "s", "ms", "us" or "ns" for time since 1970, "year" for years and their parts,
+            "day" for days as sheets count them.
     """
 
     parts: tuple[Part, ...] = ()
@@ -228,6 +232,9 @@ class StampForm:
                 f"{each * size:.6f}".rstrip("0").rstrip(".") if size < 1 else str(int(each * size))
                 for each in micro.tolist()
             ]
+        if self.number == "day":
+            days = (stamps.astype("datetime64[us]") - SHEET_EPOCH).astype(np.int64) / 86_400_000_000
+            return [f"{each:.6f}".rstrip("0").rstrip(".") for each in days.tolist()]
         if self.number == "year":
             months = stamps.astype("datetime64[M]").astype(np.int64)
             return [f"{1970 + each / 12:.4f}".rstrip("0").rstrip(".") for each in months.tolist()]

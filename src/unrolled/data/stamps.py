@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.frequency import find_frequency
-from unrolled.data.stamp_forms import Part, Reading, StampForm, form_of, offset_minutes, readings
+from unrolled.data.stamp_forms import SHEET_EPOCH, Part, Reading, StampForm, form_of, offset_minutes, readings
 from unrolled.errors import DataError, SettingsError
 
 NOT = np.datetime64("NaT", "us")
@@ -306,13 +306,16 @@ def _second(clock: np.ndarray, ambiguous: np.ndarray, groups: Sequence[np.ndarra
     return second
 
 
-def numbers_as_stamps(numbers: np.ndarray, texts: Sequence[str], *, is_named: bool) -> Stamps | None:
+def numbers_as_stamps(
+    numbers: np.ndarray, texts: Sequence[str], *, is_named: bool, is_dated: bool = False
+) -> Stamps | None:
     """Numbers as stamps: days as 20100131, years, months as 201001, time since 1970; or only an order.
 
     Args:
         numbers: float64, nothing missing.
         texts: as they stand.
         is_named: whether the column is named as time, or was asked for; else only days are taken for time.
+        is_dated: whether it is named as dates, so that numbers such as 45292 are days as sheets count them.
     """
     is_whole = bool((numbers == np.round(numbers)).all())
     plain = [text.strip() for text in texts]
@@ -326,6 +329,8 @@ def numbers_as_stamps(numbers: np.ndarray, texts: Sequence[str], *, is_named: bo
     if is_whole and lengths == {6} and (found := _digits(plain)) is not None:
         return found
     low, high = float(numbers.min()), float(numbers.max())
+    if is_dated and low >= _FIRST_OF_SHEETS and high < _END_OF_SHEETS:
+        return _of_sheet(numbers, plain[0])
     is_year = low >= 1000 and high <= 2500 and len(numbers) > 1
     if is_year and (years := _years(numbers, plain, is_whole=is_whole)) is not None:
         return years
@@ -347,6 +352,18 @@ def numbers_as_stamps(numbers: np.ndarray, texts: Sequence[str], *, is_named: bo
             note = f"numbers such as {plain[0]} are taken as {_UNIT_WORDS[unit]} since 1970, in UTC"
             return Stamps(micro.astype(np.int64).astype("datetime64[us]"), StampForm(number=unit), notes=(note,))
     return Stamps(numbers.astype(np.float64), StampForm())
+
+
+_FIRST_OF_SHEETS, _END_OF_SHEETS = 20_000, 80_000  # 1954 to 2119
+
+
+def _of_sheet(numbers: np.ndarray, first: str) -> Stamps:
+    """Days as sheets count them, with the time of day as their fraction, to the second."""
+    seconds = np.round(numbers * 86400).astype(np.int64)
+    values = SHEET_EPOCH + seconds * np.timedelta64(1_000_000, "us")
+    day = str(values[0].astype("datetime64[D]" if (seconds % 86400 == 0).all() else "datetime64[s]")).replace("T", " ")
+    note = f"numbers such as {first} are taken as days since 1899-12-30, as sheets count them: {day}"
+    return Stamps(values, StampForm(number="day"), notes=(f"{note}; if they are none, pass --time row",))
 
 
 _UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}

@@ -28,6 +28,7 @@ _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?(\s*[AaPp][Mm])?")
 _RESEMBLES = re.compile(
     r"\b(?:1[89]|20)\d\d\D+\d|\d\D+(?:1[89]|20)\d\d\b|\d.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I
 )
+_DATED = re.compile(r"\b(?:date|datetime|day|datum|fecha|ds)\b|(?<=[a-z_ ])(?:date|Date|DATE)\b|日期", re.I)
 _MOST_TRAILING = 3  # rows after the last stamp that are left out
 _READABLE = 0.8  # share of a column's texts that makes it one of stamps
 ROWS = "row"  # in place of a column's name: rows as they stand
@@ -193,7 +194,9 @@ def _read(
     """A column's stamps; None if most of it is none."""
     if not reads.pattern and _are_numbers(texts):
         numbers = np.array([float(text) for text in texts])
-        return numbers_as_stamps(numbers, texts, is_named=is_named) if np.isfinite(numbers).all() else None
+        if not np.isfinite(numbers).all():
+            return None
+        return numbers_as_stamps(numbers, texts, is_named=is_named, is_dated=bool(_DATED.search(name)))
     try:
         found = read_stamps(texts, reads, groups)
     except AmbiguousError as fault:
