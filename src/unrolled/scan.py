@@ -94,18 +94,18 @@ def scan(
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
     step = as_step(step)
-    if not torch.compiler.is_compiling():
+    is_in_graph = torch.compiler.is_compiling()
+    if not is_in_graph:
         reason = why_definition()
         if reason is not None:
             return _run_definition(reason, step, xs, state, lengths, resets, reverse=reverse, engine=engine)
-    is_plain = lengths is None and resets is None and not recompute
-    if is_plain and engine != "eager" and not torch.compiler.is_compiling():
-        found = dispatch.again(step, xs, state, is_reversed=reverse)
-        if found is not None:
-            return found
+        if lengths is None and resets is None and not recompute and engine != "eager":
+            found = dispatch.again(step, xs, state, is_reversed=reverse)
+            if found is not None:
+                return found
     active, resets = checked(xs, state, lengths, resets)
     recompute = recompute and torch.is_grad_enabled()
-    if torch.compiler.is_compiling():
+    if is_in_graph:
         from unrolled.engine.torch_compile import in_graph  # it loads torch's compiler, which takes seconds
 
         run = in_graph.run_scan

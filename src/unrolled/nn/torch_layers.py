@@ -122,14 +122,12 @@ class _Layer(nn.RNNBase):
             return self._forward_autocast(input, hx)
         if self.engine != "auto":
             return self._forward_scan(input, hx, self.engine)
-        if _is_transformed():
-            return self._forward_scan(input, hx, "eager")
         if self._why_torch(input) is None:
             try:
                 return self._forward_scan(input, hx, "fused")
             except NotFusedError:
                 pass  # torch's own implementation is the faster one then
-        return super().forward(input, hx)
+        return self._forward_scan(input, hx, "eager") if _is_transformed() else super().forward(input, hx)
 
     def _forward_autocast(self, input: Any, hx: Any) -> Any:
         """The loop in the weights' dtype, the large products around it as torch.autocast has them; else torch's own."""
@@ -161,7 +159,7 @@ class _Layer(nn.RNNBase):
         if torch.compiler.is_compiling():
             return "it runs within torch.compile or torch.export"
         if self.mode != "LSTM":
-            if data is input and _is_autocast(input) and self._n_rows(data) * self.hidden_size > _LARGE:
+            if data is input and self._n_rows(data) * self.hidden_size > _LARGE and _is_autocast(input):
                 return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"
             return None
         # oneDNN serves neither packed sequences, nor projections, nor float64

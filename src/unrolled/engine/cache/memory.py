@@ -94,7 +94,7 @@ class Planned:
 
     def needs_rows(self, tensors: list[Tensor], n_rows: int) -> bool:
         """Whether a tensor with a row for each row of the batch has another number of them in this call."""
-        return any(len(tensors[i]) != n_rows for i in self.by_row)
+        return bool(self.by_row) and any(len(tensors[i]) != n_rows for i in self.by_row)
 
     def captured(self, tensors: list[Tensor]) -> list[Tensor]:
         """The captured tensors of a step that reads these."""
@@ -165,12 +165,16 @@ def cached_for(step: Callable, call: Call) -> tuple[CachedCall, list[Tensor]] | 
         return None
     if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419
         return None
-    if is_autocast() or not has_plain_memory([*call.xs, *call.states]):
+    if is_autocast():
         return None
     own = declared(step)
     if own is not None:
-        cached = own.calls.get(form) if own.is_unchanged() and has_plain_memory(own.tensors) else None
-        return None if cached is None else (cached, own.tensors)
+        cached = own.calls.get(form) if own.is_unchanged() else None
+        if cached is None or not has_plain_memory([*call.xs, *call.states, *own.tensors]):
+            return None
+        return cached, own.tensors
+    if not has_plain_memory([*call.xs, *call.states]):
+        return None
     slots = _captured.get((guarded.code_of(step), form))
     if slots is None:
         return None

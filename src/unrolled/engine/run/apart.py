@@ -15,6 +15,7 @@ from unrolled.engine.backends.base import Backend
 from unrolled.engine.backends.products import product, product_plus
 
 aten = torch.ops.aten
+_SMALL = 1 << 12  # bytes up to which torch's own copy is the faster
 # operations whose own backward does not read their result
 UNSAVED = {
     aten.add.Tensor, aten.add.Scalar, aten.addmm.default, aten.bmm.default, aten.cat.default, aten.div.Tensor,
@@ -63,6 +64,8 @@ def copied(tensor: Tensor, backend: Backend) -> Tensor:
 
 def copy_of(tensor: Tensor, backend: Backend) -> Tensor:
     """`copied`, without a graph."""
+    if tensor.numel() * tensor.dtype.itemsize <= _SMALL:
+        return tensor.clone(memory_format=torch.contiguous_format)
     return backend.new_tensor(tensor, *tensor.shape).copy_(tensor)
 
 

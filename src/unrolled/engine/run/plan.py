@@ -6,7 +6,7 @@ inputs (passes/pipeline.py), or read from the disk (cache/disk.py), and serves e
 """
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,7 @@ class Plan:
         n_before, n_after: operations done once for all time steps, by name.
         traced: the step's graph, for reading.
         backend: what its loop runs on; `bind` sets it, as a plan on the disk has none.
+        has_gradient: what is remembered of `with_gradient`.
     """
 
     dtype: torch.dtype
@@ -90,6 +91,7 @@ class Plan:
     n_after: dict[str, int]
     traced: str
     backend: Backend = field(init=False, repr=False)
+    has_gradient: dict[Hashable, list[bool]] = field(default_factory=dict, init=False, repr=False)
     _kernels: dict[str, Kernel] = field(default_factory=dict, init=False, repr=False)
     _calls: dict[str, Callable] = field(default_factory=dict, init=False, repr=False)
     _bare: "Plan | None" = field(default=None, init=False, repr=False)

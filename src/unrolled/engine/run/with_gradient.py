@@ -10,8 +10,23 @@ from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.loop_programs import InputProduct
 from unrolled.engine.run.plan import Plan
 
+_MOST_REMEMBERED = 64  # of one plan
+
 
 def with_gradient(plan: Plan, layout: BatchLayout, needed: Sequence[bool]) -> list[bool]:
+    """`_found`, remembered: a short call is mostly Python."""
+    if not isinstance(layout.n_steps, int):
+        return _found(plan, layout, needed)
+    key = (layout.n_steps, layout.counts is None, *needed)
+    has_gradient = plan.has_gradient.get(key)
+    if has_gradient is None:
+        if len(plan.has_gradient) >= _MOST_REMEMBERED:
+            plan.has_gradient.clear()
+        has_gradient = plan.has_gradient[key] = _found(plan, layout, needed)
+    return has_gradient
+
+
+def _found(plan: Plan, layout: BatchLayout, needed: Sequence[bool]) -> list[bool]:
     """Whether last states, sequences of states and kept outputs have a gradient.
 
     Args:
