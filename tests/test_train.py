@@ -31,7 +31,7 @@ class Killed(BaseException):
 class Regression:
     """Learns a linear map with dropout and a carried state: every source of randomness and memory that a job has."""
 
-    items_per_step, item = 8, "row"
+    items_per_step, item, steps_per_epoch, baseline_loss = 8, "row", 1, None
 
     def __init__(self, *, kill_at=None, losses=None):
         with torch.random.fork_rng():

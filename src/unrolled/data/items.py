@@ -16,7 +16,7 @@ from unrolled.data.counted import counted
 from unrolled.data.files import decode, read_bytes
 from unrolled.data.labeled import TEXT_NAMES
 from unrolled.data.packed import kind_of, opened, unpacked
-from unrolled.data.table import is_table, no_column, read_table
+from unrolled.data.table import is_table, no_column, of_usual_name, read_table
 from unrolled.errors import DataError
 from unrolled.files.bounds import bounded_lines
 
@@ -97,8 +97,7 @@ def _text_column(name: str, head: Sequence[str], form: ItemForm) -> str:
         told = no_column(name, head, form.text)
         stop = "" if told.endswith("?") else "."
         raise DataError(f"{told}{stop} Pass --text with the column that has the texts")
-    lowered = {each.strip().lower(): each for each in reversed(head)}
-    found = next((lowered[each] for each in TEXT_NAMES if each in lowered), None)
+    found = of_usual_name(head, TEXT_NAMES)
     if found is None and len(head) == 1 and form.header is not None:
         return head[0]
     if found is None:

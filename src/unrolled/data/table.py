@@ -76,11 +76,16 @@ def choose_column(name: str, head: Sequence[str], asked: str | None, usual: Sequ
         if asked in head:
             return asked
         raise DataError(no_column(name, head, asked))
-    lowered = {each.strip().lower(): each for each in reversed(head)}
-    for each in usual:
-        if each in lowered:
-            return lowered[each]
+    found = of_usual_name(head, usual)
+    if found is not None:
+        return found
     raise DataError(f"{name}: which column is the {option}? Pass --{option} with one of {_names(head)}")
+
+
+def of_usual_name(head: Sequence[str], usual: Sequence[str]) -> str | None:
+    """The column that has the first of some usual names, in any case."""
+    lowered = {each.strip().lower(): each for each in reversed(head)}
+    return next((lowered[each] for each in usual if each in lowered), None)
 
 
 def _names(head: Sequence[str]) -> str:

@@ -302,6 +302,7 @@ class ExampleJob:
     """A training on examples of different lengths, as the training loop sees it; a task adds loss and figures."""
 
     item = "token"
+    baseline_loss: float | None = None  # of a loss that the baseline has not
 
     def __init__(self, model: Any, lengths: Sequence[int], training: TrainSettings, device: torch.device) -> None:
         self.model = model

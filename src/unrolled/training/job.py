@@ -20,13 +20,22 @@ class Job(Protocol):
         module: what is trained, on its device.
         items_per_step: how many items a step of all processes takes, for the display of speed.
         item: their name, such as "char".
-
-    A job may also have `steps_per_epoch`, updates in which each example occurs once (1 if it does not say), and
-    `baseline_loss`, the "loss" of its baseline: see `patience` and `most_minutes` of the settings.
+        steps_per_epoch: updates in which each example occurs once, at least 1; `patience` counts from a number of them.
+        baseline_loss: what `evaluate` would return as "loss" for the baseline, which `most_minutes` needs; None where
+            there is none.
     """
 
-    items_per_step: int
-    item: str
+    @property
+    def items_per_step(self) -> int: ...
+
+    @property
+    def item(self) -> str: ...
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    @property
+    def baseline_loss(self) -> float | None: ...
 
     @property
     def module(self) -> nn.Module: ...
@@ -70,23 +79,11 @@ class TrainResult:
     record: list[dict[str, Any]]
 
 
-def steps_per_epoch(job: Job) -> int:
-    """Updates in which each example occurs once; 1 where a job does not say."""
-    steps: int = getattr(job, "steps_per_epoch", 1)
-    return steps
-
-
 def check_baseline(job: Job, settings: TrainSettings) -> None:
     """Holds a job whose run may be extended to say what its baseline's loss is.
 
     Raises:
         SettingsError: it does not.
     """
-    if settings.most_minutes and baseline_loss(job) is None:
+    if settings.most_minutes and job.baseline_loss is None:
         raise SettingsError("most_minutes: nothing says what the baseline's loss is here; set minutes alone")
-
-
-def baseline_loss(job: Job) -> float | None:
-    """What `evaluate` would return as "loss" for the baseline; None where a job does not say."""
-    loss: float | None = getattr(job, "baseline_loss", None)
-    return loss

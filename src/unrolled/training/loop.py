@@ -22,7 +22,7 @@ from unrolled.training import processes, stopping
 from unrolled.training.devices import random_state
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ctrl_c_waits
-from unrolled.training.job import Job, TrainResult, baseline_loss, check_baseline, steps_per_epoch
+from unrolled.training.job import Job, TrainResult, check_baseline
 from unrolled.training.optimizers import optimizer_of
 from unrolled.training.run_folder import Run
 from unrolled.training.settings import TrainSettings
@@ -150,7 +150,7 @@ class _Training:
             self.job.module.load_state_dict(self.average)
         figures = self.job.evaluate()
         self.plateau.step(figures["loss"])
-        is_best = stopping.evaluated(at, figures["loss"], steps_per_epoch(self.job))
+        is_best = stopping.evaluated(at, figures["loss"], self.job.steps_per_epoch)
         row = {"step": at.step, "seconds": round(at.seconds, 2), "train_loss": at.train_loss, **figures}
         at.record.append(row | {"lr": self.optimizer.param_groups[0]["lr"], "gradient_norm": at.gradient_norm})
         if is_best:
@@ -214,7 +214,7 @@ class _Training:
 
     def reason_to_stop(self) -> str:
         """Why to stop here, or nothing; a bound of minutes may be extended first."""
-        if stopping.is_extended(self.position, self.settings, baseline_loss(self.job)):
+        if stopping.is_extended(self.position, self.settings, self.job.baseline_loss):
             self.display.note(f"no better than the baseline yet: goes on to {self.position.minutes:g} minutes")
         return stopping.reason_to_stop(self.position, self.settings) or self.display.stop_reason
 

@@ -31,6 +31,7 @@ class ForecastJob:
     """The task as the training loop sees it."""
 
     item = "window"
+    baseline_loss: float | None = None  # it has an error, but no likelihood
 
     def __init__(
         self,
