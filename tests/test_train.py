@@ -162,7 +162,7 @@ def test_a_late_improvement_is_not_missed():
 def test_a_run_without_bound_ends_at_its_starting_level_too():
     unbounded = replace(PATIENT, steps=None, schedule="plateau")
     result = train(Prescribed(training=[5.0], losses=[1.0]), unbounded)
-    assert result.reason == "no better for 12 evaluations, and the training loss is still at its starting level"
+    assert result.reason == "no better for 12 evaluations; the training loss is still at its starting level"
     assert result.steps == 65
 
 
