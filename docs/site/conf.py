@@ -25,7 +25,7 @@ PAGES = {
     "Library": "tutorial cells site/reference",
     "Design": "design/architecture design/engine design/engine-speed design/engine-figures design/guard design/tasks "
     "design/text-task design/transcription design/translation design/claims design/time design/model-file "
-    "design/command-line design/launcher",
+    "design/command-line design/launcher design/site",
     "中文": "zh/README zh/forecasting zh/classification zh/tagging zh/understanding zh/text zh/transcription "
     "zh/translation",
     "Project": "/CHANGELOG /CONTRIBUTING",
