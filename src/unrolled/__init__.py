@@ -31,6 +31,7 @@ from unrolled.tasks.translate.model import TranslateModel as TranslateModel
 from unrolled.tasks.translate.settings import TranslateSettings as TranslateSettings
 from unrolled.tasks.understand.model import UnderstandModel as UnderstandModel
 from unrolled.tasks.understand.settings import UnderstandSettings as UnderstandSettings
+from unrolled.training.display import Display as Display
 from unrolled.training.job import Job as Job
 from unrolled.training.job import TrainResult as TrainResult
 from unrolled.training.loop import train as train
@@ -44,6 +45,7 @@ __all__ = [
     "RNN",
     "ClassifyModel",
     "ClassifySettings",
+    "Display",
     "Explanation",
     "ForecastModel",
     "ForecastSettings",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled import markup
 from unrolled.engine.backends.call_source import forward_source
 from unrolled.engine.cache.eager_only import with_plain_memory
 from unrolled.engine.cache.memory import plan_for
@@ -23,9 +24,9 @@ from unrolled.engine.run.plan import Plan
 from unrolled.engine.trees import flatten
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """How a scan runs; `str()` of it is for reading.
+    """How a scan runs; `str()` of it is for reading, and a notebook shows a table.
 
     Attributes:
         path: "fused", a compiled loop; "eager", the loop in Python; or, of a layer, "torch", torch's own.
@@ -83,6 +84,33 @@ class Explanation:
             )
         lines += [f"\n---- {name}\n{text}" for name, text in self.stages.items()]
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """The way it runs, in one line."""
+        told = f"{sum(self.loop.values())} operations in the loop" if self.path == "fused" else self.reason
+        line = " ".join(f"{self.path}, {told}".split())
+        return f"<Explanation: {line if len(line) <= 120 else line[:117] + '...'}>"
+
+    def _repr_html_(self) -> str:
+        if self.parts:
+            parts = (markup.details(f"{name}: {part.path}", part._repr_html_()) for name, part in self.parts.items())
+            return markup.block(markup.heading("Explanation", self.path), *parts)
+        if self.path != "fused":
+            return markup.block(markup.heading("Explanation", self.path), markup.sentence(self.reason))
+        known: dict[str, object] = {
+            "before the loop, once": _listed(self.before),
+            "in the loop": _listed(self.loop),
+            "products [in, out]": ", ".join(f"[{a}, {b}]" for a, b in self.products) or "none",
+            "after the loop, once": _listed(self.after),
+            "products of a step": f"{self.flops_per_step:,} floating operations",
+            "a step reads and writes": f"{self.bytes_per_step:,} bytes",
+            "kept for the backward": f"{self.saved_bytes:,} bytes; {self.recomputed_bytes:,} with recompute=True",
+        }
+        if self.us_per_step is not None:
+            known["measured"] = f"{self.us_per_step:.1f} us a step, {self.share_of_peak:.0%} of the machine's peak"
+        stages = (markup.details(name, markup.preformatted([text])) for name, text in self.stages.items())
+        head = markup.heading("Explanation", "fused: one compiled loop over time")
+        return markup.block(head, markup.facts(known), *stages)
 
 
 def explained(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 from torch.nn.utils import parametrize
 
+from unrolled import markup
 from unrolled.errors import ArgumentError
 from unrolled.nn import torch_layers
 
@@ -18,7 +19,7 @@ _OURS: dict[type[nn.Module], type[nn.Module]] = {
 _TORCHS = {ours: torchs for torchs, ours in _OURS.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SwapReport:
     """What `swap` or `unswap` did.
 
@@ -31,6 +32,15 @@ class SwapReport:
     model: nn.Module
     replaced: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<SwapReport: {len(self.replaced)} replaced, {len(self.kept)} kept>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name or "(the model)", f"replaced by {kind}") for name, kind in self.replaced.items()]
+        rows += [(name or "(the model)", f"kept: {reason}") for name, reason in self.kept.items()]
+        told = markup.table(("layer", ""), rows) if rows else markup.sentence("no recurrent layer found")
+        return markup.block(markup.heading("SwapReport", repr(self)[len("<SwapReport: ") : -1]), told)
 
     def __str__(self) -> str:
         lines = [f"replaced {name or '(the model)'}: {kind}" for name, kind in self.replaced.items()]

@@ -1,9 +1,11 @@
 """Pictures of metrics, drawn by matplotlib (extra: pictures).
 
-Inputs: metrics. Outputs: pictures.
+Inputs: metrics. Outputs: pictures in files; or figures, which a notebook shows.
 """
 
-from collections.abc import Sequence
+import functools
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,84 @@ def _save(figure: Any, path: Path) -> Path:
     with fonts.readable(figure):
         write_aside(path, lambda aside: figure.savefig(aside, format=path.suffix[1:], dpi=120))
     return path
+
+
+def _shown(figure: Any) -> Any:
+    """A figure that a notebook shows as a picture, also where pyplot is not loaded, which would see to that."""
+    with fonts.readable(figure):
+        figure._repr_png_ = functools.partial(_png, figure)
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    content = io.BytesIO()
+    with fonts.readable(figure):
+        figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
+
+
+def learning(
+    record: Sequence[Mapping[str, Any]], of: str, label: str, *, baseline: float | None = None, name: str = ""
+) -> Any:
+    """A figure of matplotlib's: the metric `of` in the rows of a training by step, and the training loss below it.
+
+    Args:
+        record: rows with step, train_loss and the metric.
+        of: name of the metric in the rows.
+        label: its name in words.
+        baseline: the metric of the baseline, if known.
+        name: of the baseline.
+    """
+    rows = [row for row in record if of in row]
+    figure, (above, below) = _canvas(7, 5, 2)
+    steps = [row["step"] for row in rows]
+    style = {"marker": "o", "markersize": 3}
+    above.plot(steps, [row[of] for row in rows], label=f"{label}, validation part", **style)
+    if baseline is not None:
+        above.axhline(baseline, color="gray", linestyle="--", label=name)
+    below.plot(steps, [row["train_loss"] for row in rows], color="black", linewidth=0.8, label="training loss", **style)
+    for axes in (above, below):
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8)
+    below.set_xlabel("step")
+    return _shown(figure)
+
+
+def futures(panels: Sequence[Mapping[str, Any]], remark: str = "") -> Any:
+    """A figure of matplotlib's: the past of series and what is forecast.
+
+    Args:
+        panels: each has name, past [n], point [h], and bands by label: (low [h], high [h]), widest first. It may have
+            times, datetime64 [n + h]; else the axis counts the steps from the forecast's first.
+        remark: below all.
+    """
+    figure, rows = _canvas(9, 0.6 + 2.4 * len(panels), len(panels))
+    for axes, panel in zip(rows, panels, strict=True):
+        past, point = panel["past"], panel["point"]
+        times = panel.get("times")
+        at = np.arange(-len(past), len(point)) if times is None else times
+        after = at[len(past) :]
+        axes.plot(at[: len(past)], past, color="black", linewidth=0.8, label="known")
+        style = {"marker": "o", "markersize": 4} if len(point) == 1 else {}
+        for i, (label, (low, high)) in enumerate(panel["bands"].items()):
+            if len(point) == 1:
+                axes.vlines(after, low, high, color="C0", alpha=0.25 + 0.25 * i, linewidth=3 + 3 * i, label=label)
+            else:
+                axes.fill_between(after, low, high, color="C0", alpha=0.2 + 0.1 * i, linewidth=0, label=label)
+        axes.plot(after, point, color="C0", label="forecast", **style)
+        axes.set_title(panel["name"], fontsize=9, loc="left")
+        _dated(axes, times)
+    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8, frameon=False)
+    counted = "steps from the forecast's first" if all(panel.get("times") is None for panel in panels) else ""
+    if counted or remark:
+        rows[-1].set_xlabel(". ".join(filter(None, (counted, remark))))
+    return _shown(figure)
+
+
+def _dated(axes: Any, times: np.ndarray | None) -> None:
+    """Dates on an axis of times."""
+    if times is not None:
+        dates: Any = optional_libraries.library("matplotlib.dates", "pictures need", "pictures")
+        axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
 
 
 def confusion(counts: dict[str, dict[str, int]], path: Path) -> Path:
@@ -82,9 +162,7 @@ def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
         axes.plot(after, panel["point"], label="model", **style)
         axes.plot(after, panel["baseline"], color="gray", linestyle=":", label=panel["baseline_name"], **style)
         axes.set_title(panel["name"], fontsize=9, loc="left")
-        if times is not None:
-            dates: Any = optional_libraries.library("matplotlib.dates", "pictures need", "pictures")
-            axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        _dated(axes, times)
     figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8, frameon=False)
     if all(panel.get("times") is None for panel in panels):
         rows[-1].set_xlabel("steps from the forecast's first")

@@ -3,15 +3,15 @@
 Inputs: answers with `rows` and `value`. Outputs: arrays, data frames, HTML. A file of its own, as all tasks share it.
 """
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from unrolled import optional_libraries
+from unrolled import markup, optional_libraries
 
-_MOST_ROWS = 20  # that a notebook shows
+_MOST_ROWS, _MOST_COLUMNS = 20, 12  # that a notebook shows
+_MOST_SHORT = 5  # answers in the text of several
 
 
 class Shown:
@@ -53,7 +53,7 @@ class Answers(list[A]):
         """An answer; answers, of a slice; else what the array of values has there."""
         if isinstance(key, slice):
             index = None if self.frame_index is None else self.frame_index[key]
-            return Answers(super().__getitem__(key), index=index)
+            return type(self)(super().__getitem__(key), index=index)
         return super().__getitem__(key) if isinstance(key, int | np.integer) else np.asarray(self)[key]
 
     @property
@@ -82,6 +82,11 @@ class Answers(list[A]):
         """
         return _frame([row for each in self for row in each.rows()], self.frame_index, library)
 
+    def __repr__(self) -> str:
+        """The first answers, and how many there are."""
+        shown = ", ".join(map(repr, self[:_MOST_SHORT]))
+        return f"[{shown}]" if len(self) <= _MOST_SHORT else f"[{shown}, ... {len(self):,} in all]"
+
     def _repr_html_(self) -> str:
         return _html([row for each in self[:_MOST_ROWS] for row in each.rows()], len(self))
 
@@ -97,16 +102,8 @@ def _frame(rows: list[dict[str, Any]], index: Any, library: str) -> Any:
 
 def _html(rows: Sequence[Mapping[str, Any]], n_answers: int = 1) -> str:
     """Rows as a table of HTML, the first of them."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(name)))}</td>" for name in names) + "</tr>"
-        for row in rows[:_MOST_ROWS]
-    )
-    more = len(rows) > _MOST_ROWS or n_answers > _MOST_ROWS
-    return f"<table><tr>{head}</tr>{body}</table>" + ("<p>… to_frame() has them all</p>" if more else "")
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    whole = list(dict.fromkeys(name for row in rows for name in row))
+    names = whole[:_MOST_COLUMNS]
+    shown = markup.table(names, ([row.get(name) for name in names] for row in rows[:_MOST_ROWS]))
+    more = max(len(rows), n_answers) > _MOST_ROWS or len(whole) > _MOST_COLUMNS
+    return markup.block(shown, markup.sentence("… to_frame() has them all" if more else ""))

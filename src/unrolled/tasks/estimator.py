@@ -19,14 +19,16 @@ from unrolled.tasks.arguments import checked_training
 from unrolled.tasks.fitted import F, HasFitted
 from unrolled.tasks.parameters import Parameters
 from unrolled.tasks.scored import Scored
+from unrolled.tasks.seen import Seen
 from unrolled.tasks.starting import START, Beginning
 from unrolled.training import processes
 from unrolled.training.batches import Batches, batch_for
 from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ending_signals_interrupt
-from unrolled.training.job import Job, TrainResult, check_baseline
+from unrolled.training.job import Job, TrainResult, check_baseline, curve_of
 from unrolled.training.loop import train
+from unrolled.training.notebook import display_of_call
 from unrolled.training.run_folder import Run
 from unrolled.training.settings import TrainSettings
 from unrolled.training.trackers import Callback, Log, flat, listed, tracked, with_rows
@@ -37,7 +39,7 @@ S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
 
 
-class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
+class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
     """A model with a task's verbs. It takes settings, keywords such as `hidden=64` and `steps=200`, or both.
 
     Attributes:
@@ -128,7 +130,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
                 weights. Its sizes and scalers are kept, new labels, words and characters are added, and settings that
                 are not given here are the model's.
             run: a new folder for checkpoints, the best model and the log, to resume from; needs files.
-            display: told of the progress.
+            display: told of the progress; if None, a notebook shows it, and all else is silent.
             log: trackers that get its rows: "tensorboard", "mlflow", "wandb", "trackio", or objects as `Tracker` says.
             callbacks: each gets step and figures of every row, and stops the training by returning True.
 
@@ -149,14 +151,13 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
             data = self.paired(data, answers)
         if run is not None and not self.is_of_files(data):
             raise SettingsError("fit: run goes with files, from which it resumes")
-        display = with_rows(display, log, callbacks, run, self.task)
+        display = with_rows(display or display_of_call(), log, callbacks, run, self.task)
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
         whole, held, sha256 = self._data(data, valid, begun)
-        if display is not None:
-            for note in whole.notes:
-                display.note(note)
+        for note in whole.notes:
+            display.note(note)
         job = self._job(whole, held, train, device, begun)
         kept = None
         if run is not None:
@@ -189,7 +190,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
                 )
             device = choose_device(training.device)
             processes.join(device)
-            display = with_rows(display, list(run.config.get("log", ())), (), run.folder, cls.task)
+            display = with_rows(display or display_of_call(), list(run.config.get("log", ())), (), run.folder, cls.task)
             job = model._job(whole, held, training, device, begun)
             return model, model._train(job, training, run, display)
 
@@ -221,12 +222,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
         """How much data a training has, for the model file."""
         return {"n_examples": len(part)}
 
-    def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display | None) -> TrainResult:
-        display = display or Display()
+    def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display) -> TrainResult:
         for note in self.notes:
             display.note(note)
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
-            display.start(items_per_step=job.items_per_step, item=job.item)
+            curve = curve_of(job)
+            display.start(items_per_step=job.items_per_step, item=job.item, curve=curve)
             with tracked(display, {"task": self.task, **self.settings.to_dict(), **training.to_dict()}) as summary:
                 try:
                     result = train(job, training, run=run, display=display)
@@ -235,6 +236,9 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Generic[S, D, F]):
                 self.result = result
                 fitted = self._fitted = replace(self.finish(self.held), record=result.record)
                 self._fitted = replace(fitted, figures=self.judge(job))
+                report = self.report()
+                self.result = result = replace(result, curve=report.curve(curve))
+                display.judged(result, report.verdict())
                 summary |= {"reason": result.reason, "steps": result.steps, "best_step": result.best_step}
                 summary |= {"best_loss": result.best_loss, **flat(self.figures)}
             if run is not None and processes.rank() == 0:

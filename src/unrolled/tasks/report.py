@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from unrolled import markup
 from unrolled.data.counted import counted
 from unrolled.errors import ModelFileError, UnrolledError
 from unrolled.report.comparison import LEAST_BLOCKS, Comparison, p_of_folds
 from unrolled.tasks.estimator import Estimator
-from unrolled.training.job import TrainResult
+from unrolled.training.job import Curve, TrainResult
 
 M = TypeVar("M", bound=Estimator)
 
@@ -71,6 +72,50 @@ class TaskReport(ABC, Generic[M]):
             )
         verb = "LOSES to" if found.verdict == "loses to" else found.verdict
         return f"The model {verb} {found.name}: {figures} ({found.evidence()})."
+
+    def verdict(self) -> str:
+        """What the comparison says of this model, in a sentence."""
+        return self.claim(self.comparison())
+
+    def _verdict_if_any(self) -> str:
+        try:
+            return self.verdict()
+        except ModelFileError as fault:
+            return str(fault)
+
+    def curve(self, curve: Curve) -> Curve:
+        """A learning curve's description, with the baseline that the comparison names where it has the same metric and
+        is of the same examples.
+        """
+        found = self.comparison()
+        if curve.figure == "loss" or found.metric != curve.label or "part" in self.figures:
+            return curve
+        return replace(curve, baseline=found.baseline, name=found.name)
+
+    def facts(self) -> dict[str, str]:
+        """What stands beside the metrics in a notebook: the task's own facts."""
+        return {}
+
+    def __str__(self) -> str:
+        return "\n".join([*self.table(), "", self.last_line()])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._verdict_if_any()}>"
+
+    def html(self) -> str:
+        """The metric that decides, the model's beside the baseline's, the verdict, and the whole table folded."""
+        if "comparison" not in self.figures:
+            return markup.sentence(self._verdict_if_any())
+        found = self.comparison()
+        rows = [("model", self.in_words(found.model)), (found.name, self.in_words(found.baseline))]
+        return (
+            markup.table(("", found.metric), rows)
+            + markup.sentence(self.verdict(), is_bold=True)
+            + markup.details("all metrics", markup.preformatted(self.table()))
+        )
+
+    def _repr_html_(self) -> str:
+        return markup.block(markup.heading(type(self).__name__, repr(self.model)), self.html())
 
     def figures_line(self) -> str:
         """The metric that decides, the model's and the best baseline's."""
@@ -138,6 +183,12 @@ class TaskReport(ABC, Generic[M]):
             yield f"start    {start}"
         yield f"file     {path}\npredict  unrolled predict {path} {self.model.takes}"
         yield f"\n{last.last_line()}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first names of a list, and how many there are."""
+    shown = ", ".join(map(str, names[:8]))
+    return shown if len(names) <= 8 else f"{shown}, ... {len(names):,} in all"
 
 
 def of_folds(reports: Sequence[TaskReport[Any]]) -> Iterator[str]:

@@ -29,6 +29,23 @@ class Scored(ABC):
         same_number(items, found)
         return list(zip(items, found, strict=True))
 
+    def report(self, data: Any = None, answers: Any = None) -> Any:
+        """Metrics beside the baseline's and the verdict, in words: `print` it, or let a notebook show it.
+
+        Args:
+            data: with the answers, as `evaluate` takes them; or items alone. The part that `fit` kept apart if None.
+            answers: of the items.
+
+        Returns:
+            A `TaskReport`.
+        """
+        if data is None:
+            return self._report(None)
+        return self._report(self.evaluate(data if answers is None else self.paired(data, answers)))
+
+    def _report(self, figures: dict[str, Any] | None) -> Any:
+        return tasks.task(self.task).Report(self, figures)
+
     def score(self, data: Any, answers: Any = None) -> float:
         """The metric that decides in the report, an error with its sign turned: the larger the better.
 
@@ -37,5 +54,5 @@ class Scored(ABC):
             answers: of the items.
         """
         figures = self.evaluate(data if answers is None else self.paired(data, answers))
-        found = tasks.task(self.task).Report(self, figures).comparison()
+        found = self._report(figures).comparison()
         return float(-found.model if found.is_error else found.model)

@@ -1,17 +1,19 @@
 """What a person sees of a training: a live display on a terminal, plain lines elsewhere, nothing in a library call.
 
-Inputs: steps and evaluations. Outputs: text on standard error.
+Inputs: steps and evaluations. Outputs: text on standard error. What a notebook shows: notebook.py.
 """
 
 import sys
 import time
 from typing import Any, TextIO
 
+from unrolled.training.job import Curve, TrainResult, clock
+
 _EVERY_S = 15.0
 
 
 class Display:
-    """A silent display, and the interface of the others.
+    """A silent display, and the interface of the others: a subclass shows the progress of `fit` in its own way.
 
     Attributes:
         stop_reason: why the training shall stop now, in words; empty while it may go on.
@@ -22,8 +24,8 @@ class Display:
     def note(self, text: str) -> None:
         """Something that the user should know before the training."""
 
-    def start(self, *, items_per_step: int, item: str) -> None:
-        """A training begins; a step takes so many items, of that name."""
+    def start(self, *, items_per_step: int, item: str, curve: Curve | None = None) -> None:
+        """A training begins; a step takes so many items, of that name; `curve` says what shows how it learns."""
 
     def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
         """A step is done; `progress` runs from 0 to 1, `seconds` since the run's first start."""
@@ -33,6 +35,9 @@ class Display:
 
     def stop(self) -> None:
         """The training is over, or cut off."""
+
+    def judged(self, result: TrainResult, verdict: str) -> None:
+        """The trained model was compared with its baseline."""
 
 
 def display_for(stream: TextIO = sys.stderr) -> Display:
@@ -48,10 +53,10 @@ class PlainDisplay(Display):
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.speed = _Speed()
+        self.speed = Speed()
         self.last = time.monotonic()
 
-    def start(self, *, items_per_step: int, item: str) -> None:
+    def start(self, *, items_per_step: int, item: str, curve: Curve | None = None) -> None:
         self.items_per_step, self.item = items_per_step, item
 
     def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
@@ -65,10 +70,7 @@ class PlainDisplay(Display):
         self._print(_evaluation(row, figure, is_best=is_best))
 
     def _line(self, loss: float, gradient_norm: float) -> str:
-        rate = self.speed.rate * self.items_per_step
-        left = self.speed.left()
-        parts = [f"loss {loss:.3f}", f"gradient {gradient_norm:.2f}", f"{rate:,.0f} {self.item}s/s"]
-        return "  ".join(parts + ([f"{_clock(left)} left"] if left is not None else []))
+        return "  ".join(self.speed.parts(loss, gradient_norm, self.items_per_step, self.item))
 
     def _print(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
@@ -83,7 +85,7 @@ class LiveDisplay(PlainDisplay):
         else:
             super().note(text)
 
-    def start(self, *, items_per_step: int, item: str) -> None:
+    def start(self, *, items_per_step: int, item: str, curve: Curve | None = None) -> None:
         # imported here so that `import unrolled` needs torch alone
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
@@ -105,7 +107,7 @@ class LiveDisplay(PlainDisplay):
         self.bar.console.print(line, highlight=False, markup=False)
 
 
-class _Speed:
+class Speed:
     """Steps and progress a second, over the last half minute."""
 
     def __init__(self) -> None:
@@ -127,14 +129,14 @@ class _Speed:
         (start, _, first), (end, _, last) = self.points[0], self.points[-1]
         return (1 - last) * (end - start) / (last - first) if last > first else None
 
+    def parts(self, loss: float, gradient_norm: float, items_per_step: int, item: str) -> list[str]:
+        """What a person is told of a step."""
+        left = self.left()
+        told = [f"loss {loss:.3f}", f"gradient {gradient_norm:.2f}", f"{self.rate * items_per_step:,.0f} {item}s/s"]
+        return told + ([f"{clock(left)} left"] if left is not None else [])
+
 
 def _evaluation(row: dict[str, Any], figure: str, *, is_best: bool) -> str:
     best = "  best" if is_best else ""
-    at = f"{_clock(row['seconds'])}  step {row['step']}"
+    at = f"{clock(row['seconds'])}  step {row['step']}"
     return f"{at}: validation {figure}{best}  (training loss {row['train_loss']:.3f})"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -3,14 +3,47 @@
 A file of its own, as tasks and loop both name it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from unrolled import markup
 from unrolled.errors import SettingsError
+from unrolled.report import pictures
 from unrolled.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a learning curve shows.
+
+    Attributes:
+        figure: its name in the rows of the record.
+        label: in words, such as "accuracy".
+        baseline: the same of the baseline; None where it is not known.
+        name: of the baseline.
+    """
+
+    figure: str = "loss"
+    label: str = "validation loss"
+    baseline: float | None = None
+    name: str = "baseline"
+
+    def chart(self, record: list[dict[str, Any]]) -> str:
+        """The curve of a record beside the baseline, as HTML; nothing for fewer than two rows."""
+        rows = [row for row in record if self.figure in row]
+        if len(rows) < 2:
+            return ""
+        steps = [float(row["step"]) for row in rows]
+        lines = [markup.Line(f"{self.label}, validation part", steps, [float(row[self.figure]) for row in rows])]
+        if self.baseline is not None:
+            lines.append(
+                markup.Line(self.name, (steps[0], steps[-1]), [self.baseline] * 2, markup.GRAY, is_dashed=True)
+            )
+        ends = (f"step {steps[0]:,.0f}", f"step {steps[-1]:,.0f}")
+        return markup.chart(lines, ends=ends, label=f"{self.label} by step")
 
 
 class Job(Protocol):
@@ -23,6 +56,8 @@ class Job(Protocol):
         steps_per_epoch: updates in which each example occurs once, at least 1; `patience` counts from a number of them.
         baseline_loss: what `evaluate` would return as "loss" for the baseline, which `most_minutes` needs; None where
             there is none.
+
+    A job may also have `curve`, a `Curve`, if another of its figures than the loss shows how it learns.
     """
 
     @property
@@ -59,7 +94,7 @@ class Job(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """How a training ended.
 
@@ -69,6 +104,7 @@ class TrainResult:
         seconds: time spent, over all sittings.
         best_step, best_loss: where the best weights come from; the job's module holds them now.
         record: a row an evaluation: step, seconds, the figures, learning rate, gradient norm.
+        curve: which of the figures shows how it learned, and the baseline's.
     """
 
     reason: str
@@ -77,6 +113,26 @@ class TrainResult:
     best_step: int
     best_loss: float
     record: list[dict[str, Any]]
+    curve: Curve = field(default_factory=Curve)
+
+    def __str__(self) -> str:
+        return f"{self.reason} after {clock(self.seconds)}; best at step {self.best_step:,} of {self.steps:,}"
+
+    def __repr__(self) -> str:
+        return f"<TrainResult: {self}>"
+
+    def _repr_html_(self) -> str:
+        return markup.block(markup.heading("TrainResult", str(self)), self.curve.chart(self.record))
+
+    def plot(self) -> Any:
+        """The learning curve beside the baseline, as a figure of matplotlib's; a notebook shows it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        return pictures.learning(
+            self.record, self.curve.figure, self.curve.label, baseline=self.curve.baseline, name=self.curve.name
+        )
 
 
 def check_baseline(job: Job, settings: TrainSettings) -> None:
@@ -87,3 +143,16 @@ def check_baseline(job: Job, settings: TrainSettings) -> None:
     """
     if settings.most_minutes and job.baseline_loss is None:
         raise SettingsError("most_minutes: nothing says what the baseline's loss is here; set minutes alone")
+
+
+def curve_of(job: Job) -> Curve:
+    """What its learning curve shows; the loss where a job does not say."""
+    curve: Curve | None = getattr(job, "curve", None)
+    return curve or Curve(baseline=job.baseline_loss)
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, such as "1:05"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

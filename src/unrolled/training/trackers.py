@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from unrolled.errors import MissingExtraError, SettingsError
 from unrolled.training import processes
 from unrolled.training.display import Display
+from unrolled.training.job import Curve, TrainResult
 from unrolled.training.run_folder import free_folder
 
 #: takes a step and its figures; True stops the training
@@ -192,8 +193,8 @@ class Rows(Display):
     def note(self, text: str) -> None:
         self.shown.note(text)
 
-    def start(self, *, items_per_step: int, item: str) -> None:
-        self.shown.start(items_per_step=items_per_step, item=item)
+    def start(self, *, items_per_step: int, item: str, curve: Curve | None = None) -> None:
+        self.shown.start(items_per_step=items_per_step, item=item, curve=curve)
 
     def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
         self.shown.step(step, progress, seconds, loss, gradient_norm)
@@ -206,6 +207,9 @@ class Rows(Display):
 
     def stop(self) -> None:
         self.shown.stop()
+
+    def judged(self, result: TrainResult, verdict: str) -> None:
+        self.shown.judged(result, verdict)
 
     def _row(self, step: int, figures: dict[str, float]) -> None:
         for tracker in self.trackers:
@@ -241,12 +245,10 @@ def flat(figures: Mapping[str, Any], before: str = "") -> dict[str, float]:
     return found
 
 
-def with_rows(
-    display: Display | None, log: Log, callbacks: Sequence[Callback], run: Path | str | None, task: str
-) -> Display | None:
+def with_rows(display: Display, log: Log, callbacks: Sequence[Callback], run: Path | str | None, task: str) -> Display:
     """A display that also feeds trackers, of process 0 alone, and callbacks; files go to the run's folder."""
     if not log and not callbacks:
         return display
     folder = Path(run) if run is not None else free_folder(task)
     trackers = trackers_of(log, folder, folder.name) if processes.rank() == 0 else []
-    return Rows(display or Display(), trackers, callbacks)
+    return Rows(display, trackers, callbacks)

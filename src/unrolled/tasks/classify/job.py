@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unrolled.data.labeled import Labeled
 from unrolled.errors import DataError
+from unrolled.report.metrics import rights_of
 from unrolled.tasks.blend import blended
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import TextFront
@@ -15,6 +16,7 @@ from unrolled.tasks.classify.judged import macro_f1_of
 from unrolled.tasks.classify.net import loss_of
 from unrolled.tasks.classify.start import chosen, targets_of, weighted
 from unrolled.tasks.estimator import ExampleJob
+from unrolled.training.job import Curve
 from unrolled.training.loop import TrainSettings
 
 
@@ -68,6 +70,17 @@ class ClassifyJob(ExampleJob):
             return {"loss": 1 - accuracy + 1e-3 * of_network, **figures}
         macro_f1 = macro_f1_of(self.valid_labels, chosen(logits.numpy(), fitted, above=0.0), fitted.classes)
         return {"loss": 1 - macro_f1 + 1e-3 * of_network, **figures, "macro_f1": macro_f1}
+
+    @property
+    def curve(self) -> Curve:
+        """Accuracy or macro F1, whichever decides, beside the baseline's."""
+        fitted, baseline = self.model.fitted, self.model.fitted.baseline
+        found = chosen(baseline.scores(self.valid), fitted, above=0.0)
+        if fitted.decides != "accuracy":
+            macro_f1 = macro_f1_of(self.valid_labels, found, fitted.classes)
+            return Curve("macro_f1", "macro F1", macro_f1, baseline.in_words)
+        rights = rights_of(self.valid_labels, found)
+        return Curve("accuracy", "accuracy", sum(rights) / len(rights), baseline.in_words)
 
     def describe(self, figures: dict[str, float]) -> str:
         macro = f", macro F1 {100 * figures['macro_f1']:.2f} %" if "macro_f1" in figures else ""

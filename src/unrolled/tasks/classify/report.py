@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unrolled.report import pictures
 from unrolled.tasks.classify.model import ClassifyModel
-from unrolled.tasks.report import TaskReport
+from unrolled.tasks.report import TaskReport, shortened
 
 
 class ClassifyReport(TaskReport[ClassifyModel]):
@@ -31,6 +31,9 @@ class ClassifyReport(TaskReport[ClassifyModel]):
             for name, counts in model["confusion"].items():
                 lines.append(f"{name[:15]:<16}" + "".join(f"{counts[each]:>10,}" for each in model["classes"]))
         return lines
+
+    def facts(self) -> dict[str, str]:
+        return {"classes": shortened(self.model.fitted.classes)}
 
     def picture(self, folder: Path) -> Path | None:
         model, baseline = self.figures["model"], self.figures["baseline"]

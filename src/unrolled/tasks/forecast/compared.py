@@ -72,6 +72,12 @@ def times_of(data: Series, place: int, start: int, stop: int) -> np.ndarray | No
     return stamps if np.issubdtype(stamps.dtype, np.datetime64) else None
 
 
+def clock_of(data: Series, place: int, start: int, stop: int) -> np.ndarray | None:
+    """The same as the clock of the file's zone shows them."""
+    times = times_of(data, place, start, stop)
+    return times if times is None or data.form is None else data.form.clock(times)
+
+
 def _late(data: Series) -> np.ndarray:
     """By how many steps each series begins later than the first of them, int64 [series]."""
     stamps = np.array([data.frequency.stamps(first, 0, 1)[0] for first in data.first])

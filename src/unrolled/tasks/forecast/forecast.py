@@ -1,12 +1,19 @@
-"""The forecast of a series: dates, values and quantiles."""
+"""The forecast of a series: dates, values, quantiles, and their picture."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from unrolled.tasks.answers import Shown
+from unrolled import markup
+from unrolled.errors import SettingsError
+from unrolled.report import pictures
+from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.forecast.net import LEVELS
+
+_BANDS = ((LEVELS[0], LEVELS[-1]), (LEVELS[1], LEVELS[-2]))  # widest first
+_MOST_PANELS = 4  # that a notebook shows unasked
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,6 +26,9 @@ class Forecast(Shown):
         values: [horizon], the point forecast.
         quantiles: by level [horizon].
         by: who answers: "model", or the name of a baseline.
+        past: [n], the last values before, for the picture; NaN where none is known.
+        times: datetime64 [n + horizon], of both; None where there are no dates.
+        since: the stamp of the first of these values, as a text.
     """
 
     series: str
@@ -26,6 +36,9 @@ class Forecast(Shown):
     values: np.ndarray
     quantiles: dict[float, np.ndarray]
     by: str
+    past: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False)
+    times: np.ndarray | None = field(default=None, compare=False)
+    since: str = ""
 
     @property
     def value(self) -> np.ndarray:
@@ -53,3 +66,64 @@ class Forecast(Shown):
         rows = zip(self.stamps, self.values, low, high, strict=True)
         lines = [f"{self.series}, by {self.by}" if self.series else f"by {self.by}"]
         return "\n".join(lines + [f"  {stamp}  {value:.6g}  ({a:.6g} to {b:.6g})" for stamp, value, a, b in rows])
+
+    def plot(self) -> Any:
+        """The last values, the forecast and its intervals over their dates, as a figure of matplotlib's.
+
+        A notebook shows it; elsewhere `figure.savefig("forecast.png")` writes it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        return _drawn([self], 1)
+
+    def chart(self) -> str:
+        """The same as HTML, of which no library is needed."""
+        past, horizon = len(self.past), len(self.values)
+        known = markup.Line("known", np.arange(-past, 0), self.past, "currentColor")
+        after = np.arange(horizon)
+        told = markup.Line("forecast", after, self.values)
+        low, high = _BANDS[0]
+        band = markup.Band(_percents(low, high), after, self.quantiles[low], self.quantiles[high])
+        return markup.chart([known, told], band=band, ends=(self.since, self.stamps[-1]), label="the forecast")
+
+    def _repr_html_(self) -> str:
+        head = markup.heading(self.series or "Forecast", f"{len(self.values)} steps, by {self.by}")
+        return markup.block(head, self.chart(), markup.details("values", super()._repr_html_()))
+
+
+class Forecasts(Answers[Forecast]):
+    """The forecasts of several series: a list, which is also an array, a table and a picture."""
+
+    def plot(self, *, most: int = _MOST_PANELS) -> Any:
+        """As `Forecast.plot`, one panel below the other for the first `most` series.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            SettingsError: there is no forecast, or `most` is below 1.
+        """
+        if not self or most < 1:
+            raise SettingsError(f"plot: there are {len(self)} forecasts, and most={most}; expected at least 1 of each")
+        return _drawn(self, most)
+
+    def _repr_html_(self) -> str:
+        shown = "".join(each._repr_html_() for each in self[:_MOST_PANELS])
+        rest = f"{_MOST_PANELS} of {len(self):,} series; plot(most=...) and to_frame() have more"
+        return markup.block(shown, markup.sentence(rest if len(self) > _MOST_PANELS else ""))
+
+
+def _percents(low: float, high: float) -> str:
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def _drawn(forecasts: Sequence[Forecast], most: int) -> Any:
+    panels = [
+        {
+            "name": f"{each.series + ', ' if each.series else ''}by {each.by}",
+            "past": each.past, "point": each.values, "times": each.times,
+            "bands": {_percents(*band): tuple(each.quantiles[level] for level in band) for band in _BANDS},
+        }
+        for each in forecasts[:most]
+    ]  # fmt: skip
+    more = f"{most} of {len(forecasts):,} series; plot(most=...) draws more" if len(forecasts) > most else ""
+    return pictures.futures(panels, more)

@@ -15,11 +15,10 @@ from unrolled.data.series import Series
 from unrolled.errors import DataError, SettingsError
 from unrolled.report import pictures
 from unrolled.report.metrics import forecast_figures, mase_scale
-from unrolled.tasks.answers import Answers
 from unrolled.tasks.estimator import Estimator, Files
-from unrolled.tasks.forecast.compared import blocks_of, compared, times_of
+from unrolled.tasks.forecast.compared import blocks_of, clock_of, compared, times_of
 from unrolled.tasks.forecast.fitted import ForecastFitted, check_frequency, fitted_on, long_enough
-from unrolled.tasks.forecast.forecast import Forecast
+from unrolled.tasks.forecast.forecast import Forecast, Forecasts
 from unrolled.tasks.forecast.job import ForecastJob
 from unrolled.tasks.forecast.net import LEVELS
 from unrolled.tasks.forecast.reading import Reader
@@ -113,6 +112,9 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             if min(ends) < 3 * self.settings.horizon:
                 raise SettingsError(f"folds: a series of {min(lengths)} values is too short for {n}; take fewer")
             yield data.until(ends), None
+
+    def amounts(self, part: Series, held: Series) -> dict[str, Any]:
+        return {"n_series": len(part), "n_values": sum(map(len, part.values))}
 
     def prepare(
         self,
@@ -297,7 +299,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             points = self._baseline(self.answers, windows, fitted.cut.scale(data, origins, windows))
         return -float(np.abs(targets - points).mean())
 
-    def predict(self, data: Any, *, answer: str | None = None) -> Answers[Forecast]:
+    def predict(self, data: Any, *, answer: str | None = None) -> Forecasts:
         """The steps after the end of each series; see `fit` for `data`. `answer` overrules the settings'."""
         fitted, series = self.fitted, self.as_data(data)
         by = self.answers if answer is None else self._answers(replace(self.settings, answer=answer))
@@ -315,7 +317,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             scale = fitted.cut.scale(series, ends, windows)
             levels = self._baseline_levels(by, series, ends, windows, scale)
         self.notes = list(series.notes)
-        return Answers(self._forecast(series, i, levels[i], by) for i in range(len(series)))
+        return Forecasts(self._forecast(series, i, levels[i], by) for i in range(len(series)))
 
     def predict_table(self, files: Sequence[Path | str], *, answer: str | None = None) -> list[Forecast]:
         """The same for tables."""
@@ -341,7 +343,12 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         end, horizon = len(series.values[i]), self.settings.horizon
         stamps = series.stamps(i, end, end + horizon)
         quantiles = {level: levels[:, k] for k, level in enumerate(LEVELS)}
-        return Forecast(series.names[i], stamps, levels[:, len(LEVELS) // 2], quantiles, by)
+        start = max(0, end - max(self.fitted.cut.context, 3 * horizon))
+        past = np.where(series.known[i][start:], series.values[i][start:], np.nan)
+        return Forecast(
+            series.names[i], stamps, levels[:, len(LEVELS) // 2], quantiles, by,
+            past, clock_of(series, i, start, end + horizon), *series.stamps(i, start, start + 1),
+        )  # fmt: skip
 
     def draw(self, data: Any, path: Path, *, most: int = 4) -> Path:
         """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best baseline."""

@@ -39,6 +39,14 @@ class ForecastReport(TaskReport[ForecastModel]):
         keep = "" if answers == "model" else "; --answer model takes the model all the same"
         return f"{self.claim(self.comparison())} {who}{keep}."
 
+    def facts(self) -> dict[str, str]:
+        best = ", the best on the validation part" if self.model.settings.answer == "best" else ""
+        fitted = self.model.fitted
+        return {
+            "forecasts": f"{self.model.settings.horizon} steps of {fitted.target}, from the last {fitted.cut.context}",
+            "answers": f"the {self.model.answers}{best}",
+        }
+
     def picture(self, folder: Path) -> Path | None:
         held = self.model.held
         return None if held is None else self.model.draw(held, folder / "forecasts.png")

@@ -40,6 +40,7 @@ from unrolled.tasks.tag.fitted import TagFitted
 from unrolled.tasks.tag.net import TagNet
 from unrolled.tasks.tag.settings import TagSettings
 from unrolled.training.batches import by_length
+from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
 
 _MOST_TEXTS = 2000  # sentences of the validation part that are tagged as plain text too
@@ -295,6 +296,15 @@ class _TagJob(ExampleJob):
         figures = scores(self.gold, self.model.tag(self.valid.sentences), self.model.fitted.scheme)
         name = "f1" if "f1" in figures else "accuracy"
         return {"loss": 1 - figures[name], name: figures[name]}
+
+    @property
+    def curve(self) -> Curve:
+        """F1 or accuracy beside the baseline's."""
+        fitted = self.model.fitted
+        found = [fitted.baseline.predict(tokens) for tokens in self.valid.sentences]
+        figures = scores(self.gold, found, fitted.scheme)
+        name, label = ("f1", "F1") if "f1" in figures else ("accuracy", "accuracy")
+        return Curve(name, label, figures[name], f"the {fitted.baseline.name}")
 
     def describe(self, figures: dict[str, float]) -> str:
         return f"F1 {100 * figures['f1']:.2f} %" if "f1" in figures else f"accuracy {100 * figures['accuracy']:.2f} %"

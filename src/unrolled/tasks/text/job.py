@@ -17,6 +17,7 @@ from unrolled.tasks.text.mixture import best_share, mixed
 from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.scoring import streams_for
 from unrolled.training import processes
+from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
 
 
@@ -87,6 +88,12 @@ class TextJob:
         )
         # the network learns long before it adds anything to the n-gram model
         return {"loss": nats + 0.01 * net_nats, "nats": nats, "network_nats": net_nats, "baseline_share": share}
+
+    @property
+    def curve(self) -> Curve:
+        """Nats of an item beside the n-gram model's."""
+        name = f"the {self.model.fitted.baseline.order}-gram model"
+        return Curve("nats", f"nats/{self.model.item}", self.baseline_loss, name)
 
     def describe(self, figures: dict[str, float]) -> str:
         return in_words(figures["nats"], self.model.item)

@@ -19,6 +19,7 @@ from unrolled.tasks.fallback import MODEL, Counts, Fallback, fitted_fallback
 from unrolled.tasks.transcribe.augment import augmented, masked
 from unrolled.tasks.transcribe.fitted import FREQUENT, TranscribeFitted
 from unrolled.tasks.transcribe.settings import TranscribeSettings
+from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
 
 _MOST_JUDGED = 200  # sounds of the validation part whose loss counts beside their errors
@@ -28,6 +29,7 @@ class TranscribeJob(ExampleJob):
     """The task as the training loop sees it."""
 
     item = "sound"
+    curve = Curve("wer", "word error")
 
     def __init__(
         self,

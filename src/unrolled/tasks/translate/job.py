@@ -15,6 +15,7 @@ from unrolled.report.metrics import bleu, bleu_counts, bleu_of
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.tasks.fallback import MODEL, fitted_fallback
 from unrolled.tasks.translate.fitted import TranslateFitted
+from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
 
 _MOST_VALID = 1000  # pairs that are translated at every evaluation
@@ -23,6 +24,8 @@ _OWN_FROM = 4000  # updates until the share of own inputs is whole
 
 class TranslateJob(ExampleJob):
     """The task as the training loop sees it."""
+
+    curve = Curve("bleu", "BLEU")
 
     def __init__(
         self,

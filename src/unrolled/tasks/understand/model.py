@@ -33,7 +33,10 @@ from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
 from unrolled.training.batches import by_length
+from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
+
+BASELINE = "naive Bayes with the most frequent tags"
 
 
 @dataclass(frozen=True, repr=False)
@@ -241,17 +244,20 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         model, rights = _figures(
             gold, fitted.scheme, data.intents, [fitted.intents[i] for i in intents.argmax(1)], tags
         )
-        by_words = [fitted.slot_baseline.predict(tokens) for tokens in data.tagged.sentences]
-        bayes = [fitted.intents[int(i)] for i in fitted.intent_baseline.scores(data.tagged.sentences).argmax(1)]
-        baseline, others = _figures(gold, fitted.scheme, data.intents, bayes, by_words)
-        named = {"naive Bayes with the most frequent tags": shares(others)}
-        compared = compare(shares(rights), named, metric="whole sentences", of="sentences")
+        baseline, others = self._of_baseline(data, gold)
+        compared = compare(shares(rights), {BASELINE: shares(others)}, metric="whole sentences", of="sentences")
         return {
             "model": model,
             "baseline": baseline,
             "n_sentences": len(data),
             "comparison": compared.to_dict(),
         }
+
+    def _of_baseline(self, data: Intents, gold: Sequence[Sequence[str]]) -> tuple[dict[str, Any], list[bool]]:
+        fitted, sentences = self.fitted, data.tagged.sentences
+        by_words = [fitted.slot_baseline.predict(tokens) for tokens in sentences]
+        bayes = [fitted.intents[int(i)] for i in fitted.intent_baseline.scores(sentences).argmax(1)]
+        return _figures(gold, fitted.scheme, data.intents, bayes, by_words)
 
     @accepts("triples of a text, its tags and its intent")
     def as_data(self, data: Any) -> Intents:
@@ -361,6 +367,13 @@ class _UnderstandJob(ExampleJob):
         targets = _targets(self.valid.intents, model.fitted.intents)
         of_network = float(nn.functional.cross_entropy(_log(intents), targets))
         return {"loss": 1 - sum(shown.values()) / 3 + 1e-3 * of_network, **shown}
+
+    @property
+    def curve(self) -> Curve:
+        """Whole sentences beside the baseline's."""
+        gold = rewritten(self.valid.tagged.tags, self.valid.tagged.scheme, self.model.fitted.scheme)
+        baseline, _ = self.model._of_baseline(self.valid, gold)
+        return Curve("sentence", "whole sentences", baseline["sentence"], BASELINE)
 
     def describe(self, figures: dict[str, float]) -> str:
         names = (("intent", "intent"), ("slot F1", "slot_f1"), ("sentence", "sentence"))

@@ -1,0 +1,91 @@
+"""What a notebook shows of a model: what it is, what it learned from, and how good it is.
+
+Inputs: a model, fitted or not. Outputs: HTML. A file of its own, as all tasks share it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import nn
+
+from unrolled import markup, tasks
+from unrolled.training.job import TrainResult, clock
+
+_SHAPE = ("cell", "encoder", "layers", "hidden", "units", "horizon")  # settings that are shown even if not changed
+_MOST_CHARS = 300  # of the settings
+
+
+class Seen(ABC):
+    """What has settings, and after `fit` a network with metrics."""
+
+    task: ClassVar[str]
+    result: TrainResult | None
+
+    @abstractmethod
+    def report(self, data: Any = None, answers: Any = None) -> Any:
+        """Metrics beside the baseline's, and the verdict."""
+
+    @abstractmethod
+    def get_params(self, *, deep: bool = True) -> dict[str, Any]:
+        """All settings by name."""
+
+    @property
+    @abstractmethod
+    def net(self) -> Any:
+        """The network; None before `fit`."""
+
+    @property
+    @abstractmethod
+    def record(self) -> list[dict[str, Any]]:
+        """The evaluations of the training."""
+
+    @property
+    @abstractmethod
+    def training(self) -> dict[str, Any]:
+        """The training's settings, and how much data it had."""
+
+    def _repr_html_(self) -> str:
+        head = markup.heading(type(self).__name__, tasks.task(self.task).HELP.purpose)
+        known = {"settings": _settings(self.get_params(), type(self)().get_params())}
+        if self.net is None:
+            return markup.block(head, markup.facts(known), markup.sentence("Not fitted yet: call fit."))
+        report = self.report()
+        known |= report.facts() | {
+            "network": _size(self.net),
+            "trained on": _amount(self.training),
+            "training": _course(self.record),
+        }
+        curve = self.result.curve.chart(self.record) if self.result is not None else ""
+        folded = markup.details("learning curve", curve) if curve else ""
+        return markup.block(head, markup.facts(known), report.html(), folded)
+
+
+def _settings(own: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """Those that make the network's shape, and those that are not the usual ones."""
+    shown = {name: value for name, value in own.items() if name in _SHAPE or value != usual[name]}
+    text = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+    return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS - 3]}..."
+
+
+def _size(net: nn.Module) -> str:
+    tensors = list(net.parameters())
+    kib = sum(each.numel() * each.element_size() for each in tensors) / 2**10
+    size = f"{kib:,.1f} KiB" if kib < 1000 else f"{kib / 2**10:,.1f} MiB"
+    return f"{sum(each.numel() for each in tensors):,} parameters, {size}"
+
+
+def _amount(training: Mapping[str, Any]) -> str:
+    named = {
+        "data": "{}", "items": "{:,} characters or bytes", "n_series": "{:,} series", "n_values": "{:,} values",
+        "n_examples": "{:,} examples",
+    }  # fmt: skip
+    return ", ".join(form.format(training[name]) for name, form in named.items() if training.get(name))
+
+
+def _course(record: list[dict[str, Any]]) -> str:
+    """How long it was trained, and where the best weights come from."""
+    if not record:
+        return ""
+    best, last = min(record, key=lambda row: row["loss"]), record[-1]
+    return f"{last['step']:,} steps in {clock(last['seconds'])}, the best at step {best['step']:,}"
