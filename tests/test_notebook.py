@@ -436,9 +436,7 @@ def test_a_panel_each_up_to_a_number():
     for some, most in ((forecasts, 0), (forecasts[:0], 4)):
         with pytest.raises(SettingsError) as caught:
             some.plot(most=most)
-        assert (
-            str(caught.value) == f"plot: there are {len(some)} forecasts, and most={most}; expected at least 1 of each"
-        )
+        assert str(caught.value) == f"plot: {len(some)} forecasts and most={most}; expected at least 1 of each"
 
 
 def test_without_dates_steps_are_counted():

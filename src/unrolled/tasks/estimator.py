@@ -226,14 +226,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         for note in self.notes:
             display.note(note)
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
-            curve = curve_of(job)
-            display.start(items_per_step=job.items_per_step, item=job.item, curve=curve)
+            display.start(items_per_step=job.items_per_step, item=job.item, curve=(curve := curve_of(job)))
             with tracked(display, {"task": self.task, **self.settings.to_dict(), **training.to_dict()}) as summary:
                 try:
                     result = train(job, training, run=run, display=display)
                 finally:
                     display.stop()
-                self.result = result
                 fitted = self._fitted = replace(self.finish(self.held), record=result.record)
                 self._fitted = replace(fitted, figures=self.judge(job))
                 report = self.report()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from unrolled import markup, tasks
+from unrolled.data.counted import counted
 from unrolled.training.job import TrainResult, clock
 
 _SHAPE = ("cell", "encoder", "layers", "hidden", "units", "horizon")  # settings that are shown even if not changed
@@ -77,10 +78,13 @@ def _size(net: nn.Module) -> str:
 
 def _amount(training: Mapping[str, Any]) -> str:
     named = {
-        "data": "{}", "items": "{:,} characters or bytes", "n_series": "{:,} series", "n_values": "{:,} values",
-        "n_examples": "{:,} examples",
-    }  # fmt: skip
-    return ", ".join(form.format(training[name]) for name, form in named.items() if training.get(name))
+        "items": "character[|s] or bytes",
+        "n_series": "[series|series]",
+        "n_values": "value",
+        "n_examples": "example",
+    }
+    data = [training["data"]] if training.get("data") else []
+    return ", ".join(data + [counted(training[name], words) for name, words in named.items() if training.get(name)])
 
 
 def _course(record: list[dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from unrolled import markup
+from unrolled.data.counted import counted
 from unrolled.training import processes
 from unrolled.training.display import Display, Speed
 from unrolled.training.job import Curve, TrainResult, clock
@@ -113,6 +114,6 @@ class NotebookDisplay(Display):
             "" if self.progress is None else markup.bar(self.progress),
             self.curve.chart(self.record),
             markup.sentence(self.verdict, is_bold=True),
-            markup.details(f"{len(self.evaluations):,} evaluations", rows) if rows else "",
-            markup.details(f"{len(self.notes):,} notes", notes) if len(self.notes) > 3 else notes,
+            markup.details(counted(len(self.evaluations), "evaluation"), rows) if rows else "",
+            markup.details(counted(len(self.notes), "note"), notes) if len(self.notes) > 3 else notes,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unrolled import markup
+from unrolled.data.counted import counted
 from unrolled.errors import SettingsError
 from unrolled.report import pictures
 from unrolled.tasks.answers import Answers, Shown
@@ -88,7 +89,7 @@ class Forecast(Shown):
         return markup.chart([known, told], band=band, ends=(self.since, self.stamps[-1]), label="the forecast")
 
     def _repr_html_(self) -> str:
-        head = markup.heading(self.series or "Forecast", f"{len(self.values)} steps, by {self.by}")
+        head = markup.heading(self.series or "Forecast", f"{counted(len(self.values), 'step')}, by {self.by}")
         return markup.block(head, self.chart(), markup.details("values", super()._repr_html_()))
 
 
@@ -103,7 +104,7 @@ class Forecasts(Answers[Forecast]):
             SettingsError: there is no forecast, or `most` is below 1.
         """
         if not self or most < 1:
-            raise SettingsError(f"plot: there are {len(self)} forecasts, and most={most}; expected at least 1 of each")
+            raise SettingsError(f"plot: {counted(len(self), 'forecast')} and most={most}; expected at least 1 of each")
         return _drawn(self, most)
 
     def _repr_html_(self) -> str:
