@@ -387,10 +387,11 @@ def series(n, n_series=1):
     import pandas as pd
 
     names = [f"s{i}" for i in range(n_series)]
-    return pd.concat(
+    parts = [
         pd.DataFrame({"day": pd.date_range("2024-01-29", periods=n), "name": name, "y": WAVE[:n] + i})
         for i, name in enumerate(names)
-    )
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
