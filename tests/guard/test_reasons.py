@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 import torch
-from tests.guard import python_steps, refused_steps, unfused_steps
+from tests.guard import function_steps, python_steps, refused_steps, unfused_steps
 from tests.guard.checks import (
     FORBIDDEN,
     HIDDEN,
@@ -57,13 +57,14 @@ def line_of(refusal: Refusal) -> str:
 
 
 assert unfused_steps  # which puts its steps into the table
+IN_PYTHON = (python_steps.__file__, function_steps.__file__)
 
 
 def first_of_each_reason() -> list[Any]:
     """All steps; of those that do what people do in Python, each reason once by default."""
     found, known = [], set()
     for name, refusal in REFUSED.items():
-        is_slow = refusal.file == python_steps.__file__ and refusal.reason in known
+        is_slow = refusal.file in IN_PYTHON and refusal.reason in known
         known.add(refusal.reason)
         found.append(pytest.param(name, marks=pytest.mark.slow) if is_slow else name)
     return found
@@ -117,7 +118,7 @@ CHANGING = {"global_counter", "default_that_grows", "generator_of_numpy", "gener
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name, each in REFUSED.items() if each.file == python_steps.__file__ and name not in CHANGING]
+    "name", [name for name, each in REFUSED.items() if each.file in IN_PYTHON and name not in CHANGING]
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the steps, and of what torch deprecates
 def test_a_step_in_python_that_is_refused_is_the_loop(name):

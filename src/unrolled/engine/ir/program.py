@@ -197,7 +197,8 @@ class Builder:
             return a
         if a.op == "const":
             return self.fill(a.number, width)
-        return self._make("add", (a, self.fill(0.0, width)), None, width, per_row=a.per_row)
+        # -0 added to any number, of either zero too, is that number
+        return self._make("add", (a, self.fill(-0.0, width)), None, width, per_row=a.per_row)
 
     def fill(self, number: float, width: int) -> Value:
         """One number, `width` times."""
@@ -270,8 +271,10 @@ class Builder:
                 return a
             case "neg", (Value(op="neg", args=(a,)),):
                 return a
-            # x + 0 differs from x for x = -0 alone; the derivative's zeros come from here
-            case "add" | "sub", (a, zero) if zero.is_zero and a.width >= zero.width:
+            case "sub", (a, zero) if repr(zero.attribute) == "0.0" and zero.is_zero and a.width >= zero.width:
+                return a
+            # x + 0 differs from x for x = -0 alone; the derivative's zeros come from here, and autograd adds none
+            case "add", (a, zero) if zero.is_zero and a.width >= zero.width:
                 return a
             case "add", (zero, a) if zero.is_zero and a.width >= zero.width:
                 return a

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.passes.split import Split
 from unrolled.engine.passes.subgraph import part_of
-from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, Following, decompositions, fake_like, make_graph
+from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, Following, fake_like, make_graph
 
 
 @dataclass(frozen=True)

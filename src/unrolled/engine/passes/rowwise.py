@@ -6,11 +6,12 @@ import torch
 from torch import fx
 
 from unrolled.engine.ir.program import Builder, Value
+from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.passes.lower.lowering import Lowering
 from unrolled.engine.passes.lower.product_operands import Weight, Weights
 from unrolled.engine.passes.outside import Outside
 from unrolled.engine.passes.split import RANDOM
-from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, decompositions, fake_like, make_graph
+from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, fake_like, make_graph
 from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.source_lines import line_of_node
 

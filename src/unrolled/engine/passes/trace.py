@@ -4,7 +4,6 @@ Inputs: a step as a function of leaves, and the shapes of its tensors. Output: a
 tensors that the step reads beside its arguments, its inputs and its state. Nothing is computed.
 """
 
-import functools
 import re
 import warnings
 from collections.abc import Callable
@@ -13,12 +12,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends import eager
+from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node
 from unrolled.engine.trees import Form, flatten, unflatten
@@ -91,38 +90,6 @@ class Traced:
     def _results(self) -> list[fx.Node]:
         [output] = [node for node in self.graph.graph.nodes if node.op == "output"]
         return list(cast("tuple[fx.Node, ...]", output.args[0]))
-
-
-@functools.cache
-def decompositions() -> dict[Any, Callable]:
-    """What is taken apart: everything that has a decomposition, but for products and the two squashing functions."""
-    table = dict(core_aten_decompositions())
-    names = (
-        "native_layer_norm native_layer_norm_backward _softmax _softmax_backward_data _log_softmax "
-        "_log_softmax_backward_data gelu gelu_backward var_mean var std _fused_rms_norm _fused_rms_norm_backward lerp "
-        "elu elu_backward leaky_relu leaky_relu_backward hardtanh hardtanh_backward hardsigmoid hardsigmoid_backward "
-        "hardswish hardswish_backward silu silu_backward softplus softplus_backward mish mish_backward "
-        "log_sigmoid_forward log_sigmoid_backward prelu addcmul addcdiv masked_fill glu glu_backward logaddexp "
-        "logsumexp linalg_vector_norm norm celu selu threshold slice_backward select_backward _fused_dropout "
-        "hardshrink native_batch_norm native_batch_norm_backward"
-    )
-    table |= get_decompositions([getattr(aten, name) for name in names.split() if hasattr(aten, name)])
-    for kept in (
-        aten.select_scatter.default,
-        aten.roll.default,
-        aten.addmm.default,
-        aten.sigmoid_backward.default,
-        aten.tanh_backward.default,
-        aten.mm.default,
-    ):
-        table.pop(kept, None)
-    table[aten.softshrink.default] = _softshrink
-    return table
-
-
-def _softshrink(a: Tensor, lambd: float = 0.5) -> Tensor:
-    """As torch's kernel: +0 within, of negative numbers too, where torch's decomposition gives -0."""
-    return torch.where(a.abs() > lambd, a - torch.sign(a) * lambd, torch.where(a != a, a, 0.0))
 
 
 def of_trees(step: Callable[[list[Tensor], Any, Any], Any], x_form: Form, state_form: Form) -> StepFunction:

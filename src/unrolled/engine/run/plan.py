@@ -20,6 +20,7 @@ from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.loop_programs import InputProduct, LoopPrograms, Source
 from unrolled.engine.reasons import RunsEagerly
 from unrolled.engine.run.apart import copied, shared_outputs
+from unrolled.engine.run.with_gradient import with_gradient
 from unrolled.engine.trees import Form
 
 Shape = tuple[int, ...]
@@ -166,7 +167,8 @@ class Plan:
             return [(sequences if kind == "sequence" else kept)[i] for kind, i in self.ys], last
         flat = [each.view(layout.total, -1) for each in sequences]
         firsts = [state.reshape(layout.n_rows, -1) for state in states]
-        previous = [layout.before(firsts[i], flat[self.sequences.index(i)]) for i in self.previous]
+        before_last = self._cut(layout, tensors, flat)
+        previous = [layout.before(firsts[i], before_last[self.sequences.index(i)]) for i in self.previous]
         kept = [each.view(layout.total, *shape) for each, shape in zip(kept, self.kept, strict=True)]
         of_states = [
             value.view(layout.total, *self.states[i])
@@ -179,6 +181,19 @@ class Plan:
             return ys, last  # which are unpacked into new tensors
         shared = self._shared[torch.is_grad_enabled() and any(y.requires_grad for y in ys)]
         return [copied(y, self.backend) if is_shared else y for y, is_shared in zip(ys, shared, strict=True)], last
+
+    def _cut(self, layout: BatchLayout, tensors: list[Tensor], sequences: list[Tensor]) -> list[Tensor]:
+        """Sequences of states, without a gradient where those before the last step have none. That of the last step may
+        have one while fewer steps ran than the loop has states.
+        """
+        if type(layout.n_steps) is not int or not self.previous:  # or a graph's, which holds for every time
+            return sequences
+        n_before = layout.n_steps - 1
+        if n_before > len(self.states) or not any(each.requires_grad for each in sequences):
+            return sequences
+        has = with_gradient(self, dataclasses.replace(layout, n_steps=n_before), [t.requires_grad for t in tensors])
+        of_sequences = has[len(self.states) : len(self.states) + len(sequences)]
+        return [each if keeps else each.detach() for each, keeps in zip(sequences, of_sequences, strict=True)]
 
     def _held(self, captured: list[Tensor], invariant: list[Tensor], layout: BatchLayout) -> list[Tensor]:
         """What has a row for each sequence, in the order of the layout's rows."""

@@ -5,15 +5,26 @@ does. A last state that comes of nothing differentiable, as `zeros_like(state)`,
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from unrolled.engine.ir.layout import BatchLayout
-from unrolled.engine.ir.loop_programs import InputProduct
-from unrolled.engine.run.plan import Plan
+from unrolled.engine.ir.loop_programs import InputProduct, Source
 
 _MOST_REMEMBERED = 64  # of one plan
 
 
-def with_gradient(plan: Plan, layout: BatchLayout, needed: Sequence[bool]) -> list[bool]:
+class Loop(Protocol):
+    """What is read of a plan (plan.py)."""
+
+    sources: list[Source | InputProduct]
+    constant_sources: list[Source]
+    states: list[tuple[int, ...]]
+    sequences: list[int]
+    depends: list[list[int]]
+    has_gradient: dict[Hashable, list[bool]]
+
+
+def with_gradient(plan: Loop, layout: BatchLayout, needed: Sequence[bool]) -> list[bool]:
     """`_found`, remembered: a short call is mostly Python."""
     if not isinstance(layout.n_steps, int):
         return _found(plan, layout, needed)
@@ -26,7 +37,7 @@ def with_gradient(plan: Plan, layout: BatchLayout, needed: Sequence[bool]) -> li
     return has_gradient
 
 
-def _found(plan: Plan, layout: BatchLayout, needed: Sequence[bool]) -> list[bool]:
+def _found(plan: Loop, layout: BatchLayout, needed: Sequence[bool]) -> list[bool]:
     """Whether last states, sequences of states and kept outputs have a gradient.
 
     Args:

@@ -235,7 +235,7 @@ class _Emitter(Schedule):
             f"      {function}<{arg.width // width}, {width}, {at_once}>({name} + r * {name}_width, "
             "[&](long place, long c, auto io) __attribute__((always_inline)) {",
             *columns,
-            *[f"        const V {line.name} = {line.text};" for line in inside],
+            *[f"        const V {line.name} = {_in_sum(line, arg)};" for line in inside],
             f"        return {self._name(arg)};",
             "      });",
             "    }",
@@ -255,7 +255,7 @@ class _Emitter(Schedule):
             *before,
             f"      V total = bc({nothing});",
             "      auto body = [&](long c, auto io) __attribute__((always_inline)) {",
-            *[f"        const V {line.name} = {line.text};" for line in inside],
+            *[f"        const V {line.name} = {_in_sum(line, arg)};" for line in inside],
             f"        return {self._name(arg)};",
             "      };",
             "      long c = 0;",
@@ -314,6 +314,11 @@ class _Emitter(Schedule):
 
     def _name(self, value: Value) -> str:
         return f"a{self.names[id(value)]}" if id(value) in self.names else f"f{id(value)}"
+
+
+def _in_sum(line: Line, added: Value) -> str:
+    """A line's text; a product that is what is added up may be rounded with the sum."""
+    return line.text.replace("vmul(", "vmul_in_sum(", 1) if line.value is added else line.text
 
 
 def _at(place: Address) -> str:

@@ -8,10 +8,21 @@ namespace {
 template <class F> INLINE V each(V a, F f) { V r; for (int i = 0; i < VL; i++) r[i] = f(a[i]); return r; }
 
 #define OF_C(function, ...) (sizeof(R) == 4 ? (R)__builtin_##function##f(__VA_ARGS__) : (R)__builtin_##function(__VA_ARGS__))
+// keeps compilers from making one rounding of what is before it and what is after
+#if defined(__x86_64__) || defined(__i386__)
+#define APART(vector) asm("" : "+v"(vector))
+#elif defined(__aarch64__)
+#define APART(vector) asm("" : "+w"(vector))
+#else
+#define APART(vector) asm("" : "+m"(vector))
+#endif
 INLINE V vneg(V a) { return -a; }
 INLINE V vadd(V a, V b) { return a + b; }
 INLINE V vsub(V a, V b) { return a - b; }
-INLINE V vmul(V a, V b) { return a * b; }
+// rounded before anything is added to it, as torch's products are: else a·a - b·b of equal numbers is no zero
+INLINE V vmul(V a, V b) { V r = a * b; APART(r); return r; }
+// what a sum adds up may be rounded with it
+INLINE V vmul_in_sum(V a, V b) { return a * b; }
 INLINE V vdiv(V a, V b) { return a / b; }
 INLINE V pick(VI c, V a, V b) { return c ? a : b; }
 INLINE V vbool(VI c) { return pick(c, bc(1), bc(0)); }
@@ -84,7 +95,9 @@ INLINE V vexp(V x) {
 INLINE V vsigmoid(V x) {
   if constexpr (sizeof(R) == 8) return R(1) / (R(1) + vexp(-x));
   else {
-    Reduced y = reduced(at_most(R(89.4), at_least(R(-80), -x)));
+    // infinite from where torch's exponential is
+    const V to = pick(-x > R(88.7228394), bc(R(89.4)), -x);
+    Reduced y = reduced(at_least(R(-80), to));
     return R(0.5) / ((y.rest + R(1)) * (V)((y.k + 126) << 23) + R(0.5));
   }
 }

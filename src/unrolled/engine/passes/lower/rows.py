@@ -41,6 +41,8 @@ def _pointwise(name: str) -> Callable:
 def _add(lower: Environment, node: fx.Node, a: Any, b: Any, alpha: float = 1) -> Any:
     if isinstance(a, OverBatch) and isinstance(b, OverBatch) and alpha == 1 and (total := a.plus(b)):
         return total
+    if type(b) in (int, float) and b == 0 and not _is_bool(node):  # of the step, not of a derivative: -0 + 0 is 0
+        return lower.builder.pointwise("sub", lower.value(a), lower.builder.const(-float(b)))
     b = lower.value(b)
     scaled = b if alpha == 1 else lower.builder.pointwise("mul", b, lower.builder.const(alpha))
     added = lower.builder.pointwise("add", lower.value(a), scaled)
@@ -94,12 +96,12 @@ def _composed(formula: Callable) -> Callable:
 
 
 def _fmax(make: Callable, const: Callable, a: Value, b: Value) -> Value:
-    """The larger one, or the one that is no NaN."""
-    return make("where", make("ne", a, a), b, make("where", make("ne", b, b), a, make("max2", a, b)))
+    """The larger one, or the one that is no NaN; of two zeros the first."""
+    return make("where", make("ne", a, a), b, make("where", make("ne", b, b), a, make("max2", b, a)))
 
 
 def _fmin(make: Callable, const: Callable, a: Value, b: Value) -> Value:
-    return make("where", make("ne", a, a), b, make("where", make("ne", b, b), a, make("min", a, b)))
+    return make("where", make("ne", a, a), b, make("where", make("ne", b, b), a, make("min", b, a)))
 
 
 def _pow(lower: Environment, node: fx.Node, base: Any, exponent: Any) -> Value:
@@ -118,6 +120,8 @@ def _pow(lower: Environment, node: fx.Node, base: Any, exponent: Any) -> Value:
                 return make("div", lower.builder.const(1), make("sqrt", a))
             case -1.0:
                 return make("div", lower.builder.const(1), a)
+            case -2.0:  # as torch, whose square may overflow
+                return make("div", lower.builder.const(1), make("mul", a, a))
     return make("pow", a, b)
 
 
