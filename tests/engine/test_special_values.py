@@ -56,3 +56,40 @@ def test_special_values_are_torchs(name):
     for ours, theirs in zip(*found, strict=True):
         assert torch.equal(ours, theirs)
         assert torch.equal(ours.signbit(), theirs.signbit()), "a zero has another sign"
+
+
+def _as_eager(step, state):
+    xs = torch.zeros(1, *state.shape, dtype=state.dtype)
+    found = [unrolled.scan(step, xs, state, engine=engine)[0] for engine in ("fused", "eager")]
+    assert torch.equal(*(each.nan_to_num(nan=-7.0) for each in found))
+    assert torch.equal(*(each.isnan() for each in found))
+    assert torch.equal(*(each.signbit() & (each == 0) for each in found)), "a zero has another sign"
+
+
+ROUNDED_APART = {
+    "difference of squares": lambda h: torch.sqrt(h * h - (-h) * (-h)),  # a product fused with the difference gives NaN
+    "overflow within": lambda h: h * -2 + h,
+    "plus zero": lambda h: h + 0,
+    "less zero": lambda h: h - 0.0,
+    "power of -2": lambda h: h**-2,
+    "fmax": lambda h: torch.fmax(h, -h),
+    "fmin": lambda h: torch.fmin(h, -h),
+    "spread": lambda h: torch.where(h > 7, h, h[:, 1:2].expand_as(h)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:scan. a step was built")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arithmetic_is_rounded_as_torchs(dtype):
+    """All in one loop: the functions of a state each, at numbers whose squares and quotients leave the range too."""
+    most = torch.finfo(dtype).max
+    numbers = [*NUMBERS, 0.1, 1.9e19, 1.4e154, most, -most, torch.finfo(dtype).smallest_normal, float("nan")]
+    state = torch.tensor([numbers], dtype=torch.float64).to(dtype)
+
+    def step(x, h):
+        y = torch.cat(
+            [f(h[:, i * len(numbers) : (i + 1) * len(numbers)]) for i, f in enumerate(ROUNDED_APART.values())], 1
+        )
+        return y, y
+
+    _as_eager(step, state.repeat(1, len(ROUNDED_APART)))

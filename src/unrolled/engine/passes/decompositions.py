@@ -47,16 +47,11 @@ def _softshrink(a: Tensor, lambd: float = 0.5) -> Tensor:
     return torch.where(a.abs() > lambd, a - torch.sign(a) * lambd, torch.where(a != a, a, 0.0))
 
 
-def _addcdiv(a: Tensor, b: Tensor, c: Tensor, *, value: float = 1) -> Tensor:
-    return a + (b * value) / c
-
-
 def _hardsigmoid_backward(gradient: Tensor, a: Tensor) -> Tensor:
     return torch.where((a > -3) & (a < 3), gradient * _SIXTH, 0.0)
 
 
 OURS: dict[Any, Callable] = {
     aten.softshrink.default: _softshrink,
-    aten.addcdiv.default: _addcdiv,
     aten.hardsigmoid_backward.default: _hardsigmoid_backward,
 }
