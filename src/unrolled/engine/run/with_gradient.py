@@ -4,7 +4,7 @@ Inputs: a plan, the layout of its rows, and which of the loop's tensors require 
 does. A last state that comes of nothing differentiable, as `zeros_like(state)`, has none in the plain loop either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from unrolled.engine.ir.layout import BatchLayout
