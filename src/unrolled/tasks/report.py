@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from unrolled import markup
 from unrolled.data.counted import counted
@@ -27,6 +27,8 @@ class TaskReport(ABC, Generic[M]):
         model: fitted.
         figures: what `model.evaluate` returned; by default the metrics on the validation part.
     """
+
+    for_more: ClassVar[str] = ""  # what makes more examples, where there are too few
 
     def __init__(self, model: M, figures: dict[str, Any] | None = None) -> None:
         self.model = model
@@ -68,7 +70,7 @@ class TaskReport(ABC, Generic[M]):
             )
             return (
                 f"Too few {found.of} to tell the model from {found.name}: {figures} ({n}{apart}; a difference can show "
-                f"from {LEAST_BLOCKS} on)."
+                f"from {LEAST_BLOCKS} on).{self.for_more}"
             )
         verb = "LOSES to" if found.verdict == "loses to" else found.verdict
         return f"The model {verb} {found.name}: {figures} ({found.evidence()})."

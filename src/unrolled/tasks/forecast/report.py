@@ -10,6 +10,8 @@ from unrolled.tasks.report import TaskReport
 class ForecastReport(TaskReport[ForecastModel]):
     """What a model of the task reached, in words."""
 
+    for_more = " A smaller --horizon or a larger --test gives more."
+
     def table(self) -> list[str]:
         names, horizon = ["model", *self.model.baseline_names], self.model.settings.horizon
         kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
