@@ -17,7 +17,7 @@ from unrolled.cli.formats import csv_line, write_lines
 from unrolled.cli.models import encoding_for, given, opened
 from unrolled.cli.options import PATH
 from unrolled.errors import RunError
-from unrolled.tasks.capabilities import PredictsTables, who
+from unrolled.tasks.capabilities import who
 from unrolled.training.run_folder import Run
 
 
@@ -59,7 +59,7 @@ def evaluate(
     of_files = encoding or encoding_for(files[0], loaded)
     loaded.settings = dataclasses.replace(loaded.settings, encoding=of_files)
     data = loaded.read(files)
-    judges_ends = isinstance(loaded, PredictsTables)  # of series, which training leaves out
+    judges_ends = loaded.takes == "TABLE"  # of series, which training leaves out
     if not judges_ends and data.sha256 and data.sha256 in _digest_of_training(model):
         names = ", ".join(map(str, files))
         click.echo(
