@@ -136,7 +136,7 @@ def test_options_that_would_be_ignored_are_refused(call):
         ),
         (
             ("predict", "run/model.safetensors", "x", "--answer", "model"),
-            "--answer goes with a forecast; run/model.safetensors is a model of the task 'tag'",
+            "--answer goes with a forecast or a transcriber or a translator; run/model.safetensors is a model of the task 'tag'",
         ),
         (
             ("train", "tag", "c.conll", "--folds", "3", "--folder", "x"),
