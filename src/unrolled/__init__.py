@@ -20,6 +20,8 @@ from unrolled.tasks.classify.model import ClassifyModel as ClassifyModel
 from unrolled.tasks.classify.settings import ClassifySettings as ClassifySettings
 from unrolled.tasks.forecast.model import ForecastModel as ForecastModel
 from unrolled.tasks.forecast.settings import ForecastSettings as ForecastSettings
+from unrolled.tasks.regress.model import RegressModel as RegressModel
+from unrolled.tasks.regress.settings import RegressSettings as RegressSettings
 from unrolled.tasks.tag.model import TagModel as TagModel
 from unrolled.tasks.tag.settings import TagSettings as TagSettings
 from unrolled.tasks.text.model import TextModel as TextModel
@@ -51,6 +53,8 @@ __all__ = [
     "ForecastSettings",
     "Job",
     "Recurrent",
+    "RegressModel",
+    "RegressSettings",
     "Stream",
     "SwapReport",
     "TagModel",

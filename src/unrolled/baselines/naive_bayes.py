@@ -37,7 +37,7 @@ class NaiveBayes:
     ) -> "NaiveBayes":
         """Texts as tokens, and the labels of each."""
         features: dict[str, int] = {}
-        rows = [[features.setdefault(each, len(features)) for each in _features(text)] for text in texts]
+        rows = [[features.setdefault(each, len(features)) for each in features_of(text)] for text in texts]
         place = {name: i for i, name in enumerate(classes)}
         counts = np.zeros((len(features), len(classes)))
         n_texts = np.zeros(len(classes))
@@ -60,7 +60,7 @@ class NaiveBayes:
         """[texts, classes]; the largest wins, or each above 0 where a text has several labels."""
         result = np.tile(self.priors.astype(np.float64), (len(texts), 1))
         for i, text in enumerate(texts):
-            known = [self.features[each] for each in _features(text) if each in self.features]
+            known = [self.features[each] for each in features_of(text) if each in self.features]
             result[i] += self.weights[known].sum(0)
         return result
 
@@ -91,6 +91,7 @@ def _occurrences(rows: Sequence[Sequence[int]], n_features: int) -> np.ndarray:
     return np.bincount(whole, minlength=n_features).astype(np.float64)
 
 
-def _features(tokens: Sequence[str]) -> list[str]:
+def features_of(tokens: Sequence[str]) -> list[str]:
+    """Words of a text, and pairs of neighbors, lower-cased."""
     lowered = [token.lower() for token in tokens]
     return lowered + [f"{a} {b}" for a, b in zip(lowered, lowered[1:], strict=False)]

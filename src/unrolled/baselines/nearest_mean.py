@@ -26,7 +26,7 @@ class NearestMean:
         cls, windows: Sequence[np.ndarray], labels: Sequence[Sequence[str]], classes: Sequence[str]
     ) -> "NearestMean":
         """Windows [time, features], and the one label of each."""
-        rows = np.stack([_statistics(window) for window in windows])
+        rows = np.stack([statistics_of(window) for window in windows])
         spreads = rows.std(0)
         of_class = [np.array([names[0] == name for names in labels]) for name in classes]
         # a class without windows has the mean of all
@@ -37,7 +37,7 @@ class NearestMean:
         """[windows, classes]; the largest wins. They are -log of the squared distances: one statistic that is far off
         must not outweigh all others where scores become probabilities.
         """
-        rows = np.stack([_statistics(window) for window in windows])
+        rows = np.stack([statistics_of(window) for window in windows])
         return -np.log(np.square((rows[:, None] - self.means) / self.spreads).sum(2) + 1e-12)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -57,7 +57,8 @@ class NearestMean:
         return cls(means.numpy(), spreads.numpy())
 
 
-def _statistics(window: np.ndarray) -> np.ndarray:
+def statistics_of(window: np.ndarray) -> np.ndarray:
+    """Of a window [time, features], float64 [6 · features]; zeros if it is empty."""
     if not len(window):
         return np.zeros(6 * window.shape[1])
     return np.concatenate((window.mean(0), window.std(0), window.min(0), window.max(0), window[0], window[-1]))

@@ -14,7 +14,7 @@ import numpy as np
 from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, read_texts
 from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, labels_of, same_number
-from unrolled.data.numbers import numbers_of
+from unrolled.data.numbers import is_number, numbers_of
 from unrolled.data.table import Table, choose_column, is_table, read_table
 from unrolled.errors import DataError
 
@@ -122,13 +122,19 @@ def read_labeled(
     faults.stop()
     if not found:
         raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {names[0]!r}")
-    n_kinds = len({each for row in labels for each in row})
+    kinds = {each for row in labels for each in row}
+    n_kinds = len(kinds)
     notes = [
         f"{counted(len(found), 'text')} in column {names[0]!r}, {counted(n_kinds, 'class')} in column {names[1]!r}",
         *table.notes,
     ]
     if len(found) >= _MANY and 2 * n_kinds > len(found):
         notes.append(f"most labels stand at one text alone; are the classes in another column than {names[1]!r}?")
+    if 2 * n_kinds > _MANY and all(map(is_number, kinds)) and not all(map(str.isdigit, kinds)):
+        notes.append(
+            f"column {names[1]!r} holds {n_kinds:,} numbers, taken as classes; to predict them as numbers: "
+            f"unrolled train regress ... --target {names[1]!r}"
+        )
     if n_empty:
         notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
     return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256)

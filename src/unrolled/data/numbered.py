@@ -1,0 +1,139 @@
+"""Texts, or windows of numbers, with a number each.
+
+Inputs: a user's table or data in memory. Outputs: items with their numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled.data.counted import counted
+from unrolled.data.files import Faults
+from unrolled.data.in_memory import as_list, is_frame, items_of, same_number
+from unrolled.data.labeled import TEXT_NAMES, items_of_frame, read_windows
+from unrolled.data.numbers import numbers_of
+from unrolled.data.table import Table, choose_column, read_table
+from unrolled.errors import DataError
+
+_TARGET_NAMES = ("target", "number", "value", "price", "score", "rating", "stars", "amount", "label", "y")
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Items with their numbers.
+
+    Attributes:
+        items: texts, none of them empty; or windows of numbers [time, features].
+        targets: float64 [items].
+        notes: what was noticed on reading, for the user.
+        names: of the items, where they have any.
+        sha256: of the files.
+    """
+
+    items: list[Any]
+    targets: np.ndarray
+    notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def part(self, places: Sequence[int]) -> "Numbered":
+        """The items at some places."""
+        return Numbered([self.items[i] for i in places], self.targets[list(places)])
+
+
+def read_numbered(
+    files: Sequence[Path | str],
+    *,
+    text: str | None = None,
+    target: str | None = None,
+    decimal: str = "",
+    encoding: str = "utf-8",
+    header: bool | None = None,
+) -> Numbered:
+    """Texts with a number each, out of tables.
+
+    Args:
+        files: tables with the same columns; see `read_table`.
+        text: name of the column with the texts; guessed from usual names if None.
+        target: name of the column with the numbers, likewise.
+        decimal: the decimal mark, "," or "."; "" to tell it from the column.
+        encoding: of the files.
+        header: whether the first line names the columns.
+
+    Raises:
+        DataError: a column is missing, or rows cannot be used; all faults are told at once.
+    """
+    names = ("", "")
+
+    def choose(name: str, head: list[str]) -> list[str]:
+        nonlocal names
+        of_text = choose_column(name, head, text, TEXT_NAMES, "text")
+        rest = [each for each in head if each != of_text]
+        only = rest[0] if len(rest) == 1 else None
+        names = (of_text, choose_column(name, head, target or only, _TARGET_NAMES, "target"))
+        return list(dict.fromkeys(names))
+
+    faults, notes = Faults(), list[str]()
+    table = read_table(list(files), encoding=encoding, header=header, choose=choose, faults=faults)
+    targets = numbers_of(table, names[1:], faults, notes, decimal=decimal)[names[1]]
+    faults.stop()
+    texts = [each.strip() for each in table.columns[names[0]]]
+    kept = [i for i, each in enumerate(texts) if each and np.isfinite(targets[i])]
+    if not kept:
+        raise DataError(f"{table.name}: no row has a text in column {names[0]!r} and a number in column {names[1]!r}")
+    left = len(texts) - len(kept)
+    notes = [
+        f"{counted(len(kept), 'text')} in column {names[0]!r}, numbers in column {names[1]!r}",
+        *notes,
+        *table.notes,
+    ]
+    if left:
+        notes.append(counted(left, "row[|s] without a text or a number [is|are] left out"))
+    return Numbered([texts[i] for i in kept], targets[kept], tuple(notes), sha256=table.sha256)
+
+
+def read_numbered_windows(
+    table: Table, *, values: Sequence[str], series: str, target: str, decimal: str = ""
+) -> Numbered:
+    """Windows out of a long table, with a number that is the same in all rows of a window; see `read_windows`.
+
+    Raises:
+        DataError: columns are missing, values are no numbers, a window has two numbers; all faults are told at once.
+    """
+    found = read_windows(table, values=values, series=series, label=target, decimal=decimal)
+    faults = Faults()
+    numbers = Table(
+        {target: [row[0] for row in found.labels]}, [f"{table.name}, window {n!r}" for n in found.names], ""
+    )
+    targets = numbers_of(numbers, [target], faults, [], decimal=decimal)[target]
+    for i in np.flatnonzero(~np.isfinite(targets)):
+        faults.add(f"{numbers.places[i]}, column {target!r}: is empty; expected a number")
+    faults.stop()
+    return Numbered(found.items, targets, found.notes, found.names, found.sha256)
+
+
+def numbered_in_memory(data: Any, answers: Any, *, text: str | None = None) -> Numbered:
+    """Items in memory, in a frame's column or by themselves, with their numbers.
+
+    Raises:
+        DataError: an item or a number cannot be used, or they are not as many.
+    """
+    items = items_of_frame(data, text) if is_frame(data) else items_of(data)
+    found = answers.to_numpy() if is_frame(answers) else as_list(answers)
+    same_number(items, found)
+    try:
+        targets = np.asarray(found, dtype=np.float64).reshape(len(items))
+    except (TypeError, ValueError) as fault:
+        raise DataError(f"targets must be a number for each item: {fault}") from fault
+    if not len(items):
+        raise DataError("there are no items; expected some, with a number each")
+    wrong = np.flatnonzero(~np.isfinite(targets))
+    if len(wrong):
+        raise DataError(f"item {wrong[0]} has the target {targets[wrong[0]]}; input y contains NaN or infinity")
+    return replace(Numbered(items, targets))

@@ -1,0 +1,277 @@
+"""The model of the task: it reads files, trains its network, and answers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unrolled.baselines.cross_fitted import cross_fitted
+from unrolled.baselines.ridge import Ridge
+from unrolled.data.counted import counted
+from unrolled.data.in_memory import index_of, is_frame, items_of
+from unrolled.data.labeled import items_of_frame, read_windows
+from unrolled.data.numbered import Numbered, numbered_in_memory, read_numbered, read_numbered_windows
+from unrolled.data.table import Table, of_frame, read_table
+from unrolled.errors import DataError, SettingsError
+from unrolled.report.comparison import compare, root_ratio
+from unrolled.tasks.answers import Answers
+from unrolled.tasks.arguments import accepts, checked_items, is_text, window
+from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
+from unrolled.tasks.estimator import Estimator, Files, are_files, split_in_two
+from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.regress.answer import Estimated
+from unrolled.tasks.regress.fitted import RegressFitted
+from unrolled.tasks.regress.job import RegressJob, best_share
+from unrolled.tasks.regress.net import RegressNet
+from unrolled.tasks.regress.settings import RegressSettings
+from unrolled.tasks.starting import rows_of_tokens, take_weights, told
+from unrolled.training.batches import by_length
+from unrolled.training.settings import TrainSettings
+
+_LEAST_ERRORS = 20  # of the validation part, for an interval
+Start = RegressFitted | None
+
+
+class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
+    """A regression of texts or windows with the task's verbs.
+
+    Example:
+        >>> import unrolled
+        >>> texts = [f"{size} house{' with garden' * garden}" for size in ("small", "large") for garden in (0, 1)] * 10
+        >>> prices = [100.0, 150.0, 200.0, 250.0] * 10
+        >>> model = unrolled.RegressModel(hidden=8, steps=40, lr=0.02).fit(texts, prices)
+        >>> round(model.predict("large house with garden").number, -1)
+        250.0
+    """
+
+    task = "regress"
+    who = "a regression"
+    estimator_type = "regressor"
+    kind = RegressSettings
+    fits = RegressFitted
+    default_training = TrainSettings(minutes=5, lr=1e-3, average=0.998, precision="float32")
+
+    def read(self, files: Files) -> Numbered:
+        settings, paths = self.settings, [files] if isinstance(files, str | Path) else list(files)
+        if settings.values:
+            return self._windows(read_table(paths, encoding=settings.encoding, header=settings.header))
+        return read_numbered(
+            paths,
+            text=settings.text,
+            target=settings.target,
+            decimal=settings.decimal or "",
+            encoding=settings.encoding,
+            header=settings.header,
+        )
+
+    def _windows(self, table: Table) -> Numbered:
+        names, series = self._columns()
+        target, decimal = self.settings.target or "target", self.settings.decimal or ""
+        return read_numbered_windows(table, values=names, series=series, target=target, decimal=decimal)
+
+    def _columns(self) -> tuple[list[str], str]:
+        """The columns of numbers, and the one that tells windows apart."""
+        if self.settings.series is None:
+            raise SettingsError("--values needs --series, the column that tells windows apart")
+        names = [name.strip() for name in self.settings.values.split(",") if name.strip()]
+        return names, self.settings.series
+
+    def paired(self, data: Any, answers: Any) -> Numbered:
+        return numbered_in_memory(data, answers, text=self.settings.text)
+
+    @accepts("pairs of a text or a window [time, features] and its number")
+    def as_data(self, data: Any) -> Numbered:
+        """From files; a frame; or pairs of a text or window [time, features] and its number."""
+        if isinstance(data, Numbered):
+            return data
+        if is_frame(data) and self.settings.values:
+            return self._windows(of_frame(data))
+        if is_frame(data):
+            if self.settings.text is None or self.settings.target is None:
+                raise SettingsError(
+                    "a frame needs text and target, the names of its columns; or give texts and numbers"
+                )
+            return self.paired(data[self.settings.text], data[self.settings.target])
+        if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
+            return self.paired([item for item, _ in data], [number for _, number in data])
+        if not are_files(data):
+            raise DataError("a regression requires y to be passed, but the target y is None: give the numbers too")
+        return self.read(data)
+
+    def split(self, data: Numbered, seed: int) -> tuple[Numbered, Numbered]:
+        return split_in_two(data, self.settings.validation, seed)
+
+    def prepare(
+        self, data: Numbered, valid: Numbered, training: TrainSettings, device: torch.device, start: Start = None
+    ) -> tuple[RegressFitted, RegressJob]:
+        if len(data) < 2:
+            raise DataError("there is one example only; expected at least 3, better hundreds")
+        if len(valid) < _LEAST_ERRORS:
+            self.notes.append(f"the validation part has {counted(len(valid), 'item')}, too few for intervals")
+        front = self._front(data, start)
+        pieces: list[Any] = [front.pieces(item) for item in data.items]
+        net = RegressNet(front, self.settings).to(device)
+
+        def score(learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
+            found = Ridge.fit([pieces[i] for i in learnt], data.targets[learnt])
+            return found.numbers([pieces[i] for i in held])[:, None]
+
+        left = data.targets - cross_fitted(len(data), training.seed, score, n_scores=1)[:, 0]
+        spread = float(np.sqrt(np.square(left).mean())) or 1.0
+        if start is not None:
+            spread = start.spread
+            self._from(net, start, front)
+        fitted = RegressFitted(net=net, front=front, spread=spread, baseline=Ridge.fit(pieces, data.targets))
+        return fitted, RegressJob(self, fitted, pieces, left / spread, valid, training, device)
+
+    def _front(self, data: Numbered, start: Start) -> Front:
+        """How items are read: as by the model that the training starts from, its words and new ones."""
+        is_of_texts = isinstance(data.items[0], str)
+        if start is None:
+            most = self.settings.most_tokens
+            return TextFront.fit(data.items, self.settings, most) if is_of_texts else NumberFront.fit(data.items)
+        front, words = start.front, {True: "texts", False: "windows of numbers"}
+        if is_of_texts != isinstance(front, TextFront):
+            raise DataError(
+                f"these are {words[is_of_texts]}; the model that training starts from reads {words[not is_of_texts]}"
+            )
+        if isinstance(front, TextFront):
+            found = TextFront.fit(data.items, self.settings, front.most_tokens)
+            return TextFront(front.vocabulary.with_new(found.vocabulary), front.most_tokens)
+        return front
+
+    def _from(self, net: RegressNet, start: RegressFitted, front: Front) -> None:
+        """Gives a network the weights of the model that the training starts from."""
+        if isinstance(front, TextFront) and isinstance(start.front, TextFront):
+            rows = rows_of_tokens(start.front.vocabulary, front.vocabulary)
+            self.notes.append(told("words", *rows["words"]))
+            take_weights(net, start.net, rows)
+        else:
+            take_weights(net, start.net)
+
+    @torch.inference_mode()
+    def _network(self, pieces: Sequence[Any]) -> np.ndarray:
+        """What the network adds, scaled, float64 [items]; zeros for an empty item."""
+        fitted = self.ready()
+        device = next(fitted.net.parameters()).device
+        result = np.zeros(len(pieces))
+        places = [i for i, each in enumerate(pieces) if len(each)]
+        for group in by_length([len(pieces[i]) for i in places], 8192):
+            chosen = [places[i] for i in group]
+            batch = fitted.front.batch([fitted.front.encode(pieces[i]) for i in chosen]).to(device)
+            result[chosen] = fitted.net.numbers(batch).double().cpu().numpy()
+        return result
+
+    def _numbers(self, pieces: Sequence[Any]) -> np.ndarray:
+        fitted = self.fitted
+        return fitted.baseline.numbers(pieces) + fitted.share * fitted.spread * self._network(pieces)
+
+    def finish(self, valid: Numbered) -> RegressFitted:
+        """Fits the network's share, and the interval, on the validation part."""
+        fitted = self.ready()
+        pieces = [fitted.front.pieces(item) for item in valid.items]
+        left, found = (valid.targets - fitted.baseline.numbers(pieces)) / fitted.spread, self._network(pieces)
+        share = best_share(found, left)
+        errors = fitted.spread * (left - share * found)
+        if len(errors) < _LEAST_ERRORS:
+            return replace(fitted, share=share)
+        low, high = np.quantile(errors, (0.1, 0.9)).tolist()
+        return replace(fitted, share=share, low=low, high=high)
+
+    def predict(self, items: Any) -> Any:
+        """The number of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
+        the column of a frame.
+        """
+        if isinstance(items, str) or self._is_window(items):
+            return self.predict_all([items])[0]
+        found = items_of_frame(items, self.settings.text) if is_frame(items) else items_of(items)
+        return Answers(self.predict_all(found), index=index_of(items))
+
+    def _is_window(self, items: Any) -> bool:
+        """Whether an array is one window; else its rows are windows of one feature."""
+        front, shape = self.fitted.front, np.shape(items) if isinstance(items, np.ndarray) else ()
+        return isinstance(front, NumberFront) and len(shape) == 2 and (front.n_features > 1 or shape[1] == 1)
+
+    def predict_all(self, items: Iterable[Any], *, names: Sequence[str] = ()) -> list[Estimated]:
+        """The number of each of some texts or windows; `names` of windows, numbers if not given."""
+        fitted = self.fitted
+        if isinstance(fitted.front, TextFront):
+            given = checked_items(items, is_text, "a text")
+        else:
+            wanted = "a window [time, features]"
+            given = [window(item) for item in checked_items(items, lambda item: not is_text(item), wanted)]
+        numbers = self._numbers([fitted.front.pieces(item) for item in given]).tolist()
+        shown = [item if isinstance(item, str) else names[i] if names else str(i) for i, item in enumerate(given)]
+        if fitted.low is None or fitted.high is None:
+            return [Estimated(*pair) for pair in zip(shown, numbers, strict=True)]
+        low, high = fitted.low, fitted.high
+        return [
+            Estimated(text, number, number + low, number + high) for text, number in zip(shown, numbers, strict=True)
+        ]
+
+    @property
+    def needs_table(self) -> str:
+        """Why predictions are made for tables, of windows; empty where they are made for texts."""
+        return "" if isinstance(self.fitted.front, TextFront) else "this model reads windows of numbers"
+
+    def predict_table(self, files: Sequence[Path | str]) -> list[Estimated]:
+        """The number of each window in a table; it needs no column of targets."""
+        self.ready()
+        names, series = self._columns()
+        table = read_table(list(files), encoding=self.settings.encoding, header=self.settings.header)
+        data = read_windows(table, values=names, series=series, label=None, decimal=self.settings.decimal or "")
+        return self.predict_all(data.items, names=data.names)
+
+    def evaluate(self, data: Any) -> dict[str, Any]:
+        """MAE, RMSE and R² on items with their numbers; the model's, the baseline's, and those of the mean of the
+        training part.
+        """
+        fitted, data = self.fitted, self.as_data(data)
+        pieces = [fitted.front.pieces(item) for item in data.items]
+        baseline = fitted.baseline
+        found = {
+            "model": self._numbers(pieces),
+            "baseline": baseline.numbers(pieces),
+            "mean": np.full(len(data), baseline.intercept),
+        }
+        figures: dict[str, Any] = {name: metrics_of(data.targets, each) for name, each in found.items()}
+        counts = {
+            name: np.stack([np.square(data.targets - each), np.ones(len(data))], 1) for name, each in found.items()
+        }
+        compared = compare(
+            counts["model"],
+            {baseline.in_words: counts["baseline"], "the mean": counts["mean"]},
+            metric="RMSE",
+            of="texts" if isinstance(fitted.front, TextFront) else "windows",
+            score=root_ratio,
+            is_error=True,
+        )
+        return figures | {"n_items": len(data), "comparison": compared.to_dict()}
+
+    def score(self, data: Any, answers: Any = None) -> float:
+        """R², as of scikit-learn's regressors; arguments as of `evaluate`, or items and their numbers."""
+        return float(self.evaluate(data if answers is None else self.paired(data, answers))["model"]["r2"])
+
+
+def metrics_of(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """MAE, RMSE, and R², the share of the variance that is explained: 1 at best, 0 where there is no variance."""
+    errors = np.square(targets - found)
+    total = float(np.square(targets - targets.mean()).sum())
+    r2 = 1 - float(errors.sum()) / total if total > 0 else 0.0
+    return {"mae": float(np.abs(targets - found).mean()), "rmse": float(np.sqrt(errors.mean())), "r2": r2}
+
+
+HELP = TaskHelp(
+    usual="houses.csv --target price",
+    purpose="a number of a text or a window",
+    train="""
+unrolled train regress houses.csv --text description --target price
+unrolled train regress reviews.csv --target stars --minutes 3
+unrolled train regress sensors.csv --values x,y,z --series recording --target load
+""",
+    predict="unrolled predict runs/regress/model.safetensors houses.csv --format csv --out prices.csv",
+)
+Model = RegressModel
