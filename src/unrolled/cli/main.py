@@ -52,8 +52,8 @@ def info(model: Path) -> None:
     click.echo(f"{model}: a model of the task {file.task!r}, {n_weights:,} weights")
     for part in ("model", "training"):
         click.echo(f"\n{part} settings")
-        for name, value in (file.settings.get(part) or {}).items():
-            click.echo(f"  {name:<14} {value}")
+        for name, value in file.settings.get(part, {}).items():
+            click.echo(f"  {name:<14} {_short(value)}")
     click.echo("\nfigures of the validation part")
     for name, value in file.baseline.items():
         click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {_short(value)}")
@@ -72,7 +72,7 @@ def _print_record(file: ModelFile) -> None:
     click.echo("  " + "".join(f"{name:>15}" for name in names))
     for row in file.record:
         cells = [row.get(name, math.nan) for name in names]
-        click.echo("  " + "".join(f"{cell:>15.5g}" if isinstance(cell, float) else f"{cell:>15}" for cell in cells))
+        click.echo("  " + "".join(f"{c:>15.5g}" if isinstance(c, float) else f"{_short(c):>15}" for c in cells))
 
 
 @cli.command()

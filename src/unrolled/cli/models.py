@@ -38,7 +38,7 @@ def answering(path: Path, device: str) -> Estimator:
 def encoding_for(path: Path, model: Estimator) -> str:
     """The encoding of a file that a user told nothing of: utf-8 where it fits, else that of the training files."""
     of_training = str(model.settings.to_dict().get("encoding", "utf-8"))
-    if of_training.lower() in ("utf-8", "utf8") or path.is_dir():
+    if of_training.lower() in ("utf-8", "utf8") or not path.is_file():
         return of_training
     try:
         unpacked(read_bytes(path), str(path)).decode("utf-8-sig")

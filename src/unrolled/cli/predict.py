@@ -15,7 +15,7 @@ from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
 from unrolled.cli.models import answering, encoding_for, given, standard_input
 from unrolled.cli.options import PATH
-from unrolled.data.items import Beside, ItemForm, column_in, lines_of, read_items
+from unrolled.data.items import Beside, ItemForm, lines_of, lines_without_names, opened_file, read_items
 from unrolled.data.table import SUFFIXES
 from unrolled.errors import DataError
 from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsItems, who
@@ -109,7 +109,7 @@ def _pairs(
     if not names:
         return ((line, {}) for line in _standard_input(form, encoding))
     if file is not None and model.takes == "SOUND":
-        return ((line, {}) for line in lines_of(open(file, "rb"), str(file)))
+        return ((line, {}) for line in lines_of(opened_file(file), str(file)))
     files = [name for name in names if _exists(name)]
     texts = [name for name in names if name not in set(files)]
     if file is not None and texts:
@@ -146,11 +146,4 @@ def _standard_input(form: ItemForm, encoding: str | None) -> Iterator[str]:
     stream = standard_input()
     if stream.isatty():
         click.echo("reading texts from standard input, one a line; Ctrl-D ends them", err=True)
-    lines = lines_of(stream, _STANDARD_INPUT, encoding or "utf-8")
-    first = next(lines)
-    if column := column_in(first[:10_000], form.text):
-        raise DataError(
-            f"{_STANDARD_INPUT}: looks like a table, whose first line names the column {column!r}; expected a text a "
-            "line. Name the file instead: unrolled predict MODEL table.csv"
-        )
-    return itertools.chain([first], lines)
+    return lines_without_names(stream, _STANDARD_INPUT, ItemForm(form.text, encoding=encoding or "utf-8"))

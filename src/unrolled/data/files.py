@@ -22,19 +22,20 @@ class Faults:
     """What is wrong with a file, collected so that the user sees all of it at once."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self.texts: list[str] = []  # the first ones: each line of a large file may be one
+        self.n_faults = 0
 
     def add(self, text: str) -> None:
-        self.texts.append(text)
+        self.n_faults += 1
+        if len(self.texts) < _MOST_SHOWN:
+            self.texts.append(text)
 
     def stop(self) -> None:
         """Raises DataError if there are any."""
         if not self.texts:
             return
-        shown = self.texts[:_MOST_SHOWN]
-        if more := len(self.texts) - len(shown):
-            shown.append(f"and {more:,} faults more")
-        raise DataError("\n  ".join(shown))
+        more = self.n_faults - len(self.texts)
+        raise DataError("\n  ".join([*self.texts, *([f"and {more:,} faults more"] if more else [])]))
 
 
 def shortened(text: str) -> str:

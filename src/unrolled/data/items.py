@@ -7,6 +7,7 @@ beside it. A file of its own, as the models of several tasks take texts.
 import codecs
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ from unrolled.data.counted import counted
 from unrolled.data.files import decode, read_bytes
 from unrolled.data.labeled import TEXT_NAMES
 from unrolled.data.packed import kind_of, opened, unpacked
-from unrolled.data.table import is_table, no_column, of_usual_name, read_table
+from unrolled.data.table import is_table, names_shown, no_column, of_usual_name, read_table
 from unrolled.errors import DataError
-from unrolled.files.bounds import bounded_lines
+from unrolled.files.bounds import bounded_lines, open_no_device, read_whole
 
 Beside = dict[str, str]  # the other columns of an item's row
 _LONGEST_NAME = 40  # characters of a column's name
@@ -62,6 +63,9 @@ def read_items(path: Path, form: ItemForm) -> Items:
     """
     if path.is_dir():
         return _of_folder(path, form)
+    if path.exists() and not path.is_file():  # a pipe, which can be read once
+        lines = lines_without_names(opened_file(path), str(path), form)
+        return Items(((line, {}) for line in lines), f"{path}: a text a line")
     with opened_file(path) as file:
         is_binary = kind_of(file.peek(_LOOKED_AT)) is not None  # a workbook under another name, or told what it is
     if is_table(path) or is_binary:
@@ -102,8 +106,9 @@ def _text_column(name: str, head: Sequence[str], form: ItemForm) -> str:
         return head[0]
     if found is None:
         advice = " If the first line is a text and no name, pass --no-header" if len(head) == 1 else ""
-        shown = ", ".join(map(repr, head[:20]))
-        raise DataError(f"{name}: which column has the texts? Pass --text with one of {shown}.{advice}".rstrip("."))
+        raise DataError(
+            f"{name}: which column has the texts? Pass --text with one of {names_shown(head)}.{advice}".rstrip(".")
+        )
     return found
 
 
@@ -134,15 +139,33 @@ def _of_folder(folder: Path, form: ItemForm) -> Items:
 
 
 def opened_file(path: Path) -> io.BufferedReader:
-    """A file, to be read.
+    """A file or a pipe, to be read.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: it is a device, or cannot be opened.
     """
     try:
-        return open(path, "rb")
+        return open(path, "rb", opener=open_no_device)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
     except OSError as fault:
         raise DataError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
+
+
+def lines_without_names(stream: io.BufferedReader, name: str, form: ItemForm) -> Iterator[str]:
+    """Lines of what can be read once.
+
+    Raises:
+        DataError: as `lines_of`; or the first line names columns, as of a table.
+    """
+    lines = lines_of(stream, name, form.encoding)
+    first = next(lines)
+    if column := column_in(first[:10_000], form.text):
+        raise DataError(
+            f"{name}: looks like a table, whose first line names the column {column!r}; expected a text a "
+            "line. Name the file instead: unrolled predict MODEL table.csv"
+        )
+    return itertools.chain([first], lines)
 
 
 def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> Iterator[str]:
@@ -157,7 +180,7 @@ def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> I
         begin = source.peek(_LOOKED_AT)
         is_wide = begin.startswith(_WIDE_MARKS) or encoding.lower().startswith(("utf-16", "utf-32", "utf16", "utf32"))
         if is_wide or begin.startswith(b"PK\x03\x04") or kind_of(begin):
-            text = decode(unpacked(source.read(), name), name, encoding)
+            text = decode(unpacked(read_whole(source, name), name), name, encoding)
             yield from text.removesuffix("\n").split("\n")
             return
         for number, line in enumerate(bounded_lines(source, name), 1):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from unrolled.data.files import MISSING, Faults
+from unrolled.data.files import MISSING, Faults, shortened
 from unrolled.data.table import Table
 
 _SPACES = " \u00a0\u2009\u202f'\u2019"  # between thousands, in France and Switzerland
@@ -51,9 +51,9 @@ def numbers_of(
         values = table.columns[name]
         mark = decimal
         if not mark and any("," in text for text in values):
-            n_before = len(faults.texts)
+            n_before = faults.n_faults
             mark = _mark_of(table, name, of_table, faults)
-            if len(faults.texts) > n_before:
+            if faults.n_faults > n_before:
                 found[name] = np.full(len(table), np.nan)
                 continue
         elif not mark and all(_mark_in(text) is None for text in values) and any("." in text for text in values):
@@ -132,9 +132,10 @@ def _column(
                 how = "a decimal comma" if mark == "," and "," in text else "thousands apart"
                 shown.setdefault(how, f"{text.strip()!r} is {number:.15g}")
         if number is None:
-            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not a number{_hint(text, mark, thousands)}")
+            hint = _hint(text, mark, thousands)
+            faults.add(f"{table.places[i]}, column {name!r}: {shortened(text)} is not a number{hint}")
         elif math.isinf(number):
-            faults.add(f"{table.places[i]}, column {name!r}: {text!r} is not finite")
+            faults.add(f"{table.places[i]}, column {name!r}: {shortened(text)} is not finite")
         else:
             result[i] = number
     if shown:

@@ -217,7 +217,7 @@ def _delimiter(content: str) -> str:
     even = [mark for mark in fitting if len(set(counts[mark])) == 1]
     if not even and _are_apart_by_spaces(whole):
         return " "
-    return max(even or fitting or [","], key=lambda mark: counts[mark][0])
+    return max(even or fitting, key=lambda mark: counts[mark][0], default=",")
 
 
 def _are_apart_by_spaces(lines: Sequence[str]) -> bool:

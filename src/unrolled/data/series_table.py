@@ -13,7 +13,7 @@ import numpy as np
 
 from unrolled.data.beside import covariates_of, static_of
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults
+from unrolled.data.files import Faults, shortened
 from unrolled.data.frequency import Frequency, find_frequency
 from unrolled.data.numbers import is_number, numbers_of
 from unrolled.data.series import Column, Series
@@ -179,7 +179,7 @@ def _targets(
     fitting = left
     raise DataError(
         f"{table.name}: which column is the target? Pass --target with one of "
-        f"{', '.join(map(repr, (fitting or free)[:20]))}{', ...' if len(fitting or free) > 20 else ''}"
+        f"{', '.join(map(shortened, (fitting or free)[:20]))}{', ...' if len(fitting or free) > 20 else ''}"
     )
 
 

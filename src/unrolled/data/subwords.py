@@ -7,6 +7,7 @@ that are not in the training part become one unknown subword, which a translator
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from unrolled.errors import ModelFileError
 
 PAD, BEGIN, END, UNKNOWN = range(4)
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space within a subword
+_HALVES = re.compile("[\ud800-\udfff]")
 _SHIFT = UNKNOWN  # the library numbers from 0, its unknown subword first
 
 
@@ -48,6 +50,8 @@ class Subwords:
             raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
         if self._tokenizer.token_to_id("<unk>") != 0:
             raise ModelFileError("its subwords are damaged: the unknown subword is not the first")
+        if set(self._tokenizer.get_vocab().values()) != set(range(self._tokenizer.get_vocab_size())):
+            raise ModelFileError("its subwords are damaged: their numbers have gaps")
         self._texts = [self._tokenizer.id_to_token(i) or "" for i in range(self._tokenizer.get_vocab_size())]
 
     @classmethod
@@ -61,7 +65,7 @@ class Subwords:
         trainer = library.trainers.BpeTrainer(
             vocab_size=size, special_tokens=["<unk>"], show_progress=False, min_frequency=2, limit_alphabet=size // 2
         )
-        tokenizer.train_from_iterator((text.replace(_SPACE, " ") for text in texts), trainer)
+        tokenizer.train_from_iterator(map(_clean, texts), trainer)
         return cls(tokenizer.to_str())
 
     def __len__(self) -> int:
@@ -70,7 +74,7 @@ class Subwords:
 
     def cut(self, texts: Sequence[str]) -> list[Cut]:
         """Each text in its subwords."""
-        clean = [text.replace(_SPACE, " ") for text in texts]
+        clean = [_clean(text) for text in texts]
         found = self._tokenizer.encode_batch(clean, add_special_tokens=False)
         return [
             Cut(np.array(each.ids, dtype=np.int64) + _SHIFT, [text[a:b].strip() for a, b in each.offsets])
@@ -109,6 +113,11 @@ def fit_subwords(
         both = Subwords.fit([*sources, *targets], size)
         return both, both
     return Subwords.fit(sources, size), Subwords.fit(targets, size)
+
+
+def _clean(text: str) -> str:
+    """A text of the same length without what the library refuses: halves of surrogate pairs, as in JSON."""
+    return _HALVES.sub("\N{REPLACEMENT CHARACTER}", text.replace(_SPACE, " "))
 
 
 def _tokenizers() -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 from unrolled import optional_libraries
 from unrolled.data.files import Faults, decode, read_bytes, shortened
 from unrolled.data.packed import check_size, is_workbook, unpacked
+from unrolled.data.parquet import read_parquet
 from unrolled.data.rows import Row, headed, rows_of
 from unrolled.errors import DataError
 
@@ -62,7 +63,7 @@ class Table:
 def no_column(table: str, head: Sequence[str], name: str) -> str:
     """That there is no such column, with those that are meant perhaps."""
     near = difflib.get_close_matches(name, [each[:100] for each in head[:1000]], n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {_names(head)}"
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {names_shown(head)}"
     return f"{table}: has no column {name!r}. {hint}"
 
 
@@ -79,7 +80,7 @@ def choose_column(name: str, head: Sequence[str], asked: str | None, usual: Sequ
     found = of_usual_name(head, usual)
     if found is not None:
         return found
-    raise DataError(f"{name}: which column is the {option}? Pass --{option} with one of {_names(head)}")
+    raise DataError(f"{name}: which column is the {option}? Pass --{option} with one of {names_shown(head)}")
 
 
 def of_usual_name(head: Sequence[str], usual: Sequence[str]) -> str | None:
@@ -88,7 +89,7 @@ def of_usual_name(head: Sequence[str], usual: Sequence[str]) -> str | None:
     return next((lowered[each] for each in usual if each in lowered), None)
 
 
-def _names(head: Sequence[str]) -> str:
+def names_shown(head: Sequence[str]) -> str:
     """The names of columns, in quotes; of very many the first."""
     more = f" and {len(head) - _MOST_NAMES:,} more" if len(head) > _MOST_NAMES else ""
     return ", ".join(map(shortened, head[:_MOST_NAMES])) + more
@@ -139,7 +140,7 @@ def read_table(
             found.add(str(fault))
             continue
         if columns and list(columns) != kept:
-            found.add(f"{file}: has the columns {_names(kept)}; the file before has {_names(list(columns))}")
+            found.add(f"{file}: has the columns {names_shown(kept)}; the file before has {names_shown(list(columns))}")
             continue
         columns = columns or {name: [] for name in kept}
         number = {name: i for i, name in enumerate(head)}
@@ -163,7 +164,7 @@ def _rows(
     """The names of a file's columns, and its rows with their places."""
     content = unpacked(content, name)
     if content.startswith(b"PAR1"):
-        found = of_frame(_parquet(name, content), name)
+        found = of_frame(read_parquet(name, content), name)
         return list(found.columns), zip(found.places, map(list, zip(*found.columns.values(), strict=True)), strict=True)
     if is_workbook(content):
         head, rows = headed(name, _sheet(name, content, notes), faults, header=header, place="row")
@@ -204,23 +205,6 @@ def _text(value: Any) -> str:
     if value is None or str(value) in ("<NA>", "NaT", "nan"):  # pandas' NA is neither equal to itself nor not
         return ""
     return value.isoformat(" ") if isinstance(value, datetime.datetime) else str(value)
-
-
-MOST_CELLS = 50_000_000  # of a Parquet file, a value of which takes some 60 bytes as text
-
-
-def _parquet(name: str, content: bytes) -> Any:
-    polars: Any = optional_libraries.library("polars", "Parquet files need", "tables")
-    try:
-        lazy = polars.scan_parquet(io.BytesIO(content))
-        n_cells = lazy.select(polars.len()).collect().item() * len(lazy.collect_schema())
-        if n_cells > MOST_CELLS:  # known from the file's end, before a value takes memory
-            raise DataError(f"{name}: holds {n_cells:,} values; at most {MOST_CELLS:,} are read. Cut it into parts")
-        return polars.read_parquet(io.BytesIO(content))
-    except DataError:
-        raise
-    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError, ValueError) as fault:
-        raise DataError(f"{name}: cannot be read as Parquet: {str(fault).splitlines()[0]}") from fault
 
 
 def _sheet(name: str, content: bytes, notes: list[str]) -> Iterator[Row]:

@@ -175,7 +175,7 @@ def sentences_of(path: Path, encoding: str, tags: Sequence[str]) -> Items | None
         encoding: of the file.
         tags: known ones, in any scheme: plain lines of text have none of them in a column.
     """
-    if path.is_dir():
+    if not path.is_file():  # a folder; or a pipe, which can be read once
         return None
     faults = Faults()
     if _is_sheet(path):
@@ -338,7 +338,7 @@ def _of_text(item: Any, where: str, faults: Faults) -> tuple[list[str], list[str
     begins = {token.start: i for i, token in enumerate(tokens)}
     ends = {token.end: i + 1 for i, token in enumerate(tokens)}
     spans: list[Span] = []
-    n_before = len(faults.texts)
+    n_before = faults.n_faults
     for span in item["spans"]:
         match span:
             case {"start": int(start), "end": int(end), "label": str(label)} if label:
@@ -356,6 +356,6 @@ def _of_text(item: Any, where: str, faults: Faults) -> tuple[list[str], list[str
     spans.sort(key=lambda span: span.start)
     if any(a.end > b.start for a, b in zip(spans, spans[1:], strict=False)):
         faults.add(f"{where}: spans overlap, which tags cannot mark")
-    if len(faults.texts) > n_before:
+    if faults.n_faults > n_before:
         return None
     return [token.text for token in tokens], schemes.tags_of(spans, len(tokens), "BIOES")

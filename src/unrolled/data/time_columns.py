@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unrolled.data.files import Faults
+from unrolled.data.files import Faults, shortened
 from unrolled.data.stamp_forms import StampForm, readings
 from unrolled.data.stamps import AmbiguousError, Reads, Stamps, numbers_as_stamps, read_stamps
 from unrolled.data.table import Table
@@ -216,7 +216,7 @@ def _unreadable(table: Table, name: str, texts: Sequence[str], reads: Reads) -> 
     bad = found.bad if found is not None else [i for i, text in enumerate(texts) if not readings(text.strip())]
     row = int(bad[0]) if len(bad) else 0
     return (
-        f"{table.places[row]}, column {name!r}: {texts[row]!r} is no time. Expected such as 2024-01-31 or "
+        f"{table.places[row]}, column {name!r}: {shortened(texts[row])} is no time. Expected such as 2024-01-31 or "
         "2024-01-31 13:00; pass --time-format, such as '%d.%m.%Y', or --time row to take the rows in their order"
     )
 
@@ -232,12 +232,12 @@ def rows_with_stamps(table: Table, times: Times, faults: Faults) -> tuple[np.nda
     notes = []
     if len(trailing) <= _MOST_TRAILING:
         notes = [
-            f"{table.places[i]} is left out: {times.texts[i]!r} in column {times.name!r} is no time" for i in trailing
+            f"{table.places[i]} is left out: {shortened(times.texts[i])} in column {times.name!r} is no time"
+            for i in trailing
         ]
     like = times.texts[int(good[0])] if len(good) else "2024-01-31"
     for i in bad:
         if not notes or int(i) not in trailing:
-            faults.add(
-                f"{table.places[i]}, column {times.name!r}: {times.texts[i]!r} is no time; expected it as {like!r}"
-            )
+            shown = shortened(times.texts[i])
+            faults.add(f"{table.places[i]}, column {times.name!r}: {shown} is no time; expected it as {like!r}")
     return good, notes

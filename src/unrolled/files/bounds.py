@@ -12,7 +12,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import torch
 
@@ -32,17 +32,27 @@ def read_bounded(path: Path) -> bytes:
     """
     if "\0" in str(path):
         raise DataError(f"{str(path)!r}: is no path, as it holds a zero byte")
-    with open(path, "rb", buffering=0, opener=_open_file) as file:
+    with open(path, "rb", buffering=0, opener=open_no_device) as file:
         status = os.fstat(file.fileno())
         if status.st_size > MOST_BYTES:
             raise DataError(f"{path}: holds {status.st_size:,} bytes; {_ADVICE}")
-        chunks: list[bytes] = []
-        n_bytes = 0
-        while chunk := file.read(_CHUNK if chunks else max(status.st_size + 1, _FIRST)):
-            chunks.append(chunk)
-            n_bytes += len(chunk)
-            if n_bytes > MOST_BYTES:
-                raise DataError(f"{path}: holds more than {MOST_BYTES:,} bytes; {_ADVICE}")
+        return read_whole(file, str(path), first=max(status.st_size + 1, _FIRST))
+
+
+def read_whole(stream: IO[bytes], name: str, *, first: int = _CHUNK) -> bytes:
+    """All that a stream holds, of which `first` bytes are asked for at once.
+
+    Raises:
+        DataError: it is more than `MOST_BYTES`.
+        OSError: it cannot be read.
+    """
+    chunks: list[bytes] = []
+    n_bytes = 0
+    while chunk := stream.read(_CHUNK if chunks else first):
+        chunks.append(chunk)
+        n_bytes += len(chunk)
+        if n_bytes > MOST_BYTES:
+            raise DataError(f"{name}: holds more than {MOST_BYTES:,} bytes; {_ADVICE}")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -73,7 +83,8 @@ def check_no_device(path: Path, status: os.stat_result) -> None:
         raise DataError(f"{path}: is a device; expected a file")
 
 
-def _open_file(path: str, flags: int) -> int:
+def open_no_device(path: str, flags: int) -> int:
+    """An opener for `open`; DataError for a device."""
     check_no_device(Path(path), os.stat(path))  # before it is opened: opening some devices acts
     return os.open(path, flags)
 

@@ -100,6 +100,10 @@ def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
     for part, kind in (("settings", dict), ("vocabulary", dict), ("baseline", dict), ("record", list)):
         if not isinstance(parts[part], kind):
             raise ModelFileError(f"{path}: its {part} is damaged: expected a {kind.__name__}")
+    if not all(isinstance(row, dict) for row in parts["record"]):
+        raise ModelFileError(f"{path}: its record is damaged: expected a dict for each evaluation")
+    if not all(isinstance(parts["settings"].get(part, {}), dict) for part in ("model", "training")):
+        raise ModelFileError(f"{path}: its settings are damaged: expected a dict for the model and the training")
     return ModelFile(metadata["task"], tensors=tensors, **parts)
 
 

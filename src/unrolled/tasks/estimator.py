@@ -183,7 +183,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 files, digest = [str(file) for file in run.config["files"]], run.config["sha256"]
                 valid = None if run.config.get("valid") is None else [str(file) for file in run.config["valid"]]
             begun = Beginning.again(run.folder, run.config.get("start"), cls)
-            whole, held, sha256 = model._data(files, valid, begun)
+            whole, held, sha256 = model._data(files or None, valid, begun)
             if sha256 != digest:
                 raise RunError(
                     f"{run.folder}: {', '.join(files) or cls.source} changed since the run began. Train anew on it"
@@ -281,12 +281,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             fitted = cls.fits.from_parts(file, model.settings)
             load_weights(fitted.net, file.tensors)
             fitted.net.to(choose_device(device)).eval()
+            figures = fitted.figures_of(file.baseline)
         except (ModelFileError, SettingsError) as fault:
             raise ModelFileError(f"{path}: {fault}") from fault
-        except (KeyError, TypeError, ValueError) as fault:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
             raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
         training = file.settings.get("training", {})
-        figures = fitted.figures_of(file.baseline)
         model._fitted = replace(fitted, figures=figures, record=file.record, training=training)
         return model
 

@@ -72,7 +72,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
 
     def fit(
         self,
-        files: Any = (),
+        files: Any = None,
         answers: Any = None,
         *,
         valid: Any = None,
@@ -108,13 +108,17 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         """
         if valid is not None or answers is not None:
             raise SettingsError("fit: a text's validation part is its end; set `validation`")
-        if text is not None and (files or run is not None):
+        if text is not None and (files is not None or run is not None):
             raise SettingsError("fit: text goes without files and without run, which resumes from files")
         corpus = self.as_data(files) if text is None else Corpus(text, text.encode(), (), "utf-8", "")
         return super().fit(corpus, train=train, start=start, run=run, display=display, log=log, callbacks=callbacks)
 
-    def read(self, files: Files) -> Corpus:
-        paths = [files] if isinstance(files, str | Path) else list(files)
+    def read(self, files: Files | None) -> Corpus:
+        paths = [] if files is None else [files] if isinstance(files, str | Path) else list(files)
+        if not paths and files is not None:
+            raise ArgumentError(
+                f"expected text files, or None for the source of Python's standard library; got {named(files)}"
+            )
         return read_corpus(paths, encoding=self.settings.encoding, as_bytes=self.settings.units == "byte")
 
     @accepts("a corpus")

@@ -1,0 +1,79 @@
+"""Parquet files, held to bounds before their values take memory (extra: tables).
+
+Inputs: the bytes of a file. Outputs: a frame of polars. A file of its own, as a file of a kilobyte may ask for any
+amount of memory, and as polars ends in a panic of its own on some damaged files.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from unrolled import optional_libraries
+from unrolled.errors import DataError
+from unrolled.files.bounds import lacks_memory
+
+MOST_CELLS = 50_000_000  # values, one of which takes some 60 bytes as text
+MOST_TEXT = 2**30  # bytes of all texts: one that is kept once in the file may stand in each row
+_STANDARD_ERROR = 2
+
+
+def read_parquet(name: str, content: bytes) -> Any:
+    """A frame of polars.
+
+    Raises:
+        DataError: the file is damaged, or holds more than `MOST_CELLS` values or `MOST_TEXT` bytes of text.
+    """
+    polars: Any = optional_libraries.library("polars", "Parquet files need", "tables")
+    try:
+        with _without_panics(polars.exceptions.PanicException):
+            lazy = polars.scan_parquet(io.BytesIO(content))
+            n_cells = lazy.select(polars.len()).collect().item() * len(lazy.collect_schema())
+            if n_cells > MOST_CELLS:  # known from the file's end
+                raise DataError(f"{name}: holds {n_cells:,} values; at most {MOST_CELLS:,} are read. Cut it into parts")
+            frame = polars.read_parquet(io.BytesIO(content))
+            _check_values(name, frame, polars)
+            return frame
+    except DataError:
+        raise
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError, ValueError) as fault:
+        if lacks_memory(fault):
+            raise MemoryError from fault
+        raise DataError(f"{name}: cannot be read as Parquet: {str(fault).splitlines()[0]}") from fault
+
+
+def _check_values(name: str, frame: Any, polars: Any) -> None:
+    """Raises DataError where texts or lists become too large as Python's own; in polars equal ones share memory."""
+    n_bytes = sum(int(frame[each].str.len_bytes().cast(polars.UInt64).sum() or 0) for each in _of(frame, polars.String))
+    if n_bytes > MOST_TEXT:
+        raise DataError(f"{name}: holds {n_bytes:,} bytes of text; at most {MOST_TEXT:,} are read. Cut it into parts")
+    n_values = sum(int(frame[each].list.len().cast(polars.UInt64).sum() or 0) for each in _of(frame, polars.List))
+    if n_values > MOST_CELLS:
+        raise DataError(f"{name}: holds {n_values:,} values; at most {MOST_CELLS:,} are read. Cut it into parts")
+
+
+def _of(frame: Any, kind: Any) -> list[str]:
+    return [name for name, each in frame.schema.items() if each == kind]
+
+
+@contextlib.contextmanager
+def _without_panics(panic: type[BaseException]) -> Iterator[None]:
+    """Keeps from standard error what polars' runtime prints there of a panic before it raises; all else goes there."""
+    with tempfile.TemporaryFile() as aside:
+        kept = os.dup(_STANDARD_ERROR)
+        os.dup2(aside.fileno(), _STANDARD_ERROR)
+        is_panic = False
+        try:
+            yield
+        except panic:
+            is_panic = True
+            raise
+        finally:
+            os.dup2(kept, _STANDARD_ERROR)
+            os.close(kept)
+            aside.seek(0)
+            if not is_panic and (written := aside.read()):
+                with contextlib.suppress(OSError):
+                    os.write(_STANDARD_ERROR, written)
