@@ -114,12 +114,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         return super().fit(corpus, train=train, start=start, run=run, display=display, log=log, callbacks=callbacks)
 
     def read(self, files: Files | None) -> Corpus:
-        paths = [] if files is None else [files] if isinstance(files, str | Path) else list(files)
-        if not paths and files is not None:
-            raise ArgumentError(
-                f"expected text files, or None for the source of Python's standard library; got {named(files)}"
-            )
-        return read_corpus(paths, encoding=self.settings.encoding, as_bytes=self.settings.units == "byte")
+        return read_corpus(_paths(files), encoding=self.settings.encoding, as_bytes=self.settings.units == "byte")
 
     @accepts("a corpus")
     def as_data(self, data: Any) -> Corpus:
@@ -310,6 +305,16 @@ def _made(
 def _start_unit(units: Units) -> int:
     """What the model reads before anything else: the unit of a line's end, or the first there is."""
     return int(units.encode("\n")[0]) or 1
+
+
+def _paths(files: Files | None) -> list[Path | str]:
+    """Files as a list; none of them for None, which stands for the standard library."""
+    paths = [] if files is None else [files] if isinstance(files, str | Path) else list(files)
+    if not paths and files is not None:
+        raise ArgumentError(
+            f"expected text files, or None for the source of Python's standard library; got {named(files)}"
+        )
+    return paths
 
 
 HELP = TaskHelp(
