@@ -19,7 +19,7 @@ from unrolled.errors import ArgumentError, DataError, UnrolledError
 from unrolled.files import safetensors_tree
 
 OLD = Path(__file__).parent / "tasks" / "old_models"
-NAMES = tasks.names()
+NAMES = sorted(each.stem for each in OLD.glob("*.safetensors"))  # tasks of which there is a model
 TABLE = b"text,label\ngood food,a\nbad food,b\n"
 
 
@@ -90,7 +90,7 @@ def test_odd_files_are_answered_or_told(folder, call, task):
 NUMBERS = ["", "abc", "-1", "nan", "inf", "-inf", "1e400", "9" * 30, "0x10", "１２", "1_0", "é" * 300]
 
 
-@pytest.mark.parametrize("task", NAMES)
+@pytest.mark.parametrize("task", tasks.names())
 def test_odd_values_of_each_option_are_told(folder, call, task):
     from unrolled.cli.main import cli
 
