@@ -321,6 +321,43 @@ def test_masks_are_drawn_anew_at_every_step_with_the_eager_loops_law():
     assert not torch.equal(ys[0], ys[1])
 
 
+WEIGHTS = torch.linspace(-1, 1, 36).view(9, 4)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x, h: (h * torch.rand(4), torch.tanh(x + h)),
+        lambda x, h: (h, torch.tanh(x * torch.rand(4) + h)),
+        lambda x, h: (h, torch.tanh(x * F.dropout(torch.ones(1, 4)) + h)),
+        lambda x, h: (h, torch.tanh(F.linear(x, WEIGHTS[:4], torch.randn(4)) + h)),
+        lambda x, h: (h, torch.tanh(x + torch.normal(0.0, 1.0, (1, 4)) + h)),
+        lambda x, h: (h, torch.tanh(x + torch.normal(WEIGHTS[0], 1.0) + h)),
+        lambda x, h: (h, torch.tanh(x + torch.randint(9, (4,)) + h)),
+        lambda x, h: (h * torch.randperm(4), torch.tanh(x + h)),
+    ],
+)
+def test_numbers_that_the_rows_of_a_batch_share_are_drawn_anew_at_every_step(step):
+    found = []
+    for engine in ("auto", "eager"):
+        torch.manual_seed(3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", unrolled.errors.NotFusedWarning)
+            found.append(unrolled.scan(step, torch.ones(5, 3, 4), torch.ones(3, 4), engine=engine))
+    torch.testing.assert_close(*found)
+
+
+def test_a_gradient_by_how_often_a_word_occurs_in_a_step():
+    table = torch.nn.Embedding(3, 4, scale_grad_by_freq=True)
+    words, gradients = torch.tensor([[1, 1, 2], [1, 0, 2], [1, 1, 1]]), []
+    for engine in ("auto", "eager"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", unrolled.errors.NotFusedWarning)
+            ys, _ = unrolled.scan(lambda x, h: (h, torch.tanh(table(x) + h)), words, torch.zeros(3, 4), engine=engine)
+        gradients += torch.autograd.grad(ys.sum(), table.weight)
+    torch.testing.assert_close(*gradients)
+
+
 def test_embeddings_of_integer_inputs_are_done_before_the_loop():
     table, cell = torch.nn.Embedding(7, 3), unrolled.cells.GRU(3, 5)
     step = lambda x, h: cell(table(x), h)  # noqa: E731

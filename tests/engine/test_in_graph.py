@@ -67,6 +67,17 @@ def test_compiled_without_a_break(name, options):
     torch.testing.assert_close(results(compiled, xs, state, *options), results(model, xs, state, *options))
 
 
+def test_compiled_with_and_without_gradients():
+    torch._dynamo.reset()
+    model, xs, state = made("gru")
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for is_on in (False, True, False):
+        with torch.set_grad_enabled(is_on):
+            ours, theirs = compiled(xs, state), model(xs, state)
+        torch.testing.assert_close(ours, theirs)
+        assert ours[0].requires_grad == is_on
+
+
 def test_a_compiled_scan_serves_other_lengths_and_batches():
     torch._dynamo.reset()
     model, _, _ = made("gru")

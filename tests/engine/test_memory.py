@@ -39,6 +39,8 @@ STEPS = {
     "what a backward reads": lambda x, h: both(new(x, h), lambda n: torch.sigmoid(n)),
     "one output from another": lambda x, h: both(new(x, h), lambda n: (n.exp(), n.exp() * x, (n * 2).view(-1, 2, 2))),
     "a sum": lambda x, h: both(new(x, h), lambda n: n + x),
+    "a feature, expanded": lambda x, h: both(new(x, h), lambda n: n[:, :1].expand(-1, N)),
+    "transposed heads": lambda x, h: both(new(x, h), lambda n: n.view(-1, 2, 2).transpose(1, 2)),
     "what the loop alone reads": lambda x, h: (torch.tanh(x + h @ WEIGHT), torch.tanh(torch.sigmoid(h @ WEIGHT) * x)),
 }
 OPTIONS = {
@@ -63,6 +65,13 @@ def assert_apart(step, n_steps, *, engine, needs_grad, **options):
     results = pytree.tree_leaves(unrolled.scan(step, xs, h, engine=engine, **options))
     storages = [each.untyped_storage().data_ptr() for each in (*results, xs, h, WEIGHT) if each.numel()]
     assert len(set(storages)) == len(storages)
+
+
+@pytest.mark.parametrize("needs_grad", [False, True])
+@pytest.mark.parametrize("name", STEPS)
+def test_outputs_are_contiguous_as_stacked_ones_are(name, needs_grad):
+    for each in pytree.tree_leaves(unrolled.scan(STEPS[name], *tensors(T, needs_grad=needs_grad))):
+        assert each.is_contiguous()
 
 
 def changed(tensor):

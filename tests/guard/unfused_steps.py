@@ -37,7 +37,7 @@ def drawn(*shape: int) -> Tensor:
 
 ROW, PAIR, WHOLE = drawn(1, HIDDEN), drawn(2, 2), torch.ones(HIDDEN, dtype=torch.long)
 PAIRS, BIAS, OF_A_ROW = drawn(2, 2, 2), drawn(2), drawn(2, HIDDEN)
-MEMORY = drawn(2, 65, 66)
+MEMORY, TABLE = drawn(2, 65, 66), drawn(9, HIDDEN)
 
 
 def heads(h: Tensor) -> Tensor:
@@ -107,6 +107,22 @@ def truth_as_output(x, h):
 )
 def law_of_the_state(x, h):
     return h, new(x, h) + torch.bernoulli(torch.sigmoid(h))
+
+
+@unfused(
+    "it draws random numbers that all rows of the batch share",
+    "return h * torch.rand(HIDDEN, dtype=h.dtype), new(x, h)",
+)
+def numbers_that_rows_share(x, h):
+    return h * torch.rand(HIDDEN, dtype=h.dtype), new(x, h)
+
+
+@unfused(
+    "it scales a gradient by how often each index occurs",
+    "return h, new(x, h) + F.embedding(x[:, 0].long(), TABLE, scale_grad_by_freq=True)",
+)
+def gradient_by_frequency(x, h):
+    return h, new(x, h) + F.embedding(x[:, 0].long(), TABLE, scale_grad_by_freq=True)
 
 
 @unfused(

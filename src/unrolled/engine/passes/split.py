@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from unrolled.engine.ir.loop_programs import Staying
 from unrolled.engine.passes.normalize import FILLS
@@ -152,7 +153,7 @@ def _reach(traced: Traced, calls: list[fx.Node]) -> _Reach:
             reach.asking.append(node)
         if is_asking or any(arg in reach.state for arg in args):
             reach.state.add(node)
-        elif node.target in RANDOM or any(arg in reach.input for arg in args):
+        elif is_random(node) or any(arg in reach.input for arg in args):
             reach.input.add(node)
         elif any(arg in reach.held for arg in args):
             reach.held.add(node)
@@ -187,12 +188,17 @@ def _views(loop: list[fx.Node], on_input: set[fx.Node]) -> set[fx.Node]:
 
 def _refuse(parts: Split) -> None:
     """Raises NotTraceable where no loop can be made of the part, whatever its operations are."""
+    for node in [*parts.invariant, *parts.held, *parts.before, *parts.after]:
+        if is_random(node) and not _has_rows(node):  # drawn anew at each step, and outside the loop once
+            raise NotTraceable(f"it draws random numbers that all rows of the batch share{line_of_node(node)}")
+        if node.target is aten.embedding.default and True in node.args[3:4]:  # how often in a step, not in all
+            raise NotTraceable(f"it scales a gradient by how often each index occurs{line_of_node(node)}")
     once = {*parts.captured, *parts.invariant}
     for node in parts.invariant:
         if not once.issuperset(node.all_input_nodes):  # a mean of ones, say, which are as many as there are rows
             raise NotTraceable(f"{ROWS_MATTER}{line_of_node(node)}")
     for node in parts.loop:
-        if node.target in RANDOM:
+        if is_random(node):
             raise NotTraceable(f"it draws random numbers whose law depends on the state{line_of_node(node)}")
     for node in [*parts.next_states, *parts.kept]:
         if not node.meta["val"].is_floating_point():
@@ -207,6 +213,18 @@ def _refuse(parts: Split) -> None:
                 f"it takes a tensor of shape {shown(shape)} into its loop or out of it; a fused loop holds "
                 f"[batch, ...]{line_of_node(node)}"
             )
+
+
+def is_random(node: fx.Node) -> bool:
+    """Whether an operation draws random numbers, anew at each step."""
+    tags = getattr(node.target, "tags", ())
+    return node.target in RANDOM or torch.Tag.nondeterministic_seeded in tags
+
+
+def _has_rows(node: fx.Node) -> bool:
+    """Whether each tensor that an operation gives has the batch as its first axis."""
+    values = pytree.tree_leaves(node.meta["val"])
+    return all(value.shape[:1] == (BATCH,) for value in values)
 
 
 def _is_matrix(node: fx.Node) -> bool:

@@ -24,7 +24,7 @@ from collections import Counter
 from torch import Tensor, fx
 
 from unrolled.engine.passes.shapes import is_by_row
-from unrolled.engine.passes.split import RANDOM, Split
+from unrolled.engine.passes.split import Split, is_random
 from unrolled.engine.passes.trace import BATCH
 
 
@@ -138,7 +138,7 @@ def _verify_dependences(parts: Split) -> None:
             is_one = is_constant or not needed or depends[node] & needed
             _need(is_one, node, f"is in {name}, and does not depend on the {' or the '.join(sorted(needed))}")
         _need("invariant" not in names or not _has_batch(node), node, "is invariant, and has the batch in its shape")
-        _need("loop" not in names or node.target not in RANDOM, node, "draws random numbers in the loop")
+        _need("loop" not in names or not is_random(node), node, "draws random numbers in the loop")
         is_view = names == ["before", "loop"]
         _need(len(names) == 1 or is_constant or is_view, node, f"lies in several parts: {', '.join(names)}")
 
@@ -150,7 +150,7 @@ def _dependences(parts: Split, where: dict[fx.Node, list[str]]) -> dict[fx.Node,
     own |= {node: {"input"} for node in parts.inputs} | {node: {"state"} for node in parts.states}
     for node in parts.states[0].graph.nodes:
         found = set(own.get(node, ())).union(*(depends[arg] for arg in node.all_input_nodes))
-        found |= {"input"} if node.target in RANDOM else set()
+        found |= {"input"} if is_random(node) else set()
         found |= {"state"} if where.get(node) == ["loop"] and "input" in found else set()
         depends[node] = found
     return depends

@@ -180,7 +180,11 @@ class Plan:
         if layout.counts is not None:
             return ys, last  # which are unpacked into new tensors
         shared = self._shared[torch.is_grad_enabled() and any(y.requires_grad for y in ys)]
-        return [copied(y, self.backend) if is_shared else y for y, is_shared in zip(ys, shared, strict=True)], last
+        # as stacked outputs are: one that was expanded, say, would be changed in several places by one write
+        own = [
+            copied(y, self.backend) if is_shared else y.contiguous() for y, is_shared in zip(ys, shared, strict=True)
+        ]
+        return own, last
 
     def _cut(self, layout: BatchLayout, tensors: list[Tensor], sequences: list[Tensor]) -> list[Tensor]:
         """Sequences of states, without a gradient where those before the last step have none. That of the last step may

@@ -156,7 +156,7 @@ def _captured(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
     twin, of_twin = _Twin(), _twin_of(call)
     try:
         copy = twin.of(step)
-        with torch.enable_grad(), torch._guards.tracing(None), torch.compiler.set_stance("default"):
+        with torch._guards.tracing(None), torch.compiler.set_stance("default"):
             found, planned = memory.of_captured(copy, of_twin)
             leaves = of_twin.of_step()
             n_rows = call.xs[0].shape[1]
