@@ -111,7 +111,7 @@ class _Layer(nn.RNNBase):
             if isinstance(input, Tensor) and input.device.type == "cpu":
                 from unrolled.engine.torch_compile import in_graph
 
-                return in_graph.call(self, "_forward_in_graph", input, *(() if hx is None else (hx,)))
+                return in_graph.call(self, "_forward_in_graph", self._read(), input, *(() if hx is None else (hx,)))
         elif torch._C._is_tracing():
             return super().forward(input, hx)  # torch.jit.trace keeps torch's operations; the compiled loop is none
         elif isinstance(input, Proxy):
@@ -214,6 +214,12 @@ class _Layer(nn.RNNBase):
                 "implementation alone takes."
             )
         return result
+
+    def _read(self) -> tuple[Any, ...]:
+        """What the layer reads beside tensors."""
+        sizes = self.input_size, self.hidden_size, self.proj_size, self.num_layers, self.bidirectional, self.bias
+        nonlinearity = self.nonlinearity if isinstance(self, nn.RNN) else ""
+        return *sizes, self.batch_first, self.dropout, self.training, self.engine, nonlinearity
 
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
         if not fits(self, input, hx):

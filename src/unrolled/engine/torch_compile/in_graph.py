@@ -1,8 +1,9 @@
 """A scan inside torch.compile or torch.export: the loop is one operator of the graph.
 
-torch.compile calls a scan whose step is an `nn.Module` without looking into it, and torch's tracing sees what it calls:
-the operations before and after the loop, and the operator. A step that is another callable may hold tensors that torch
-would take for constants; it runs between two graphs.
+torch.compile calls a scan whose step is a cell of the library's without looking into it, and torch's
+tracing sees what it calls: the operations before and after the loop, and the operator. It sets no guards there, so it
+goes through the step once for them. A step of the user's may do anything: it runs between two graphs, where its own
+guards hold; within one graph (`fullgraph=True`) it has to be an `nn.Module`, and torch's guards are its own.
 """
 
 import contextlib
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._dynamo import nonstrict_trace
+from torch._dynamo.symbolic_convert import InstructionTranslator
 from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
 from torch.overrides import _pop_mode_temporarily
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from unrolled.engine import dispatch
@@ -30,6 +33,8 @@ from unrolled.engine.step.declared import declared
 from unrolled.engine.torch_compile import operator
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError
+
+_OF_LIBRARY = "unrolled.cells."  # cells that torch.compile can go through, and that do nothing else
 
 
 def run_scan(
@@ -47,7 +52,8 @@ def run_scan(
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
     if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
         return _run(step, xs, state, masks, is_reversed, engine, recompute=False)
-    if isinstance(step, nn.Module):
+    if isinstance(step, nn.Module) and (type(step).__module__.startswith(_OF_LIBRARY) or _is_one_graph()):
+        _guard(step, xs, state)
         return _whole(step, xs, state, masks, is_reversed, engine, recompute)
     outside = torch.compiler.disable(dispatch.run_scan)
     return outside(
@@ -55,9 +61,23 @@ def run_scan(
     )
 
 
+def _guard(step: nn.Module, xs: Any, state: Any) -> None:
+    """One time step for torch.compile to go through, which guards what the step reads; its result is dropped."""
+    step(pytree.tree_map(lambda x: x.new_zeros(x.shape[1:]), xs), state)
+
+
+@torch._dynamo.assume_constant_result
+def _is_one_graph() -> bool:
+    """Whether torch.compile has to make one graph of what it compiles."""
+    translator = InstructionTranslator.current_tx()
+    return translator.one_graph or translator.error_on_graph_break
+
+
 @nonstrict_trace
-def call(module: nn.Module, method: str, *args: Any) -> Any:
-    """Calls a module's method; the scans in it become operators of the graph."""
+def call(module: nn.Module, method: str, read: tuple[Any, ...], *args: Any) -> Any:  # noqa: ARG001
+    """Calls a module's method; the scans in it become operators of the graph. `read` is what the method reads beside
+    tensors, so that the graph is guarded by it.
+    """
     return getattr(module, method)(*args)
 
 
