@@ -1,5 +1,7 @@
 """Stamps are read as they were meant and written as they were read: forms, frequencies and zones, generated."""
 
+import string
+
 import numpy as np
 import pandas
 import pytest
@@ -156,8 +158,54 @@ def test_two_digits_in_three_places_are_asked_and_a_format_answers():
     found = read_series(table(texts), reads=Reads(pattern="%y/%m/%d"))
     assert found.frequency.words == "every day"
     assert found.stamps(0, 9, 11) == ["01/01/10", "01/01/11"]
-    with pytest.raises(SettingsError, match=r"^time_format='%Q': "):
-        read_series(table(texts), reads=Reads(pattern="%Q"))
+
+
+FIELDS = "%Y, %y, %m, %d, %j, %b, %B, %a, %A, %G, %V, %u, %w, %H, %I, %M, %S, %f, %p, %z, %F, %D, %T, %R, %h, %e"
+MEANT = {  # by each field a format of which it is a part
+    "Y": "%Y-%m-%d", "y": "%y.%m.%d", "m": "%Y%m%d", "d": "%d/%m/%Y", "j": "%Y-%j", "b": "%d %b %Y", "B": "%B %d, %Y",
+    "a": "%a, %d %b %Y", "A": "%A %Y-%m-%d", "G": "%G-W%V-%u", "V": "%V/%G/%u", "u": "%G%V%u", "w": "%Y-%m-%d (%w)",
+    "H": "%H.%d.%m.%Y", "I": "%d.%m.%Y %I %p", "M": "%Y-%m-%d %H:%M", "S": "%S %H:%M %Y-%j", "f": "%Y-%m-%d %H:%M:%S.%f",
+    "p": "%p%I %y%j", "F": "%F", "D": "%D", "T": "%FT%T", "R": "%R on %F", "h": "%h %d %Y", "e": "%e.%m.%Y", "%": "%Y%%%m%%%d",
+    "z": "%F %T%z",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [*string.ascii_letters, "%", "-", "Ü", "\n"])
+@pytest.mark.parametrize("change", [str, str.upper, str.lower])
+def test_a_field_of_a_format_is_read_and_written_or_refused_by_name(field, change):
+    days = DAYS[12:]
+    if field not in MEANT:
+        with pytest.raises(SettingsError) as caught:
+            read_series(table(days), reads=Reads(pattern=f"%Y %{field}"))
+        assert str(caught.value) == (
+            f"time_format={f'%Y %{field}'!r}: has the field {f'%{field}'!r}; expected some of {FIELDS}"
+        )
+        return
+    pattern = MEANT[field]
+    texts = [change(each.strftime(pattern.replace("%e", "%d"))) for each in days.tz_localize("UTC")]
+    found = read_series(table(texts[:40]), time="date", reads=Reads(pattern=pattern))
+    assert found.frequency.words == "every day"
+    written = [each.replace("+00:00", "+0000") for each in found.stamps(0, 0, len(texts))]
+    assert [each.lower() for each in written] == [each.lower() for each in texts]
+    if field in "abBAph":  # names are written as they stood, other letters as in the format
+        assert written[:40] == texts[:40]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fault"),
+    [
+        ("%d.%m.", "has no year; expected one of %Y, %y, %G. --time row takes the rows in their order"),
+        ("%F %Y", "has the field '%Y' twice"),
+        ("%H:%M", "has no year; expected one of %Y, %y, %G. --time row takes the rows in their order"),
+        ("%z %Y-%m-%d", "expected '%z' at the end"),
+        ("%Y %", f"has the field '%'; expected some of {FIELDS}"),
+        ("%Y-%m-%d %d", "has the field '%d' twice"),
+    ],
+)
+def test_formats_that_cannot_be_read_are_told(pattern, fault):
+    with pytest.raises(SettingsError) as caught:
+        read_series(table(DAYS), reads=Reads(pattern=pattern))
+    assert str(caught.value) == f"time_format={pattern!r}: {fault}"
 
 
 @pytest.mark.parametrize("place", ["Europe/Berlin", "America/New_York", "Australia/Sydney", "Asia/Kolkata"])

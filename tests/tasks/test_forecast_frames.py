@@ -74,3 +74,78 @@ def test_an_index_in_another_order_is_told():
     found = read(series(np.random.default_rng(0).permutation(30)))
     assert "the numbers of column 'time' do not go up from row to row, so they are taken for no times" in found.notes
     assert np.allclose(found.values[0], VALUES)
+
+
+DAYS = pandas.date_range("2021-03-01", periods=30)
+DATES = {
+    "day": DAYS,
+    "when": [f"{each:%d.%m.%Y}" for each in DAYS],
+    "year": list(range(1990, 2020)),
+    "Datum": [int(f"{each:%Y%m%d}") for each in DAYS],
+}
+PLAIN_INDEXES = {
+    "range": pandas.RangeIndex(30),
+    "part of a range": pandas.RangeIndex(100, 130),
+    "years by chance": pandas.RangeIndex(1900, 1930),
+    "turned round": pandas.RangeIndex(29, -1, -1),
+    "repeated": pandas.Index([*range(15), *range(15)]),
+    "with gaps": pandas.Index(np.arange(30) * 3 + 7),
+    "falling": pandas.Index(np.arange(90, 0, -3)),
+    "mixed up": pandas.Index(np.random.default_rng(1).permutation(30)),
+    "all the same": pandas.Index([0] * 30),
+    "fractions": pandas.Index(np.linspace(0, 1, 30)),
+    "texts": pandas.Index([f"row {i}" for i in range(30)]),
+    "named id": pandas.Index(np.arange(30) + 5, name="id"),
+    "named time, repeated": pandas.Index([*range(15), *range(15)], name="time"),
+    "of two levels": pandas.MultiIndex.from_product([[0, 1], range(15)]),
+}
+TIME_INDEXES = {
+    "stamps": DAYS,
+    "periods": DAYS.to_period("D"),
+    "named stamps": DAYS.rename("at"),
+    "texts": DAYS.strftime("%Y-%m-%d"),
+    "numbers": pandas.Index([int(f"{each:%Y%m%d}") for each in DAYS], name="date"),
+}
+
+
+@pytest.mark.parametrize("index", PLAIN_INDEXES)
+@pytest.mark.parametrize("column", DATES)
+def test_an_index_that_is_no_time_never_hides_a_column_of_dates(index, column):
+    frame = pandas.DataFrame({"v": VALUES, column: DATES[column]})
+    expected = read(frame)
+    found = read(frame.set_axis(PLAIN_INDEXES[index]))
+    assert found.stamps(0, 0, 31) == expected.stamps(0, 0, 31)
+    assert found.stamps(0, 0, 1) == [frame[column].astype(str)[0]]
+    assert np.allclose(found.values[0], VALUES)
+    assert read(polars.DataFrame({name: frame[name].tolist() for name in frame})).stamps(0, 0, 31) == expected.stamps(
+        0, 0, 31
+    )
+
+
+@pytest.mark.parametrize("index", TIME_INDEXES)
+@pytest.mark.parametrize("column", DATES)
+def test_an_index_of_times_is_the_time_beside_a_column_of_dates(index, column):
+    frame = pandas.DataFrame({"v": VALUES, column: DATES[column]}, index=TIME_INDEXES[index])
+    found = read(frame, target="v")
+    assert found.stamps(0, 30, 31) == ["20210331" if index == "numbers" else "2021-03-31"]
+    assert np.allclose(found.values[0], VALUES)
+
+
+def test_frames_below_each_other_keep_their_dates():
+    parts = [pandas.DataFrame({"day": DAYS, "shop": shop, "v": VALUES}) for shop in "ab"]
+    found = read(pandas.concat(parts), series="shop", target="v")
+    assert (found.names, found.stamps(1, 30, 31)) == (["a", "b"], ["2021-03-31"])
+    with pytest.raises(DataError, match="the stamp '2021-03-01' is in the table, row 1 too"):
+        read(pandas.concat(parts), target="v")
+
+
+def test_an_index_is_a_column_where_it_is_asked_for():
+    frame = pandas.DataFrame({"day": DAYS.tolist() * 2, "v": [*VALUES, *VALUES]}, index=[1] * 30 + [2] * 30)
+    assert read(frame.rename_axis("shop"), series="shop").names == ["1", "2"]
+    assert read(frame.rename_axis("shop"), series="shop").stamps(1, 30, 31) == ["2021-03-31"]
+
+
+@pytest.mark.parametrize("index", ["turned round", "falling"])
+def test_a_frame_that_was_turned_round_stands_in_the_order_of_its_rows(index):
+    assert np.allclose(read(series(PLAIN_INDEXES[index])).values[0], VALUES)
+    assert np.allclose(read(series(PLAIN_INDEXES[index]).to_frame("v")).values[0], VALUES)

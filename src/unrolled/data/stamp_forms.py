@@ -262,6 +262,8 @@ class StampForm:
             "Y": year, "y": year % 100, "m": of_year + 1, "q": of_year // 3 + 1, "h": of_year // 6 + 1,
             "G": iso, "V": week,
             "d": int((day - day.astype("datetime64[M]").astype("datetime64[D]")).astype(int)) + 1,
+            "j": int((day - day.astype("datetime64[Y]").astype("datetime64[D]")).astype(int)) + 1,
+            "w": int((day.astype(np.int64) + 4) % 7),
             "u": int((day.astype(np.int64) + 3) % 7) + 1, "H": hour, "I": (hour + 11) % 12 + 1,
             "M": micro // 60_000_000 % 60, "S": micro // 1_000_000 % 60,
         }  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 
 from unrolled.data.frequency import find_frequency
 from unrolled.data.stamp_forms import SHEET_EPOCH, Part, Reading, StampForm, form_of, offset_minutes, readings
+from unrolled.data.time_formats import expanded, form_of_pattern
 from unrolled.errors import DataError, SettingsError
 
 NOT = np.datetime64("NaT", "us")
@@ -225,21 +226,14 @@ def _by_pattern(texts: Sequence[str], pattern: str) -> Stamps:
     """Stamps of a strptime format."""
     import pandas
 
+    form = form_of_pattern(pattern, texts[0] if texts else "")
     try:
-        found = pandas.to_datetime(pandas.Series(texts, dtype=object), format=pattern, errors="coerce")
+        found = pandas.to_datetime(pandas.Series(texts, dtype=object), format=expanded(pattern), errors="coerce")
     except (ValueError, re.error) as fault:
         raise SettingsError(f"time_format={pattern!r}: {str(fault).splitlines()[0]}") from fault
     if found.dt.tz is not None:
         found = found.dt.tz_convert("UTC").dt.tz_localize(None)
-    widths = {"Y": 4, "f": 6, "u": 1}
-    parts = []
-    for piece in re.findall(r"%.|[^%]+", pattern):
-        field = piece[1:] if piece[0] == "%" else ""
-        parts.append(
-            Part(field, "Aa", widths.get(field, 2)) if field and field != "z" else Part("", piece.replace("%z", ""))
-        )
-    zone = "+00:00" if "%z" in pattern else ""
-    return Stamps(found.to_numpy().astype("datetime64[us]"), StampForm(tuple(parts), zone))
+    return Stamps(found.to_numpy().astype("datetime64[us]"), form)
 
 
 def _zoned(stamps: Stamps, offsets: np.ndarray, reads: Reads, groups: Sequence[np.ndarray]) -> Stamps:

@@ -126,6 +126,41 @@ def _is_named(name: str) -> bool:
     return any(word.lower() in _NAMES[:6] + _NAMES[8:10] for word in words)
 
 
+def is_clearly_time(name: str, texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray]) -> bool:
+    """Whether a column has stamps by its texts alone, or by its name and numbers that go up from row to row.
+
+    Args:
+        name: of the column.
+        texts: its values.
+        reads: what is known of the stamps.
+        groups: rows of each series.
+    """
+    if not texts or (not _are_numbers(texts) and not reads.pattern):
+        return bool(texts) and _looks_like_time(texts)
+    if reads.pattern:
+        found = read_stamps(texts, reads, groups)
+        return found is not None and not len(found.bad)
+    numbers = np.array([float(text) for text in texts])
+    is_named = is_named_as_time(name) or _is_named(name)
+    found = numbers_as_stamps(numbers, texts, is_named=is_named) if np.isfinite(numbers).all() else None
+    return found is not None and (found.values.dtype.kind == "M" or _is_order(found.values, groups))
+
+
+def numbers_kind(texts: Sequence[str]) -> str:
+    """Of numbers in a column that is named as time: "M" where they are dates, "f" where they are an order, "" else."""
+    numbers = np.array([float(text) for text in texts])
+    found = numbers_as_stamps(numbers, texts, is_named=True) if np.isfinite(numbers).all() else None
+    return "" if found is None else found.values.dtype.kind
+
+
+def has_times(table: Table, reads: Reads, groups: Sequence[np.ndarray]) -> bool:
+    """Whether a column of a table is taken for its times, or named so and not readable, which is told on reading."""
+    try:
+        return bool(times_of(table, None, reads, groups).name)
+    except DataError:
+        return True
+
+
 def _belong(table: Table, names: list[str]) -> bool:
     """Whether columns are the parts of one stamp, and the first alone is not; one column: whether it has whole ones."""
     first, *rest = (table.columns[name] for name in names)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.frame_index import only_counts, with_index
 from unrolled.data.series import Series
 from unrolled.data.series_table import read_series
 from unrolled.data.stamps import Reads
@@ -19,6 +20,8 @@ from unrolled.tasks.arguments import accepts
 from unrolled.tasks.estimator import Files, are_files
 from unrolled.tasks.forecast.fitted import ForecastFitted
 from unrolled.tasks.forecast.settings import ForecastSettings
+
+_COLUMNS = ("target", "time", "series", "future", "past", "static")  # settings that name columns
 
 
 @dataclass(frozen=True)
@@ -53,31 +56,31 @@ class Reader:
         return self._of_table(read_table(paths, encoding=self.settings.encoding, header=self.settings.header))
 
     def _of_frame(self, frame: Any) -> Series:
-        library = type(frame).__module__.split(".")[0]
-        is_indexed = library == "pandas" and type(frame.index).__name__ != "RangeIndex"
+        settings = self.settings
+        is_indexed = type(frame).__module__.split(".")[0] == "pandas"
         if hasattr(frame, "to_frame") and not hasattr(frame, "columns"):  # a series
-            if not is_indexed and _is_whole(frame):
+            if (not is_indexed or only_counts(frame.index)) and _is_whole(frame):
                 return _of_arrays(np.asarray(frame, dtype=np.float64))
             frame = frame.to_frame(frame.name or "value")
         time, zone = None, ""
-        if is_indexed and type(frame.index).__name__ in ("DatetimeIndex", "PeriodIndex"):
-            zone = str(getattr(frame.index, "tz", None) or "")
-            frame, time = _with_index(frame)
-        elif is_indexed:  # a name tells whether it is time, or else its values
-            frame, _ = _with_index(frame)
-        else:  # of a column: polars names it time_zone, pandas tz
+        if is_indexed:
+            asked = ",".join(filter(None, (getattr(settings, name) for name in _COLUMNS)))
+            frame, time, zone = with_index(frame, self._reads(), settings.series, _names(asked))
+        if time is None:  # of a column: polars names it time_zone, pandas tz
             kinds = frame.schema.values() if hasattr(frame, "schema") else getattr(frame, "dtypes", ())
             zones = {str(each) for kind in kinds if (each := getattr(kind, "time_zone", getattr(kind, "tz", None)))}
             zone = zones.pop() if len(zones) == 1 else ""
-        is_place = "/" in zone and not self.settings.zone
-        settings = replace(
-            self.settings, time=self.settings.time or time, zone=zone if is_place else self.settings.zone
-        )
+        is_place = "/" in zone and not settings.zone
+        settings = replace(settings, time=settings.time or time, zone=zone if is_place else settings.zone)
         return Reader(settings, self.fitted)._of_table(of_frame(frame))
+
+    def _reads(self) -> Reads:
+        settings, fitted = self.settings, self.fitted
+        day_first = settings.day_first if settings.day_first is not None or fitted is None else fitted.day_first
+        return Reads(day_first, settings.time_format, settings.zone)
 
     def _of_table(self, table: Table) -> Series:
         settings, fitted = self.settings, self.fitted
-        day_first = settings.day_first if settings.day_first is not None or fitted is None else fitted.day_first
         names = {name: _names(getattr(settings, name)) for name in ("future", "past", "static")}
         return read_series(
             table,
@@ -86,25 +89,12 @@ class Reader:
             series=settings.series,
             thousands=settings.thousands,
             decimal=settings.decimal or "",
-            reads=Reads(day_first, settings.time_format, settings.zone),
+            reads=self._reads(),
             duplicates=settings.duplicates,
             max_missing=settings.max_missing,
             like=None if fitted is None else fitted.like,
             **names,
         )
-
-
-def _with_index(frame: Any) -> tuple[Any, str]:
-    """A frame of pandas with its index as columns, the first ones, and the name of the first."""
-    if frame.index.nlevels > 1:
-        frame = frame.reset_index()
-        return frame, str(frame.columns[0])
-    index, is_number = frame.index, frame.index.dtype.kind in "iuf"
-    usual = "time" if is_number or index.dtype.kind == "M" or type(index).__name__ == "PeriodIndex" else "index"
-    name = next(each for each in (index.name, usual, f"index of {usual}") if each and each not in frame.columns)
-    frame = frame.reset_index(drop=True)
-    frame.insert(0, name, index.astype(str))
-    return frame, str(name)
 
 
 def _is_whole(series: Any) -> bool:
