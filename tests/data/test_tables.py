@@ -346,7 +346,7 @@ def test_a_hundred_thousand_columns(tmp_path, is_named):
         assert len(table_of(tmp_path, text).columns) == n
         with pytest.raises(DataError) as caught:
             read_labeled([tmp_path / "t.csv"])
-        assert str(caught.value).endswith("'c19' and 99,980 more")
+        assert "'c19' and 99,980 more. " in str(caught.value)
     else:
         assert "are all named 'a'" in told(tmp_path, text)
     assert time.perf_counter() - begin < 30

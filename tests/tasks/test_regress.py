@@ -126,7 +126,11 @@ def test_texts_without_numbers_and_numbers_of_no_kind():
         with pytest.raises(DataError) as caught:
             unrolled.RegressModel(**SMALL).fit(texts, numbers, train=TRAINING)
         assert str(caught.value) == said
-    with pytest.raises(SettingsError, match=r"^--values needs --series, the column that tells windows apart$"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^--values needs --series, the column that tells windows apart; --series row: "
+        r"each row is one$",
+    ):
         unrolled.RegressModel(values="x")._columns()
 
 

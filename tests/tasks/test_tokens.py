@@ -282,7 +282,11 @@ def test_faults_of_windows(tmp_path):
         "t.csv, line 4, column 'x': is empty; expected a number",
         "t.csv, line 2: the window 'a' has the labels 'down', 'up'; expected one for all its rows",
     ]
-    with pytest.raises(SettingsError, match=r"^--values needs --series, the column that tells windows apart$"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^--values needs --series, the column that tells windows apart; --series row: "
+        r"each row is one$",
+    ):
         unrolled.ClassifyModel(unrolled.ClassifySettings(values="x")).fit(path)
 
 

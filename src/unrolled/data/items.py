@@ -15,8 +15,8 @@ from typing import Any
 
 from unrolled.data.counted import counted
 from unrolled.data.files import decode, read_bytes
-from unrolled.data.labeled import TEXT_NAMES
 from unrolled.data.packed import kind_of, opened, unpacked
+from unrolled.data.roles import TEXT_NAMES
 from unrolled.data.table import is_table, names_shown, no_column, of_usual_name, read_table
 from unrolled.errors import DataError
 from unrolled.files.bounds import bounded_lines, open_no_device, read_whole
@@ -81,7 +81,7 @@ def of_table(path: Path, form: ItemForm) -> Items:
     """The texts of a table, with its other columns."""
     text = ""
 
-    def choose(name: str, head: list[str]) -> list[str]:
+    def choose(name: str, head: list[str], _: list[list[str]]) -> list[str]:
         nonlocal text
         text = _text_column(name, head, form)
         return head

@@ -5,7 +5,7 @@ Inputs: a user's table, folder or files. Outputs: items with their classes.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, read_texts
 from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, labels_of, same_number
 from unrolled.data.numbers import is_number, numbers_of
-from unrolled.data.table import Table, choose_column, is_table, read_table
+from unrolled.data.roles import ROWS, TEXT_NAMES, Roles, Wanted, roles_of, roles_of_frame
+from unrolled.data.table import Table, is_table, read_table
 from unrolled.errors import DataError
 
-TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
 _LABEL_NAMES = ("label", "class", "sentiment", "category", "target", "intent", "topic", "rating", "labels", "tags")
 
 MOST_CLASSES = 3000  # the baseline has a number for each word and class
@@ -95,19 +95,17 @@ def read_labeled(
     paths = list(map(Path, files))
     if text is None and label is None and (classes := classes_of(paths)):
         return _of_classes(classes, encoding)
-    names = ("", "")
+    found_roles: list[Roles] = []
 
-    def choose(name: str, head: list[str]) -> list[str]:
-        nonlocal names
-        names = (choose_column(name, head, text, TEXT_NAMES, "text"), "")
-        rest = [each for each in head if each != names[0]]
-        # of two columns the other one
-        only = rest[0] if len(rest) == 1 else None
-        names = (names[0], choose_column(name, head, label or only, _LABEL_NAMES, "label"))
-        return list(dict.fromkeys(names))
+    def choose(name: str, head: list[str], rows: list[list[str]]) -> list[str]:
+        if not found_roles:
+            found_roles.append(roles_of(name, head, rows, Wanted(text, label, "label", _LABEL_NAMES)))
+        roles = found_roles[0]
+        return roles.in_head(name, head)
 
     faults, n_empty = Faults(), 0
     table = read_table(paths, encoding=encoding, header=header, choose=choose, faults=faults)
+    names = (found_roles[0].text, found_roles[0].answer)
     found: list[str] = []
     labels: list[list[str]] = []
     for place, value, classes in zip(table.places, *(table.columns[name] for name in names), strict=True):
@@ -126,6 +124,7 @@ def read_labeled(
     n_kinds = len(kinds)
     notes = [
         f"{counted(len(found), 'text')} in column {names[0]!r}, {counted(n_kinds, 'class')} in column {names[1]!r}",
+        *found_roles[0].notes,
         *table.notes,
     ]
     if len(found) >= _MANY and 2 * n_kinds > len(found):
@@ -205,7 +204,7 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     Args:
         table: as read.
         values: the columns with the numbers.
-        series: the column that tells windows apart.
+        series: the column that tells windows apart; "row": each row is a window.
         label: the column with the class, the same in all rows of a window; None where classes are not known.
         decimal: the decimal mark of numbers, "," or "."; "" to tell it from the columns.
 
@@ -213,7 +212,8 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
         DataError: columns are missing, values are no numbers, a window has two labels; all faults are told at once.
     """
     faults = Faults()
-    for name in (*values, series, *([label] if label else [])):
+    is_by_row = series == ROWS and ROWS not in table.columns
+    for name in (*values, *([] if is_by_row else [series]), *([label] if label else [])):
         try:
             table.column(name)
         except DataError as fault:
@@ -226,7 +226,7 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     for i, name in np.argwhere(is_empty):
         faults.add(f"{table.places[i]}, column {values[name]!r}: is empty; expected a number")
     rows: dict[str, list[int]] = {}
-    for i, name in enumerate(table.column(series)):
+    for i, name in enumerate(map(str, range(1, len(table) + 1)) if is_by_row else table.column(series)):
         rows.setdefault(name.strip(), []).append(i)
     labels: list[list[str]] = []
     for name, places in rows.items():
@@ -276,9 +276,8 @@ def labeled_frame(frame: Any, *, text: str | None, label: str | None, separator:
     Raises:
         DataError: a column is missing, or cannot be used.
     """
-    of_text = column_of(frame, text, TEXT_NAMES, "text")
-    rest = [str(name) for name in frame.columns if str(name) != str(of_text.name)]
-    answers = as_list(column_of(frame, label or (rest[0] if len(rest) == 1 else None), _LABEL_NAMES, "label"))
+    roles = roles_of_frame(frame, Wanted(text, label, "label", _LABEL_NAMES))
+    of_text, answers = column_of(frame, roles.text, (), "text"), as_list(column_of(frame, roles.answer, (), "label"))
     if separator is not None:
         answers = [[each.strip() for each in str(row).split(separator) if each.strip()] for row in answers]
-    return labeled_in_memory(of_text, answers)
+    return replace(labeled_in_memory(of_text, answers), notes=roles.notes)

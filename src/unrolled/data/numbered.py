@@ -12,10 +12,11 @@ import numpy as np
 
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults
-from unrolled.data.in_memory import as_list, is_frame, items_of, same_number
-from unrolled.data.labeled import TEXT_NAMES, items_of_frame, read_windows
+from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, same_number
+from unrolled.data.labeled import items_of_frame, read_windows
 from unrolled.data.numbers import numbers_of
-from unrolled.data.table import Table, choose_column, read_table
+from unrolled.data.roles import Roles, Wanted, roles_of, roles_of_frame
+from unrolled.data.table import Table, read_table
 from unrolled.errors import DataError
 
 _TARGET_NAMES = ("target", "number", "value", "price", "score", "rating", "stars", "amount", "label", "y")
@@ -69,18 +70,17 @@ def read_numbered(
     Raises:
         DataError: a column is missing, or rows cannot be used; all faults are told at once.
     """
-    names = ("", "")
+    found_roles: list[Roles] = []
 
-    def choose(name: str, head: list[str]) -> list[str]:
-        nonlocal names
-        of_text = choose_column(name, head, text, TEXT_NAMES, "text")
-        rest = [each for each in head if each != of_text]
-        only = rest[0] if len(rest) == 1 else None
-        names = (of_text, choose_column(name, head, target or only, _TARGET_NAMES, "target"))
-        return list(dict.fromkeys(names))
+    def choose(name: str, head: list[str], rows: list[list[str]]) -> list[str]:
+        if not found_roles:
+            wanted = Wanted(text, target, "target", _TARGET_NAMES, are_numbers=True)
+            found_roles.append(roles_of(name, head, rows, wanted))
+        return found_roles[0].in_head(name, head)
 
     faults, notes = Faults(), list[str]()
     table = read_table(list(files), encoding=encoding, header=header, choose=choose, faults=faults)
+    names = (found_roles[0].text, found_roles[0].answer)
     targets = numbers_of(table, names[1:], faults, notes, decimal=decimal)[names[1]]
     faults.stop()
     texts = [each.strip() for each in table.columns[names[0]]]
@@ -90,6 +90,7 @@ def read_numbered(
     left = len(texts) - len(kept)
     notes = [
         f"{counted(len(kept), 'text')} in column {names[0]!r}, numbers in column {names[1]!r}",
+        *found_roles[0].notes,
         *notes,
         *table.notes,
     ]
@@ -118,6 +119,17 @@ def read_numbered_windows(
     return Numbered(found.items, targets, found.notes, found.names, found.sha256)
 
 
+def numbered_frame(frame: Any, *, text: str | None, target: str | None) -> Numbered:
+    """A frame with a column of texts and one of numbers; see `read_numbered`.
+
+    Raises:
+        DataError: a column is missing, or cannot be used.
+    """
+    roles = roles_of_frame(frame, Wanted(text, target, "target", _TARGET_NAMES, are_numbers=True))
+    of_text, numbers = (column_of(frame, each, (), "text") for each in (roles.text, roles.answer))
+    return replace(numbered_in_memory(of_text, as_list(numbers)), notes=roles.notes)
+
+
 def numbered_in_memory(data: Any, answers: Any, *, text: str | None = None) -> Numbered:
     """Items in memory, in a frame's column or by themselves, with their numbers.
 
@@ -136,4 +148,4 @@ def numbered_in_memory(data: Any, answers: Any, *, text: str | None = None) -> N
     wrong = np.flatnonzero(~np.isfinite(targets))
     if len(wrong):
         raise DataError(f"item {wrong[0]} has the target {targets[wrong[0]]}; input y contains NaN or infinity")
-    return replace(Numbered(items, targets))
+    return Numbered(items, targets)

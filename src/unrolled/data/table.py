@@ -9,6 +9,7 @@ import datetime
 import difflib
 import hashlib
 import io
+import itertools
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,9 @@ from unrolled.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods")
 _MOST_NAMES = 20  # of columns, in a message
-Chosen = Callable[[str, list[str]], list[str]]  # the name of a file and its columns' → the columns that are read
+_LOOKED_AT = 1000  # rows
+#: the name of a file, its columns' names and its first rows → the columns that are read
+Chosen = Callable[[str, list[str], list[list[str]]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def read_table(
         encoding: of texts.
         header: whether the first line names the columns; None if it should, and is to be refused if it looks like data.
             Without one the columns are named 1, 2, 3 ...
-        choose: takes a file's name and its columns', returns the names of the columns to keep; None for all of them.
+        choose: takes a file's name, its columns' and its first rows, returns the names of the columns to keep; None for
+            all of them.
         faults: gets what is wrong, for a caller that finds more and raises it all; None to raise it here.
 
     Raises:
@@ -135,7 +139,8 @@ def read_table(
             head, rows = _rows(str(file), content, encoding, found, notes, header=header)
             if not head:
                 continue  # no row could be read: what is wrong with them is told, or that there are none
-            kept = choose(str(file), head) if choose else head
+            some = list(itertools.islice(rows, _LOOKED_AT))
+            kept = choose(str(file), head, [row for _, row in some]) if choose else head
         except DataError as fault:
             found.add(str(fault))
             continue
@@ -145,7 +150,7 @@ def read_table(
         columns = columns or {name: [] for name in kept}
         number = {name: i for i, name in enumerate(head)}
         chosen = [(columns[name], number[name]) for name in kept]
-        for place, row in rows:
+        for place, row in itertools.chain(some, rows):
             places.append(place)
             for values, i in chosen:
                 values.append(row[i])

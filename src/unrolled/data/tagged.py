@@ -215,7 +215,7 @@ def _of_table(name: str, encoding: str) -> tuple[list[Sentence], str]:
     """Sentences out of a table with a token a row: a column tells them apart, filled in each row or in first ones."""
     columns = ["", "", ""]
 
-    def choose(name: str, head: list[str]) -> list[str]:
+    def choose(name: str, head: list[str], _: list[list[str]]) -> list[str]:
         usual = (_SENTENCE_NAMES, _TOKEN_NAMES, _TAG_NAMES)
         for i, (option, names) in enumerate(zip(("sentence", "token", "tag"), usual, strict=True)):
             try:

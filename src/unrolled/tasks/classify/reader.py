@@ -44,7 +44,9 @@ class LabeledReader:
 
     def _of_table(self, table: Table, label: str | None) -> Labeled:
         if self.settings.series is None:
-            raise SettingsError("--values needs --series, the column that tells windows apart")
+            raise SettingsError(
+                "--values needs --series, the column that tells windows apart; --series row: each row is one"
+            )
         settings, series = self.settings, self.settings.series
         names = [name.strip() for name in settings.values.split(",") if name.strip()]
         return read_windows(table, values=names, series=series, label=label, decimal=settings.decimal or "")

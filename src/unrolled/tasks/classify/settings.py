@@ -14,9 +14,9 @@ from unrolled.tasks.classify.class_weights import NONE, parsed
 class ClassifySettings(EncoderSettings):
     """What the model is, and how the files are read."""
 
-    text: str | None = option(None, "column with the texts  [guessed from its name]")
+    text: str | None = option(None, "column with the texts  [guessed from its name, or from the cells of two columns]")
     values: str = option("", "columns of numbers, with commas between: windows of them are classified, not texts")
-    series: str | None = option(None, "with --values: the column that tells windows apart")
+    series: str | None = option(None, "with --values: the column that tells windows apart; row: each row is one")
     label: str | None = option(None, "column with the classes  [guessed from its name]")
     separator: str | None = option(None, "what stands between the labels of a text that may have several")
     decimal: str | None = option(

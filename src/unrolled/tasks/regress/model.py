@@ -13,7 +13,7 @@ from unrolled.baselines.ridge import Ridge
 from unrolled.data.counted import counted
 from unrolled.data.in_memory import index_of, is_frame, items_of
 from unrolled.data.labeled import items_of_frame, read_windows
-from unrolled.data.numbered import Numbered, numbered_in_memory, read_numbered, read_numbered_windows
+from unrolled.data.numbered import Numbered, numbered_frame, numbered_in_memory, read_numbered, read_numbered_windows
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.comparison import compare, root_ratio
@@ -75,7 +75,9 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     def _columns(self) -> tuple[list[str], str]:
         """The columns of numbers, and the one that tells windows apart."""
         if self.settings.series is None:
-            raise SettingsError("--values needs --series, the column that tells windows apart")
+            raise SettingsError(
+                "--values needs --series, the column that tells windows apart; --series row: each row is one"
+            )
         names = [name.strip() for name in self.settings.values.split(",") if name.strip()]
         return names, self.settings.series
 
@@ -90,11 +92,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         if is_frame(data) and self.settings.values:
             return self._windows(of_frame(data))
         if is_frame(data):
-            if self.settings.text is None or self.settings.target is None:
-                raise SettingsError(
-                    "a frame needs text and target, the names of its columns; or give texts and numbers"
-                )
-            return self.paired(data[self.settings.text], data[self.settings.target])
+            return numbered_frame(data, text=self.settings.text, target=self.settings.target)
         if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
             return self.paired([item for item, _ in data], [number for _, number in data])
         if not are_files(data):

@@ -13,9 +13,9 @@ LOSSES = ("squared", "huber")
 class RegressSettings(EncoderSettings):
     """What the model is, and how the files are read."""
 
-    text: str | None = option(None, "column with the texts  [guessed from its name]")
+    text: str | None = option(None, "column with the texts  [guessed from its name, or from the cells of two columns]")
     values: str = option("", "columns of numbers, with commas between: windows of them are read, not texts")
-    series: str | None = option(None, "with --values: the column that tells windows apart")
+    series: str | None = option(None, "with --values: the column that tells windows apart; row: each row is one")
     target: str | None = option(None, "column with the numbers to predict  [guessed from its name]")
     decimal: str | None = option(
         None, "decimal mark of numbers  [told from the column]", choices=(",", "."), with_start="new"
