@@ -7,7 +7,7 @@ from tests.tasks.test_tokens import SMALL
 import unrolled
 from unrolled.errors import ModelFileError, SettingsError
 from unrolled.files import safetensors_tree
-from unrolled.tasks.classify.class_weights import parsed, weights_of
+from unrolled.tasks.class_weights import parsed, weights_of
 from unrolled.tasks.classify.judged import macro_f1_of
 
 TRAINING = unrolled.TrainSettings(steps=60, lr=0.01, precision="float32", patience=0, warmup=5)
@@ -131,3 +131,74 @@ def test_on_the_command_line(call, tmp_path, monkeypatch):
 def test_macro_f1_is_the_mean_over_classes():
     gold, found = [["a"], ["a"], ["b"], ["c"]], [["a"], ["b"], ["b"], ["a"]]
     assert macro_f1_of(gold, found, ["a", "b", "c"]) == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)
+
+
+def rare_intents(seed, n=300):
+    texts, labels = rare(seed, n)
+    return [(text, ["O"] * len(text.split()), label) for text, label in zip(texts, labels, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def of_intents():
+    return {
+        name: unrolled.UnderstandModel(**SMALL, class_weights=each).fit(rare_intents(0), train=TRAINING)
+        for name, each in (("none", "none"), ("balanced", "balanced"))
+    }
+
+
+def test_a_rare_intent_is_found(of_intents, tmp_path):
+    test = rare_intents(1)
+    plain, weighted = (of_intents[each].evaluate(test) for each in ("none", "balanced"))
+    assert "macro_f1" not in plain["model"]
+    assert (plain["comparison"]["metric"], weighted["comparison"]["metric"]) == (
+        "whole sentences",
+        "macro F1 of intents",
+    )
+    found = {
+        name: [each.intent for each in model.predict([text for text, _, _ in test])]
+        for name, model in of_intents.items()
+    }
+    right = {name: sum(a == b[2] == "rare" for a, b in zip(each, test, strict=True)) for name, each in found.items()}
+    assert right["balanced"] > right["none"] + 8
+    gold = [[each] for _, _, each in test]
+    macro = {name: macro_f1_of(gold, [[each] for each in names], ["rare", "usual"]) for name, names in found.items()}
+    assert weighted["model"]["macro_f1"] == weighted["comparison"]["model"] == pytest.approx(macro["balanced"])
+    assert macro["balanced"] > macro["none"]
+    assert weighted["baseline"]["macro_f1"] > macro["none"]
+    model = of_intents["balanced"]
+    assert model.notes == ["class weights: rare 4.66, usual 0.56; macro F1 of intents decides"]
+    assert "macro F1" in str(model.report()).splitlines()[0]
+    model.save(tmp_path / "m")
+    loaded = unrolled.load(tmp_path / "m")
+    assert loaded.fitted.class_weights.tolist() == model.fitted.class_weights.tolist()
+    assert loaded.evaluate(test) == weighted
+
+
+def test_weights_of_intents_that_cannot_be_used_are_told():
+    with pytest.raises(SettingsError, match=r"^class_weights: 'x' is no class; the classes are 'rare', 'usual'$"):
+        unrolled.UnderstandModel(**SMALL, class_weights="x=2").fit(rare_intents(0), train=TRAINING)
+    with pytest.raises(SettingsError, match=r"^class_weights='rare=-1': expected none, balanced, or weights above 0"):
+        unrolled.UnderstandSettings(class_weights="rare=-1")
+
+
+def test_what_finish_notes_is_shown(monkeypatch):
+    class Notes(unrolled.Display):
+        def __init__(self):
+            self.seen = []
+
+        def note(self, text):
+            self.seen.append(text)
+
+        def judged(self, result, verdict):
+            self.seen.append("judged")
+
+    finish = unrolled.ClassifyModel.finish
+
+    def noting(self, valid):
+        self.notes.append("of finish")
+        return finish(self, valid)
+
+    monkeypatch.setattr(unrolled.ClassifyModel, "finish", noting)
+    display, training = Notes(), unrolled.TrainSettings(steps=2)
+    unrolled.ClassifyModel(**SMALL).fit(*rare(0, 40), train=training, display=display)
+    assert display.seen == ["of finish", "judged"]

@@ -6,8 +6,9 @@ import numpy as np
 
 NAMES = ("last value", "seasonal naive", "linear autoregression")
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # shares of the windows; a window less its last value has spread 1
+# both were set with the errors of nineteen public series in view: ten stay as they were, six gain, three lose
 _RIDGE_OF_FEW = 1.0
-_AS_GOOD = 1.05  # of nineteen public series, those that a larger ridge serves gain more than a twentieth
+_AS_GOOD = 1.05
 _ROUNDING = 1e-14  # spread of a constant over its size: some dozen times the rounding of float64
 _LEAST_OF_CHANGE = 0.01
 

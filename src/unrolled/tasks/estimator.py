@@ -225,6 +225,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
     def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display) -> TrainResult:
         for note in self.notes:
             display.note(note)
+        n_shown = len(self.notes)
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
             display.start(items_per_step=job.items_per_step, item=job.item, curve=(curve := curve_of(job)))
             with tracked(display, {"task": self.task, **self.settings.to_dict(), **training.to_dict()}) as summary:
@@ -236,6 +237,8 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 self._fitted = replace(fitted, figures=self.judge(job))
                 report = self.report()
                 self.result = result = replace(result, curve=report.curve(curve))
+                for note in self.notes[n_shown:]:  # of `finish`
+                    display.note(note)
                 display.judged(result, report.verdict())
                 summary |= {"reason": result.reason, "steps": result.steps, "best_step": result.best_step}
                 summary |= {"best_loss": result.best_loss, **flat(self.figures)}

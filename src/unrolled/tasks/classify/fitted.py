@@ -11,7 +11,7 @@ from unrolled.data.in_memory import LABEL_KINDS
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
-from unrolled.tasks.classify.class_weights import MOST_DECIDING
+from unrolled.tasks.class_weights import MOST_DECIDING, from_data
 from unrolled.tasks.classify.inputs import Front, TextFront, front_from_data
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.settings import ClassifySettings
@@ -72,11 +72,7 @@ class ClassifyFitted(Fitted):
         classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
         temperature, most_frequent = float(file.vocabulary["temperature"]), file.baseline["most_frequent"]
         scale, weights = blend_from_data(file.vocabulary)
-        class_weights = file.vocabulary.get("class_weights")
-        if class_weights is not None:
-            class_weights = np.array(class_weights, dtype=np.float32)
-            if class_weights.shape != (len(classes),) or not (class_weights > 0).all():
-                raise ModelFileError("its class weights are damaged")
+        class_weights = from_data(file.vocabulary.get("class_weights"), len(classes))
         label_kind = file.vocabulary.get("label_kind", "str")
         if label_kind not in LABEL_KINDS or not all(isinstance(name, str) for name in classes) or not temperature > 0:
             raise ModelFileError("its classes are damaged")

@@ -28,9 +28,9 @@ def judged(
         by: the metric that decides, "accuracy" or "macro F1".
     """
     names = _names(gold, classes)
-    score = None if by == "accuracy" else _macro_f1
+    score = None if by == "accuracy" else macro_f1
     rights = {
-        name: _class_counts(gold, labels, names) if score else shares(rights_of(gold, labels))
+        name: class_counts(gold, labels, names) if score else shares(rights_of(gold, labels))
         for name, labels in found.items()
     }
     named = {baseline: rights["baseline"], "the most frequent class": rights["majority"]}
@@ -41,14 +41,14 @@ def judged(
 
 def macro_f1_of(gold: Labels, found: Labels, classes: Sequence[str]) -> float:
     """The mean F1 of the classes, each counted the same."""
-    return float(_macro_f1(_class_counts(gold, found, _names(gold, classes)).sum(0)))
+    return float(macro_f1(class_counts(gold, found, _names(gold, classes)).sum(0)))
 
 
 def _names(gold: Labels, classes: Sequence[str]) -> list[str]:
     return sorted({*classes, *(name for row in gold for name in row)})
 
 
-def _class_counts(gold: Labels, found: Labels, names: Sequence[str]) -> np.ndarray:
+def class_counts(gold: Labels, found: Labels, names: Sequence[str]) -> np.ndarray:
     """What each item adds to F1 of each class [items, 3 · classes]: right, marked and found ones."""
     place, n = {name: i for i, name in enumerate(names)}, len(names)
     counts = np.zeros((len(gold), 3 * n))
@@ -58,7 +58,7 @@ def _class_counts(gold: Labels, found: Labels, names: Sequence[str]) -> np.ndarr
     return counts
 
 
-def _macro_f1(sums: np.ndarray) -> np.ndarray:
+def macro_f1(sums: np.ndarray) -> np.ndarray:
     """Macro F1 from sums of such counts [..., 3 · classes]."""
     right, marked, chosen = np.split(sums, 3, -1)
     return (2 * right / np.maximum(marked + chosen, 1)).mean(-1)

@@ -18,8 +18,8 @@ from unrolled.report.metrics import calibration_metrics
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.blend import blended, calibrated, calibration
+from unrolled.tasks.class_weights import NONE, in_words, weights_of
 from unrolled.tasks.classify.answer import Classified
-from unrolled.tasks.classify.class_weights import NONE, in_words, weights_of
 from unrolled.tasks.classify.fine_tuning import check_fits, common_kind, front_with_new, take_classes
 from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront

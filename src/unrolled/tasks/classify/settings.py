@@ -7,7 +7,7 @@ from typing import ClassVar
 from unrolled.errors import SettingsError
 from unrolled.nn.token_encoder import EncoderSettings
 from unrolled.settings import option
-from unrolled.tasks.classify.class_weights import NONE, parsed
+from unrolled.tasks.class_weights import NONE, parsed
 
 
 @dataclass(frozen=True)

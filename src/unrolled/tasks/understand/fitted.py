@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 from unrolled.baselines.frequent_tag import FrequentTag
 from unrolled.baselines.naive_bayes import NaiveBayes
 from unrolled.data import schemes
@@ -10,6 +12,7 @@ from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
+from unrolled.tasks.class_weights import from_data
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
@@ -27,6 +30,7 @@ class UnderstandFitted(Fitted):
         slot_baseline, intent_baseline: the trivial methods.
         scale: makes log-probabilities of the scores of intents by their baseline.
         weights: of the network and of the baseline in the logits of intents.
+        class_weights: float32 [intents], how much each counted in training; None where all counted the same.
     """
 
     net: UnderstandNet
@@ -38,11 +42,13 @@ class UnderstandFitted(Fitted):
     intent_baseline: NaiveBayes
     scale: float = 1.0
     weights: Weights = NETWORK_ALONE
+    class_weights: np.ndarray | None = None
 
     def to_parts(self) -> Parts:
         vocabulary = self.vocabulary.to_data() | {
             "tags": self.tags, "scheme": self.scheme, "intents": self.intents,
             "scale": self.scale, "weights": list(self.weights),
+            "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
         }  # fmt: skip
         baseline, tensors = self.intent_baseline.to_parts()
         method = f"{self.slot_baseline.name}; {self.intent_baseline.name}"
@@ -70,4 +76,5 @@ class UnderstandFitted(Fitted):
             intent_baseline=intent_baseline,
             scale=scale,
             weights=weights,
+            class_weights=from_data(file.vocabulary.get("class_weights"), len(intents)),
         )

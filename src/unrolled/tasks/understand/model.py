@@ -1,6 +1,7 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,24 +20,24 @@ from unrolled.data.items import ItemForm, Items
 from unrolled.data.labeled import check_count
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
-from unrolled.data.tagging import complete, in_parts, located, padded, refined, rewritten, scores, short_enough
+from unrolled.data.tagging import complete, in_parts, located, refined, rewritten, scores, short_enough
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare, shares
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration, cross_blended
-from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.class_weights import NONE, in_words, weights_of
+from unrolled.tasks.classify.judged import class_counts, macro_f1, macro_f1_of
+from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags
+from unrolled.tasks.known_tags import MOST_NUMBERS
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.understand.fitted import UnderstandFitted
+from unrolled.tasks.understand.job import BASELINE, DECIDING, UnderstandJob, log_of, targets_of
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
 from unrolled.training.batches import by_length
-from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
-
-BASELINE = "naive Bayes with the most frequent tags"
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,7 +110,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         training: TrainSettings,
         device: torch.device,
         start: UnderstandFitted | None = None,
-    ) -> tuple[UnderstandFitted, "_UnderstandJob"]:
+    ) -> tuple[UnderstandFitted, UnderstandJob]:
         settings = self.settings
         data = data.part(short_enough(data.tagged.sentences, self.notes))
         tagged = data.tagged
@@ -138,6 +139,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             rows |= rows_of_tokens(start.vocabulary, vocabulary)
             take_weights(net, start.net, rows)
             self.notes += [told(noun, *rows[noun]) for noun in ("intents", "tags", "words")]
+        class_weights = self._class_weights(data.intents, intents)
         fitted = UnderstandFitted(
             net=net,
             vocabulary=vocabulary,
@@ -145,10 +147,20 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             scheme=scheme,
             intents=intents,
             slot_baseline=FrequentTag.fit(tagged.sentences, of_baseline),
-            intent_baseline=NaiveBayes.fit(tagged.sentences, [[intent] for intent in data.intents], intents),
-            scale=_calibration(tagged.sentences, data.intents, intents, training.seed),
+            intent_baseline=_bayes(tagged.sentences, data.intents, intents, class_weights),
+            scale=_calibration(tagged.sentences, data.intents, intents, training.seed, class_weights),
+            class_weights=class_weights,
         )
-        return fitted, _UnderstandJob(self, fitted, tagged.sentences, within, data.intents, valid, training, device)
+        return fitted, UnderstandJob(self, fitted, tagged.sentences, within, data.intents, valid, training, device)
+
+    def _class_weights(self, of_sentences: Sequence[str], intents: Sequence[str]) -> np.ndarray | None:
+        """How much each intent counts; None where all count the same."""
+        asked = self.settings.class_weights
+        if asked == NONE:
+            return None
+        found = weights_of(asked, Counter(of_sentences), intents)
+        self.notes.append(in_words(found, intents, DECIDING))
+        return found
 
     def understand(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
         """Probabilities of intents [sentences, intents] and tags, of sentences of tokens. Of a very long one each part
@@ -163,7 +175,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         fitted = self.fitted
         if fitted.weights == NETWORK_ALONE:
             return intents, tags
-        logits = blended(_log(intents), self._by_baseline(sentences), fitted.weights)
+        logits = blended(log_of(intents), self._by_baseline(sentences), fitted.weights)
         return logits.double().softmax(1).numpy(), tags
 
     def _by_baseline(self, sentences: Sequence[Sequence[str]]) -> Tensor:
@@ -188,8 +200,8 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
 
     def _scores(self, data: Intents, intents: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Of the network, of the baseline, and what is right, each [sentences, intents]."""
-        targets = _targets(data.intents, self.fitted.intents)
-        return _log(intents), self._by_baseline(data.tagged.sentences), targets
+        targets = targets_of(data.intents, self.fitted.intents, self.fitted.class_weights)
+        return log_of(intents), self._by_baseline(data.tagged.sentences), targets
 
     @torch.inference_mode()
     def _read(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[str]]]:
@@ -241,11 +253,17 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
     def _judged(self, data: Intents, intents: np.ndarray, tags: list[list[str]]) -> dict[str, Any]:
         fitted = self.fitted
         gold = rewritten(data.tagged.tags, data.tagged.scheme, fitted.scheme)
-        model, rights = _figures(
-            gold, fitted.scheme, data.intents, [fitted.intents[i] for i in intents.argmax(1)], tags
-        )
+        found = [fitted.intents[i] for i in intents.argmax(1)]
+        model, rights = _figures(gold, fitted.scheme, data.intents, found, tags)
         baseline, others = self._of_baseline(data, gold)
-        compared = compare(shares(rights), {BASELINE: shares(others)}, metric="whole sentences", of="sentences")
+        if fitted.class_weights is None:
+            compared = compare(shares(rights), {BASELINE: shares(others)}, metric="whole sentences", of="sentences")
+        else:
+            names = sorted({*fitted.intents, *data.intents})
+            both = (found, self._bayes_of(data))
+            ours, theirs = (class_counts(_rows(data.intents), _rows(each), names) for each in both)
+            compared = compare(ours, {BASELINE: theirs}, metric=DECIDING, of="sentences", score=macro_f1)
+            model["macro_f1"] = macro_f1_of(_rows(data.intents), _rows(found), fitted.intents)
         return {
             "model": model,
             "baseline": baseline,
@@ -253,11 +271,19 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             "comparison": compared.to_dict(),
         }
 
+    def _bayes_of(self, data: Intents) -> list[str]:
+        """The intents by the baseline."""
+        fitted = self.fitted
+        return [fitted.intents[int(i)] for i in fitted.intent_baseline.scores(data.tagged.sentences).argmax(1)]
+
     def _of_baseline(self, data: Intents, gold: Sequence[Sequence[str]]) -> tuple[dict[str, Any], list[bool]]:
-        fitted, sentences = self.fitted, data.tagged.sentences
-        by_words = [fitted.slot_baseline.predict(tokens) for tokens in sentences]
-        bayes = [fitted.intents[int(i)] for i in fitted.intent_baseline.scores(sentences).argmax(1)]
-        return _figures(gold, fitted.scheme, data.intents, bayes, by_words)
+        fitted = self.fitted
+        by_words = [fitted.slot_baseline.predict(tokens) for tokens in data.tagged.sentences]
+        bayes = self._bayes_of(data)
+        figures, rights = _figures(gold, fitted.scheme, data.intents, bayes, by_words)
+        if fitted.class_weights is not None:
+            figures["macro_f1"] = macro_f1_of(_rows(data.intents), _rows(bayes), fitted.intents)
+        return figures, rights
 
     @accepts("triples of a text, its tags and its intent")
     def as_data(self, data: Any) -> Intents:
@@ -297,87 +323,38 @@ def _figures(
     return figures, whole
 
 
+def _rows(names: Sequence[str]) -> list[list[str]]:
+    return [[name] for name in names]
+
+
+def _bayes(
+    sentences: Sequence[Sequence[str]],
+    of_sentences: Sequence[str],
+    intents: Sequence[str],
+    class_weights: np.ndarray | None,
+) -> NaiveBayes:
+    """The baseline of intents, of which each counts by its weight."""
+    found = NaiveBayes.fit(sentences, _rows(of_sentences), intents)
+    if class_weights is not None:
+        found.priors += np.log(class_weights)
+    return found
+
+
 def _calibration(
-    sentences: Sequence[Sequence[str]], of_sentences: Sequence[str], intents: Sequence[str], seed: int
+    sentences: Sequence[Sequence[str]],
+    of_sentences: Sequence[str],
+    intents: Sequence[str],
+    seed: int,
+    class_weights: np.ndarray | None,
 ) -> float:
     """The scale of the intents' baseline; see `blend.calibration`."""
 
     def score(learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
-        labels = [[of_sentences[i]] for i in learnt]
-        return NaiveBayes.fit([sentences[i] for i in learnt], labels, intents).scores([sentences[i] for i in held])
+        of_learnt = [of_sentences[i] for i in learnt]
+        found = _bayes([sentences[i] for i in learnt], of_learnt, intents, class_weights)
+        return found.scores([sentences[i] for i in held])
 
-    return calibration(len(sentences), seed, score, _targets(of_sentences, intents))
-
-
-def _log(probabilities: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.log(np.maximum(probabilities, 1e-9))).float()
-
-
-def _targets(of_sentences: Sequence[str], intents: Sequence[str]) -> Tensor:
-    """[sentences, intents], 0 or 1; intents that training never saw are 0 everywhere."""
-    places = {intent: i for i, intent in enumerate(intents)}
-    targets = torch.zeros(len(of_sentences), len(intents))
-    for i, intent in enumerate(of_sentences):
-        if intent in places:
-            targets[i, places[intent]] = 1
-    return targets
-
-
-class _UnderstandJob(ExampleJob):
-    """The task as the training loop sees it."""
-
-    def __init__(
-        self,
-        model: UnderstandModel,
-        fitted: UnderstandFitted,
-        sentences: list[list[str]],
-        tags: list[list[str]],
-        intents: list[str],
-        valid: Intents,
-        training: TrainSettings,
-        device: torch.device,
-    ) -> None:
-        super().__init__(model, [len(each) for each in sentences], training, device)
-        self.valid = valid
-        self.encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
-        numbers = {tag: i for i, tag in enumerate(fitted.tags)}
-        self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
-        places = {intent: i for i, intent in enumerate(fitted.intents)}
-        self.intents = torch.tensor([places[intent] for intent in intents])
-        self.known: KnownTags | None = None
-        if fitted.net.prior is not None:
-            words = [of_words for of_words, _, _ in self.encoded]
-            self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
-            self.known.put_into(fitted.net.prior)
-
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        places = self.batches.at(step)
-        batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places])
-        known = None if self.known is None else self.known.at(batch.words, places).to(self.device)
-        tags = padded([self.tags[i] for i in places]).to(self.device)
-        return module(batch.to(self.device), known, tags, self.intents[places].to(self.device)), None
-
-    def evaluate(self) -> dict[str, float]:
-        model, sentences = self.model, self.valid.tagged.sentences
-        intents, tags = model._read(sentences)
-        model._fitted = model._weighted(self.valid, intents)
-        figures = model._judged(self.valid, *model._blended(sentences, intents, tags))["model"]
-        shown = {name: figures[name] for name in ("intent", "slot_f1", "sentence")}
-        # the network learns long before it changes an answer of the baseline
-        targets = _targets(self.valid.intents, model.fitted.intents)
-        of_network = float(nn.functional.cross_entropy(_log(intents), targets))
-        return {"loss": 1 - sum(shown.values()) / 3 + 1e-3 * of_network, **shown}
-
-    @property
-    def curve(self) -> Curve:
-        """Whole sentences beside the baseline's."""
-        gold = rewritten(self.valid.tagged.tags, self.valid.tagged.scheme, self.model.fitted.scheme)
-        baseline, _ = self.model._of_baseline(self.valid, gold)
-        return Curve("sentence", "whole sentences", baseline["sentence"], BASELINE)
-
-    def describe(self, figures: dict[str, float]) -> str:
-        names = (("intent", "intent"), ("slot F1", "slot_f1"), ("sentence", "sentence"))
-        return ", ".join(f"{word} {100 * figures[name]:.2f} %" for word, name in names)
+    return calibration(len(sentences), seed, score, targets_of(of_sentences, intents, class_weights))
 
 
 HELP = TaskHelp(

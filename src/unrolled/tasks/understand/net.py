@@ -73,7 +73,9 @@ class UnderstandNet(nn.Module):
         )
         self.prior = TagPrior(len(vocabulary.words), len(tags)) if has_prior else None
 
-    def forward(self, batch: TokenBatch, known: Tensor | None, tags: Tensor, intents: Tensor) -> Tensor:
+    def forward(
+        self, batch: TokenBatch, known: Tensor | None, tags: Tensor, intents: Tensor, weights: Tensor
+    ) -> Tensor:
         """The mean of the members' losses, per sentence.
 
         Args:
@@ -81,6 +83,7 @@ class UnderstandNet(nn.Module):
             known: log P(tag | word) by sentences other than these, [time, batch, tags]; None without a prior.
             tags: int64 [time, batch].
             intents: int64 [batch].
+            weights: float32 [batch], how much each sentence's intent counts.
         """
         of_tags = None
         if self.prior is not None and known is not None:
@@ -90,7 +93,8 @@ class UnderstandNet(nn.Module):
             logits, features = member(batch)
             of_slots = member.slots.loss(features, of_tags, tags, batch.lengths)  # type: ignore
             of_slots = of_slots * batch.lengths.float().mean()
-            losses.append(of_slots + nn.functional.cross_entropy(logits, intents, label_smoothing=self.smoothing))
+            of_intents = nn.functional.cross_entropy(logits, intents, label_smoothing=self.smoothing, reduction="none")
+            losses.append(of_slots + (weights * of_intents).mean())
         return torch.stack(losses).mean()
 
     def best(self, batch: TokenBatch) -> tuple[Tensor, list[list[int]]]:

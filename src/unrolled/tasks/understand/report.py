@@ -11,12 +11,13 @@ class UnderstandReport(TaskReport[UnderstandModel]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
-        lines = [f"{'':<10}{'intent':>10}{'slot F1':>10}{'sentence':>10}"]
+        shown = {"intent": "intent", "slot_f1": "slot F1", "sentence": "sentence"}
+        if self.model.fitted.class_weights is not None:
+            shown["macro_f1"] = "macro F1"
+        lines = [f"{'':<10}" + "".join(f"{name:>10}" for name in shown.values())]
         for name in ("model", "baseline"):
             row = self.figures[name]
-            lines.append(
-                f"{name:<10}" + "".join(f"{100 * row[key]:>8.2f} %" for key in ("intent", "slot_f1", "sentence"))
-            )
+            lines.append(f"{name:<10}" + "".join(f"{100 * row[key]:>8.2f} %" for key in shown))
         fitted = self.model.fitted
         return [*lines, f"baseline: {fitted.intent_baseline.name} for intents, {fitted.slot_baseline.name} for slots"]
 

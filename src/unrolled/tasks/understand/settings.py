@@ -1,10 +1,12 @@
 """What a user chooses for intents and slots."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from unrolled.nn.token_encoder import EncoderSettings
 from unrolled.settings import option
+from unrolled.tasks.class_weights import parsed
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,11 @@ class UnderstandSettings(EncoderSettings):
     smoothing: float = option(
         0.1, "share of an intent's certainty spread over the others in training", least=0, most=0.5
     )
+    class_weights: str | Mapping = option(
+        "none",
+        "how much each intent counts in training: none, balanced (a rare one more, n / (intents · count)), or weights "
+        "such as rare=5,other=1; then macro F1 of intents decides",
+    )
     most_batch: ClassVar[int] = 16
     batch: int | None = option(
         None, "sentences of an update  [an eighth of the training part, 4 to 16]", least=1, most=10**6
@@ -22,3 +29,7 @@ class UnderstandSettings(EncoderSettings):
         0.1, "share of the sentences kept for validation, where none are given", above=0, most=0.5
     )
     encoding: str = option("utf-8", "of the files", with_start="new")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parsed(self.class_weights)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.errors import SettingsError
+from unrolled.errors import ModelFileError, SettingsError
 
 NONE, BALANCED = "none", "balanced"
 MOST_DECIDING = 200  # classes up to which macro F1 decides
@@ -57,7 +57,21 @@ def weights_of(asked: str | Mapping[Any, float], counts: Mapping[str, int], clas
     return np.array([n / (n_classes * counts[name]) if counts.get(name) else 1.0 for name in classes], dtype=np.float32)
 
 
-def in_words(weights: np.ndarray, classes: Sequence[str]) -> str:
-    """The weights, for the user."""
+def in_words(weights: np.ndarray, classes: Sequence[str], decides: str = "macro F1") -> str:
+    """The weights, for the user, and the metric that decides."""
     shown = ", ".join(f"{name} {weight:.3g}" for name, weight in list(zip(classes, weights, strict=True))[:10])
-    return f"class weights: {shown}{', ...' if len(classes) > 10 else ''}; macro F1 decides"
+    return f"class weights: {shown}{', ...' if len(classes) > 10 else ''}; {decides} decides"
+
+
+def from_data(weights: Any, n_classes: int) -> np.ndarray | None:
+    """Weights out of a model file.
+
+    Raises:
+        ModelFileError: they are damaged.
+    """
+    if weights is None:
+        return None
+    found = np.array(weights, dtype=np.float32)
+    if found.shape != (n_classes,) or not (found > 0).all():
+        raise ModelFileError("its class weights are damaged")
+    return found

@@ -1,0 +1,102 @@
+"""The task as the training loop sees it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.intents import Intents
+from unrolled.data.tagging import padded, rewritten
+from unrolled.tasks.estimator import ExampleJob
+from unrolled.tasks.known_tags import KnownTags
+from unrolled.tasks.understand.fitted import UnderstandFitted
+from unrolled.training.job import Curve
+from unrolled.training.settings import TrainSettings
+
+BASELINE = "naive Bayes with the most frequent tags"
+DECIDING = "macro F1 of intents"  # with class weights
+
+
+def log_of(probabilities: np.ndarray) -> Tensor:
+    """Logarithms of probabilities, float32."""
+    return torch.from_numpy(np.log(np.maximum(probabilities, 1e-9))).float()
+
+
+def targets_of(of_sentences: Sequence[str], intents: Sequence[str], class_weights: np.ndarray | None = None) -> Tensor:
+    """[sentences, intents], 0 or 1, or the weight of the intent in place of 1; intents that training never saw are 0
+    everywhere.
+    """
+    places = {intent: i for i, intent in enumerate(intents)}
+    targets = torch.zeros(len(of_sentences), len(intents))
+    for i, intent in enumerate(of_sentences):
+        if intent in places:
+            targets[i, places[intent]] = 1
+    return targets if class_weights is None else targets * torch.from_numpy(class_weights)
+
+
+class UnderstandJob(ExampleJob):
+    """The task as the training loop sees it."""
+
+    def __init__(
+        self,
+        model: Any,
+        fitted: UnderstandFitted,
+        sentences: list[list[str]],
+        tags: list[list[str]],
+        intents: list[str],
+        valid: Intents,
+        training: TrainSettings,
+        device: torch.device,
+    ) -> None:
+        super().__init__(model, [len(each) for each in sentences], training, device)
+        self.valid = valid
+        self.encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
+        numbers = {tag: i for i, tag in enumerate(fitted.tags)}
+        self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
+        places = {intent: i for i, intent in enumerate(fitted.intents)}
+        self.intents = torch.tensor([places[intent] for intent in intents])
+        weights = fitted.class_weights
+        self.weights = torch.ones(len(places)) if weights is None else torch.from_numpy(weights)
+        self.known: KnownTags | None = None
+        if fitted.net.prior is not None:
+            words = [of_words for of_words, _, _ in self.encoded]
+            self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
+            self.known.put_into(fitted.net.prior)
+
+    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+        places = self.batches.at(step)
+        batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places])
+        known = None if self.known is None else self.known.at(batch.words, places).to(self.device)
+        tags = padded([self.tags[i] for i in places]).to(self.device)
+        intents = self.intents[places]
+        weights = self.weights[intents].to(self.device)
+        return module(batch.to(self.device), known, tags, intents.to(self.device), weights), None
+
+    def evaluate(self) -> dict[str, float]:
+        model, sentences = self.model, self.valid.tagged.sentences
+        intents, tags = model._read(sentences)
+        model._fitted = model._weighted(self.valid, intents)
+        figures = model._judged(self.valid, *model._blended(sentences, intents, tags))["model"]
+        of_intents = "intent" if model.fitted.class_weights is None else "macro_f1"
+        shown = {name: figures[name] for name in ("intent", "slot_f1", "sentence")}
+        deciding = {of_intents: figures[of_intents], "slot_f1": shown["slot_f1"], "sentence": shown["sentence"]}
+        # the network learns long before it changes an answer of the baseline
+        targets = targets_of(self.valid.intents, model.fitted.intents, model.fitted.class_weights)
+        of_network = float(nn.functional.cross_entropy(log_of(intents), targets))
+        return {"loss": 1 - sum(deciding.values()) / 3 + 1e-3 * of_network, **shown, **deciding}
+
+    @property
+    def curve(self) -> Curve:
+        """Whole sentences, or macro F1 of the intents if that decides, beside the baseline's."""
+        gold = rewritten(self.valid.tagged.tags, self.valid.tagged.scheme, self.model.fitted.scheme)
+        baseline, _ = self.model._of_baseline(self.valid, gold)
+        if self.model.fitted.class_weights is not None:
+            return Curve("macro_f1", DECIDING, baseline["macro_f1"], BASELINE)
+        return Curve("sentence", "whole sentences", baseline["sentence"], BASELINE)
+
+    def describe(self, figures: dict[str, float]) -> str:
+        names: tuple[tuple[str, str], ...] = (("intent", "intent"), ("slot F1", "slot_f1"), ("sentence", "sentence"))
+        names += (("macro F1 of intents", "macro_f1"),) if "macro_f1" in figures else ()
+        return ", ".join(f"{word} {100 * figures[name]:.2f} %" for word, name in names)
