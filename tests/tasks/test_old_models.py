@@ -13,6 +13,7 @@ from unrolled import tasks
 from unrolled.errors import ModelFileError
 
 OLD = Path(__file__).parent / "old_models"
+TASKS = [name for name in tasks.names() if name != "regress"]  # which 0.1.0 did not have
 
 
 def text(model):
@@ -53,10 +54,10 @@ def transcribe(model):
 
 
 def test_there_is_one_of_each_task():
-    assert sorted(path.stem for path in OLD.glob("*.safetensors")) == sorted(tasks.names())
+    assert sorted(path.stem for path in OLD.glob("*.safetensors")) == TASKS
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", TASKS)
 def test_it_loads_and_answers_as_before(name, tmp_path):
     kind = tasks.task(name).Model
     model = kind.load(OLD / f"{name}.safetensors")

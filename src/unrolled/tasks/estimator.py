@@ -39,6 +39,11 @@ S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
 
 
+def _tell(display: Display, notes: Sequence[str]) -> None:
+    for note in notes:
+        display.note(note)
+
+
 class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
     """A model with a task's verbs. It takes settings, keywords such as `hidden=64` and `steps=200`, or both.
 
@@ -156,8 +161,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
         whole, held, sha256 = self._data(data, valid, begun)
-        for note in whole.notes:
-            display.note(note)
+        _tell(display, whole.notes)
         job = self._job(whole, held, train, device, begun)
         kept = None
         if run is not None:
@@ -223,8 +227,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         return {"n_examples": len(part)}
 
     def _train(self, job: Job, training: TrainSettings, run: Run | None, display: Display) -> TrainResult:
-        for note in self.notes:
-            display.note(note)
+        _tell(display, self.notes)
         n_shown = len(self.notes)
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
             display.start(items_per_step=job.items_per_step, item=job.item, curve=(curve := curve_of(job)))
@@ -237,8 +240,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 self._fitted = replace(fitted, figures=self.judge(job))
                 report = self.report()
                 self.result = result = replace(result, curve=report.curve(curve))
-                for note in self.notes[n_shown:]:  # of `finish`
-                    display.note(note)
+                _tell(display, self.notes[n_shown:])  # of `finish`
                 display.judged(result, report.verdict())
                 summary |= {"reason": result.reason, "steps": result.steps, "best_step": result.best_step}
                 summary |= {"best_loss": result.best_loss, **flat(self.figures)}
