@@ -171,7 +171,10 @@ def test_a_model_of_intents_reads_what_it_was_trained_on(runs, call, folder):
 def test_evaluations_in_every_form(runs, call, folder, form):
     (folder / "r.csv").write_text(REVIEWS)
     code, out, err = call("evaluate", runs / "c", "r.csv", "--format", form)
-    assert (code, err) == (0, "")
+    assert (code, err) == (
+        0,
+        "r.csv: the model learnt from this, so the metrics flatter it; name what it has not seen\n",
+    )
     assert call("evaluate", runs / "c", "r.csv", "--format", form, "--out", "e.txt")[1] == ""
     assert (folder / "e.txt").read_text() == out
     if form == "json":
@@ -228,3 +231,14 @@ def test_a_tagger_that_is_useless_on_text_says_so(call, folder):
     _, out, _ = call("train", "tag", "c.conll", *BRIEF, "--folder", "good")
     assert "cut as predict cuts them: F1 100.00 %" in out
     assert "MUCH WORSE" not in out
+
+
+@pytest.mark.parametrize("way", ["item", "--file", "link"])
+def test_answers_do_not_take_the_place_of_what_is_read(runs, call, folder, way):
+    (folder / "new.csv").write_text(REVIEWS)
+    (folder / "link.csv").symlink_to("new.csv")
+    out = "link.csv" if way == "link" else "new.csv"
+    read = ["--file", "new.csv"] if way == "--file" else ["new.csv"]
+    code, _, err = call("predict", runs / "c", *read, "--format", "csv", "--out", out)
+    assert (code, err) == (2, f"unrolled: {out}: is read and written; name another file with --out\n")
+    assert (folder / "new.csv").read_text() == REVIEWS

@@ -110,7 +110,11 @@ def test_covariates_and_what_is_static():
         ("date,x\n2024-01-01,1", {"target": "xx,dat"},
          ["t.csv: has no column 'xx'. Did you mean 'x'?", "t.csv: has no column 'dat'. Did you mean 'date'?"]),
         ("date,x\n2024-01-01,inf", {}, ["t.csv, line 2, column 'x': 'inf' is not finite"]),
-        ("date,x\n2024-01-01,NA", {}, ["t.csv: the series 'x' holds no numbers"]),
+        ("date,x\n2024-01-01,NA", {}, ["t.csv: has no column of numbers to forecast: 'x' holds no values"]),
+        ("date,x\n2024-01-01,$1.50", {},
+         ["t.csv: has no column of numbers to forecast: 'x' has '$1.50' in t.csv, line 2"]),
+        ("date,x,y\n2024-01-01,NA,3%", {},
+         ["t.csv: has no column of numbers to forecast: 'x' holds no values; 'y' has '3%' in t.csv, line 2"]),
     ],
 )  # fmt: skip
 def test_faults(text, options, told):
@@ -159,3 +163,23 @@ def test_any_table_is_read_or_refused(rows, target, series):
     with contextlib.suppress(DataError):
         data = read_series(whole, target=target, series=series)
         assert all(np.isfinite(values).all() and len(values) for values in data.values)
+
+
+def test_a_column_without_values_is_no_target():
+    data = read_series(table("date,x,3\n" + "\n".join(f"2024-01-0{i},{i}," for i in range(1, 7))))
+    assert data.target == "x"
+    assert "column '3' holds no values, and is left out" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "note"),
+    [
+        (["1.234", "2.345", "3"], 1.234, "column 'x': '1.234' is 1.234; if '.' groups thousands, pass --decimal ,"),
+        (["1.234", "2.34", "3"], 1.234, None),
+        (["0.234", "0.345", "3"], 0.234, None),
+    ],
+)
+def test_a_point_that_may_group_thousands_is_told(values, first, note):
+    data = read_series(table("date,x\n" + "\n".join(f"2024-01-0{i},{each}" for i, each in enumerate(values, 1))))
+    assert data.values[0][0] == first
+    assert [each for each in data.notes if "thousands" in each] == ([note] if note else [])

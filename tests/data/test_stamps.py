@@ -364,3 +364,31 @@ def test_kinds_become_columns_and_are_read_like_before():
     assert found.covariate_names == ("holiday=Epiphany", "holiday=New Year")
     assert found.covariates[0].tolist() == [[0, 1], [0, 0], [0, 0], [0, 0], [1, 0]]
     assert found.notes[0] == "column 'holiday' has 2 kinds: Epiphany, New Year"
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("write", ["{}", "{}.0", "{:.15e}"])
+def test_time_since_1970_is_read_from_whole_numbers_and_others(unit, write):
+    stamps = pandas.date_range("2004-01-30", periods=20, freq="h")
+    numbers = [int(each) for each in stamps.as_unit(unit).asi8]
+    if write == "{:.15e}" and unit == "ns":
+        numbers = [float(each) for each in numbers]
+    data = read_series(table([write.format(each) for each in numbers]))
+    assert data.frequency.words == "every hour"
+    assert data.first[0] == np.datetime64("2004-01-30", "us")
+
+
+@pytest.mark.parametrize(
+    ("texts", "begin"),
+    [
+        ([str(2020 - i) for i in range(30)], "1991-01-01"),
+        ([f"{t:%Y%m}" for t in pandas.date_range("2004-01-01", periods=30, freq="MS")], "2004-01-01"),
+        ([str(1_075_424_400 + 3600 * i) for i in range(30)], "2004-01-30T01:00:00"),
+    ],
+)
+def test_numbers_that_go_as_times_do_are_told_where_no_name_says_so(texts, begin):
+    data = read_series(table(texts, "when"), target="x")
+    assert data.frequency.unit == "row"
+    assert any(note.startswith(f"the numbers of column 'when' may be times from {begin}") for note in data.notes)
+    counts = read_series(table([str(3 * i) for i in range(30)], "when"), target="x")
+    assert not any("may be times" in note for note in counts.notes)

@@ -223,7 +223,13 @@ def test_frames_and_arrays():
     model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=2, hidden=4))
     model.fit(frame, train=unrolled.TrainSettings(steps=2, precision="float32"))
     assert model.predict(frame)[0].stamps[0] == "2024-02-01"
-    assert model.predict([[1.0, 2, 3], [4.0, 5, 6]])[1].series == "1"
+    assert model.predict([[1.0, 2, 3], [4.0, 5, 6]], answer="last value")[1].series == "1"
+    with pytest.raises(DataError, match=r"^the values come row by row; the model learnt from values every day, with "):
+        model.predict([[1.0, 2, 3], [4.0, 5, 6]], answer="model")
+    with pytest.raises(DataError, match=r"^the values come row by row; the model learnt from values every day, with "):
+        model.evaluate([[1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10]])
+    model.predict(frame[:3])
+    assert model.notes[-1].startswith("the model looks back 12 values; 'x' has 3. What is not there is taken to be ")
 
 
 def test_short_constant_and_odd_series():

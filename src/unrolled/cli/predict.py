@@ -72,6 +72,7 @@ def predict(
     """What a model says of new items."""
     if file is not None and items:
         raise click.UsageError(f"--file {file} and {items[0]!r}: give one of them")
+    _check_out(out, [*items, *([str(file)] if file else [])])
     loaded = answering(model, device)
     options = {"highlights": highlights, "answer": answer, "beam": beam}
     if isinstance(loaded, PredictsTables) and loaded.needs_table:
@@ -89,6 +90,16 @@ def predict(
         wanted = ItemForm(text or of_model.get("text"), of_model.get("header") if header is None else header)
         pairs = _pairs(loaded, items, file, wanted, encoding)
         write(_answers(loaded, pairs, more), form, out)
+
+
+def _check_out(out: Path | None, names: Sequence[str]) -> None:
+    """Holds --out to be none of the files that are read.
+
+    Raises:
+        DataError: it is one; answers would stand in its place.
+    """
+    if out is not None and out.is_file() and any(_exists(name) and out.samefile(name) for name in names):
+        raise DataError(f"{out}: is read and written; name another file with --out")
 
 
 def _answers(

@@ -57,7 +57,7 @@ def numbers_of(
                 found[name] = np.full(len(table), np.nan)
                 continue
         elif not mark and all(_mark_in(text) is None for text in values) and any("." in text for text in values):
-            mark = "," if _of_table(table, of_table) == "," else "."
+            mark = _mark_of_points(table, name, of_table, notes)
         found[name] = _column(table, name, mark or ".", thousands, faults, notes, is_asked=bool(decimal))
     return found
 
@@ -87,6 +87,19 @@ def _mark_of(table: Table, name: str, of_table: list[str | None], faults: Faults
                 "',' groups thousands, --decimal , if it is the decimal mark"
             )
     return mark or "."
+
+
+def _mark_of_points(table: Table, name: str, of_table: list[str | None], notes: list[str]) -> str:
+    """The decimal mark of a column whose every point may stand between thousands, as in 1.234; a guess is told."""
+    mark = _of_table(table, of_table)
+    if mark is None and (shown := next((each.strip() for each in table.columns[name] if _is_open(each)), "")):
+        notes.append(f"column {name!r}: {shown!r} is {_plain(shown):.15g}; if '.' groups thousands, pass --decimal ,")
+    return mark or "."
+
+
+def _is_open(text: str) -> bool:
+    """Whether a point in a number may stand between thousands."""
+    return "." in text and _plain(text) is not None and _mark_in(text) is None
 
 
 def _of_table(table: Table, known: list[str | None]) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from unrolled.data.beside import covariates_of, static_of
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, shortened
+from unrolled.data.files import MISSING, Faults, shortened
 from unrolled.data.frequency import Frequency, find_frequency
 from unrolled.data.numbers import is_number, numbers_of
 from unrolled.data.series import Column, Series
@@ -160,11 +160,14 @@ def _targets(
         return [target] if target in table.columns else [name.strip() for name in target.split(",")]
     free = [name for name in table.columns if name not in others]
     fitting = [name for name in free if all(is_number(v, thousands, decimal) for v in table.columns[name][:100])]
+    empty = [name for name in fitting if all(v.strip().lower() in MISSING for v in table.columns[name])]
+    fitting = [name for name in fitting if name not in empty]
     counting = [name for name in fitting if name.strip().lower() in _INDEXES and _counts(table.columns[name])]
     timely = [name for name in fitting if name not in counting and is_named_as_time(name)]
     left = [name for name in fitting if name not in (*counting, *timely)]
     if len(left) == 1 or (target == "*" and left):
         notes += [f"column {name!r} numbers the rows, and is left out" for name in counting]
+        notes += [f"column {name!r} holds no values, and is left out" for name in empty]
         notes += [f"column {name!r} is named as time, and is left out of the targets" for name in timely]
         return left
     if fitting and not left:
@@ -176,11 +179,24 @@ def _targets(
             f"{table.name}: has no column of numbers to forecast: {'; '.join(shown)}. Pass --target {fitting[0]!r} if "
             "it is meant all the same"
         )
-    fitting = left
+    if not left:
+        raise DataError(f"{table.name}: has no column of numbers to forecast{_no_numbers(table, free)}")
     raise DataError(
         f"{table.name}: which column is the target? Pass --target with one of "
-        f"{', '.join(map(shortened, (fitting or free)[:20]))}{', ...' if len(fitting or free) > 20 else ''}"
+        f"{', '.join(map(shortened, left[:20]))}{', ...' if len(left) > 20 else ''}"
     )
+
+
+def _no_numbers(table: Table, names: Sequence[str]) -> str:
+    """What stands in columns in place of numbers, for a message."""
+    shown = []
+    for name in names[:5]:
+        values = table.columns[name]
+        i = next((i for i, text in enumerate(values) if not is_number(text)), None)
+        shown.append(
+            f"{name!r} holds no values" if i is None else f"{name!r} has {shortened(values[i])} in {table.places[i]}"
+        )
+    return f": {'; '.join(shown)}{'; ...' if len(names) > 5 else ''}" if shown else ""
 
 
 def _counts(texts: Sequence[str]) -> bool:

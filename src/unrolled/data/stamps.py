@@ -335,14 +335,10 @@ def numbers_as_stamps(
         ("ns", 1e17, 1e19, 1e-3),
     ):
         if least <= low and high < most:
-            exact = np.array([int(float(text)) if "." not in text and "e" not in text.lower() else 0 for text in plain])
-            micro = (
-                np.round(numbers * size)
-                if size >= 1 and not is_whole
-                else exact * int(size)
-                if size >= 1
-                else exact // 1000
-            )
+            if all(re.fullmatch(r"\+?\d+", text) for text in plain):  # float64 holds no nanoseconds of today
+                micro = np.array([int(text) * int(size) if size >= 1 else int(text) // 1000 for text in plain])
+            else:
+                micro = np.round(numbers * size)
             note = f"numbers such as {plain[0]} are taken as {_UNIT_WORDS[unit]} since 1970, in UTC"
             return Stamps(micro.astype(np.int64).astype("datetime64[us]"), StampForm(number=unit), notes=(note,))
     return Stamps(numbers.astype(np.float64), StampForm())

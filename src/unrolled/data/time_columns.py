@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unrolled.data.files import Faults, shortened
+from unrolled.data.frequency import find_frequency
 from unrolled.data.stamp_forms import StampForm, readings
 from unrolled.data.stamps import AmbiguousError, Reads, Stamps, numbers_as_stamps, read_stamps
 from unrolled.data.table import Table
@@ -97,7 +98,23 @@ def times_of(table: Table, asked: str | None, reads: Reads, groups: Sequence[np.
         if is_exact:
             raise DataError(_unreadable(table, name, table.columns[name], reads))
     notes = tuple(_unreadable(table, name, table.columns[name], reads) for name, _ in refused)
+    unused += _unnamed(table, groups)
     return Times("", rows.stamps, [], (*notes, *unused, "no column has time stamps: rows are taken in their order"))
+
+
+def _unnamed(table: Table, groups: Sequence[np.ndarray]) -> list[str]:
+    """Notes on columns of numbers that go up or down as times do, under names that say nothing of time."""
+    notes = []
+    for name, texts in table.columns.items():
+        if _is_named(name) or is_named_as_time(name) or not _are_numbers(texts):
+            continue
+        found = _read(table, name, texts, Reads(), groups, is_named=True)
+        if found is None or found.values.dtype.kind != "M" or len(found.bad):
+            continue
+        if _is_order(found.values.astype(np.int64), groups) and find_frequency([found.values]).frequency.unit != "row":
+            shown = found.values.min().astype("datetime64[s]")
+            notes.append(f"the numbers of column {name!r} may be times from {shown} on; if so, pass --time {name!r}")
+    return notes
 
 
 def _likely(table: Table) -> Iterator[tuple[list[str], bool]]:

@@ -19,7 +19,7 @@ class ClassifyReport(TaskReport[ClassifyModel]):
             row = self.figures[key]
             lines.append(f"{name:<{width}}{100 * row['accuracy']:>8.2f} %{100 * row['macro_f1']:>8.2f} %")
         lines.append(
-            f"log-loss {model['log_loss']:.3f} nats, calibration error {100 * model['calibration_error']:.1f} %"
+            f"log-loss {abs(model['log_loss']):.3f} nats, calibration error {100 * model['calibration_error']:.1f} %"
         )
         lines.append(f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'items':>8}")
         for name, row in model["classes"].items():

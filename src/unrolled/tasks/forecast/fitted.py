@@ -119,6 +119,31 @@ class ForecastFitted(Fitted):
         """What other series are read like."""
         return Like(self.frequency, self.columns, self.static_columns)
 
+    def check_calendar(self, data: Series) -> None:
+        """Holds series to have the calendar that the network reads; one without stamps has none.
+
+        Raises:
+            DataError: they have another one.
+        """
+        found, learnt = (calendar_of(each, each.stamps(0, 0, 1)).shape[1] for each in (data.frequency, self.frequency))
+        if found != learnt:
+            raise DataError(
+                f"the values come {data.frequency.words}; the model learnt from values {self.frequency.words}, with "
+                "their dates. Give a table or a frame with such dates, or let a baseline answer, as with "
+                "--answer 'last value'"
+            )
+
+    def short_notes(self, data: Series) -> list[str]:
+        """A note on series that are shorter than a window, whose forecasts know little."""
+        short = [i for i, values in enumerate(data.values) if len(values) < self.cut.context]
+        if not short:
+            return []
+        told = ", ".join(f"{data.names[i] or data.target!r} has {len(data.values[i])}" for i in short[:10])
+        return [
+            f"the model looks back {counted(self.cut.context, 'value')}; {told}{', ...' if len(short) > 10 else ''}. "
+            "What is not there is taken to be like the first, so intervals may be far too narrow"
+        ]
+
 
 def _frequency(held: dict[str, Any]) -> Frequency:
     """A frequency from a model file.

@@ -150,8 +150,12 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
     def levels(self, data: Series, origins: Sequence[tuple[int, int]]) -> np.ndarray:
         """The network's quantiles [origins, horizon, levels] at LEVELS; for a point forecast intervals are those that
         held on the validation part.
+
+        Raises:
+            DataError: they have another calendar.
         """
         fitted = self.ready()
+        fitted.check_calendar(data)
         net, device = fitted.net, next(fitted.net.parameters()).device
         parts = (fitted.cut.windows(data, origins[i : i + 512]).to(device) for i in range(0, len(origins), 512))
         whole = np.concatenate([net.levels(part).double().cpu().numpy() for part in parts])
@@ -316,7 +320,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             windows, _ = fitted.cut.values(series, ends)
             scale = fitted.cut.scale(series, ends, windows)
             levels = self._baseline_levels(by, series, ends, windows, scale)
-        self.notes = list(series.notes)
+        self.notes = [*series.notes, *fitted.short_notes(series)]
         return Forecasts(self._forecast(series, i, levels[i], by) for i in range(len(series)))
 
     def predict_table(self, files: Sequence[Path | str], *, answer: str | None = None) -> list[Forecast]:
