@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from tests.guard.checks import HIDDEN, INPUT, Case, parameters_of
+from tests.guard.numbers_kept import KEEPERS
 from tests.guard.places import PLACES, VALUE  # noqa: F401
 from tests.guard.places import PLAIN as PLAIN_PLACES
 from tests.guard.uses import PLAIN as PLAIN_USES
@@ -60,6 +61,16 @@ def pairs() -> list[tuple[str, str]]:
 
 for _place, _use in pairs():
     CHANGES[f"{_place}-{_use}"] = functools.partial(placed, _place, _use)
+
+
+def kept(keeper: str, patch: Any) -> Case:
+    """A step that multiplies with a number that one of Python's own objects keeps."""
+    get, put = KEEPERS[keeper](0.5)
+    step, wanted = plain_step(lambda y: y * get())
+    return Case(step, lambda: put(0.25), wanted, fuses=False)
+
+
+CHANGES.update({name: functools.partial(kept, name) for name in KEEPERS})
 
 
 def row(function: Callable[[Any], Case]) -> Callable[[Any], Case]:

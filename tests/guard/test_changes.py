@@ -25,7 +25,7 @@ SAMPLE += """
     setting_of_a_backend weight_norm_changed gradients_of_a_captured_tensor environment_variable_by_getenv
     gradient_mode_asked_for abstract_class_registers forward_of_a_cell_of_torch_exchanged special_method__call__
     state_of_pythons_generator special_method__contains__ attribute_of_a_tensor defaults_of_the_step module_reloaded
-    missing_attribute_that_is_handled
+    missing_attribute_that_is_handled default_of_a_dataclass generic_alias ctypes_number weak_proxy
 """.split()  # noqa: SIM905 - a list of names
 
 

@@ -5,6 +5,7 @@ these as the kernels have them, since the eager loop runs the kernels.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,14 @@ def _hardsigmoid_backward(gradient: Tensor, a: Tensor) -> Tensor:
     return torch.where((a > -3) & (a < 3), gradient * _SIXTH, 0.0)
 
 
+def _entr(a: Tensor) -> Tensor:
+    """Without torch's choice between two numbers, which is of torch's default dtype."""
+    beside = torch.where(a == 0, 0.0, torch.where(a < 0, -math.inf, a))
+    return torch.where(a > 0, -a * torch.log(a), beside)
+
+
 OURS: dict[Any, Callable] = {
     aten.softshrink.default: _softshrink,
     aten.hardsigmoid_backward.default: _hardsigmoid_backward,
+    aten.special_entr.default: _entr,
 }

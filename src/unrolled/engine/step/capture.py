@@ -165,7 +165,7 @@ class Guarded:
         made_of: list[Any] = list(output.guards)
         objects = [guard.obj_weakref() for guard in made_of if guard.obj_weakref is not None]
         conditions = [part for guard in made_of for part in guard.code_list or ()]
-        self._extra = ExtraGuards([*by_address, *objects], conditions, path.frames.values())
+        self._extra = ExtraGuards([*by_address, *objects, *path.classes], conditions, path.frames.values())
         self._is_dead = False
         self._held: list[Any] = []
         for each in by_address:

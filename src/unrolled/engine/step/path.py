@@ -114,6 +114,7 @@ class Path:
     Attributes:
         frames: the functions that it goes through.
         globals: of their codes.
+        classes: that its code named.
         reason: why no guard can tell what the step did there; empty where they can.
         doing: the instruction of the step's own that the capture came to last.
     """
@@ -121,6 +122,7 @@ class Path:
     def __init__(self) -> None:
         self.frames: dict[int, Frame] = {}
         self.globals: dict[Any, dict[str, Any]] = {}
+        self.classes: dict[type, None] = {}
         self.reason = ""
         self.doing: Doing | None = None
         self._translator: Any = None
@@ -238,6 +240,9 @@ class Path:
             if code.co_flags & _ASYNC:
                 self._note(_ASYNC_WORDS, translator)
         if at is not None and not is_of_torch(code.co_filename):
+            named = _function_of(translator.stack[-1]) if translator.stack else None
+            if isinstance(named, type):
+                self.classes[named] = None
             if translator.stack and _is_setter(translator.stack[-1]):  # which torch calls while it captures
                 raise Ended(_SETS_WORDS + line_of(translator))
             words = _words_of(translator, translator.instructions[at])
