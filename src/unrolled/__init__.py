@@ -4,6 +4,8 @@ from unrolled import cells as cells
 from unrolled import errors as errors
 from unrolled.engine.explain import Explanation as Explanation
 from unrolled.explain import explain as explain
+from unrolled.insight.probe import probe as probe
+from unrolled.insight.record import Record as Record
 from unrolled.nn.bptt import Window as Window
 from unrolled.nn.bptt import truncated_bptt as truncated_bptt
 from unrolled.nn.losses import sequence_loss as sequence_loss
@@ -52,6 +54,7 @@ __all__ = [
     "ForecastModel",
     "ForecastSettings",
     "Job",
+    "Record",
     "Recurrent",
     "RegressModel",
     "RegressSettings",
@@ -75,6 +78,7 @@ __all__ = [
     "errors",
     "explain",
     "load",
+    "probe",
     "scan",
     "sequence_loss",
     "swap",

@@ -5,6 +5,7 @@
     ├── ShapeError            (ValueError)          an argument's shape, dtype or structure does not fit
     ├── StepError             (ValueError)          what a step returned does not fit what it was given
     ├── NotFusedError         (RuntimeError)        engine="fused" was asked for and cannot be had
+    ├── ProbeError            (RuntimeError)        a probe cannot look into what runs
     ├── SettingsError         (ValueError)          a setting is out of its range, or two contradict each other
     ├── DataError             (ValueError)          a user's file cannot be used as it is
     ├── ModelFileError        (ValueError)          a model file is damaged, foreign or too new
@@ -38,6 +39,10 @@ class NotFusedError(UnrolledError, RuntimeError):
 
 class NotFusedWarning(UserWarning):
     """A step that was not asked to runs eagerly."""
+
+
+class ProbeError(UnrolledError, RuntimeError):
+    """A probe cannot look into what runs."""
 
 
 class SettingsError(UnrolledError, ValueError):

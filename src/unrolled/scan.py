@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from unrolled import probing
 from unrolled.engine import dispatch
 from unrolled.engine.backends import eager
 from unrolled.engine.context import has_values, why_definition
 from unrolled.engine.step.declared import declared
 from unrolled.engine.trees import flatten
-from unrolled.errors import NotFusedError, ShapeError
+from unrolled.errors import NotFusedError, ProbeError, ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
 ENGINES = ("auto", "fused", "eager")
@@ -95,6 +96,8 @@ def scan(
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
     step = as_step(step)
     is_in_graph = torch.compiler.is_compiling()
+    if probing.current is not None and (is_in_graph or probing.watcher()):
+        return _run_watched(step, xs, state, lengths, resets, reverse=reverse, engine=engine)
     if not is_in_graph:
         reason = why_definition()
         if reason is not None:
@@ -121,7 +124,7 @@ def scan_both_ways(
     side where there are two threads. Arguments and errors are those of `scan`; `states` has one for each step, and so
     has what is returned, `(ys, state)`.
     """
-    if torch.compiler.is_compiling() or why_definition() is not None:
+    if torch.compiler.is_compiling() or why_definition() is not None or probing.watcher() is not None:
         return [
             scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine)
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
@@ -129,6 +132,20 @@ def scan_both_ways(
     active, _ = checked(xs, list(states), lengths, None)
     steps = [as_step(step) for step in steps]
     return dispatch.run_both_ways(steps, xs, states, active=active, engine=engine)
+
+
+def _run_watched(
+    step: Callable, xs: Any, state: Any, lengths: Any, resets: Any, *, reverse: bool, engine: Engine
+) -> tuple[Any, Any]:
+    """By way of the probe that is on; `recompute` is of no effect, as a probe looks at all steps."""
+    reason = "it runs within torch.compile" if torch.compiler.is_compiling() else why_definition()
+    watcher = probing.watcher()
+    if reason is not None or watcher is None:
+        raise ProbeError(
+            f"probe: a scan cannot be looked into: {reason}. Run the model as it is within `with unrolled.probe(...)`."
+        )
+    active, resets = checked(xs, state, lengths, resets)
+    return watcher.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
 
 
 def _run_definition(

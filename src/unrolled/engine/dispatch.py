@@ -146,8 +146,7 @@ def _scan(
             captured, list(map(batch.pack, call.xs)), list(map(batch.sorted, call.states)), batch.layout
         )
         ys, last = list(map(batch.unpack, ys)), list(map(batch.unsorted, last))
-    n_states = len(last) // 2 if call.around else len(last)
-    return unflatten(ys, plan.outputs_form), unflatten(last[:n_states], call.state_form)
+    return unflatten(ys, plan.outputs_form), unflatten(last[: call.n_states], call.state_form)
 
 
 def _whole(xs: list[Tensor], *, is_reversed: bool) -> BatchLayout:

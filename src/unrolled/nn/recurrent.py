@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils import _pytree as pytree
 
+from unrolled import probing
 from unrolled.engine.explain import Explanation, of_parts
 from unrolled.errors import ArgumentError, SettingsError, ShapeError, StepError
 from unrolled.explain import Layer, explain
@@ -253,7 +254,10 @@ def run_layers(
         ShapeError, StepError, NotFusedError: as `scan`.
     """
     last: list[Any] = []
+    watcher = None if torch.compiler.is_compiling() else probing.watcher()
     for layer, of_layer in enumerate(steps):
+        if watcher is not None:
+            watcher.layer = layer + 1
         if layer and dropout:
             xs = nn.functional.dropout(xs, dropout)
         if len(of_layer) == 2:
@@ -265,6 +269,8 @@ def run_layers(
             ys, state = scan(of_layer[0], xs, states[layer], lengths=lengths, engine=engine)
             last.append(state)
             xs = _tensor(ys)
+    if watcher is not None:
+        watcher.layer = 1
     return xs, last
 
 

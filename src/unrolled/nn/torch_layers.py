@@ -16,6 +16,7 @@ from torch.fx import Proxy
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from unrolled import probing
 from unrolled.cells import elman, gru, lstm
 from unrolled.engine.backends.base import reading_in
 from unrolled.engine.context import why_definition
@@ -127,7 +128,8 @@ class _Layer(nn.RNNBase):
                 return self._forward_scan(input, hx, "fused")
             except NotFusedError:
                 pass  # torch's own implementation is the faster one then
-        return self._forward_scan(input, hx, "eager") if _is_transformed() else super().forward(input, hx)
+        is_scan = _is_transformed() or probing.watcher() is not None
+        return self._forward_scan(input, hx, "eager") if is_scan else super().forward(input, hx)
 
     def _forward_autocast(self, input: Any, hx: Any) -> Any:
         """The loop in the weights' dtype, the large products around it as torch.autocast has them; else torch's own."""
@@ -158,6 +160,8 @@ class _Layer(nn.RNNBase):
             return f"the input is of {data.dtype}"
         if torch.compiler.is_compiling():
             return "it runs within torch.compile or torch.export"
+        if probing.watcher() is not None:
+            return None  # a probe sees no step of torch's own
         if self.mode != "LSTM":
             if data is input and self._n_rows(data) * self.hidden_size > _LARGE and _is_autocast(input):
                 return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"

@@ -29,6 +29,7 @@ from unrolled.engine.step.found import Found, Leaves
 from unrolled.engine.trees import Form
 
 if TYPE_CHECKING:
+    from unrolled.engine.passes.taps import Taps
     from unrolled.engine.passes.trace import StepFunction, Traced
 
 _MOST_PLANS = 256  # of declared steps
@@ -51,7 +52,8 @@ class Call:
         states: of the first state, [batch, ...].
         x_form, state_form: of what the step takes.
         around: what is around the step, innermost first: "resets" and "ends", which have a mask as the last of the
-            inputs; with resets the states' second half are those that rows go back to.
+            inputs; with resets the states' second half are those that rows go back to. "probe" adds the taps of
+            `passes/taps.py`, whose zeros are none of `xs`.
     """
 
     xs: list[Tensor]
@@ -60,11 +62,20 @@ class Call:
     state_form: Form
     around: tuple[str, ...] = ()
 
+    @property
+    def is_probed(self) -> bool:
+        """Whether the taps of a probe are in the step."""
+        return "probe" in self.around
+
+    @property
+    def n_states(self) -> int:
+        """Leaves of the step's own state."""
+        return len(self.states) // 2 if "resets" in self.around else len(self.states)
+
     def of_step(self) -> Leaves:
         """One time step of it, as the step itself takes it."""
-        xs = self.xs[: len(self.xs) - len(self.around)]
-        states = self.states[: len(self.states) // 2] if "resets" in self.around else self.states
-        return Leaves([x[0] for x in xs], self.x_form, states, self.state_form)
+        xs = self.xs[: len(self.xs) - len(self.around) + self.is_probed]
+        return Leaves([x[0] for x in xs], self.x_form, self.states[: self.n_states], self.state_form)
 
     def form(self) -> Hashable:
         """What a call of a known step depends on, and how it runs."""
@@ -79,12 +90,20 @@ class Planned:
 
     Attributes:
         made: tensors with numbers that the step makes, which follow those that it reads.
+        taps: of a step that is probed.
         pick: a step's tensors, the leaves of its state, those of its inputs → the loop's tensors; None where there is
             more to do than to pick them.
     """
 
-    def __init__(self, plan: Plan, n_tensors: int, made: Sequence[Tensor] = (), by_row: Iterable[int] = ()) -> None:
-        self.plan, self.made, self.by_row = plan, list(made), tuple(by_row)
+    def __init__(
+        self,
+        plan: Plan,
+        n_tensors: int,
+        made: Sequence[Tensor] = (),
+        by_row: Iterable[int] = (),
+        taps: "Taps | None" = None,
+    ) -> None:
+        self.plan, self.made, self.by_row, self.taps = plan, list(made), tuple(by_row), taps
         self.pick: Pick | None = None
         if plan.is_plain and not made:
             m = n_tensors + len(plan.states)
@@ -222,16 +241,17 @@ def of_declared(own: Declared, call: Call) -> Planned:
 
     def make() -> Planned:
         name = disk.name_of(repr(key))
-        plan = disk.load(name)
+        plan, taps = None if call.is_probed else disk.load(name), None
         if plan is None:
             with importing():
                 from unrolled.engine.passes import trace  # it loads torch's tracing, which takes seconds
             with _library_begun(call):
                 traced = _traced(trace.of_trees(own.run, call.x_form, call.state_form), own.tensors, own.by_row, call)
                 assert not traced.made, "a step of the library's own makes no tensors of numbers"
-                plan = _lowered(traced, call, own.tensors, staying)
-            disk.save(name, plan)
-        return Planned(plan.bind(backend_for(call.xs[0].device)), len(own.tensors), by_row=own.by_row)
+                plan, taps = _lowered(traced, call, own.tensors, staying), traced.taps
+            if not call.is_probed:
+                disk.save(name, plan)
+        return Planned(plan.bind(backend_for(call.xs[0].device)), len(own.tensors), by_row=own.by_row, taps=taps)
 
     return _prepared(_plans, key, make, training=training, most=_MOST_PLANS)
 
@@ -255,16 +275,17 @@ def of_captured(step: Callable, call: Call) -> tuple[Found, Planned]:
         traced, found.traced = found.traced if not call.around else None, None
         if traced is None:
             traced = _traced(function_of(graph), tensors, graph.by_row, call)
-        name = disk.name_of(repr((disk.words_of(traced), key)))
-        plan = disk.load(name)
+        name, taps = disk.name_of(repr((disk.words_of(traced), key))), traced.taps
+        plan = None if call.is_probed else disk.load(name)
         if plan is None:
             with _library_begun(call):
                 plan = _lowered(traced, call, tensors, staying)
-            # the form of outputs may be a tree of the user's, which a file cannot hold
-            disk.save(name, dataclasses.replace(plan, outputs_form=None))
+            if not call.is_probed:
+                # the form of outputs may be a tree of the user's, which a file cannot hold
+                disk.save(name, dataclasses.replace(plan, outputs_form=None))
         else:
             plan.outputs_form = traced.outputs_form
-        return Planned(plan.bind(backend_for(call.xs[0].device)), len(tensors), traced.made, graph.by_row)
+        return Planned(plan.bind(backend_for(call.xs[0].device)), len(tensors), traced.made, graph.by_row, taps)
 
     return found, _prepared(found.plans, key, make, training=training, most=_MOST_PLANS)
 
@@ -273,8 +294,14 @@ def _traced(step: "StepFunction", tensors: list[Tensor], by_row: "set[int] | fro
     from unrolled.engine.passes import trace
 
     for name in call.around:
-        step = {"resets": trace.with_resets, "ends": trace.with_ends}[name](step)
-    return trace.trace(step, tensors, [x[0] for x in call.xs], call.states, by_row=by_row)
+        if name != "probe":
+            step = {"resets": trace.with_resets, "ends": trace.with_ends}[name](step)
+    traced = trace.trace(step, tensors, [x[0] for x in call.xs], call.states, by_row=by_row)
+    if not call.is_probed:
+        return traced
+    from unrolled.engine.passes.taps import tap
+
+    return tap(traced, call.n_states)
 
 
 def _lowered(traced: "Traced", call: Call, tensors: list[Tensor], staying: Staying) -> Plan:

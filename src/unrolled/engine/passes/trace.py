@@ -49,6 +49,7 @@ class Traced:
         n_captured, n_inputs, n_states, n_outputs: how many of each.
         made: tensors with numbers that the step itself makes; the last ones of the captured.
         outputs_form: the structure of y_t.
+        taps: what a probe has added, which is none of y_t.
     """
 
     graph: fx.GraphModule
@@ -58,6 +59,7 @@ class Traced:
     n_outputs: int
     made: list[Tensor]
     outputs_form: Form
+    taps: "Taps | None" = None
 
     @property
     def captured(self) -> list[fx.Node]:

@@ -1,0 +1,86 @@
+"""A scan that a probe looks into, as one compiled loop.
+
+Inputs: a checked scan. Outputs: its result, and beside it the states, gates and products' rows of every step, and the
+zeros whose gradients are those of the states and products (docs/design/probe.md).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.engine.cache.eager_only import with_plain_memory
+from unrolled.engine.cache.memory import plan_for
+from unrolled.engine.dispatch import call_of
+from unrolled.engine.ir.layout import BatchLayout
+from unrolled.engine.passes.taps import Taps
+from unrolled.engine.run.autograd import loops
+from unrolled.engine.run.packed_rows import packed
+from unrolled.engine.run.side_by_side import side_by_side
+from unrolled.engine.trees import unflatten
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probed scan gives.
+
+    Attributes:
+        ys, last: as `scan` returns them.
+        taps: what the others are.
+        tapped: [time, batch, ...] each, without a gradient; zero in rows that do not run.
+        shifts: zeros [time, batch, ...] each, leaves of autograd where the scan has a gradient.
+        inputs: the leaves of the step's inputs.
+        tensors: what the step reads beside its arguments.
+    """
+
+    ys: Any
+    last: Any
+    taps: Taps
+    tapped: list[Tensor]
+    shifts: list[Tensor]
+    inputs: list[Tensor]
+    tensors: list[Tensor]
+
+
+def run_probed(
+    step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
+) -> Probed:
+    """Runs a scan as one compiled loop with taps.
+
+    Raises:
+        NotTraceable: there is no loop for the step.
+        RunsEagerly: there is none for this call.
+    """
+    call = call_of(xs, state, resets, None)
+    call.around = (*call.around, "probe")
+    planned, tensors = plan_for(step, call)
+    plan, taps = planned.plan, planned.taps
+    assert taps is not None, "a probed plan has taps"
+    call.xs, call.states = with_plain_memory(call.xs), with_plain_memory(call.states)
+    captured = planned.captured(with_plain_memory(tensors))
+    n_steps, n_rows = call.xs[0].shape[:2]
+    has_gradient = torch.is_grad_enabled() and any(each.requires_grad for each in (*call.xs, *call.states, *captured))
+    shifts = [
+        torch.zeros(n_steps, n_rows, *shape, dtype=dtype, requires_grad=has_gradient) for shape, dtype in taps.shifts
+    ]
+    leaves = [*call.xs, *shifts]
+    if active is None or active.all():
+        layout = BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
+        [(ys, last)] = side_by_side([plan.scan(captured, leaves, call.states, layout)], loops)
+    else:
+        batch = packed(active, plan.backend, is_reversed=is_reversed)
+        scan = plan.scan(captured, list(map(batch.pack, leaves)), list(map(batch.sorted, call.states)), batch.layout)
+        [(ys, last)] = side_by_side([scan], loops)
+        ys, last = list(map(batch.unpack, ys)), list(map(batch.unsorted, last))
+    n = taps.n_outputs
+    return Probed(
+        unflatten(ys[:n], plan.outputs_form),
+        unflatten(last[: call.n_states], call.state_form),
+        taps,
+        [each.detach() for each in ys[n:]],
+        shifts,
+        call.xs,
+        tensors,
+    )

@@ -1,0 +1,1 @@
+"""What happens inside a recurrence: where its gradient goes, what its gates do."""

@@ -1,0 +1,67 @@
+"""Names of a step's states and gates.
+
+Inputs: a step, its state, the functions of its gates. Outputs: words: the formula's letters for the library's and
+torch's cells, others by function and number.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.utils import _pytree as pytree
+
+from unrolled.engine.step.declared import declared
+
+_LSTM = ("f", "i", "g", "o", "tanh(c)")
+#: by cell and number of gates, in the order in which the step computes them
+_GATES = {
+    ("LSTM", 5): _LSTM,
+    ("_lstm_step", 5): _LSTM,
+    ("GRU", 3): ("r", "z", "n"),
+    ("GRU", 2): ("r and z", "n"),  # reset="before" makes two gates at once
+    ("_gru_step", 3): ("r", "z", "n"),
+    ("Elman", 1): ("f",),
+    ("_rnn_step", 1): ("f",),
+    ("GRUCell", 3): ("r", "z", "n"),
+    ("RNNCell", 1): ("f",),
+}
+_OF_TWO_STATES = ("LSTM", "_lstm_step", "LSTMCell")
+
+
+def state_names(step: Callable, state: Any) -> list[str]:
+    """Of each leaf of the state: h and c of an LSTM, h of a state of one tensor, else the path in the tree."""
+    paths = [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(state)[0]]
+    if len(paths) == 1:
+        return ["h"]
+    return ["h", "c"] if _kind_of(step) in _OF_TWO_STATES and len(paths) == 2 else paths
+
+
+def gate_names(step: Callable, functions: Sequence[str], *, is_fused: bool) -> list[str]:
+    """Of each gate, whose functions are given in the order of the step."""
+    kind = _kind_of(step)
+    if kind == "LSTMCell" and len(functions) == 5:
+        return list(("i", "f", "g", "o", "tanh(c)") if is_fused else _LSTM)
+    known = _GATES.get((kind, len(functions)))
+    if known is not None:
+        return list(known)
+    return numbered(functions, always=True)
+
+
+def numbered(names: Sequence[str], *, always: bool = False) -> list[str]:
+    """Names told apart: the second "tanh" is "tanh 2"."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(f"{name} {seen[name]}" if always or seen[name] > 1 else name)
+    return found
+
+
+def _kind_of(step: Callable) -> str:
+    """The class of a cell or the function of a layer's step; empty for a step of the user's."""
+    own = declared(step)
+    if own is None:
+        return ""
+    name: Any = own.key
+    first, second = name[0], name[1:2]
+    return first.rsplit(".", 1)[1] if isinstance(first, str) else second[0][2]

@@ -1,0 +1,127 @@
+"""`probe`: looks into every scan that runs within a `with`.
+
+Inputs: a model; then each scan, as `scan` gives it here. Outputs: a `Record`. How the gradients of states are had is in
+docs/design/probe.md.
+"""
+
+import contextlib
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from unrolled import probing
+from unrolled.engine.backends import eager
+from unrolled.engine.dispatch import warn_once
+from unrolled.engine.probed import run_probed
+from unrolled.engine.reasons import NotTraceable, RunsEagerly
+from unrolled.errors import ArgumentError, NotFusedError, ProbeError
+from unrolled.insight.record import Record, ScanRecord
+from unrolled.insight.watched import WatchedScan, note_fused, run_eager
+
+_OF_TORCH = (nn.RNN, nn.LSTM, nn.GRU)  # themselves: ours are subclasses
+
+
+@contextlib.contextmanager
+def probe(model: nn.Module) -> Iterator[Record]:
+    """Looks into every `scan` and layer that runs within, forward and backward.
+
+    Results and gradients are those without a probe. Scans are told apart by module, layer, direction and call, so
+    several training steps may run within. `unrolled.LSTM` runs its own loop within, never torch's. Gradients are those
+    of the last `backward()`; `torch.autograd.grad` leaves none. `scan(..., recompute=True)` keeps all states here.
+
+    Args:
+        model: gives modules and weights their names.
+
+    Returns:
+        A context manager that gives the `Record`, which is filled as the model runs.
+
+    Raises:
+        ArgumentError: `model` is no module.
+        ProbeError: a probe is on already; or a scan within runs under torch.compile or torch.func.
+
+    Example:
+        >>> import torch, unrolled
+        >>> layer = unrolled.GRU(3, 5)
+        >>> with unrolled.probe(layer) as record:
+        ...     layer(torch.randn(7, 2, 3))[0].sum().backward()
+        >>> record.scans[0].gradients["h"].shape
+        torch.Size([7, 2])
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"probe: a model of type {type(model).__name__}. Expected a torch.nn.Module.")
+    if probing.current is not None:
+        raise ProbeError("probe: another probe is on. Leave its `with` first.")
+    probing.current = work = _Probe(model)
+    try:
+        yield work.record
+    finally:
+        probing.current = None
+
+
+class _Probe:
+    def __init__(self, model: nn.Module) -> None:
+        self.record, self.layer = Record(), 1
+        self.record.unseen = [name or "model" for name, each in model.named_modules() if type(each) in _OF_TORCH]
+        self._modules = {id(module): name for name, module in model.named_modules()}
+        self._weights = {id(weight): name for name, weight in model.named_parameters()}
+        self._thread = threading.get_ident()
+        self._calls: Counter[tuple[str, int, str]] = Counter()
+
+    def is_here(self) -> bool:
+        return self._thread == threading.get_ident()
+
+    def run(
+        self,
+        step: Callable,
+        xs: Any,
+        state: Any,
+        *,
+        active: Tensor | None,
+        resets: Tensor | None,
+        is_reversed: bool,
+        engine: str,
+    ) -> tuple[Any, Any]:
+        first = pytree.tree_leaves(xs)[0]
+        if active is not None and active.all():
+            active = None
+        if first.shape[0] == 0 or (active is not None and not active.any()):  # no step runs
+            return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights)
+        reason: Exception | None = None
+        if engine != "eager":
+            try:
+                found = run_probed(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+            except (NotTraceable, RunsEagerly) as fault:
+                if engine == "fused":
+                    raise NotFusedError(f"scan: the step cannot run fused: {fault}.") from None
+                reason = fault
+            else:
+                note_fused(scan, self._entry(scan, "fused"), self.record, found)
+                return found.ys, found.last
+        result = run_eager(scan, self._entry(scan, "eager"), self.record)
+        if isinstance(reason, NotTraceable):
+            warn_once(str(reason))
+        return result
+
+    def _entry(self, scan: WatchedScan, path: str) -> ScanRecord:
+        place = self._module_of(scan.step), self.layer, "backward" if scan.is_reversed else "forward"
+        entry = ScanRecord(*place, self._calls[place], path, scan.active)
+        self._calls[place] += 1
+        self.record.scans.append(entry)
+        return entry
+
+    def _module_of(self, step: Callable) -> str:
+        """The innermost module of the model whose `forward` runs; else the step itself, if it is one."""
+        frame: Any = sys._getframe(2)
+        while frame is not None:
+            if frame.f_code.co_name == "forward":
+                owner = id(frame.f_locals.get("self"))
+                if owner in self._modules:
+                    return self._modules[owner]
+            frame = frame.f_back
+        return self._modules.get(id(step), "")

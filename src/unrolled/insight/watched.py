@@ -1,0 +1,249 @@
+"""One scan under a probe: what it gives is noted, as it runs and as its gradients come.
+
+Inputs: a scan, and its entry in the record. Outputs: the entry, filled; of a scan that runs eagerly its result too.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from unrolled.engine.backends import eager
+from unrolled.engine.probed import Probed
+from unrolled.insight.listening import Listening, line_not_finite
+from unrolled.insight.measures import first_not_finite, gate_of, norms_of, norms_of_terms
+from unrolled.insight.names import gate_names, numbered, state_names
+from unrolled.insight.record import Record, ScanRecord, Trouble
+
+
+@dataclass(frozen=True)
+class WatchedScan:
+    """A scan's arguments, and the names of the model's weights by their ids."""
+
+    step: Callable
+    xs: Any
+    state: Any
+    active: Tensor | None
+    resets: Tensor | None
+    is_reversed: bool
+    weights: dict[int, str]
+
+    def order(self) -> Sequence[int]:
+        """Time steps as the loop takes them."""
+        steps = range(pytree.tree_leaves(self.xs)[0].shape[0])
+        return steps[::-1] if self.is_reversed else steps
+
+    def only_running(self, values: Tensor) -> Tensor:
+        """[time, batch, ...], zero in rows that do not run, where it may hold anything."""
+        return values if self.active is None else eager.choose_steps(self.active, values)
+
+
+# ---- as one compiled loop
+
+
+def note_fused(scan: WatchedScan, entry: ScanRecord, record: Record, found: Probed) -> None:
+    """Notes what a fused scan has given, and asks for its gradients."""
+    taps, names = found.taps, state_names(scan.step, scan.state)
+    states = [found.tapped[tap] for tap, _ in taps.states]
+    gates = [(function, found.tapped[tap]) for function, tap in taps.gates]
+    _note_forward(scan, entry, record, states, gates, found.ys)
+    notes: list[list[Callable[[Tensor], None]]] = [[] for _ in found.shifts]
+    for name, (_, shift) in zip(names, taps.states, strict=True):
+        if shift is not None:
+            notes[shift].append(functools.partial(_note_state, scan, entry, record, name))
+    # the last ones are made by the step itself
+    products = [each for each in taps.products if each.weight < len(found.tensors)]
+    products = [each for each in products if found.tensors[each.weight].requires_grad]
+    labels = numbered([_weight_name(scan, found.tensors[each.weight]) for each in products])
+    for label, each in zip(labels, products, strict=True):
+        kind, i = each.rows
+        rows = scan.only_running(found.inputs[i].detach()) if kind == "input" else found.tapped[i]
+        notes[each.shift].append(functools.partial(_note_term, entry, label, rows))
+    for shift, own in zip(found.shifts, notes, strict=True):
+        if own and shift.requires_grad:
+            _at_gradient(shift, own)
+
+
+def _at_gradient(shift: Tensor, notes: list[Callable[[Tensor], None]]) -> None:
+    """Calls each of `notes` with the gradient of zeros when it comes, and takes it away."""
+
+    def arrived(shift: Tensor) -> None:
+        gradient, shift.grad = shift.grad, None
+        assert gradient is not None, "torch calls it after it has put one there"
+        for note in notes:
+            note(gradient.detach())
+
+    shift.register_post_accumulate_grad_hook(arrived)
+
+
+def _note_state(scan: WatchedScan, entry: ScanRecord, record: Record, name: str, gradient: Tensor) -> None:
+    _put(entry.gradients, name, norms_of(gradient), list(entry.states))
+    if record.trouble is None:
+        _locate_gradient(scan, entry, record)
+
+
+def _note_term(entry: ScanRecord, label: str, rows: Tensor, gradient: Tensor) -> None:
+    _put(entry.terms, label, norms_of_terms(gradient, rows), sorted({*entry.terms, label}))
+
+
+def _put(found: dict[str, Tensor], name: str, value: Tensor, order: Sequence[str]) -> None:
+    """Puts a value in its place: gradients come in any order."""
+    found[name] = value
+    for each in order:
+        if each in found:
+            found[each] = found.pop(each)
+
+
+# ---- as the plain loop
+
+
+def run_eager(scan: WatchedScan, entry: ScanRecord, record: Record) -> tuple[Any, Any]:
+    """Runs a scan as its definition, and notes what it gives."""
+    loop = _EagerLoop(scan, entry, record)
+    result = eager.run_scan(
+        loop.step, scan.xs, scan.state, active=scan.active, resets=scan.resets, is_reversed=scan.is_reversed
+    )
+    loop.finish(result[0])
+    return result
+
+
+class _EagerLoop:
+    """A step that notes what it computes; the loop calls it once for each time step."""
+
+    def __init__(self, scan: WatchedScan, entry: ScanRecord, record: Record) -> None:
+        self.scan, self.entry, self.record = scan, entry, record
+        self.order, self.names = scan.order(), state_names(scan.step, scan.state)
+        self.states: list[list[Tensor]] = []
+        self.gates: list[list[tuple[str, Tensor]]] = []
+
+    def step(self, x: Any, state: Any) -> Any:
+        """The scan's step."""
+        t = self.order[len(self.states)]
+        with Listening() as heard:
+            result = self.scan.step(x, state)
+        if not isinstance(result, tuple) or len(result) != 2:
+            return result  # which the loop refuses
+        leaves, form = pytree.tree_flatten(result[1])
+        if not all(isinstance(leaf, Tensor) for leaf in leaves):
+            return result
+        given = {id(leaf) for leaf in pytree.tree_leaves((x, state))}
+        # what the step was given is another state's too
+        leaves = [leaf.view_as(leaf) if id(leaf) in given else leaf for leaf in leaves]
+        for name, leaf in zip(self.names, leaves, strict=False):
+            if leaf.requires_grad:
+                leaf.register_hook(functools.partial(self._state_gradient, name, t))
+        found = [each for each in heard.products if id(_root(each[1])) not in given and _root(each[1]).requires_grad]
+        labels = numbered([_weight_name(self.scan, weight) for _, weight, _ in found])
+        for label, (rows, _, product) in zip(labels, found, strict=True):
+            product.register_hook(functools.partial(self._product_gradient, label, t, rows.detach()))
+        self.states.append([leaf.detach() for leaf in leaves])
+        self.gates.append([(function, value.detach()) for function, value in heard.gates])
+        return result[0], pytree.tree_unflatten(leaves, form)
+
+    def finish(self, ys: Any) -> None:
+        """Notes the states and gates of all steps."""
+        states = [self._over_time(leaves) for leaves in zip(*self.states, strict=True)]
+        functions = [[function for function, _ in gates] for gates in self.gates]
+        gates = []
+        if all(each == functions[0] for each in functions):  # else a step has other gates than the one before
+            values = zip(*[[value for _, value in gates] for gates in self.gates], strict=True)
+            gates = list(zip(functions[0], map(self._over_time, values), strict=True))
+        _note_forward(self.scan, self.entry, self.record, states, gates, ys)
+
+    def _over_time(self, values: Sequence[Tensor]) -> Tensor:
+        whole = torch.stack([*values] if not self.scan.is_reversed else [*values][::-1])
+        return self.scan.only_running(whole)
+
+    def _state_gradient(self, name: str, t: int, gradient: Tensor) -> None:
+        if name not in self.entry.gradients:
+            zeros = torch.zeros_like(self.entry.states[name])
+            _put(self.entry.gradients, name, zeros, list(self.entry.states))
+        norms = self.entry.gradients[name]
+        norms[t] = norms_of(gradient.unsqueeze(0))[0]
+        if self.record.trouble is None and not norms[t].isfinite().all():
+            _locate_gradient(self.scan, self.entry, self.record)
+
+    def _product_gradient(self, label: str, t: int, rows: Tensor, gradient: Tensor) -> None:
+        terms = self.entry.terms
+        if label not in terms:
+            _put(terms, label, gradient.new_zeros(len(self.order)), sorted({*terms, label}))
+        norms = terms[label]
+        norms[t] = norms_of_terms(gradient.detach().unsqueeze(0), rows.unsqueeze(0))[0]
+
+
+def _root(weight: Tensor) -> Tensor:
+    """The tensor that a weight is a view of."""
+    return weight if weight._base is None else weight._base
+
+
+def _weight_name(scan: WatchedScan, weight: Tensor) -> str:
+    return scan.weights.get(id(_root(weight)), "weight")
+
+
+# ---- of both
+
+
+def _note_forward(
+    scan: WatchedScan,
+    entry: ScanRecord,
+    record: Record,
+    states: list[Tensor],
+    gates: list[tuple[str, Tensor]],
+    ys: Any,
+) -> None:
+    names = state_names(scan.step, scan.state)
+    entry.states = {name: norms_of(state) for name, state in zip(names, states, strict=True)}
+    labels = gate_names(scan.step, [function for function, _ in gates], is_fused=entry.path == "fused")
+    entry.gates = {
+        label: gate_of(function, values, scan.active) for label, (function, values) in zip(labels, gates, strict=True)
+    }
+    if record.trouble is None:
+        found = [("input", leaf) for leaf in pytree.tree_leaves(scan.xs)]
+        found += [(f"gate {label}", values) for label, (_, values) in zip(labels, gates, strict=True)]
+        found += [(f"state {name}", state) for name, state in zip(names, states, strict=True)]
+        found += [("output", leaf.detach()) for leaf in pytree.tree_leaves(ys)]
+        _locate(scan, entry, record, found, states)
+
+
+def _locate(
+    scan: WatchedScan, entry: ScanRecord, record: Record, found: list[tuple[str, Tensor]], states: list[Tensor]
+) -> None:
+    """Where a number first is not finite, in the order of the loop; with the line of the step that made it."""
+    places = []
+    for i, (quantity, values) in enumerate(found):
+        place = first_not_finite(values, scan.active, is_reversed=scan.is_reversed)
+        if place is not None:
+            places.append((scan.order().index(place[0]), i, *place, quantity))
+    if not places:
+        return
+    at, _, step, row, quantity = min(places)
+    line = "" if quantity == "input" else _line_of(scan, at, row, states)
+    record.trouble = Trouble(entry.name, step, row, quantity, line)
+
+
+def _line_of(scan: WatchedScan, at: int, row: int, states: list[Tensor]) -> str:
+    order = scan.order()
+    firsts, form = pytree.tree_flatten(scan.state)
+    now = [state[order[at - 1]] for state in states] if at else firsts
+    if scan.active is not None and at:
+        now = [eager.choose(scan.active[order[at - 1]], new, old) for new, old in zip(now, firsts, strict=True)]
+    if scan.resets is not None:
+        now = [eager.choose(scan.resets[order[at]], old, new) for new, old in zip(now, firsts, strict=True)]
+    x = pytree.tree_map(lambda leaf: scan.only_running(leaf)[order[at]], scan.xs)
+    return line_not_finite(scan.step, x, pytree.tree_unflatten(now, form), row, len(now[0]))
+
+
+def _locate_gradient(scan: WatchedScan, entry: ScanRecord, record: Record) -> None:
+    """Where a gradient first is not finite, in the order of the backward."""
+    found = []
+    for name, norms in entry.gradients.items():
+        place = first_not_finite(norms, scan.active, is_reversed=not scan.is_reversed)
+        if place is not None:
+            found.append((-scan.order().index(place[0]), *place, f"gradient of state {name}"))
+    if found:
+        _, step, row, quantity = min(found)
+        record.trouble = Trouble(entry.name, step, row, quantity)

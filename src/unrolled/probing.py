@@ -1,0 +1,43 @@
+"""Which probe is on: `scan` asks here, `unrolled.insight` answers.
+
+It is a file of its own below `scan`, so that a scan outside a probe pays for one read of a global.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Watcher(Protocol):
+    """A probe that is on."""
+
+    #: of the scan that comes next, from 1; a stack of layers sets it, and puts it back to 1
+    layer: int
+
+    def is_here(self) -> bool:
+        """Whether it watches this thread."""
+        ...
+
+    def run(
+        self,
+        step: Callable,
+        xs: Any,
+        state: Any,
+        *,
+        active: Tensor | None,
+        resets: Tensor | None,
+        is_reversed: bool,
+        engine: str,
+    ) -> tuple[Any, Any]:
+        """A checked scan: its result, as `scan` has it."""
+        ...
+
+
+#: the probe that is on, in any thread
+current: Watcher | None = None
+
+
+def watcher() -> Watcher | None:
+    """The probe that watches this thread."""
+    return current if current is not None and current.is_here() else None

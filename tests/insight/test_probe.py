@@ -1,0 +1,455 @@
+"""`unrolled.probe`: what it finds is what autograd finds in a plain loop; what runs within is as it was."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+import unrolled
+from tests.assertions import assert_as_exact_as, assert_equal
+from tests.strategies import CELLS, INPUT, make_cell
+from unrolled import probing
+from unrolled.errors import ArgumentError, ProbeError
+
+TIME, ROWS = 6, 4
+LENGTHS = torch.tensor([6, 2, 5, 1])
+RESETS = torch.rand(TIME, ROWS, generator=torch.Generator().manual_seed(3)) < 0.3
+OPTIONS = {
+    "plain": {},
+    "reverse": {"reverse": True},
+    "lengths": {"lengths": LENGTHS},
+    "lengths-reverse": {"lengths": LENGTHS, "reverse": True},
+    "resets": {"resets": RESETS},
+    "lengths-resets": {"lengths": LENGTHS, "resets": RESETS},
+}
+
+
+def loss_of(ys, last):
+    """Reads outputs and last state, each step and row by itself."""
+    leaves = [leaf for leaf in (*pytree.tree_leaves(ys), *pytree.tree_leaves(last)) if leaf.is_floating_point()]
+    return sum(((i + 1) * torch.linspace(-1, 2, leaf.numel()).view_as(leaf) * leaf).sum() for i, leaf in enumerate(leaves))
+
+
+def plain_loop(step, xs, state, *, lengths=None, resets=None, reverse=False):
+    """The states of each step, with the gradients that `retain_grad` has of them: norms [time, batch] of each leaf."""
+    n_steps, n_rows = xs.shape[:2]
+    first = now = pytree.tree_leaves(state)
+    form = pytree.tree_structure(state)
+    ys, made = [None] * n_steps, [None] * n_steps
+    for t in reversed(range(n_steps)) if reverse else range(n_steps):
+        runs = torch.ones(n_rows, dtype=torch.bool) if lengths is None else t < lengths
+        if resets is not None:
+            starts = (resets[t] & runs).unsqueeze(1)
+            now = [torch.where(starts, a, b) for a, b in zip(first, now, strict=True)]
+        y, new = step(xs[t], pytree.tree_unflatten(now, form))
+        # an alias, as a step may return what it was given
+        new = [leaf if all(leaf is not old for old in now) else leaf.view_as(leaf) for leaf in pytree.tree_leaves(new)]
+        for leaf in new:
+            if leaf.is_floating_point():
+                leaf.retain_grad()
+        now = [torch.where(runs.unsqueeze(1), a, b) for a, b in zip(new, now, strict=True)]
+        ys[t] = pytree.tree_map(lambda leaf, runs=runs: torch.where(runs.unsqueeze(1), leaf, 0), y)
+        made[t] = new, runs
+    ys = pytree.tree_map(lambda *leaves: torch.stack(leaves), *ys)
+    loss_of(ys, now).backward()
+
+    def over_time(value):
+        return [torch.stack([value(new[i]) * runs for new, runs in made]) for i in range(len(first))]
+
+    norms = over_time(lambda leaf: leaf.detach().to(torch.float64 if not leaf.is_floating_point() else leaf.dtype).norm(dim=1))
+    floats = [i for i, leaf in enumerate(first) if leaf.is_floating_point()]
+    gradients = [torch.stack([new[i].grad.norm(dim=1) * runs for new, runs in made]) for i in floats]
+    return norms, gradients
+
+
+def probed(cell, xs, state, **options):
+    with unrolled.probe(cell if isinstance(cell, nn.Module) else nn.Identity()) as record:
+        loss_of(*unrolled.scan(cell, xs, state, **options)).backward()
+    [scan] = record.scans
+    assert record.trouble is None
+    return scan
+
+
+def batch_for(cell, dtype, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    xs = torch.randn(TIME, ROWS, INPUT, generator=generator, dtype=torch.float64).to(dtype)
+    state = pytree.tree_map(
+        lambda leaf: torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(),
+        cell.initial_state(ROWS),
+    )
+    return xs, state
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", CELLS)
+def test_norms_are_those_of_autograd_in_a_plain_loop(name, options):
+    found = {}
+    for path, dtype in (("fused", torch.float32), ("eager", torch.float32), ("loop", torch.float32), ("exact", torch.float64)):
+        cell = make_cell(name, 1, torch.float64).to(dtype)
+        xs, state = batch_for(cell, dtype)
+        if path in ("fused", "eager"):
+            scan = probed(cell, xs, state, engine=path, **OPTIONS[options])
+            assert scan.path == path
+            found[path] = [*scan.states.values()], [*scan.gradients.values()]
+        else:
+            found[path] = plain_loop(cell, xs, state, **OPTIONS[options])
+    for path in ("fused", "eager"):
+        assert_as_exact_as(found[path], found["loop"], found["exact"])
+
+
+W = torch.randn(5, 5, generator=torch.Generator().manual_seed(2)) / 2
+
+
+def reads_its_state(x, h):
+    h = torch.tanh(x.sum(-1, keepdim=True) + h @ W)
+    return torch.sin(h) * h, h
+
+
+def keeps_a_state(x, state):
+    h, same = state
+    h = torch.tanh(h @ W + same + x.sum(-1, keepdim=True))
+    return h * same, (h, same)
+
+
+def returns_one_tensor_twice(x, state):
+    h = torch.tanh(state[0] @ W - state[1] + x[:, :1])
+    return h, (h, h)
+
+
+def is_linear(x, h):
+    h = h @ W + x[:, :1] * 0.1
+    return h, h
+
+
+def counts(x, state):
+    h, n = state
+    return h * 2, (torch.tanh(h @ W + x[:, :1] + n.to(h.dtype) * 0.01), n + 1)
+
+
+def splits_what_it_made(x, state):
+    z = torch.tanh(torch.cat([state["a"], state["b"]], 1) @ W + x[:, :1])
+    a, b = z.split([2, 3], 1)
+    return z, {"a": a, "b": b}
+
+
+def first_states(step, dtype):
+    h = torch.linspace(-1, 1, ROWS * 5, dtype=torch.float64).view(ROWS, 5).to(dtype)
+    leaf = lambda value: value.clone().requires_grad_()  # noqa: E731
+    if step in (keeps_a_state, returns_one_tensor_twice):
+        return leaf(h), leaf(h * 0.5)
+    if step is counts:
+        return leaf(h), torch.zeros(ROWS, 1, dtype=torch.int64)
+    if step is splits_what_it_made:
+        return {"a": leaf(h[:, :2]), "b": leaf(h[:, 2:])}
+    return leaf(h)
+
+
+STEPS = [reads_its_state, keeps_a_state, returns_one_tensor_twice, is_linear, counts, splits_what_it_made]
+
+
+@pytest.mark.parametrize("options", ["plain", "lengths-reverse", "resets"])
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+def test_norms_of_a_step_of_the_users(step, options, monkeypatch):
+    found = {}
+    for path, dtype in (("fused", torch.float32), ("eager", torch.float32), ("loop", torch.float32), ("exact", torch.float64)):
+        monkeypatch.setitem(globals(), "W", W.to(dtype))
+        xs = torch.randn(TIME, ROWS, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
+        state = first_states(step, dtype)
+        if path in ("fused", "eager"):
+            scan = probed(step, xs, state, engine=path, **OPTIONS[options])
+            found[path] = [each.double() for each in scan.states.values()], [*scan.gradients.values()]
+        else:
+            norms, gradients = plain_loop(step, xs, state, **OPTIONS[options])
+            found[path] = [each.double() for each in norms], gradients
+    for path in ("fused", "eager"):
+        assert_as_exact_as(found[path][1], found["loop"][1], found["exact"][1])
+        torch.testing.assert_close(found[path][0], found["loop"][0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+@pytest.mark.parametrize("options", ["plain", "lengths", "lengths-reverse"])
+@pytest.mark.parametrize("name", [name for name in CELLS if "before" not in name])
+def test_terms_are_the_gradients_of_a_weight_of_its_own_at_each_step(name, options, engine):
+    cell = make_cell(name, 1)
+    xs, state = batch_for(cell, torch.float64)
+    scan = probed(cell, xs, state, engine=engine, **OPTIONS[options])
+    own = [{n: p.detach().clone().requires_grad_() for n, p in cell.named_parameters()} for _ in range(TIME)]
+    times = iter(reversed(range(TIME)) if "reverse" in options else range(TIME))
+
+    def step(x, state):
+        return torch.func.functional_call(cell, own[next(times)], (x, state))
+
+    loss_of(*unrolled.scan(step, xs, state, engine="eager", **OPTIONS[options])).backward()
+    wanted = {n: torch.stack([each[n].grad.norm() for each in own]) for n, p in cell.named_parameters() if p.dim() == 2}
+    assert scan.terms.keys() == wanted.keys()
+    for weight, norms in scan.terms.items():
+        torch.testing.assert_close(norms, wanted[weight], rtol=1e-6, atol=1e-7)
+
+
+def test_terms_are_the_same_by_gram_matrices_and_by_products():
+    from unrolled.insight.measures import norms_of_terms
+
+    generator = torch.Generator().manual_seed(1)
+    for n_rows in (2, 60):  # fewer and more rows than a weight has
+        g, z = (torch.randn(5, n_rows, width, generator=generator, dtype=torch.float64) for width in (7, 9))
+        torch.testing.assert_close(norms_of_terms(g, z), torch.stack([(a.T @ b).norm() for a, b in zip(g, z, strict=True)]))
+
+
+class Net(nn.Module):
+    def __init__(self, engine="auto"):
+        super().__init__()
+        self.rnn = unrolled.LSTM(3, 5, 2, bidirectional=True, engine=engine)
+        self.top = unrolled.Recurrent(unrolled.cells.GRU(10, 4, reset="before"), engine=engine)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, xs):
+        return self.head(self.top(self.rnn(xs)[0])[0])
+
+
+def trained(net, xs, is_probed):
+    net.zero_grad()
+    if not is_probed:
+        loss = net(xs).square().mean()
+        loss.backward()
+        return None, loss.detach(), [each.grad for each in net.parameters()]
+    with unrolled.probe(net) as record:
+        loss = net(xs).square().mean()
+        loss.backward()
+    return record, loss.detach(), [each.grad for each in net.parameters()]
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_results_and_gradients_are_those_without_a_probe(engine):
+    torch.manual_seed(0)
+    net, xs = Net(engine), torch.randn(7, 4, 3)
+    _, *without = trained(net, xs, is_probed=False)
+    without = [each.clone() for each in pytree.tree_leaves(without)]
+    _, *within = trained(net, xs, is_probed=True)
+    exact = trained(net.double(), xs.double(), is_probed=False)[1:]
+    assert_as_exact_as(pytree.tree_leaves(within), without, pytree.tree_leaves(exact))
+
+
+def test_fused_and_eager_runs_have_the_same_record():
+    torch.manual_seed(0)
+    net, xs = Net(), torch.randn(7, 4, 3)
+    records = {}
+    for engine in ("fused", "eager"):
+        net.rnn.engine = net.top.engine = engine
+        records[engine] = trained(net, xs, is_probed=True)[0].to_frame()
+    places = ["module", "layer", "direction", "call", "quantity", "name", "step"]
+    one, other = (each.sort_values(places).reset_index(drop=True) for each in records.values())
+    assert one[places].equals(other[places])
+    assert set(one["quantity"]) == {"state", "gradient", "term", "gate", "saturated", "dead"}
+    torch.testing.assert_close(*(torch.tensor(each["value"].to_numpy()) for each in (one, other)), rtol=1e-5, atol=1e-7)
+
+
+def test_layers_and_directions_have_their_names():
+    record, *_ = trained(Net(), torch.randn(7, 4, 3), is_probed=True)
+    assert [(each.module, each.layer, each.direction, each.call) for each in record.scans] == [
+        ("rnn", 1, "forward", 0),
+        ("rnn", 1, "backward", 0),
+        ("rnn", 2, "forward", 0),
+        ("rnn", 2, "backward", 0),
+        ("top", 1, "forward", 0),
+    ]
+    assert list(record.scans[3].terms) == ["rnn.weight_hh_l1_reverse", "rnn.weight_ih_l1_reverse"]
+    assert list(record.scans[0].gates) == ["f", "i", "g", "o", "tanh(c)"]
+    assert list(record.scans[0].gradients) == ["h", "c"]
+
+
+def test_calls_in_a_loop_are_told_apart():
+    layer = unrolled.GRU(3, 5)
+    with unrolled.probe(layer) as record:
+        for scale in (1, 100):
+            (scale * layer(torch.ones(4, 2, 3))[0]).sum().backward()
+    assert [each.call for each in record.scans] == [0, 1]
+    one, other = (each.gradients["h"] for each in record.scans)
+    torch.testing.assert_close(100 * one, other)
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+def test_packed_rows_do_not_count_beyond_their_lengths(engine):
+    torch.manual_seed(0)
+    layer, xs = unrolled.LSTM(3, 5, engine=engine), torch.randn(TIME, ROWS, 3)
+    packed = nn.utils.rnn.pack_padded_sequence(xs, LENGTHS, enforce_sorted=False)
+    with unrolled.probe(layer) as record:
+        layer(packed)[0].data.sum().backward()
+    [scan] = record.scans
+    for row, length in enumerate(LENGTHS.tolist()):
+        with unrolled.probe(layer) as alone:
+            layer(xs[:length, row : row + 1])[0].sum().backward()
+        for name, norms in alone.scans[0].gradients.items():
+            torch.testing.assert_close(scan.gradients[name][:length, row], norms[:, 0])
+            assert (scan.gradients[name][length:, row] == 0).all()
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+def test_what_padding_holds_is_of_no_effect(engine):
+    cell = make_cell("gru", 1)
+    xs, state = batch_for(cell, torch.float64)
+    clean = probed(cell, xs, state, engine=engine, lengths=LENGTHS)
+    ended = torch.arange(TIME).unsqueeze(1) >= LENGTHS
+    noisy = probed(cell, xs.masked_fill(ended.unsqueeze(2), math.nan), state, engine=engine, lengths=LENGTHS)
+    assert_equal((clean.states, clean.gradients, clean.terms), (noisy.states, noisy.gradients, noisy.terms))
+    for name, gate in clean.gates.items():
+        assert_equal((gate.mean, gate.saturated), (noisy.gates[name].mean, noisy.gates[name].saturated))
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+def test_gates_are_counted_over_the_rows_that_run(engine):
+    cell = make_cell("gru", 1)
+    with torch.no_grad():
+        cell.bias_ih[5:7] = 50  # two of five units always hold
+    xs, state = batch_for(cell, torch.float64)
+    scan = probed(cell, xs, state, engine=engine, lengths=LENGTHS)
+    values = []
+    hidden = state
+    for x in xs:
+        gates = nn.functional.linear(x, cell.weight_ih, cell.bias_ih) + nn.functional.linear(hidden, cell.weight_hh, cell.bias_hh)
+        values.append(torch.sigmoid(gates[:, 5:10]))
+        hidden = cell(x, hidden)[0]
+    for t, z in enumerate(values):
+        z = z[t < LENGTHS]
+        torch.testing.assert_close(scan.gates["z"].mean[t], z.mean())
+        torch.testing.assert_close(scan.gates["z"].saturated[t], ((z - 0.5).abs() > 0.45).double().mean())
+    assert scan.gates["z"].dead == pytest.approx(0.4)
+    assert scan.gates["z"].function == "sigmoid"
+
+
+# ---- numbers that are not finite
+
+
+def divides(x, h):
+    scaled = x / x.abs()
+    h = torch.tanh(h + scaled)
+    return h, h
+
+
+def takes_a_root(x, h):
+    h = h + x
+    return torch.sqrt(h.abs()), h
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_first_nan_is_found_with_the_line_of_the_step(engine, reverse):
+    xs = torch.ones(TIME, ROWS, 5)
+    xs[2, 3] = xs[4, 1] = 0
+    with unrolled.probe(nn.Identity()) as record:
+        unrolled.scan(divides, xs, torch.zeros(ROWS, 5), engine=engine, reverse=reverse)
+    step, row = (4, 1) if reverse else (2, 3)
+    direction = "backward" if reverse else "forward"
+    text = f"first NaN or infinity: model, layer 1, {direction}, step {step}, row {row}: gate tanh 1 "
+    assert str(record.trouble).startswith(text)
+    assert str(record.trouble).endswith("scaled = x / x.abs())")
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+def test_a_nan_of_the_input_is_the_inputs(engine):
+    layer, xs = unrolled.GRU(3, 5, engine=engine), torch.ones(TIME, ROWS, 3)
+    xs[3, 1, 2] = math.inf
+    with unrolled.probe(layer) as record:
+        layer(xs)
+    assert str(record.trouble) == "first NaN or infinity: model, layer 1, forward, step 3, row 1: input"
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+def test_a_gradient_that_is_not_finite_is_found_where_the_backward_meets_it(engine):
+    xs = torch.ones(TIME, ROWS, 5)
+    xs[3, 2] = -4  # the sum of the steps so far is zero there: the root's slope is infinite, times a sign of zero
+    with unrolled.probe(nn.Identity()) as record:
+        ys, _ = unrolled.scan(takes_a_root, xs, torch.ones(ROWS, 5, requires_grad=True), engine=engine)
+        ys.sum().backward()
+    assert str(record.trouble) == "first NaN or infinity: model, layer 1, forward, step 3, row 2: gradient of state h"
+
+
+# ---- the record
+
+
+def test_a_record_reads_as_text_and_is_a_picture():
+    torch.manual_seed(0)
+    record, *_ = trained(Net(), torch.randn(7, 4, 3), is_probed=True)
+    text = repr(record)
+    assert text.startswith("record of 5 scans\n  rnn, layer 1, forward (fused, 7 steps)\n    h: norm ")
+    assert "; gradient " in text
+    axes = record.plot().axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "rnn, layer 1, forward: h"
+    assert axes.images[0].get_array().shape == (9, 7)
+
+
+def test_a_probe_around_nothing_says_so():
+    with unrolled.probe(unrolled.LSTM(3, 5)) as record:
+        pass
+    assert repr(record) == "record of 0 scans: no scan ran within the probe"
+    assert len(record.to_frame()) == 0
+    with pytest.raises(ProbeError, match=r"record.plot: no scan ran within the probe. Call the model inside the `with`."):
+        record.plot()
+
+
+def test_layers_of_torch_are_named_as_not_seen():
+    net = nn.ModuleDict({"a": nn.LSTM(3, 5), "b": unrolled.GRU(3, 5)})
+    with unrolled.probe(net) as record:
+        net["a"](torch.randn(2, 1, 3))
+    assert record.unseen == ["a"]
+    assert repr(record).endswith("not seen: a, torch's own layers. unrolled.swap(model) exchanges them.")
+
+
+def test_inference_is_recorded_without_gradients():
+    layer = unrolled.LSTM(3, 600)  # which runs as torch's own outside a probe
+    with torch.no_grad(), unrolled.probe(layer) as record:
+        ys, _ = layer(torch.randn(3, 40, 3))
+    assert not ys.requires_grad
+    assert record.scans[0].states["h"].shape == (3, 40)
+    assert record.scans[0].gradients == record.scans[0].terms == {}
+
+
+def test_no_steps_and_no_rows_are_run_as_ever():
+    layer = unrolled.GRU(3, 5)
+    with unrolled.probe(layer) as record:
+        ys, _ = unrolled.scan(unrolled.cells.GRU(3, 5), torch.ones(0, 2, 3), torch.zeros(2, 5))
+        none, _ = layer(torch.ones(4, 0, 3))
+    assert ys.shape == (0, 2, 5)
+    assert none.shape == (4, 0, 5)
+    assert repr(record)
+
+
+# ---- refusals
+
+
+def test_a_probe_wants_a_module():
+    with pytest.raises(ArgumentError, match=r"^probe: a model of type function. Expected a torch.nn.Module.$"):
+        with unrolled.probe(divides):
+            pass
+    assert probing.current is None
+
+
+def test_one_probe_at_a_time_and_none_after_a_fault():
+    with pytest.raises(ProbeError, match=r"^probe: another probe is on. Leave its `with` first.$"):
+        with unrolled.probe(nn.Identity()):
+            with unrolled.probe(nn.Identity()):
+                pass
+    assert probing.current is None
+
+
+def test_a_probe_refuses_transforms():
+    cell = make_cell("gru", 1)
+    xs, state = batch_for(cell, torch.float64)
+    with unrolled.probe(cell), pytest.raises(ProbeError) as caught:
+        torch.func.grad(lambda xs: unrolled.scan(cell, xs, state)[0].sum())(xs)
+    assert str(caught.value) == (
+        "probe: a scan cannot be looked into: it runs under a transform of torch.func. Run the model as it is within "
+        "`with unrolled.probe(...)`."
+    )
+
+
+def test_a_probe_refuses_torch_compile():
+    layer = unrolled.GRU(3, 5)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    xs = torch.randn(4, 2, 3)
+    before = compiled(xs)[0]
+    with unrolled.probe(layer) as record, pytest.raises(Exception, match="probe: a scan cannot be looked into"):
+        compiled(xs)
+    assert record.scans == []
+    torch.testing.assert_close(compiled(xs)[0], before)
