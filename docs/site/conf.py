@@ -22,7 +22,7 @@ ROOTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 PAGES = {
     "Tasks": "forecasting classification tagging understanding text transcription translation training results "
     "commands",
-    "Library": "tutorial cells site/reference",
+    "Library": "tutorial cells insight site/reference",
     "Design": "design/architecture design/engine design/engine-speed design/engine-figures design/guard design/tasks "
     "design/text-task design/transcription design/translation design/claims design/time design/model-file "
     "design/command-line design/launcher design/site",

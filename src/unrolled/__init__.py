@@ -5,7 +5,10 @@ from unrolled import errors as errors
 from unrolled.engine.explain import Explanation as Explanation
 from unrolled.explain import explain as explain
 from unrolled.insight.probe import probe as probe
+from unrolled.insight.record import Gate as Gate
 from unrolled.insight.record import Record as Record
+from unrolled.insight.record import ScanRecord as ScanRecord
+from unrolled.insight.record import Trouble as Trouble
 from unrolled.nn.bptt import Window as Window
 from unrolled.nn.bptt import truncated_bptt as truncated_bptt
 from unrolled.nn.losses import sequence_loss as sequence_loss
@@ -53,11 +56,13 @@ __all__ = [
     "Explanation",
     "ForecastModel",
     "ForecastSettings",
+    "Gate",
     "Job",
     "Record",
     "Recurrent",
     "RegressModel",
     "RegressSettings",
+    "ScanRecord",
     "Stream",
     "SwapReport",
     "TagModel",
@@ -70,6 +75,7 @@ __all__ = [
     "TranscribeSettings",
     "TranslateModel",
     "TranslateSettings",
+    "Trouble",
     "UnderstandModel",
     "UnderstandSettings",
     "Window",

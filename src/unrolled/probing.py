@@ -14,6 +14,8 @@ class Watcher(Protocol):
 
     #: of the scan that comes next, from 1; a stack of layers sets it, and puts it back to 1
     layer: int
+    #: int64 [batch]: where each row of the batch is in what scans are given; None where rows are as they were
+    places: Tensor | None
 
     def is_here(self) -> bool:
         """Whether it watches this thread."""

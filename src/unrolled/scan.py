@@ -138,13 +138,17 @@ def _run_watched(
     step: Callable, xs: Any, state: Any, lengths: Any, resets: Any, *, reverse: bool, engine: Engine
 ) -> tuple[Any, Any]:
     """By way of the probe that is on; `recompute` is of no effect, as a probe looks at all steps."""
-    reason = "it runs within torch.compile" if torch.compiler.is_compiling() else why_definition()
-    watcher = probing.watcher()
-    if reason is not None or watcher is None:
-        raise ProbeError(
-            f"probe: a scan cannot be looked into: {reason}. Run the model as it is within `with unrolled.probe(...)`."
-        )
+    words = "probe: a scan cannot be looked into: {}. Run the model as it is within `with unrolled.probe(...)`."
+    if torch.compiler.is_compiling():
+        from unrolled.engine.torch_compile import in_graph
+
+        in_graph.refuse(ProbeError(words.format("it runs within torch.compile")))
+    reason = why_definition()
+    if reason is not None:
+        raise ProbeError(words.format(reason))
     active, resets = checked(xs, state, lengths, resets)
+    watcher = probing.watcher()
+    assert watcher is not None, "`scan` has seen it"
     return watcher.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
 
 

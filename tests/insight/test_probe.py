@@ -29,7 +29,9 @@ OPTIONS = {
 def loss_of(ys, last):
     """Reads outputs and last state, each step and row by itself."""
     leaves = [leaf for leaf in (*pytree.tree_leaves(ys), *pytree.tree_leaves(last)) if leaf.is_floating_point()]
-    return sum(((i + 1) * torch.linspace(-1, 2, leaf.numel()).view_as(leaf) * leaf).sum() for i, leaf in enumerate(leaves))
+    return sum(
+        ((i + 1) * torch.linspace(-1, 2, leaf.numel()).view_as(leaf) * leaf).sum() for i, leaf in enumerate(leaves)
+    )
 
 
 def plain_loop(step, xs, state, *, lengths=None, resets=None, reverse=False):
@@ -58,7 +60,9 @@ def plain_loop(step, xs, state, *, lengths=None, resets=None, reverse=False):
     def over_time(value):
         return [torch.stack([value(new[i]) * runs for new, runs in made]) for i in range(len(first))]
 
-    norms = over_time(lambda leaf: leaf.detach().to(torch.float64 if not leaf.is_floating_point() else leaf.dtype).norm(dim=1))
+    norms = over_time(
+        lambda leaf: leaf.detach().to(torch.float64 if not leaf.is_floating_point() else leaf.dtype).norm(dim=1)
+    )
     floats = [i for i, leaf in enumerate(first) if leaf.is_floating_point()]
     gradients = [torch.stack([new[i].grad.norm(dim=1) * runs for new, runs in made]) for i in floats]
     return norms, gradients
@@ -86,7 +90,12 @@ def batch_for(cell, dtype, seed=5):
 @pytest.mark.parametrize("name", CELLS)
 def test_norms_are_those_of_autograd_in_a_plain_loop(name, options):
     found = {}
-    for path, dtype in (("fused", torch.float32), ("eager", torch.float32), ("loop", torch.float32), ("exact", torch.float64)):
+    for path, dtype in (
+        ("fused", torch.float32),
+        ("eager", torch.float32),
+        ("loop", torch.float32),
+        ("exact", torch.float64),
+    ):
         cell = make_cell(name, 1, torch.float64).to(dtype)
         xs, state = batch_for(cell, dtype)
         if path in ("fused", "eager"):
@@ -153,7 +162,8 @@ STEPS = [reads_its_state, keeps_a_state, returns_one_tensor_twice, is_linear, co
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
 def test_norms_of_a_step_of_the_users(step, options, monkeypatch):
     found = {}
-    for path, dtype in (("fused", torch.float32), ("eager", torch.float32), ("loop", torch.float32), ("exact", torch.float64)):
+    paths = ("eager",) if step is counts else ("fused", "eager")  # a loop has no integers as its state
+    for path, dtype in (*((path, torch.float32) for path in paths), ("loop", torch.float32), ("exact", torch.float64)):
         monkeypatch.setitem(globals(), "W", W.to(dtype))
         xs = torch.randn(TIME, ROWS, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
         state = first_states(step, dtype)
@@ -163,7 +173,7 @@ def test_norms_of_a_step_of_the_users(step, options, monkeypatch):
         else:
             norms, gradients = plain_loop(step, xs, state, **OPTIONS[options])
             found[path] = [each.double() for each in norms], gradients
-    for path in ("fused", "eager"):
+    for path in paths:
         assert_as_exact_as(found[path][1], found["loop"][1], found["exact"][1])
         torch.testing.assert_close(found[path][0], found["loop"][0], rtol=1e-5, atol=1e-6)
 
@@ -194,7 +204,9 @@ def test_terms_are_the_same_by_gram_matrices_and_by_products():
     generator = torch.Generator().manual_seed(1)
     for n_rows in (2, 60):  # fewer and more rows than a weight has
         g, z = (torch.randn(5, n_rows, width, generator=generator, dtype=torch.float64) for width in (7, 9))
-        torch.testing.assert_close(norms_of_terms(g, z), torch.stack([(a.T @ b).norm() for a, b in zip(g, z, strict=True)]))
+        torch.testing.assert_close(
+            *norms_of_terms(g, [z]), torch.stack([(a.T @ b).norm() for a, b in zip(g, z, strict=True)])
+        )
 
 
 class Net(nn.Module):
@@ -227,8 +239,9 @@ def test_results_and_gradients_are_those_without_a_probe(engine):
     _, *without = trained(net, xs, is_probed=False)
     without = [each.clone() for each in pytree.tree_leaves(without)]
     _, *within = trained(net, xs, is_probed=True)
+    within = [each.clone() for each in pytree.tree_leaves(within)]
     exact = trained(net.double(), xs.double(), is_probed=False)[1:]
-    assert_as_exact_as(pytree.tree_leaves(within), without, pytree.tree_leaves(exact))
+    assert_as_exact_as(within, without, pytree.tree_leaves(exact))
 
 
 def test_fused_and_eager_runs_have_the_same_record():
@@ -307,7 +320,9 @@ def test_gates_are_counted_over_the_rows_that_run(engine):
     values = []
     hidden = state
     for x in xs:
-        gates = nn.functional.linear(x, cell.weight_ih, cell.bias_ih) + nn.functional.linear(hidden, cell.weight_hh, cell.bias_hh)
+        gates = nn.functional.linear(x, cell.weight_ih, cell.bias_ih) + nn.functional.linear(
+            hidden, cell.weight_hh, cell.bias_hh
+        )
         values.append(torch.sigmoid(gates[:, 5:10]))
         hidden = cell(x, hidden)[0]
     for t, z in enumerate(values):
@@ -375,7 +390,7 @@ def test_a_record_reads_as_text_and_is_a_picture():
     assert text.startswith("record of 5 scans\n  rnn, layer 1, forward (fused, 7 steps)\n    h: norm ")
     assert "; gradient " in text
     axes = record.plot().axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "rnn, layer 1, forward: h"
+    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "rnn, layer 1, forward: c"
     assert axes.images[0].get_array().shape == (9, 7)
 
 
@@ -384,7 +399,9 @@ def test_a_probe_around_nothing_says_so():
         pass
     assert repr(record) == "record of 0 scans: no scan ran within the probe"
     assert len(record.to_frame()) == 0
-    with pytest.raises(ProbeError, match=r"record.plot: no scan ran within the probe. Call the model inside the `with`."):
+    with pytest.raises(
+        ProbeError, match=r"record.plot: no scan ran within the probe. Call the model inside the `with`."
+    ):
         record.plot()
 
 
@@ -420,16 +437,17 @@ def test_no_steps_and_no_rows_are_run_as_ever():
 
 def test_a_probe_wants_a_module():
     with pytest.raises(ArgumentError, match=r"^probe: a model of type function. Expected a torch.nn.Module.$"):
-        with unrolled.probe(divides):
-            pass
+        unrolled.probe(divides).__enter__()
     assert probing.current is None
 
 
 def test_one_probe_at_a_time_and_none_after_a_fault():
-    with pytest.raises(ProbeError, match=r"^probe: another probe is on. Leave its `with` first.$"):
+    def run():
         with unrolled.probe(nn.Identity()):
-            with unrolled.probe(nn.Identity()):
-                pass
+            unrolled.probe(nn.Identity()).__enter__()
+
+    with pytest.raises(ProbeError, match=r"^probe: another probe is on. Leave its `with` first.$"):
+        run()
     assert probing.current is None
 
 
@@ -446,10 +464,14 @@ def test_a_probe_refuses_transforms():
 
 def test_a_probe_refuses_torch_compile():
     layer = unrolled.GRU(3, 5)
-    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    compiled = torch.compile(layer, backend="eager")
     xs = torch.randn(4, 2, 3)
     before = compiled(xs)[0]
-    with unrolled.probe(layer) as record, pytest.raises(Exception, match="probe: a scan cannot be looked into"):
+    with unrolled.probe(layer) as record, pytest.raises(ProbeError) as caught:
         compiled(xs)
+    assert str(caught.value) == (
+        "probe: a scan cannot be looked into: it runs within torch.compile. Run the model as it is within "
+        "`with unrolled.probe(...)`."
+    )
     assert record.scans == []
     torch.testing.assert_close(compiled(xs)[0], before)

@@ -15,7 +15,7 @@ from unrolled.engine.cache.eager_only import with_plain_memory
 from unrolled.engine.cache.memory import plan_for
 from unrolled.engine.dispatch import call_of
 from unrolled.engine.ir.layout import BatchLayout
-from unrolled.engine.passes.taps import Taps
+from unrolled.engine.ir.taps import Taps
 from unrolled.engine.run.autograd import loops
 from unrolled.engine.run.packed_rows import packed
 from unrolled.engine.run.side_by_side import side_by_side
@@ -30,7 +30,7 @@ class Probed:
         ys, last: as `scan` returns them.
         taps: what the others are.
         tapped: [time, batch, ...] each, without a gradient; zero in rows that do not run.
-        shifts: zeros [time, batch, ...] each, leaves of autograd where the scan has a gradient.
+        listeners: for each of the zeros what is called with its gradient, [time, batch, ...]; the caller puts it there.
         inputs: the leaves of the step's inputs.
         tensors: what the step reads beside its arguments.
     """
@@ -39,9 +39,30 @@ class Probed:
     last: Any
     taps: Taps
     tapped: list[Tensor]
-    shifts: list[Tensor]
+    listeners: list[list[Callable[[Tensor], None]]]
     inputs: list[Tensor]
     tensors: list[Tensor]
+
+
+# what makes zeros differentiable; a leaf of their own would copy their gradient
+_anchor = torch.zeros((), requires_grad=True)
+
+
+class _Zeros(torch.autograd.Function):
+    """Zeros whose gradient goes to listeners."""
+
+    @staticmethod
+    def forward(ctx: Any, zeros: Tensor, listeners: list[Callable[[Tensor], None]], _anchor: Tensor) -> Tensor:
+        ctx.listeners = listeners
+        ctx.set_materialize_grads(False)
+        return zeros
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[None, None, None]:
+        if gradient is not None:
+            for listener in ctx.listeners:
+                listener(gradient.detach())
+        return None, None, None
 
 
 def run_probed(
@@ -62,9 +83,11 @@ def run_probed(
     captured = planned.captured(with_plain_memory(tensors))
     n_steps, n_rows = call.xs[0].shape[:2]
     has_gradient = torch.is_grad_enabled() and any(each.requires_grad for each in (*call.xs, *call.states, *captured))
-    shifts = [
-        torch.zeros(n_steps, n_rows, *shape, dtype=dtype, requires_grad=has_gradient) for shape, dtype in taps.shifts
-    ]
+    listeners: list[list[Callable[[Tensor], None]]] = [[] for _ in taps.shifts]
+    # one zero each: most are read outside the loop, as they are
+    shifts = [torch.zeros((), dtype=dtype).expand(n_steps, n_rows, *shape) for shape, dtype in taps.shifts]
+    if has_gradient:
+        shifts = [_Zeros.apply(zeros, each, _anchor) for zeros, each in zip(shifts, listeners, strict=True)]
     leaves = [*call.xs, *shifts]
     if active is None or active.all():
         layout = BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
@@ -80,7 +103,7 @@ def run_probed(
         unflatten(last[: call.n_states], call.state_form),
         taps,
         [each.detach() for each in ys[n:]],
-        shifts,
+        listeners,
         call.xs,
         tensors,
     )

@@ -24,7 +24,7 @@ _GATES: dict[Any, str] = {
     torch.tanh: "tanh", Tensor.tanh: "tanh", _F.tanh: "tanh",
     torch.relu: "relu", Tensor.relu: "relu", _F.relu: "relu",
 }  # fmt: skip
-_PRODUCTS = {torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
+_PRODUCTS = {_F.linear, torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
 
 
 def _lstm(x: Tensor, state: tuple[Tensor, Tensor], w_ih: Tensor, w_hh: Tensor, *b: Tensor | None) -> Any:
@@ -74,8 +74,6 @@ class Listening(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if func in _GATES and result.dim() == 2:
             self.gates.append((_GATES[func], result))
-        elif func is _F.linear and args[0].dim() == args[1].dim() == 2:
-            self.products.append((args[0], args[1], result))
         elif func in _PRODUCTS and args[0].dim() == args[1].dim() == 2:
             self.products.append((args[0], args[1], result))
         elif func in (torch.addmm, Tensor.addmm) and len(args) == 3:

@@ -66,6 +66,7 @@ def probe(model: nn.Module) -> Iterator[Record]:
 class _Probe:
     def __init__(self, model: nn.Module) -> None:
         self.record, self.layer = Record(), 1
+        self.places: Tensor | None = None
         self.record.unseen = [name or "model" for name, each in model.named_modules() if type(each) in _OF_TORCH]
         self._modules = {id(module): name for name, module in model.named_modules()}
         self._weights = {id(weight): name for name, weight in model.named_parameters()}
@@ -86,12 +87,12 @@ class _Probe:
         is_reversed: bool,
         engine: str,
     ) -> tuple[Any, Any]:
-        first = pytree.tree_leaves(xs)[0]
+        leaves = pytree.tree_leaves((xs, state))
         if active is not None and active.all():
             active = None
-        if first.shape[0] == 0 or (active is not None and not active.any()):  # no step runs
+        if any(leaf.numel() == 0 for leaf in leaves) or (active is not None and not active.any()):  # nothing runs
             return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights)
+        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights, self.places)
         reason: Exception | None = None
         if engine != "eager":
             try:
@@ -110,7 +111,7 @@ class _Probe:
 
     def _entry(self, scan: WatchedScan, path: str) -> ScanRecord:
         place = self._module_of(scan.step), self.layer, "backward" if scan.is_reversed else "forward"
-        entry = ScanRecord(*place, self._calls[place], path, scan.active)
+        entry = ScanRecord(*place, self._calls[place], path, scan.running)
         self._calls[place] += 1
         self.record.scans.append(entry)
         return entry

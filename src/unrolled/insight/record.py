@@ -186,7 +186,9 @@ class Record:
                 lines.append(text)
             for name, gate in scan.gates.items():
                 saturated = gate.saturated.mean().item()
-                lines.append(f"    {name}: mean {gate.mean.mean():.2f}, {saturated:.0%} saturated, {gate.dead:.0%} dead")
+                lines.append(
+                    f"    {name}: mean {gate.mean.mean():.2f}, {saturated:.0%} saturated, {gate.dead:.0%} dead"
+                )
         lines += [str(self.trouble)] if self.trouble else []
         if self.unseen:
             names = ", ".join(self.unseen)

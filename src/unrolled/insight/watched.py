@@ -15,14 +15,19 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.backends import eager
 from unrolled.engine.probed import Probed
 from unrolled.insight.listening import Listening, line_not_finite
-from unrolled.insight.measures import first_not_finite, gate_of, norms_of, norms_of_terms
+from unrolled.insight.measures import first_not_finite, gate_of, may_not_be_finite, norms_of, norms_of_terms
 from unrolled.insight.names import gate_names, numbered, state_names
 from unrolled.insight.record import Record, ScanRecord, Trouble
 
 
 @dataclass(frozen=True)
 class WatchedScan:
-    """A scan's arguments, and the names of the model's weights by their ids."""
+    """A scan's arguments.
+
+    Attributes:
+        weights: the names of the model's weights by their ids.
+        places: int64 [batch], where each row of the caller's batch is; None where rows are as they were.
+    """
 
     step: Callable
     xs: Any
@@ -31,6 +36,20 @@ class WatchedScan:
     resets: Tensor | None
     is_reversed: bool
     weights: dict[int, str]
+    places: Tensor | None
+
+    @property
+    def running(self) -> Tensor | None:
+        """bool [time, batch], the rows that run, as the caller has them; None where all do."""
+        return self.active if self.active is None else self.as_given(self.active)
+
+    def as_given(self, rows: Tensor) -> Tensor:
+        """[time, batch], in the caller's order of rows."""
+        return rows if self.places is None else rows.index_select(1, self.places)
+
+    def norms_of(self, values: Tensor) -> Tensor:
+        """[time, batch, ...] → the norm of each row of the caller's, [time, batch]."""
+        return self.as_given(norms_of(values))
 
     def order(self) -> Sequence[int]:
         """Time steps as the loop takes them."""
@@ -51,43 +70,32 @@ def note_fused(scan: WatchedScan, entry: ScanRecord, record: Record, found: Prob
     states = [found.tapped[tap] for tap, _ in taps.states]
     gates = [(function, found.tapped[tap]) for function, tap in taps.gates]
     _note_forward(scan, entry, record, states, gates, found.ys)
-    notes: list[list[Callable[[Tensor], None]]] = [[] for _ in found.shifts]
+    listeners = found.listeners
     for name, (_, shift) in zip(names, taps.states, strict=True):
         if shift is not None:
-            notes[shift].append(functools.partial(_note_state, scan, entry, record, name))
+            listeners[shift].append(functools.partial(_note_state, scan, entry, record, name))
     # the last ones are made by the step itself
     products = [each for each in taps.products if each.weight < len(found.tensors)]
     products = [each for each in products if found.tensors[each.weight].requires_grad]
     labels = numbered([_weight_name(scan, found.tensors[each.weight]) for each in products])
+    of_shift: dict[int, dict[str, Tensor]] = {}
     for label, each in zip(labels, products, strict=True):
         kind, i = each.rows
         rows = scan.only_running(found.inputs[i].detach()) if kind == "input" else found.tapped[i]
-        notes[each.shift].append(functools.partial(_note_term, entry, label, rows))
-    for shift, own in zip(found.shifts, notes, strict=True):
-        if own and shift.requires_grad:
-            _at_gradient(shift, own)
-
-
-def _at_gradient(shift: Tensor, notes: list[Callable[[Tensor], None]]) -> None:
-    """Calls each of `notes` with the gradient of zeros when it comes, and takes it away."""
-
-    def arrived(shift: Tensor) -> None:
-        gradient, shift.grad = shift.grad, None
-        assert gradient is not None, "torch calls it after it has put one there"
-        for note in notes:
-            note(gradient.detach())
-
-    shift.register_post_accumulate_grad_hook(arrived)
+        of_shift.setdefault(each.shift, {})[label] = rows
+    for i, rows_of in of_shift.items():
+        listeners[i].append(functools.partial(_note_terms, entry, rows_of))
 
 
 def _note_state(scan: WatchedScan, entry: ScanRecord, record: Record, name: str, gradient: Tensor) -> None:
-    _put(entry.gradients, name, norms_of(gradient), list(entry.states))
+    _put(entry.gradients, name, scan.norms_of(gradient), list(entry.states))
     if record.trouble is None:
         _locate_gradient(scan, entry, record)
 
 
-def _note_term(entry: ScanRecord, label: str, rows: Tensor, gradient: Tensor) -> None:
-    _put(entry.terms, label, norms_of_terms(gradient, rows), sorted({*entry.terms, label}))
+def _note_terms(entry: ScanRecord, rows_of: dict[str, Tensor], gradient: Tensor) -> None:
+    for label, norms in zip(rows_of, norms_of_terms(gradient, [*rows_of.values()]), strict=True):
+        _put(entry.terms, label, norms, sorted({*entry.terms, label}))
 
 
 def _put(found: dict[str, Tensor], name: str, value: Tensor, order: Sequence[str]) -> None:
@@ -163,7 +171,7 @@ class _EagerLoop:
             zeros = torch.zeros_like(self.entry.states[name])
             _put(self.entry.gradients, name, zeros, list(self.entry.states))
         norms = self.entry.gradients[name]
-        norms[t] = norms_of(gradient.unsqueeze(0))[0]
+        norms[t] = self.scan.norms_of(gradient.unsqueeze(0))[0]
         if self.record.trouble is None and not norms[t].isfinite().all():
             _locate_gradient(self.scan, self.entry, self.record)
 
@@ -172,7 +180,7 @@ class _EagerLoop:
         if label not in terms:
             _put(terms, label, gradient.new_zeros(len(self.order)), sorted({*terms, label}))
         norms = terms[label]
-        norms[t] = norms_of_terms(gradient.detach().unsqueeze(0), rows.unsqueeze(0))[0]
+        norms[t] = norms_of_terms(gradient.detach().unsqueeze(0), [rows.unsqueeze(0)])[0][0]
 
 
 def _root(weight: Tensor) -> Tensor:
@@ -196,16 +204,22 @@ def _note_forward(
     ys: Any,
 ) -> None:
     names = state_names(scan.step, scan.state)
-    entry.states = {name: norms_of(state) for name, state in zip(names, states, strict=True)}
+    entry.states = {name: scan.norms_of(state) for name, state in zip(names, states, strict=True)}
     labels = gate_names(scan.step, [function for function, _ in gates], is_fused=entry.path == "fused")
     entry.gates = {
         label: gate_of(function, values, scan.active) for label, (function, values) in zip(labels, gates, strict=True)
     }
     if record.trouble is None:
-        found = [("input", leaf) for leaf in pytree.tree_leaves(scan.xs)]
-        found += [(f"gate {label}", values) for label, (_, values) in zip(labels, gates, strict=True)]
-        found += [(f"state {name}", state) for name, state in zip(names, states, strict=True)]
-        found += [("output", leaf.detach()) for leaf in pytree.tree_leaves(ys)]
+        inputs = [("input", leaf.detach()) for leaf in pytree.tree_leaves(scan.xs)]
+        outputs = [("output", leaf.detach()) for leaf in pytree.tree_leaves(ys)]
+        found = [each for each in inputs if may_not_be_finite(each[1])]
+        for label, (_, values) in zip(labels, gates, strict=True):
+            if may_not_be_finite(entry.gates[label].mean):
+                found.append((f"gate {label}", values))
+        for name, state in zip(names, states, strict=True):
+            if may_not_be_finite(entry.states[name]):
+                found.append((f"state {name}", state))
+        found += [each for each in outputs if may_not_be_finite(each[1])]
         _locate(scan, entry, record, found, states)
 
 
@@ -222,6 +236,7 @@ def _locate(
         return
     at, _, step, row, quantity = min(places)
     line = "" if quantity == "input" else _line_of(scan, at, row, states)
+    row = row if scan.places is None else int((scan.places == row).nonzero())
     record.trouble = Trouble(entry.name, step, row, quantity, line)
 
 
@@ -241,7 +256,9 @@ def _locate_gradient(scan: WatchedScan, entry: ScanRecord, record: Record) -> No
     """Where a gradient first is not finite, in the order of the backward."""
     found = []
     for name, norms in entry.gradients.items():
-        place = first_not_finite(norms, scan.active, is_reversed=not scan.is_reversed)
+        if not may_not_be_finite(norms):
+            continue
+        place = first_not_finite(norms, scan.running, is_reversed=not scan.is_reversed)
         if place is not None:
             found.append((-scan.order().index(place[0]), *place, f"gradient of state {name}"))
     if found:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils import _pytree as pytree
 
+from unrolled import probing
 from unrolled.engine.context import why_definition
 
 
@@ -33,7 +34,14 @@ def run_packed(
     places = _places(packed.batch_sizes) if is_transformed else None
     in_order = PackedSequence(packed.data, packed.batch_sizes)
     padded, lengths = pad_packed_sequence(in_order) if places is None else _padded(packed.data, *places)
-    ys, last = run(padded, _selected(state, packed.sorted_indices), lengths)
+    watcher = None if torch.compiler.is_compiling() else probing.watcher()
+    if watcher is not None:
+        watcher.places = packed.unsorted_indices
+    try:
+        ys, last = run(padded, _selected(state, packed.sorted_indices), lengths)
+    finally:
+        if watcher is not None:
+            watcher.places = None
     if places is None:
         data = pack_padded_sequence(ys, lengths).data
     else:

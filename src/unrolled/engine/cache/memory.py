@@ -20,6 +20,7 @@ from unrolled.engine.cache import disk
 from unrolled.engine.cache.eager_only import check_context, check_kinds, check_rows, has_plain_memory
 from unrolled.engine.context import importing, is_autocast, making
 from unrolled.engine.ir.loop_programs import Staying
+from unrolled.engine.ir.taps import Taps
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.plan import Plan
 from unrolled.engine.step import guarded
@@ -29,7 +30,6 @@ from unrolled.engine.step.found import Found, Leaves
 from unrolled.engine.trees import Form
 
 if TYPE_CHECKING:
-    from unrolled.engine.passes.taps import Taps
     from unrolled.engine.passes.trace import StepFunction, Traced
 
 _MOST_PLANS = 256  # of declared steps
@@ -101,10 +101,12 @@ class Planned:
         n_tensors: int,
         made: Sequence[Tensor] = (),
         by_row: Iterable[int] = (),
-        taps: "Taps | None" = None,
+        taps: Taps | None = None,
     ) -> None:
         self.plan, self.made, self.by_row, self.taps = plan, list(made), tuple(by_row), taps
         self.pick: Pick | None = None
+        if taps is not None:
+            plan.lend(taps.n_outputs)
         if plan.is_plain and not made:
             m = n_tensors + len(plan.states)
             at = [m + i if kind == "input" else i for kind, i in plan.reads]
@@ -291,17 +293,13 @@ def of_captured(step: Callable, call: Call) -> tuple[Found, Planned]:
 
 
 def _traced(step: "StepFunction", tensors: list[Tensor], by_row: "set[int] | frozenset[int]", call: Call) -> "Traced":
-    from unrolled.engine.passes import trace
+    from unrolled.engine.passes import taps, trace
 
+    around = {"resets": trace.with_resets, "ends": trace.with_ends}
     for name in call.around:
-        if name != "probe":
-            step = {"resets": trace.with_resets, "ends": trace.with_ends}[name](step)
+        step = around[name](step) if name in around else step
     traced = trace.trace(step, tensors, [x[0] for x in call.xs], call.states, by_row=by_row)
-    if not call.is_probed:
-        return traced
-    from unrolled.engine.passes.taps import tap
-
-    return tap(traced, call.n_states)
+    return taps.tap(traced, call.n_states) if call.is_probed else traced
 
 
 def _lowered(traced: "Traced", call: Call, tensors: list[Tensor], staying: Staying) -> Plan:

@@ -1,17 +1,18 @@
 """What a probe asks of a step, written into its graph (docs/design/probe.md).
 
-Input: a traced step. Output: the same step that also returns its states, gates and what its weights are multiplied with,
-and takes zeros that are added to states and products: their gradients are those of the states and products.
+Input: a traced step. Output: the same step that also returns its states, its gates and the rows that its weights are
+multiplied with, and takes zeros that are added to states and products: their gradients are those of what they are
+added to.
 """
 
 import dataclasses
 import operator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx
 
+from unrolled.engine.ir.taps import Product, Taps
 from unrolled.engine.passes.products import PRODUCTS
 from unrolled.engine.passes.shapes import is_by_row, row_shape, shape_of
 from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, Traced
@@ -23,40 +24,6 @@ _VIEWS = {
     aten.t.default, aten.slice.Tensor, aten.split_with_sizes.default, aten.split.Tensor, aten.transpose.int,
     aten.alias.default, aten.view.default, aten.permute.default, operator.getitem,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Product:
-    """A product of rows with a weight.
-
-    Attributes:
-        weight: which of the tensors that the step reads.
-        rows: ("input", i) or ("tap", i): where its rows are.
-        shift: which of the zeros has its gradient.
-    """
-
-    weight: int
-    rows: tuple[str, int]
-    shift: int
-
-
-@dataclass(frozen=True)
-class Taps:
-    """What is beside a step's own inputs and outputs.
-
-    Attributes:
-        n_outputs: the step's own; the taps follow.
-        shifts: shape of a row and dtype of each of the zeros, which follow the step's own inputs.
-        states: for each leaf of the state the tap, and the shift or None where it has no gradient.
-        products: of rows with a weight, in the order of the step.
-        gates: function and tap of each sigmoid, tanh and relu, in the order of the step.
-    """
-
-    n_outputs: int
-    shifts: list[tuple[tuple[int, ...], torch.dtype]]
-    states: list[tuple[int, int | None]]
-    products: list[Product]
-    gates: list[tuple[str, int]]
 
 
 def tap(traced: Traced, n_states: int) -> Traced:
@@ -74,7 +41,7 @@ class _Tapping:
     def __init__(self, traced: Traced) -> None:
         self.traced, self.graph = traced, traced.graph.graph
         [self.output] = [node for node in self.graph.nodes if node.op == "output"]
-        self.results: list[Any] = list(self.output.args[0])  # type: ignore[arg-type]
+        self.results: list[Any] = list(self.output.args[0])
         self.captured, self.inputs, self.old = traced.captured, traced.inputs, traced.states
         self.first = next(node for node in self.graph.nodes if node.op != "placeholder")
         self.after_inputs = [*self.old, self.first][0]
@@ -94,7 +61,7 @@ class _Tapping:
     def state(self, i: int) -> tuple[int, int | None]:
         at = self.traced.n_outputs + i
         node = self.results[at]
-        if node.op == "placeholder":  # what the step was given: what is made of it is not made of the next state
+        if self._is_given(node):  # what the step was given: what is made of it is not made of the next state
             if not node.meta["val"].is_floating_point():
                 return self.tap(node), None
             shifted, shift = self._shifted(node)
@@ -106,6 +73,11 @@ class _Tapping:
             return self.tap(node), None
         shift = self.shift(node)
         return self.tap(self.results[at]), shift
+
+    def _is_given(self, node: fx.Node) -> bool:
+        """Whether it is an argument of the step's; under resets that is a choice between two states."""
+        is_choice = node.target is aten.where.self and {*node.args[1:]} <= {*self.old}
+        return node.op == "placeholder" or is_choice
 
     def product(self, node: fx.Node) -> Product | None:
         if node.target not in PRODUCTS or node.kwargs:

@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends import eager
+from unrolled.engine.ir.taps import Taps
 from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node
@@ -59,7 +60,7 @@ class Traced:
     n_outputs: int
     made: list[Tensor]
     outputs_form: Form
-    taps: "Taps | None" = None
+    taps: Taps | None = None
 
     @property
     def captured(self) -> list[fx.Node]:

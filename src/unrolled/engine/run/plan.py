@@ -118,6 +118,11 @@ class Plan:
         self.backend = backend
         return self
 
+    def lend(self, n: int) -> None:
+        """Outputs from the n-th on need no memory of their own: the caller reads them, and changes none."""
+        for is_shared in self._shared:
+            is_shared[n:] = [False] * len(is_shared[n:])
+
     def kernel(self, name: str) -> Kernel:
         """The compiled "forward", "training" or "backward" program."""
         if name not in self._kernels:

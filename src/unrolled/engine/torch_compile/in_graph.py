@@ -73,6 +73,12 @@ def _is_one_graph() -> bool:
     return translator.one_graph or translator.error_on_graph_break
 
 
+@torch.compiler.disable
+def refuse(fault: Exception) -> None:
+    """Raises where torch.compile runs a scan; raised in the graph, torch would run it without one instead."""
+    raise fault
+
+
 @nonstrict_trace
 def call(module: nn.Module, method: str, read: tuple[Any, ...], *args: Any) -> Any:  # noqa: ARG001
     """Calls a module's method; the scans in it become operators of the graph. `read` is what the method reads beside
