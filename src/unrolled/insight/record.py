@@ -172,7 +172,7 @@ class Record:
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel("time step")
         words = "|∂loss/∂state|" if has_gradient else "|state|"
-        figure.colorbar(image, ax=axes, label=f"log10 of {words}, mean over rows")
+        figure.colorbar(image, ax=axes, label=f"log10 of {words},\nmean over rows")
         return figure
 
     def __repr__(self) -> str:
