@@ -61,8 +61,17 @@ def test_from_text_to_text(call, folder):
     assert re.search(rf"^text      tale\.txt, {len(TEXT):,} chars\nmodel     .*\nbaseline  .*\n", out)
     code, out, _ = call("info", model)
     assert code == 0
-    for word in ("a model of the task 'text'", "hidden", "-gram", "tale.txt", "baseline_nats", "gradient_norm"):
+    for word in ("a model of the task 'text'", "hidden", "-gram", "tale.txt", "gradient_norm"):
         assert word in out
+
+
+@pytest.mark.parametrize("command", [[], ["train"]])
+def test_no_help_of_a_command_is_cut(call, command):
+    _, out, _ = call(*command, "--help")
+    listed = out[out.index("\nCommands:\n") :].splitlines()[2:]
+    assert len(listed) >= 7
+    assert not [line for line in listed if line.endswith("...")]
+    assert max(map(len, listed)) <= 80
 
 
 def test_default_run_folders_do_not_meet(call, folder):

@@ -85,6 +85,8 @@ def test_from_a_file_to_answers(task, call, folder):
     code, out, _ = call("info", model)
     assert code == 0
     assert f"a model of the task '{task}'" in out
+    assert "{" not in out
+    assert re.search(r"\nmetrics of the .* part\n  .*\n  ", out)
 
 
 def test_texts_from_files_and_standard_input_in_bounded_memory(call, folder):

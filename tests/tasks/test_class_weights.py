@@ -81,13 +81,14 @@ def test_it_is_saved_and_damaged_weights_are_refused(models, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "asked", ["", "rare", "rare=", "rare=0", "rare=-1", "rare=x", "=3", {}, {"rare": "x"}, {"a": -1}]
+    "asked",
+    ["", "rare", "rare=", "rare=0", "rare=-1", "rare=x", "rare=1e-50", "rare=1e39", "=3", {}, {"rare": "x"}, {"a": -1}],
 )
 def test_what_is_no_weight_is_refused(asked):
     with pytest.raises(SettingsError) as caught:
         unrolled.ClassifyModel(class_weights=asked)
     assert str(caught.value) == (
-        f"class_weights={asked!r}: expected none, balanced, or weights above 0 by label, such as rare=5,other=1"
+        f"class_weights={asked!r}: expected none, balanced, or weights from 1e-6 to 1e6 by label, such as rare=5,other=1"
     )
 
 
@@ -124,7 +125,7 @@ def test_on_the_command_line(call, tmp_path, monkeypatch):
     code, _, err = call("train", "classify", "t.csv", *brief, "--class-weights", "rare", "--folder", "no")
     assert (code, err.splitlines()[-1]) == (
         2,
-        "unrolled: class_weights='rare': expected none, balanced, or weights above 0 by label, such as rare=5,other=1",
+        "unrolled: class_weights='rare': expected none, balanced, or weights from 1e-6 to 1e6 by label, such as rare=5,other=1",
     )
 
 
@@ -177,7 +178,9 @@ def test_a_rare_intent_is_found(of_intents, tmp_path):
 def test_weights_of_intents_that_cannot_be_used_are_told():
     with pytest.raises(SettingsError, match=r"^class_weights: 'x' is no class; the classes are 'rare', 'usual'$"):
         unrolled.UnderstandModel(**SMALL, class_weights="x=2").fit(rare_intents(0), train=TRAINING)
-    with pytest.raises(SettingsError, match=r"^class_weights='rare=-1': expected none, balanced, or weights above 0"):
+    with pytest.raises(
+        SettingsError, match=r"^class_weights='rare=-1': expected none, balanced, or weights from 1e-6 to 1e6"
+    ):
         unrolled.UnderstandSettings(class_weights="rare=-1")
 
 

@@ -117,11 +117,28 @@ def test_metrics_and_share():
     assert best_share(np.zeros(5), truth[:5]) in (0.0, 0.5, 1.0)
 
 
+@pytest.mark.parametrize("size", [1e-90, 1e-30, 1e30, 1e97])
+def test_numbers_of_any_size_are_predicted_alike(size):
+    texts, numbers = zip(*houses(60, 0), strict=True)
+    one, other = (
+        unrolled.RegressModel(**SMALL).fit(list(texts), [each * of for each in numbers], train=TRAINING)
+        for of in (1, size)
+    )
+    assert other.report().figures["model"]["r2"] == pytest.approx(one.report().figures["model"]["r2"], rel=1e-4)
+
+
+def test_texts_without_a_token_are_no_texts():
+    with pytest.raises(DataError, match=r"^none of the texts has a token in it$"):
+        unrolled.RegressModel(**SMALL).fit([""] * 20, list(range(20)), train=TRAINING)
+
+
 def test_texts_without_numbers_and_numbers_of_no_kind():
     texts = [text for text, _ in houses(20, 0)]
     for numbers, said in (
         ([1.0] * 19, "got 20 items and 19 answers; expected one for each"),
         ([float("nan")] + [1.0] * 19, "item 0 has the target nan; input y contains NaN or infinity"),
+        ([2.0] * 5 + [-1e160] + [1.0] * 14, "item 5 has the target -1e+160; expected at most 1e+100 in size"),
+        ([2.5] * 20, "all targets are 2.5; a regression needs at least two numbers"),
     ):
         with pytest.raises(DataError) as caught:
             unrolled.RegressModel(**SMALL).fit(texts, numbers, train=TRAINING)

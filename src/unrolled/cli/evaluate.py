@@ -21,7 +21,7 @@ from unrolled.tasks.capabilities import who
 from unrolled.training.run_folder import Run
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="How well a model does on files with the answers.")
 @click.argument("model", type=PATH)
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
 @click.option("--encoding", help="of the files  [utf-8, or that of the training files]")

@@ -16,7 +16,7 @@ from unrolled.errors import ModelFileError
 from unrolled.tasks.capabilities import Generates, GenerateSettings
 
 
-@click.command()
+@click.command(short_help="Write text with a model.")
 @click.argument("model", type=PATH)
 @click.option("--prompt", default="", help="text to go on from")
 @click.option("--seed", type=int, help="same seed, same text  [a new one each time]")

@@ -16,6 +16,7 @@ from unrolled import tasks
 from unrolled.cli import faults
 from unrolled.cli.evaluate import evaluate
 from unrolled.cli.generate import generate
+from unrolled.cli.models import opened
 from unrolled.cli.options import PATH
 from unrolled.cli.predict import predict
 from unrolled.cli.stream import stream
@@ -43,10 +44,10 @@ def cli() -> None:
     """All commands."""
 
 
-@cli.command()
+@cli.command(short_help="What a model file holds.")
 @click.argument("model", type=PATH)
 def info(model: Path) -> None:
-    """What a model file holds: task, settings, figures, training record."""
+    """What a model file holds: task, settings, metrics, training record."""
     file = read_model(model)
     n_weights = sum(value.numel() for name, value in file.tensors.items() if name.startswith("model."))
     click.echo(f"{model}: a model of the task {file.task!r}, {n_weights:,} weights")
@@ -54,16 +55,25 @@ def info(model: Path) -> None:
         click.echo(f"\n{part} settings")
         for name, value in file.settings.get(part, {}).items():
             click.echo(f"  {name:<14} {_short(value)}")
-    click.echo("\nfigures of the validation part")
+    module, loaded = opened(model, "cpu")
+    click.echo("\nbaseline")
     for name, value in file.baseline.items():
-        click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {_short(value)}")
+        if isinstance(value, str | int | float):
+            click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {_short(value)}")
+    click.echo(f"\nmetrics of the {loaded.fitted.figures.get('part', 'validation')} part")
+    for line in module.Report(loaded).table():
+        click.echo(f"  {line}")
     click.echo("\nrecord")
     _print_record(file)
 
 
 def _short(value: Any) -> str:
-    """A value in a line: of a dictionary or a long list no more than its begin."""
+    """A value in a line: of a long one no more than its begin."""
     text = str(value)
+    if isinstance(value, dict):
+        text = ", ".join(f"{name}={each}" for name, each in value.items())
+    elif isinstance(value, list | tuple):
+        text = "; ".join(map(str, value))
     return text if len(text) <= 200 else f"{text[:200]} ... ({len(text):,} characters)"
 
 
@@ -75,7 +85,7 @@ def _print_record(file: ModelFile) -> None:
         click.echo("  " + "".join(f"{c:>15.5g}" if isinstance(c, float) else f"{_short(c):>15}" for c in cells))
 
 
-@cli.command()
+@cli.command(short_help="What this machine has for the compiled loop.")
 def doctor() -> None:
     """What this machine has for the compiled loop, and what is missing and how to get it."""
     from unrolled.engine.backends.registry import backend_for

@@ -41,7 +41,7 @@ def _help() -> str:
     """
 
 
-@click.command("predict", help=_help())
+@click.command("predict", help=_help(), short_help="What a model says of new texts, sounds or tables.")
 @click.argument("model", type=PATH)
 @click.argument("items", nargs=-1, metavar="[TEXT | FILE | FOLDER]...")
 @click.option("--file", type=PATH, help="the same as FILE; for sounds, their names, one a line")

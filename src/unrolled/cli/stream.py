@@ -19,7 +19,7 @@ from unrolled.tasks.capabilities import Streams, has
 _SAMPLES = {"s16le": "<i2", "f32le": "<f4"}
 
 
-@click.command("stream")
+@click.command("stream", short_help="What a transcriber hears, as sound comes in.")
 @click.argument("model", type=PATH)
 @click.option("--rate", type=click.IntRange(1000, 384_000), help="samples a second of the input  [the model's]")
 @click.option(

@@ -34,7 +34,7 @@ def interrupt_hint() -> str:
     return f" Go on: unrolled train --resume {_interrupted_run}" if is_there else ""
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="Train a model, or continue a run.")
 @click.option("--resume", metavar="RUN", type=PATH, help="continue a run that was cut off")
 @click.pass_context
 def train(context: click.Context, resume: Path | None) -> None:
@@ -82,8 +82,8 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         folds, log = values.pop("folds", None), list(values.pop("log"))
         valid, test_files = (list(values.pop(each, ())) for each in ("valid", "test_files"))
         settings = given_of(kind.kind, values)
-        training = kind.training_of(given_of(TrainSettings, values), has_start=start is not None)
         model = kind(**settings)
+        training = kind.training_of(given_of(TrainSettings, values), has_start=start is not None)
         apart = {"--valid": valid, "--test-file": test_files, "--folder": folder, "--log": log}
         if folds is not None and (given := [name for name, each in apart.items() if each]):
             raise click.UsageError(
@@ -106,7 +106,7 @@ def train_command(name: str, module: ModuleType) -> click.Command:
 
     for option in _options_of(kind, name):
         command = option(command)
-    return click.command(name, help=_help(module))(command)
+    return click.command(name, help=_help(module), short_help=module.HELP.purpose)(command)
 
 
 def _options_of(kind: type[Estimator], name: str) -> Iterator[Callable[..., Any]]:

@@ -20,6 +20,7 @@ from unrolled.data.table import Table, read_table
 from unrolled.errors import DataError
 
 _TARGET_NAMES = ("target", "number", "value", "price", "score", "rating", "stars", "amount", "label", "y")
+_MOST = 1e100  # squares of errors must be finite
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class Numbered:
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     sha256: str = ""
+
+    def __post_init__(self) -> None:
+        far = np.flatnonzero(np.abs(self.targets) > _MOST)
+        if len(far):
+            i = int(far[0])
+            where = f"item {i}" if not self.names else f"window {self.names[i]!r}"
+            raise DataError(f"{where} has the target {self.targets[i]:g}; expected at most {_MOST:g} in size")
 
     def __len__(self) -> int:
         return len(self.items)

@@ -11,6 +11,7 @@ import numpy as np
 from unrolled.errors import ModelFileError, SettingsError
 
 NONE, BALANCED = "none", "balanced"
+_LEAST, _MOST = 1e-6, 1e6  # what float32 can train with
 MOST_DECIDING = 200  # classes up to which macro F1 decides
 
 
@@ -18,7 +19,7 @@ def parsed(asked: str | Mapping[Any, float]) -> dict[str, float] | str:
     """The weights by label; or "none" or "balanced".
 
     Raises:
-        SettingsError: it is none of these, or a weight is not above 0.
+        SettingsError: it is none of these, or a weight is too small or too large.
     """
     if asked in (NONE, BALANCED):
         return str(asked)
@@ -31,9 +32,10 @@ def parsed(asked: str | Mapping[Any, float]) -> dict[str, float] | str:
         found = {str(name).strip(): float(weight) for name, weight in pairs}
     except (TypeError, ValueError):
         found = {}
-    if not found or not all(name and 0 < weight < np.inf for name, weight in found.items()):
+    if not found or not all(name and _LEAST <= weight <= _MOST for name, weight in found.items()):
         raise SettingsError(
-            f"class_weights={asked!r}: expected none, balanced, or weights above 0 by label, such as rare=5,other=1"
+            f"class_weights={asked!r}: expected none, balanced, or weights from 1e-6 to 1e6 by label, such as "
+            "rare=5,other=1"
         )
     return found
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.numbered import Numbered
-from unrolled.errors import DataError
 from unrolled.tasks.classify.inputs import TextFront
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.tasks.regress.fitted import RegressFitted
@@ -30,8 +29,6 @@ class RegressJob(ExampleJob):
         device: torch.device,
     ) -> None:
         kept = [i for i, each in enumerate(pieces) if len(each)]
-        if not kept:
-            raise DataError("none of the texts has a token in it")
         super().__init__(model, [len(pieces[i]) for i in kept], training, device)
         self.encoded = [fitted.front.encode(pieces[i]) for i in kept]
         self.targets = torch.from_numpy(scaled[kept]).float()

@@ -107,10 +107,14 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     ) -> tuple[RegressFitted, RegressJob]:
         if len(data) < 2:
             raise DataError("there is one example only; expected at least 3, better hundreds")
+        if (data.targets == data.targets[0]).all():
+            raise DataError(f"all targets are {data.targets[0]:g}; a regression needs at least two numbers")
         if len(valid) < _LEAST_ERRORS:
             self.notes.append(f"the validation part has {counted(len(valid), 'item')}, too few for intervals")
         front = self._front(data, start)
         pieces: list[Any] = [front.pieces(item) for item in data.items]
+        if not any(map(len, pieces)):
+            raise DataError("none of the texts has a token in it")
         net = RegressNet(front, self.settings).to(device)
 
         def score(learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
