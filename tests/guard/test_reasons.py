@@ -60,6 +60,9 @@ assert unfused_steps  # which puts its steps into the table
 IN_PYTHON = (python_steps.__file__, function_steps.__file__)
 
 
+FUSED_BY_NEWER = ("context_variable", "product_of_its_own", "power_by_a_function")
+
+
 def first_of_each_reason() -> list[Any]:
     """All steps; of those that do what people do in Python, each reason once by default."""
     found, known = [], set()
@@ -75,6 +78,8 @@ def test_the_exact_reason_of_a_step(name, monkeypatch):
     """Word for word, with the line; and the error and the warning say the same."""
     if name == "numbers_alone" and IS_NEWER:
         pytest.skip("torch 2.14 traces it, and its dtype is the reason")
+    if name in FUSED_BY_NEWER and IS_NEWER:
+        pytest.skip("torch 2.14 captures it, and it is fused")
     if name == "many_operations":
         monkeypatch.setattr(path, "MOST_OPERATIONS", 200)
     if name == "many_instructions":

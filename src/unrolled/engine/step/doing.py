@@ -28,7 +28,7 @@ TEXT = "it turns a tensor into text"
 READS = "it reads a number off a tensor, which a graph cannot: keep it a tensor"
 RANDOM = "it draws from Python's or numpy's random numbers; draw from torch's, as torch.rand(n) does"
 _PRINTS = "it prints, which a fused loop does not; print what the scan returns"
-_LOGS = "it writes to a log or warns, which a fused loop does not"
+LOGS = "it writes to a log or warns, which a fused loop does not"
 _CLOCK = "it asks for the time, which differs from step to step"
 _SYSTEM = "it uses files or asks the operating system; do that before the scan"
 _SEEDS = "it sets the state of random numbers, or asks for it; call torch.manual_seed before the scan"
@@ -39,8 +39,8 @@ _CLASS = "it makes a class, which a fused loop does not; make it outside of the 
 _DEEDS = {
     "print": _PRINTS,
     "io.TextIOWrapper.write": _PRINTS,
-    "logging.": _LOGS,
-    "warnings.warn": _LOGS,
+    "logging.": LOGS,
+    "warnings.warn": LOGS,
     "time.": _CLOCK,
     "datetime.datetime.now": _CLOCK,
     "datetime.datetime.utcnow": _CLOCK,

@@ -17,7 +17,7 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node, line_of_stack
-from unrolled.engine.step.doing import CANNOT, NOT_CAPTURED, RANDOM, READS, TEXT, Doing
+from unrolled.engine.step.doing import CANNOT, LOGS, NOT_CAPTURED, RANDOM, READS, TEXT, Doing
 
 _BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
 _WRITES = "it writes to an object that outlives the step; put what changes into the state"
@@ -92,6 +92,7 @@ _KINDS: dict[str, str] = {
     "sort with non-constant keys": "it sorts by values of tensors in Python; torch.sort does not",
     "repr() on": TEXT,
     "failed to call str()": TEXT,
+    "logging.Logger method not supported": LOGS,
     "Attempted to copy.deepcopy a tensor": "it copies a tensor by copy.deepcopy; tensor.clone() does the same",
 }
 # what stands in torch's explanation where the kind alone does not tell what the step does
@@ -167,6 +168,9 @@ def reason_of(fault: BaseException, doing: Doing | None = None, noted: str = "")
                 if noted and "AttributeError" not in text:
                     return NotTraceable(noted)
                 return NotTraceable(f"{of_torch or words}{line}")
+            scans = _CALLS.format(name="unrolled.scan")
+            if _LEFT_OUT in words and doing is not None and doing.words() == scans:
+                words = scans
             return NotTraceable(f"{words}{line}")
     if noted:
         return NotTraceable(noted)
