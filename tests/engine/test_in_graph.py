@@ -146,6 +146,37 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     assert set(checks.values()) == {"SUCCESS"}
 
 
+def _negated(tensors):
+    """The same numbers as views that torch negates when it reads them, as z.conj().imag is."""
+    views = [torch._neg_view(-tensor) for tensor in tensors]
+    assert all(view.is_neg() for view in views)
+    return views
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "elman"])
+def test_the_operator_reads_negated_views(name):
+    cell = strategies.make_cell(name, 1, torch.float32)
+    xs, state = strategies.make_inputs(4, 3, 3, torch.float32), strategies.make_state(cell, 3, 4, torch.float32)
+    forget_plans()
+    unrolled.scan(cell, xs, state, engine="fused")
+    [planned] = memory._plans.values()
+    captured = planned.captured(declared(cell).tensors)
+    plan, _, given = next(planned.plan.scan(captured, [xs], flatten(state)[0], BatchLayout(4, 3, False, 12)))
+    plan, given = plan.without_products(given)
+    number, given = operator.number_of(plan), [tensor.detach() for tensor in given]
+    loop, backward, n = torch.ops.unrolled.loop, torch.ops.unrolled.loop_backward, len(plan.states)
+    results = loop(given, number, 4, False, True)
+    for ours, theirs in zip(loop(_negated(given), number, 4, False, True), results, strict=True):
+        assert torch.equal(ours, theirs)
+    kept = operator._kept_states(plan, is_training=True)
+    of_kept = results[n + len(kept) :][: plan.programs.n_kept]
+    like = [*results[:n], *[results[n + kept.index(i)] for i in plan.sequences], *of_kept]
+    gradients = [torch.randn_like(tensor) for tensor in like]
+    expected = backward(given, results[n:], gradients, number, 4, False)
+    found = backward(_negated(given), _negated(results[n:]), _negated(gradients), number, 4, False)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
 @pytest.mark.filterwarnings("ignore::unrolled.errors.NotFusedWarning")
 def test_autocast_is_eager_in_a_graph_too():
     torch._dynamo.reset()
