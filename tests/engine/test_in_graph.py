@@ -12,6 +12,7 @@ from torch.library import opcheck
 import unrolled
 from unrolled.engine.cache import memory
 from unrolled.engine.ir.layout import BatchLayout
+from unrolled.engine.ir.loop_programs import RowGradient
 from unrolled.engine.run.plan import Plan
 from unrolled.engine.step.declared import declared
 from unrolled.engine.torch_compile import operator
@@ -144,6 +145,47 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     number = operator.number_of(plan)
     checks = opcheck(torch.ops.unrolled.loop.default, (tensors, number, 4, is_reversed, True))
     assert set(checks.values()) == {"SUCCESS"}
+
+
+class Attends(nn.Module):
+    """Reads a memory of each sequence, [3, 5, 4], whose gradient is a product of factors (`RowGradient`)."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 4))
+        self.memory = torch.randn(3, 5, 4, requires_grad=True)
+
+    def forward(self, x, h):
+        looks = torch.softmax((self.memory * h.unsqueeze(1)).sum(2), 1)
+        h = torch.tanh(x @ self.weight + (looks.unsqueeze(2) * self.memory).sum(1))
+        return h, h
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_the_operator_holds_tensors_by_sequence(is_reversed, monkeypatch):
+    step, xs, state, calls = Attends(), torch.randn(4, 3, 3), torch.randn(3, 4), []
+
+    def noting(plan, *arguments):
+        asking = scan(plan, *arguments)
+        calls.append(next(asking))
+        asking.close()
+        return scan(plan, *arguments)
+
+    scan = Plan.scan
+    monkeypatch.setattr(Plan, "scan", noting)
+    unrolled.scan(step, xs, state, reverse=is_reversed, engine="fused")
+    [(plan, _, given)] = calls
+    plan, given = plan.without_products(given)
+    assert RowGradient in map(type, plan.programs.constant_gradients)
+    number = operator.number_of(plan)
+    tensors = [torch.randn(tensor.shape, requires_grad=True) for tensor in given]
+    checks = opcheck(torch.ops.unrolled.loop.default, (tensors, number, 4, is_reversed, True))
+    assert set(checks.values()) == {"SUCCESS"}
+    ours, *_ = torch.ops.unrolled.loop(given, number, 4, is_reversed, True)
+    _, theirs = unrolled.scan(step, xs, state, reverse=is_reversed, engine="eager")
+    wanted = (step.memory, step.weight)
+    found, expected = (torch.autograd.grad(last.square().sum(), wanted) for last in (ours, theirs))
+    torch.testing.assert_close((ours, *found), (theirs, *expected))
 
 
 def _negated(tensors):
