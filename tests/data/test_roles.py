@@ -90,3 +90,15 @@ def test_rows_of_numbers_are_told_how_they_are_read_and_so_they_are(tmp_path):
     model = unrolled.ClassifyModel(**kept, hidden=4, steps=5).fit([path])
     assert model.evaluate(path)["model"]["accuracy"] == 1
     assert [each.labels[0] for each in model.predict_table([path])] == frame["species"].tolist()
+
+
+@pytest.mark.parametrize("number", ["1e160", "-1e308"])
+def test_numbers_whose_squares_are_infinite_are_refused(tmp_path, number):
+    path = tmp_path / "t.csv"
+    path.write_text("x,label\n" + "\n".join(f"{number if i == 3 else i},{'ab'[i % 2]}" for i in range(20)) + "\n")
+    kept = unrolled.ClassifySettings(values="x", series="row")
+    with pytest.raises(DataError, match=rf"t.csv, line 5, column 'x': '{number}' is beyond 1e\+100 in size$"):
+        LabeledReader(kept).files([path])
+    windows = [np.full((4, 2), float(number))] * 4
+    with pytest.raises(DataError, match=r"^item 0: holds a number beyond 1e\+100 in size$"):
+        LabeledReader(kept).paired(windows, ["a", "b", "a", "b"])

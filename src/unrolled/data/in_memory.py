@@ -14,6 +14,8 @@ from unrolled.data.counted import counted
 from unrolled.data.table import choose_column
 from unrolled.errors import DataError
 
+MOST_SIZE = 1e100  # of numbers: their squares, and sums of them, must be finite
+
 #: kinds of labels that are named by texts in a model file, and how they come back
 LABEL_KINDS: dict[str, Callable[[str], Any]] = {
     "str": str,
@@ -114,6 +116,8 @@ def _numbers(values: Any, where: str) -> np.ndarray:
         raise DataError(f"{where}: holds what is no number: {fault}") from fault
     if not np.isfinite(found).all():
         raise DataError(f"{where}: holds NaN or infinity; expected finite numbers")
+    if found.size and np.abs(found).max() > MOST_SIZE:
+        raise DataError(f"{where}: holds a number beyond {MOST_SIZE:g} in size")
     return found
 
 

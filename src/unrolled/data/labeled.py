@@ -13,7 +13,7 @@ import numpy as np
 
 from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, read_texts
-from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, labels_of, same_number
+from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, labels_of, same_number
 from unrolled.data.numbers import is_number, numbers_of
 from unrolled.data.roles import ROWS, TEXT_NAMES, Roles, Wanted, roles_of, roles_of_frame
 from unrolled.data.table import Table, is_table, read_table
@@ -225,6 +225,9 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     is_empty = np.array([[text.strip().lower() in MISSING for text in table.columns[name]] for name in values]).T
     for i, name in np.argwhere(is_empty):
         faults.add(f"{table.places[i]}, column {values[name]!r}: is empty; expected a number")
+    for i, k in np.argwhere(np.abs(columns) > MOST_SIZE):
+        shown = table.columns[values[k]][i]
+        faults.add(f"{table.places[i]}, column {values[k]!r}: {shown!r} is beyond {MOST_SIZE:g} in size")
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(map(str, range(1, len(table) + 1)) if is_by_row else table.column(series)):
         rows.setdefault(name.strip(), []).append(i)

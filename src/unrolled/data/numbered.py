@@ -12,7 +12,7 @@ import numpy as np
 
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults
-from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, same_number
+from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, same_number
 from unrolled.data.labeled import items_of_frame, read_windows
 from unrolled.data.numbers import numbers_of
 from unrolled.data.roles import Roles, Wanted, roles_of, roles_of_frame
@@ -20,7 +20,6 @@ from unrolled.data.table import Table, read_table
 from unrolled.errors import DataError
 
 _TARGET_NAMES = ("target", "number", "value", "price", "score", "rating", "stars", "amount", "label", "y")
-_MOST = 1e100  # squares of errors must be finite
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,11 @@ class Numbered:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        far = np.flatnonzero(np.abs(self.targets) > _MOST)
+        far = np.flatnonzero(np.abs(self.targets) > MOST_SIZE)
         if len(far):
             i = int(far[0])
             where = f"item {i}" if not self.names else f"window {self.names[i]!r}"
-            raise DataError(f"{where} has the target {self.targets[i]:g}; expected at most {_MOST:g} in size")
+            raise DataError(f"{where} has the target {self.targets[i]:g}; expected at most {MOST_SIZE:g} in size")
 
     def __len__(self) -> int:
         return len(self.items)
