@@ -258,6 +258,80 @@ def test_fused_and_eager_runs_have_the_same_record():
     torch.testing.assert_close(*(torch.tensor(each["value"].to_numpy()) for each in (one, other)), rtol=1e-5, atol=1e-7)
 
 
+CELLS_OF_TORCH = {
+    "LSTMCell": (nn.LSTMCell, {"f", "i", "g", "o", "tanh(c)"}),
+    "GRUCell": (nn.GRUCell, {"r", "z", "n"}),
+    "RNNCell": (nn.RNNCell, {"f"}),
+}
+
+
+@pytest.mark.parametrize("name", CELLS_OF_TORCH)
+def test_cells_of_torch_have_gates_and_terms_either_way(name):
+    kind, gates = CELLS_OF_TORCH[name]
+    torch.manual_seed(0)
+    cell, xs = kind(3, 5), torch.randn(TIME, ROWS, 3)
+    zeros = torch.zeros(ROWS, 5)
+    one, other = (probed(cell, xs, (zeros, zeros) if gates >= {"o"} else zeros, engine=e) for e in ("fused", "eager"))
+    assert set(one.gates) == gates
+    for each in gates:
+        torch.testing.assert_close(one.gates[each].mean, other.gates[each].mean)
+    assert list(one.terms) == list(other.terms) == ["weight_hh", "weight_ih"]
+    for found in (one.terms, one.gradients):
+        torch.testing.assert_close(found, other.terms if found is one.terms else other.gradients, rtol=1e-5, atol=1e-6)
+
+
+class Matrices(nn.Module):
+    """A state that is a matrix for each row, read by a product of torch's operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.out, self.keys = nn.Parameter(torch.randn(3, 3) / 2), nn.Linear(3, 3)
+
+    def forward(self, x, memory):
+        key = torch.sigmoid(self.keys(x))
+        memory = 0.9 * memory + key.unsqueeze(2) * x.unsqueeze(1)
+        return (memory @ x.unsqueeze(2)).squeeze(2) @ self.out, memory
+
+
+def test_matrices_as_states_have_norms_and_terms_either_way():
+    torch.manual_seed(0)
+    cell, xs = Matrices(), torch.randn(TIME, ROWS, 3)
+    first = torch.zeros(ROWS, 3, 3)
+    one, other = (probed(cell, xs, first, engine=e, lengths=LENGTHS) for e in ("fused", "eager"))
+    assert list(one.terms) == ["keys.weight", "out"]
+    for quantity in ("states", "gradients", "terms"):
+        torch.testing.assert_close(getattr(one, quantity), getattr(other, quantity), rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_that_does_not_fuse_is_seen_with_its_warning():
+    def step(x, h):
+        h = torch.tanh(h + x * float(x.detach().abs().max()))
+        return h, h
+
+    with unrolled.probe(nn.Identity()) as record, pytest.warns(unrolled.errors.NotFusedWarning, match="runs eagerly"):
+        loss_of(*unrolled.scan(step, torch.ones(TIME, ROWS, 3), torch.zeros(ROWS, 3, requires_grad=True))).backward()
+    [scan] = record.scans
+    assert (scan.path, scan.gradients["h"].shape) == ("eager", (TIME, ROWS))
+
+
+@pytest.mark.parametrize("engine", ["fused", "eager"])
+def test_a_second_backward_takes_the_place_of_the_first(engine):
+    layer = unrolled.GRU(3, 5, engine=engine)
+    with unrolled.probe(layer) as record:
+        total = layer(torch.ones(4, 2, 3))[0].sum()
+        total.backward(retain_graph=True)
+        first = record.scans[0].gradients["h"].clone()
+        (3 * total).backward()
+    torch.testing.assert_close(record.scans[0].gradients["h"], 3 * first)
+
+
+def test_recompute_is_looked_into_as_one_scan():
+    cell = make_cell("gru", 1)
+    xs, state = batch_for(cell, torch.float64)
+    one, other = probed(cell, xs, state), probed(cell, xs, state, recompute=True)
+    assert_equal((one.gradients, one.terms), (other.gradients, other.terms))
+
+
 def test_layers_and_directions_have_their_names():
     record, *_ = trained(Net(), torch.randn(7, 4, 3), is_probed=True)
     assert [(each.module, each.layer, each.direction, each.call) for each in record.scans] == [
