@@ -242,3 +242,12 @@ def test_answers_do_not_take_the_place_of_what_is_read(runs, call, folder, way):
     code, _, err = call("predict", runs / "c", *read, "--format", "csv", "--out", out)
     assert (code, err) == (2, f"unrolled: {out}: is read and written; name another file with --out\n")
     assert (folder / "new.csv").read_text() == REVIEWS
+
+
+@pytest.mark.parametrize(
+    "suffix", [".tar", ".csv.zst", ".PDF", ".txt.bz2", ".docx", ".html", ".log", ".parquet", ".7z"]
+)
+def test_a_file_that_is_not_there_is_no_text(runs, call, suffix):
+    code, out, err = call("predict", runs / "c", f"absent{suffix}")
+    assert (code, out) == (2, "")
+    assert f"absent{suffix}: no such file. If it is a text, pass it through standard input" in err

@@ -392,3 +392,18 @@ def test_numbers_that_go_as_times_do_are_told_where_no_name_says_so(texts, begin
     assert any(note.startswith(f"the numbers of column 'when' may be times from {begin}") for note in data.notes)
     counts = read_series(table([str(3 * i) for i in range(30)], "when"), target="x")
     assert not any("may be times" in note for note in counts.notes)
+
+
+@pytest.mark.parametrize("first", ["1936-01", "1949-01", "1960-01", "1968-06", "1995-03", "2020-01"])
+@pytest.mark.parametrize("form", ["%b-%y", "%d.%m.%y", "%d %b %y", "%m/%d/%y"])
+def test_years_of_two_digits_are_of_the_last_hundred_and_told(first, form):
+    wanted = pandas.date_range(first, periods=40, freq="MS")
+    found = read_series(table([f"{t:{form}}" for t in wanted]), reads=Reads(day_first=form != "%m/%d/%y"))
+    assert found.frequency.words == "every month"
+    assert found.frequency.stamps(found.first[0], 0, 40).tolist() == wanted.to_pydatetime().tolist()
+    assert any(note.startswith("years of two digits are 1936 to 2035; for others pass") for note in found.notes)
+
+
+def test_quarters_of_two_digits_are_of_the_same_years():
+    found = read_series(table([f"Q{i % 4 + 1} {(60 + i // 4) % 100:02}" for i in range(40)]))
+    assert found.frequency.stamps(found.first[0], 0, 1)[0] == np.datetime64("1960-01-01", "us")

@@ -83,7 +83,10 @@ def readings(text: str) -> list[Reading]:
         clock = named.get("clock") or named.get("clock24") or ""
         after = _clock(clock, named.get("half") or "")
         gap = [Part("", named["gap"])] if clock and named["gap"] else []
-        if dates := _dates(named["date"]):
+        dates = _dates(named["date"])
+        if clock:  # an hour is of a day
+            dates = [date for date in dates if {"d", "u"} & {part.field for part in date}]
+        if dates:
             return [Reading((*date, *gap, *after), named.get("zone") or "") for date in dates]
     return [Reading(date) for date in _dates(text)]
 

@@ -18,6 +18,11 @@ from unrolled.data.time_formats import expanded, form_of_pattern
 from unrolled.errors import DataError, SettingsError
 
 NOT = np.datetime64("NaT", "us")
+LAST_SHORT_YEAR = 2035  # the last year that two digits mean: series are of the past
+_SHORT_YEARS = (
+    f"years of two digits are {LAST_SHORT_YEAR - 99} to {LAST_SHORT_YEAR}; for others pass --time-format, whose %y is "
+    "1969 to 2068"
+)
 _DIGITS = str.maketrans("123456789", "000000000")
 _MOST_SHAPES = 2000  # texts of more shapes are no stamps
 _REGULAR = 0.7  # share of a grid's places with a stamp
@@ -105,7 +110,9 @@ def read_stamps(texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray]
     values, offsets, used = parsed[order]
     stamps = Stamps(values, form_of(used, next((each.zone for each in used if each.zone), "")))
     is_free = len({each for each in coverage if _is_day_first(each) is not None}) > 1
-    return replace(_zoned(stamps, offsets, reads, groups), day_first=_is_day_first(order) if is_free else None)
+    stamps = _zoned(stamps, offsets, reads, groups)
+    notes = (*stamps.notes, _SHORT_YEARS) if any(map(_has_short_years, used)) else stamps.notes
+    return replace(stamps, day_first=_is_day_first(order) if is_free else None, notes=notes)
 
 
 Found = tuple[np.ndarray, np.ndarray, list[Reading]]  # stamps, minutes before UTC, and how they were read
@@ -150,7 +157,13 @@ def _parsed(texts: list[str], reading: Reading) -> np.ndarray:
     if "w" in reading.order and "u" not in reading.order:
         texts, pattern = [f"{text} 1" for text in texts], f"{pattern} %u"
     found = pandas.to_datetime(pandas.Series(texts, dtype=object), format=pattern, errors="coerce")
+    if _has_short_years(reading):  # the library's are 1969 to 2068
+        found = found.where(~(found.dt.year > LAST_SHORT_YEAR), found - pandas.DateOffset(years=100))
     return found.to_numpy().astype("datetime64[us]")
+
+
+def _has_short_years(reading: Reading) -> bool:
+    return any(part.field == "y" for part in reading.parts)
 
 
 def _halves(texts: list[str], reading: Reading, n_months: int) -> np.ndarray:
@@ -169,7 +182,7 @@ def _halves(texts: list[str], reading: Reading, n_months: int) -> np.ndarray:
 
 
 def _century(year: int) -> int:
-    return year + (1900 if year >= 69 else 2000)  # as strptime's %y
+    return year + (1900 if year > LAST_SHORT_YEAR % 100 else 2000)
 
 
 def _choose(found: dict[str, Found], groups: Sequence[np.ndarray], texts: Sequence[str]) -> str:
