@@ -132,7 +132,8 @@ def _of_numbers(cells: dict[str, list[str]], wanted: Wanted) -> str:
     """How rows of numbers are read, where a table has such columns and none of texts; else ""."""
     answer = wanted.answer or of_usual_name(list(cells), wanted.usual)
     numbers = [name for name, found in cells.items() if name != answer and found and _are_numbers(found)]
-    rest = [name for name in cells if name not in numbers]
+    known = set(numbers)
+    rest = [name for name in cells if name not in known]
     if not numbers:
         return ""
     if answer is None and wanted.are_numbers and len(numbers) > 1:
