@@ -43,11 +43,15 @@ def tables():
     for name in ("reviews.csv", "other.csv"):
         write(name, ["review,stars", *reviews])
     write("lines.txt", ["good food", "bad soup"])
+    houses = [
+        f"{('small', 'big')[i % 2]} house {('red', 'old', 'new')[i % 3]},{100 * (i % 2) + i}.5" for i in range(24)
+    ]
+    write("houses.csv", ["description,price", *houses])
     posts = [{"body": f"{a} and {b}", "topics": f"{a};{b}"} for a in ("art", "food", "tax") for b in ("law", "war")]
     write("posts.jsonl", map(json.dumps, posts * 6))
-    sensors = [f"{i},{['up', 'down'][i % 2]},{t * (i % 2)},{i},{t}" for i in range(30) for t in range(6)]
+    sensors = [f"{i},{['up', 'down'][i % 2]},{t * (i % 2)},{i},{t},{i % 5 + 0.5}" for i in range(30) for t in range(6)]
     for name in ("sensors.csv", "new.csv"):
-        write(name, ["recording,activity,x,y,z", *sensors])
+        write(name, ["recording,activity,x,y,z,load", *sensors])
 
 
 def sentences():

@@ -249,6 +249,7 @@ def made(name):
     sounds = [((0.3 * np.sin(np.arange(4000) * f)).astype("float32"), 8000) for f in (0.2, 0.5)] * 6
     data = {
         "classify": (unrolled.ClassifyModel(**quick), evil),
+        "regress": (unrolled.RegressModel(**quick), [(text, float(i % 7)) for i, (text, _) in enumerate(evil)]),
         "forecast": (unrolled.ForecastModel(horizon=4, **quick), WAVE),
         "tag": (unrolled.TagModel(**quick), tagged),
         "understand": (

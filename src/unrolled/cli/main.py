@@ -21,6 +21,7 @@ from unrolled.cli.options import PATH
 from unrolled.cli.predict import predict
 from unrolled.cli.stream import stream
 from unrolled.cli.train import train
+from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, read_model
 from unrolled.training import processes
 
@@ -60,8 +61,13 @@ def info(model: Path) -> None:
     for name, value in file.baseline.items():
         if isinstance(value, str | int | float):
             click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {_short(value)}")
-    click.echo(f"\nmetrics of the {loaded.fitted.figures.get('part', 'validation')} part")
-    for line in module.Report(loaded).table():
+    try:
+        part = loaded.fitted.figures.get("part", "validation")
+        table = module.Report(loaded).table()
+    except (LookupError, TypeError, ValueError, AttributeError) as fault:
+        raise ModelFileError(f"{model}: its metrics are damaged: {type(fault).__name__}: {fault}") from fault
+    click.echo(f"\nmetrics of the {part} part")
+    for line in table:
         click.echo(f"  {line}")
     click.echo("\nrecord")
     _print_record(file)

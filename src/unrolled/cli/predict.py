@@ -116,7 +116,7 @@ def _check_out(out: Path | None, names: Sequence[str]) -> None:
     Raises:
         DataError: it is one; answers would stand in its place.
     """
-    if out is not None and out.is_file() and any(_exists(name) and out.samefile(name) for name in names):
+    if out is not None and _exists(str(out)) and any(_exists(name) and out.samefile(name) for name in names):
         raise DataError(f"{out}: is read and written; name another file with --out")
 
 
