@@ -221,11 +221,9 @@ def test_signals_that_end_a_process_leave_a_checkpoint_and_two_resumes_are_refus
         while not (folder / "run/model.safetensors").exists():
             time.sleep(0.01)
         second = run("train", "--resume", "run")
-        then = (folder / "run/log.csv").stat().st_size
-        while (
-            folder / "run/log.csv"
-        ).stat().st_size == then:  # until just after an evaluation: amid one nothing is kept
-            time.sleep(0.001)
+        os.read(process.stderr.fileno(), 1 << 20)  # what it said meanwhile
+        while "validation" not in process.stderr.readline():  # just now: what comes amid an evaluation is not kept
+            pass
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert (second.returncode, second.stdout) == (2, "")
