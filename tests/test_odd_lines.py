@@ -182,7 +182,9 @@ def test_devices_are_no_files(call, device):
 
 @pytest.mark.parametrize("nothing", [[], (), {}, set()])
 def test_a_text_model_learns_from_the_standard_library_only_where_nothing_is_given(nothing):
-    with pytest.raises(ArgumentError, match="expected text files, or None for the source of Python's standard library"):
+    with pytest.raises(
+        ArgumentError, match="expected text files, or nothing for the source of Python's standard library"
+    ):
         unrolled.TextModel(hidden=8, steps=1).fit(nothing)
 
 

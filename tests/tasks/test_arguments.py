@@ -31,8 +31,6 @@ VERBS = [
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize(("name", "verb"), VERBS)
 def test_a_wrong_argument_is_told(name, verb, what, tmp_path, monkeypatch):
-    if (name, verb, what) == ("text", "fit", "None"):
-        pytest.skip("it stands for the source of Python's standard library")
     monkeypatch.chdir(tmp_path)
     model = MODELS[name] if verb != "fit" else type(MODELS[name])()
     options = {"train": unrolled.TrainSettings(steps=1, precision="float32")} if verb == "fit" else {}

@@ -22,26 +22,11 @@ from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsI
 from unrolled.tasks.estimator import Estimator
 
 _STANDARD_INPUT = "standard input"
-_OF_TEXTS = (".txt", ".text", ".conll", ".log", ".md", ".wav", ".flac", ".mp3", ".ogg", ".m4a")
-_OTHERS: tuple[str, ...] = (
-    ".gz",
-    ".zip",
-    ".bz2",
-    ".xz",
-    ".zst",
-    ".7z",
-    ".rar",
-    ".tar",
-    ".tgz",
-    ".pdf",
-    ".doc",
-    ".docx",
-    ".odt",
-    ".html",
-)
-_OTHERS += (".htm", ".xml", ".rtf", ".safetensors", ".pkl", ".npy", ".npz", ".py", ".yaml", ".yml")
+# of texts and sounds, and of what holds them
+_OTHERS = r"txt|text|conll|log|md|wav|flac|mp3|ogg|m4a|gz|zip|bz2|xz|zst|7z|rar|tar|tgz|pdf|docx?|odt|html?|xml|rtf"
+_OTHERS += r"|safetensors|pkl|np[yz]|py|ya?ml"
 _FILE_NAMES = re.compile(
-    rf"\S+(?:{'|'.join(map(re.escape, (*SUFFIXES, *_OF_TEXTS, *_OTHERS)))})(?:\.(?:gz|zip|bz2|xz|zst))?", re.IGNORECASE
+    rf"\S+(?:{'|'.join(map(re.escape, SUFFIXES))}|\.(?:{_OTHERS}))(?:\.(?:gz|zip|bz2|xz|zst))?", re.IGNORECASE
 )
 
 

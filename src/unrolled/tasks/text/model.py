@@ -36,6 +36,7 @@ LEAST_UNITS = 1000
 LEAST_PIECE, MOST_PIECES = 100, 100  # units of a piece of text, and pieces, that are compared with the baseline's
 # more would tell the figure no better, and take its time from the training
 MOST_VALIDATION = 120_000
+NOT_GIVEN: Any = object()  # in place of files
 
 
 class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
@@ -72,7 +73,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
 
     def fit(
         self,
-        files: Any = None,
+        files: Any = NOT_GIVEN,
         answers: Any = None,
         *,
         valid: Any = None,
@@ -90,7 +91,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         from the rest. The best weights on the validation part are left in the model.
 
         Args:
-            files: text files; what they hold is joined.
+            files: text files; what they hold is joined. None is refused, as a name that was lost may be one.
             answers: a text has none.
             valid: a text has none; set `validation`.
             text: a text, in place of files.
@@ -106,10 +107,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
             SettingsError: settings contradict each other or the text.
             DivergedError: the loss became NaN or infinite.
         """
-        if valid is not None or answers is not None:
-            raise SettingsError("fit: a text's validation part is its end; set `validation`")
-        if text is not None and (files is not None or run is not None):
-            raise SettingsError("fit: text goes without files and without run, which resumes from files")
+        _check_fit(files, text, has_run=run is not None, has_more=valid is not None or answers is not None)
+        files = None if files is NOT_GIVEN else files
         corpus = self.as_data(files) if text is None else Corpus(text, text.encode(), (), "utf-8", "")
         return super().fit(corpus, train=train, start=start, run=run, display=display, log=log, callbacks=callbacks)
 
@@ -312,7 +311,7 @@ def _paths(files: Files | None) -> list[Path | str]:
     paths = [] if files is None else [files] if isinstance(files, str | Path) else list(files)
     if not paths and files is not None:
         raise ArgumentError(
-            f"expected text files, or None for the source of Python's standard library; got {named(files)}"
+            f"expected text files, or nothing for the source of Python's standard library; got {named(files)}"
         )
     return paths
 
@@ -327,3 +326,13 @@ unrolled train text a.txt b.txt --units subword --steps 2000
 """,
 )
 Model = TextModel
+
+
+def _check_fit(files: Any, text: str | None, *, has_run: bool, has_more: bool) -> None:
+    """Raises ArgumentError or SettingsError where arguments of `fit` do not go together."""
+    if has_more:
+        raise SettingsError("fit: a text's validation part is its end; set `validation`")
+    if text is not None and (files is not NOT_GIVEN or has_run):
+        raise SettingsError("fit: text goes without files and without run, which resumes from files")
+    if files is None:
+        raise ArgumentError("fit: expected text files; got None. Without files it learns from Python's own source")
