@@ -242,10 +242,10 @@ async def numbers_of(y):
 
 @refused(
     "it runs async code, which a fused loop does not",
-    "return h, new(x, h) * (0.5 if asyncio.get_event_loop_policy() else 2.0)",
+    "return h, new(x, h) * (0.5 if asyncio._get_running_loop() else 2.0)",
 )
 def event_loop(x, h):
-    return h, new(x, h) * (0.5 if asyncio.get_event_loop_policy() else 2.0)
+    return h, new(x, h) * (0.5 if asyncio._get_running_loop() else 2.0)
 
 
 @fused

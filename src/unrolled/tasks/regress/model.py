@@ -43,8 +43,8 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         >>> texts = [f"{size} house{' with garden' * garden}" for size in ("small", "large") for garden in (0, 1)] * 10
         >>> prices = [100.0, 150.0, 200.0, 250.0] * 10
         >>> model = unrolled.RegressModel(hidden=8, steps=40, lr=0.02).fit(texts, prices)
-        >>> round(model.predict("large house with garden").number, -1)
-        250.0
+        >>> model.predict("large house with garden").number > model.predict("small house").number + 50
+        True
     """
 
     task = "regress"
