@@ -221,9 +221,6 @@ def test_signals_that_end_a_process_leave_a_checkpoint_and_two_resumes_are_refus
         while not (folder / "run/model.safetensors").exists():
             time.sleep(0.01)
         second = run("train", "--resume", "run")
-        os.read(process.stderr.fileno(), 1 << 20)  # what it said meanwhile
-        while "validation" not in process.stderr.readline():  # just now: what comes amid an evaluation is not kept
-            pass
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert (second.returncode, second.stdout) == (2, "")
@@ -237,22 +234,47 @@ def test_signals_that_end_a_process_leave_a_checkpoint_and_two_resumes_are_refus
     ]  # fmt: skip
 
 
-def interrupted(done, n_signals):
+def interrupted(done, at, now):
     with ending_signals_interrupt():
         with ctrl_c_waits():
-            for _ in range(n_signals):
+            for now[0] in at:
                 signal.raise_signal(signal.SIGTERM)
             done.append("waited")
         done.append("went on")
 
 
-@pytest.mark.parametrize(("n_signals", "done"), [(1, ["waited"]), (2, [])])
-def test_a_signal_amid_an_update_waits_and_a_second_one_does_not(n_signals, done):
-    found = []
+@pytest.mark.parametrize(("at", "done"), [([5], ["waited"]), ([5, 5.9], ["waited"]), ([5, 6.1], [])])
+def test_a_signal_amid_an_update_waits_and_one_a_second_later_does_not(at, done, monkeypatch):
+    now, found = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with pytest.raises(SystemExit) as caught:
-        interrupted(found, n_signals)
+        interrupted(found, at, now)
     assert (found, caught.value.code) == (done, 143)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def pressed_again_and_again(found, now):
+    with ending_signals_interrupt():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            for now[0], number in ((7.1, signal.SIGINT), (7.2, signal.SIGTERM), (7.9, signal.SIGINT)):
+                signal.raise_signal(number)
+                found.append("went on")
+
+
+def test_signals_within_a_second_are_one(monkeypatch):
+    """As `timeout` sends them, to the process and to its group."""
+    now, found = [7.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pressed_again_and_again(found, now)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert found == ["went on"] * 3
 
 
 def test_signals_of_which_the_program_knows_stay_its_own():

@@ -318,6 +318,82 @@ def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path):
     assert Run.open(run.folder).state["position"]["step"] == len(n_steps) == 7
 
 
+def pressed():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def interruptible():
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background ignore it
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+class Slow(Regression):
+    """The signal comes amid the evaluation at a step."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.step = at, 0
+
+    def loss(self, module, step, carried):
+        self.step = step + 1
+        return super().loss(module, step, carried)
+
+    def evaluate(self):
+        if self.step == self.at:
+            pressed()
+        return super().evaluate()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize("average", [0, 0.9])
+@pytest.mark.parametrize("at", [4, 20, 40])
+def test_ctrl_c_amid_an_evaluation_loses_nothing(tmp_path, interruptible, at, average, schedule):
+    """Also before the first checkpoint, and at the last evaluation: a resumed run evaluates first."""
+    chosen = replace(SETTINGS, checkpoint_s=1e9, average=average, schedule=schedule)
+    whole = Regression()
+    expected = train(whole, chosen)
+    run = Run.create(tmp_path / "run", {"task": "none"})
+    with pytest.raises(KeyboardInterrupt):
+        train(Slow(at), chosen, run=run)
+    state = Run.open(run.folder).state
+    assert state["position"]["step"] == at
+    assert [row["step"] for row in state["position"]["record"]] == list(range(4, at, 4))
+    job = Regression()
+    result = train(job, chosen, run=Run.open(run.folder))
+    assert_equal(weights(job), weights(whole))
+    assert [row["loss"] for row in result.record] == [row["loss"] for row in expected.record]
+
+
+@pytest.mark.parametrize("what", ["write_tree", "write_tensors"])
+@pytest.mark.parametrize("at_write", [1, 2])
+def test_ctrl_c_amid_the_writing_of_a_checkpoint_or_a_model_loses_nothing(
+    tmp_path, interruptible, monkeypatch, what, at_write
+):
+    chosen = replace(SETTINGS, checkpoint_s=0 if what == "write_tree" else 1e9)
+    whole = Regression()
+    train(whole, chosen)
+    run = Run.create(tmp_path / "run", {"task": "none"})
+    write, n_writes = getattr(safetensors_tree, what), []
+
+    def interrupted(path, *more):
+        n_writes.append(path)
+        if len(n_writes) == at_write:
+            pressed()
+        write(path, *more)
+
+    monkeypatch.setattr(safetensors_tree, what, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(), chosen, run=run)
+    step = Run.open(run.folder).state["position"]["step"]
+    assert step == (at_write if what == "write_tree" else 4 * at_write)
+    assert not list(run.folder.glob(".*.part"))
+    job = Regression()
+    train(job, chosen, run=Run.open(run.folder))
+    assert_equal(weights(job), weights(whole))
+
+
 def test_the_display_is_told_of_every_step_and_evaluation():
     told = []
 

@@ -5,10 +5,11 @@ record of the training. All that a step needs is derived from its number and the
 killed anywhere resumes to the same weights, bit for bit.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -51,24 +52,28 @@ def train(
     Raises:
         SettingsError: `most_minutes` is set, and the job does not say its baseline's loss.
         DivergedError: the loss or its gradient became NaN or infinite. The best model so far is kept.
-        KeyboardInterrupt: as Ctrl-C makes it, after a checkpoint.
+        KeyboardInterrupt: as Ctrl-C makes it, after a checkpoint, also amid an evaluation.
     """
     check_baseline(job, settings)
     device = next(job.module.parameters()).device
     with set_aside(device):
         training = _Training(job, settings, run, display or Display(), make_optimizer)
         try:
+            if training.is_evaluation_owed():
+                training.evaluate()
             while not (reason := training.reason_to_stop()):
                 training.update()
                 if training.is_evaluation_due():
                     training.evaluate()
                 if training.is_checkpoint_due():
                     training.checkpoint()
+            training.checkpoint()
         except KeyboardInterrupt:
-            if training.is_whole:  # else weights, average or record are half changed: the checkpoint before holds
-                training.checkpoint()
+            # several processes stop at different steps; and half an update is none: the checkpoint before holds
+            if training.is_whole and processes.world_size() == 1:
+                with ctrl_c_waits():
+                    training.checkpoint()
             raise
-        training.checkpoint()
     return training.result(reason)
 
 
@@ -139,16 +144,40 @@ class _Training:
             at.step += 1
             self.random = random_state(self.device)
             at.seconds = processes.agreed(time.monotonic() - self.began)
-            self.is_whole = not self.is_evaluation_due()
+            self.is_whole = True
         self.display.step(at.step, self.progress(), at.seconds, at.train_loss, at.gradient_norm)
 
     def evaluate(self) -> None:
-        """Figures of the validation part; the best weights are kept, in memory and in the run folder."""
-        at = self.position
-        now = _copy(self.job.module) if self.average is not None else None
-        if self.average is not None:
+        """Metrics of the validation part; the best weights are kept, in memory and in the run folder.
+
+        An interrupt amid it leaves all as it was before: a resumed run evaluates first.
+        """
+        with self._averaged():
+            figures = self.job.evaluate()
+            with ctrl_c_waits():
+                self.is_whole = False
+                is_best = self._note(figures)
+                self.is_whole = True
+        # only then does it show: Ctrl-C may be the answer to what it shows
+        self.display.evaluated(self.position.record[-1], self.job.describe(figures), is_best=is_best)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Within the block the module has the averaged weights, if there are any."""
+        if self.average is None:
+            yield
+            return
+        now = _copy(self.job.module)
+        try:
             self.job.module.load_state_dict(self.average)
-        figures = self.job.evaluate()
+            yield
+        finally:
+            with ctrl_c_waits():
+                self.job.module.load_state_dict(now)
+
+    def _note(self, figures: dict[str, float]) -> bool:
+        """Takes an evaluation into position, record and best weights; whether it is the best one."""
+        at = self.position
         self.plateau.step(figures["loss"])
         is_best = stopping.evaluated(at, figures["loss"], self.job.steps_per_epoch)
         row = {"step": at.step, "seconds": round(at.seconds, 2), "train_loss": at.train_loss, **figures}
@@ -161,13 +190,10 @@ class _Training:
                 except OSError as fault:
                     where = self.run.model_path
                     raise RunError(f"{where}: cannot be written: {fault.strerror or fault}") from fault
-        if now is not None:
-            self.job.module.load_state_dict(now)
         began, at.seconds = at.seconds, processes.agreed(time.monotonic() - self.began)
         at.seconds_evaluating += at.seconds - began
         at.progress_evaluated = self.progress()
-        self.is_whole = True  # before it shows: Ctrl-C may be the answer to what it shows
-        self.display.evaluated(at.record[-1], self.job.describe(figures), is_best=is_best)
+        return is_best
 
     def checkpoint(self) -> None:
         """Writes all that is needed to go on from here, bit for bit."""
@@ -220,6 +246,12 @@ class _Training:
 
     def is_evaluation_due(self) -> bool:
         return stopping.is_evaluation_due(self.position, self.settings) or bool(self.display.stop_reason)
+
+    def is_evaluation_owed(self) -> bool:
+        """Whether the run was interrupted amid an evaluation."""
+        at = self.position
+        was_evaluated = bool(at.record) and at.record[-1]["step"] == at.step
+        return at.step > 0 and not was_evaluated and stopping.is_evaluation_due(at, self.settings)
 
     def is_checkpoint_due(self) -> bool:
         return processes.agreed(time.monotonic() - self.last_checkpoint) >= self.settings.checkpoint_s
