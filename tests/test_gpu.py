@@ -170,7 +170,7 @@ TASKS = {
             unrolled.ForecastSettings(**test_forecast.SETTINGS, decoder=decoder, output=output),
             test_forecast.PAIR,
             test_forecast.TRAINING,
-            lambda model: torch.from_numpy(model.levels(test_forecast.PAIR, ORIGINS)),
+            lambda model: torch.from_numpy(model.forecasts_from(test_forecast.PAIR, ORIGINS).levels("model")),
         )
         for decoder, output in (
             ("direct", "quantiles"), ("direct", "student"), ("autoregressive", "quantiles"), ("autoregressive", "gaussian"),

@@ -97,10 +97,10 @@ def test_a_forecast_of_months_is_drawn_over_months(drawn, tmp_path):
         Series(["x"], [values], Frequency("month"), [np.datetime64("2010-01-01")]),
         train=unrolled.TrainSettings(steps=1, precision="float32"),
     )
-    model.draw(model.held, tmp_path / "f.png")
+    model.report().draw(model.held, tmp_path / "f.png")
     drawn()
     data = Series(["x"], [values], Frequency("month"), [np.datetime64("2010-01-01")])
-    [(_, origin)] = [max(model.origins(data, "test"))]
+    [(_, origin)] = [max(model.parts.origins(data, "test"))]
     stamps = drawn().axes[0].lines[1].get_xdata()
     assert stamps[0] == data.frequency.stamps(data.first[0], origin, origin + 1)[0]
     assert stamps[0].astype("datetime64[D]").astype(str).endswith("-01")

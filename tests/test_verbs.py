@@ -171,7 +171,7 @@ def test_folds_of_a_forecast_know_nothing_of_what_comes_later():
     parts = [part.values[0] for part, _ in model.folds(model.as_data(values), 3, seed=0)]
     for before, after in itertools.pairwise(parts):
         # what one fold is judged on begins where the one before ends
-        assert model._parts(len(after))[1] == len(before)
+        assert model.parts.ends(len(after))[1] == len(before)
     assert len(parts[-1]) == 200
     covariates = [np.ones((205, 2))]
     series = dataclasses.replace(model.as_data(values), covariates=covariates, n_future=1).until([150])

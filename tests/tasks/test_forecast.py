@@ -52,11 +52,11 @@ def test_learns_and_stands_beside_the_baseline(model):
 
 
 def test_figures_are_their_formulas(model):
-    origins = model.origins(PAIR, "test")
+    origins = model.parts.origins(PAIR, "test")
     assert all(
         t + 6 <= len(PAIR.values[i]) and t >= len(PAIR.values[i]) - round(0.1 * len(PAIR.values[i])) for i, t in origins
     )
-    levels = model.levels(PAIR, origins)
+    levels = model.forecasts_from(PAIR, origins).levels("model")
     targets = np.stack([PAIR.values[i][t : t + 6] for i, t in origins])
     scales = np.array([mase_scale(PAIR.values[i][: round(0.8 * len(PAIR.values[i]))], 12) for i, _ in origins])
     point, figures = levels[..., 2], model.evaluate(PAIR)["model"]
@@ -80,18 +80,21 @@ def test_errors_by_hand():
 
 def test_a_series_a_thousand_times_as_large_is_forecast_a_thousand_times_as_large(model):
     origins = [(0, 200), (1, 200)]
-    levels = model.levels(PAIR, origins)
+    levels = model.forecasts_from(PAIR, origins).levels("model")
     np.testing.assert_allclose(levels[1], 1000 * levels[0], rtol=1e-4)
 
 
 def test_quantiles_are_in_order(model):
-    levels = model.levels(PAIR, [(0, t) for t in range(30, 400, 7)])
+    levels = model.forecasts_from(PAIR, [(0, t) for t in range(30, 400, 7)]).levels("model")
     assert (np.diff(levels, axis=2) >= 0).all()
 
 
 def test_the_future_is_not_looked_at(model):
     changed = Series(PAIR.names, [np.where(TIME < 300, WAVE, -1e6), PAIR.values[1]], PAIR.frequency, PAIR.first)
-    np.testing.assert_array_equal(model.levels(PAIR, [(0, 300)]), model.levels(changed, [(0, 300)]))
+    np.testing.assert_array_equal(
+        model.forecasts_from(PAIR, [(0, 300)]).levels("model"),
+        model.forecasts_from(changed, [(0, 300)]).levels("model"),
+    )
 
 
 def test_nothing_is_fitted_beyond_the_training_part():
@@ -264,7 +267,7 @@ def test_faults_are_told(model, tmp_path):
 
 def test_a_picture_is_drawn(model, tmp_path):
     pytest.importorskip("matplotlib")
-    path = model.draw(PAIR, tmp_path / "forecasts.png")
+    path = model.report().draw(PAIR, tmp_path / "forecasts.png")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

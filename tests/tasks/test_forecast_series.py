@@ -64,10 +64,10 @@ def test_values_drawn_between_neighbors_count_in_no_metric_and_no_loss():
     strange = np.where(known, WAVE, 1e3)  # what is drawn there shall not matter
     data = Series(["x"], [strange], known=[known])
     model = fitted(data)
-    origins = model.origins(data, "test")
+    origins = model.parts.origins(data, "test")
     targets = np.stack([WAVE[t : t + 6] for _, t in origins])
     is_known = np.stack([known[t : t + 6] for _, t in origins])
-    errors = np.abs(model.levels(data, origins)[..., 2] - targets)
+    errors = np.abs(model.forecasts_from(data, origins).levels("model")[..., 2] - targets)
     assert model.figures["model"]["mae"] == pytest.approx(errors[is_known].mean())
     windows = model.fitted.cut.windows(data, origins)
     np.testing.assert_array_equal(windows.is_known.numpy(), is_known)

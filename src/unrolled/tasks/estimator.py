@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
-from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
+from unrolled.errors import DataError, RunError, SettingsError
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
 from unrolled.tasks.arguments import checked_training
@@ -266,12 +265,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
 
     def save(self, path: Path | str) -> None:
         """Writes the model file: one .safetensors file with all that the verbs need, aside and renamed."""
-        fitted = self.fitted
-        vocabulary, baseline, tensors = fitted.to_parts()
-        settings = {"model": self.settings.to_dict(), "training": fitted.training}
-        weights = {f"model.{name}": value for name, value in fitted.net.state_dict().items()}
-        baseline = baseline | fitted.figures_part()
-        write_model(path, ModelFile(self.task, settings, vocabulary, baseline, fitted.record, weights | tensors))
+        self.fitted.write(path, self.task, self.settings)
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "cpu") -> Self:
@@ -280,19 +274,9 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         Raises:
             ModelFileError: it cannot be used; nothing in it is executed.
         """
-        file = read_model(path, task=cls.task)
-        try:
-            model = cls(cls.kind.from_dict(file.settings.get("model")))
-            fitted = cls.fits.from_parts(file, model.settings)
-            load_weights(fitted.net, file.tensors)
-            fitted.net.to(choose_device(device)).eval()
-            figures = fitted.figures_of(file.baseline)
-        except (ModelFileError, SettingsError) as fault:
-            raise ModelFileError(f"{path}: {fault}") from fault
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
-            raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
-        training = file.settings.get("training", {})
-        model._fitted = replace(fitted, figures=figures, record=file.record, training=training)
+        settings, fitted = cls.fits.read(path, cls.task, cls.kind, device=device)
+        model = cls(settings)
+        model._fitted = fitted
         return model
 
 

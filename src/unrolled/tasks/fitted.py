@@ -4,14 +4,18 @@ Inputs: a network, and all that a task learned from the training data. Outputs: 
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from torch import Tensor, nn
 
-from unrolled.errors import ModelFileError
-from unrolled.files.model_file import ModelFile
+from unrolled.errors import ModelFileError, SettingsError
+from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
+from unrolled.settings import Settings
+from unrolled.training.devices import choose_device
 
+S = TypeVar("S", bound=Settings)
 Parts = tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]
 
 
@@ -43,6 +47,36 @@ class Fitted(ABC):
         Raises:
             ModelFileError: a part is damaged. KeyError, TypeError and ValueError mean the same.
         """
+
+    def write(self, path: Path | str, task: str, settings: Settings) -> None:
+        """Writes the model file, aside and renamed."""
+        vocabulary, baseline, tensors = self.to_parts()
+        chosen = {"model": settings.to_dict(), "training": self.training}
+        weights = {f"model.{name}": value for name, value in self.net.state_dict().items()}
+        baseline = baseline | self.figures_part()
+        write_model(path, ModelFile(task, chosen, vocabulary, baseline, self.record, weights | tensors))
+
+    @classmethod
+    def read(cls, path: Path | str, task: str, kind: type[S], *, device: str) -> tuple[S, Self]:
+        """Settings of a kind and what is fitted, from a model file of the task, its network on a device.
+
+        Raises:
+            ModelFileError: it cannot be used; nothing in it is executed.
+        """
+        file = read_model(path, task=task)
+        try:
+            settings = kind.from_dict(file.settings.get("model"))
+            fitted = cls.from_parts(file, settings)
+            load_weights(fitted.net, file.tensors)
+            fitted.net.to(choose_device(device)).eval()
+            figures = fitted.figures_of(file.baseline)
+        except (ModelFileError, SettingsError) as fault:
+            raise ModelFileError(f"{path}: {fault}") from fault
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
+            raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
+        return settings, replace(
+            fitted, figures=figures, record=file.record, training=file.settings.get("training", {})
+        )
 
     def figures_part(self) -> dict[str, Any]:
         """The metrics, as they stand beside the baseline in the file."""

@@ -133,6 +133,31 @@ class ForecastFitted(Fitted):
                 "--answer 'last value'"
             )
 
+    @property
+    def baseline_names(self) -> list[str]:
+        """The baselines that there are: without a season, the seasonal one is the last value."""
+        return [name for name in baselines.NAMES if name != "seasonal naive" or self.season > 1]
+
+    def check_future(self, data: Series) -> None:
+        """Holds covariates that are known in advance to be there for the whole horizon.
+
+        Raises:
+            DataError: some are missing.
+        """
+        horizon, n_future = self.cut.horizon, self.cut.n_future
+        faults = []
+        for name, values, covariates in zip(data.names, data.values, data.covariates, strict=True):
+            after = covariates[len(values) : len(values) + horizon, :n_future]
+            n_known = int((~np.isnan(after)).all(1).sum())
+            if n_future and n_known < horizon:
+                faults.append(f"{name or data.target!r} has {n_known} of {horizon}")
+        if faults:
+            shown = "; ".join(faults[:10]) + ("; ..." if len(faults) > 10 else "")
+            known = ", ".join(self.covariate_names[:n_future])
+            raise DataError(
+                f"a forecast needs {known} for the steps to forecast: {shown}. Add rows with them and an empty target"
+            )
+
     def short_notes(self, data: Series) -> list[str]:
         """A note on series that are shorter than a window, whose forecasts know little."""
         short = [i for i, values in enumerate(data.values) if len(values) < self.cut.context]

@@ -1,8 +1,13 @@
 """The report of the task's models: table, verdict and picture."""
 
+import math
 from pathlib import Path
 
 from unrolled.data.counted import counted
+from unrolled.data.series import Series
+from unrolled.report import pictures
+from unrolled.tasks.forecast.compared import times_of
+from unrolled.tasks.forecast.from_origins import MIDDLE
 from unrolled.tasks.forecast.model import ForecastModel
 from unrolled.tasks.report import TaskReport
 
@@ -13,7 +18,7 @@ class ForecastReport(TaskReport[ForecastModel]):
     for_more = " A smaller --horizon or a larger --test gives more."
 
     def table(self) -> list[str]:
-        names, horizon = ["model", *self.model.baseline_names], self.model.settings.horizon
+        names, horizon = ["model", *self.model.fitted.baseline_names], self.model.settings.horizon
         kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
         lines = [
             f"{counted(self.figures['n_forecasts'], 'forecast')} of {counted(horizon, 'step')} from rolling origins"
@@ -51,7 +56,28 @@ class ForecastReport(TaskReport[ForecastModel]):
 
     def picture(self, folder: Path) -> Path | None:
         held = self.model.held
-        return None if held is None else self.model.draw(held, folder / "forecasts.png")
+        return None if held is None else self.draw(held, folder / "forecasts.png")
+
+    def draw(self, data: Series, path: Path, *, most: int = 4) -> Path:
+        """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best baseline."""
+        parts, fitted = self.model.parts, self.model.fitted
+        latest: dict[int, int] = {}
+        for i, t in parts.origins(data, parts.last):
+            latest[i] = max(t, latest.get(i, 0))
+        at = self.model.forecasts_from(data, sorted(latest.items())[:most])
+        levels, windows, targets = at.levels("model"), at.windows, at.targets
+        baseline = min(fitted.baseline_names, key=lambda name: fitted.errors.get(name, math.inf))
+        beside = at.points(baseline)
+        panels = [
+            {
+                "name": data.names[i] or data.target, "past": windows[row], "actual": targets[row],
+                "point": levels[row, :, MIDDLE], "low": levels[row, :, 0], "high": levels[row, :, -1],
+                "baseline": beside[row], "baseline_name": baseline,
+                "times": times_of(data, i, t - windows.shape[1], t + targets.shape[1]),
+            }
+            for row, (i, t) in enumerate(at.origins)
+        ]  # fmt: skip
+        return pictures.forecasts(panels, path)
 
 
 Report = ForecastReport
