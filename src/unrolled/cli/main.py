@@ -19,8 +19,10 @@ from unrolled.cli.generate import generate
 from unrolled.cli.models import opened
 from unrolled.cli.options import PATH
 from unrolled.cli.predict import predict
+from unrolled.cli.report import report
 from unrolled.cli.stream import stream
 from unrolled.cli.train import train
+from unrolled.cli.watch import watch
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, read_model
 from unrolled.training import processes
@@ -104,7 +106,7 @@ def doctor() -> None:
         click.echo(line)
 
 
-for _command in (train, generate, predict, evaluate, stream):
+for _command in (train, generate, predict, evaluate, stream, report, watch):
     cli.add_command(_command)
 
 

@@ -4,9 +4,11 @@ Inputs: counts of each example for the model and for each baseline. Outputs: bot
 so large a difference comes by chance. Why this test: docs/design/claims.md.
 """
 
+import contextlib
+import contextvars
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -80,6 +82,42 @@ class Comparison:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What `compare` was given of a model: its counts [examples, counts], and how they are compared."""
+
+    counts: np.ndarray
+    metric: str
+    of: str
+    score: Score | None
+    is_error: bool
+    blocks: np.ndarray | None
+
+    def beside(self, other: "Counted", name: str) -> Comparison | None:
+        """This model and another one on the same examples; None where these are not the same."""
+        mine, others = (each.counts.shape for each in (self, other))
+        if (self.metric, self.of, mine) != (other.metric, other.of, others):
+            return None
+        return compare(
+            self.counts, {name: other.counts}, metric=self.metric, of=self.of, score=self.score,
+            is_error=self.is_error, blocks=self.blocks,
+        )  # fmt: skip
+
+
+_counted: contextvars.ContextVar[list[Counted] | None] = contextvars.ContextVar("counted", default=None)
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[list[Counted]]:
+    """Keeps the counts of each model that is compared with its baseline within: to compare models with each other."""
+    found: list[Counted] = []
+    token = _counted.set(found)
+    try:
+        yield found
+    finally:
+        _counted.reset(token)
+
+
 def compare(
     model: np.ndarray,
     baselines: Mapping[str, np.ndarray],
@@ -102,6 +140,8 @@ def compare(
         blocks: int [examples], equal numbers where examples depend on each other; else neighbors are put together
             where there are more than 512.
     """
+    if (kept := _counted.get()) is not None:
+        kept.append(Counted(model, metric, of, score, is_error, blocks))
     score = score or ratio
     whole = {name: float(score(counts.sum(0))) for name, counts in baselines.items()}
     name = (min if is_error else max)(whole, key=lambda each: whole[each])

@@ -14,6 +14,7 @@ from unrolled import markup
 from unrolled.data.counted import counted
 from unrolled.errors import ModelFileError, UnrolledError
 from unrolled.report.comparison import LEAST_BLOCKS, Comparison, p_of_folds
+from unrolled.report.html.page import Section
 from unrolled.tasks.estimator import Estimator
 from unrolled.training.job import Curve, TrainResult
 
@@ -153,6 +154,14 @@ class TaskReport(ABC, Generic[M]):
             MissingExtraError: matplotlib is not installed.
         """
         return None
+
+    def exhibits(self, held: Any) -> Iterator[Section]:
+        """What the task shows of a model on a page, section by section: pictures of its metrics, and examples.
+
+        Args:
+            held: data of the task that the network did not learn from, for examples; None where there are none.
+        """
+        return iter(())
 
     def of_evaluation(self, source: str) -> Iterator[str]:
         """What an evaluation came to, in lines; `source` names the data."""

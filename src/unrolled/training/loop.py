@@ -190,6 +190,8 @@ class _Training:
                 except OSError as fault:
                     where = self.run.model_path
                     raise RunError(f"{where}: cannot be written: {fault.strerror or fault}") from fault
+        if self.run is not None and processes.rank() == 0:
+            self.run.write_log(at.record)  # for those who watch; the checkpoint has the rows too, later
         began, at.seconds = at.seconds, processes.agreed(time.monotonic() - self.began)
         at.seconds_evaluating += at.seconds - began
         at.progress_evaluated = self.progress()

@@ -124,6 +124,16 @@ class Run:
             finally:
                 self._is_held = False
 
+    def is_held(self) -> bool:
+        """Whether a process trains this run now; false where the system has no locks."""
+        with contextlib.suppress(OSError), open(self.folder / LOCK, encoding="utf-8") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back as the file is closed
+                except OSError as fault:
+                    return fault.errno in (errno.EWOULDBLOCK, errno.EACCES)
+        return False
+
     @contextlib.contextmanager
     def restoring(self) -> Iterator[None]:
         """Within the block, what does not fit is a fault of the checkpoint.

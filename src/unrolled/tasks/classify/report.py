@@ -1,10 +1,18 @@
 """The report of the task's models: table, verdict and picture."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from unrolled.report import pictures
+from unrolled.report.html import elements
+from unrolled.report.html.page import Section
+from unrolled.tasks.classify.answer import Classified
+from unrolled.tasks.classify.inputs import TextFront
 from unrolled.tasks.classify.model import ClassifyModel
 from unrolled.tasks.report import TaskReport, shortened
+
+_MOST_CLASSES, _N_EXAMPLES = 30, 8
 
 
 class ClassifyReport(TaskReport[ClassifyModel]):
@@ -41,6 +49,43 @@ class ClassifyReport(TaskReport[ClassifyModel]):
             return pictures.confusion(model["confusion"], folder / "confusion.png")
         f1 = [{name: each["f1"] for name, each in part["classes"].items()} for part in (model, baseline)]
         return pictures.bars(f1[0], f1[1], "F1", folder / "classes.png")
+
+    def exhibits(self, held: Any) -> Iterator[Section]:
+        model, baseline = self.figures["model"], self.figures["baseline"]
+        if model["confusion"] and len(model["classes"]) <= _MOST_CLASSES:
+            shown = elements.counts(model["confusion"], "label", "found", "confusion table")
+            yield Section("What was taken for what", shown)
+        names = sorted(model["classes"], key=lambda name: -model["classes"][name]["n"])[:_MOST_CLASSES]
+        rows = {
+            name: (
+                model["classes"][name]["f1"],
+                baseline["classes"].get(name, {"f1": 0.0})["f1"],
+                model["classes"][name]["n"],
+            )
+            for name in names
+        }
+        yield Section("Class by class", elements.bars(rows, "F1", "items", "F1 by class"))
+        if held is not None and isinstance(self.model.fitted.front, TextFront):
+            part = held.part(range(min(_N_EXAMPLES, len(held))))
+            words = (
+                "Blue words moved the answer toward the class that was found, orange ones away from it: by how much "
+                "its log-probability falls when the word is hidden."
+            )
+            yield Section("Examples", elements.paragraph(words, "dim") + elements.examples(self._examples(part)))
+
+    def _examples(self, part: Any) -> Iterator[str]:
+        """Texts with the words that moved the answer, and whether it is right."""
+        found = self.model.predict_all(part.items, highlights=True)
+        for answer, labels in zip(found, part.labels, strict=True):
+            moved = [(each["start"], each["end"], each["nats"]) for each in answer.highlights or ()]
+            is_right = sorted(map(str, answer.labels)) == sorted(labels)
+            said = f"{'right' if is_right else 'WRONG'}: found {_sure(answer)}; label {', '.join(labels) or 'none'}"
+            yield f"{elements.weighted(answer.text, moved)}{elements.paragraph(said, 'dim')}"
+
+
+def _sure(answer: Classified) -> str:
+    """Labels with their probabilities."""
+    return ", ".join(f"{name} ({100 * answer.probabilities[name]:.0f} %)" for name in answer.labels) or "none"
 
 
 Report = ClassifyReport

@@ -1,11 +1,20 @@
 """The report of the task's models: table, verdict and picture."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from unrolled.data.counted import counted
 from unrolled.data.series import Series
+from unrolled.markup import Band, Line
 from unrolled.report import pictures
+from unrolled.report.html import charts
+from unrolled.report.html.charts import Axis
+from unrolled.report.html.elements import GRAY, TONES
+from unrolled.report.html.page import Section
 from unrolled.tasks.forecast.compared import times_of
 from unrolled.tasks.forecast.from_origins import MIDDLE
 from unrolled.tasks.forecast.model import ForecastModel
@@ -60,6 +69,10 @@ class ForecastReport(TaskReport[ForecastModel]):
 
     def draw(self, data: Series, path: Path, *, most: int = 4) -> Path:
         """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best baseline."""
+        return pictures.forecasts(self.panels(data, most=most), path)
+
+    def panels(self, data: Series, *, most: int = 4) -> list[dict[str, Any]]:
+        """The same, as `pictures.forecasts` takes it."""
         parts, fitted = self.model.parts, self.model.fitted
         latest: dict[int, int] = {}
         for i, t in parts.origins(data, parts.last):
@@ -68,7 +81,7 @@ class ForecastReport(TaskReport[ForecastModel]):
         levels, windows, targets = at.levels("model"), at.windows, at.targets
         baseline = min(fitted.baseline_names, key=lambda name: fitted.errors.get(name, math.inf))
         beside = at.points(baseline)
-        panels = [
+        return [
             {
                 "name": data.names[i] or data.target, "past": windows[row], "actual": targets[row],
                 "point": levels[row, :, MIDDLE], "low": levels[row, :, 0], "high": levels[row, :, -1],
@@ -77,7 +90,42 @@ class ForecastReport(TaskReport[ForecastModel]):
             }
             for row, (i, t) in enumerate(at.origins)
         ]  # fmt: skip
-        return pictures.forecasts(panels, path)
+
+    def exhibits(self, held: Any) -> Iterator[Section]:
+        if held is not None:
+            shown = "".join(_panel(each) for each in self.panels(held))
+            yield Section("Forecasts beside what came", f'<div class="grid">{shown}</div>')
+        names, steps = ["model", *self.model.fitted.baseline_names], range(1, self.model.settings.horizon + 1)
+        lines = [
+            Line(name, list(steps), self.figures[name]["mae_by_step"], (TONES[0], GRAY, *TONES[1:])[i])
+            for i, name in enumerate(names)
+        ]
+        if len(steps) > 1:
+            shown = charts.curves(
+                lines, Axis("step of the forecast"), Axis("MAE"), caption="mean absolute error by step"
+            )
+            yield Section("How far ahead it sees", shown)
+
+
+def _panel(panel: dict[str, Any]) -> str:
+    """A forecast with its interval, after the past that it was made from."""
+    n, horizon, times = len(panel["past"]), len(panel["point"]), panel.get("times")
+    at, after = np.arange(-n, horizon), np.arange(horizon)
+    actual = np.concatenate((panel["past"], panel["actual"]))
+    lines = [
+        Line("actual", at, actual, "var(--text)"),
+        Line("model", after, panel["point"], TONES[0]),
+        Line(panel["baseline_name"], after, panel["baseline"], GRAY, is_dashed=True),
+    ]
+    band = Band("10 to 90 %", after, panel["low"], panel["high"])
+    places = None if times is None else [(int(at[i]), _stamp(times[i])) for i in (0, len(at) - 1, n)]
+    x = Axis("steps from the forecast's first" if times is None else "", places)
+    return charts.curves(lines, x, Axis("value"), caption=str(panel["name"]), band=band)
+
+
+def _stamp(time: np.datetime64) -> str:
+    """A time without the parts that are zero."""
+    return str(time.astype("datetime64[m]")).replace("T", " ").removesuffix(" 00:00")
 
 
 Report = ForecastReport

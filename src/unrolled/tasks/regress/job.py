@@ -10,6 +10,7 @@ from unrolled.data.numbered import Numbered
 from unrolled.tasks.classify.inputs import TextFront
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.tasks.regress.fitted import RegressFitted
+from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
 
 _PRECISION = 4.0  # over few items the share stays near one half
@@ -48,6 +49,13 @@ class RegressJob(ExampleJob):
         # the network learns long before it adds anything to the baseline
         of_network = float(np.sqrt(np.square(self.left - found).mean()))
         return {"loss": rmse + 1e-3 * of_network, "rmse": rmse * self.model.fitted.spread}
+
+    @property
+    def curve(self) -> Curve:
+        """RMSE beside the baseline's."""
+        fitted = self.model.fitted
+        baseline = fitted.spread * float(np.sqrt(np.square(self.left).mean()))
+        return Curve("rmse", "RMSE", baseline, fitted.baseline.in_words)
 
     def describe(self, figures: dict[str, float]) -> str:
         return f"RMSE {figures['rmse']:.6g}"

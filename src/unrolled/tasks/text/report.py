@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unrolled.report.html import elements
+from unrolled.report.html.page import Section
 from unrolled.tasks.report import TaskReport
 from unrolled.tasks.text.job import in_words
 from unrolled.tasks.text.model import TextModel
 from unrolled.training.job import TrainResult
+
+_TEMPERATURES, _LENGTH = (0.5, 0.8, 1.0), 400
 
 
 class TextReport(TaskReport[TextModel]):
@@ -56,6 +60,13 @@ class TextReport(TaskReport[TextModel]):
         if self.was_improving():
             return f"it was still improving: --minutes {4 * minutes}."
         return "it no longer improved: more text, or a larger model (--hidden, --layers), can help."
+
+    def exhibits(self, held: Any) -> Iterator[Section]:
+        parts = ""
+        for temperature in _TEMPERATURES:
+            written = "".join(self.model.generate(length=_LENGTH, temperature=temperature, seed=0)).strip("\n")
+            parts += elements.heading(f"Temperature {temperature:g}") + elements.passage(written)
+        yield Section("What it writes", parts)
 
 
 Report = TextReport

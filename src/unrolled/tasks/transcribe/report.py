@@ -1,15 +1,21 @@
 """The report of the task's models: table, verdict and picture."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from unrolled.baselines.template import Templates
 from unrolled.data.counted import counted
 from unrolled.data.fbank import STEP_S
 from unrolled.report import pictures
+from unrolled.report.html import charts, elements
+from unrolled.report.html.page import Section
 from unrolled.tasks.fallback import MODEL, NETWORK
 from unrolled.tasks.report import TaskReport
 from unrolled.tasks.transcribe.fitted import FREQUENT
 from unrolled.tasks.transcribe.model import TranscribeModel
+
+_N_EXAMPLES = 8
 
 
 class TranscribeReport(TaskReport[TranscribeModel]):
@@ -35,6 +41,33 @@ class TranscribeReport(TaskReport[TranscribeModel]):
         found = self.model.transcribe([sound])[0]
         path = folder / "heard.png"
         return pictures.heard(self.model.frames(sound), STEP_S, found.words, held.transcripts[0], path)
+
+    def exhibits(self, held: Any) -> Iterator[Section]:
+        if held is None:
+            return
+        sounds = [held.load(i) for i in range(min(_N_EXAMPLES, len(held)))]
+        found, by_network = self.model.transcribe(sounds), self.model.transcribe(sounds, answer=MODEL)
+        first = next((i for i, each in enumerate(by_network) if each.words), 0)
+        heard, said = by_network[first], held.transcripts[first]
+        words = [(each["word"], each["start"], each["end"]) for each in heard.words]
+        shown = charts.spectrogram(
+            self.model.frames(sounds[first]), STEP_S, words,
+            caption=f"said: {said[:80]}; the network: {heard.text[:80] or 'nothing'}",
+            label=f"spectrogram of {said!r}; heard: {heard.text or 'nothing'}",
+        )  # fmt: skip
+        yield Section("What was heard where", shown)
+        rows = [
+            (
+                f"{each.seconds:.2f} s",
+                said,
+                each.text,
+                "" if each.confidence is None else f"{each.confidence:.2f}",
+                each.by,
+            )
+            for each, said in zip(found, held.transcripts, strict=False)
+        ]
+        head = ("sound", "said", "heard", "confidence", "by")
+        yield Section("Examples", elements.table(head, rows, "transcripts"))
 
     def _rows(self) -> list[str]:
         return [name for name in (MODEL, NETWORK, FREQUENT, Templates.name) if name in self.figures]

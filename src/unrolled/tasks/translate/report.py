@@ -1,12 +1,18 @@
 """The report of the task's models: table, verdict and picture."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from unrolled.data.counted import counted
+from unrolled.report.html import charts, elements
+from unrolled.report.html.page import Section
 from unrolled.tasks.fallback import MODEL, NETWORK
 from unrolled.tasks.report import TaskReport
 from unrolled.tasks.translate.fitted import COPY, IN_WORDS
 from unrolled.tasks.translate.model import TranslateModel
+
+_N_EXAMPLES = 8
 
 
 class TranslateReport(TaskReport[TranslateModel]):
@@ -33,9 +39,29 @@ class TranslateReport(TaskReport[TranslateModel]):
         held = self.model.held
         if held is None:
             return None
+        return self.model.predict(held.sources[self._readable(held)]).picture(folder / "attention.png")
+
+    def exhibits(self, held: Any) -> Iterator[Section]:
+        if held is None:
+            return
+        first = self._readable(held)
+        found = self.model.predict_all([held.sources[first]], answer=MODEL)[0]
+        if len(found.attention):
+            shown = charts.grid(
+                [*found.target, "(end)"], found.source, found.attention,
+                caption="read in the source (across) for each piece written (down)",
+                label=f"attention of the translation of {held.sources[first]!r}",
+            )  # fmt: skip
+            yield Section("Where it looked", shown)
+        places = list(dict.fromkeys((first, *range(min(_N_EXAMPLES, len(held))))))
+        answers = self.model.predict_all([held.sources[i] for i in places])
+        rows = [(held.sources[i], each.translation, held.targets[i]) for i, each in zip(places, answers, strict=True)]
+        yield Section("Examples", elements.table(("source", "translation", "reference"), rows, "translations"))
+
+    def _readable(self, held: Any) -> int:
+        """The first sentence whose picture is neither empty nor crowded."""
         cuts = self.model.fitted.source.cut(held.sources[:200])
-        readable = [i for i, cut in enumerate(cuts) if 5 <= len(cut) <= 25] or [0]
-        return self.model.predict(held.sources[readable[0]]).picture(folder / "attention.png")
+        return next((i for i, cut in enumerate(cuts) if 5 <= len(cut) <= 25), 0)
 
 
 Report = TranslateReport

@@ -1,10 +1,19 @@
 """The report of the task's models: table, verdict and picture."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from unrolled.data.schemes import spans_of
+from unrolled.data.tagging import located
+from unrolled.data.tokens import words_of
 from unrolled.report import pictures
+from unrolled.report.html import elements
+from unrolled.report.html.page import Section
 from unrolled.tasks.report import TaskReport
 from unrolled.tasks.understand.model import UnderstandModel
+
+_MOST_LABELS, _N_EXAMPLES = 30, 8
 
 
 class UnderstandReport(TaskReport[UnderstandModel]):
@@ -27,6 +36,39 @@ class UnderstandReport(TaskReport[UnderstandModel]):
         model = {name: labels[name]["f1"] for name in most}
         baseline = {name: each["f1"] for name, each in self.figures["baseline"]["labels"].items()}
         return pictures.bars(model, baseline, "slot F1", folder / "slots.png") if model else None
+
+    def exhibits(self, held: Any) -> Iterator[Section]:
+        labels, others = (self.figures[who]["labels"] for who in ("model", "baseline"))
+        if labels:
+            most = sorted(labels, key=lambda name: -labels[name]["n"])[:_MOST_LABELS]
+            rows = {name: (labels[name]["f1"], others.get(name, {"f1": 0.0})["f1"], labels[name]["n"]) for name in most}
+            yield Section("Slot by slot", elements.bars(rows, "F1", "slots", "F1 by slot"))
+        if held is not None:
+            yield Section("Examples", elements.examples(self._examples(held)))
+
+    def _examples(self, held: Any) -> Iterator[str]:
+        """Sentences with the slots that were found, and what is right where that is something else."""
+        data, scheme = held.tagged, held.tagged.scheme
+        n = min(_N_EXAMPLES, len(held))
+        probabilities, tags = self.model.understand(data.sentences[:n])
+        for i in range(n):
+            text = " ".join(data.sentences[i])
+            tokens = words_of(text)
+            found, gold = (
+                [(each["start"], each["end"], each["label"]) for each in located(text, tokens, spans_of(*of))]
+                for of in ((tags[i], self.model.fitted.scheme), (data.tags[i], scheme))
+            )
+            best = int(probabilities[i].argmax())
+            intent = self.model.fitted.intents[best]
+            tones = elements.tones_of(sorted(name for _, _, name in (*found, *gold)))
+            is_right = (intent, found) == (held.intents[i], gold)
+            shown = elements.marked(text, found, tones)
+            said = f"{'right' if is_right else 'found'}: {intent} ({100 * probabilities[i, best]:.0f} %)"
+            yield f"{shown}{elements.paragraph(said, 'dim')}" + (
+                ""
+                if is_right
+                else f"{elements.marked(text, gold, tones)}{elements.paragraph(f'as it is: {held.intents[i]}', 'dim')}"
+            )
 
 
 Report = UnderstandReport
