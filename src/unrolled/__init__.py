@@ -4,6 +4,9 @@ from unrolled import cells as cells
 from unrolled import errors as errors
 from unrolled.engine.explain import Explanation as Explanation
 from unrolled.explain import explain as explain
+from unrolled.insight.checkup import checkup as checkup
+from unrolled.insight.diagnosis import Checkup as Checkup
+from unrolled.insight.diagnosis import Finding as Finding
 from unrolled.insight.probe import probe as probe
 from unrolled.insight.record import Gate as Gate
 from unrolled.insight.record import Record as Record
@@ -50,10 +53,12 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Checkup",
     "ClassifyModel",
     "ClassifySettings",
     "Display",
     "Explanation",
+    "Finding",
     "ForecastModel",
     "ForecastSettings",
     "Gate",
@@ -81,6 +86,7 @@ __all__ = [
     "Window",
     "__version__",
     "cells",
+    "checkup",
     "errors",
     "explain",
     "load",

@@ -6,7 +6,6 @@ docs/design/probe.md.
 
 import contextlib
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,14 +13,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unrolled import probing
 from unrolled.engine.backends import eager
 from unrolled.engine.dispatch import warn_once
 from unrolled.engine.probed import run_probed
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
-from unrolled.errors import ArgumentError, NotFusedError, ProbeError
+from unrolled.errors import ArgumentError, NotFusedError
 from unrolled.insight.record import Record, ScanRecord
 from unrolled.insight.watched import WatchedScan, note_fused, run_eager
+from unrolled.insight.watching import Watching
 
 _OF_TORCH = (nn.RNN, nn.LSTM, nn.GRU)  # themselves: ours are subclasses
 
@@ -54,27 +53,29 @@ def probe(model: nn.Module) -> Iterator[Record]:
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"probe: a model of type {type(model).__name__}. Expected a torch.nn.Module.")
-    if probing.current is not None:
-        raise ProbeError("probe: another probe is on. Leave its `with` first.")
-    probing.current = work = _Probe(model)
-    try:
+    with _Probe(model).on() as work:
         yield work.record
-    finally:
-        probing.current = None
 
 
-class _Probe:
+@contextlib.contextmanager
+def probe_keeping(model: nn.Module) -> Iterator[tuple[Record, list[tuple[ScanRecord, WatchedScan]]]]:
+    """As `probe`; the arguments and the states of each scan are kept too."""
+    work = _Probe(model)
+    work.kept = []
+    with work.on():
+        yield work.record, work.kept
+
+
+class _Probe(Watching):
+    kept: list[tuple[ScanRecord, WatchedScan]] | None = None
+
     def __init__(self, model: nn.Module) -> None:
-        self.record, self.layer = Record(), 1
-        self.places: Tensor | None = None
+        super().__init__("probe")
+        self.record = Record()
         self.record.unseen = [name or "model" for name, each in model.named_modules() if type(each) in _OF_TORCH]
         self._modules = {id(module): name for name, module in model.named_modules()}
         self._weights = {id(weight): name for name, weight in model.named_parameters()}
-        self._thread = threading.get_ident()
         self._calls: Counter[tuple[str, int, str]] = Counter()
-
-    def is_here(self) -> bool:
-        return self._thread == threading.get_ident()
 
     def run(
         self,
@@ -92,7 +93,8 @@ class _Probe:
             active = None
         if any(leaf.numel() == 0 for leaf in leaves) or (active is not None and not active.any()):  # nothing runs
             return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights, self.places)
+        kept: list[Tensor] | None = None if self.kept is None else []
+        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights, self.places, kept)
         reason: Exception | None = None
         if engine != "eager":
             try:
@@ -114,6 +116,8 @@ class _Probe:
         entry = ScanRecord(*place, self._calls[place], path, scan.running)
         self._calls[place] += 1
         self.record.scans.append(entry)
+        if self.kept is not None:
+            self.kept.append((entry, scan))
         return entry
 
     def _module_of(self, step: Callable) -> str:

@@ -27,6 +27,7 @@ class WatchedScan:
     Attributes:
         weights: the names of the model's weights by their ids.
         places: int64 [batch], where each row of the caller's batch is; None where rows are as they were.
+        states: each leaf of the state after each step, [time, batch, ...], once it has run; None where nobody asks.
     """
 
     step: Callable
@@ -37,6 +38,7 @@ class WatchedScan:
     is_reversed: bool
     weights: dict[int, str]
     places: Tensor | None
+    states: list[Tensor] | None = None
 
     @property
     def running(self) -> Tensor | None:
@@ -204,6 +206,8 @@ def _note_forward(
     ys: Any,
 ) -> None:
     names = state_names(scan.step, scan.state)
+    if scan.states is not None:
+        scan.states.extend(states)
     entry.states = {name: scan.norms_of(state) for name, state in zip(names, states, strict=True)}
     labels = gate_names(scan.step, [function for function, _ in gates], is_fused=entry.path == "fused")
     entry.gates = {

@@ -1,0 +1,83 @@
+"""How far back the gradient reaches.
+
+Inputs: the norms of ∂loss/∂state of a chain. Outputs: half-life and horizon in steps, and the curve they come from.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FELT = 0.01  # a gradient below this share of what it is at the end is not felt
+_MOST_POINTS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Where the gradient of a loss at the end of a sequence goes.
+
+    Attributes:
+        curve: [distance], log10 of the norm, the median over rows; the distance from the end of the loop in steps.
+        half_life: steps in which it halves; infinite where it does not fall.
+        horizon: the largest distance at which it is still a hundredth of what it is near the end.
+        decades: by how many powers of ten it grows from the end to the begin, by the slope; negative where it falls.
+        cut: the distance beyond which there is none at all, where it is cut off and not faded; else None.
+    """
+
+    curve: Tensor
+    half_life: float
+    horizon: int
+    decades: float
+    cut: int | None
+
+
+def reach_of(norms: Tensor, running: Tensor | None = None) -> Reach | None:
+    """The reach of a gradient whose norms are given, [time, batch] in the order of the loop.
+
+    The slope is Theil and Sen's: the median over all pairs of steps, so a few odd steps do not move it.
+
+    Args:
+        norms: float64 [time, batch].
+        running: bool [time, batch] in the order of the loop, or None for all.
+
+    Returns:
+        None where no gradient came at all.
+    """
+    curve = _by_distance(norms, running)
+    there = curve.isfinite().nonzero()[:, 0]
+    if not len(there):
+        return None
+    first, last = int(there[0]), int(there[-1])
+    near = curve[first : first + 1 + (len(curve) - first) // 10]
+    level = near[near.isfinite()].max().item()
+    felt = (curve >= level + math.log10(FELT)).nonzero()[:, 0]
+    slope = _slope(there.double(), curve[there])
+    faded = curve[last].item() < level - 20  # so small that the rest is rounded to zero
+    cut = last + 1 if last + 1 < len(curve) and not faded else None
+    half_life = math.log10(2) / -slope if slope < -1e-9 else math.inf
+    return Reach(curve, half_life, int(felt[-1]), slope * (len(curve) - 1), cut)
+
+
+def _by_distance(norms: Tensor, running: Tensor | None) -> Tensor:
+    """[distance], log10: the median over the rows that were running then; -inf for zero, NaN where no row ran."""
+    logs = norms.log10().flip(0)
+    if running is None:
+        return logs.nanmedian(1).values
+    running = running.flip(0)
+    begins = running.int().argmax(0)  # the steps after a row's end are no distance
+    at = torch.arange(len(logs)).unsqueeze(1) + begins
+    inside = at < len(logs)
+    at = at.clamp(max=len(logs) - 1)
+    is_there = inside & running.gather(0, at)
+    return torch.where(is_there, logs.gather(0, at), torch.nan).nanmedian(1).values
+
+
+def _slope(at: Tensor, values: Tensor) -> float:
+    if len(at) < 2:
+        return 0.0
+    if len(at) > _MOST_POINTS:
+        chosen = torch.linspace(0, len(at) - 1, _MOST_POINTS).long()
+        at, values = at[chosen], values[chosen]
+    i, j = torch.triu_indices(len(at), len(at), 1)
+    return ((values[j] - values[i]) / (at[j] - at[i])).median().item()

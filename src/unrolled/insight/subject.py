@@ -1,0 +1,252 @@
+"""A copy of a user's model with its batch, run as often as a check-up needs.
+
+Inputs: a model, a batch, a loss. Outputs: what ran in it, output and loss, under a probe or with the past cut off. The
+model itself, its weights, gradients, mode, hooks and torch's random state stay as they are.
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.utils import _pytree as pytree
+
+from unrolled.errors import ArgumentError, ShapeError
+from unrolled.insight.chains import Chain, chains_of
+from unrolled.insight.probe import probe_keeping
+from unrolled.insight.record import Record
+from unrolled.insight.watching import Watching
+from unrolled.nn.swap import swap
+from unrolled.randomness import set_aside
+
+Loss = Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where time and rows are in the model's output.
+
+    Attributes:
+        time, rows: the axes; None where the output has no such axis.
+        lengths: int64 [rows], where rows have an end of their own.
+    """
+
+    time: int | None
+    rows: int | None
+    lengths: Tensor | None = None
+
+    def at(self, output: Tensor, *, is_first: bool = False) -> Tensor:
+        """The output at the last step of each row, or at the first one; all of it where it has no time axis."""
+        if self.time is None:
+            return output
+        if self.lengths is None or is_first or self.rows is None:
+            return output.select(self.time, 0 if is_first else -1)
+        moved = output.movedim((self.time, self.rows), (0, 1))
+        return moved[(self.lengths - 1).clamp(min=0), torch.arange(moved.shape[1], device=moved.device)]
+
+    def mask(self, output: Tensor, *, is_first: bool) -> Tensor | None:
+        """bool, broadcast to the output: true at the last step of each row, or at the first; None without time."""
+        if self.time is None:
+            return None
+        steps = torch.arange(output.shape[self.time], device=output.device)
+        shape = [1] * output.dim()
+        shape[self.time] = -1
+        if self.lengths is None or is_first or self.rows is None:
+            return (steps == (0 if is_first else len(steps) - 1)).view(shape)
+        shape[self.rows] = len(self.lengths)
+        found = steps.unsqueeze(1) == self.lengths.to(steps.device) - 1
+        return (found if self.time < self.rows else found.T).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the model.
+
+    Attributes:
+        chains: what ran in it.
+        record: of the probe.
+        loss: its value.
+        output: the output's main tensor; None where the loss alone can read it.
+    """
+
+    chains: list[Chain]
+    record: Record
+    loss: float
+    output: Tensor | None
+
+
+class Subject:
+    """A copy of a model, in evaluation mode, torch's layers exchanged for ours.
+
+    Args:
+        model, batch, loss: as `checkup` takes them.
+
+    Attributes:
+        kept: names of recurrent modules that no probe sees, with the reason.
+        layout: of the output, once it has run.
+    """
+
+    def __init__(self, model: nn.Module, batch: Any, loss: Loss | None) -> None:
+        self.model, self.kept = _copied(model)
+        self.loss = loss
+        given = tuple(batch) if isinstance(batch, tuple | list) and not isinstance(batch, PackedSequence) else (batch,)
+        self._batch = given
+        self.device = next((each.device for each in self.model.parameters()), torch.device("cpu"))
+        self.layout = Layout(None, None)
+
+    def run(self, *, reads: str = "all") -> Run:
+        """Runs model, loss and backward under a probe.
+
+        Args:
+            reads: the gradient that flows into the output: at "all" steps, at the "last" or the "first" one alone.
+
+        Raises:
+            ArgumentError: the loss is no number.
+        """
+        self.model.zero_grad()
+        with self._apart(), torch.enable_grad(), probe_keeping(self.model) as (record, kept):
+            out = self.model(*self._arguments())
+            chains = chains_of(kept)
+            if not chains:
+                return Run([], record, float("nan"), None)
+            main = main_of(out)
+            if main is not None:
+                self.layout = _layout(main, chains, self.model)
+            if reads != "all" and main is not None and not isinstance(out, PackedSequence):
+                mask = self.layout.mask(main, is_first=reads == "first")
+                if mask is not None:
+                    cut = torch.where(mask, main, main.detach())
+                    out = pytree.tree_map(lambda leaf: cut if leaf is main else leaf, out)
+            loss = self._loss_of(out, is_first=reads == "first")
+            if loss.requires_grad:
+                loss.backward()
+        return Run(chains, record, loss.item(), None if main is None else main.detach())
+
+    def output(
+        self, watcher: Watching | None = None, *, is_training: bool = False, draw: int = 0
+    ) -> tuple[float, Tensor | None, Any]:
+        """Loss, main output and whole output of a run without gradients; scans go by way of the watcher, `draw` chooses
+        the random numbers.
+        """
+        self.model.train(is_training)
+        try:
+            with self._apart(draw), torch.no_grad(), contextlib.nullcontext() if watcher is None else watcher.on():
+                out = self.model(*self._arguments())
+                return self._loss_of(out).item(), main_of(out), out
+        finally:
+            self.model.eval()
+
+    def loss_with(self, out: Any, main: Tensor) -> float:
+        """The loss of an output whose main tensor is another one."""
+        own = main_of(out)
+        if isinstance(out, PackedSequence):
+            out = pack_padded_sequence(main, _lengths(out), enforce_sorted=False)
+        else:
+            out = pytree.tree_map(lambda leaf: main if leaf is own else leaf, out)
+        with torch.no_grad():
+            return self._loss_of(out).item()
+
+    def _arguments(self) -> tuple[Any, ...]:
+        def own(leaf: Any) -> Any:
+            return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
+
+        return pytree.tree_map(own, self._batch)
+
+    def _loss_of(self, out: Any, *, is_first: bool = False) -> Tensor:
+        if self.loss is None:
+            main = main_of(out)
+            if main is None:
+                raise ArgumentError(
+                    f"checkup: the model returned {_kind(out)}, in which there is no tensor of numbers. "
+                    "Pass loss=, a function of what it returns."
+                )
+            return self.layout.at(main, is_first=is_first).square().mean()
+        loss = self.loss(out)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            given = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else _kind(loss)
+            raise ArgumentError(f"checkup: loss returned {given}. Expected a tensor of one number.")
+        return loss.sum()
+
+    @contextlib.contextmanager
+    def _apart(self, seed: int = 0) -> Iterator[None]:
+        """Draws the same random numbers at every run, and none of the user's."""
+        with set_aside(self.device, seed):
+            yield
+
+
+def main_of(out: Any) -> Tensor | None:
+    """The main tensor of a model's output: the first of numbers in it; packed rows padded, [time, batch, ...]."""
+    if isinstance(out, PackedSequence):
+        return pad_packed_sequence(out)[0]
+    leaves = pytree.tree_leaves(out)
+    if len(leaves) == 1 and not isinstance(leaves[0], Tensor) and hasattr(leaves[0], "__dict__"):
+        leaves = pytree.tree_leaves(list(vars(leaves[0]).values()))
+    return next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()), None)
+
+
+def _lengths(packed: PackedSequence) -> Tensor:
+    """The rows' lengths, int64 [batch] on the CPU."""
+    return pad_packed_sequence(packed)[1]
+
+
+def _copied(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    try:
+        copied = copy.deepcopy(model)
+    except Exception as fault:
+        raise ArgumentError(
+            f"checkup: the model cannot be copied ({type(fault).__name__}: {fault}). A check-up runs a copy, so that "
+            "yours stays as it is: let copy.deepcopy(model) work."
+        ) from fault
+    report = swap(copied)
+    for weight in report.model.parameters():
+        weight.grad = None
+        if weight.is_floating_point():
+            weight.requires_grad_(True)
+    return report.model.eval(), report.kept
+
+
+def _layout(main: Tensor, chains: Sequence[Chain], model: nn.Module) -> Layout:
+    longest = max(chains, key=lambda chain: chain.n_steps)
+    n_steps, n_rows = longest.n_steps, longest.n_rows
+    is_batch_first = any(getattr(module, "batch_first", False) is True for module in model.modules())
+    shape, both = tuple(main.shape[:2]), ((n_steps, n_rows), (n_rows, n_steps))
+    lengths = None if longest.running is None else longest.running.sum(0)
+    if shape == both[0] and not (is_batch_first and n_steps == n_rows):
+        return Layout(0, 1, lengths)
+    if shape == both[1]:
+        return Layout(1, 0, lengths)
+    if n_rows == 1 and shape[:1] == (n_steps,):
+        return Layout(0, None)
+    if main.dim() >= 3 and n_rows in shape:  # time may have another length, as after a convolution
+        return Layout(1, 0) if shape[0] == n_rows and (is_batch_first or shape[1] != n_rows) else Layout(0, 1)
+    return Layout(None, 0 if shape[:1] == (n_rows,) else None)
+
+
+def _kind(value: Any) -> str:
+    return f"a value of type {type(value).__name__}"
+
+
+def check(model: Any) -> None:
+    """Holds what `checkup` was given to its type.
+
+    Raises:
+        ArgumentError: `model` is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"checkup: a model of type {type(model).__name__}. Expected a torch.nn.Module.")
+
+
+def nothing_ran(subject: Subject) -> ShapeError:
+    """The error where no scan ran in the model."""
+    kept = "; ".join(f"{name or 'the model'}: {reason}" for name, reason in subject.kept.items())
+    return ShapeError(
+        "checkup: no recurrent layer and no scan ran in the model"
+        + (f" ({kept})" if kept else ". Give it a model with torch's or Unrolled's layers, or one that calls scan")
+    )

@@ -1,0 +1,223 @@
+"""From figures to findings: what counts as an illness, said in a sentence.
+
+Inputs: the figures of a check-up. Outputs: findings. Why the limits are what they are: docs/design/checkup.md.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from unrolled.insight.chains import Chain
+from unrolled.insight.diagnosis import KINDS, Finding
+from unrolled.insight.layer_checkup import LayerCheckup, in_words
+from unrolled.insight.modes import Modes
+from unrolled.insight.past import Past
+from unrolled.insight.record import Trouble
+
+_LEAST_STEPS = 5  # of sequences whose gradient is judged
+_FAR = 1 / 3  # of the sequence: a gradient that reaches less far has vanished
+_DECADES = 2.0  # by which a gradient grows that has exploded
+_SATURATED = 0.75  # share of a gate's values
+_OPEN = 0.9  # mean of a sigmoid that lets pass: it may be saturated so
+_DEAD, _DEAD_OF_LEARNED = 0.2, 0.5  # share of units
+_GROWTH = 100.0  # of a state's norm over four times the sequence: above any cubic growth
+_ALIVE = 0.05  # of a gradient, where it is cut off
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """All that a verdict is made of.
+
+    Attributes:
+        layers, chains: of each layer and direction, in the same order.
+        past, modes: None where not measured.
+        trouble: the first number that is not finite.
+        loss: the value of the loss.
+    """
+
+    layers: Sequence[LayerCheckup]
+    chains: Sequence[Chain]
+    past: Past | None
+    modes: Modes | None
+    trouble: Trouble | None
+    loss: float
+
+
+def verdict_of(figures: Figures) -> list[Finding]:
+    """The findings, the gravest first."""
+    found = [
+        *_not_finite(figures),
+        *_exploding(figures),
+        *_vanishing(figures),
+        *_truncated(figures),
+        *_saturated(figures),
+        *_dead(figures),
+        *_unstable(figures),
+        *_no_memory(figures),
+    ]
+    return sorted(found, key=lambda finding: KINDS.index(finding.kind))
+
+
+def _not_finite(figures: Figures) -> Iterator[Finding]:
+    trouble = figures.trouble
+    if trouble is not None:
+        where = f"step {trouble.step}, row {trouble.row}: {trouble.quantity}{trouble.line}"
+        advice = (
+            "Look at your data there: what was read is no number."
+            if trouble.quantity == "input"
+            else "Look at that line; a smaller learning rate, clipping, or a larger epsilon in a division helps."
+        )
+        yield Finding("NaN", trouble.scan, f"A number is not finite, first at {where}.", advice)
+    elif not math.isfinite(figures.loss):
+        evidence = f"The loss is {figures.loss}, while all states and gates are finite."
+        yield Finding("NaN", "", evidence, "The fault lies after the recurrence: in the head or in the loss itself.")
+
+
+def _exploding(figures: Figures) -> Iterator[Finding]:
+    for layer in figures.layers:
+        steps = layer.n_steps - 1
+        by_slope = layer.reach.decades if layer.reach is not None else 0.0
+        by_exponent = layer.lyapunov[0] * steps / math.log(10) if layer.lyapunov else 0.0
+        decades = max(by_slope, by_exponent)
+        if decades < _DECADES or steps + 1 < _LEAST_STEPS:
+            continue
+        doubling = steps * math.log10(2) / decades
+        evidence = (
+            f"Gradients explode: they double every {doubling:.1f} steps on the way back, "
+            f"{_power(decades)} times over {steps + 1} steps."
+        )
+        advice = "Use orthogonal or smaller recurrent weights; clip the gradient's norm; a smaller learning rate."
+        yield Finding("exploding", layer.name, evidence, advice)
+
+
+def _vanishing(figures: Figures) -> Iterator[Finding]:
+    past = figures.past
+    if past is not None and past.has_learned:
+        return  # it does its task with what it reaches
+    for _, group in groupby(figures.layers, key=lambda layer: layer.module):
+        layers = [layer for layer in group if layer.reach is not None]
+        if not layers:
+            continue
+        best = max(layers, key=lambda layer: layer.reach.horizon if layer.reach else 0)
+        reach, steps = best.reach, best.n_steps
+        assert reach is not None, "only such were taken"
+        limit = _FAR * (steps - 1)
+        if steps < _LEAST_STEPS or reach.horizon >= limit or (past is not None and past.horizon >= limit):
+            continue
+        if reach.cut is not None and reach.curve[reach.cut - 1] > reach.curve[: reach.cut].max() + math.log10(_ALIVE):
+            continue  # it is cut off, not faded
+        evidence = (
+            f"Gradients vanish: {in_words(reach.half_life)}, your sequences are {steps} long; "
+            f"nothing that lies more than {reach.horizon} steps back is learned."
+        )
+        yield Finding("vanishing", best.name, evidence, _against_vanishing(best))
+
+
+def _against_vanishing(layer: LayerCheckup) -> str:
+    gates = set(layer.saturated)
+    if {"f", "i", "g", "o"} <= gates:
+        return "Give the forget gate a bias of 1 to 4, or attend over all states; clipping does not help."
+    if {"z", "n"} <= gates:
+        return "Give the update gate z a bias of 1 to 4, or attend over all states; clipping does not help."
+    return "Use an LSTM or GRU, or orthogonal weights; clipping does not help."
+
+
+def _truncated(figures: Figures) -> Iterator[Finding]:
+    past = figures.past
+    for layer, chain in zip(figures.layers, figures.chains, strict=True):
+        reach = layer.reach
+        if reach is None or layer.n_steps < 2:
+            continue
+        cut = reach.cut if reach.cut is not None else layer.n_steps if chain.is_carried else None
+        if cut is None:
+            continue
+        alive = 10 ** (reach.curve[cut - 1] - reach.curve[:cut].max()).item()
+        uses = past is not None and past.horizon >= cut - 1
+        is_window = cut == layer.n_steps
+        if not (alive >= _ALIVE and uses) and not (uses and not is_window):
+            continue
+        evidence = (
+            f"The gradient is cut off after {cut} steps, where it still has {alive:.0%} of its strength, "
+            "and the state carries more than that across the cut."
+        )
+        advice = f"Let it run over more steps at once, at least {2 * cut} (k2 of truncated_bptt, or longer windows)."
+        yield Finding("truncation too short", layer.name, evidence, advice)
+
+
+def _saturated(figures: Figures) -> Iterator[Finding]:
+    if figures.past is not None and figures.past.has_learned:
+        return  # its gates switch as they should
+    for layer, chain in zip(figures.layers, figures.chains, strict=True):
+        functions = {name: gate.function for entry in chain.entries for name, gate in entry.gates.items()}
+        stuck = {
+            name: share
+            for name, share in layer.saturated.items()
+            if share >= _SATURATED
+            and functions[name] != "relu"
+            and name != "tanh(c)"
+            and not (functions[name] == "sigmoid" and layer.gate_means[name] > _OPEN)
+        }
+        if not stuck:
+            continue
+        names = ", ".join(f"{name} {share:.0%}" for name, share in stuck.items())
+        evidence = f"Gates are saturated: {names} of their values lie where the slope is almost zero."
+        advice = "Scale the inputs to about 1, begin with smaller weights and biases, or take a smaller learning rate."
+        yield Finding("saturated gates", layer.name, evidence, advice)
+
+
+def _dead(figures: Figures) -> Iterator[Finding]:
+    has_learned = figures.past is not None and figures.past.has_learned
+    for layer, chain in zip(figures.layers, figures.chains, strict=True):
+        if not layer.dead or layer.n_steps < 2:
+            continue
+        leaf, share = max(layer.dead.items(), key=lambda each: each[1])
+        if share < (_DEAD_OF_LEARNED if has_learned else _DEAD):
+            continue
+        is_relu = any(gate.function == "relu" for entry in chain.entries for gate in entry.gates.values())
+        evidence = f"{share:.0%} of the units of {leaf} are dead: they stay as they are, whatever the input."
+        advice = (
+            "Use tanh or a leaky relu, a smaller learning rate, or biases nearer to zero."
+            if is_relu
+            else "Begin with biases nearer to zero, take a smaller learning rate, or fewer units."
+        )
+        yield Finding("dead units", layer.name, evidence, advice)
+
+
+def _unstable(figures: Figures) -> Iterator[Finding]:
+    modes = figures.modes
+    if modes is not None and modes.is_unstable:
+        evidence = (
+            f"In evaluation mode the output is another one: it differs from training mode's by {modes.change:.1f} "
+            f"times what rows differ by{modes.losses()}."
+        )
+        advice = (
+            "Normalization layers have not seen such data: train longer, raise their momentum, or use LayerNorm; "
+            "check what else depends on model.training."
+        )
+        yield Finding("unstable in evaluation", "", evidence, advice)
+    for layer in figures.layers:
+        if not layer.growth <= _GROWTH:
+            factor = (
+                "beyond all numbers" if not math.isfinite(layer.growth) else f"by {_power(math.log10(layer.growth))}"
+            )
+            evidence = f"Where sequences go on four times as long, the state grows {factor}: it has no bound."
+            advice = "Use orthogonal or smaller recurrent weights, tanh in place of relu, or LayerNorm in the step."
+            yield Finding("unstable in evaluation", layer.name, evidence, advice)
+
+
+def _no_memory(figures: Figures) -> Iterator[Finding]:
+    past = figures.past
+    if past is None or past.horizon > 0 or max(layer.n_steps for layer in figures.layers) < 2:
+        return
+    what = "loss" if past.of_loss else "output"
+    evidence = f"No memory is used: where each step knows itself alone, the {what} changes by {past.shares[0]:.1%}."
+    advice = (
+        "If the task needs no past, a layer without recurrence does the same; if it does, the net has not found it: "
+        "see the gradient's half-life, and try an easier task with a shorter delay first."
+    )
+    yield Finding("no memory needed", "", evidence, advice)
+
+
+def _power(decades: float) -> str:
+    return f"{10**decades:,.0f}" if decades < 5 else f"10^{decades:.0f}"
