@@ -1,5 +1,6 @@
 """Stamps are read as they were meant and written as they were read: forms, frequencies and zones, generated."""
 
+import re
 import string
 
 import numpy as np
@@ -29,6 +30,11 @@ def unpadded(stamp):
     return f"{stamp.month}/{stamp.day}/{stamp.year} {stamp.hour}:{stamp.minute:02}"
 
 
+def ordinal(number):
+    ends = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
+    return f"{number}{ends.get(number, 'th')}"
+
+
 DAYS = pandas.date_range("2009-12-20", periods=60, freq="D")
 HOURS = pandas.date_range("2004-12-30 05:00", periods=70, freq="h")
 FORMS = {
@@ -54,6 +60,17 @@ FORMS = {
     "compact": (HOURS, lambda t: f"{t:%Y%m%dT%H%M%S}Z"),
     "hours alone": (HOURS, lambda t: f"{t:%Y-%m-%dT%H}"),
     "Chinese": (DAYS, lambda t: f"{t.year}年{t.month}月{t.day}日"),
+    "ordinals": (DAYS, lambda t: f"{t:%b} {ordinal(t.day)} {t.year}"),
+    "ordinals of": (DAYS, lambda t: f"{ordinal(t.day)} of {t:%B}, {t.year}"),
+    "ctime": (HOURS, lambda t: t.ctime()),
+    "Twitter": (HOURS, lambda t: f"{t:%a %b %d %H:%M:%S +0000 %Y}"),
+    "date": (HOURS, lambda t: f"{t:%a %b} {t.day:>2} {t:%H:%M:%S} UTC {t.year}"),
+    "zone by name": (HOURS, lambda t: f"{t:%Y-%m-%d %H:%M} EST"),
+    "until 24:00": (HOURS, lambda t: f"{t:%d.%m.%Y %H:%M}" if t.hour else f"{t - pandas.Timedelta('1D'):%d.%m.%Y} 24:00"),
+    "numbered weeks": (pandas.date_range("2004-12-06", periods=60, freq="7D"), lambda t: f"Week {int(f'{t:%V}')}, {t:%G}"),
+    "weeks after years": (pandas.date_range("2004-12-06", periods=60, freq="7D"), lambda t: f"{t:%G} KW {t:%V}"),
+    "weeks first": (pandas.date_range("2004-12-06", periods=60, freq="7D"), lambda t: f"W{t:%V}/{t:%G}"),
+    "Thai years": (pandas.period_range("2500", periods=60, freq="Y"), lambda t: f"{t.year}"),
     "quarters": (pandas.period_range("2004Q1", periods=30, freq="Q"), lambda t: f"{t.year}Q{t.quarter}"),
     "quarters apart": (pandas.period_range("2004Q3", periods=30, freq="Q"), lambda t: f"{t.year}-Q{t.quarter}"),
     "quarter first": (pandas.period_range("2004Q3", periods=30, freq="Q"), lambda t: f"Q{t.quarter} {t.year}"),
@@ -280,8 +297,8 @@ def test_rows_are_taken_in_their_order_on_request_and_where_there_is_no_time():
 
 
 def test_what_resembles_time_in_a_form_that_is_not_known_is_told():
-    found = read_series(table(["Jan 1st 2024", "Jan 2nd 2024", "Jan 3rd 2024"], name="when"))
-    assert found.notes[0].startswith("t.csv, line 2, column 'when': 'Jan 1st 2024' is no time. ")
+    found = read_series(table(["1 janvier 2024", "2 janvier 2024", "3 janvier 2024"], name="when"))
+    assert found.notes[0].startswith("t.csv, line 2, column 'when': '1 janvier 2024' is no time. ")
     assert found.notes[1] == "no column has time stamps: rows are taken in their order"
 
 
@@ -407,3 +424,111 @@ def test_years_of_two_digits_are_of_the_last_hundred_and_told(first, form):
 def test_quarters_of_two_digits_are_of_the_same_years():
     found = read_series(table([f"Q{i % 4 + 1} {(60 + i // 4) % 100:02}" for i in range(40)]))
     assert found.frequency.stamps(found.first[0], 0, 1)[0] == np.datetime64("1960-01-01", "us")
+
+
+DATES = {
+    "d m y": lambda t, month, mark: f"{t.day}{mark}{month}{mark}{t.year}",
+    "dd m y": lambda t, month, mark: f"{t.day:02}{mark}{month}{mark}{t.year}",
+    "m d, y": lambda t, month, mark: f"{month}{mark}{t.day}, {t.year}",
+    "m dth y": lambda t, month, mark: f"{month}{mark}{ordinal(t.day)}{mark}{t.year}",
+    "dth m y": lambda t, month, mark: f"{ordinal(t.day)}{mark}{month}{mark}{t.year}",
+    "y m d": lambda t, month, mark: f"{t.year}{mark}{month}{mark}{t.day:02}",
+    "a, d m y": lambda t, month, mark: f"{t:%a}, {t.day}{mark}{month}{mark}{t.year}",
+    "A m d y": lambda t, month, mark: f"{t:%A} {month} {t.day:>2}{mark}{t.year}",
+}
+MONTHS = {"b": "{:%b}", "b.": "{:%b}.", "B": "{:%B}", "upper": "{:%b}"}
+CLOCKS = {
+    "": lambda t: "", "H:M": lambda t: f" {t:%H:%M}", "T": lambda t: f"T{t:%H:%M:%S}", "p": lambda t: f" {t:%I:%M %p}",
+    "p.m.": lambda t: f", {(t.hour + 11) % 12 + 1}:{t:%M} {'a.m.' if t.hour < 12 else 'p.m.'}",
+}  # fmt: skip
+ZONES = ["", "Z", " UTC", "+05:30", " EST", " CET", " CST"]
+
+
+@given(
+    st.sampled_from(sorted(DATES)), st.sampled_from(sorted(MONTHS)), st.sampled_from([" ", "-", "/", "."]),
+    st.sampled_from(sorted(CLOCKS)), st.sampled_from(ZONES), st.integers(0, 20_000),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_dates_with_names_of_months_are_read_or_told(date, month, mark, clock, zone, begin):
+    """In any order, with any marks, times of day and zones: the same times, or told; never others."""
+    stamps = pandas.date_range("1960-01-01", periods=1, freq="D") + pandas.Timedelta(days=begin)
+    stamps = pandas.date_range(stamps[0], periods=40, freq="6h" if clock else "D")
+    texts = []
+    for each in stamps:
+        text = DATES[date](each, MONTHS[month].format(each), mark)
+        texts.append((text.upper() if month == "upper" else text) + CLOCKS[clock](each) + (zone if clock else ""))
+    truth = stamps.to_pydatetime().tolist()
+    found = read_series(table(texts[:30], name="when"))
+    if not found.form.parts:
+        assert found.notes[0].startswith(f"t.csv, line 2, column 'when': {texts[0]!r} is no time. ")
+        return
+    first = found.frequency.stamps(found.first[0], 0, 30)
+    assert found.form.clock(first).tolist() == truth[:30]
+    # whether 1 stands there as 01 or as a space and 1 cannot be told from days of two digits
+    assert [re.sub(r" +0?| *\b0", " ", each) for each in found.stamps(0, 30, 40)] == [
+        re.sub(r" +0?| *\b0", " ", each) for each in texts[30:]
+    ]
+    if clock and zone.strip() in ("EST", "CET", "CST"):
+        assert found.notes[0] == (
+            f"the zone {zone.strip()!r} is kept as it is written, and its clock is taken to stay the same; for the clock "
+            "of a place pass --zone, such as America/New_York"
+        )
+
+
+@pytest.mark.parametrize("place", ["America/New_York", "Europe/Berlin"])
+def test_names_of_zones_that_change_need_a_place(place):
+    stamps = pandas.date_range("2023-02-01", periods=7000, freq="h", tz=place)
+    texts = [f"{each:%Y-%m-%d %H:%M %Z}" for each in stamps]
+    summer, winter = sorted({each[-4:].strip() for each in texts}, key=lambda name: name[1] != "D" and name != "CEST")
+    with pytest.raises(DataError) as caught:
+        read_series(table(texts))
+    names = " and ".join(map(repr, sorted((summer, winter))))
+    assert str(caught.value) == (
+        f"t.csv, column 'date': zones are written as {names}, and such a name has several meanings. Pass --zone with the "
+        "place whose clock the stamps show, such as America/New_York"
+    )
+    found = read_series(table(texts[:6500]), reads=Reads(place=place))
+    assert found.values[0].tolist() == list(range(6500))
+    assert found.stamps(0, 6500, 7000) == texts[6500:]
+    wrong = [text.replace(summer, winter) for text in texts]
+    at = next(text for text, right in zip(wrong, texts, strict=True) if text != right)
+    with pytest.raises(DataError) as caught:
+        read_series(table(wrong), reads=Reads(place=place))
+    assert str(caught.value) == f"t.csv, column 'date': {at!r}: the clock of {place} has no {winter} then"
+
+
+def test_a_zone_by_name_among_others_is_asked():
+    with pytest.raises(
+        DataError, match=r"zones are written as 'EST', and such a name has several meanings\. Pass --zone"
+    ):
+        read_series(table([f"2024-01-01 {hour:02}:00 {'EST' if hour % 2 else 'UTC'}" for hour in range(20)]))
+
+
+@pytest.mark.parametrize("text", ["2024-01-03 24:30", "2024-01-03 24:00:01", "2024-01-03 25:00"])
+def test_no_other_time_than_midnight_is_of_hour_24(text):
+    with pytest.raises(DataError, match=rf"^t\.csv, line 6, column 'date': '{text}' is no time; expected it as"):
+        read_series(table([*(f"2024-01-0{day} 12:00:00"[: len(text)] for day in (1, 2, 3, 4)), text]))
+
+
+def test_hours_from_1_to_24_are_one_day():
+    texts = [f"2024-02-{day}" for day in (28, 29) for _ in range(24)]
+    columns = {"date": texts, "hour": [str(hour) for _ in (1, 2) for hour in range(1, 25)], "x": ["1"] * 48}
+    found = read_series(Table(columns, [f"line {i}" for i in range(48)], "t"), target="x")
+    assert (found.frequency.words, len(found.values[0])) == ("every hour", 48)
+    assert found.stamps(0, 47, 49) == ["2024-02-29 24:00", "2024-03-01 01:00"]
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (2567, "the years 2567 to 2576 are taken as of the Gregorian calendar; of the Thai one, subtract 543 first"),
+        (1402, "the years 1402 to 1411 are taken as of the Gregorian calendar; convert those of another one first"),
+        (2395, "the years 2395 to 2404 are taken as of the Gregorian calendar; convert those of another one first"),
+        (1960, None),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}", "{}-01", "01/01/{}", "1 Jan {}"])
+def test_years_of_other_calendars_are_told(first, told, form):
+    found = read_series(table([form.format(year) for year in range(first, first + 10)]))
+    assert found.frequency.words == "every year"
+    assert [note for note in found.notes if "calendar" in note] == ([told] if told else [])

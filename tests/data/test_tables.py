@@ -489,3 +489,66 @@ def test_lines_of_another_width_are_told_in_few_lines(tmp_path, monkeypatch, tex
     with pytest.raises(DataError) as found:
         read_table(["t.csv"])
     assert str(found.value) == told
+
+
+TITLED = {
+    "one": ("Monthly sales of wine", 1, "line 1 is left out, above the names of the columns: 'Monthly sales of wine'"),
+    "and a blank": ("Sales\n", 2, "lines 1 to 2 are left out, above the names of the columns: 'Sales'"),
+    "several": ("Data Source,World Bank\n\nLast Updated,2024-01-31\n", 4,
+                "lines 1 to 4 are left out, above the names of the columns: 'Data Source,World Bank', 'Last "
+                "Updated,2024-01-31'"),
+    "quoted": ('"Sales, by month (in 1,000 l, all of them)"', 1,
+               "line 1 is left out, above the names of the columns: 'Sales, by month (in 1,000 l, all of t...'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("kind", TITLED)
+def test_titles_above_the_names_are_left_out_and_told(tmp_path, monkeypatch, kind, mark):
+    monkeypatch.chdir(tmp_path)
+    above, n_lines, told = TITLED[kind]
+    rows = [["month", "red", "white", "rosé", "sparkling"]] + [
+        [f"2024-0{i}", "1", "2", "3", f"{i}"] for i in range(1, 8)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join([above, *(mark.join(row) for row in rows)]) + "\n")
+    found = read_table(["t.csv"])
+    assert list(found.columns) == rows[0]
+    assert found.columns["sparkling"] == [row[-1] for row in rows[1:]]
+    assert found.places[0] == f"t.csv, line {n_lines + 2}"
+    assert found.notes == (f"t.csv: {told}",)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_titles_as_sheets_have_them_are_left_out_and_told(tmp_path, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        ["Sales of wine", "", ""],
+        ["", "", ""],
+        ["month", "red", "white"],
+        ["2024-01", "1", "2"],
+        ["2024-02", "3", "4"],
+    ]
+    if suffix == "xlsx":
+        (tmp_path / "t.xlsx").write_bytes(sheet(*rows))
+    else:
+        (tmp_path / "t.csv").write_text("\n".join(map(",".join, rows)))
+    found = read_table([f"t.{suffix}"])
+    assert found.columns == {"month": ["2024-01", "2024-02"], "red": ["1", "3"], "white": ["2", "4"]}
+    where = "lines 1 to 2 are" if suffix == "csv" else "row 1 is"
+    assert found.notes == (f"t.{suffix}: {where} left out, above the names of the columns: 'Sales of wine'",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",text\na,good food\nb,bad food\nc,fine food\n",  # pandas' index
+        "word,\nfoo,bar\nbaz,bar\nfoo,foo\n",
+        "text,label\ngood,1\nbad,0\nfine,1\n",
+        "a,b,c\n1,2,3\n4,5,6\n",
+    ],
+)
+def test_names_of_columns_are_no_titles(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    found = read_table([tmp_path / "t.csv"])
+    assert found.notes == ()
+    assert len(found.places) == len(text.splitlines()) - 1

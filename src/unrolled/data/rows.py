@@ -20,6 +20,8 @@ Row = tuple[int, list[str]]  # the line that a row begins on, and its values
 _DELIMITERS = "\t;,|"  # of two that fit as well, the first
 _MOST_CHARACTERS = 50_000_000  # of a field: its reader takes eight bytes for each
 _CELLS_LOOKED_AT = 200_000
+_MOST_TITLES = 20
+_LONGEST_LINE = 20_000  # among which titles are looked for: a quotation mark left open makes longer ones slow
 _MOST_WIDTHS = 5  # lines of another width than the header that are told one by one
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _IN_QUOTES = re.compile(r"""(?<!\S)(?:"[^"]*"|'[^']*')(?!\S)""")
@@ -29,14 +31,16 @@ _STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
 
 
 def rows_of(
-    name: str, content: str, faults: Faults, *, header: bool | None = None
+    name: str, content: str, faults: Faults, notes: list[str], *, header: bool | None = None
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The names of the columns, and the rows with the line that each begins on; faults are told as rows are taken.
+    Titles above the names are left out and told.
 
     Args:
         name: of the file, for faults.
         content: of the file.
         faults: gets what is wrong with rows.
+        notes: get what is left out.
         header: whether the first line names the columns; None if it should, and is to be refused if it looks like data.
 
     Raises:
@@ -47,11 +51,11 @@ def rows_of(
         rows = _of_objects(name, items, faults)
         _, head = next(rows, (0, []))
         return head, rows
-    return headed(name, _csv_rows(name, content, faults), faults, header=header)
+    return headed(name, _csv_rows(name, content, faults, notes), faults, notes, header=header)
 
 
 def headed(
-    name: str, rows: Iterator[Row], faults: Faults, *, header: bool | None, place: str = "line"
+    name: str, rows: Iterator[Row], faults: Faults, notes: list[str], *, header: bool | None, place: str = "line"
 ) -> tuple[list[str], Iterator[Row]]:
     """The names of the columns out of the first row, and the rows after it; without a header, numbers as names.
 
@@ -60,6 +64,9 @@ def headed(
     """
     line, first = next(rows, (0, []))
     some = list(itertools.islice(rows, max(2, min(1000, _CELLS_LOOKED_AT // max(1, len(first))))))
+    if n_above := _n_titles([first, *(row for _, row in some)]):
+        notes.append(_left_out(name, place, [(line, first), *some][:n_above]))
+        (line, first), some = some[n_above - 1], some[n_above:]
     if header is False:
         if word := _word_above_numbers(first, [row for _, row in some]):
             faults.add(f"{name}, {place} {line}: {word!r} stands above numbers, as names of columns do; pass --header")
@@ -73,6 +80,43 @@ def headed(
         )
     _check_names(f"{name}, {place} {line}", head)
     return head, _without(name, place, first, itertools.chain(some, rows), faults)
+
+
+def _n_titles(rows: Sequence[Sequence[str]]) -> int:
+    """How many rows at the begin are titles: they have a first cell at most, and stand above names of columns."""
+    n = next((i for i, row in enumerate(rows[:_MOST_TITLES]) if any(map(str.strip, row[1:]))), 0)
+    below = rows[n + 1 :]
+    if not any(len(row[0].split()) > 1 for row in rows[:n]):
+        return 0  # one word may name a column
+    return n if len(below) > 1 and _looks_like_data([each.strip() for each in rows[n]], below) is None else 0
+
+
+def _left_out(name: str, place: str, titles: Sequence[Row]) -> str:
+    """What is told of titles."""
+    shown = ", ".join(shortened(text) for _, row in titles if (text := " ".join(filter(None, row)).strip()))
+    first, last = titles[0][0], titles[-1][0]
+    where = f"{place} {first} is" if first == last else f"{place}s {first} to {last} are"
+    return f"{name}: {where} left out, above the names of the columns: {shown}"
+
+
+def _title_lines(content: str) -> list[str]:
+    """Lines at the begin that are titles: they have few of the marks that stand in each line below as often."""
+    lines = list(itertools.islice(_lines(content), _MOST_TITLES + 20))
+    if max(map(len, lines), default=0) > _LONGEST_LINE:
+        return []
+    for mark in _DELIMITERS:
+        counts = [_QUOTED.sub("", line).count(mark) if line.strip() else 0 for line in lines]
+        block = max(range(len(lines)), key=lambda i: (counts[i], -i), default=0)
+        above = [line for line in lines[:block] if line.strip()]
+        is_table = len(counts) > block + 2 and len(set(counts[block:])) == 1
+        if not above or not is_table or block > _MOST_TITLES or 2 * max(counts[:block]) > counts[block]:
+            continue
+        if len(above) == 1 == block and len(above[0].split()) == 1:
+            continue  # one word may name a column
+        head, *below = csv.reader(lines[block:], delimiter=mark)
+        if _looks_like_data([each.strip() for each in head], [row for row in below if len(row) == len(head)]) is None:
+            return lines[:block]
+    return []
 
 
 def _without(name: str, place: str, head: list[str], rows: Iterator[Row], faults: Faults) -> Iterator[Row]:
@@ -145,9 +189,12 @@ def _are_counted(names: Sequence[str]) -> bool:
     return all(int(b) - int(a) == 1 for a, b in itertools.pairwise(names))
 
 
-def _csv_rows(name: str, content: str, faults: Faults) -> Iterator[Row]:
+def _csv_rows(name: str, content: str, faults: Faults, notes: list[str]) -> Iterator[Row]:
     skipped, delimiter, content = 0, None, content.lstrip("\ufeff")
-    if found := re.match(r"sep=(.)\n", content):  # Excel's own first line
+    if titles := _title_lines(content):
+        notes.append(_left_out(name, "line", [(i, [line.strip().strip('"')]) for i, line in enumerate(titles, 1)]))
+        skipped, content = len(titles), content[sum(map(len, titles)) :]
+    elif found := re.match(r"sep=(.)\n", content):  # Excel's own first line
         skipped, delimiter, content = 1, found[1], content[found.end() :]
     delimiter = delimiter or _delimiter(content)
     quote = "'" if _SINGLE.fullmatch(content, 0, content.find("\n") if "\n" in content else len(content)) else '"'

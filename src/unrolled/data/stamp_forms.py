@@ -15,13 +15,18 @@ import numpy as np
 _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
            "november", "december")  # fmt: skip
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_ORDINALS, _WEEKS = ("st", "nd", "rd", "th"), ("week", "wk", "kw")
 _SHORT_MONTHS, _SHORT_DAYS = (tuple(name[:3] for name in names) for names in (_MONTHS, _DAYS))
 _PARTS = re.compile(
     r"(?P<date>\S.*?)"
     r"(?:(?P<gap>[Tt]|,?\s+|:|_|\s+-\s+)"
     r"(?:(?P<clock>\d{1,2}(?::\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)?)(?P<half>\s*[AaPp]\.?[Mm]\.?)"
     r"|(?P<clock24>\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?|(?<=[Tt ])\d{2}))"
-    r"(?P<zone>\s*(?:[Zz]|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?))?)?"
+    r"(?P<zone>\s*(?:[Zz]|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?|(?<=\s)(?!AM|PM)[A-Z]{2,5}))?)?"
+)
+_CTIME = re.compile(  # the year last, as C, Unix and Twitter write it
+    r"(?P<date>[^\W\d].*?\d{1,2})(?P<gap>\s+)(?P<clock>\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
+    r"(?P<zone>\s+(?:UTC|GMT|[+-]\d{4}))?(?P<last>\s+\d{4})"
 )
 _COMPACT = re.compile(
     r"(?P<date>\d{8})(?P<gap>[Tt]?)(?P<clock24>\d{6}|\d{4}|\d{2})(?P<zone>\s*(?:Z|[+-]\d{2}:?\d{2}))?"
@@ -35,7 +40,8 @@ SHEET_EPOCH = np.datetime64("1899-12-30", "us")  # sheets count days from here, 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a stamp: a field as in strftime ("q" quarter, "h" half year, "" for a text as it stands).
+    """A piece of a stamp: a field as in strftime ("q" quarter, "h" half year, "e" a day after a space in place of a
+    zero, "o" the letters of an ordinal number, "" for a text as it stands).
 
     Attributes:
         field: its letter.
@@ -63,18 +69,28 @@ class Reading:
     @property
     def order(self) -> str:
         """The order of year, month and day, such as "dmy"."""
-        letters = {"Y": "y", "G": "y", "b": "m", "B": "m", "V": "w"}
-        dates = [letters.get(part.field, part.field) for part in self.parts if part.field in tuple("YymdbBqhGVu")]
+        letters = {"Y": "y", "G": "y", "b": "m", "B": "m", "V": "w", "e": "d"}
+        dates = [letters.get(part.field, part.field) for part in self.parts if part.field in tuple("YymdebBqhGVu")]
         return "".join(dates)
 
     @property
     def pattern(self) -> str:
-        """The format that strptime takes, of the text without its zone; it knows no quarters and half years."""
-        return "".join(f"%{part.field}" if part.field else part.text.replace("%", "%%") for part in self.parts)
+        """The format that strptime takes, of the text without its zone and the letters of ordinal numbers; it knows no
+        quarters and half years.
+        """
+        fields = {"e": "%d", "o": ""}
+        return "".join(
+            fields.get(part.field, f"%{part.field}") if part.field else part.text.replace("%", "%%")
+            for part in self.parts
+        )
 
 
 def readings(text: str) -> list[Reading]:
     """The ways in which a text can be a stamp; the usual one first, none if it is no stamp."""
+    if found := _CTIME.fullmatch(text):
+        between = (Part("", found["gap"]), *_clock(found["clock"], ""), Part("", found["zone"] or ""))
+        dates = _dates(found["date"] + found["last"])
+        return [Reading((*date[:-2], *between, *date[-2:])) for date in dates if date[-1].field == "Y"]
     for form in (_PARTS, _COMPACT):
         found = form.fullmatch(text)
         if not found:
@@ -85,7 +101,7 @@ def readings(text: str) -> list[Reading]:
         gap = [Part("", named["gap"])] if clock and named["gap"] else []
         dates = _dates(named["date"])
         if clock:  # an hour is of a day
-            dates = [date for date in dates if {"d", "u"} & {part.field for part in date}]
+            dates = [date for date in dates if {"d", "e", "u"} & {part.field for part in date}]
         if dates:
             return [Reading((*date, *gap, *after), named.get("zone") or "") for date in dates]
     return [Reading(date) for date in _dates(text)]
@@ -114,16 +130,20 @@ def _dates(text: str) -> list[tuple[Part, ...]]:
     numbers = [i for i, token in enumerate(tokens) if token.isdigit()]
     lengths = tuple(len(tokens[i]) for i in numbers)
     parts = [Part("", token) for token in tokens]
-    marks = ""
+    marks, ordinal = "", -1
     for i, token in enumerate(tokens):
         if not token.isalpha():
             continue
-        if (kind := _name(token)) is not None:
+        if i and tokens[i - 1].isdigit() and token.lower() in _ORDINALS:
+            parts[i], ordinal = Part("o", token), i - 1
+        elif (kind := _name(token)) is not None:
             parts[i] = Part(kind, token)
             marks += kind.lower()
         elif token.lower() == "q" or (token.lower() in ("w", "m", "s", "h") and i + 1 < len(tokens)):
             marks += token.lower()
-        elif token not in ("年", "月", "日", "T"):
+        elif token.lower() in _WEEKS and i + 1 < len(tokens):
+            marks += "w"
+        elif token not in ("年", "月", "日", "T") and not (token == "of" and ordinal >= 0):
             return []
     between = [tokens[i + 1] for i in numbers[:-1]]
     if len(numbers) > 1 and any(token.isdigit() for token in between):
@@ -134,7 +154,10 @@ def _dates(text: str) -> list[tuple[Part, ...]]:
         made = list(parts)
         for i, field in zip(numbers, fields, strict=True):
             made[i] = Part(field, tokens[i], len(tokens[i]))
-        found.append(tuple(made))
+            if field == "d" and len(tokens[i]) == 1 and i and tokens[i - 1].endswith("  "):
+                made[i - 1 : i + 1] = [Part("", tokens[i - 1][:-1]), Part("e", f" {tokens[i]}", 2)]
+        if ordinal < 0 or made[ordinal].field in ("d", "e"):
+            found.append(tuple(made))
     return found if "%" not in text else []
 
 
@@ -155,6 +178,8 @@ def _orders(marks: str, lengths: tuple[int, ...]) -> list[tuple[str, ...]]:
             return []
         return [(year(lengths[0]), field)] if lengths[1] == 1 else [(field, year(lengths[1]))]
     if marks == "w":
+        if lengths in ((1, 4), (2, 4)):
+            return [("V", "G")]
         return [("G", "V", "u")[: len(lengths)]] if lengths in ((4, 2), (4, 1), (4, 2, 1)) else []
     if marks == "m":
         return [("Y", "m")] if lengths in ((4, 2), (4, 1)) else []
@@ -186,8 +211,13 @@ def _name(word: str) -> str | None:
     return "b" if lowered == "sept" else None
 
 
+def is_name(zone: str) -> bool:
+    """Whether a zone is written as a name that has several meanings, such as EST."""
+    return zone.strip().isalpha() and zone.strip().upper() not in ("", "Z", "UTC", "GMT")
+
+
 def offset_minutes(zone: str) -> int:
-    """Minutes that a zone such as "Z", "UTC" or "+02:00" is before UTC's clock."""
+    """Minutes that a zone such as "Z", "UTC" or "+02:00" is before UTC's clock; 0 for a name such as "EST"."""
     found = _OFFSET.search(zone)
     if not found:
         return 0
@@ -207,6 +237,7 @@ class StampForm:
         is_utc: whether stamps are kept as UTC, since the clock of the place changes; else as the clock shows them.
         number: of numbers: "" for rows, "s", "ms", "us" or "ns" for time since 1970, "year" for years and their parts,
             "day" for days as sheets count them.
+        has_24: whether midnight is written as 24:00 of the day before.
     """
 
     parts: tuple[Part, ...] = ()
@@ -215,6 +246,7 @@ class StampForm:
     place: str = ""
     is_utc: bool = False
     number: str = ""
+    has_24: bool = False
 
     def clock(self, stamps: np.ndarray) -> np.ndarray:
         """What the clock shows at stamps as they are kept, datetime64[us]."""
@@ -250,17 +282,22 @@ class StampForm:
         if not self.place:
             return [_like(self.zone, self.offset)] * len(stamps)
         local = _local(stamps, self.place) if self.is_utc else _localized(stamps, self.place)
+        if is_name(self.zone):
+            space = self.zone[: -len(self.zone.strip())]
+            return [f"{space}{each.tzname()}" for each in local]
         return [_like(self.zone, round(each.utcoffset().total_seconds() / 60)) for each in local]
 
     def _text(self, stamp: np.datetime64) -> str:
         day = stamp.astype("datetime64[D]")
         micro = int((stamp.astype("datetime64[us]") - day).astype(np.int64))
+        is_24 = self.has_24 and micro == 0
+        day -= np.timedelta64(int(is_24), "D")
         month = int(day.astype("datetime64[M]").astype(np.int64))
         year, of_year = 1970 + month // 12, month % 12
         thursday = day + (3 - (day.astype(np.int64) + 3) % 7)
         iso = 1970 + int(thursday.astype("datetime64[Y]").astype(np.int64))
         week = int((thursday - thursday.astype("datetime64[Y]").astype("datetime64[D]")).astype(int)) // 7 + 1
-        hour = micro // 3_600_000_000
+        hour = 24 if is_24 else micro // 3_600_000_000
         numbers = {
             "Y": year, "y": year % 100, "m": of_year + 1, "q": of_year // 3 + 1, "h": of_year // 6 + 1,
             "G": iso, "V": week,
@@ -274,7 +311,11 @@ class StampForm:
                  "A": _DAYS[numbers["u"] - 1], "p": "am" if hour < 12 else "pm"}  # fmt: skip
         found = []
         for part in self.parts:
-            if part.field == "f":
+            if part.field == "e":
+                found.append(f"{numbers['d']:>2}")
+            elif part.field == "o":
+                found.append(_cased(_ordinal(numbers["d"]), part.text))
+            elif part.field == "f":
                 found.append(f"{micro % 1_000_000:06}"[: part.width].ljust(part.width, "0"))
             elif part.field in names:
                 found.append(_cased(names[part.field], part.text))
@@ -295,11 +336,13 @@ def form_of(found: Sequence[Reading], zone: str = "", offset: int = 0) -> StampF
             join = max if part.field == "f" else min
             widths[part.field] = join(widths.get(part.field, part.width), part.width)
     has_long = "B" in names
-    parts = []
-    for part in fullest.parts:
-        is_may = part.field == "b" and has_long
-        parts.append(replace(part, field="B" if is_may else part.field, width=widths[part.field]))
-    return StampForm(tuple(parts), zone, offset)
+    fields = {"b": "B"} if has_long else {}  # May is both
+    if "e" in widths:
+        fields |= {"d": "e"}
+    parts = tuple(
+        replace(part, field=fields.get(part.field, part.field), width=widths[part.field]) for part in fullest.parts
+    )
+    return StampForm(parts, zone, offset)
 
 
 ISO_DAY = StampForm((Part("Y", "2000", 4), Part("", "-"), Part("m", "01", 2), Part("", "-"), Part("d", "01", 2)))
@@ -310,6 +353,10 @@ ISO = replace(
         Part("H", "00", 2), Part("", ":"), Part("M", "00", 2), Part("", ":"), Part("S", "00", 2),
     ),
 )  # fmt: skip
+
+
+def _ordinal(number: int) -> str:
+    return "th" if number in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
 
 
 def _cased(name: str, like: str) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.frequency import find_frequency
-from unrolled.data.stamp_forms import SHEET_EPOCH, Part, Reading, StampForm, form_of, offset_minutes, readings
+from unrolled.data.stamp_forms import Reading, StampForm, form_of, is_name, offset_minutes, readings
 from unrolled.data.time_formats import expanded, form_of_pattern
+from unrolled.data.zones import from_utc, of_calendar, on_clock, second_ones
 from unrolled.errors import DataError, SettingsError
 
 NOT = np.datetime64("NaT", "us")
@@ -92,8 +93,8 @@ def read_stamps(texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray]
             return None
     ways = {shape: readings(plain[rows[0]]) for shape, rows in shapes.items()}
     coverage: Counter[str] = Counter()
-    for shape, found in ways.items():
-        for reading in found:
+    for shape, possible in ways.items():
+        for reading in possible:
             coverage[reading.order] += len(shapes[shape])
     if not coverage or 2 * max(coverage.values()) < len(plain):
         return None
@@ -103,19 +104,39 @@ def read_stamps(texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray]
             allowed.discard("ymd")  # of a year with two digits
         coverage = Counter({each: coverage[each] for each in allowed})
     tops = [order for order, n in coverage.items() if n == max(coverage.values())]
-    parsed = {order: _by_order(plain, shapes, ways, order) for order in tops if order != "ydm"}
-    if not parsed or any(np.isnat(values).any() for values, _, _ in parsed.values()):
-        parsed |= {order: _by_order(plain, shapes, ways, order) for order in tops if order == "ydm"}  # a rare one
-    order = _choose(parsed, groups, plain)
-    values, offsets, used = parsed[order]
-    stamps = Stamps(values, form_of(used, next((each.zone for each in used if each.zone), "")))
+    found = {order: _by_order(plain, shapes, ways, order) for order in tops if order != "ydm"}
+    if not found or any(np.isnat(each.values).any() for each in found.values()):
+        found |= {order: _by_order(plain, shapes, ways, order) for order in tops if order == "ydm"}  # a rare one
+    order = _choose(found, groups, plain)
+    used = found[order].used
+    form = form_of(used, next((each.zone for each in used if each.zone), ""))
+    hours = found[order].hours
+    stamps = Stamps(found[order].values, replace(form, has_24="24" in hours and "00" not in hours))
+    offsets, of_names = _of_names(found[order], reads.place, plain)
     is_free = len({each for each in coverage if _is_day_first(each) is not None}) > 1
     stamps = _zoned(stamps, offsets, reads, groups)
-    notes = (*stamps.notes, _SHORT_YEARS) if any(map(_has_short_years, used)) else stamps.notes
+    notes = (*stamps.notes, *of_names, *of_calendar(stamps.values))
+    notes = (*notes, _SHORT_YEARS) if any(map(_has_short_years, used)) else notes
     return replace(stamps, day_first=_is_day_first(order) if is_free else None, notes=notes)
 
 
-Found = tuple[np.ndarray, np.ndarray, list[Reading]]  # stamps, minutes before UTC, and how they were read
+@dataclass(frozen=True)
+class _Found:
+    """Texts read in one order.
+
+    Attributes:
+        values: stamps.
+        offsets: minutes before UTC's clock.
+        names: of zones that are written as names, "" for none.
+        used: how the texts were read.
+        hours: as they are written.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    names: np.ndarray
+    used: list[Reading]
+    hours: set[str]
 
 
 def _is_day_first(order: str) -> bool | None:
@@ -123,43 +144,58 @@ def _is_day_first(order: str) -> bool | None:
     return {"dmy": True, "mdy": False, "ydm": True}.get(order)
 
 
-def _by_order(texts: Sequence[str], shapes: dict[str, list[int]], ways: dict[str, list[Reading]], order: str) -> Found:
-    values = np.full(len(texts), NOT)
-    offsets = np.full(len(texts), np.nan)
-    used = []
+def _by_order(texts: Sequence[str], shapes: dict[str, list[int]], ways: dict[str, list[Reading]], order: str) -> _Found:
+    found = _Found(np.full(len(texts), NOT), np.full(len(texts), np.nan), np.full(len(texts), "", object), [], set())
     for shape, rows in shapes.items():
         reading = next((each for each in ways[shape] if each.order == order), None)
         if reading is None:
             continue
-        used.append(reading)
+        found.used.append(reading)
         cut = len(reading.zone)
-        values[rows] = _parsed([texts[i][: -cut or None] for i in rows], reading)
+        found.values[rows] = parsed([texts[i][: -cut or None] for i in rows], reading)
         if cut:
             known = {zone: offset_minutes(zone) for zone in {texts[i][-cut:] for i in rows}}
-            offsets[rows] = [known[texts[i][-cut:]] for i in rows]
-    return values, offsets, used
+            found.offsets[rows] = [known[texts[i][-cut:]] for i in rows]
+        if is_name(reading.zone):
+            found.names[rows] = [texts[i][-cut:].strip() for i in rows]
+        begin = 0
+        for part in reading.parts:
+            if part.field == "H":
+                found.hours.update(texts[i][begin : begin + len(part.text)] for i in rows)
+            begin += len(part.text)
+    return found
 
 
-def _parsed(texts: list[str], reading: Reading) -> np.ndarray:
-    """Texts of one shape without their zone, as datetime64[us]."""
+def parsed(texts: list[str], reading: Reading) -> np.ndarray:
+    """Texts of one shape without their zone, as datetime64[us]; 24:00 is the midnight after the day."""
     import pandas
 
-    pattern, begin = reading.pattern, 0
-    for part in reading.parts:
-        end = begin + len(part.text)
+    pattern, end = reading.pattern, sum(len(part.text) for part in reading.parts)
+    is_late = np.zeros(len(texts), dtype=bool)
+    for part in reversed(reading.parts):  # so that what is cut shifts nothing that is still to come
+        begin = end - len(part.text)
         if part.field == "q" or part.field == "h":
             return _halves(texts, reading, 3 if part.field == "q" else 6)
         if part.field == "p" and "." in part.text:
             texts = [text[:begin] + text[begin:end].replace(".", "") + text[end:] for text in texts]
         if part.field == "b" and end - begin == 4:  # Sept
             texts = [text[: end - 1] + text[end:] for text in texts]
-        begin = end
+        if part.field == "o":
+            texts = [text[:begin] + text[end:] for text in texts]
+        if part.field == "H":
+            is_late = np.array([text[begin:end] == "24" for text in texts])
+            texts = [
+                f"{text[:begin]}00{text[end:]}" if late else text for text, late in zip(texts, is_late, strict=True)
+            ]
+        end = begin
     if "w" in reading.order and "u" not in reading.order:
         texts, pattern = [f"{text} 1" for text in texts], f"{pattern} %u"
     found = pandas.to_datetime(pandas.Series(texts, dtype=object), format=pattern, errors="coerce")
     if _has_short_years(reading):  # the library's are 1969 to 2068
         found = found.where(~(found.dt.year > LAST_SHORT_YEAR), found - pandas.DateOffset(years=100))
-    return found.to_numpy().astype("datetime64[us]")
+    values = found.to_numpy().astype("datetime64[us]")
+    values[is_late & (values != values.astype("datetime64[D]"))] = NOT  # 24:30
+    return values + is_late * np.timedelta64(1, "D")
 
 
 def _has_short_years(reading: Reading) -> bool:
@@ -185,25 +221,26 @@ def _century(year: int) -> int:
     return year + (1900 if year > LAST_SHORT_YEAR % 100 else 2000)
 
 
-def _choose(found: dict[str, Found], groups: Sequence[np.ndarray], texts: Sequence[str]) -> str:
+def _choose(found: dict[str, _Found], groups: Sequence[np.ndarray], texts: Sequence[str]) -> str:
     """The order that reads the most texts, makes the frequency regular, and goes with the order of the rows.
 
     Raises:
         AmbiguousError: two do equally.
     """
-    counts = {order: int((~np.isnat(values)).sum()) for order, (values, _, _) in found.items()}
+    counts = {order: int((~np.isnat(each.values)).sum()) for order, each in found.items()}
     best = [order for order in found if counts[order] == max(counts.values())]
     if "ydm" in best and len(best) > 1:  # nobody writes it, unless no month fits
         best.remove("ydm")
     alike: list[str] = []
     for order in best:
-        if not any(np.array_equal(found[order][0], found[each][0], equal_nan=True) for each in alike):
+        if not any(np.array_equal(found[order].values, found[each].values, equal_nan=True) for each in alike):
             alike.append(order)
-    scores = {order: _regularity(found[order][0], groups) for order in alike}
+    scores = {order: _regularity(found[order].values, groups) for order in alike}
     tops = [order for order in alike if scores[order] == max(scores.values())]
     if len(tops) == 1:
         return tops[0]
-    shown = next(text for text, a, b in zip(texts, found[tops[0]][0], found[tops[1]][0], strict=True) if a != b)
+    first, second = (found[order].values for order in tops[:2])
+    shown = next(text for text, a, b in zip(texts, first, second, strict=True) if a != b)
     ways = " or ".join({"dmy": "day first", "mdy": "month first", "ymd": "year first"}[order] for order in tops)
     more = "; for the year first pass --time-format '%y/%m/%d'" if "ymd" in tops else ""
     raise AmbiguousError(
@@ -265,14 +302,44 @@ def _zoned(stamps: Stamps, offsets: np.ndarray, reads: Reads, groups: Sequence[n
     if len(minutes) < 2:
         return replace(stamps, values=values, form=form)
     last = int(offsets[has][np.argmax(utc[has])])
-    on_clock = _goes_on_clock(values, utc, groups)
-    form = replace(form, offset=last, is_utc=not on_clock)
+    is_on_clock = _goes_on_clock(values, utc, groups)
+    form = replace(form, offset=last, is_utc=not is_on_clock)
     written = form.write(np.array([utc[has].max()]))[0] if form.is_utc else form.write(np.array([values[has].max()]))[0]
     notes = (
         f"the offset from UTC changes between {len(minutes)} values; forecasts bear the last, as in {written}. "
         "Pass --zone, such as Europe/Berlin, for the clock of a place",
     )
-    return replace(stamps, values=values if on_clock else utc, form=form, notes=notes)
+    return replace(stamps, values=values if is_on_clock else utc, form=form, notes=notes)
+
+
+def _of_names(found: _Found, place: str, texts: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Minutes before UTC's clock where zones are written as names, such as EST, and notes; a name has several meanings.
+
+    Raises:
+        AmbiguousError: they change, and no place is given; or the clock of the place has no such name then.
+    """
+    names = sorted(set(found.names) - {""})
+    if not names:
+        return found.offsets, ()
+    if not place:
+        if len(names) > 1 or (~np.isnan(found.offsets) & (found.names == "")).any():
+            raise AmbiguousError(
+                f"zones are written as {' and '.join(map(repr, names))}, and such a name has several meanings. Pass "
+                "--zone with the place whose clock the stamps show, such as America/New_York"
+            )
+        note = f"the zone {names[0]!r} is kept as it is written, and its clock is taken to stay the same"
+        return found.offsets, (f"{note}; for the clock of a place pass --zone, such as America/New_York",)
+    rows = np.flatnonzero((found.names != "") & ~np.isnat(found.values))
+    offsets = found.offsets.copy()
+    shown = np.full(len(rows), "", object)
+    for is_summer in (True, False):  # of an hour that the clock shows twice
+        local = on_clock(found.values[rows], place, ambiguous=np.full(len(rows), is_summer))
+        for i, (row, each) in enumerate(zip(rows, local, strict=True)):
+            if each.tzname() == found.names[row]:
+                shown[i], offsets[row] = found.names[row], round(each.utcoffset().total_seconds() / 60)
+    if (wrong := rows[shown == ""]).size:
+        raise AmbiguousError(f"{texts[wrong[0]]!r}: the clock of {place} has no {found.names[wrong[0]]} then")
+    return offsets, ()
 
 
 def _at_place(stamps: Stamps, utc: np.ndarray | None, place: str, groups: Sequence[np.ndarray]) -> Stamps:
@@ -280,118 +347,15 @@ def _at_place(stamps: Stamps, utc: np.ndarray | None, place: str, groups: Sequen
     import pandas
 
     clock: Any = stamps.values
-    try:
-        if utc is None:
-            local = pandas.DatetimeIndex(clock).tz_localize(place, ambiguous="NaT", nonexistent="NaT")
-            if (lost := pandas.isna(local) & ~np.isnat(clock)).any():
-                local = pandas.DatetimeIndex(clock).tz_localize(
-                    place, ambiguous=~_second(clock, lost, groups), nonexistent="NaT"
-                )
-        else:
-            local = pandas.DatetimeIndex(utc).tz_localize("UTC").tz_convert(place)
-    except (KeyError, ValueError, OSError, TypeError) as fault:
-        raise SettingsError(
-            f"zone={place!r}: there is no zone of that name; expected such as Europe/Berlin or UTC"
-        ) from fault
+    if utc is None:
+        local = on_clock(clock, place, ambiguous="NaT")
+        if (lost := pandas.isna(local) & ~np.isnat(clock)).any():
+            local = on_clock(clock, place, ambiguous=~second_ones(clock, lost, groups))
+    else:
+        local = from_utc(utc, place)
     utc = np.asarray(local.tz_convert("UTC").tz_localize(None), dtype="datetime64[us]")
-    on_clock = np.asarray(local.tz_localize(None), dtype="datetime64[us]")
-    is_utc = not _goes_on_clock(on_clock, utc, groups)
+    shown = np.asarray(local.tz_localize(None), dtype="datetime64[us]")
+    is_utc = not _goes_on_clock(shown, utc, groups)
     if stamps.form.zone == "" and not is_utc:
-        return replace(stamps, values=on_clock, form=replace(stamps.form, place=place))
-    return replace(stamps, values=utc if is_utc else on_clock, form=replace(stamps.form, place=place, is_utc=is_utc))
-
-
-def _second(clock: np.ndarray, ambiguous: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Which of the times that a clock shows twice are the second ones: in each series, those that stand again."""
-    second = np.zeros(len(clock), dtype=bool)
-    for rows in groups:
-        seen: set[int] = set()
-        for i in rows[ambiguous[rows]]:
-            stamp = int(clock[i].astype(np.int64))
-            second[i] = stamp in seen
-            seen.add(stamp)
-    return second
-
-
-def numbers_as_stamps(
-    numbers: np.ndarray, texts: Sequence[str], *, is_named: bool, is_dated: bool = False
-) -> Stamps | None:
-    """Numbers as stamps: days as 20100131, years, months as 201001, time since 1970; or only an order.
-
-    Args:
-        numbers: float64, nothing missing.
-        texts: as they stand.
-        is_named: whether the column is named as time, or was asked for; else only days are taken for time.
-        is_dated: whether it is named as dates, so that numbers such as 45292 are days as sheets count them.
-    """
-    is_whole = bool((numbers == np.round(numbers)).all())
-    plain = [text.strip() for text in texts]
-    lengths = {len(text) for text in plain}
-    if is_whole and len(lengths) == 1 and lengths <= {8, 10, 12, 14} and (found := _digits(plain)) is not None:
-        return found
-    if not is_named:
-        return None
-    if lengths == {7} and all(text[2] == "." for text in plain) and (found := read_stamps(plain, Reads())) is not None:
-        return None if len(found.bad) else found
-    if is_whole and lengths == {6} and (found := _digits(plain)) is not None:
-        return found
-    low, high = float(numbers.min()), float(numbers.max())
-    if is_dated and low >= _FIRST_OF_SHEETS and high < _END_OF_SHEETS:
-        return _of_sheet(numbers, plain[0])
-    is_year = low >= 1000 and high <= 2500 and len(numbers) > 1
-    if is_year and (years := _years(numbers, plain, is_whole=is_whole)) is not None:
-        return years
-    for unit, least, most, size in (
-        ("s", 1e8, 1e11, 1e6),
-        ("ms", 1e11, 1e14, 1e3),
-        ("us", 1e14, 1e17, 1),
-        ("ns", 1e17, 1e19, 1e-3),
-    ):
-        if least <= low and high < most:
-            if all(re.fullmatch(r"\+?\d+", text) for text in plain):  # float64 holds no nanoseconds of today
-                micro = np.array([int(text) * int(size) if size >= 1 else int(text) // 1000 for text in plain])
-            else:
-                micro = np.round(numbers * size)
-            note = f"numbers such as {plain[0]} are taken as {_UNIT_WORDS[unit]} since 1970, in UTC"
-            return Stamps(micro.astype(np.int64).astype("datetime64[us]"), StampForm(number=unit), notes=(note,))
-    return Stamps(numbers.astype(np.float64), StampForm())
-
-
-_FIRST_OF_SHEETS, _END_OF_SHEETS = 20_000, 80_000  # 1954 to 2119
-
-
-def _of_sheet(numbers: np.ndarray, first: str) -> Stamps:
-    """Days as sheets count them, with the time of day as their fraction, to the second."""
-    seconds = np.round(numbers * 86400).astype(np.int64)
-    values = SHEET_EPOCH + seconds * np.timedelta64(1_000_000, "us")
-    day = str(values[0].astype("datetime64[D]" if (seconds % 86400 == 0).all() else "datetime64[s]")).replace("T", " ")
-    note = f"numbers such as {first} are taken as days since 1899-12-30, as sheets count them: {day}"
-    return Stamps(values, StampForm(number="day"), notes=(f"{note}; if they are none, pass --time row",))
-
-
-_UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-
-
-def _digits(texts: Sequence[str]) -> Stamps | None:
-    """Days, hours, ... months written without marks; None if one is not."""
-    length = len(texts[0])
-    fields = (("Y", 4), ("m", 2), ("d", 2), ("H", 2), ("M", 2), ("S", 2))
-    reading = Reading(tuple(Part(field, "0" * width, width) for field, width in fields[: (length - 2) // 2]))
-    values = _parsed(list(texts), reading)
-    is_time = (
-        not np.isnat(values).any()
-        and (values >= np.datetime64("1700")).all()
-        and (values < np.datetime64("2200")).all()
-    )
-    return Stamps(values, form_of([reading])) if is_time else None
-
-
-def _years(numbers: np.ndarray, texts: Sequence[str], *, is_whole: bool) -> Stamps | None:
-    """Years, and years with their parts as decimals, as R writes time series."""
-    months = np.round(numbers * 12)
-    if not is_whole and (np.abs(numbers * 12 - months) > 0.12).any():
-        return None
-    values = (months.astype(np.int64) - 1970 * 12).astype("datetime64[M]").astype("datetime64[us]")
-    if is_whole and all(text.isdigit() for text in texts):
-        return Stamps(values, form_of([Reading((Part("Y", texts[0], 4),))]))
-    return Stamps(values, StampForm(number="year"))
+        return replace(stamps, values=shown, form=replace(stamps.form, place=place))
+    return replace(stamps, values=utc if is_utc else shown, form=replace(stamps.form, place=place, is_utc=is_utc))

@@ -172,9 +172,9 @@ def _rows(
         found = of_frame(read_parquet(name, content), name)
         return list(found.columns), zip(found.places, map(list, zip(*found.columns.values(), strict=True)), strict=True)
     if is_workbook(content):
-        head, rows = headed(name, _sheet(name, content, notes), faults, header=header, place="row")
+        head, rows = headed(name, _sheet(name, content, notes), faults, notes, header=header, place="row")
         return head, ((f"{name}, row {row}", values) for row, values in rows)
-    head, rows = rows_of(name, decode(content, name, encoding), faults, header=header)
+    head, rows = rows_of(name, decode(content, name, encoding), faults, notes, header=header)
     return head, ((f"{name}, line {line}", values) for line, values in rows)
 
 

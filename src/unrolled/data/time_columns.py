@@ -12,8 +12,9 @@ import numpy as np
 
 from unrolled.data.files import Faults, shortened
 from unrolled.data.frequency import find_frequency
+from unrolled.data.number_stamps import numbers_as_stamps
 from unrolled.data.stamp_forms import StampForm, readings
-from unrolled.data.stamps import AmbiguousError, Reads, Stamps, numbers_as_stamps, read_stamps
+from unrolled.data.stamps import AmbiguousError, Reads, Stamps, read_stamps
 from unrolled.data.table import Table
 from unrolled.errors import DataError
 

@@ -83,6 +83,7 @@ def read_transcribed(
     """
     faults = Faults()
     rows: list[tuple[str, Path, str]] = []
+    notes: list[str] = []
     digest = hashlib.sha256()
     for file in map(Path, files):
         try:
@@ -93,7 +94,7 @@ def read_transcribed(
                     next(file / name for name in _MANIFESTS if (file / name).is_file()) if file.is_dir() else file
                 )
                 digest.update(read_bytes(manifest))
-                found = _of_manifest(manifest, path, text, encoding, faults)
+                found = _of_manifest(manifest, path, text, encoding, faults, notes)
         except DataError as fault:
             faults.add(str(fault))
             continue
@@ -120,7 +121,7 @@ def read_transcribed(
     faults.stop()
     if not sounds:
         raise DataError(f"{', '.join(map(str, files))}: holds no sounds")
-    notes = [described(np.array(seconds), transcripts, rates)]
+    notes.append(described(np.array(seconds), transcripts, rates))
     if n_wide:
         notes.append(counted(n_wide, "sound[|s] [has|have] several channels, which are averaged"))
     if n_clipped:
@@ -158,11 +159,11 @@ def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[i
 
 
 def _of_manifest(
-    manifest: Path, path: str | None, text: str | None, encoding: str, faults: Faults
+    manifest: Path, path: str | None, text: str | None, encoding: str, faults: Faults, notes: list[str]
 ) -> list[tuple[str, Path, str]]:
     texts, _ = read_texts([manifest], encoding=encoding)
     [(name, content)] = texts.items()
-    head, rows = rows_of(name, content, faults)
+    head, rows = rows_of(name, content, faults, notes)
     places = [
         head.index(choose_column(name, head, asked, usual, option))
         for asked, usual, option in ((path, _PATH_NAMES, "path"), (text, _TEXT_NAMES, "text"))
