@@ -74,10 +74,10 @@ def test_constructors(kind):
 def test_signatures_are_torchs_and_the_engine(kind):
     ours = inspect.signature(getattr(unrolled, kind)).parameters
     theirs = inspect.signature(typing.get_overloads(getattr(torch.nn, kind).__init__)[0]).parameters
-    assert [name for name in theirs if name != "self"] == list(ours)[:-1]
-    assert all(ours[name] == theirs[name] for name in list(ours)[:-1])
-    assert ours["engine"].kind is inspect.Parameter.KEYWORD_ONLY
-    assert ours["engine"].default == "auto"
+    assert [name for name in theirs if name != "self"] == list(ours)[:-2]
+    assert all(ours[name] == theirs[name] for name in list(ours)[:-2])
+    own = {name: each.default for name, each in ours.items() if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert own == {"engine": "auto", "clip_state_grad": None}
 
 
 def inputs():

@@ -31,6 +31,7 @@ class Watcher(Protocol):
         resets: Tensor | None,
         is_reversed: bool,
         engine: str,
+        clip: float | None = None,
     ) -> tuple[Any, Any]:
         """A checked scan: its result, as `scan` has it."""
         ...

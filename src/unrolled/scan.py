@@ -3,7 +3,9 @@
 Inputs: a step, a sequence, and the first state. Outputs: the step's outputs over time, and its last state.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -16,7 +18,7 @@ from unrolled.engine.backends import eager
 from unrolled.engine.context import has_values, why_definition
 from unrolled.engine.step.declared import declared
 from unrolled.engine.trees import flatten
-from unrolled.errors import NotFusedError, ProbeError, ShapeError
+from unrolled.errors import ArgumentError, NotFusedError, ProbeError, SettingsError, ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
 ENGINES = ("auto", "fused", "eager")
@@ -35,6 +37,7 @@ def scan(
     reverse: bool = False,
     engine: Engine = "auto",
     recompute: bool = False,
+    clip_state_grad: float | None = None,
 ) -> tuple[Any, Any]:
     """Runs a step over time.
 
@@ -65,6 +68,12 @@ def scan(
             it comes: training takes memory as √time, which `explain` tells, and each step runs forward twice. Within
             torch.compile the time that it first meets decides how many states are kept; where the graph itself finds
             the time (`nonzero`), it has no effect.
+        clip_state_grad: a number c > 0. The gradient that each step gives the state before it, ∂L/∂s_{t-1} by way of
+            step t and all that follows, is clamped to [-c, c], number by number, before step t-1 takes it further. What
+            y_{t-1} adds to ∂L/∂s_{t-1} is not. Results stay as they are; the first state's gradient is clamped too. So
+            a gradient that would grow from step to step is bounded, where clipping the weights' gradient comes too
+            late. A. Graves (arXiv:1308.0850) clips the gates' gradient so, Lasagne's `grad_clipping` likewise; torch
+            has no such option. In forward mode it has no effect; second derivatives need engine="eager".
 
     Returns:
         `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.
@@ -73,6 +82,7 @@ def scan(
         ShapeError: an argument does not fit the others.
         StepError: the step returned something that does not fit what it was given.
         NotFusedError: engine="fused", and the step cannot run so.
+        ArgumentError, SettingsError: `clip_state_grad` is no number, or not above 0.
 
     Note:
         With `lengths` or `resets`, every leaf of `xs` has `batch` as its second axis and every leaf of the state as
@@ -94,16 +104,16 @@ def scan(
     """
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
-    step = as_step(step)
+    step, clip = as_step(step), checked_clip(clip_state_grad, "scan")
     is_in_graph = torch.compiler.is_compiling()
     if probing.current is not None and (is_in_graph or probing.watcher()):
-        return _run_watched(step, xs, state, lengths, resets, reverse=reverse, engine=engine)
+        return _run_watched(step, xs, state, lengths, resets, reverse=reverse, engine=engine, clip=clip)
     if not is_in_graph:
         reason = why_definition()
         if reason is not None:
-            return _run_definition(reason, step, xs, state, lengths, resets, reverse=reverse, engine=engine)
+            return _run_definition(reason, step, xs, state, lengths, resets, reverse=reverse, engine=engine, clip=clip)
         if lengths is None and resets is None and not recompute and engine != "eager":
-            found = dispatch.again(step, xs, state, is_reversed=reverse)
+            found = dispatch.again(step, xs, state, is_reversed=reverse, clip=clip)
             if found is not None:
                 return found
     active, resets = checked(xs, state, lengths, resets)
@@ -114,28 +124,45 @@ def scan(
         run = in_graph.run_scan
     else:
         run = dispatch.run_scan
-    return run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, recompute=recompute)
+    return run(
+        step,
+        xs,
+        state,
+        active=active,
+        resets=resets,
+        is_reversed=reverse,
+        engine=engine,
+        recompute=recompute,
+        clip=clip,
+    )
 
 
 def scan_both_ways(
-    steps: Sequence[Callable], xs: Any, states: Sequence[Any], *, lengths: Tensor | None = None, engine: Engine = "auto"
+    steps: Sequence[Callable],
+    xs: Any,
+    states: Sequence[Any],
+    *,
+    lengths: Tensor | None = None,
+    engine: Engine = "auto",
+    clip: float | None = None,
 ) -> list[tuple[Any, Any]]:
     """Two steps over the same inputs, the first forward in time, the second backward: what two scans give, run side by
-    side where there are two threads. Arguments and errors are those of `scan`; `states` has one for each step, and so
-    has what is returned, `(ys, state)`.
+    side where there are two threads. Arguments and errors are those of `scan`, `clip` its `clip_state_grad`; `states`
+    has one for each step, and so has what is returned, `(ys, state)`.
     """
     if torch.compiler.is_compiling() or why_definition() is not None or probing.watcher() is not None:
         return [
-            scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine)
+            scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine, clip_state_grad=clip)
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
         ]
     active, _ = checked(xs, list(states), lengths, None)
     steps = [as_step(step) for step in steps]
-    return dispatch.run_both_ways(steps, xs, states, active=active, engine=engine)
+    clip = checked_clip(clip, "scan")
+    return dispatch.run_both_ways(steps, xs, states, active=active, engine=engine, clip=clip)
 
 
 def _run_watched(
-    step: Callable, xs: Any, state: Any, lengths: Any, resets: Any, *, reverse: bool, engine: Engine
+    step: Callable, xs: Any, state: Any, lengths: Any, resets: Any, *, reverse: bool, engine: Engine, clip: float | None
 ) -> tuple[Any, Any]:
     """By way of the probe that is on; `recompute` is of no effect, as a probe looks at all steps."""
     words = "probe: a scan cannot be looked into: {}. Run the model as it is within `with unrolled.probe(...)`."
@@ -149,17 +176,26 @@ def _run_watched(
     active, resets = checked(xs, state, lengths, resets)
     watcher = probing.watcher()
     assert watcher is not None, "`scan` has seen it"
-    return watcher.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine)
+    return watcher.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, clip=clip)
 
 
 def _run_definition(
-    reason: str, step: Callable, xs: Any, state: Any, lengths: Any, resets: Any, *, reverse: bool, engine: Engine
+    reason: str,
+    step: Callable,
+    xs: Any,
+    state: Any,
+    lengths: Any,
+    resets: Any,
+    *,
+    reverse: bool,
+    engine: Engine,
+    clip: float | None,
 ) -> tuple[Any, Any]:
     """The definition's own operations; `recompute` saves none of them, as what reads them saves as it will."""
     active, resets = checked(xs, state, lengths, resets)
     if engine == "fused":
         raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
-    return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=reverse)
+    return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=reverse, clip=clip)
 
 
 def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -180,6 +216,24 @@ def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) 
             resets = _check_resets(resets, n_steps, n_rows).to(device)
             resets = resets if active is None else resets & active
     return active, resets
+
+
+def checked_clip(limit: Any, name: str) -> float | None:
+    """`clip_state_grad` of what `name` says, held to its range; None where it clips nothing.
+
+    Raises:
+        ArgumentError: it is no number.
+        SettingsError: it is not above 0.
+    """
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, Real):
+        given = f"a value of type {type(limit).__name__}"
+        raise ArgumentError(f"{name}: clip_state_grad is {given}. Expected a number above 0, or None to clip nothing.")
+    value = float(limit)
+    if not value > 0:
+        raise SettingsError(f"{name}: clip_state_grad={limit}. Expected a number above 0, or None to clip nothing.")
+    return None if value == math.inf else value
 
 
 def as_step(step: Callable) -> Callable:

@@ -66,7 +66,14 @@ class _Zeros(torch.autograd.Function):
 
 
 def run_probed(
-    step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, is_reversed: bool
+    step: Callable,
+    xs: Any,
+    state: Any,
+    *,
+    active: Tensor | None,
+    resets: Tensor | None,
+    is_reversed: bool,
+    clip: float | None = None,
 ) -> Probed:
     """Runs a scan as one compiled loop with taps.
 
@@ -74,7 +81,7 @@ def run_probed(
         NotTraceable: there is no loop for the step.
         RunsEagerly: there is none for this call.
     """
-    call = call_of(xs, state, resets, None)
+    call = call_of(xs, state, resets, None, clip)
     call.around = (*call.around, "probe")
     planned, tensors = plan_for(step, call)
     plan, taps = planned.plan, planned.taps

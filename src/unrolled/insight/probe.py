@@ -87,18 +87,19 @@ class _Probe(Watching):
         resets: Tensor | None,
         is_reversed: bool,
         engine: str,
+        clip: float | None = None,
     ) -> tuple[Any, Any]:
         leaves = pytree.tree_leaves((xs, state))
         if active is not None and active.all():
             active = None
         if any(leaf.numel() == 0 for leaf in leaves) or (active is not None and not active.any()):  # nothing runs
-            return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+            return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, clip=clip)
         kept: list[Tensor] | None = None if self.kept is None else []
-        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights, self.places, kept)
+        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights, self.places, clip, kept)
         reason: Exception | None = None
         if engine != "eager":
             try:
-                found = run_probed(step, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+                found = run_probed(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, clip=clip)
             except (NotTraceable, RunsEagerly) as fault:
                 if engine == "fused":
                     raise NotFusedError(f"scan: the step cannot run fused: {fault}.") from None

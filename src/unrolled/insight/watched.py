@@ -27,6 +27,7 @@ class WatchedScan:
     Attributes:
         weights: the names of the model's weights by their ids.
         places: int64 [batch], where each row of the caller's batch is; None where rows are as they were.
+        clip: `clip_state_grad`.
         states: each leaf of the state after each step, [time, batch, ...], once it has run; None where nobody asks.
     """
 
@@ -38,6 +39,7 @@ class WatchedScan:
     is_reversed: bool
     weights: dict[int, str]
     places: Tensor | None
+    clip: float | None = None
     states: list[Tensor] | None = None
 
     @property
@@ -115,8 +117,9 @@ def run_eager(scan: WatchedScan, entry: ScanRecord, record: Record) -> tuple[Any
     """Runs a scan as its definition, and notes what it gives."""
     loop = _EagerLoop(scan, entry, record)
     result = eager.run_scan(
-        loop.step, scan.xs, scan.state, active=scan.active, resets=scan.resets, is_reversed=scan.is_reversed
-    )
+        loop.step, scan.xs, scan.state, active=scan.active, resets=scan.resets, is_reversed=scan.is_reversed,
+        clip=scan.clip,
+    )  # fmt: skip
     loop.finish(result[0])
     return result
 

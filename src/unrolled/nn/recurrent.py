@@ -20,7 +20,7 @@ from unrolled.engine.explain import Explanation, of_parts
 from unrolled.errors import ArgumentError, SettingsError, ShapeError, StepError
 from unrolled.explain import Layer, explain
 from unrolled.nn.packed import run_packed
-from unrolled.scan import ENGINES, Engine, scan, scan_both_ways
+from unrolled.scan import ENGINES, Engine, checked_clip, scan, scan_both_ways
 
 # torch's own, whatever the names of torch.nn are exchanged for later
 _TORCHS_CELL, _TORCHS_LSTM_CELL = nn.RNNCellBase, nn.LSTMCell
@@ -43,6 +43,7 @@ class Recurrent(Layer):
         dropout: share of the features dropped between layers in training, 0 to 1.
         batch_first: input and output are [batch, time, ...]. The state is not.
         engine: "auto", "fused" or "eager", as in `unrolled.scan`.
+        clip_state_grad: clamps the state's gradient at each step, as in `unrolled.scan`.
 
     Under `torch.autocast` the layers run in their weights' dtype, and so are output and state.
 
@@ -50,7 +51,7 @@ class Recurrent(Layer):
         cells: the cells, in the order of the state.
 
     Raises:
-        ArgumentError: `cell` is no module.
+        ArgumentError: `cell` is no module, or `clip_state_grad` no number.
         SettingsError: a number is out of its range, the number of cells does not fit, or no further cell can be made.
 
     Example:
@@ -70,6 +71,7 @@ class Recurrent(Layer):
         dropout: float = 0.0,
         batch_first: bool = False,
         engine: Engine = "auto",
+        clip_state_grad: float | None = None,
     ) -> None:
         super().__init__()
         if engine not in ENGINES:
@@ -85,6 +87,7 @@ class Recurrent(Layer):
             cells = _listed(cell, layers, n_directions)
         self.cells = nn.ModuleList(cells)
         self.layers = len(cells) // n_directions
+        self.clip_state_grad = checked_clip(clip_state_grad, "Recurrent")
         self.bidirectional, self.dropout, self.batch_first, self.engine = bidirectional, dropout, batch_first, engine
 
     def forward(self, input: Any, state: Any = None, *, lengths: Tensor | None = None) -> tuple[Any, Any]:
@@ -155,8 +158,9 @@ class Recurrent(Layer):
         return next(iter(parts.values())) if len(parts) == 1 else of_parts(parts)
 
     def extra_repr(self) -> str:
-        shown = {"dropout": 0.0, "bidirectional": False, "batch_first": False, "engine": "auto"}
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown if getattr(self, name) != shown[name])
+        plain: dict[str, Any] = {"dropout": 0.0, "bidirectional": False, "batch_first": False, "engine": "auto"}
+        plain |= {"clip_state_grad": None}
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != plain[name])
 
     def _time_first(self, input: Any) -> Tensor:
         axes = "[batch, time, ...]" if self.batch_first else "[time, batch, ...]"
@@ -178,7 +182,8 @@ class Recurrent(Layer):
         steps = [cells[i : i + n_directions] for i in range(0, len(cells), n_directions)]
         dropout = self.dropout if self.training else 0.0
         firsts = self._first_states(xs, state)
-        output, lasts = run_layers(steps, xs, firsts, lengths=lengths, dropout=dropout, engine=self.engine)
+        engine, clip = self.engine, self.clip_state_grad
+        output, lasts = run_layers(steps, xs, firsts, lengths=lengths, dropout=dropout, engine=engine, clip=clip)
         return output, _stacked(lasts)
 
     def _in_dtype_of_weights(self, tree: Any) -> Any:
@@ -236,6 +241,7 @@ def run_layers(
     lengths: Tensor | None,
     dropout: float,
     engine: Engine,
+    clip: float | None = None,
 ) -> tuple[Tensor, list[Any]]:
     """Runs steps over a sequence, layer by layer.
 
@@ -246,6 +252,7 @@ def run_layers(
         lengths: int64 [batch]; None for whole rows.
         dropout: share of the features dropped between layers.
         engine: as in `scan`.
+        clip: `clip_state_grad` of `scan`.
 
     Returns:
         `(ys, states)`: the last layer's outputs [time, batch, features · directions], and the last states.
@@ -262,11 +269,12 @@ def run_layers(
             xs = nn.functional.dropout(xs, dropout)
         if len(of_layer) == 2:
             firsts = states[2 * layer : 2 * layer + 2]
-            (ys, state), (ys_back, state_back) = scan_both_ways(of_layer, xs, firsts, lengths=lengths, engine=engine)
+            both = scan_both_ways(of_layer, xs, firsts, lengths=lengths, engine=engine, clip=clip)
+            (ys, state), (ys_back, state_back) = both
             last += (state, state_back)
             xs = torch.cat((_tensor(ys), _tensor(ys_back)), -1)
         else:
-            ys, state = scan(of_layer[0], xs, states[layer], lengths=lengths, engine=engine)
+            ys, state = scan(of_layer[0], xs, states[layer], lengths=lengths, engine=engine, clip_state_grad=clip)
             last.append(state)
             xs = _tensor(ys)
     if watcher is not None:

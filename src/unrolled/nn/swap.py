@@ -167,7 +167,9 @@ def _reason_of_parametrization(module: nn.Module) -> str:
 
 
 def _reason_of_state(module: nn.Module) -> str | None:
-    """Why a layer cannot be another object: something that it holds is bound to this one."""
+    """Why a layer cannot be another object: something that it holds is bound to this one, or the other has no such."""
+    if isinstance(module, torch_layers.RNN | torch_layers.LSTM | torch_layers.GRU) and module.clip_state_grad:
+        return "it clips the gradient of its state, which torch's layer cannot; set its clip_state_grad to None first"
     if "forward" in vars(module):
         return "its forward was exchanged on the object, and would go on calling the old layer"
     if module._compiled_call_impl is not None:
@@ -183,6 +185,7 @@ def _counterpart(old: nn.Module, kind: type[nn.Module]) -> nn.Module:
     new = kind.__new__(kind)
     vars(new).update(vars(old))
     vars(new).pop("engine", None)
+    vars(new).pop("clip_state_grad", None)
     if isinstance(new, torch_layers.RNN | torch_layers.LSTM | torch_layers.GRU):
         new._set_engine("auto")
     assert isinstance(new, nn.RNNBase), "both tables hold such layers alone"

@@ -24,11 +24,12 @@ from unrolled.engine.explain import Explanation
 from unrolled.engine.step.declared import Declared
 from unrolled.errors import NotFusedError, SettingsError
 from unrolled.explain import explain
+from unrolled.nn.autocast import is_autocast, serves_autocast
 from unrolled.nn.packed import run_packed
 from unrolled.nn.recurrent import run_layers
 from unrolled.nn.torch_arguments import fits, has_fewer_memories
 from unrolled.nn.torchscript import Overloads, TorchsForward
-from unrolled.scan import ENGINES, Engine
+from unrolled.scan import ENGINES, Engine, checked_clip
 
 _SAME_AS_TORCH = """
 
@@ -40,6 +41,8 @@ _SAME_AS_TORCH = """
             but torch's own implementation for a large LSTM in inference, and wherever there is no compiled loop.
             "fused" runs the compiled loop, or raises `NotFusedError`; "eager" runs the definition, a scan of the
             cell's step in Python.
+        clip_state_grad: clamps the gradient of h, and of an LSTM's c, at each step, as in `unrolled.scan`. Then torch's
+            own implementation, which cannot, never trains the layer, but where it was traced or scripted.
 
     `torch.jit.trace`, `torch.jit.script`, and so the ONNX exporter that uses them, take torch's own implementation,
     whatever the engine. Under the transforms of `torch.func` and in forward mode "auto" runs the definition.
@@ -60,13 +63,16 @@ _steps: "WeakKeyDictionary[nn.Module, dict[str, tuple[Callable, list[Any]]]]" = 
 def _constructor(kind: type[nn.RNNBase]) -> Callable[..., None]:
     """Torch's constructor, which holds the arguments to their form and raises its own errors, and the engine."""
 
-    def __init__(self: Any, *args: Any, engine: Engine = "auto", **kwargs: Any) -> None:  # noqa: N807
+    def __init__(  # noqa: N807
+        self: Any, *args: Any, engine: Engine = "auto", clip_state_grad: float | None = None, **kwargs: Any
+    ) -> None:
         kind.__init__(self, *args, **kwargs)
         self._set_engine(engine)
+        self.clip_state_grad = checked_clip(clip_state_grad, type(self).__name__)
 
     declared = inspect.signature(get_overloads(kind.__init__)[0])
-    last = inspect.Parameter("engine", inspect.Parameter.KEYWORD_ONLY, default="auto", annotation=Engine)
-    __init__.__signature__ = declared.replace(parameters=[*declared.parameters.values(), last])  # type: ignore[attr-defined]
+    own = [*inspect.signature(__init__).parameters.values()][2:4]
+    __init__.__signature__ = declared.replace(parameters=[*declared.parameters.values(), *own])  # type: ignore[attr-defined]
     return __init__
 
 
@@ -74,11 +80,12 @@ class _Layer(nn.RNNBase):
     """What the three layers share: stacking, directions, dropout between layers, and the forms of input."""
 
     # for torch.jit.script, which has no use for the engine, and cannot read its type
-    __jit_ignored_attributes__ = ("engine",)
+    __jit_ignored_attributes__ = ("engine", "clip_state_grad")
     __overloads__ = Overloads()
     forward__0, forward__1 = TorchsForward(0), TorchsForward(1)
 
     engine: Engine
+    clip_state_grad: float | None = None
 
     if TYPE_CHECKING:  # else each layer has its own by `_constructor`
 
@@ -97,6 +104,7 @@ class _Layer(nn.RNNBase):
             device: Any = None,
             dtype: Any = None,
             engine: Engine = "auto",
+            clip_state_grad: float | None = None,
         ) -> None: ...
 
     def _set_engine(self, engine: Engine) -> None:
@@ -119,7 +127,7 @@ class _Layer(nn.RNNBase):
             return _call_in_graph_of_fx(self, input, hx)
         if not fits(self, input, hx):
             return self._forward_odd(input, hx)
-        if self.engine != "eager" and _is_autocast(input):
+        if self.engine != "eager" and is_autocast(input):
             return self._forward_autocast(input, hx)
         if self.engine != "auto":
             return self._forward_scan(input, hx, self.engine)
@@ -128,7 +136,7 @@ class _Layer(nn.RNNBase):
                 return self._forward_scan(input, hx, "fused")
             except NotFusedError:
                 pass  # torch's own implementation is the faster one then
-        is_scan = _is_transformed() or probing.watcher() is not None
+        is_scan = _is_transformed() or probing.watcher() is not None or self._clips(input)
         return self._forward_scan(input, hx, "eager") if is_scan else super().forward(input, hx)
 
     def _forward_autocast(self, input: Any, hx: Any) -> Any:
@@ -146,8 +154,11 @@ class _Layer(nn.RNNBase):
             except NotFusedError:
                 if self.engine == "fused":
                     raise
+        if self._clips(input):
+            with torch.autocast("cpu", enabled=False):
+                return self._forward_scan(input, hx, "eager")
         # torch's LSTM ends in an error where oneDNN lacks the processor's instructions for the dtype
-        with torch.autocast("cpu", enabled=self.mode != "LSTM" or _serves_autocast()):
+        with torch.autocast("cpu", enabled=self.mode != "LSTM" or serves_autocast()):
             output, states = super().forward(input, hx)
         return output.to(dtype), _each(states, lambda state: state.to(dtype))
 
@@ -160,34 +171,41 @@ class _Layer(nn.RNNBase):
             return f"the input is of {data.dtype}"
         if torch.compiler.is_compiling():
             return "it runs within torch.compile or torch.export"
-        if probing.watcher() is not None:
+        if probing.watcher() is not None or self._clips(input):
             return None  # a probe sees no step of torch's own
         if self.mode != "LSTM":
-            if data is input and self._n_rows(data) * self.hidden_size > _LARGE and _is_autocast(input):
+            if data is input and self._n_rows(data) * self.hidden_size > _LARGE and is_autocast(input):
                 return f"torch's {self.mode.split('_')[0]} is the faster one under autocast at this size"
             return None
         # oneDNN serves neither packed sequences, nor projections, nor float64
         if self.proj_size or data is not input or data.dtype == torch.float64:
             return None
-        if _is_autocast(input):
-            return "oneDNN's LSTM is the faster one under autocast" if _serves_autocast() else None
-        needs_backward = torch.is_grad_enabled() and (
-            data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
-        )
-        if needs_backward or self._n_rows(data) * self.hidden_size <= _SMALL:
+        if is_autocast(input):
+            return "oneDNN's LSTM is the faster one under autocast" if serves_autocast() else None
+        if self._needs_backward(data) or self._n_rows(data) * self.hidden_size <= _SMALL:
             return None
         return "oneDNN's LSTM is the faster one in inference at this size"
+
+    def _needs_backward(self, data: Tensor) -> bool:
+        has_gradient = data.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+        return torch.is_grad_enabled() and has_gradient
+
+    def _clips(self, input: Any) -> bool:
+        """Whether a gradient is to be clamped, which torch's own implementation does not."""
+        if self.clip_state_grad is None:
+            return False
+        return self._needs_backward(input if isinstance(input, Tensor) else input.data)
 
     def _n_rows(self, input: Tensor) -> int:
         return input.shape[0 if self.batch_first else 1] if input.dim() == 3 else 1
 
     def explain(self, input: Any, hx: Any = None, **options: Any) -> Explanation:
         """How the layer runs on such an input: of its first layer and direction, which stands for all."""
-        is_autocast = self.engine != "eager" and _is_autocast(input)
-        if is_autocast:
+        has_autocast = self.engine != "eager" and is_autocast(input)
+        if has_autocast:
             input = input.to(next(self.parameters()).dtype)
         reason = self._why_torch(input) if self.engine == "auto" else None
-        if reason is None and is_autocast:
+        if reason is None and has_autocast:
             with torch.autocast("cpu", enabled=False):
                 return self.explain(input, hx, **options)
         if reason is None and self.engine == "eager":
@@ -212,18 +230,18 @@ class _Layer(nn.RNNBase):
             # torch's LSTM leaves this check out for packed sequences, and a segmentation fault ends the process
             self.check_forward_args(input.data, hx, input.batch_sizes)
         result = super().forward(input, hx)
-        if self.engine == "fused":
-            raise NotFusedError(
-                f"{type(self).__name__}: it cannot run fused: the first states are of a form that torch's own "
-                "implementation alone takes."
-            )
+        if self.engine == "fused" or self._clips(input):
+            cannot = "run fused" if self.engine == "fused" else "clip the state's gradient"
+            why = "the first states are of a form that torch's own implementation alone takes"
+            raise NotFusedError(f"{type(self).__name__}: it cannot {cannot}: {why}.")
         return result
 
     def _read(self) -> tuple[Any, ...]:
         """What the layer reads beside tensors."""
         sizes = self.input_size, self.hidden_size, self.proj_size, self.num_layers, self.bidirectional, self.bias
         nonlinearity = self.nonlinearity if isinstance(self, nn.RNN) else ""
-        return *sizes, self.batch_first, self.dropout, self.training, self.engine, nonlinearity
+        clip = str(self.clip_state_grad)  # which a graph holds as a word
+        return *sizes, self.batch_first, self.dropout, self.training, self.engine, nonlinearity, clip
 
     def _forward_in_graph(self, input: Tensor, hx: Any = None) -> Any:
         if not fits(self, input, hx):
@@ -271,7 +289,8 @@ class _Layer(nn.RNNBase):
             for layer in range(self.num_layers)
         ]
         dropout = self.dropout if self.training else 0.0
-        xs, last = run_layers(steps, xs, states, lengths=lengths, dropout=dropout, engine=engine)
+        clip = self.clip_state_grad
+        xs, last = run_layers(steps, xs, states, lengths=lengths, dropout=dropout, engine=engine, clip=clip)
         return xs, tuple(map(_stacked, zip(*last, strict=True))) if self.mode == "LSTM" else _stacked(last)
 
     def _weights(self, suffix: str) -> list[Tensor | None]:
@@ -360,18 +379,6 @@ def _lstm_step(weights: Sequence[Any], x: Tensor, state: Any) -> Any:
 def _gru_step(weights: Sequence[Any], x: Tensor, state: Tensor) -> Any:
     w_ih, w_hh, b_ih, b_hh = weights
     return gru.recur_reset_after(linear(x, w_ih, b_ih), state, w_hh, b_hh)
-
-
-def _is_autocast(input: Any) -> bool:
-    data = input if isinstance(input, Tensor) else input.data  # a tensor has the latter too, but not under torch.vmap
-    return torch.is_autocast_enabled("cpu") and data.device.type == "cpu"
-
-
-def _serves_autocast() -> bool:
-    """Whether oneDNN has an LSTM in autocast's dtype on this processor."""
-    if torch.get_autocast_dtype("cpu") == torch.float16:
-        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @functools.cache

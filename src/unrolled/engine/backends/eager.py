@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.gradient_clip import clipped
 from unrolled.errors import StepError
 from unrolled.randomness import set_aside
 
@@ -26,9 +27,11 @@ def run_scan(
     resets: Tensor | None,
     is_reversed: bool,
     first: Any = None,
+    clip: float | None = None,
 ) -> tuple[Any, Any]:
     """Runs `step` over time. `active` and `resets` are bool [time, batch]; a row that is not active keeps its state
-    and gives zeros; one that is reset goes back to `first`, or to the state.
+    and gives zeros; one that is reset goes back to `first`, or to the state. With `clip`, each step is given the state
+    `clipped`.
     """
     xs_leaves, xs_spec = pytree.tree_flatten(xs)
     n_steps = xs_leaves[0].shape[0]
@@ -47,7 +50,8 @@ def run_scan(
         if resets is not None:
             current = [choose(resets[t], first, now) for first, now in zip(initial, current, strict=True)]
         x = pytree.tree_unflatten([column[t] for column in columns], xs_spec)
-        y, returned = call_step(step, x, pytree.tree_unflatten(current, state_spec), current, state_spec)
+        given = current if clip is None else [clipped(leaf, clip) for leaf in current]
+        y, returned = call_step(step, x, pytree.tree_unflatten(given, state_spec), current, state_spec)
         y_leaves, spec = pytree.tree_flatten(y)
         if ys_spec is None:
             ys_spec = spec

@@ -6,7 +6,6 @@ Inputs: a step and the leaves of its inputs and state. Output: the plan, and the
 import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +16,7 @@ from unrolled.engine import reasons
 from unrolled.engine.backends.base import reading
 from unrolled.engine.backends.registry import backend_for
 from unrolled.engine.cache import disk
+from unrolled.engine.cache.call import Call
 from unrolled.engine.cache.eager_only import check_context, check_kinds, check_rows, has_plain_memory
 from unrolled.engine.context import importing, is_autocast, making
 from unrolled.engine.ir.loop_programs import Staying
@@ -24,10 +24,9 @@ from unrolled.engine.ir.taps import Taps
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.plan import Plan
 from unrolled.engine.step import guarded
-from unrolled.engine.step.declared import Declared, declared, kind_of
+from unrolled.engine.step.declared import Declared, declared
 from unrolled.engine.step.declared import forget as forget_declared
-from unrolled.engine.step.found import Found, Leaves
-from unrolled.engine.trees import Form
+from unrolled.engine.step.found import Found
 
 if TYPE_CHECKING:
     from unrolled.engine.passes.trace import StepFunction, Traced
@@ -41,48 +40,6 @@ _plans: "dict[Hashable, Planned | NotTraceable]" = {}
 _captured: "dict[Hashable, list[_CapturedCall]]" = {}
 
 Pick = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
-
-
-@dataclass(slots=True)
-class Call:
-    """A call of a step, by leaves.
-
-    Attributes:
-        xs: of the inputs, [time, batch, ...].
-        states: of the first state, [batch, ...].
-        x_form, state_form: of what the step takes.
-        around: what is around the step, innermost first: "resets" and "ends", which have a mask as the last of the
-            inputs; with resets the states' second half are those that rows go back to. "probe" adds the taps of
-            `passes/taps.py`, whose zeros are none of `xs`.
-    """
-
-    xs: list[Tensor]
-    x_form: Form
-    states: list[Tensor]
-    state_form: Form
-    around: tuple[str, ...] = ()
-
-    @property
-    def is_probed(self) -> bool:
-        """Whether the taps of a probe are in the step."""
-        return "probe" in self.around
-
-    @property
-    def n_states(self) -> int:
-        """Leaves of the step's own state."""
-        return len(self.states) // 2 if "resets" in self.around else len(self.states)
-
-    def of_step(self) -> Leaves:
-        """One time step of it, as the step itself takes it."""
-        xs = self.xs[: len(self.xs) - len(self.around) + self.is_probed]
-        return Leaves([x[0] for x in xs], self.x_form, self.states[: self.n_states], self.state_form)
-
-    def form(self) -> Hashable:
-        """What a call of a known step depends on, and how it runs."""
-        return (
-            self.x_form, self.state_form, self.around, torch.get_default_dtype(), torch.is_grad_enabled(), reading(),
-            torch.get_num_threads(), *map(kind_of, self.xs), *map(kind_of, self.states),
-        )  # fmt: skip
 
 
 class Planned:
@@ -296,8 +253,11 @@ def _traced(step: "StepFunction", tensors: list[Tensor], by_row: "set[int] | fro
     from unrolled.engine.passes import taps, trace
 
     around = {"resets": trace.with_resets, "ends": trace.with_ends}
-    for name in call.around:
-        step = around[name](step) if name in around else step
+    for each in call.around:
+        if isinstance(each, str):
+            step = around[each](step) if each in around else step
+        else:
+            step = trace.with_clip(step, each)
     traced = trace.trace(step, tensors, [x[0] for x in call.xs], call.states, by_row=by_row)
     return taps.tap(traced, call.n_states) if call.is_probed else traced
 

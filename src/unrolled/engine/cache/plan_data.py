@@ -18,6 +18,7 @@ from torch import fx
 
 from unrolled.engine.backends.products import product, product_plus
 from unrolled.engine.cache.plan_check import Damaged, check_plan, need
+from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.ir.loop_programs import Gradient, InputProduct, LoopPrograms, RowGradient
 from unrolled.engine.ir.program import OPERATIONS, Program, Value, verify
 from unrolled.engine.run.plan import Plan
@@ -32,7 +33,7 @@ KINDS = frozenset(
 # functions that are no operations of ATen, and how many arguments each takes
 _FUNCTIONS: dict[str, tuple[Callable, int]] = {
     "getitem": (operator.getitem, 2), "mul": (operator.mul, 2), "t": (torch.t, 1), "product": (product, 2),
-    "product_plus": (product_plus, 3),
+    "product_plus": (product_plus, 3), "clip_gradient": (CLIP, 2),
 }  # fmt: skip
 #: the operations of ATen around a loop, beside the elementwise ones and the core set, which torch lists itself
 ATEN = frozenset(

@@ -1,10 +1,12 @@
 """The joint graph of a loop and its backward, by `torch.func.vjp`: no derivative is written by hand."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, fx
 
+from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.passes.split import Split
 from unrolled.engine.passes.subgraph import part_of
@@ -37,24 +39,56 @@ def differentiate(parts: Split) -> Joint:
     """
     inputs = parts.steps + parts.constants + parts.states
     results = parts.next_states + parts.kept + [parts.next_states[i] for i in parts.sequences]
-    loop = part_of(parts.loop, inputs, results)
+    clips = [node for node in parts.loop if node.target is CLIP]
+    loop = part_of([node for node in parts.loop if node not in clips], inputs + clips, results)
     examples = [fake_like(node) for node in inputs]
     is_float = [example.is_floating_point() for example in examples]
 
     def joint(*leaves: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         given, cotangents = list(leaves[: len(inputs)]), leaves[len(inputs) :]
+        clipping = _Clipping(parts, clips, given)
 
         def run(*floats: Tensor) -> tuple[Tensor, ...]:
             rest = iter(floats)
             leaves = [next(rest) if f else g for f, g in zip(is_float, given, strict=True)]
-            return tuple(Following(loop).run(*leaves, BATCH))  # which hands the lines of the step on
+            return tuple(Following(loop).run(*leaves, *rest, BATCH))  # which hands the lines of the step on
 
-        found, back, *_ = torch.func.vjp(run, *[g for f, g in zip(is_float, given, strict=True) if f])
-        return list(found), list(back(tuple(cotangents)))
+        floats = [g for f, g in zip(is_float, given, strict=True) if f]
+        found, back, *_ = torch.func.vjp(run, *floats, *clipping.values)
+        return list(found), clipping.gradients(list(back(tuple(cotangents))))
 
     with NO_NUMBERS:  # also for what the loop makes of the batch's size alone
         graph = make_graph(joint, [*examples, *map(fake_like, results)], table=decompositions())
     return Joint(graph, results, is_float, _differentiable(parts))
+
+
+class _Clipping:
+    """What a step is given in place of states, whose gradients are clamped: `split` has these operations in the loop.
+
+    Attributes:
+        values: what the loop reads where the step reads states.
+    """
+
+    def __init__(self, parts: Split, clips: list[fx.Node], given: list[Tensor]) -> None:
+        self.values: tuple[Tensor, ...] = ()
+        self._limits, self._n_states = [cast("float", clip.args[1]) for clip in clips], len(parts.states)
+        if clips:
+            inputs = parts.steps + parts.constants + parts.states
+            part = part_of(parts.loop, inputs, [clip.all_input_nodes[0] for clip in clips])
+            others, states = given[: -self._n_states], given[-self._n_states :]
+            self.values, self._back, *_ = torch.func.vjp(
+                lambda *states: tuple(fx.Interpreter(part).run(*others, *states, BATCH)), *states
+            )
+
+    def gradients(self, found: list[Tensor]) -> list[Tensor]:
+        """Those of the loop's inputs, the states last, of such ones and those of `values` after them."""
+        if not self._limits:
+            return found
+        n = len(found) - len(self._limits)
+        clamped = [each.clamp(-limit, limit) for each, limit in zip(found[n:], self._limits, strict=True)]
+        own = found[n - self._n_states : n]
+        more = self._back(tuple(clamped))
+        return [*found[: n - self._n_states], *(a + b for a, b in zip(own, more, strict=True))]
 
 
 def has_gradient(node: fx.Node) -> bool:

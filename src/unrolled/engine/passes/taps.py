@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.ir.taps import Product, Taps
 from unrolled.engine.passes.products import PRODUCTS
 from unrolled.engine.passes.shapes import is_by_row, row_shape, shape_of
@@ -75,7 +76,11 @@ class _Tapping:
         return self.tap(self.results[at]), shift
 
     def _is_given(self, node: fx.Node) -> bool:
-        """Whether it is an argument of the step's; under resets that is a choice between two states."""
+        """Whether it is an argument of the step's; under resets that is a choice between two states, and what is
+        clipped is one too.
+        """
+        while node.target is CLIP:
+            [node] = node.all_input_nodes
         is_choice = node.target is aten.where.self and {*node.args[1:]} <= {*self.old}
         return node.op == "placeholder" or is_choice
 

@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends import eager
+from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.ir.taps import Taps
 from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
@@ -122,6 +123,18 @@ def with_resets(step: StepFunction) -> StepFunction:
         return outputs, form, [*new, *first]
 
     return restarting
+
+
+def with_clip(step: StepFunction, limit: float) -> StepFunction:
+    """The gradient that a step gives the state before it is clamped."""
+
+    def clipping(
+        tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int
+    ) -> tuple[list[Tensor], Form, list[Tensor]]:
+        given = [CLIP(leaf, limit) if leaf.is_floating_point() else leaf for leaf in states]
+        return step(tensors, xs, given, n_rows)
+
+    return clipping
 
 
 def with_ends(step: StepFunction) -> StepFunction:

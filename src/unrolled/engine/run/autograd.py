@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends.base import reading, reading_in
+from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.run.apart import copy_of
 from unrolled.engine.run.plan import LoopCall, LoopResult, Plan
 from unrolled.engine.run.side_by_side import side_by_side
 from unrolled.engine.run.with_gradient import with_gradient
+from unrolled.errors import NotFusedError
 
 
 def loops(calls: Sequence[LoopCall]) -> list[LoopResult]:
@@ -127,7 +129,15 @@ def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:
 def _differentiable(
     plan: Plan, layout: BatchLayout, tensors: Sequence[Tensor], gradients: Any, needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    """The same gradients by way of the eager loop, with a graph of their own."""
+    """The same gradients by way of the eager loop, with a graph of their own.
+
+    Raises:
+        NotFusedError: they are clamped. What goes through the loop twice is clamped as a sum there, and by parts here.
+    """
+    if any(node.target is CLIP for node in plan.loop.graph.nodes):
+        raise NotFusedError(
+            "scan: second derivatives with clip_state_grad are had of the eager loop alone. Pass engine='eager'."
+        )
     with torch.enable_grad():
         copies = [t.view_as(t) for t in tensors]
         results = plan.eager_loop(layout, copies)

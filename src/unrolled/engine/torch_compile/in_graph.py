@@ -8,6 +8,7 @@ guards hold; within one graph (`fullgraph=True`) it has to be an `nn.Module`, an
 
 import contextlib
 import dataclasses
+import math
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +25,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from unrolled.engine import dispatch
 from unrolled.engine.backends import eager
 from unrolled.engine.cache import eager_only, memory
-from unrolled.engine.cache.memory import Call, Planned
+from unrolled.engine.cache.call import Call
+from unrolled.engine.cache.memory import Planned
 from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable, RunsEagerly
 from unrolled.engine.run.checkpointed import run_in_chunks
@@ -47,18 +49,21 @@ def run_scan(
     is_reversed: bool,
     engine: str,
     recompute: bool,
+    clip: float | None,
 ) -> tuple[Any, Any]:
     """As `dispatch.run_scan`."""
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
+    limit = math.inf if clip is None else clip  # None is no argument of what torch.compile calls as a whole
     if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
-        return _run(step, xs, state, masks, is_reversed, engine, recompute=False)
+        return _run(step, xs, state, masks, limit, is_reversed, engine, recompute=False)
     if isinstance(step, nn.Module) and (type(step).__module__.startswith(_OF_LIBRARY) or _is_one_graph()):
         _guard(step, xs, state)
-        return _whole(step, xs, state, masks, is_reversed, engine, recompute)
+        return _whole(step, xs, state, masks, limit, is_reversed, engine, recompute)
     outside = torch.compiler.disable(dispatch.run_scan)
     return outside(
-        step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, recompute=recompute
-    )
+        step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, recompute=recompute,
+        clip=clip,
+    )  # fmt: skip
 
 
 def _guard(step: nn.Module, xs: Any, state: Any) -> None:
@@ -107,27 +112,31 @@ def _run(
     xs: Any,
     state: Any,
     masks: dict[str, Tensor],
+    limit: float,
     is_reversed: bool,
     engine: str,
     recompute: bool,
 ) -> tuple[Any, Any]:
     active, resets = masks.get("active"), masks.get("resets")
+    clip = None if limit == math.inf else float(limit)  # by that a graph is guarded, where torch leaves numbers open
 
     def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
         if engine != "eager":
             try:
-                return _fused(step, xs, state, first, active, resets, is_reversed=is_reversed)
+                return _fused(step, xs, state, first, active, resets, is_reversed=is_reversed, clip=clip)
             except (NotTraceable, RunsEagerly) as reason:
                 if engine == "fused":
                     raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
                 dispatch.warn_once(str(reason))
-        return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first)
+        return eager.run_scan(
+            step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first, clip=clip
+        )
 
     if not recompute or has_free_unbacked_symbols(flatten(xs)[0][0].shape[0]):
         return part(xs, state, active, resets)
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which a part tells of
-            _planned(step, xs, state, None, active, resets)  # tracing does not bear the parts' hooks
+            _planned(step, xs, state, None, active, resets, clip)  # tracing does not bear the parts' hooks
     return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
 
 
@@ -143,8 +152,9 @@ def _fused(
     resets: Tensor | None,
     *,
     is_reversed: bool,
+    clip: float | None,
 ) -> tuple[Any, Any]:
-    planned, tensors, call = _planned(step, xs, state, first, active, resets)
+    planned, tensors, call = _planned(step, xs, state, first, active, resets, clip)
     n_steps, n_rows = call.xs[0].shape[:2]
     layout = BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
     [(ys, last)] = side_by_side([planned.plan.scan(tensors, call.xs, call.states, layout)], operator.calls)
@@ -153,12 +163,18 @@ def _fused(
 
 
 def _planned(
-    step: Callable, xs: Any, state: Any, first: Any, active: Tensor | None, resets: Tensor | None
+    step: Callable,
+    xs: Any,
+    state: Any,
+    first: Any,
+    active: Tensor | None,
+    resets: Tensor | None,
+    clip: float | None,
 ) -> tuple[Planned, list[Tensor], Call]:
     """A plan, the tensors that the step reads, and the call by leaves. Rows end as masks: how many run when is not
     known to a graph.
     """
-    call = dispatch.call_of(xs, state, resets, first)
+    call = dispatch.call_of(xs, state, resets, first, clip)
     if active is not None:
         leaves = [*(eager.choose_steps(active, leaf) for leaf in call.xs), active]
         call = dataclasses.replace(call, xs=leaves, around=(*call.around, "ends"))
