@@ -67,6 +67,7 @@ class _Cut(Watching):
         resets: Tensor | None,
         is_reversed: bool,
         engine: str,
+        clip: float | None = None,
     ) -> tuple[Any, Any]:
         number, self._number = self._number, self._number + 1
         n_steps = pytree.tree_leaves(xs)[0].shape[0]
@@ -88,6 +89,7 @@ class _Cut(Watching):
                 is_reversed=is_reversed,
                 engine="eager" if end - begin < 4 else engine,
                 first=state,
+                clip=clip,
             )
             parts.append(ys)
         if len(parts) == 1:

@@ -58,5 +58,6 @@ class Watching:
         resets: Tensor | None,
         is_reversed: bool,
         engine: str,
+        clip: float | None = None,
     ) -> tuple[Any, Any]:
         """A checked scan: its result, as `scan` has it."""
