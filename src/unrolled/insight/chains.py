@@ -34,6 +34,11 @@ class Chain:
         return self.entries[0].module
 
     @property
+    def layer(self) -> int:
+        """In its module, from 1."""
+        return self.entries[0].layer
+
+    @property
     def name(self) -> str:
         """The layer in words, such as "encoder, layer 1, forward"."""
         first = self.entries[0]

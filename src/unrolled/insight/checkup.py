@@ -30,6 +30,7 @@ _ROWS = 8  # whose Jacobians are looked at
 _EXPONENTS = 16
 _STARTS = 256  # of the search for fixed points
 _TIMES_AS_LONG = 4
+_REST = 10  # one of so many inputs is zero where zero is the input at rest
 
 
 def checkup(model: nn.Module, batch: Any, *, loss: Callable[[Any], Tensor] | None = None) -> Checkup:
@@ -119,11 +120,11 @@ def _layer(chain: Chain, reach: Reach | None) -> LayerCheckup:
     """The figures of one layer and direction."""
     names, states, active = state_names(chain.step, chain.scans[0].state), chain.states(), chain.active
     n_finite = n_finite_steps(chain)
-    gates: dict[str, tuple[float, float]] = {}
+    gates: dict[str, tuple[float, float, float]] = {}
     for name in chain.entries[0].gates:
         of_calls = [entry.gates[name] for entry in chain.entries if name in entry.gates]
         means, shares = (torch.cat(each) for each in zip(*((g.mean, g.saturated) for g in of_calls), strict=True))
-        gates[name] = means.double().mean().item(), shares.double().mean().item()
+        gates[name] = means.double().mean().item(), shares.double().mean().item(), min(each.dead for each in of_calls)
     moving = {name: leaf for name, leaf in zip(names, states, strict=True) if leaf.is_floating_point()}
     exponents, forgetting = _along(chain, moving, n_finite)
     dead = {
@@ -139,8 +140,9 @@ def _layer(chain: Chain, reach: Reach | None) -> LayerCheckup:
         dead=dead,
         effective_rank=effective_rank(next(iter(moving.values())), active) if moving else 0.0,
         forgetting=forgetting,
-        saturated={name: share for name, (_, share) in gates.items()},
-        gate_means={name: mean for name, (mean, _) in gates.items()},
+        saturated={name: share for name, (_, share, _) in gates.items()},
+        gate_means={name: mean for name, (mean, _, _) in gates.items()},
+        stuck={name: stuck for name, (_, _, stuck) in gates.items()},
         fixed_points=_at_rest(chain) if n_finite == chain.n_steps else None,
         growth=_growth(chain, states),
     )
@@ -162,7 +164,7 @@ def _along(chain: Chain, moving: dict[str, Tensor], n_finite: int) -> tuple[list
 
 
 def _at_rest(chain: Chain) -> list[FixedPoint] | None:
-    """The fixed points where most steps have one and the same input; None where they have not."""
+    """The fixed points where the input rests, often zero or mostly the same; None where it does not rest."""
     xs = pytree.tree_leaves(chain.inputs())
     states = chain.states()
     sizes = sum(leaf[0, 0].numel() for leaf in states)
@@ -170,8 +172,11 @@ def _at_rest(chain: Chain) -> list[FixedPoint] | None:
         return None
     flat = torch.cat([leaf.flatten(0, 1).flatten(1) for leaf in xs], 1) if xs[0].dim() > 2 else xs[0].reshape(-1, 1)
     chosen = flat[torch.linspace(0, len(flat) - 1, min(len(flat), 4096)).long()]
-    _, which, counts = chosen.unique(dim=0, return_inverse=True, return_counts=True)
-    if counts.max() * 2 < len(chosen):
+    kinds, which, counts = chosen.unique(dim=0, return_inverse=True, return_counts=True)
+    is_zero = (kinds == 0).all(1)
+    if is_zero.any() and counts[is_zero] * _REST >= len(chosen):
+        counts = torch.where(is_zero, len(chosen), counts)
+    elif counts.max() * 2 < len(chosen):
         return None
     at = int((which == counts.argmax()).nonzero()[0])
     at = int(torch.linspace(0, len(flat) - 1, min(len(flat), 4096)).long()[at])

@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 from unrolled.insight.tangents import Path
 
 MOST_NUMBERS = 256  # of a state
-_ROUNDS = 200
+_ROUNDS = 100
+_DONE, _STUCK = 1e-22, 1e6  # a speed, a damping
 _STILL = 1e-10  # the speed ½|F(h) - h|² below which a state counts as fixed, per number of the state
 
 
@@ -109,26 +110,25 @@ class _Field:
 
 def _descend(field: _Field, states: Tensor) -> tuple[Tensor, Tensor]:
     """Levenberg-Marquardt from each state: where it ends, and the speed there."""
+    states = states.clone()
+    speeds = torch.full((len(states),), torch.inf, dtype=torch.float64, device=states.device)
+    damping = torch.full_like(speeds, 1e-2)
     eye = torch.eye(states.shape[1], dtype=torch.float64, device=states.device)
-    damping = torch.full((len(states), 1, 1), 1e-2, dtype=torch.float64, device=states.device)
-    error, jacobian = field.jacobian(states)
-    speed = error.square().sum(1) / 2
+    moving = torch.arange(len(states), device=states.device)
     for _ in range(_ROUNDS):
+        here = states[moving]
+        error, jacobian = field.jacobian(here)
+        speeds[moving] = speed = error.square().sum(1) / 2
         slope = jacobian - eye
-        normal = slope.mT @ slope
-        step = torch.linalg.solve(normal + damping * eye, slope.mT @ error.unsqueeze(2))[:, :, 0]
-        there = states - step
-        new_error = field(there)
-        new_speed = new_error.square().sum(1) / 2
-        better = new_speed < speed
-        damping = torch.where(better.view(-1, 1, 1), damping / 5, damping * 4).clamp(1e-14, 1e8)
-        gained = ((speed - new_speed) / speed.clamp(min=1e-300))[better]
-        states = torch.where(better.unsqueeze(1), there, states)
-        error, jacobian = field.jacobian(states)
-        speed = error.square().sum(1) / 2
-        if (speed < 1e-24).all() or (not len(gained) and (damping > 1e6).all()):
+        normal = slope.mT @ slope + damping[moving].view(-1, 1, 1) * eye
+        there = here - torch.linalg.solve(normal, slope.mT @ error.unsqueeze(2))[:, :, 0]
+        is_better = field(there).square().sum(1) / 2 < speed
+        states[moving] = torch.where(is_better.unsqueeze(1), there, here)
+        damping[moving] = torch.where(is_better, damping[moving] / 5, damping[moving] * 4).clamp(min=1e-14)
+        moving = moving[(speed > _DONE) & (damping[moving] < _STUCK)]
+        if not len(moving):
             break
-    return states, speed
+    return states, field(states).square().sum(1) / 2
 
 
 def _told_apart(points: Tensor, starts: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class LayerCheckup:
         forgetting: for each leaf of the state the steps until a change of a unit has halved, [units].
         saturated: for each gate the share of its values that are saturated.
         gate_means: for each gate its mean.
+        stuck: for each gate the share of its units that are saturated in all rows at all steps.
         fixed_points: where the layer's input rests most of the time, else None.
         growth: by how much the state's norm grows where the data go on three times as long.
     """
@@ -43,6 +44,7 @@ class LayerCheckup:
     forgetting: dict[str, Tensor]
     saturated: dict[str, float]
     gate_means: dict[str, float]
+    stuck: dict[str, float]
     fixed_points: list[FixedPoint] | None
     growth: float
 
@@ -63,6 +65,7 @@ class LayerCheckup:
             "forgetting": {name: times.tolist() for name, times in self.forgetting.items()},
             "saturated": self.saturated,
             "gate_means": self.gate_means,
+            "stuck": self.stuck,
             "fixed_points": None if self.fixed_points is None else [_point(each) for each in self.fixed_points],
             "growth": plain(self.growth),
         }

@@ -3,20 +3,16 @@
 Inputs: a model's copy. Outputs: the loss, or the change of the output, by the steps of the past that are left.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from unrolled.engine import dispatch
 from unrolled.insight.chains import Chain
+from unrolled.insight.cutting import Cut, Strange
 from unrolled.insight.subject import Subject
-from unrolled.insight.watching import Watching
 
 FELT = 0.05  # a share below this of what there is to know is not felt
 LEARNED = 2 / 3  # of the loss that a stranger's output has: as much as half of the variance explained
@@ -46,60 +42,6 @@ class Past:
     def has_learned(self) -> bool:
         """Whether the model does much better on its rows than with another row's output."""
         return self.gain >= LEARNED
-
-
-class _Cut(Watching):
-    """Cuts the past off: after every `context` steps, counted from the end, a row goes on from the state of the row
-    before it in the batch; a single row from the first state.
-    """
-
-    def __init__(self, context: int, after: dict[int, int], begins: set[int]) -> None:
-        super().__init__("checkup")
-        self._context, self._after, self._begins, self._number = context, after, begins, 0
-
-    def run(
-        self,
-        step: Callable,
-        xs: Any,
-        state: Any,
-        *,
-        active: Tensor | None,
-        resets: Tensor | None,
-        is_reversed: bool,
-        engine: str,
-        clip: float | None = None,
-    ) -> tuple[Any, Any]:
-        number, self._number = self._number, self._number + 1
-        n_steps = pytree.tree_leaves(xs)[0].shape[0]
-        after = self._after.get(number, 0)
-        first = 1 if number in self._begins else 0
-        cuts = [at for at in range(first, n_steps) if (after + n_steps - at) % self._context == 0]
-        edges = sorted({0, *cuts, n_steps})
-        parts, now = [], state
-        for begin, end in itertools.pairwise(edges):
-            if begin in cuts:
-                now = pytree.tree_map(_row_before, now, state)
-            t = slice(n_steps - end, n_steps - begin) if is_reversed else slice(begin, end)
-            ys, now = dispatch.run_scan(
-                step,
-                pytree.tree_map(lambda leaf, t=t: leaf[t], xs),
-                now,
-                active=None if active is None else active[t],
-                resets=None if resets is None else resets[t],
-                is_reversed=is_reversed,
-                engine="eager" if end - begin < 4 else engine,
-                first=state,
-                clip=clip,
-            )
-            parts.append(ys)
-        if len(parts) == 1:
-            return parts[0], now
-        parts = parts[::-1] if is_reversed else parts
-        return pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts), now
-
-
-def _row_before(leaf: Tensor, first: Tensor) -> Tensor:
-    return leaf.roll(1, 0) if leaf.dim() and leaf.shape[0] > 1 else first
 
 
 def past_of(subject: Subject, chains: Sequence[Chain]) -> Past | None:
@@ -140,45 +82,56 @@ class _Judge:
                 self._after[number] = rest
         self.loss, self._output, self._out = subject.output()
         self._stranger = self._of_another_row()
-        self.gain, self.of_loss = math.nan, False
+        self.gain, self.of_loss, of_others = math.nan, False, math.nan
         if subject.loss is not None:
-            of_others = math.nan if self._stranger is None else subject.loss_with(self._out, self._stranger)
+            of_others = self._loss_of_strangers(chains)
             self.gain = (of_others - self.loss) / abs(of_others) if of_others else math.nan
-            self.of_loss = self._output is None or self.gain > FELT
-        self.whole = self._lost(self._stranger, 1)[1]
+            self.of_loss = self.gain > FELT
+        self.whole = of_others - self.loss if self.of_loss and not self._has_rows else self._lost(self._stranger, 1)
+
+    @property
+    def _has_rows(self) -> bool:
+        """Whether the output has rows, that can be another row's; a model may also return its loss alone."""
+        return self._output is not None and self._subject.layout.rows is not None
+
+    def _loss_of_strangers(self, chains: Sequence[Chain]) -> float:
+        """The loss where each row has the output of another one."""
+        if self._has_rows and self._stranger is not None:
+            return self._subject.loss_with(self._out, self._stranger)
+        if max(chain.n_rows for chain in chains) < 2:
+            return math.nan
+        deepest = {
+            chain.module: max(other.layer for other in chains if other.module == chain.module) for chain in chains
+        }
+        lasts = {number for chain in chains if chain.layer == deepest[chain.module] for number in chain.numbers}
+        return self._subject.output(Strange(lasts))[0]
 
     def cut(self, context: int) -> tuple[float, float]:
         """The loss of a run in which each state knows `context` steps at most, and the share of what is lost at those
         steps that know so many.
         """
-        loss, output, _ = self._subject.output(_Cut(context, self._after, self._begins))
-        if self.of_loss and self._stranger is None:  # no other row to compare with
+        loss, output, _ = self._subject.output(Cut(context, self._after, self._begins))
+        if self.of_loss and not self._has_rows:
             share = (loss - self.loss) / self.whole
             return loss, share if math.isfinite(share) else 1.0
-        lost, whole = self._lost(output, context)[1], self._lost(self._stranger, context)[1]
+        lost, whole = self._lost(output, context), self._lost(self._stranger, context)
         share = lost / whole if whole else 0.0
         return loss, share if math.isfinite(share) else 1.0
 
-    def _lost(self, output: Tensor | None, context: int) -> tuple[float, float]:
-        """The loss with another output at each step that is `context` steps from the next, and by how much it rose; of
-        an output without a loss the root mean square of its change at the last step.
+    def _lost(self, output: Tensor | None, context: int) -> float:
+        """By how much the loss rises with another output at each step that is `context` steps from the next; without a
+        loss the mean square of the output's change at the last step.
         """
         layout, own = self._subject.layout, self._output
-        if self.of_loss:
-            if output is None or own is None:
-                return self.loss, abs(self.loss)
-            if layout.time is not None:
-                steps = torch.arange(own.shape[layout.time], device=own.device)
-                chosen = (len(steps) - 1 - steps) % context == 0
-                output = torch.where(
-                    chosen.view([-1 if i == layout.time else 1 for i in range(own.dim())]), output, own
-                )
-            loss = self._subject.loss_with(self._out, output)
-            return loss, loss - self.loss
         if output is None or own is None:
-            return self.loss, 0.0
-        change = (layout.at(output) - layout.at(own)).double().square().mean().sqrt().item()
-        return self.loss, change
+            return 0.0
+        if not self.of_loss:
+            return (layout.at(output) - layout.at(own)).double().square().mean().item()
+        if layout.time is not None:
+            steps = torch.arange(own.shape[layout.time], device=own.device)
+            chosen = (len(steps) - 1 - steps) % context == 0
+            output = torch.where(chosen.view([-1 if i == layout.time else 1 for i in range(own.dim())]), output, own)
+        return self._subject.loss_with(self._out, output) - self.loss
 
     def _of_another_row(self) -> Tensor | None:
         """The output of the row before; of a single row the mean over time."""

@@ -109,7 +109,7 @@ class Subject:
         """
         self.model.zero_grad()
         with self._apart(), torch.enable_grad(), probe_keeping(self.model) as (record, kept):
-            out = self.model(*self._arguments())
+            out = self.model(*self._arguments(asks_gradient=True))
             chains = chains_of(kept)
             if not chains:
                 return Run([], record, float("nan"), None)
@@ -150,9 +150,21 @@ class Subject:
         with torch.no_grad():
             return self._loss_of(out).item()
 
-    def _arguments(self) -> tuple[Any, ...]:
+    def _arguments(self, *, asks_gradient: bool = False) -> tuple[Any, ...]:
+        """The batch; its first tensor of numbers has a gradient where one is asked for, as a model may have no weights.
+        A first state has none, which tells that it is carried on from a piece before.
+        """
+        waiting = asks_gradient
+
         def own(leaf: Any) -> Any:
-            return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
+            nonlocal waiting
+            if not isinstance(leaf, Tensor):
+                return leaf
+            leaf = leaf.detach().clone()
+            if waiting and leaf.is_floating_point():
+                waiting = False
+                leaf.requires_grad_(True)
+            return leaf
 
         return pytree.tree_map(own, self._batch)
 

@@ -18,8 +18,9 @@ from unrolled.insight.record import Trouble
 _LEAST_STEPS = 5  # of sequences whose gradient is judged
 _FAR = 1 / 3  # of the sequence: a gradient that reaches less far has vanished
 _DECADES = 2.0  # by which a gradient grows that has exploded
+_DECADES_OF_LEARNED = 6.0  # of a net that has learned in spite of it: then float32 has no digits left
 _SATURATED = 0.75  # share of a gate's values
-_OPEN = 0.9  # mean of a sigmoid that lets pass: it may be saturated so
+_CLOSED, _OPEN = 0.1, 0.9  # means of a sigmoid: it may be open always, and closed if it opens at times
 _DEAD, _DEAD_OF_LEARNED = 0.2, 0.5  # share of units
 _GROWTH = 100.0  # of a state's norm over four times the sequence: above any cubic growth
 _ALIVE = 0.05  # of a gradient, where it is cut off
@@ -75,12 +76,10 @@ def _not_finite(figures: Figures) -> Iterator[Finding]:
 
 
 def _exploding(figures: Figures) -> Iterator[Finding]:
+    limit = _DECADES_OF_LEARNED if figures.past is not None and figures.past.has_learned else _DECADES
     for layer in figures.layers:
-        steps = layer.n_steps - 1
-        by_slope = layer.reach.decades if layer.reach is not None else 0.0
-        by_exponent = layer.lyapunov[0] * steps / math.log(10) if layer.lyapunov else 0.0
-        decades = max(by_slope, by_exponent)
-        if decades < _DECADES or steps + 1 < _LEAST_STEPS:
+        steps, decades = layer.n_steps - 1, _decades(layer)
+        if decades < limit or steps + 1 < _LEAST_STEPS:
             continue
         doubling = steps * math.log10(2) / decades
         evidence = (
@@ -89,6 +88,13 @@ def _exploding(figures: Figures) -> Iterator[Finding]:
         )
         advice = "Use orthogonal or smaller recurrent weights; clip the gradient's norm; a smaller learning rate."
         yield Finding("exploding", layer.name, evidence, advice)
+
+
+def _decades(layer: LayerCheckup) -> float:
+    """By how many powers of ten the gradient grows on its way back; where none came, by the exponents."""
+    if layer.reach is not None and math.isfinite(layer.reach.decades):
+        return layer.reach.decades
+    return layer.lyapunov[0] * (layer.n_steps - 1) / math.log(10) if layer.lyapunov else 0.0
 
 
 def _vanishing(figures: Figures) -> Iterator[Finding]:
@@ -135,6 +141,8 @@ def _truncated(figures: Figures) -> Iterator[Finding]:
         alive = 10 ** (reach.curve[cut - 1] - reach.curve[:cut].max()).item()
         uses = past is not None and past.horizon >= cut - 1
         is_window = cut == layer.n_steps
+        if _decades(layer) >= _DECADES:
+            continue  # it has grown, not been lost
         if not (alive >= _ALIVE and uses) and not (uses and not is_window):
             continue
         evidence = (
@@ -153,10 +161,7 @@ def _saturated(figures: Figures) -> Iterator[Finding]:
         stuck = {
             name: share
             for name, share in layer.saturated.items()
-            if share >= _SATURATED
-            and functions[name] != "relu"
-            and name != "tanh(c)"
-            and not (functions[name] == "sigmoid" and layer.gate_means[name] > _OPEN)
+            if share >= _SATURATED and not _is_at_work(name, functions[name], layer)
         }
         if not stuck:
             continue
@@ -164,6 +169,14 @@ def _saturated(figures: Figures) -> Iterator[Finding]:
         evidence = f"Gates are saturated: {names} of their values lie where the slope is almost zero."
         advice = "Scale the inputs to about 1, begin with smaller weights and biases, or take a smaller learning rate."
         yield Finding("saturated gates", layer.name, evidence, advice)
+
+
+def _is_at_work(name: str, function: str, layer: LayerCheckup) -> bool:
+    """Whether a saturated gate does what it is for: a relu, a gate that stays open, one that opens at times."""
+    if function != "sigmoid":
+        return function == "relu" or name == "tanh(c)"  # a memory that is full is not stuck
+    mean = layer.gate_means[name]
+    return mean > _OPEN or (mean < _CLOSED and layer.stuck[name] < _SATURATED)
 
 
 def _dead(figures: Figures) -> Iterator[Finding]:

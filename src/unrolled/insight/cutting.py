@@ -1,0 +1,97 @@
+"""Runs of a model whose scans know less than they would: of the past, or of their row.
+
+Inputs: scans, as a model runs them. Outputs: what they give then.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from unrolled.engine import dispatch
+from unrolled.insight.watching import Watching
+
+
+class Cut(Watching):
+    """Cuts the past off: after every `context` steps, counted from the end, a row goes on from the state of the row
+    before it in the batch; a single row from the first state.
+    """
+
+    def __init__(self, context: int, after: dict[int, int], begins: set[int]) -> None:
+        super().__init__("checkup")
+        self._context, self._after, self._begins, self._number = context, after, begins, 0
+
+    def run(
+        self,
+        step: Callable,
+        xs: Any,
+        state: Any,
+        *,
+        active: Tensor | None,
+        resets: Tensor | None,
+        is_reversed: bool,
+        engine: str,
+        clip: float | None = None,
+    ) -> tuple[Any, Any]:
+        number, self._number = self._number, self._number + 1
+        n_steps = pytree.tree_leaves(xs)[0].shape[0]
+        after = self._after.get(number, 0)
+        first = 1 if number in self._begins else 0
+        cuts = [at for at in range(first, n_steps) if (after + n_steps - at) % self._context == 0]
+        edges = sorted({0, *cuts, n_steps})
+        parts, now = [], state
+        for begin, end in itertools.pairwise(edges):
+            if begin in cuts:
+                now = pytree.tree_map(_row_before, now, state)
+            t = slice(n_steps - end, n_steps - begin) if is_reversed else slice(begin, end)
+            ys, now = dispatch.run_scan(
+                step,
+                pytree.tree_map(lambda leaf, t=t: leaf[t], xs),
+                now,
+                active=None if active is None else active[t],
+                resets=None if resets is None else resets[t],
+                is_reversed=is_reversed,
+                engine="eager" if end - begin < 4 else engine,
+                first=state,
+                clip=clip,
+            )
+            parts.append(ys)
+        if len(parts) == 1:
+            return parts[0], now
+        parts = parts[::-1] if is_reversed else parts
+        return pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts), now
+
+
+class Strange(Watching):
+    """Gives each row what the last layers made of the row before it: no scan knows anything of its row."""
+
+    def __init__(self, lasts: set[int]) -> None:
+        super().__init__("checkup")
+        self._lasts, self._number = lasts, 0
+
+    def run(
+        self,
+        step: Callable,
+        xs: Any,
+        state: Any,
+        *,
+        active: Tensor | None,
+        resets: Tensor | None,
+        is_reversed: bool,
+        engine: str,
+        clip: float | None = None,
+    ) -> tuple[Any, Any]:
+        found = dispatch.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine)
+        number, self._number = self._number, self._number + 1
+        if number not in self._lasts:
+            return found
+        ys, last = found
+        ys = pytree.tree_map(lambda leaf: leaf.roll(1, 1) if leaf.dim() > 1 else leaf, ys)
+        return ys, pytree.tree_map(lambda leaf: leaf.roll(1, 0) if leaf.dim() else leaf, last)
+
+
+def _row_before(leaf: Tensor, first: Tensor) -> Tensor:
+    return leaf.roll(1, 0) if leaf.dim() and leaf.shape[0] > 1 else first
