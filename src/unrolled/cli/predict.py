@@ -6,6 +6,7 @@ Inputs: items. Outputs: predictions.
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def predict(
     elif isinstance(loaded, Predicts):
         more = given(model, loaded, "predict_all", options)
         of_model = loaded.settings.to_dict()
-        wanted = ItemForm(text or of_model.get("text"), of_model.get("header") if header is None else header)
+        header = of_model.get("header") if header is None else header
+        wanted = ItemForm(text or of_model.get("text"), header, learnt=loaded.fitted.training.get("text_column"))
         pairs = _pairs(loaded, items, file, wanted, encoding)
         write(_answers(loaded, pairs, more), form, out)
 
@@ -147,7 +149,7 @@ def _exists(name: str) -> bool:
 
 def _of_file(model: Estimator, path: Path, form: ItemForm, encoding: str | None) -> Iterable[tuple[Any, Beside]]:
     """The items of a file, in the model's own form or as texts; how they are read is told."""
-    form = ItemForm(form.text, form.header, encoding or encoding_for(path, model))
+    form = replace(form, encoding=encoding or encoding_for(path, model))
     found = model.items_of(path, form) if isinstance(model, ReadsItems) else None
     found = found or read_items(path, form)
     if found.note:

@@ -35,11 +35,13 @@ class ItemForm:
         text: the column with the texts; None to guess it from usual names.
         header: whether a table's first line names the columns; see `read_table`.
         encoding: of texts.
+        learnt: the column with the texts of the training, taken where there is one of that name.
     """
 
     text: str | None = None
     header: bool | None = None
     encoding: str = "utf-8"
+    learnt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read_items(path: Path, form: ItemForm) -> Items:
     if is_table(path) or is_binary:
         return of_table(path, form)
     first = next(lines_of(opened_file(path), str(path), form.encoding), "")
-    if column := column_in(first[:_LOOKED_AT], form.text):
+    if column := column_in(first[:_LOOKED_AT], form.text or form.learnt) or column_in(first[:_LOOKED_AT], form.text):
         return of_table(path, ItemForm(column, form.header, form.encoding))
     lines = lines_of(opened_file(path), str(path), form.encoding)
     return Items(((line, {}) for line in lines), f"{path}: a text a line")
@@ -101,6 +103,8 @@ def _text_column(name: str, head: Sequence[str], form: ItemForm) -> str:
         told = no_column(name, head, form.text)
         stop = "" if told.endswith("?") else "."
         raise DataError(f"{told}{stop} Pass --text with the column that has the texts")
+    if form.learnt is not None and form.learnt in head:
+        return form.learnt
     found = of_usual_name(head, TEXT_NAMES)
     if found is None and len(head) == 1 and form.header is not None:
         return head[0]

@@ -37,6 +37,7 @@ class Labeled:
         names: of the items, where they have any.
         sha256: of the files.
         kind: what the labels were before they became texts: a key of `LABEL_KINDS`.
+        text_column: the column with the texts, where they come from a table.
     """
 
     items: list[Any]
@@ -46,6 +47,7 @@ class Labeled:
     names: tuple[str, ...] = ()
     sha256: str = ""
     kind: str = "str"
+    text_column: str = ""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -136,7 +138,7 @@ def read_labeled(
         )
     if n_empty:
         notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
-    return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256)
+    return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256, text_column=names[0])
 
 
 def check_count(n: int, noun: str) -> None:
@@ -283,4 +285,4 @@ def labeled_frame(frame: Any, *, text: str | None, label: str | None, separator:
     of_text, answers = column_of(frame, roles.text, (), "text"), as_list(column_of(frame, roles.answer, (), "label"))
     if separator is not None:
         answers = [[each.strip() for each in str(row).split(separator) if each.strip()] for row in answers]
-    return replace(labeled_in_memory(of_text, answers), notes=roles.notes)
+    return replace(labeled_in_memory(of_text, answers), notes=roles.notes, text_column=roles.text)

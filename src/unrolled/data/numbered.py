@@ -32,6 +32,7 @@ class Numbered:
         notes: what was noticed on reading, for the user.
         names: of the items, where they have any.
         sha256: of the files.
+        text_column: the column with the texts, where they come from a table.
     """
 
     items: list[Any]
@@ -39,6 +40,7 @@ class Numbered:
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     sha256: str = ""
+    text_column: str = ""
 
     def __post_init__(self) -> None:
         far = np.flatnonzero(np.abs(self.targets) > MOST_SIZE)
@@ -103,7 +105,7 @@ def read_numbered(
     ]
     if left:
         notes.append(counted(left, "row[|s] without a text or a number [is|are] left out"))
-    return Numbered([texts[i] for i in kept], targets[kept], tuple(notes), sha256=table.sha256)
+    return Numbered([texts[i] for i in kept], targets[kept], tuple(notes), sha256=table.sha256, text_column=names[0])
 
 
 def read_numbered_windows(
@@ -134,7 +136,7 @@ def numbered_frame(frame: Any, *, text: str | None, target: str | None) -> Numbe
     """
     roles = roles_of_frame(frame, Wanted(text, target, "target", _TARGET_NAMES, are_numbers=True))
     of_text, numbers = (column_of(frame, each, (), "text") for each in (roles.text, roles.answer))
-    return replace(numbered_in_memory(of_text, as_list(numbers)), notes=roles.notes)
+    return replace(numbered_in_memory(of_text, as_list(numbers)), notes=roles.notes, text_column=roles.text)
 
 
 def numbered_in_memory(data: Any, answers: Any, *, text: str | None = None) -> Numbered:

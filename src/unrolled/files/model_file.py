@@ -6,6 +6,7 @@ run no code: each name in it is looked up among the library's names, or refused.
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from unrolled.errors import ModelFileError
+from unrolled.errors import ArgumentError, ModelFileError
 from unrolled.files import safetensors_tree
 
 FORMAT = "unrolled"
@@ -48,7 +49,7 @@ def write_model(path: Path | str, model: ModelFile) -> None:
     """Writes a model file, aside and renamed."""
     metadata = {"format": FORMAT, "version": str(VERSION), "task": model.task}
     metadata |= {part: json.dumps(getattr(model, part)) for part in _PARTS}
-    safetensors_tree.write_tensors(Path(path), model.tensors, metadata)
+    safetensors_tree.write_tensors(checked_path(path, "save"), model.tensors, metadata)
 
 
 def _in_folder(path: Path) -> Path:
@@ -62,6 +63,20 @@ def _in_folder(path: Path) -> Path:
     return path
 
 
+def checked_path(path: Any, verb: str) -> Path:
+    """The path of a model file, as a user of Python gave it.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(
+            f"{verb}: expected the path of a model file, such as 'model.safetensors'; got a value of type "
+            f"{type(path).__name__}"
+        )
+    return Path(path)
+
+
 def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
     """Reads a model file.
 
@@ -71,8 +86,9 @@ def read_model(path: Path | str, *, task: str | None = None) -> ModelFile:
 
     Raises:
         ModelFileError: it is missing, damaged, foreign, too new or of another task.
+        ArgumentError: it is no path.
     """
-    path = _in_folder(Path(path))
+    path = _in_folder(checked_path(path, "load"))
     try:
         tensors, metadata = safetensors_tree.read_tensors(path)
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from unrolled.data.files import shortened
 from unrolled.errors import ArgumentError, UnrolledError
 from unrolled.training.settings import TrainSettings
 
@@ -39,6 +40,34 @@ def accepts(wanted: str) -> Callable[[Callable[[M, Any], R]], Callable[[M, Any],
         return told
 
     return decorate
+
+
+def check_no_texts(data: Any, *, pairs: bool) -> None:
+    """Refuses texts in place of the names of files.
+
+    Args:
+        data: what `fit` was given; in a script names are texts, on the command line paths.
+        pairs: whether texts go with answers.
+
+    Raises:
+        ArgumentError: it is a list of texts, of which none is a file.
+    """
+    if not isinstance(data, list | tuple) or not all(isinstance(each, str) for each in data):
+        return
+    text = next((each for each in data if len(each.split()) > 1 or "\n" in each), None)
+    if text is not None and not any(is_file(each) for each in data):
+        advice = (
+            "Texts go with their answers: fit(texts, answers)" if pairs else "Write the texts to a file, and name it"
+        )
+        raise ArgumentError(f"fit: expected names of files; got {shortened(text)}, which is none. {advice}")
+
+
+def is_file(name: str) -> bool:
+    """Whether there is a file or a folder of a name."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long, or with a zero in it
+        return False
 
 
 def checked_items(items: Any, fits: Callable[[Any], bool], wanted: str) -> list[Any]:

@@ -15,7 +15,7 @@ from torch import nn
 from unrolled.errors import DataError, RunError, SettingsError
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
-from unrolled.tasks.arguments import checked_training
+from unrolled.tasks.arguments import check_no_texts, checked_training
 from unrolled.tasks.fitted import F, HasFitted
 from unrolled.tasks.parameters import Parameters
 from unrolled.tasks.scored import Scored
@@ -208,6 +208,8 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
 
     def _data(self, data: Any, valid: Any, begun: Begun) -> tuple[Any, Any, str]:
         """Data, the validation part if one is given, and a digest of their files."""
+        for given in (data, valid):
+            check_no_texts(given, pairs=self.validates_on_files and not self.source)
         whole: Any = self.as_data(data)
         held: Any = None if valid is None else self.as_data(valid)
         return whole, held, whole.sha256 + (held.sha256 if held is not None else "")
@@ -218,8 +220,11 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             self.notes = [] if begun is None else [f"starts from {begun.name}, whose sizes are kept"]
             fitted, job = self.prepare(part, self.held, training, device, None if begun is None else begun.model.fitted)
         check_baseline(job, training)
+        column = getattr(whole, "text_column", "")  # a table to predict is read by it
         described = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
+        if column:
+            self._fitted.training["text_column"] = column
         return job
 
     def amounts(self, part: Any, held: Any) -> dict[str, Any]:
