@@ -63,5 +63,4 @@ def explain(
     of_layer = getattr(step, "explain", None) if isinstance(step, nn.RNNBase) else None
     if callable(of_layer):
         return of_layer(xs, state, verbose=verbose, timed=timed)
-    active, resets = checked(xs, state, lengths, resets)
-    return explained(as_step(step), xs, state, active=active, resets=resets, verbose=verbose, timed=timed)
+    return explained(checked(as_step(step), xs, state, lengths, resets), verbose=verbose, timed=timed)

@@ -3,10 +3,11 @@
 It is a file of its own below `scan`, so that a scan outside a probe pays for one read of a global.
 """
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import Tensor
+
+from unrolled.engine.checked_scan import CheckedScan
 
 
 class Watcher(Protocol):
@@ -21,19 +22,8 @@ class Watcher(Protocol):
         """Whether it watches this thread."""
         ...
 
-    def run(
-        self,
-        step: Callable,
-        xs: Any,
-        state: Any,
-        *,
-        active: Tensor | None,
-        resets: Tensor | None,
-        is_reversed: bool,
-        engine: str,
-        clip: float | None = None,
-    ) -> tuple[Any, Any]:
-        """A checked scan: its result, as `scan` has it."""
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+        """Its result, as `scan` has it."""
         ...
 
 

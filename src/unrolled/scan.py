@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from unrolled import probing
 from unrolled.engine import dispatch
 from unrolled.engine.backends import eager
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.context import has_values, why_definition
 from unrolled.engine.step.declared import declared
 from unrolled.engine.trees import flatten
@@ -116,25 +117,13 @@ def scan(
             found = dispatch.again(step, xs, state, is_reversed=reverse, clip=clip)
             if found is not None:
                 return found
-    active, resets = checked(xs, state, lengths, resets)
+    arguments = checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip)
     recompute = recompute and torch.is_grad_enabled()
     if is_in_graph:
         from unrolled.engine.torch_compile import in_graph  # it loads torch's compiler, which takes seconds
 
-        run = in_graph.run_scan
-    else:
-        run = dispatch.run_scan
-    return run(
-        step,
-        xs,
-        state,
-        active=active,
-        resets=resets,
-        is_reversed=reverse,
-        engine=engine,
-        recompute=recompute,
-        clip=clip,
-    )
+        return in_graph.run_scan(arguments, engine=engine, recompute=recompute)
+    return dispatch.run_scan(arguments, engine=engine, recompute=recompute)
 
 
 def scan_both_ways(
@@ -155,10 +144,13 @@ def scan_both_ways(
             scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine, clip_state_grad=clip)
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
         ]
-    active, _ = checked(xs, list(states), lengths, None)
     steps = [as_step(step) for step in steps]
-    clip = checked_clip(clip, "scan")
-    return dispatch.run_both_ways(steps, xs, states, active=active, engine=engine, clip=clip)
+    forward = checked(steps[0], xs, list(states), lengths, None, clip=checked_clip(clip, "scan"))
+    scans = [
+        forward._replace(step=step, state=state, is_reversed=is_reversed)
+        for step, state, is_reversed in zip(steps, states, (False, True), strict=True)
+    ]
+    return dispatch.run_both_ways(scans, engine=engine)
 
 
 def _run_watched(
@@ -173,10 +165,9 @@ def _run_watched(
     reason = why_definition()
     if reason is not None:
         raise ProbeError(words.format(reason))
-    active, resets = checked(xs, state, lengths, resets)
     watcher = probing.watcher()
     assert watcher is not None, "`scan` has seen it"
-    return watcher.run(step, xs, state, active=active, resets=resets, is_reversed=reverse, engine=engine, clip=clip)
+    return watcher.run(checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip), engine=engine)
 
 
 def _run_definition(
@@ -192,15 +183,24 @@ def _run_definition(
     clip: float | None,
 ) -> tuple[Any, Any]:
     """The definition's own operations; `recompute` saves none of them, as what reads them saves as it will."""
-    active, resets = checked(xs, state, lengths, resets)
+    arguments = checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip)
     if engine == "fused":
         raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
-    return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=reverse, clip=clip)
+    return eager.run_scan(arguments)
 
 
-def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Holds the arguments of a scan to their form, and makes of them what the engine takes: the steps that each row
-    runs, bool [time, batch], or None for all; resets, none beyond a row's length.
+def checked(
+    step: Callable,
+    xs: Any,
+    state: Any,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    *,
+    reverse: bool = False,
+    clip: float | None = None,
+) -> CheckedScan:
+    """Holds the arguments of a scan to their form, and makes of them what the engine takes; there is no reset beyond a
+    row's length.
 
     Raises:
         ShapeError: an argument does not fit the others.
@@ -215,7 +215,7 @@ def checked(xs: Any, state: Any, lengths: Tensor | None, resets: Tensor | None) 
         if resets is not None:
             resets = _check_resets(resets, n_steps, n_rows).to(device)
             resets = resets if active is None else resets & active
-    return active, resets
+    return CheckedScan(step, xs, state, active, resets, reverse, clip=clip)
 
 
 def checked_clip(limit: Any, name: str) -> float | None:

@@ -7,7 +7,7 @@ for the eager loop, the reason in words.
 import contextlib
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from unrolled.engine.backends import eager
 from unrolled.engine.cache.call import Call, around_of
 from unrolled.engine.cache.eager_only import with_plain_memory
 from unrolled.engine.cache.memory import cached_for, plan_for
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
 from unrolled.engine.run.autograd import loops
@@ -25,6 +26,8 @@ from unrolled.engine.run.plan import LoopCall, LoopResult
 from unrolled.engine.run.side_by_side import side_by_side
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
+
+R = TypeVar("R")  # what a scan returns
 
 _warned: set[str] = set()
 
@@ -50,80 +53,48 @@ def again(
     return unflatten(ys, plan.outputs_form), unflatten(last, call.state_form)
 
 
-def run_scan(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    *,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-    engine: str,
-    recompute: bool = False,
-    first: Any = None,
-    clip: float | None = None,
-) -> tuple[Any, Any]:
-    """Runs a scan by the way that `engine` asks for; `active` is true in each row up to its length, and rows are reset
-    to `first`, where it is not the state. With `recompute` training takes memory as √time, with `clip` each step's
-    gradient of the state before it is clamped.
+def run_scan(scan: CheckedScan, *, engine: str, recompute: bool = False) -> tuple[Any, Any]:
+    """Runs a scan by the way that `engine` asks for. With `recompute` training takes memory as √time.
 
     Raises:
         NotFusedError: engine="fused" and there is no compiled loop for it.
     """
     if recompute:
-
-        def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any) -> tuple[Any, Any]:
-            return run_scan(
-                step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, first=first,
-                clip=clip,
-            )  # fmt: skip
-
-        _prepare(step, xs, state, resets, engine, clip)
-        return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
-    active = _unless_all(active)
-    if active is not None and not active.any():
+        _prepare(scan, engine)
+        return run_in_chunks(lambda part: run_scan(part, engine=engine), scan)
+    scan = scan._replace(active=_unless_all(scan.active))
+    if not _is_any_active(scan.active):
         engine = "eager"  # nothing to run: the definition tells the outputs' shapes
-    if engine != "eager":
-        try:
-            asking = _scan(step, xs, state, first, active=active, resets=resets, is_reversed=is_reversed, clip=clip)
-            return side_by_side([asking], loops)[0]
-        except NotTraceable as fault:
-            reason, is_step = str(fault), True
-        except RunsEagerly as fault:
-            reason, is_step = str(fault), False
-        if engine == "fused":
-            raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
-    result = eager.run_scan(
-        step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first, clip=clip
-    )
-    if engine == "auto" and is_step:
-        warn_once(reason)  # not of a step that is at fault itself: that has raised by now
+    return by_engine(engine, lambda: side_by_side([_asking(scan)], loops)[0], lambda: eager.run_scan(scan))
+
+
+def by_engine(engine: str, fused: Callable[[], R], eagerly: Callable[[], R]) -> R:
+    """The fused way, if `engine` allows it and there is one; else the eager way, with a warning if the step is why.
+
+    Raises:
+        NotFusedError: engine="fused" and there is no fused way.
+    """
+    if engine == "eager":
+        return eagerly()
+    try:
+        return fused()
+    except (NotTraceable, RunsEagerly) as fault:
+        reason = fault
+    if engine == "fused":
+        raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
+    result = eagerly()
+    if isinstance(reason, NotTraceable):
+        warn_once(str(reason))  # not of a step that is at fault itself: that has raised by now
     return result
 
 
-def run_both_ways(
-    steps: Sequence[Callable],
-    xs: Any,
-    states: Sequence[Any],
-    *,
-    active: Tensor | None,
-    engine: str,
-    clip: float | None = None,
-) -> list[tuple[Any, Any]]:
-    """`run_scan` of two steps, the first forward in time and the second backward, side by side where both run fused."""
-    active = _unless_all(active)
-    ways = list(zip(steps, states, (False, True), strict=True))
-    if engine != "eager" and (active is None or active.any()):
+def run_both_ways(scans: Sequence[CheckedScan], *, engine: str) -> list[tuple[Any, Any]]:
+    """`run_scan` of several scans, side by side where all run fused."""
+    scans = [scan._replace(active=_unless_all(scan.active)) for scan in scans]
+    if engine != "eager" and all(_is_any_active(scan.active) for scan in scans):
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run_scan` tells of
-            asking = [
-                _scan(step, xs, state, None, active=active, resets=None, is_reversed=is_reversed, clip=clip)
-                for step, state, is_reversed in ways
-            ]
-            return side_by_side(asking, loops)
-    return [
-        run_scan(step, xs, state, active=active, resets=None, is_reversed=is_reversed, engine=engine, clip=clip)
-        for step, state, is_reversed in ways
-    ]
+            return side_by_side([_asking(scan) for scan in scans], loops)
+    return [run_scan(scan, engine=engine) for scan in scans]
 
 
 def _unless_all(active: Tensor | None) -> Tensor | None:
@@ -131,24 +102,18 @@ def _unless_all(active: Tensor | None) -> Tensor | None:
     return None if active is not None and active.all() else active
 
 
-def _prepare(step: Callable, xs: Any, state: Any, resets: Tensor | None, engine: str, clip: float | None) -> None:
+def _is_any_active(active: Tensor | None) -> bool:
+    return active is None or bool(active.any())
+
+
+def _prepare(scan: CheckedScan, engine: str) -> None:
     """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run_scan` tells of
-            plan_for(step, call_of(xs, state, resets, None, clip))
+            plan_for(scan.step, call_of(scan))
 
 
-def _scan(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    first: Any,
-    *,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-    clip: float | None,
-) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:
+def _asking(scan: CheckedScan) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:
     """Asks for its loop, and ends with outputs and last state. Rows that end are not computed after their end: the
     batch becomes the rows that run, the longest first.
 
@@ -156,8 +121,8 @@ def _scan(
         NotTraceable: there is no loop for the step.
         RunsEagerly: there is none for this call.
     """
-    call = call_of(xs, state, resets, first, clip)
-    planned, tensors = plan_for(step, call)
+    call, active, is_reversed = call_of(scan), scan.active, scan.is_reversed
+    planned, tensors = plan_for(scan.step, call)
     call.xs, call.states = with_plain_memory(call.xs), with_plain_memory(call.states)
     plan, captured = planned.plan, planned.captured(with_plain_memory(tensors))
     if active is None or active.all():
@@ -176,13 +141,13 @@ def _whole(xs: list[Tensor], *, is_reversed: bool) -> BatchLayout:
     return BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
 
 
-def call_of(xs: Any, state: Any, resets: Tensor | None, first: Any, clip: float | None = None) -> Call:
+def call_of(scan: CheckedScan) -> Call:
     """A scan by leaves; rows are reset to `first`, or to the state."""
-    (x_leaves, x_form), (states, state_form) = flatten(xs), flatten(state)
-    if resets is None:
-        return Call(x_leaves, x_form, states, state_form, around_of(clip))
-    firsts = states if first is None else flatten(first)[0]
-    return Call([*x_leaves, resets], x_form, [*states, *firsts], state_form, (*around_of(clip), "resets"))
+    (x_leaves, x_form), (states, state_form) = flatten(scan.xs), flatten(scan.state)
+    if scan.resets is None:
+        return Call(x_leaves, x_form, states, state_form, around_of(scan.clip))
+    firsts = states if scan.first is None else flatten(scan.first)[0]
+    return Call([*x_leaves, scan.resets], x_form, [*states, *firsts], state_form, (*around_of(scan.clip), "resets"))
 
 
 def warn_once(reason: str) -> None:
@@ -193,5 +158,5 @@ def warn_once(reason: str) -> None:
             f"scan: the step runs eagerly, many times slower than a fused loop: {reason}. "
             "Pass engine='eager' if that is what you want.",
             NotFusedWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unrolled import markup
 from unrolled.engine.backends.call_source import forward_source
 from unrolled.engine.cache.eager_only import with_plain_memory
 from unrolled.engine.cache.memory import plan_for
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.dispatch import call_of, run_scan
 from unrolled.engine.ir.program import ALONG, MATRIX_SUMS, POINTWISE, REDUCTIONS, Program
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
@@ -113,12 +113,11 @@ class Explanation:
         return markup.block(head, markup.facts(known), *stages)
 
 
-def explained(
-    step: Callable, xs: Any, state: Any, *, active: Tensor | None, resets: Tensor | None, verbose: bool, timed: bool
-) -> Explanation:
+def explained(scan: CheckedScan, *, verbose: bool, timed: bool) -> Explanation:
     """How `dispatch.run_scan` runs a checked scan."""
+    step, xs, state, active = scan[:4]
     try:
-        call = call_of(xs, state, resets, None)
+        call = call_of(scan)
         planned, tensors = plan_for(step, call)
         with_plain_memory([*call.xs, *call.states, *tensors])
     except (NotTraceable, RunsEagerly) as reason:
@@ -137,7 +136,7 @@ def explained(
     chunk = chunk_of(n_steps)
     us = share = None
     if timed:
-        us = _best(lambda: run_scan(step, xs, state, active=active, resets=resets, is_reversed=False, engine="fused"))
+        us = _best(lambda: run_scan(scan, engine="fused"))
         running = 1.0 if active is None else active.double().mean().item()
         share = _products_of_a_step(step, xs, state) * n_steps * running / us / 1e3 / plan.backend.peak(plan.dtype)
     return Explanation(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unrolled.engine.cache.eager_only import with_plain_memory
 from unrolled.engine.cache.memory import plan_for
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.dispatch import call_of
 from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.taps import Taps
@@ -65,25 +66,16 @@ class _Zeros(torch.autograd.Function):
         return None, None, None
 
 
-def run_probed(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    *,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-    clip: float | None = None,
-) -> Probed:
+def run_probed(scan: CheckedScan) -> Probed:
     """Runs a scan as one compiled loop with taps.
 
     Raises:
         NotTraceable: there is no loop for the step.
         RunsEagerly: there is none for this call.
     """
-    call = call_of(xs, state, resets, None, clip)
+    call, active, is_reversed = call_of(scan), scan.active, scan.is_reversed
     call.around = (*call.around, "probe")
-    planned, tensors = plan_for(step, call)
+    planned, tensors = plan_for(scan.step, call)
     plan, taps = planned.plan, planned.taps
     assert taps is not None, "a probed plan has taps"
     call.xs, call.states = with_plain_memory(call.xs), with_plain_memory(call.states)
@@ -101,8 +93,8 @@ def run_probed(
         [(ys, last)] = side_by_side([plan.scan(captured, leaves, call.states, layout)], loops)
     else:
         batch = packed(active, plan.backend, is_reversed=is_reversed)
-        scan = plan.scan(captured, list(map(batch.pack, leaves)), list(map(batch.sorted, call.states)), batch.layout)
-        [(ys, last)] = side_by_side([scan], loops)
+        states = list(map(batch.sorted, call.states))
+        [(ys, last)] = side_by_side([plan.scan(captured, list(map(batch.pack, leaves)), states, batch.layout)], loops)
         ys, last = list(map(batch.unpack, ys)), list(map(batch.unsorted, last))
     n = taps.n_outputs
     return Probed(

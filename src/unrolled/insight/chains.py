@@ -47,12 +47,12 @@ class Chain:
     @property
     def is_reversed(self) -> bool:
         """Whether it runs backward in time."""
-        return self.scans[0].is_reversed
+        return self.scans[0].arguments.is_reversed
 
     @property
     def step(self) -> Callable:
         """The step that runs."""
-        return self.scans[0].step
+        return self.scans[0].arguments.step
 
     @property
     def n_steps(self) -> int:
@@ -78,10 +78,12 @@ class Chain:
     @property
     def active(self) -> Tensor | None:
         """As `running`, rows in the order of the loop's batch, steps in the order of the loop."""
-        if all(scan.active is None for scan in self.scans):
+        if all(scan.arguments.active is None for scan in self.scans):
             return None
         parts = [
-            torch.ones(entry.n_steps, self.n_rows, dtype=torch.bool) if scan.active is None else scan.active.cpu()
+            torch.ones(entry.n_steps, self.n_rows, dtype=torch.bool)
+            if scan.arguments.active is None
+            else scan.arguments.active.cpu()
             for entry, scan in zip(self.entries, self.scans, strict=True)
         ]
         return self._in_order(torch.cat(parts))
@@ -97,7 +99,7 @@ class Chain:
 
     def inputs(self) -> Any:
         """The inputs, [time, batch, ...], in the order of the loop."""
-        trees = [scan.xs for scan in self.scans]
+        trees = [scan.arguments.xs for scan in self.scans]
         return pytree.tree_map(lambda *leaves: self._in_order(torch.cat([leaf.detach() for leaf in leaves])), *trees)
 
     def states(self) -> list[Tensor]:
@@ -107,13 +109,13 @@ class Chain:
 
     def states_before(self) -> list[Tensor]:
         """The same before each step."""
-        firsts = [leaf.detach() for leaf in pytree.tree_leaves(self.scans[0].state)]
+        firsts = [leaf.detach() for leaf in pytree.tree_leaves(self.scans[0].arguments.state)]
         return [torch.cat((first.unsqueeze(0), leaf[:-1])) for first, leaf in zip(firsts, self.states(), strict=True)]
 
     @property
     def is_carried(self) -> bool:
         """Whether its first state comes from before, where no gradient goes."""
-        leaves = pytree.tree_leaves(self.scans[0].state)
+        leaves = pytree.tree_leaves(self.scans[0].arguments.state)
         return any(leaf.any() for leaf in leaves) and not any(leaf.requires_grad for leaf in leaves)
 
     def _in_order(self, values: Tensor) -> Tensor:
@@ -138,9 +140,13 @@ def chains_of(kept: Sequence[tuple[ScanRecord, WatchedScan]]) -> list[Chain]:
 def _goes_on(chain: Chain, entry: ScanRecord, scan: WatchedScan) -> bool:
     first, last = chain.entries[0], chain.scans[-1]
     place = (first.module, first.layer, first.direction)
-    if scan.is_reversed or last.active is not None or place != (entry.module, entry.layer, entry.direction):
+    if (
+        scan.arguments.is_reversed
+        or last.arguments.active is not None
+        or place != (entry.module, entry.layer, entry.direction)
+    ):
         return False
-    given, states = pytree.tree_leaves(scan.state), last.states or []
+    given, states = pytree.tree_leaves(scan.arguments.state), last.states or []
     return len(given) == len(states) and all(
         one.shape == each.shape[1:] and torch.equal(one.detach(), each[-1])
         for one, each in zip(given, states, strict=True)

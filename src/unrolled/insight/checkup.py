@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import dispatch
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.insight.chains import Chain
 from unrolled.insight.diagnosis import Checkup
 from unrolled.insight.fixed_points import MOST_NUMBERS, FixedPoint, fixed_points
@@ -118,7 +119,7 @@ def _reach(runs: dict[str, Run], i: int) -> Reach | None:
 
 def _layer(chain: Chain, reach: Reach | None) -> LayerCheckup:
     """The figures of one layer and direction."""
-    names, states, active = state_names(chain.step, chain.scans[0].state), chain.states(), chain.active
+    names, states, active = state_names(chain.step, chain.scans[0].arguments.state), chain.states(), chain.active
     n_finite = n_finite_steps(chain)
     gates: dict[str, tuple[float, float, float]] = {}
     for name in chain.entries[0].gates:
@@ -184,7 +185,9 @@ def _at_rest(chain: Chain) -> list[FixedPoint] | None:
     places = torch.linspace(0, len(flat) - 1, min(len(flat), _STARTS)).long()
     starts = [leaf.flatten(0, 1)[places] for leaf in states]
     try:
-        return fixed_points(chain.step, x, pytree.tree_unflatten(starts, pytree.tree_structure(chain.scans[0].state)))
+        return fixed_points(
+            chain.step, x, pytree.tree_unflatten(starts, pytree.tree_structure(chain.scans[0].arguments.state))
+        )
     except (RuntimeError, ValueError, IndexError):  # a step that holds a row for each of the batch
         return None
 
@@ -195,11 +198,11 @@ def _growth(chain: Chain, states: Sequence[Tensor]) -> float:
     if chain.is_reversed or chain.active is not None or not math.isfinite(norm) or not norm:
         return 1.0
     last = chain.scans[-1]
-    now: Any = pytree.tree_unflatten([leaf[-1] for leaf in states], pytree.tree_structure(last.state))
+    now: Any = pytree.tree_unflatten([leaf[-1] for leaf in states], pytree.tree_structure(last.arguments.state))
     xs = chain.inputs()
     with torch.no_grad():
         for _ in range(_TIMES_AS_LONG - 1):
-            now = dispatch.run_scan(chain.step, xs, now, active=None, resets=None, is_reversed=False, engine="auto")[1]
+            now = dispatch.run_scan(CheckedScan(chain.step, xs, now), engine="auto")[1]
     return _norm(pytree.tree_leaves(now)) / norm
 
 

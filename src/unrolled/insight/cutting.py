@@ -4,7 +4,6 @@ Inputs: scans, as a model runs them. Outputs: what they give then.
 """
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unrolled.engine import dispatch
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.insight.watching import Watching
 
 
@@ -24,18 +24,8 @@ class Cut(Watching):
         super().__init__("checkup")
         self._context, self._after, self._begins, self._number = context, after, begins, 0
 
-    def run(
-        self,
-        step: Callable,
-        xs: Any,
-        state: Any,
-        *,
-        active: Tensor | None,
-        resets: Tensor | None,
-        is_reversed: bool,
-        engine: str,
-        clip: float | None = None,
-    ) -> tuple[Any, Any]:
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+        _, xs, state, active, resets, is_reversed, *_ = scan
         number, self._number = self._number, self._number + 1
         n_steps = pytree.tree_leaves(xs)[0].shape[0]
         after = self._after.get(number, 0)
@@ -47,17 +37,10 @@ class Cut(Watching):
             if begin in cuts:
                 now = pytree.tree_map(_row_before, now, state)
             t = slice(n_steps - end, n_steps - begin) if is_reversed else slice(begin, end)
-            ys, now = dispatch.run_scan(
-                step,
-                pytree.tree_map(lambda leaf, t=t: leaf[t], xs),
-                now,
-                active=None if active is None else active[t],
-                resets=None if resets is None else resets[t],
-                is_reversed=is_reversed,
-                engine="eager" if end - begin < 4 else engine,
-                first=state,
-                clip=clip,
-            )
+            inputs = pytree.tree_map(lambda leaf, t=t: leaf[t], xs)
+            runs, goes_back = (None if mask is None else mask[t] for mask in (active, resets))
+            part = scan._replace(xs=inputs, state=now, active=runs, resets=goes_back, first=state)
+            ys, now = dispatch.run_scan(part, engine="eager" if end - begin < 4 else engine)
             parts.append(ys)
         if len(parts) == 1:
             return parts[0], now
@@ -72,19 +55,8 @@ class Strange(Watching):
         super().__init__("checkup")
         self._lasts, self._number = lasts, 0
 
-    def run(
-        self,
-        step: Callable,
-        xs: Any,
-        state: Any,
-        *,
-        active: Tensor | None,
-        resets: Tensor | None,
-        is_reversed: bool,
-        engine: str,
-        clip: float | None = None,
-    ) -> tuple[Any, Any]:
-        found = dispatch.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine)
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+        found = dispatch.run_scan(scan, engine=engine)
         number, self._number = self._number, self._number + 1
         if number not in self._lasts:
             return found

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends import eager
-from unrolled.engine.dispatch import warn_once
+from unrolled.engine.checked_scan import CheckedScan
+from unrolled.engine.dispatch import by_engine
 from unrolled.engine.probed import run_probed
-from unrolled.engine.reasons import NotTraceable, RunsEagerly
-from unrolled.errors import ArgumentError, NotFusedError
+from unrolled.errors import ArgumentError
 from unrolled.insight.record import Record, ScanRecord
 from unrolled.insight.watched import WatchedScan, note_fused, run_eager
 from unrolled.insight.watching import Watching
@@ -77,43 +77,27 @@ class _Probe(Watching):
         self._weights = {id(weight): name for name, weight in model.named_parameters()}
         self._calls: Counter[tuple[str, int, str]] = Counter()
 
-    def run(
-        self,
-        step: Callable,
-        xs: Any,
-        state: Any,
-        *,
-        active: Tensor | None,
-        resets: Tensor | None,
-        is_reversed: bool,
-        engine: str,
-        clip: float | None = None,
-    ) -> tuple[Any, Any]:
-        leaves = pytree.tree_leaves((xs, state))
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+        leaves, active = pytree.tree_leaves((scan.xs, scan.state)), scan.active
         if active is not None and active.all():
-            active = None
-        if any(leaf.numel() == 0 for leaf in leaves) or (active is not None and not active.any()):  # nothing runs
-            return eager.run_scan(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, clip=clip)
+            scan = scan._replace(active=None)
+        elif active is not None and not active.any():  # nothing runs
+            return eager.run_scan(scan)
+        if any(leaf.numel() == 0 for leaf in leaves):
+            return eager.run_scan(scan)
         kept: list[Tensor] | None = None if self.kept is None else []
-        scan = WatchedScan(step, xs, state, active, resets, is_reversed, self._weights, self.places, clip, kept)
-        reason: Exception | None = None
-        if engine != "eager":
-            try:
-                found = run_probed(step, xs, state, active=active, resets=resets, is_reversed=is_reversed, clip=clip)
-            except (NotTraceable, RunsEagerly) as fault:
-                if engine == "fused":
-                    raise NotFusedError(f"scan: the step cannot run fused: {fault}.") from None
-                reason = fault
-            else:
-                note_fused(scan, self._entry(scan, "fused"), self.record, found)
-                return found.ys, found.last
-        result = run_eager(scan, self._entry(scan, "eager"), self.record)
-        if isinstance(reason, NotTraceable):
-            warn_once(str(reason))
-        return result
+        watched = WatchedScan(scan, self._weights, self.places, kept)
+
+        def fused() -> tuple[Any, Any]:
+            found = run_probed(scan)
+            note_fused(watched, self._entry(watched, "fused"), self.record, found)
+            return found.ys, found.last
+
+        return by_engine(engine, fused, lambda: run_eager(watched, self._entry(watched, "eager"), self.record))
 
     def _entry(self, scan: WatchedScan, path: str) -> ScanRecord:
-        place = self._module_of(scan.step), self.layer, "backward" if scan.is_reversed else "forward"
+        direction = "backward" if scan.arguments.is_reversed else "forward"
+        place = self._module_of(scan.arguments.step), self.layer, direction
         entry = ScanRecord(*place, self._calls[place], path, scan.running)
         self._calls[place] += 1
         self.record.scans.append(entry)

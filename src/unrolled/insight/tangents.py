@@ -107,7 +107,7 @@ def path_of(chain: Chain, most_rows: int, n_finite: int) -> Path:
     rows = (lengths == longest).nonzero()[:, 0]
     begin = 0 if active is None else int(active[:, rows[0]].int().argmax())
     end = min(begin + longest, n_finite)
-    before, form = chain.states_before(), pytree.tree_structure(chain.scans[0].state)
+    before, form = chain.states_before(), pytree.tree_structure(chain.scans[0].arguments.state)
     rows = rows[torch.linspace(0, len(rows) - 1, min(most_rows, len(rows))).long()].to(before[0].device)
 
     def path(rows: Tensor) -> Path:

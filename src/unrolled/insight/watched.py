@@ -4,7 +4,7 @@ Inputs: a scan, and its entry in the record. Outputs: the entry, filled; of a sc
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.backends import eager
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.probed import Probed
 from unrolled.insight.listening import Listening, line_not_finite
 from unrolled.insight.measures import first_not_finite, gate_of, may_not_be_finite, norms_of, norms_of_terms
@@ -22,30 +23,25 @@ from unrolled.insight.record import Record, ScanRecord, Trouble
 
 @dataclass(frozen=True)
 class WatchedScan:
-    """A scan's arguments.
+    """A scan under a probe.
 
     Attributes:
+        arguments: of the scan.
         weights: the names of the model's weights by their ids.
         places: int64 [batch], where each row of the caller's batch is; None where rows are as they were.
-        clip: `clip_state_grad`.
         states: each leaf of the state after each step, [time, batch, ...], once it has run; None where nobody asks.
     """
 
-    step: Callable
-    xs: Any
-    state: Any
-    active: Tensor | None
-    resets: Tensor | None
-    is_reversed: bool
+    arguments: CheckedScan
     weights: dict[int, str]
     places: Tensor | None
-    clip: float | None = None
     states: list[Tensor] | None = None
 
     @property
     def running(self) -> Tensor | None:
         """bool [time, batch], the rows that run, as the caller has them; None where all do."""
-        return self.active if self.active is None else self.as_given(self.active)
+        active = self.arguments.active
+        return active if active is None else self.as_given(active)
 
     def as_given(self, rows: Tensor) -> Tensor:
         """[time, batch], in the caller's order of rows."""
@@ -57,12 +53,13 @@ class WatchedScan:
 
     def order(self) -> Sequence[int]:
         """Time steps as the loop takes them."""
-        steps = range(pytree.tree_leaves(self.xs)[0].shape[0])
-        return steps[::-1] if self.is_reversed else steps
+        steps = range(pytree.tree_leaves(self.arguments.xs)[0].shape[0])
+        return steps[::-1] if self.arguments.is_reversed else steps
 
     def only_running(self, values: Tensor) -> Tensor:
         """[time, batch, ...], zero in rows that do not run, where it may hold anything."""
-        return values if self.active is None else eager.choose_steps(self.active, values)
+        active = self.arguments.active
+        return values if active is None else eager.choose_steps(active, values)
 
 
 # ---- as one compiled loop
@@ -70,7 +67,7 @@ class WatchedScan:
 
 def note_fused(scan: WatchedScan, entry: ScanRecord, record: Record, found: Probed) -> None:
     """Notes what a fused scan has given, and asks for its gradients."""
-    taps, names = found.taps, state_names(scan.step, scan.state)
+    taps, names = found.taps, state_names(scan.arguments.step, scan.arguments.state)
     states = [found.tapped[tap] for tap, _ in taps.states]
     gates = [(function, found.tapped[tap]) for function, tap in taps.gates]
     _note_forward(scan, entry, record, states, gates, found.ys)
@@ -116,10 +113,7 @@ def _put(found: dict[str, Tensor], name: str, value: Tensor, order: Sequence[str
 def run_eager(scan: WatchedScan, entry: ScanRecord, record: Record) -> tuple[Any, Any]:
     """Runs a scan as its definition, and notes what it gives."""
     loop = _EagerLoop(scan, entry, record)
-    result = eager.run_scan(
-        loop.step, scan.xs, scan.state, active=scan.active, resets=scan.resets, is_reversed=scan.is_reversed,
-        clip=scan.clip,
-    )  # fmt: skip
+    result = eager.run_scan(scan.arguments._replace(step=loop.step))
     loop.finish(result[0])
     return result
 
@@ -129,7 +123,7 @@ class _EagerLoop:
 
     def __init__(self, scan: WatchedScan, entry: ScanRecord, record: Record) -> None:
         self.scan, self.entry, self.record = scan, entry, record
-        self.order, self.names = scan.order(), state_names(scan.step, scan.state)
+        self.order, self.names = scan.order(), state_names(scan.arguments.step, scan.arguments.state)
         self.states: list[list[Tensor]] = []
         self.gates: list[list[tuple[str, Tensor]]] = []
 
@@ -137,7 +131,7 @@ class _EagerLoop:
         """The scan's step."""
         t = self.order[len(self.states)]
         with Listening() as heard:
-            result = self.scan.step(x, state)
+            result = self.scan.arguments.step(x, state)
         if not isinstance(result, tuple) or len(result) != 2:
             return result  # which the loop refuses
         leaves, form = pytree.tree_flatten(result[1])
@@ -168,7 +162,7 @@ class _EagerLoop:
         _note_forward(self.scan, self.entry, self.record, states, gates, ys)
 
     def _over_time(self, values: Sequence[Tensor]) -> Tensor:
-        whole = torch.stack([*values] if not self.scan.is_reversed else [*values][::-1])
+        whole = torch.stack([*values] if not self.scan.arguments.is_reversed else [*values][::-1])
         return self.scan.only_running(whole)
 
     def _state_gradient(self, name: str, t: int, gradient: Tensor) -> None:
@@ -208,16 +202,17 @@ def _note_forward(
     gates: list[tuple[str, Tensor]],
     ys: Any,
 ) -> None:
-    names = state_names(scan.step, scan.state)
+    names = state_names(scan.arguments.step, scan.arguments.state)
     if scan.states is not None:
         scan.states.extend(states)
     entry.states = {name: scan.norms_of(state) for name, state in zip(names, states, strict=True)}
-    labels = gate_names(scan.step, [function for function, _ in gates], is_fused=entry.path == "fused")
+    labels = gate_names(scan.arguments.step, [function for function, _ in gates], is_fused=entry.path == "fused")
     entry.gates = {
-        label: gate_of(function, values, scan.active) for label, (function, values) in zip(labels, gates, strict=True)
+        label: gate_of(function, values, scan.arguments.active)
+        for label, (function, values) in zip(labels, gates, strict=True)
     }
     if record.trouble is None:
-        inputs = [("input", leaf.detach()) for leaf in pytree.tree_leaves(scan.xs)]
+        inputs = [("input", leaf.detach()) for leaf in pytree.tree_leaves(scan.arguments.xs)]
         outputs = [("output", leaf.detach()) for leaf in pytree.tree_leaves(ys)]
         found = [each for each in inputs if may_not_be_finite(each[1])]
         for label, (_, values) in zip(labels, gates, strict=True):
@@ -236,7 +231,7 @@ def _locate(
     """Where a number first is not finite, in the order of the loop; with the line of the step that made it."""
     places = []
     for i, (quantity, values) in enumerate(found):
-        place = first_not_finite(values, scan.active, is_reversed=scan.is_reversed)
+        place = first_not_finite(values, scan.arguments.active, is_reversed=scan.arguments.is_reversed)
         if place is not None:
             places.append((scan.order().index(place[0]), i, *place, quantity))
     if not places:
@@ -248,15 +243,15 @@ def _locate(
 
 
 def _line_of(scan: WatchedScan, at: int, row: int, states: list[Tensor]) -> str:
-    order = scan.order()
-    firsts, form = pytree.tree_flatten(scan.state)
+    order, (_, xs, first, active, resets, *_) = scan.order(), scan.arguments
+    firsts, form = pytree.tree_flatten(first)
     now = [state[order[at - 1]] for state in states] if at else firsts
-    if scan.active is not None and at:
-        now = [eager.choose(scan.active[order[at - 1]], new, old) for new, old in zip(now, firsts, strict=True)]
-    if scan.resets is not None:
-        now = [eager.choose(scan.resets[order[at]], old, new) for new, old in zip(now, firsts, strict=True)]
-    x = pytree.tree_map(lambda leaf: scan.only_running(leaf)[order[at]], scan.xs)
-    return line_not_finite(scan.step, x, pytree.tree_unflatten(now, form), row, len(now[0]))
+    if active is not None and at:
+        now = [eager.choose(active[order[at - 1]], new, old) for new, old in zip(now, firsts, strict=True)]
+    if resets is not None:
+        now = [eager.choose(resets[order[at]], old, new) for new, old in zip(now, firsts, strict=True)]
+    x = pytree.tree_map(lambda leaf: scan.only_running(leaf)[order[at]], xs)
+    return line_not_finite(scan.arguments.step, x, pytree.tree_unflatten(now, form), row, len(now[0]))
 
 
 def _locate_gradient(scan: WatchedScan, entry: ScanRecord, record: Record) -> None:
@@ -265,7 +260,7 @@ def _locate_gradient(scan: WatchedScan, entry: ScanRecord, record: Record) -> No
     for name, norms in entry.gradients.items():
         if not may_not_be_finite(norms):
             continue
-        place = first_not_finite(norms, scan.running, is_reversed=not scan.is_reversed)
+        place = first_not_finite(norms, scan.running, is_reversed=not scan.arguments.is_reversed)
         if place is not None:
             found.append((-scan.order().index(place[0]), *place, f"gradient of state {name}"))
     if found:

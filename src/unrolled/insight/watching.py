@@ -6,12 +6,13 @@ Inputs: none. Outputs: a context within which each scan goes by way of the watch
 import contextlib
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 from torch import Tensor
 
 from unrolled import probing
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.errors import ProbeError
 
 
@@ -48,16 +49,5 @@ class Watching:
             probing.current = None
 
     @abstractmethod
-    def run(
-        self,
-        step: Callable,
-        xs: Any,
-        state: Any,
-        *,
-        active: Tensor | None,
-        resets: Tensor | None,
-        is_reversed: bool,
-        engine: str,
-        clip: float | None = None,
-    ) -> tuple[Any, Any]:
-        """A checked scan: its result, as `scan` has it."""
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+        """Its result, as `scan` has it."""

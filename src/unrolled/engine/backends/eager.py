@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.gradient_clip import clipped
 from unrolled.errors import StepError
 from unrolled.randomness import set_aside
@@ -18,21 +19,11 @@ from unrolled.randomness import set_aside
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def run_scan(
-    step: Step,
-    xs: Any,
-    state: Any,
-    *,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-    first: Any = None,
-    clip: float | None = None,
-) -> tuple[Any, Any]:
-    """Runs `step` over time. `active` and `resets` are bool [time, batch]; a row that is not active keeps its state
-    and gives zeros; one that is reset goes back to `first`, or to the state. With `clip`, each step is given the state
-    `clipped`.
+def run_scan(scan: CheckedScan) -> tuple[Any, Any]:
+    """Runs the step over time. A row that is not active keeps its state and gives zeros. With `clip`, each step gets
+    the state `clipped`.
     """
+    step, xs, state, active, resets, is_reversed, first, clip = scan
     xs_leaves, xs_spec = pytree.tree_flatten(xs)
     n_steps = xs_leaves[0].shape[0]
     if active is not None:

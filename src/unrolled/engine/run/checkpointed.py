@@ -15,6 +15,10 @@ from torch.fx.traceback import preserve_node_meta
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from unrolled.engine.checked_scan import CheckedScan
+
+Run = Callable[[CheckedScan], tuple[Any, Any]]
+
 _numbers = itertools.count(1)  # of parts of graphs
 
 
@@ -23,16 +27,9 @@ def chunk_of(n_steps: int) -> int:
     return max(1, math.isqrt(max(0, n_steps - 1)) + 1)
 
 
-def run_in_chunks(
-    run: Callable[..., tuple[Any, Any]],
-    xs: Any,
-    state: Any,
-    *,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-) -> tuple[Any, Any]:
-    """`run(xs, state, active, resets, first)` over parts of the time; `first` is the state that resets go back to."""
+def run_in_chunks(run: Run, scan: CheckedScan) -> tuple[Any, Any]:
+    """Runs a scan as scans over parts of its time, which have its state as their `first`."""
+    _, xs, state, active, resets, is_reversed, *_ = scan
     n_steps, first = pytree.tree_leaves(xs)[0].shape[0], state
     known = n_steps if isinstance(n_steps, int) else n_steps.node.hint  # a graph is for any time, its parts are not
     n_parts = max(1, -(-known // chunk_of(known)))
@@ -41,25 +38,25 @@ def run_in_chunks(
     for i in reversed(range(n_parts)) if is_reversed else range(n_parts):
         here = slice(n_steps * i // n_parts, n_steps * (i + 1) // n_parts)
         inputs = pytree.tree_map(lambda leaf: leaf[here], xs)  # noqa: B023 - called at once
-        masks = [None if mask is None else mask[here] for mask in (active, resets)]
-        ys, state = keep(run, inputs, state, *masks, first)
+        runs, goes_back = (None if mask is None else mask[here] for mask in (active, resets))
+        ys, state = keep(run, scan._replace(xs=inputs, state=state, active=runs, resets=goes_back, first=first))
         parts.append(ys)
     if is_reversed:
         parts.reverse()
     return pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts), state
 
 
-def _as_it_runs(run: Callable[..., tuple[Any, Any]], *args: Any) -> tuple[Any, Any]:
-    return checkpoint(run, *args, use_reentrant=False)
+def _as_it_runs(run: Run, part: CheckedScan) -> tuple[Any, Any]:
+    return checkpoint(run, part, use_reentrant=False)
 
 
-def _as_in_graph(run: Callable[..., tuple[Any, Any]], *args: Any) -> tuple[Any, Any]:
+def _as_in_graph(run: Run, part: CheckedScan) -> tuple[Any, Any]:
     """What a part runs is marked in the graph, as torch.compile marks its own checkpoints: what cuts the graph in a
     forward and a backward computes it in both.
     """
 
-    def part(*args: Any) -> tuple[Any, Any]:
-        ys, state = run(*args)
+    def marked(part: CheckedScan) -> tuple[Any, Any]:
+        ys, state = run(part)
         return ys, pytree.tree_map(between_parts, state)
 
     def contexts() -> Any:
@@ -68,7 +65,7 @@ def _as_in_graph(run: Callable[..., tuple[Any, Any]], *args: Any) -> tuple[Any, 
         return forward, again
 
     with preserve_node_meta():
-        return checkpoint(part, *args, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+        return checkpoint(marked, part, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
 def _policy(_context: Any, operation: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:

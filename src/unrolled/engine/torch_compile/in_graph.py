@@ -27,6 +27,7 @@ from unrolled.engine.backends import eager
 from unrolled.engine.cache import eager_only, memory
 from unrolled.engine.cache.call import Call
 from unrolled.engine.cache.memory import Planned
+from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable, RunsEagerly
 from unrolled.engine.run.checkpointed import run_in_chunks
@@ -34,24 +35,13 @@ from unrolled.engine.run.side_by_side import side_by_side
 from unrolled.engine.step.declared import declared
 from unrolled.engine.torch_compile import operator
 from unrolled.engine.trees import flatten, unflatten
-from unrolled.errors import NotFusedError
 
 _OF_LIBRARY = "unrolled.cells."  # cells that torch.compile can go through, and that do nothing else
 
 
-def run_scan(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    *,
-    active: Tensor | None,
-    resets: Tensor | None,
-    is_reversed: bool,
-    engine: str,
-    recompute: bool,
-    clip: float | None,
-) -> tuple[Any, Any]:
+def run_scan(scan: CheckedScan, *, engine: str, recompute: bool) -> tuple[Any, Any]:
     """As `dispatch.run_scan`."""
+    step, xs, state, active, resets, is_reversed, _, clip = scan
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
     limit = math.inf if clip is None else clip  # None is no argument of what torch.compile calls as a whole
     if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
@@ -59,11 +49,7 @@ def run_scan(
     if isinstance(step, nn.Module) and (type(step).__module__.startswith(_OF_LIBRARY) or _is_one_graph()):
         _guard(step, xs, state)
         return _whole(step, xs, state, masks, limit, is_reversed, engine, recompute)
-    outside = torch.compiler.disable(dispatch.run_scan)
-    return outside(
-        step, xs, state, active=active, resets=resets, is_reversed=is_reversed, engine=engine, recompute=recompute,
-        clip=clip,
-    )  # fmt: skip
+    return torch.compiler.disable(dispatch.run_scan)(scan, engine=engine, recompute=recompute)
 
 
 def _guard(step: nn.Module, xs: Any, state: Any) -> None:
@@ -117,64 +103,36 @@ def _run(
     engine: str,
     recompute: bool,
 ) -> tuple[Any, Any]:
-    active, resets = masks.get("active"), masks.get("resets")
+    def part(scan: CheckedScan) -> tuple[Any, Any]:
+        return dispatch.by_engine(engine, lambda: _fused(scan), lambda: eager.run_scan(scan))
+
     clip = None if limit == math.inf else float(limit)  # by that a graph is guarded, where torch leaves numbers open
-
-    def part(xs: Any, state: Any, active: Tensor | None, resets: Tensor | None, first: Any = None) -> tuple[Any, Any]:
-        if engine != "eager":
-            try:
-                return _fused(step, xs, state, first, active, resets, is_reversed=is_reversed, clip=clip)
-            except (NotTraceable, RunsEagerly) as reason:
-                if engine == "fused":
-                    raise NotFusedError(f"scan: the step cannot run fused: {reason}.") from None
-                dispatch.warn_once(str(reason))
-        return eager.run_scan(
-            step, xs, state, active=active, resets=resets, is_reversed=is_reversed, first=first, clip=clip
-        )
-
+    scan = CheckedScan(step, xs, state, masks.get("active"), masks.get("resets"), is_reversed, clip=clip)
     if not recompute or has_free_unbacked_symbols(flatten(xs)[0][0].shape[0]):
-        return part(xs, state, active, resets)
+        return part(scan)
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which a part tells of
-            _planned(step, xs, state, None, active, resets, clip)  # tracing does not bear the parts' hooks
-    return run_in_chunks(part, xs, state, active=active, resets=resets, is_reversed=is_reversed)
+            _planned(scan)  # tracing does not bear the parts' hooks
+    return run_in_chunks(part, scan)
 
 
 _whole = nonstrict_trace(_run)
 
 
-def _fused(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    first: Any,
-    active: Tensor | None,
-    resets: Tensor | None,
-    *,
-    is_reversed: bool,
-    clip: float | None,
-) -> tuple[Any, Any]:
-    planned, tensors, call = _planned(step, xs, state, first, active, resets, clip)
+def _fused(scan: CheckedScan) -> tuple[Any, Any]:
+    planned, tensors, call = _planned(scan)
     n_steps, n_rows = call.xs[0].shape[:2]
-    layout = BatchLayout(n_steps, n_rows, is_reversed, n_steps * n_rows)
+    layout = BatchLayout(n_steps, n_rows, scan.is_reversed, n_steps * n_rows)
     [(ys, last)] = side_by_side([planned.plan.scan(tensors, call.xs, call.states, layout)], operator.calls)
-    n_states = len(last) // 2 if resets is not None else len(last)
+    n_states = len(last) // 2 if scan.resets is not None else len(last)
     return unflatten(ys, planned.plan.outputs_form), unflatten(list(last[:n_states]), call.state_form)
 
 
-def _planned(
-    step: Callable,
-    xs: Any,
-    state: Any,
-    first: Any,
-    active: Tensor | None,
-    resets: Tensor | None,
-    clip: float | None,
-) -> tuple[Planned, list[Tensor], Call]:
+def _planned(scan: CheckedScan) -> tuple[Planned, list[Tensor], Call]:
     """A plan, the tensors that the step reads, and the call by leaves. Rows end as masks: how many run when is not
     known to a graph.
     """
-    call = dispatch.call_of(xs, state, resets, first, clip)
+    step, active, call = scan.step, scan.active, dispatch.call_of(scan)
     if active is not None:
         leaves = [*(eager.choose_steps(active, leaf) for leaf in call.xs), active]
         call = dataclasses.replace(call, xs=leaves, around=(*call.around, "ends"))
