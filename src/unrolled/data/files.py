@@ -5,9 +5,11 @@ Inputs: paths. Outputs: bytes and texts.
 
 import codecs
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from unrolled.data.packed import is_workbook, kind_of, unpacked
 from unrolled.errors import DataError
@@ -36,6 +38,20 @@ class Faults:
             return
         more = self.n_faults - len(self.texts)
         raise DataError("\n  ".join([*self.texts, *([f"and {more:,} faults more"] if more else [])]))
+
+
+def json_lines(name: str, text: str, faults: Faults) -> Iterator[tuple[int, str, Any]]:
+    """The number, the place for a message, and the value of each line of JSON Lines that is not empty."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as fault:
+            faults.add(f"{place}: is no JSON: {fault}")
+            continue
+        yield number, place, value
 
 
 def shortened(text: str) -> str:

@@ -4,13 +4,12 @@ Inputs: a folder with seq.in (tokens, a sentence a line), seq.out (their tags) a
 {"text": "...", "intent": "...", "spans": [...]} or {"tokens": [...], "tags": [...], "intent": "..."}. Outputs: lists.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, read_texts
+from unrolled.data.files import Faults, json_lines, read_texts
 from unrolled.data.items import Items
 from unrolled.data.tagged import Tagged, json_sentence, sentences_of, settled
 from unrolled.errors import DataError
@@ -123,15 +122,7 @@ def _folder(folder: Path, encoding: str, faults: Faults) -> tuple[list[_Row], st
 def _json_lines(file: Path, encoding: str, faults: Faults) -> tuple[list[_Row], str]:
     texts, sha256 = read_texts([file], encoding=encoding)
     rows: list[_Row] = []
-    for number, line in enumerate(texts[str(file)].split("\n"), 1):
-        if not line.strip():
-            continue
-        place = f"{file}, line {number}"
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as fault:
-            faults.add(f"{place}: is no JSON: {fault}")
-            continue
+    for _, place, item in json_lines(str(file), texts[str(file)], faults):
         intent = item.get("intent") if isinstance(item, dict) else None
         if not isinstance(intent, str) or not intent.strip():
             faults.add(f'{place}: has no "intent", a text')

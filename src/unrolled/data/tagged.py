@@ -6,7 +6,6 @@ JSON lines: a sentence a line, {"tokens": [...], "tags": [...]} or {"text": "...
 """
 
 import itertools
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from unrolled.data import schemes
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, decode, read_bytes, read_texts, shortened
+from unrolled.data.files import Faults, decode, json_lines, read_bytes, read_texts, shortened
 from unrolled.data.items import Items, lines_of, opened_file
 from unrolled.data.packed import unpacked
 from unrolled.data.schemes import Span
@@ -295,15 +294,7 @@ def _layout(name: str, sentences: list[list[list[str]]], notes: list[str]) -> tu
 
 def _json_lines(name: str, text: str, faults: Faults, _: list[str]) -> list[Sentence]:
     found: list[Sentence] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{name}, line {number}"
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as fault:
-            faults.add(f"{where}: is no JSON: {fault}")
-            continue
+    for number, where, item in json_lines(name, text, faults):
         pair = json_sentence(item, where, faults)
         if pair is not None and pair[0]:
             found.append((*pair, [number] * len(pair[0])))

@@ -1,10 +1,11 @@
-"""What tags words had in other sentences of the training part, for a network that starts from that.
+"""Sentences of a training with their tags, and what tags their words had in other sentences.
 
-Inputs: sentences and tags as numbers. Outputs: a table for new sentences, and tables for the training's own, each made
-without the sentences that it is for.
+Inputs: sentences and tags. Outputs: batches; a table for new sentences, and tables for the training's own, each made
+without the sentences that it is for. Tagging and understanding train on the same.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from unrolled.baselines.cross_fitted import folds_of
 from unrolled.baselines.frequent_tag import tag_log_p
+from unrolled.data.tagging import padded
+from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.errors import DataError
 from unrolled.nn.heads import TagPrior
 
@@ -70,3 +73,50 @@ class KnownTags:
     def at(self, words: Tensor, places: np.ndarray) -> Tensor:
         """[time, batch, tags] for words int64 [time, batch] of the sentences at some places, by other sentences."""
         return self._tables[torch.from_numpy(self._folds[places]), words]
+
+
+class _HasPrior(Protocol):
+    @property
+    def prior(self) -> TagPrior | None: ...
+
+
+class HasTags(Protocol):
+    """What is fitted of a task that tags tokens."""
+
+    @property
+    def net(self) -> _HasPrior:
+        """The network."""
+        ...
+
+    @property
+    def vocabulary(self) -> TokenVocabulary:
+        """Of tokens."""
+        ...
+
+    @property
+    def tags(self) -> list[str]:
+        """By number."""
+        ...
+
+
+class TaggedSentences:
+    """Sentences of a training as numbers; their known tags, if the network has a prior, are put into it."""
+
+    def __init__(
+        self, fitted: HasTags, sentences: Sequence[list[str]], tags: Sequence[Sequence[str]], seed: int
+    ) -> None:
+        self._vocabulary = fitted.vocabulary
+        self._encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
+        numbers = {tag: i for i, tag in enumerate(fitted.tags)}
+        self._tags = [np.array([numbers[tag] for tag in each]) for each in tags]
+        self._known: KnownTags | None = None
+        if fitted.net.prior is not None:
+            words = [of_words for of_words, _, _ in self._encoded]
+            self._known = KnownTags(words, self._tags, fitted.net.prior.table.shape, seed)
+            self._known.put_into(fitted.net.prior)
+
+    def batch(self, places: np.ndarray, device: torch.device) -> tuple[TokenBatch, Tensor | None, Tensor]:
+        """Sentences at some places side by side; what is known of their tags, [time, batch, tags]; and their tags."""
+        batch = self._vocabulary.batch([self._encoded[i] for i in places])
+        known = None if self._known is None else self._known.at(batch.words, places).to(device)
+        return batch.to(device), known, padded([self._tags[i] for i in places]).to(device)

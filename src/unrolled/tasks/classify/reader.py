@@ -11,7 +11,7 @@ from typing import Any
 from unrolled.data.in_memory import is_frame
 from unrolled.data.labeled import Labeled, labeled_frame, labeled_in_memory, read_labeled, read_windows
 from unrolled.data.table import Table, of_frame, read_table
-from unrolled.errors import DataError, SettingsError
+from unrolled.errors import DataError
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.estimator import Files, are_files
 
@@ -43,13 +43,8 @@ class LabeledReader:
         return self._of_table(read_table(paths, encoding=settings.encoding, header=settings.header), label)
 
     def _of_table(self, table: Table, label: str | None) -> Labeled:
-        if self.settings.series is None:
-            raise SettingsError(
-                "--values needs --series, the column that tells windows apart; --series row: each row is one"
-            )
-        settings, series = self.settings, self.settings.series
-        names = [name.strip() for name in settings.values.split(",") if name.strip()]
-        return read_windows(table, values=names, series=series, label=label, decimal=settings.decimal or "")
+        names, series = self.settings.window_columns()
+        return read_windows(table, values=names, series=series, label=label, decimal=self.settings.decimal or "")
 
     def paired(self, items: Any, labels: Any) -> Labeled:
         """Items in memory and their labels."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +25,7 @@ from unrolled.tasks.forecast.reading import Reader
 from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.starting import Beginning
-from unrolled.training.display import Display
 from unrolled.training.settings import TrainSettings
-from unrolled.training.trackers import Callback, Log
 
 MIN_ORIGINS = 10  # of the validation part, for the quantiles of its errors
 
@@ -78,26 +76,13 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         """How series are cut."""
         return Parts(self.settings)
 
-    def fit(
-        self,
-        data: Any,
-        answers: Any = None,
-        *,
-        valid: Any = None,
-        train: TrainSettings | None = None,
-        start: Any = None,
-        run: Path | str | None = None,
-        display: Display | None = None,
-        log: Log = (),
-        callbacks: Sequence[Callback] = (),
-    ) -> Self:
-        """See `Estimator.fit`; the validation part is the end of each series, before the test part."""
+    def check_given(self, answers: Any, valid: Any) -> None:
+        """The validation part is the end of each series, before the test part."""
         if valid is not None or answers is not None:
             raise SettingsError(
                 "fit: a forecast learns from the past of series, which has its answers, and validates on their ends; "
                 "leave answers and valid out, and set `validation`"
             )
-        return super().fit(data, train=train, start=start, run=run, display=display, log=log, callbacks=callbacks)
 
     def split(self, data: Series, seed: int) -> tuple[Series, Series]:
         return data, data

@@ -15,7 +15,7 @@ from unrolled.data.in_memory import index_of, is_frame, items_of
 from unrolled.data.labeled import items_of_frame, read_windows
 from unrolled.data.numbered import Numbered, numbered_frame, numbered_in_memory, read_numbered, read_numbered_windows
 from unrolled.data.table import Table, of_frame, read_table
-from unrolled.errors import DataError, SettingsError
+from unrolled.errors import DataError
 from unrolled.report.comparison import compare, root_ratio
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
@@ -68,18 +68,9 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         )
 
     def _windows(self, table: Table) -> Numbered:
-        names, series = self._columns()
+        names, series = self.settings.window_columns()
         target, decimal = self.settings.target or "target", self.settings.decimal or ""
         return read_numbered_windows(table, values=names, series=series, target=target, decimal=decimal)
-
-    def _columns(self) -> tuple[list[str], str]:
-        """The columns of numbers, and the one that tells windows apart."""
-        if self.settings.series is None:
-            raise SettingsError(
-                "--values needs --series, the column that tells windows apart; --series row: each row is one"
-            )
-        names = [name.strip() for name in self.settings.values.split(",") if name.strip()]
-        return names, self.settings.series
 
     def paired(self, data: Any, answers: Any) -> Numbered:
         return numbered_in_memory(data, answers, text=self.settings.text)
@@ -222,7 +213,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     def predict_table(self, files: Sequence[Path | str]) -> list[Estimated]:
         """The number of each window in a table; it needs no column of targets."""
         self.ready()
-        names, series = self._columns()
+        names, series = self.settings.window_columns()
         table = read_table(list(files), encoding=self.settings.encoding, header=self.settings.header)
         data = read_windows(table, values=names, series=series, label=None, decimal=self.settings.decimal or "")
         return self.predict_all(data.items, names=data.names)

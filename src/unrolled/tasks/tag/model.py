@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +18,6 @@ from unrolled.data.tagging import (
     complete,
     in_parts,
     located,
-    padded,
     refined,
     rewritten,
     scores,
@@ -34,7 +32,7 @@ from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.known_tags import MOST_NUMBERS, KnownTags, common_scheme
+from unrolled.tasks.known_tags import MOST_NUMBERS, TaggedSentences, common_scheme
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.tag.fitted import TagFitted
 from unrolled.tasks.tag.net import TagNet
@@ -277,20 +275,10 @@ class _TagJob(ExampleJob):
     ) -> None:
         super().__init__(model, [len(each) for each in sentences], training, device)
         self.valid, self.gold = valid, rewritten(valid.tags, valid.scheme, fitted.scheme)
-        self.encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
-        numbers = {tag: i for i, tag in enumerate(fitted.tags)}
-        self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
-        self.known: KnownTags | None = None
-        if fitted.net.prior is not None:
-            words = [of_words for of_words, _, _ in self.encoded]
-            self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
-            self.known.put_into(fitted.net.prior)
+        self.tagged = TaggedSentences(fitted, sentences, tags, training.seed)
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
-        places = self.batches.at(step)
-        batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places])
-        known = None if self.known is None else self.known.at(batch.words, places).to(self.device)
-        return module(batch.to(self.device), known, padded([self.tags[i] for i in places]).to(self.device)), None
+        return module(*self.tagged.batch(self.batches.at(step), self.device)), None
 
     def evaluate(self) -> dict[str, float]:
         figures = scores(self.gold, self.model.tag(self.valid.sentences), self.model.fitted.scheme)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.intents import Intents
-from unrolled.data.tagging import padded, rewritten
+from unrolled.data.tagging import rewritten
 from unrolled.tasks.estimator import ExampleJob
-from unrolled.tasks.known_tags import KnownTags
+from unrolled.tasks.known_tags import TaggedSentences
 from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
@@ -52,27 +52,17 @@ class UnderstandJob(ExampleJob):
     ) -> None:
         super().__init__(model, [len(each) for each in sentences], training, device)
         self.valid = valid
-        self.encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
-        numbers = {tag: i for i, tag in enumerate(fitted.tags)}
-        self.tags = [np.array([numbers[tag] for tag in each]) for each in tags]
+        self.tagged = TaggedSentences(fitted, sentences, tags, training.seed)
         places = {intent: i for i, intent in enumerate(fitted.intents)}
         self.intents = torch.tensor([places[intent] for intent in intents])
         weights = fitted.class_weights
         self.weights = torch.ones(len(places)) if weights is None else torch.from_numpy(weights)
-        self.known: KnownTags | None = None
-        if fitted.net.prior is not None:
-            words = [of_words for of_words, _, _ in self.encoded]
-            self.known = KnownTags(words, self.tags, fitted.net.prior.table.shape, training.seed)
-            self.known.put_into(fitted.net.prior)
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
-        batch = self.model.fitted.vocabulary.batch([self.encoded[i] for i in places])
-        known = None if self.known is None else self.known.at(batch.words, places).to(self.device)
-        tags = padded([self.tags[i] for i in places]).to(self.device)
         intents = self.intents[places]
         weights = self.weights[intents].to(self.device)
-        return module(batch.to(self.device), known, tags, intents.to(self.device), weights), None
+        return module(*self.tagged.batch(places, self.device), intents.to(self.device), weights), None
 
     def evaluate(self) -> dict[str, float]:
         model, sentences = self.model, self.valid.tagged.sentences
