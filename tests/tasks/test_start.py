@@ -82,8 +82,8 @@ def test_a_file_of_0_1_0_answers_by_its_network_alone(name, tmp_path):
     assert getattr(loaded.fitted, "weights", blend.NETWORK_ALONE) == blend.NETWORK_ALONE
     assert getattr(loaded.net, "prior", None) is None
     if name == "classify":
-        pieces = [loaded.fitted.front.pieces(text) for text, _ in data[:9]]
-        assert torch.equal(loaded.logits(pieces), loaded._network(pieces))
+        sequences = [loaded.fitted.input_layer.sequence(text) for text, _ in data[:9]]
+        assert torch.equal(loaded.logits(sequences), loaded._network(sequences))
 
 
 def test_the_weights_are_the_likeliest_and_stay_near_one_half_over_few_answers():

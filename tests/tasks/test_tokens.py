@@ -304,7 +304,7 @@ def test_probabilities_are_calibrated_by_a_temperature():
     draw = np.random.default_rng(0)
     noisy = [(text, label if draw.random() < 0.7 else "up") for text, label in TEXTS * 3]
     model.fit(noisy, train=unrolled.TrainSettings(steps=150, lr=0.02, precision="float32", patience=0))
-    logits = model.logits([model.fitted.front.pieces(item) for item in model.held.items])
+    logits = model.logits([model.fitted.input_layer.sequence(item) for item in model.held.items])
     targets = targets_of(model.held.labels, model.fitted.classes)
     from unrolled.tasks.classify.net import loss_of
 

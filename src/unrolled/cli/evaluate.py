@@ -29,7 +29,7 @@ from unrolled.training.run_folder import Run
     "--streams",
     "n_streams",
     type=click.IntRange(1),
-    help=f"of {who('n_streams')}: pieces side by side; 1 is exact  [1 up to 200,000 units]",
+    help=f"of {who('n_streams')}: segments side by side; 1 is exact  [1 up to 200,000 units]",
 )
 @click.option("--out", type=PATH, help="file to write; whole or not at all  [standard output]")
 @click.option(

@@ -33,9 +33,9 @@ def generate(model: Path, prompt: str, seed: int | None, device: str, **values: 
     if not isinstance(loaded, Generates):
         those = " or ".join(repr(name) for name in tasks.names() if hasattr(tasks.task(name).Model, "generate"))
         raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of {those}")
-    pieces = loaded.generate(prompt, seed=seed, **settings.to_dict())
+    texts = loaded.generate(prompt, seed=seed, **settings.to_dict())
     click.echo(prompt, nl=False)
-    for piece in pieces:
-        click.echo(piece, nl=False)
+    for text in texts:
+        click.echo(text, nl=False)
         sys.stdout.flush()
     click.echo()

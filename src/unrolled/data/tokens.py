@@ -20,10 +20,10 @@ _TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+(?:['’][^\W{_NO_SPACES
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of a text.
+    """A word or a mark of a text.
 
     Attributes:
-        text: the piece.
+        text: its characters.
         start, end: its place, in characters: `whole[start:end] == text`.
     """
 
@@ -42,7 +42,7 @@ def ends_of(text: str, most: int) -> list[Token]:
     first = list(itertools.islice(_TOKEN.finditer(text), most + 1))
     n_last = most - most // 2
     if len(first) > most:
-        # a word that is cut in two may be a mark and a word: the two first ones of a piece are not counted
+        # a word that is cut in two may be a mark and a word: the two first ones of such a word are not counted
         size = 16 * n_last
         while len(last := tokens_of(text[-size:])) < n_last + 2 and size < len(text):
             size *= 4
@@ -53,7 +53,7 @@ def ends_of(text: str, most: int) -> list[Token]:
 
 
 def words_of(text: str) -> list[Token]:
-    """The pieces between spaces, for texts that were cut into tokens before."""
+    """The words between spaces, for texts that were cut into tokens before."""
     return [Token(found[0], found.start(), found.end()) for found in re.finditer(r"\S+", text)]
 
 

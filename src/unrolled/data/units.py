@@ -35,7 +35,7 @@ class Units(ABC):
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> Iterator[str]:
-        """The text of the units, in pieces, as soon as each is complete."""
+        """The text of the units, in parts, as soon as each is complete."""
 
     @abstractmethod
     def to_data(self) -> dict[str, Any]:
@@ -121,10 +121,10 @@ class Bytes(Units):
     def decode(self, ids: Iterable[int]) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for unit in ids:
-            if piece := decoder.decode(bytes([unit])):
-                yield piece
-        if piece := decoder.decode(b"", final=True):
-            yield piece
+            if part := decoder.decode(bytes([unit])):
+                yield part
+        if part := decoder.decode(b"", final=True):
+            yield part
 
     def to_data(self) -> dict[str, Any]:
         return {"kind": "byte"}
@@ -161,18 +161,18 @@ class Subwords(Units):
 
     def encode(self, text: str | bytes) -> np.ndarray:
         assert isinstance(text, str)
-        # line by line: the library's time is more than linear in the length of one piece
-        pieces = self._tokenizer.encode_batch(text.splitlines(keepends=True), add_special_tokens=False)
-        return np.array([unit for piece in pieces for unit in piece.ids], dtype=np.int64)
+        # line by line: the library's time is more than linear in the length of one text
+        lines = self._tokenizer.encode_batch(text.splitlines(keepends=True), add_special_tokens=False)
+        return np.array([unit for line in lines for unit in line.ids], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for unit in ids:
             token = self._tokenizer.id_to_token(unit) or ""
-            if piece := decoder.decode(bytes(self._bytes[char] for char in token if char in self._bytes)):
-                yield piece
-        if piece := decoder.decode(b"", final=True):
-            yield piece
+            if part := decoder.decode(bytes(self._bytes[char] for char in token if char in self._bytes)):
+                yield part
+        if part := decoder.decode(b"", final=True):
+            yield part
 
     def to_data(self) -> dict[str, Any]:
         return {"kind": "subword", "tokenizer": json.loads(self._tokenizer.to_str())}

@@ -40,7 +40,7 @@ def truncated_bptt(run: Run, xs: Any, state: Any, *, k1: int, k2: int | None = N
     parameters. Only one window's activations live at a time, however long the sequence.
 
     Args:
-        run: `(xs, state) -> (ys, state)` over a piece of the sequence: a torch layer, or
+        run: `(xs, state) -> (ys, state)` over a part of the sequence: a torch layer, or
             `lambda xs, state: unrolled.scan(step, xs, state)`.
         xs: a tensor [time, batch, ...] or a tree of such.
         state: the first state, a tree of tensors, or None where `run` takes None.

@@ -14,11 +14,11 @@ from unrolled.engine.backends.base import reading, reading_in
 from unrolled.engine.backends.registry import backend_for
 from unrolled.engine.ir.layout import BatchLayout
 
-_PIECE = 128
+_BLOCK = 128
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """[n, k] times [k, m]; its gradient to `right` is summed in pieces."""
+    """[n, k] times [k, m]; its gradient to `right` is summed in blocks."""
     return product_plus(None, left, right)
 
 
@@ -58,9 +58,9 @@ class _MatrixProduct(torch.autograd.Function):
 
 
 def _outer_sum(left: Tensor, right: Tensor) -> Tensor:
-    """left^T · right, [n, k] and [n, m] → [k, m], with a graph; summed in pieces, as one long sum rounds worse."""
-    pieces = [a.t() @ b for a, b in zip(left.split(_PIECE), right.split(_PIECE), strict=True)]
-    return torch.stack(pieces).sum(0)
+    """left^T · right, [n, k] and [n, m] → [k, m], with a graph; summed in blocks, as one long sum rounds worse."""
+    blocks = [a.t() @ b for a, b in zip(left.split(_BLOCK), right.split(_BLOCK), strict=True)]
+    return torch.stack(blocks).sum(0)
 
 
 # rows and their width, and what is read in place of the rows one step before, at the edge, or None

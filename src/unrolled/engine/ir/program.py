@@ -161,7 +161,7 @@ class Builder:
         if a.op == "slice":
             return self.slice(a.args[0], int(a.attribute or 0) + start, width)
         if a.op == "cat":
-            return self.cat(list(_pieces(self, a, start, width)))
+            return self.cat(list(_slices(self, a, start, width)))
         if a.op == "fill":
             return self.fill(a.number, width)
         if a.width == 1:
@@ -183,7 +183,7 @@ class Builder:
         return self.broadcast("tile", self.slice(vector, offset, min(width, inner)), n_rows)
 
     def cat(self, parts: list[Value]) -> Value:
-        flat = [piece for part in parts for piece in (part.args if part.op == "cat" else (part,))]
+        flat = [each for part in parts for each in (part.args if part.op == "cat" else (part,))]
         flat = list(_joined(self, flat))
         if len(flat) == 1:
             return flat[0]
@@ -214,15 +214,15 @@ class Builder:
         if any(arg.op == "cat" for arg in args):
             cuts = sorted({cut for arg in args if arg.op == "cat" for cut in _cuts(arg)})
             bounds = zip([0, *cuts], [*cuts, width], strict=True)
-            pieces = [
+            slices = [
                 self.pointwise(op, *(arg if arg.width == 1 else self.slice(arg, at, stop - at) for arg in args))
                 for at, stop in bounds
             ]
-            pieces = [
-                self.widened(piece, stop - at)
-                for piece, (at, stop) in zip(pieces, zip([0, *cuts], [*cuts, width], strict=True), strict=True)
+            slices = [
+                self.widened(each, stop - at)
+                for each, (at, stop) in zip(slices, zip([0, *cuts], [*cuts, width], strict=True), strict=True)
             ]
-            return self.cat(pieces)
+            return self.cat(slices)
         return self._make(op, args, None, width, per_row=any(arg.per_row for arg in args))
 
     def rebuilt(self, value: Value, args: list[Value]) -> Value:
@@ -289,7 +289,7 @@ def _cuts(cat: Value) -> Iterator[int]:
         yield at
 
 
-def _pieces(builder: Builder, cat: Value, start: int, width: int) -> Iterator[Value]:
+def _slices(builder: Builder, cat: Value, start: int, width: int) -> Iterator[Value]:
     at = 0
     for part in cat.args:
         first, last = max(start, at), min(start + width, at + part.width)

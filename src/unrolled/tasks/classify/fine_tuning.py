@@ -12,7 +12,7 @@ from unrolled.data.in_memory import LABEL_KINDS
 from unrolled.data.labeled import Labeled
 from unrolled.errors import DataError
 from unrolled.tasks.classify.fitted import ClassifyFitted
-from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
+from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told
@@ -24,15 +24,15 @@ def check_fits(data: Labeled, start: ClassifyFitted) -> None:
     Raises:
         DataError: they are not.
     """
-    first, front = data.items[0], start.front
+    first, input_layer = data.items[0], start.input_layer
     words = {True: "texts", False: "windows of numbers"}
-    is_text, reads_texts = isinstance(first, str), isinstance(front, TextFront)
+    is_text, reads_texts = isinstance(first, str), isinstance(input_layer, TextInput)
     if is_text != reads_texts:
         raise DataError(f"these are {words[is_text]}; the model that training starts from reads {words[reads_texts]}")
-    if isinstance(front, NumberFront) and first.shape[1] != front.n_features:
+    if isinstance(input_layer, NumberInput) and first.shape[1] != input_layer.n_features:
         raise DataError(
             f"windows have {first.shape[1]} numbers at each time; the model that training starts from reads "
-            f"{front.n_features}"
+            f"{input_layer.n_features}"
         )
     if data.is_multiple != start.is_multiple:
         several = "may have several labels; pass --separator" if start.is_multiple else "has one; leave --separator out"
@@ -49,20 +49,20 @@ def common_kind(kind: str, start: ClassifyFitted, names: Iterable[str]) -> str:
     return "str"
 
 
-def front_with_new(front: Front, items: Sequence[Any], settings: ClassifySettings) -> Front:
+def input_layer_with_new(input_layer: InputLayer, items: Sequence[Any], settings: ClassifySettings) -> InputLayer:
     """The model's input layer, with the words of new texts behind those that it knows."""
-    if not isinstance(front, TextFront):
-        return front
-    found = TextFront.fit(items, settings, front.most_tokens)
-    return TextFront(front.vocabulary.with_new(found.vocabulary), front.most_tokens)
+    if not isinstance(input_layer, TextInput):
+        return input_layer
+    found = TextInput.fit(items, settings, input_layer.most_tokens)
+    return TextInput(input_layer.vocabulary.with_new(found.vocabulary), input_layer.most_tokens)
 
 
-def take_classes(net: ClassifyNet, start: ClassifyFitted, front: Front, classes: Sequence[str]) -> list[str]:
+def take_classes(net: ClassifyNet, start: ClassifyFitted, input_layer: InputLayer, classes: Sequence[str]) -> list[str]:
     """Gives a network the model's weights; returns what is kept and what is new, for the user."""
     rows: dict[str, tuple[Sequence[str], Sequence[str]]] = {"classes": (start.classes, classes)}
     notes = [told("classes", *rows["classes"])]
-    if isinstance(front, TextFront) and isinstance(start.front, TextFront):
-        old, new = start.front.vocabulary, front.vocabulary
+    if isinstance(input_layer, TextInput) and isinstance(start.input_layer, TextInput):
+        old, new = start.input_layer.vocabulary, input_layer.vocabulary
         rows |= rows_of_tokens(old, new)
         notes.append(told("words", old.words.names, new.words.names))
     take_weights(net, start.net, rows)

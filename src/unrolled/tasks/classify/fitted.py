@@ -12,7 +12,7 @@ from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
 from unrolled.tasks.class_weights import MOST_DECIDING, from_data
-from unrolled.tasks.classify.inputs import Front, TextFront, front_from_data
+from unrolled.tasks.classify.inputs import InputLayer, TextInput, input_layer_from_data
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.fitted import Fitted, Parts
@@ -23,7 +23,7 @@ class ClassifyFitted(Fitted):
     """A fitted classifier.
 
     Attributes:
-        front: texts, or windows of numbers, as the network takes them.
+        input_layer: texts, or windows of numbers, as the network takes them.
         classes: names, by number.
         is_multiple: whether an item may have several classes.
         scale: makes log-probabilities of the baseline's scores.
@@ -36,7 +36,7 @@ class ClassifyFitted(Fitted):
     """
 
     net: ClassifyNet
-    front: Front
+    input_layer: InputLayer
     classes: list[str]
     is_multiple: bool
     scale: float = 1.0
@@ -53,7 +53,7 @@ class ClassifyFitted(Fitted):
         return "macro F1" if self.class_weights is not None and len(self.classes) <= MOST_DECIDING else "accuracy"
 
     def to_parts(self) -> Parts:
-        vocabulary = self.front.to_data() | {
+        vocabulary = self.input_layer.to_data() | {
             "classes": self.classes, "is_multiple": self.is_multiple,
             "temperature": self.temperature, "scale": self.scale, "weights": list(self.weights),
             "label_kind": self.label_kind,
@@ -68,7 +68,7 @@ class ClassifyFitted(Fitted):
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: ClassifySettings) -> Self:
-        front = front_from_data(file.vocabulary)
+        input_layer = input_layer_from_data(file.vocabulary)
         classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
         temperature, most_frequent = float(file.vocabulary["temperature"]), file.baseline["most_frequent"]
         scale, weights = blend_from_data(file.vocabulary)
@@ -76,13 +76,13 @@ class ClassifyFitted(Fitted):
         label_kind = file.vocabulary.get("label_kind", "str")
         if label_kind not in LABEL_KINDS or not all(isinstance(name, str) for name in classes) or not temperature > 0:
             raise ModelFileError("its classes are damaged")
-        kind: Any = NaiveBayes if isinstance(front, TextFront) else NearestMean
+        kind: Any = NaiveBayes if isinstance(input_layer, TextInput) else NearestMean
         baseline = kind.from_parts(file.baseline["fitted"], file.tensors, len(classes))
         with without_numbers():
-            net = ClassifyNet(front, len(classes), settings, is_multiple=is_multiple)
+            net = ClassifyNet(input_layer, len(classes), settings, is_multiple=is_multiple)
         return cls(
             net=net,
-            front=front,
+            input_layer=input_layer,
             classes=classes,
             is_multiple=is_multiple,
             scale=scale,

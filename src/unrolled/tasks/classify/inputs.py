@@ -19,7 +19,7 @@ from unrolled.errors import DataError, ModelFileError
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder, recurrent_over, run_recurrent
 
 
-class Front(ABC):
+class InputLayer(ABC):
     """How items are read.
 
     Attributes:
@@ -29,11 +29,11 @@ class Front(ABC):
     kind: str
 
     @abstractmethod
-    def pieces(self, item: Any) -> Any:
+    def sequence(self, item: Any) -> Any:
         """An item as a sequence over time; its `len` is its length."""
 
     @abstractmethod
-    def encode(self, pieces: Any) -> Any:
+    def encode(self, sequence: Any) -> Any:
         """The same as numbers."""
 
     @abstractmethod
@@ -46,10 +46,10 @@ class Front(ABC):
 
     @abstractmethod
     def to_data(self) -> dict[str, Any]:
-        """Plain data for the model file; `front_from_data` takes it."""
+        """Plain data for the model file; `input_layer_from_data` takes it."""
 
 
-class TextFront(Front):
+class TextInput(InputLayer):
     """Texts as tokens; of a long text the begin and the end."""
 
     kind = "text"
@@ -58,7 +58,7 @@ class TextFront(Front):
         self.vocabulary, self.most_tokens = vocabulary, most_tokens
 
     @classmethod
-    def fit(cls, texts: Sequence[str], settings: EncoderSettings, most_tokens: int) -> "TextFront":
+    def fit(cls, texts: Sequence[str], settings: EncoderSettings, most_tokens: int) -> "TextInput":
         """With the vocabulary of some texts."""
         cut = [[token.text for token in ends_of(text, most_tokens)] for text in texts]
         return cls(settings.vocabulary_of(cut), most_tokens)
@@ -67,11 +67,11 @@ class TextFront(Front):
         """The tokens that are read, with their places."""
         return ends_of(text, self.most_tokens)
 
-    def pieces(self, item: str) -> list[str]:
+    def sequence(self, item: str) -> list[str]:
         return [token.text for token in self.tokens(item)]
 
-    def encode(self, pieces: list[str]) -> Any:
-        return self.vocabulary.encode(pieces)
+    def encode(self, sequence: list[str]) -> Any:
+        return self.vocabulary.encode(sequence)
 
     def batch(self, encoded: Sequence[Any]) -> TokenBatch:
         return self.vocabulary.batch(encoded)
@@ -99,7 +99,7 @@ class NumberBatch:
         return NumberBatch(self.values.to(device), self.lengths)
 
 
-class NumberFront(Front):
+class NumberInput(InputLayer):
     """Windows of numbers [time, features], each feature less its mean and over its spread in the training part."""
 
     kind = "numbers"
@@ -108,7 +108,7 @@ class NumberFront(Front):
         self.means, self.spreads = means, spreads
 
     @classmethod
-    def fit(cls, windows: Sequence[np.ndarray]) -> "NumberFront":
+    def fit(cls, windows: Sequence[np.ndarray]) -> "NumberInput":
         whole = np.concatenate(list(windows))
         spreads = whole.std(0)
         return cls(whole.mean(0), np.where(spreads > 0, spreads, 1.0))
@@ -118,7 +118,7 @@ class NumberFront(Front):
         """Of a window at each time."""
         return len(self.means)
 
-    def pieces(self, item: Any) -> np.ndarray:
+    def sequence(self, item: Any) -> np.ndarray:
         window = np.asarray(item, dtype=np.float64)
         if window.ndim != 2 or window.shape[1] != len(self.means) or not np.isfinite(window).all():
             raise DataError(
@@ -127,8 +127,8 @@ class NumberFront(Front):
             )
         return (window - self.means) / self.spreads
 
-    def encode(self, pieces: np.ndarray) -> np.ndarray:
-        return pieces.astype(np.float32)
+    def encode(self, sequence: np.ndarray) -> np.ndarray:
+        return sequence.astype(np.float32)
 
     def batch(self, encoded: Sequence[np.ndarray]) -> NumberBatch:
         lengths = torch.tensor([len(each) for each in encoded])
@@ -156,15 +156,15 @@ class NumberEncoder(nn.Module):
         return run_recurrent(self.recurrent, batch.values, batch.lengths)
 
 
-def front_from_data(data: Any) -> Front:
-    """The front that `to_data` described.
+def input_layer_from_data(data: Any) -> InputLayer:
+    """The input layer that `to_data` described.
 
     Raises:
         ModelFileError: it is no such description.
     """
     match data:
         case {"front": "text", "most_tokens": int(most)} if most > 1:
-            return TextFront(TokenVocabulary.from_data(data), most)
+            return TextInput(TokenVocabulary.from_data(data), most)
         case {"front": "numbers", "means": list(means), "spreads": list(spreads)} if len(means) == len(spreads) > 0:
-            return NumberFront(np.array(means, dtype=np.float64), np.array(spreads, dtype=np.float64))
+            return NumberInput(np.array(means, dtype=np.float64), np.array(spreads, dtype=np.float64))
     raise ModelFileError("its vocabulary is damaged or of a kind that this version does not know")

@@ -11,7 +11,7 @@ from unrolled.errors import DataError
 from unrolled.report.metrics import rights_of
 from unrolled.tasks.blend import blended
 from unrolled.tasks.classify.fitted import ClassifyFitted
-from unrolled.tasks.classify.inputs import TextFront
+from unrolled.tasks.classify.inputs import TextInput
 from unrolled.tasks.classify.judged import macro_f1_of
 from unrolled.tasks.classify.net import loss_of
 from unrolled.tasks.classify.start import chosen, targets_of, weighted
@@ -27,27 +27,27 @@ class ClassifyJob(ExampleJob):
         self,
         model: Any,
         fitted: ClassifyFitted,
-        pieces: list[Any],
+        sequences: list[Any],
         labels: Sequence[Sequence[str]],
         valid: Labeled,
         training: TrainSettings,
         device: torch.device,
     ) -> None:
-        kept = [i for i, each in enumerate(pieces) if len(each)]
+        kept = [i for i, each in enumerate(sequences) if len(each)]
         if not kept:
             raise DataError("none of the texts has a token in it")
-        super().__init__(model, [len(pieces[i]) for i in kept], training, device)
-        self.encoded = [fitted.front.encode(pieces[i]) for i in kept]
+        super().__init__(model, [len(sequences[i]) for i in kept], training, device)
+        self.encoded = [fitted.input_layer.encode(sequences[i]) for i in kept]
         self.targets = targets_of(labels, fitted.classes, fitted.class_weights)[kept]
-        self.valid = [fitted.front.pieces(item) for item in valid.items]
+        self.valid = [fitted.input_layer.sequence(item) for item in valid.items]
         self.valid_labels = valid.labels
         self.valid_targets = targets_of(valid.labels, fitted.classes, fitted.class_weights)
         self.valid_baseline: Tensor | None = None
-        self.item = "token" if isinstance(fitted.front, TextFront) else "row"
+        self.item = "token" if isinstance(fitted.input_layer, TextInput) else "row"
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
-        batch = self.model.fitted.front.batch([self.encoded[i] for i in places])
+        batch = self.model.fitted.input_layer.batch([self.encoded[i] for i in places])
         return module(batch.to(self.device), self.targets[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:

@@ -20,9 +20,9 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.blend import blended, calibrated, calibration
 from unrolled.tasks.class_weights import NONE, in_words, weights_of
 from unrolled.tasks.classify.answer import Classified
-from unrolled.tasks.classify.fine_tuning import check_fits, common_kind, front_with_new, take_classes
+from unrolled.tasks.classify.fine_tuning import check_fits, common_kind, input_layer_with_new, take_classes
 from unrolled.tasks.classify.fitted import ClassifyFitted
-from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
+from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.classify.job import ClassifyJob
 from unrolled.tasks.classify.judged import judged
 from unrolled.tasks.classify.net import ClassifyNet
@@ -83,31 +83,31 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         is_text = isinstance(data.items[0], str)
         if start is not None:
             check_fits(data, start)
-            front = front_with_new(start.front, data.items, self.settings)
+            input_layer = input_layer_with_new(start.input_layer, data.items, self.settings)
         else:
             most = self.settings.most_tokens
-            front = TextFront.fit(data.items, self.settings, most) if is_text else NumberFront.fit(data.items)
-        pieces: list[Any] = [front.pieces(item) for item in data.items]
+            input_layer = TextInput.fit(data.items, self.settings, most) if is_text else NumberInput.fit(data.items)
+        sequences: list[Any] = [input_layer.sequence(item) for item in data.items]
         if data.is_multiple and not is_text:
             raise SettingsError("windows of numbers have one label each; leave --separator out")
-        net = ClassifyNet(front, len(classes), self.settings, is_multiple=data.is_multiple).to(device)
+        net = ClassifyNet(input_layer, len(classes), self.settings, is_multiple=data.is_multiple).to(device)
         if start is not None:
-            self.notes += take_classes(net, start, front, classes)
+            self.notes += take_classes(net, start, input_layer, classes)
         class_weights = self._class_weights(counts, classes, is_multiple=data.is_multiple)
-        learnt = Learnt(pieces, data.labels, classes, is_multiple=data.is_multiple, class_weights=class_weights)
+        learnt = Learnt(sequences, data.labels, classes, is_multiple=data.is_multiple, class_weights=class_weights)
         targets = targets_of(data.labels, classes, class_weights)
         fitted = ClassifyFitted(
             net=net,
-            front=front,
+            input_layer=input_layer,
             classes=classes,
             is_multiple=data.is_multiple,
             label_kind=kind,
             class_weights=class_weights,
             most_frequent=max(classes, key=lambda name: counts[name]),
-            baseline=learnt.baseline(np.arange(len(pieces))),
-            scale=calibration(len(pieces), training.seed, learnt.scores, targets, is_multiple=data.is_multiple),
+            baseline=learnt.baseline(np.arange(len(sequences))),
+            scale=calibration(len(sequences), training.seed, learnt.scores, targets, is_multiple=data.is_multiple),
         )
-        return fitted, ClassifyJob(self, fitted, pieces, data.labels, valid, training, device)
+        return fitted, ClassifyJob(self, fitted, sequences, data.labels, valid, training, device)
 
     def _class_weights(
         self, counts: Mapping[str, int], classes: Sequence[str], *, is_multiple: bool
@@ -124,7 +124,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
 
     @torch.inference_mode()
     def logits(self, items: Sequence[Any]) -> Tensor:
-        """[items, classes], of items in the front's pieces, before the temperature."""
+        """[items, classes], of items in the input layer's sequences, before the temperature."""
         return blended(self._network(items), self._by_baseline(items), self.fitted.weights)
 
     def _by_baseline(self, items: Sequence[Any]) -> Tensor:
@@ -140,10 +140,10 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         fitted = self.ready()
         device = next(fitted.net.parameters()).device
         result = torch.zeros(len(items), len(fitted.classes))
-        places = [i for i, pieces in enumerate(items) if len(pieces)]
+        places = [i for i, sequence in enumerate(items) if len(sequence)]
         for group in by_length([len(items[i]) for i in places], 8192):
             chosen = [places[i] for i in group]
-            batch = fitted.front.batch([fitted.front.encode(items[i]) for i in chosen]).to(device)
+            batch = fitted.input_layer.batch([fitted.input_layer.encode(items[i]) for i in chosen]).to(device)
             result[chosen] = fitted.net.logits(batch).float().cpu()
         return result
 
@@ -156,10 +156,10 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         weights that were fitted on the rest of it.
         """
         fitted = self.ready()
-        pieces = [fitted.front.pieces(item) for item in valid.items]
+        sequences = [fitted.input_layer.sequence(item) for item in valid.items]
         targets = targets_of(valid.labels, fitted.classes, fitted.class_weights)
-        scores = self._network(pieces), self._by_baseline(pieces), targets
-        figures = self._judged(valid.labels, pieces, cross_weighted(fitted, *scores))
+        scores = self._network(sequences), self._by_baseline(sequences), targets
+        figures = self._judged(valid.labels, sequences, cross_weighted(fitted, *scores))
         return replace(weighted(fitted, *scores), figures=figures)
 
     def predict(self, items: Any, *, highlights: bool = False) -> Any:
@@ -173,8 +173,10 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
 
     def _is_window(self, items: Any) -> bool:
         """Whether an array is one window; else its rows are windows of one feature."""
-        front, shape = self.fitted.front, np.shape(items) if isinstance(items, np.ndarray) else ()
-        return isinstance(front, NumberFront) and len(shape) == 2 and (front.n_features > 1 or shape[1] == 1)
+        input_layer, shape = self.fitted.input_layer, np.shape(items) if isinstance(items, np.ndarray) else ()
+        return (
+            isinstance(input_layer, NumberInput) and len(shape) == 2 and (input_layer.n_features > 1 or shape[1] == 1)
+        )
 
     @property
     def classes_(self) -> np.ndarray:
@@ -192,11 +194,11 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         self, items: Iterable[Any], *, highlights: bool = False, names: Sequence[str] = ()
     ) -> list[Classified]:
         """The class of each of some texts or windows; `names` of windows, numbers if not given."""
-        fitted, items = self.fitted, _items(items, self.fitted.front)
-        if highlights and not isinstance(fitted.front, TextFront):
+        fitted, items = self.fitted, _items(items, self.fitted.input_layer)
+        if highlights and not isinstance(fitted.input_layer, TextInput):
             raise SettingsError("--highlights goes with texts")
-        pieces = [fitted.front.pieces(item) for item in items]
-        probabilities = self._probabilities(self.logits(pieces)).numpy()
+        sequences = [fitted.input_layer.sequence(item) for item in items]
+        probabilities = self._probabilities(self.logits(sequences)).numpy()
         results, classes = [], self.classes_.tolist()
         for i, (item, row) in enumerate(zip(items, probabilities, strict=True)):
             likely = [name for name, p in zip(classes, row, strict=True) if p > 0.5]
@@ -210,7 +212,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     @property
     def needs_table(self) -> str:
         """Why predictions are made for tables, of windows; empty where they are made for texts."""
-        return "" if isinstance(self.fitted.front, TextFront) else "this model reads windows of numbers"
+        return "" if isinstance(self.fitted.input_layer, TextInput) else "this model reads windows of numbers"
 
     def predict_table(self, files: Sequence[Path | str], *, highlights: bool = False) -> list[Classified]:
         """The class of each window in a table; it needs no column of labels."""
@@ -222,12 +224,12 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     def _highlights(self, text: str, of_class: int) -> list[dict[str, Any]]:
         """By how much the log-probability of a class falls when each token is hidden."""
         fitted = self.ready()
-        front, net = fitted.front, fitted.net
-        assert isinstance(front, TextFront)
-        tokens = front.tokens(text)
+        input_layer, net = fitted.input_layer, fitted.net
+        assert isinstance(input_layer, TextInput)
+        tokens = input_layer.tokens(text)
         if not tokens:
             return []
-        words, pairs, forms = front.encode([token.text for token in tokens])
+        words, pairs, forms = input_layer.encode([token.text for token in tokens])
         versions = [(words, pairs, forms)]
         for i in range(len(tokens)):
             hidden_words, hidden_pairs, hidden_forms = words.copy(), pairs.copy(), list(forms)
@@ -236,7 +238,8 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
             versions.append((hidden_words, hidden_pairs, hidden_forms))
         device = next(net.parameters()).device
         rows = [
-            net.logits(front.batch(versions[i : i + 64]).to(device)).float().cpu() for i in range(0, len(versions), 64)
+            net.logits(input_layer.batch(versions[i : i + 64]).to(device)).float().cpu()
+            for i in range(0, len(versions), 64)
         ]
         by_baseline = self._by_baseline([shown for _, _, shown in versions])
         logits = blended(torch.cat(rows), by_baseline, fitted.weights)
@@ -252,18 +255,18 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         error, precision, recall and F1 by class, confusion matrix; the model's, the baseline's and the majority's.
         """
         fitted, data = self.fitted, self.as_data(data)
-        pieces = [fitted.front.pieces(item) for item in data.items]
-        return self._judged(data.labels, pieces, self.logits(pieces))
+        sequences = [fitted.input_layer.sequence(item) for item in data.items]
+        return self._judged(data.labels, sequences, self.logits(sequences))
 
-    def _judged(self, labels: Sequence[Sequence[str]], pieces: Sequence[Any], logits: Tensor) -> dict[str, Any]:
+    def _judged(self, labels: Sequence[Sequence[str]], sequences: Sequence[Any], logits: Tensor) -> dict[str, Any]:
         fitted, probabilities = self.fitted, self._probabilities(logits).numpy()
-        baseline = fitted.baseline.scores(pieces)
+        baseline = fitted.baseline.scores(sequences)
         found: dict[str, Sequence[Sequence[str]]] = {
             "model": chosen(probabilities, fitted, above=0.5),
             "baseline": chosen(baseline, fitted, above=0.0),
         }
         found["majority"] = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(labels)
-        of = "texts" if isinstance(fitted.front, TextFront) else "windows"
+        of = "texts" if isinstance(fitted.input_layer, TextInput) else "windows"
         figures = judged(labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of, by=fitted.decides)
         targets = targets_of(labels, fitted.classes).numpy()
         figures["model"] |= calibration_metrics(targets, probabilities, is_multiple=fitted.is_multiple)
@@ -277,9 +280,9 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return LabeledReader(self.settings).data(data)
 
 
-def _items(items: Any, front: Front) -> list[Any]:
+def _items(items: Any, input_layer: InputLayer) -> list[Any]:
     """Texts, or windows for a model that reads those."""
-    if isinstance(front, TextFront):
+    if isinstance(input_layer, TextInput):
         return checked_items(items, is_text, "a text")
     found = checked_items(items, lambda item: not is_text(item), "a window [time, features]")
     return [window(item) for item in found]

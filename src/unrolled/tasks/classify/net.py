@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from unrolled.nn.heads import Pooling
 from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder
-from unrolled.tasks.classify.inputs import Front
+from unrolled.tasks.classify.inputs import InputLayer
 
 
 class _Member(nn.Module):
-    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings) -> None:
+    def __init__(self, input_layer: InputLayer, n_classes: int, settings: EncoderSettings) -> None:
         super().__init__()
-        self.encoder = front.encoder(settings)
+        self.encoder = input_layer.encoder(settings)
         self.pooling = Pooling(self.encoder.size)
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(2 * self.encoder.size, n_classes)
@@ -25,7 +25,7 @@ class _Member(nn.Module):
 
 
 class ClassifyNet(nn.Module):
-    """Members of one kind; a batch of the front comes in, the loss goes out, or the mean of the logits."""
+    """Members of one kind; a batch of the input layer comes in, the loss goes out, or the mean of the logits."""
 
     label_axes: ClassVar[LabelAxes] = {
         "output.weight": ("classes", None),
@@ -33,10 +33,12 @@ class ClassifyNet(nn.Module):
         **TokenEncoder.label_axes,
     }
 
-    def __init__(self, front: Front, n_classes: int, settings: EncoderSettings, *, is_multiple: bool) -> None:
+    def __init__(
+        self, input_layer: InputLayer, n_classes: int, settings: EncoderSettings, *, is_multiple: bool
+    ) -> None:
         super().__init__()
         self.is_multiple = is_multiple
-        self.members = nn.ModuleList(_Member(front, n_classes, settings) for _ in range(settings.ensemble))
+        self.members = nn.ModuleList(_Member(input_layer, n_classes, settings) for _ in range(settings.ensemble))
 
     def forward(self, batch: Any, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets [batch, classes], 0 or 1."""

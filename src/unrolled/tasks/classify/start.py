@@ -38,7 +38,7 @@ class Learnt:
 
     def __init__(
         self,
-        pieces: list[Any],
+        sequences: list[Any],
         labels: Sequence[Sequence[str]],
         classes: list[str],
         *,
@@ -46,21 +46,21 @@ class Learnt:
         class_weights: np.ndarray | None = None,
     ) -> None:
         self.class_weights = class_weights
-        self.pieces, self.labels, self.classes, self.is_multiple = pieces, labels, classes, is_multiple
+        self.sequences, self.labels, self.classes, self.is_multiple = sequences, labels, classes, is_multiple
 
     def baseline(self, places: np.ndarray) -> NaiveBayes | NearestMean:
         """What is learnt from the examples at some places."""
-        pieces, labels = [self.pieces[i] for i in places], [self.labels[i] for i in places]
-        if isinstance(self.pieces[0], np.ndarray):
-            return NearestMean.fit(pieces, labels, self.classes)  # it knows of no class how frequent it is
-        found = NaiveBayes.fit(pieces, labels, self.classes, is_multiple=self.is_multiple)
+        sequences, labels = [self.sequences[i] for i in places], [self.labels[i] for i in places]
+        if isinstance(self.sequences[0], np.ndarray):
+            return NearestMean.fit(sequences, labels, self.classes)  # it knows of no class how frequent it is
+        found = NaiveBayes.fit(sequences, labels, self.classes, is_multiple=self.is_multiple)
         if self.class_weights is not None:
             found.priors += np.log(self.class_weights)
         return found
 
     def scores(self, learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Of the examples at places `held`, by what is learnt from those at `learnt`."""
-        return self.baseline(learnt).scores([self.pieces[i] for i in held])
+        return self.baseline(learnt).scores([self.sequences[i] for i in held])
 
 
 def weighted(fitted: ClassifyFitted, network: Tensor, baseline: Tensor, targets: Tensor) -> ClassifyFitted:

@@ -7,7 +7,7 @@ from typing import Self
 from unrolled.baselines.ridge import Ridge
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
-from unrolled.tasks.classify.inputs import Front, TextFront, front_from_data
+from unrolled.tasks.classify.inputs import InputLayer, TextInput, input_layer_from_data
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.regress.net import RegressNet
 from unrolled.tasks.regress.settings import RegressSettings
@@ -18,7 +18,7 @@ class RegressFitted(Fitted):
     """A fitted regression: number = baseline + share · spread · network.
 
     Attributes:
-        front: texts, or windows of numbers, as the network takes them.
+        input_layer: texts, or windows of numbers, as the network takes them.
         spread: of what the baseline leaves of the training part, by examples that it did not learn from.
         share: of the network, 0 to 1, fitted on the validation part.
         low, high: of the errors there, the quantiles at 10 and 90 %; None where there are too few.
@@ -26,7 +26,7 @@ class RegressFitted(Fitted):
     """
 
     net: RegressNet
-    front: Front
+    input_layer: InputLayer
     spread: float
     share: float = 1.0
     low: float | None = None
@@ -36,11 +36,11 @@ class RegressFitted(Fitted):
     def to_parts(self) -> Parts:
         numbers = {"spread": self.spread, "share": self.share, "low": self.low, "high": self.high}
         baseline, tensors = self.baseline.to_parts()
-        return self.front.to_data() | numbers, {"method": self.baseline.name, "fitted": baseline}, tensors
+        return self.input_layer.to_data() | numbers, {"method": self.baseline.name, "fitted": baseline}, tensors
 
     @classmethod
     def from_parts(cls, file: ModelFile, settings: RegressSettings) -> Self:
-        front, held = front_from_data(file.vocabulary), file.vocabulary
+        input_layer, held = input_layer_from_data(file.vocabulary), file.vocabulary
         baseline = Ridge.from_parts(file.baseline["fitted"], file.tensors)
         spread, share = float(held["spread"]), float(held["share"])
         low, high = (None if held[name] is None else float(held[name]) for name in ("low", "high"))
@@ -52,8 +52,8 @@ class RegressFitted(Fitted):
             or (low is None) != (high is None)
         ):
             raise ModelFileError("its numbers are damaged")
-        if isinstance(front, TextFront) != bool(baseline.names):
+        if isinstance(input_layer, TextInput) != bool(baseline.names):
             raise ModelFileError("its baseline is of another kind than its input")
         with without_numbers():
-            net = RegressNet(front, settings)
-        return cls(net=net, front=front, spread=spread, share=share, low=low, high=high, baseline=baseline)
+            net = RegressNet(input_layer, settings)
+        return cls(net=net, input_layer=input_layer, spread=spread, share=share, low=low, high=high, baseline=baseline)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.numbered import Numbered
-from unrolled.tasks.classify.inputs import TextFront
+from unrolled.tasks.classify.inputs import TextInput
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.tasks.regress.fitted import RegressFitted
 from unrolled.training.job import Curve
@@ -23,23 +23,23 @@ class RegressJob(ExampleJob):
         self,
         model: Any,
         fitted: RegressFitted,
-        pieces: list[Any],
+        sequences: list[Any],
         scaled: np.ndarray,
         valid: Numbered,
         training: TrainSettings,
         device: torch.device,
     ) -> None:
-        kept = [i for i, each in enumerate(pieces) if len(each)]
-        super().__init__(model, [len(pieces[i]) for i in kept], training, device)
-        self.encoded = [fitted.front.encode(pieces[i]) for i in kept]
+        kept = [i for i, each in enumerate(sequences) if len(each)]
+        super().__init__(model, [len(sequences[i]) for i in kept], training, device)
+        self.encoded = [fitted.input_layer.encode(sequences[i]) for i in kept]
         self.targets = torch.from_numpy(scaled[kept]).float()
-        self.valid = [fitted.front.pieces(item) for item in valid.items]
+        self.valid = [fitted.input_layer.sequence(item) for item in valid.items]
         self.left = (valid.targets - fitted.baseline.numbers(self.valid)) / fitted.spread
-        self.item = "token" if isinstance(fitted.front, TextFront) else "row"
+        self.item = "token" if isinstance(fitted.input_layer, TextInput) else "row"
 
     def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
-        batch = self.model.fitted.front.batch([self.encoded[i] for i in places])
+        batch = self.model.fitted.input_layer.batch([self.encoded[i] for i in places])
         return module(batch.to(self.device), self.targets[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:

@@ -19,7 +19,7 @@ from unrolled.errors import DataError
 from unrolled.report.comparison import compare, root_ratio
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
-from unrolled.tasks.classify.inputs import Front, NumberFront, TextFront
+from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.estimator import Estimator, Files, are_files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.regress.answer import Estimated
@@ -102,71 +102,73 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
             raise DataError(f"all targets are {data.targets[0]:g}; a regression needs at least two numbers")
         if len(valid) < _LEAST_ERRORS:
             self.notes.append(f"the validation part has {counted(len(valid), 'item')}, too few for intervals")
-        front = self._front(data, start)
-        pieces: list[Any] = [front.pieces(item) for item in data.items]
-        if not any(map(len, pieces)):
+        input_layer = self._input_layer(data, start)
+        sequences: list[Any] = [input_layer.sequence(item) for item in data.items]
+        if not any(map(len, sequences)):
             raise DataError("none of the texts has a token in it")
-        net = RegressNet(front, self.settings).to(device)
+        net = RegressNet(input_layer, self.settings).to(device)
 
         def score(learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
-            found = Ridge.fit([pieces[i] for i in learnt], data.targets[learnt])
-            return found.numbers([pieces[i] for i in held])[:, None]
+            found = Ridge.fit([sequences[i] for i in learnt], data.targets[learnt])
+            return found.numbers([sequences[i] for i in held])[:, None]
 
         left = data.targets - cross_fitted(len(data), training.seed, score, n_scores=1)[:, 0]
         spread = float(np.sqrt(np.square(left).mean())) or 1.0
         if start is not None:
             spread = start.spread
-            self._from(net, start, front)
-        fitted = RegressFitted(net=net, front=front, spread=spread, baseline=Ridge.fit(pieces, data.targets))
-        return fitted, RegressJob(self, fitted, pieces, left / spread, valid, training, device)
+            self._from(net, start, input_layer)
+        fitted = RegressFitted(
+            net=net, input_layer=input_layer, spread=spread, baseline=Ridge.fit(sequences, data.targets)
+        )
+        return fitted, RegressJob(self, fitted, sequences, left / spread, valid, training, device)
 
-    def _front(self, data: Numbered, start: Start) -> Front:
+    def _input_layer(self, data: Numbered, start: Start) -> InputLayer:
         """How items are read: as by the model that the training starts from, its words and new ones."""
         is_of_texts = isinstance(data.items[0], str)
         if start is None:
             most = self.settings.most_tokens
-            return TextFront.fit(data.items, self.settings, most) if is_of_texts else NumberFront.fit(data.items)
-        front, words = start.front, {True: "texts", False: "windows of numbers"}
-        if is_of_texts != isinstance(front, TextFront):
+            return TextInput.fit(data.items, self.settings, most) if is_of_texts else NumberInput.fit(data.items)
+        input_layer, words = start.input_layer, {True: "texts", False: "windows of numbers"}
+        if is_of_texts != isinstance(input_layer, TextInput):
             raise DataError(
                 f"these are {words[is_of_texts]}; the model that training starts from reads {words[not is_of_texts]}"
             )
-        if isinstance(front, TextFront):
-            found = TextFront.fit(data.items, self.settings, front.most_tokens)
-            return TextFront(front.vocabulary.with_new(found.vocabulary), front.most_tokens)
-        return front
+        if isinstance(input_layer, TextInput):
+            found = TextInput.fit(data.items, self.settings, input_layer.most_tokens)
+            return TextInput(input_layer.vocabulary.with_new(found.vocabulary), input_layer.most_tokens)
+        return input_layer
 
-    def _from(self, net: RegressNet, start: RegressFitted, front: Front) -> None:
+    def _from(self, net: RegressNet, start: RegressFitted, input_layer: InputLayer) -> None:
         """Gives a network the weights of the model that the training starts from."""
-        if isinstance(front, TextFront) and isinstance(start.front, TextFront):
-            rows = rows_of_tokens(start.front.vocabulary, front.vocabulary)
+        if isinstance(input_layer, TextInput) and isinstance(start.input_layer, TextInput):
+            rows = rows_of_tokens(start.input_layer.vocabulary, input_layer.vocabulary)
             self.notes.append(told("words", *rows["words"]))
             take_weights(net, start.net, rows)
         else:
             take_weights(net, start.net)
 
     @torch.inference_mode()
-    def _network(self, pieces: Sequence[Any]) -> np.ndarray:
+    def _network(self, sequences: Sequence[Any]) -> np.ndarray:
         """What the network adds, scaled, float64 [items]; zeros for an empty item."""
         fitted = self.ready()
         device = next(fitted.net.parameters()).device
-        result = np.zeros(len(pieces))
-        places = [i for i, each in enumerate(pieces) if len(each)]
-        for group in by_length([len(pieces[i]) for i in places], 8192):
+        result = np.zeros(len(sequences))
+        places = [i for i, each in enumerate(sequences) if len(each)]
+        for group in by_length([len(sequences[i]) for i in places], 8192):
             chosen = [places[i] for i in group]
-            batch = fitted.front.batch([fitted.front.encode(pieces[i]) for i in chosen]).to(device)
+            batch = fitted.input_layer.batch([fitted.input_layer.encode(sequences[i]) for i in chosen]).to(device)
             result[chosen] = fitted.net.numbers(batch).double().cpu().numpy()
         return result
 
-    def _numbers(self, pieces: Sequence[Any]) -> np.ndarray:
+    def _numbers(self, sequences: Sequence[Any]) -> np.ndarray:
         fitted = self.fitted
-        return fitted.baseline.numbers(pieces) + fitted.share * fitted.spread * self._network(pieces)
+        return fitted.baseline.numbers(sequences) + fitted.share * fitted.spread * self._network(sequences)
 
     def finish(self, valid: Numbered) -> RegressFitted:
         """Fits the network's share, and the interval, on the validation part."""
         fitted = self.ready()
-        pieces = [fitted.front.pieces(item) for item in valid.items]
-        left, found = (valid.targets - fitted.baseline.numbers(pieces)) / fitted.spread, self._network(pieces)
+        sequences = [fitted.input_layer.sequence(item) for item in valid.items]
+        left, found = (valid.targets - fitted.baseline.numbers(sequences)) / fitted.spread, self._network(sequences)
         share = best_share(found, left)
         errors = fitted.spread * (left - share * found)
         if len(errors) < _LEAST_ERRORS:
@@ -185,18 +187,20 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
 
     def _is_window(self, items: Any) -> bool:
         """Whether an array is one window; else its rows are windows of one feature."""
-        front, shape = self.fitted.front, np.shape(items) if isinstance(items, np.ndarray) else ()
-        return isinstance(front, NumberFront) and len(shape) == 2 and (front.n_features > 1 or shape[1] == 1)
+        input_layer, shape = self.fitted.input_layer, np.shape(items) if isinstance(items, np.ndarray) else ()
+        return (
+            isinstance(input_layer, NumberInput) and len(shape) == 2 and (input_layer.n_features > 1 or shape[1] == 1)
+        )
 
     def predict_all(self, items: Iterable[Any], *, names: Sequence[str] = ()) -> list[Estimated]:
         """The number of each of some texts or windows; `names` of windows, numbers if not given."""
         fitted = self.fitted
-        if isinstance(fitted.front, TextFront):
+        if isinstance(fitted.input_layer, TextInput):
             given = checked_items(items, is_text, "a text")
         else:
             wanted = "a window [time, features]"
             given = [window(item) for item in checked_items(items, lambda item: not is_text(item), wanted)]
-        numbers = self._numbers([fitted.front.pieces(item) for item in given]).tolist()
+        numbers = self._numbers([fitted.input_layer.sequence(item) for item in given]).tolist()
         shown = [item if isinstance(item, str) else names[i] if names else str(i) for i, item in enumerate(given)]
         if fitted.low is None or fitted.high is None:
             return [Estimated(*pair) for pair in zip(shown, numbers, strict=True)]
@@ -208,7 +212,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     @property
     def needs_table(self) -> str:
         """Why predictions are made for tables, of windows; empty where they are made for texts."""
-        return "" if isinstance(self.fitted.front, TextFront) else "this model reads windows of numbers"
+        return "" if isinstance(self.fitted.input_layer, TextInput) else "this model reads windows of numbers"
 
     def predict_table(self, files: Sequence[Path | str]) -> list[Estimated]:
         """The number of each window in a table; it needs no column of targets."""
@@ -223,11 +227,11 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         training part.
         """
         fitted, data = self.fitted, self.as_data(data)
-        pieces = [fitted.front.pieces(item) for item in data.items]
+        sequences = [fitted.input_layer.sequence(item) for item in data.items]
         baseline = fitted.baseline
         found = {
-            "model": self._numbers(pieces),
-            "baseline": baseline.numbers(pieces),
+            "model": self._numbers(sequences),
+            "baseline": baseline.numbers(sequences),
             "mean": np.full(len(data), baseline.intercept),
         }
         figures: dict[str, Any] = {name: metrics_of(data.targets, each) for name, each in found.items()}
@@ -238,7 +242,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
             counts["model"],
             {baseline.in_words: counts["baseline"], "the mean": counts["mean"]},
             metric="RMSE",
-            of="texts" if isinstance(fitted.front, TextFront) else "windows",
+            of="texts" if isinstance(fitted.input_layer, TextInput) else "windows",
             score=root_ratio,
             is_error=True,
         )

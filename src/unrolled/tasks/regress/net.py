@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from unrolled.nn.heads import Pooling
 from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.token_encoder import TokenEncoder
-from unrolled.tasks.classify.inputs import Front
+from unrolled.tasks.classify.inputs import InputLayer
 from unrolled.tasks.regress.settings import RegressSettings
 
 
 class _Member(nn.Module):
-    def __init__(self, front: Front, settings: RegressSettings) -> None:
+    def __init__(self, input_layer: InputLayer, settings: RegressSettings) -> None:
         super().__init__()
-        self.encoder = front.encoder(settings)
+        self.encoder = input_layer.encoder(settings)
         self.pooling = Pooling(self.encoder.size)
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(2 * self.encoder.size, 1)
@@ -29,14 +29,14 @@ class _Member(nn.Module):
 
 
 class RegressNet(nn.Module):
-    """An ensemble; a batch of the front comes in, the loss goes out, or the mean of the members' numbers."""
+    """An ensemble; a batch of the input layer comes in, the loss goes out, or the mean of the members' numbers."""
 
     label_axes: ClassVar[LabelAxes] = TokenEncoder.label_axes
 
-    def __init__(self, front: Front, settings: RegressSettings) -> None:
+    def __init__(self, input_layer: InputLayer, settings: RegressSettings) -> None:
         super().__init__()
         self.loss = settings.loss
-        self.members = nn.ModuleList(_Member(front, settings) for _ in range(settings.ensemble))
+        self.members = nn.ModuleList(_Member(input_layer, settings) for _ in range(settings.ensemble))
 
     def forward(self, batch: Any, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets float32 [batch], scaled."""

@@ -51,7 +51,7 @@ class TaggedText(Shown):
     Attributes:
         text: as given; tokens joined by spaces where tokens were given.
         tokens, tags: its tokens and the tag of each, in the scheme of the training files.
-        spans: start and end in `text`, in characters, label, and the piece itself; empty for plain tags.
+        spans: start and end in `text`, in characters, label, and the words themselves; empty for plain tags.
     """
 
     text: str

@@ -33,7 +33,7 @@ from unrolled.training.trackers import Callback, Log
 
 Start = TextFitted | None
 LEAST_UNITS = 1000
-LEAST_PIECE, MOST_PIECES = 100, 100  # units of a piece of text, and pieces, that are compared with the baseline's
+LEAST_SEGMENT, MOST_SEGMENTS = 100, 100  # units of a segment, and segments, that are compared with the baseline's
 # more would tell the figure no better, and take its time from the training
 MOST_VALIDATION = 120_000
 NOT_GIVEN: Any = object()  # in place of files
@@ -175,7 +175,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
     def _figures(
         self, ids: np.ndarray, n_items: int, *, context: np.ndarray | None = None, n_streams: int = 1
     ) -> dict[str, Any]:
-        """Losses per item, in nats, with carried state; and model and baseline side by side, piece of text by piece."""
+        """Losses per item, in nats, with carried state; and model and baseline by segment of the text."""
         fitted = self.fitted
         by_net = self._net_log_p(ids, context=context, n_streams=n_streams)
         before = np.array([_start_unit(fitted.units)]) if context is None else context
@@ -185,14 +185,14 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         model, baseline = (
             np.stack([extra - log_p, items], 1) for log_p in (mixed(by_net, by_baseline, fitted.share), by_baseline)
         )
-        pieces = np.arange(len(ids)) // max(LEAST_PIECE, len(ids) // MOST_PIECES)
+        segments = np.arange(len(ids)) // max(LEAST_SEGMENT, len(ids) // MOST_SEGMENTS)
         compared = compare(
             model,
             {f"the {fitted.baseline.order}-gram model": baseline},
             metric=f"nats/{self.item}",
             of=f"{self.item}s",
             is_error=True,
-            blocks=pieces,
+            blocks=segments,
         )
         compared = replace(compared, n=n_items)
         return {"nats": compared.model, "baseline_nats": compared.baseline, "comparison": compared.to_dict()}
@@ -208,7 +208,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
 
         Args:
             text: a text; bytes where the model reads bytes; or what `read` returned.
-            n_streams: pieces that run side by side; 1 carries the state through all of it and is exact, more are
+            n_streams: segments that run side by side; 1 carries the state through all of it and is exact, more are
                 faster. By default 1 up to 200,000 units.
 
         Returns:
@@ -245,7 +245,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> Iterator[str]:
-        """Writes text, a piece at a time as it comes; the prompt itself is not repeated.
+        """Writes text, as it comes; the prompt itself is not repeated.
 
         Args:
             prompt: what to go on from; every character of it must be one that the model knows.

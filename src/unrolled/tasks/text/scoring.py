@@ -23,7 +23,7 @@ def log_p_of(net: TextNet, ids: np.ndarray, before: np.ndarray, *, n_streams: in
         net: set to predict.
         ids: int64 [length], the units.
         before: int64, at least one unit that comes before them.
-        n_streams: pieces that the sequence is cut into and that run side by side, each after a warm-up on the units
+        n_streams: segments that the sequence is cut into and that run side by side, each after a warm-up on the units
             before it; 1 is exact.
     """
     device = net.output.weight.device

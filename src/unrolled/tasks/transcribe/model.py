@@ -204,15 +204,16 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
                 read[int(i)] = decoded(
                     fitted, self.settings, heard[: int(lengths[row]), row], beam or self.settings.beam
                 )
-        pieces: list[list[tuple[str, float, float]]] = [[] for _ in sounds]
+        characters: list[list[tuple[str, float, float]]] = [[] for _ in sounds]
         offsets = [0.0] * len(sounds)
         for place, (i, part) in enumerate(parts):
-            if pieces[i]:
-                pieces[i].append((" ", offsets[i], 0.0))
-            pieces[i] += located(read[place], fitted.characters, self.settings.step_s, offsets[i])
+            if characters[i]:
+                characters[i].append((" ", offsets[i], 0.0))
+            characters[i] += located(read[place], fitted.characters, self.settings.step_s, offsets[i])
             offsets[i] += len(part) / rate
         return [
-            transcript_of(each, sound.seconds, self.settings.step_s) for each, sound in zip(pieces, sounds, strict=True)
+            transcript_of(each, sound.seconds, self.settings.step_s)
+            for each, sound in zip(characters, sounds, strict=True)
         ]
 
     def stream(self, rate: int | None = None) -> "Stream":

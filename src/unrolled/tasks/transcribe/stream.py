@@ -68,13 +68,13 @@ def located(
     ]
 
 
-def transcript_of(pieces: Sequence[tuple[str, float, float]], seconds: float, step_s: float) -> Transcript:
+def transcript_of(characters: Sequence[tuple[str, float, float]], seconds: float, step_s: float) -> Transcript:
     """Characters with when they begin and their log-probabilities, as words."""
     words: list[dict[str, Any]] = []
     group: list[tuple[str, float, float]] = []
-    for piece in (*pieces, (" ", 0.0, 0.0)):
-        if piece[0] != " ":
-            group.append(piece)
+    for each in (*characters, (" ", 0.0, 0.0)):
+        if each[0] != " ":
+            group.append(each)
         elif group:
             sure = math.exp(sum(log_p for _, _, log_p in group) / len(group))
             words.append(
@@ -86,7 +86,7 @@ def transcript_of(pieces: Sequence[tuple[str, float, float]], seconds: float, st
                 }
             )
             group = []
-    letters = [log_p for character, _, log_p in pieces if character != " "]
+    letters = [log_p for character, _, log_p in characters if character != " "]
     confidence = round(math.exp(sum(letters) / len(letters)), 4) if letters else None
     return Transcript("", " ".join(word["word"] for word in words), confidence, words, seconds)
 

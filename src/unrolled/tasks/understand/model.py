@@ -48,7 +48,7 @@ class Understood(Shown):
         text: as given.
         intent: what it wants.
         probability: of that intent.
-        slots: start and end in `text`, in characters, label, and the piece itself.
+        slots: start and end in `text`, in characters, label, and the words themselves.
     """
 
     text: str

@@ -2,7 +2,7 @@
 gradient.
 
 They take the back-end's own product. torch's sums over many rows round worse than the eager loop's, which adds one
-step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own product, and `outer_sum`, sum in pieces.
+step's sum to the next: 9 rounding units against 1.5 for 1,600 rows; the own product, and `outer_sum`, sum in blocks.
 """
 
 import functools
@@ -122,7 +122,7 @@ def _in(dtype: torch.dtype, matrix: Tensor) -> Tensor:
 
 
 def outer_sum(left: Tensor, right: Tensor, like: Tensor | None = None, sums: Tensor | None = None) -> Tensor:
-    """left^T · right, [n, k] and [n, m] → [k, m], summed in pieces; it lies in memory as `like` does, whose gradient it
+    """left^T · right, [n, k] and [n, m] → [k, m], summed in blocks; it lies in memory as `like` does, whose gradient it
     is: else autograd would copy it. The sum of right's rows is added to `sums` [m] on the way.
     """
     is_transposed = like is not None and like.stride(0) == 1 != like.stride(1)

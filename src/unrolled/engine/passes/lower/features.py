@@ -199,8 +199,8 @@ def _slice_scatter(
     if dim % 2 != 1:
         raise NotTraceable("works along another axis than the features")
     base, part = lower.builder.widened(lower.value(base), size), lower.builder.widened(lower.value(part), end - start)
-    pieces = [(base, 0, start), (part, 0, end - start), (base, end, size - end)]
-    return lower.builder.cat([lower.builder.slice(value, at, width) for value, at, width in pieces if width])
+    slices = [(base, 0, start), (part, 0, end - start), (base, end, size - end)]
+    return lower.builder.cat([lower.builder.slice(value, at, width) for value, at, width in slices if width])
 
 
 def _select_scatter(lower: Environment, node: fx.Node, base: Any, part: Any, dim: int, index: int) -> Value:

@@ -413,8 +413,8 @@ def _slice_scatter(
     last = max(first, last)  # such a slice is empty
     if every != 1:
         raise NotTraceable("writes to a slice with a step other than 1")
-    pieces = [(base, 0, first), (base, last, size)]
-    parts = [_cut(lower, whole, axis, a, b) if b > a else None for whole, a, b in pieces]
+    slices = [(base, 0, first), (base, last, size)]
+    parts = [_cut(lower, whole, axis, a, b) if b > a else None for whole, a, b in slices]
     whole = [each for each in (parts[0], part, parts[1]) if each is not None]
     return _cat(lower, node, whole, axis) if len(whole) > 1 else part
 
