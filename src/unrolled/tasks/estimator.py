@@ -110,7 +110,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
     def as_data(self, data: Any) -> D:
         """Data of the task, from files, from examples in memory, or as it is."""
 
-    def check_given(self, answers: Any, valid: Any) -> None:
+    def _check_given(self, answers: Any, valid: Any) -> None:
         """Refuses what the task's `fit` has no use for.
 
         Raises:
@@ -155,7 +155,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             SettingsError: settings contradict each other, the data, or `start`.
             DivergedError: the loss became NaN or infinite.
         """
-        self.check_given(answers, valid)
+        self._check_given(answers, valid)
         begun = None if start is None else Beginning.of(start, type(self))
         train = checked_training(train, self.training_of(self._training_values, has_start=begun is not None))
         if begun is not None:

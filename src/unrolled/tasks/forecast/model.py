@@ -76,7 +76,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         """How series are cut."""
         return Parts(self.settings)
 
-    def check_given(self, answers: Any, valid: Any) -> None:
+    def _check_given(self, answers: Any, valid: Any) -> None:
         """The validation part is the end of each series, before the test part."""
         if valid is not None or answers is not None:
             raise SettingsError(
