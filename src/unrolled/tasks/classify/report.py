@@ -8,7 +8,7 @@ from unrolled.report import pictures
 from unrolled.report.html import elements
 from unrolled.report.html.page import Section
 from unrolled.tasks.classify.answer import Classified
-from unrolled.tasks.classify.inputs import TextFront
+from unrolled.tasks.classify.inputs import TextInput
 from unrolled.tasks.classify.model import ClassifyModel
 from unrolled.tasks.report import TaskReport, shortened
 
@@ -65,7 +65,7 @@ class ClassifyReport(TaskReport[ClassifyModel]):
             for name in names
         }
         yield Section("Class by class", elements.bars(rows, "F1", "items", "F1 by class"))
-        if held is not None and isinstance(self.model.fitted.front, TextFront):
+        if held is not None and isinstance(self.model.fitted.input_layer, TextInput):
             part = held.part(range(min(_N_EXAMPLES, len(held))))
             words = (
                 "Blue words moved the answer toward the class that was found, orange ones away from it: by how much "
