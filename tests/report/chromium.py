@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -18,6 +19,14 @@ _OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
 )  # fmt: skip
+
+# the browser reads its file 3 and writes its file 4; a shell knows no numbers of two digits
+_START = """
+import fcntl, os, sys
+for number, name in enumerate([fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3]], 3):
+    os.dup2(name, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Chromium:
@@ -31,10 +40,9 @@ class Chromium:
     def __init__(self, folder):
         to_browser, self._to = os.pipe()
         self._from, from_browser = os.pipe()
-        # the browser reads its file 3 and writes its file 4
-        command = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", PROGRAM, *_OPTIONS]
+        numbers = [str(to_browser), str(from_browser)]
         self._process = subprocess.Popen(
-            [*command, f"--user-data-dir={folder}", "about:blank"],
+            [sys.executable, "-c", _START, *numbers, PROGRAM, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -14,11 +14,11 @@ from unrolled.report.html.elements import text
 
 STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--text:#1b1f24;--dim:#57606a;--rule:#d0d7de;--soft:#f4f6f8;
---c1:#0b62c4;--c2:#b04f00;--c3:#1a7f37;--c4:#7a3fd0;--c5:#a8175d;--c6:#0f7183;--gray:#6e7781}
+--c1:#0b62c4;--c2:#b04f00;--c3:#1a7f37;--c4:#7a3fd0;--c5:#a8175d;--c6:#0f7183;--gray:#616a74}
 @media (prefers-color-scheme:dark){:root{--bg:#0f1216;--text:#e6edf3;--dim:#9da7b3;--rule:#3a424c;--soft:#1a1f26;
 --c1:#6cb0ff;--c2:#f0a35e;--c3:#5fd07f;--c4:#c4a1ff;--c5:#ff8fc0;--c6:#5cc9dc;--gray:#8b949e}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--text);font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}
+body{margin:0;background:var(--bg);color:var(--text);font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 header,main,nav,footer{max-width:1000px;margin:0 auto;padding:0 16px}
 h1{font-size:1.6rem;line-height:1.25;margin:20px 0 4px}
 h2{font-size:1.2rem;margin:36px 0 8px;padding-top:8px;border-top:1px solid var(--rule)}
@@ -33,9 +33,9 @@ nav a{display:inline-block;padding:8px 0}
 .scroll{overflow-x:auto;margin:8px 0}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--dim);padding:4px 0}
-th,td{text-align:left;vertical-align:top;padding:4px 14px 4px 0;border-bottom:1px solid var(--rule)}
+th,td{overflow-wrap:normal;text-align:left;vertical-align:top;padding:4px 14px 4px 0;border-bottom:1px solid var(--rule)}
 th{font-weight:600}tbody th{font-weight:400}td.n,th.n{text-align:right}
-.facts th{color:var(--dim);width:10em}
+.facts td{overflow-wrap:anywhere}.facts th{color:var(--dim);width:10em}
 .counts th,.counts td{padding:4px 8px;border:1px solid var(--rule)}
 .share{background:color-mix(in srgb,var(--c1) calc(var(--p)*.3),transparent)}
 .bar{min-width:8em;
