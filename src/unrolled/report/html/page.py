@@ -33,7 +33,8 @@ nav a{display:inline-block;padding:8px 0}
 .scroll{overflow-x:auto;margin:8px 0}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--dim);padding:4px 0}
-th,td{overflow-wrap:normal;text-align:left;vertical-align:top;padding:4px 14px 4px 0;border-bottom:1px solid var(--rule)}
+th,td{overflow-wrap:normal;text-align:left;vertical-align:top}
+th,td{padding:4px 14px 4px 0;border-bottom:1px solid var(--rule)}
 th{font-weight:600}tbody th{font-weight:400}td.n,th.n{text-align:right}
 .facts td{overflow-wrap:anywhere}.facts th{color:var(--dim);width:10em}
 .counts th,.counts td{padding:4px 8px;border:1px solid var(--rule)}
