@@ -1,13 +1,17 @@
-"""Writes docs/commands.md, the help of each command; `tests/test_docs.py` compares the page with it.
+"""Writes the help of each command, as docs/commands.md and as texts that `unrolled` prints without loading torch.
 
-Input: the command line. Output: the page. Run it after each change of an option: `python docs/commands.py`.
+Input: the command line. Outputs: the page and the texts; tests compare both with the command line. Run it after each
+change of an option: `python docs/commands.py`.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from click.testing import CliRunner
 
+import unrolled_command
 from unrolled.cli.main import cli
 
 PAGE = Path(__file__).parent / "commands.md"
@@ -32,5 +36,27 @@ def page() -> str:
     return "\n\n".join([HEAD, *_helps(cli, context)]) + "\n"
 
 
+def _paths(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _paths(inner, (*path, name))
+
+
+def kept() -> dict[str, dict[str, str]]:
+    """The help of each command by the columns of the terminal, as the command itself prints it."""
+    return {
+        str(width): {
+            " ".join(path): CliRunner(env={"COLUMNS": str(width)})
+            .invoke(cli, [*path, "--help"], prog_name="unrolled")
+            .output
+            for path in sorted(_paths(cli))
+        }
+        for width in unrolled_command.WIDTHS
+    }
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    texts = json.dumps(kept(), ensure_ascii=False, indent=1)
+    unrolled_command.KEPT.write_text(texts + "\n", encoding="utf-8")

@@ -38,7 +38,8 @@ def test_the_wheel_serves_in_a_fresh_environment(tmp_path):
         "unrolled/engine/backends/cpu/loop.h",
         "unrolled/engine/backends/cpu/products.cpp",
     } <= held
-    assert all(name.startswith("unrolled/") and "__pycache__" not in name for name in held)
+    assert "unrolled_command/help.json" in held
+    assert all(name.startswith(("unrolled/", "unrolled_command/")) and "__pycache__" not in name for name in held)
 
     fresh = tmp_path / "fresh"
     run(sys.executable, "-m", "venv", "--without-pip", fresh, cwd=tmp_path)

@@ -1,0 +1,58 @@
+"""The command `unrolled`: help and version at once, all else by `unrolled.cli`.
+
+Inputs: the words of a command line. Outputs: a kept text, or what the command does. A package of its own, as importing
+any part of `unrolled` loads torch, which takes seconds. `python docs/commands.py` writes the kept texts.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+KEPT = Path(__file__).parent / "help.json"
+WIDTHS = (80, 100)  # columns of a terminal; help is never wider
+
+
+def main() -> None:
+    """Runs the command line."""
+    text = kept_text(sys.argv[1:], shutil.get_terminal_size().columns)
+    if text is not None and sys.stdout is not None and "_UNROLLED_COMPLETE" not in os.environ:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except (OSError, UnicodeError):
+            pass  # told below, as faults of every command are
+        else:
+            return
+    from unrolled.cli.main import main as command
+
+    command()
+
+
+def kept_text(words: Sequence[str], columns: int) -> str | None:
+    """The help that some words ask for, or the version; None where they ask for something else.
+
+    Args:
+        words: of the command line, after its name.
+        columns: of the terminal.
+    """
+    if list(words) == ["--version"]:
+        from importlib import metadata
+
+        return f"unrolled, version {metadata.version('unrolled')}\n"
+    widths = [width for width in WIDTHS if width <= columns]
+    if not words or words[-1] not in ("-h", "--help") or not widths:
+        return None
+    try:
+        text = json.loads(KEPT.read_text(encoding="utf-8"))[str(widths[-1])].get(" ".join(words[:-1]))
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):  # an installation that is damaged: the command says what it can
+        return None
+    return text if isinstance(text, str) else None

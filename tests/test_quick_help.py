@@ -1,0 +1,70 @@
+"""`unrolled --help` and its like load no torch, and say what the command line says."""
+
+import json
+import os
+import resource
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unrolled
+import unrolled_command
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = "import sys, unrolled_command\ntry:\n    unrolled_command.main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
+HELP = json.loads(unrolled_command.KEPT.read_text(encoding="utf-8"))
+
+
+def run(*words, **more):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False,
+        env={**os.environ, "COLUMNS": "100"}, **more,
+    )  # fmt: skip
+
+
+def test_the_kept_texts_are_what_the_commands_print():
+    written = runpy.run_path(str(ROOT / "docs/commands.py"))
+    assert written["kept"]() == HELP, "run python docs/commands.py (make docs)"
+    assert HELP["100"].keys() >= {"", "train", "train classify", "predict", "info"}
+
+
+@pytest.mark.parametrize("words", ["--help", "-h", "predict --help", "train --help", "train forecast -h", "--version"])
+def test_help_loads_no_torch(words):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = run(*words.split())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stderr) == (0, "False\n")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    kept = HELP["100"].get(" ".join(words.split()[:-1]))
+    assert done.stdout == ("unrolled, version 0.1.0\n" if words == "--version" else kept)
+    assert unrolled.__version__ == "0.1.0"
+
+
+def test_all_else_is_the_commands():
+    assert unrolled_command.kept_text(["predict"], 100) is None
+    assert unrolled_command.kept_text(["no-command", "--help"], 100) is None
+    assert unrolled_command.kept_text(["train", "text", "--steps", "--help"], 100) is None
+    assert unrolled_command.kept_text(["--help"], 79) is None  # lines are broken at the terminal's width
+    assert unrolled_command.kept_text(["--help"], 99) == HELP["80"][""]
+    done = run("no-command", "--help")
+    assert (done.returncode, done.stderr.splitlines()) == (2, ["unrolled: No such command 'no-command'.", "True"])
+
+
+def test_a_full_disk_is_told():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == ["unrolled: output cannot be written: No space left on device", "True"]
+
+
+def test_a_damaged_installation_still_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr(unrolled_command, "KEPT", tmp_path / "help.json")
+    for content in (None, b"", b"{", b"\xff", b"[]", b'{"80": {"": 3}}'):
+        if content is not None:
+            unrolled_command.KEPT.write_bytes(content)
+        assert unrolled_command.kept_text(["--help"], 80) is None
