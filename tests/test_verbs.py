@@ -134,7 +134,8 @@ def test_options_that_would_be_ignored_are_refused(call):
     for arguments, text in (
         (
             ("predict", "run/model.safetensors", "x", "--highlights"),
-            "--highlights goes with a classifier; run/model.safetensors is a model of the task 'tag'",
+            "--highlights goes with a classifier or a forecast or a regression or a translator or a model of intents; "
+            "run/model.safetensors is a model of the task 'tag'",
         ),
         (
             ("predict", "run/model.safetensors", "x", "--answer", "model"),

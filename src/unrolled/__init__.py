@@ -4,6 +4,8 @@ from unrolled import cells as cells
 from unrolled import errors as errors
 from unrolled.engine.explain import Explanation as Explanation
 from unrolled.explain import explain as explain
+from unrolled.insight.attribution import Attribution as Attribution
+from unrolled.insight.attribution import attribute as attribute
 from unrolled.insight.checkup import checkup as checkup
 from unrolled.insight.diagnosis import Checkup as Checkup
 from unrolled.insight.diagnosis import Finding as Finding
@@ -53,6 +55,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Attribution",
     "Checkup",
     "ClassifyModel",
     "ClassifySettings",
@@ -85,6 +88,7 @@ __all__ = [
     "UnderstandSettings",
     "Window",
     "__version__",
+    "attribute",
     "cells",
     "checkup",
     "errors",

@@ -54,7 +54,9 @@ def _help() -> str:
 @click.option("--encoding", help="of files and standard input  [utf-8, or that of the training files]")
 @click.option("--out", type=PATH, help="file to write; whole or not at all  [standard output]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="of the results")
-@click.option("--highlights", is_flag=True, help=f"of {who('highlights')}: what each word did for the decision")
+@click.option(
+    "--highlights", is_flag=True, help=f"of {who('highlights')}: what each word, or value before, did for the answer"
+)
 @click.option("--answer", help=f"of {who('answer')}: who answers, such as model or 'last value'")
 @click.option("--beam", type=click.IntRange(1), help=f"of {who('beam')}: candidates of the search")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")

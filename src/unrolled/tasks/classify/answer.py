@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.tasks.answers import Shown
+from unrolled.tasks.highlights import in_words
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +45,5 @@ class Classified(Shown):
         if not self.labels:
             shown = f"none; likeliest {shown}"
         if self.highlights:
-            moved = sorted(self.highlights, key=lambda each: -abs(each["nats"]))[:5]
-            shown += "  " + ", ".join(f"{each['token']} {each['nats']:+.2f}" for each in moved)
+            shown += in_words(self.highlights, "token", "nats")
         return shown

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from unrolled.data.in_memory import LABEL_KINDS, index_of, is_frame, items_of
 from unrolled.data.labeled import Labeled, check_count, items_of_frame
-from unrolled.data.vocabulary import UNKNOWN
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import calibration_metrics
 from unrolled.tasks.answers import Answers
@@ -31,6 +30,7 @@ from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.classify.start import Learnt, chosen, cross_weighted, targets_of, weighted
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.highlights import effects, hidden_versions, in_batches
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
@@ -229,26 +229,13 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         tokens = input_layer.tokens(text)
         if not tokens:
             return []
-        words, pairs, forms = input_layer.encode([token.text for token in tokens])
-        versions = [(words, pairs, forms)]
-        for i in range(len(tokens)):
-            hidden_words, hidden_pairs, hidden_forms = words.copy(), pairs.copy(), list(forms)
-            hidden_words[i] = hidden_pairs[i] = hidden_pairs[max(0, i - 1)] = UNKNOWN
-            hidden_forms[i] = "\N{REPLACEMENT CHARACTER}"
-            versions.append((hidden_words, hidden_pairs, hidden_forms))
+        versions = hidden_versions(input_layer.vocabulary, [token.text for token in tokens])
         device = next(net.parameters()).device
-        rows = [
-            net.logits(input_layer.batch(versions[i : i + 64]).to(device)).float().cpu()
-            for i in range(0, len(versions), 64)
-        ]
+        rows = in_batches(versions, lambda some: net.logits(input_layer.batch(some).to(device)).float().cpu().numpy())
         by_baseline = self._by_baseline([shown for _, _, shown in versions])
-        logits = blended(torch.cat(rows), by_baseline, fitted.weights)
+        logits = blended(torch.from_numpy(rows), by_baseline, fitted.weights)
         log = self._probabilities(logits)[:, of_class].clamp_min(1e-12).log()
-        moved = (log[0] - log[1:]).tolist()
-        return [
-            {"token": token.text, "start": token.start, "end": token.end, "nats": nats}
-            for token, nats in zip(tokens, moved, strict=True)
-        ]
+        return effects(tokens, log.numpy(), "nats")
 
     def evaluate(self, data: Any) -> dict[str, Any]:
         """Figures on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration

@@ -12,6 +12,7 @@ from unrolled.errors import SettingsError
 from unrolled.report import pictures
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.forecast.net import LEVELS
+from unrolled.tasks.highlights import in_words
 
 _BANDS = ((LEVELS[0], LEVELS[-1]), (LEVELS[1], LEVELS[-2]))  # widest first
 _MOST_PANELS = 4  # that a notebook shows unasked
@@ -30,6 +31,8 @@ class Forecast(Shown):
         past: [n], the last values before, for the picture; NaN where none is known.
         times: datetime64 [n + horizon], of both; None where there are no dates.
         since: the stamp of the first of these values, as a text.
+        highlights: if asked for, what each value before adds to the mean of the forecast, beside one that was the last
+            value all along: its stamp, and `effect` in the unit of the values.
     """
 
     series: str
@@ -40,6 +43,7 @@ class Forecast(Shown):
     past: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False)
     times: np.ndarray | None = field(default=None, compare=False)
     since: str = ""
+    highlights: list[dict[str, Any]] | None = field(default=None, compare=False)
 
     @property
     def value(self) -> np.ndarray:
@@ -48,10 +52,11 @@ class Forecast(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         quantiles = {str(level): [float(value) for value in values] for level, values in self.quantiles.items()}
-        return {
+        result = {
             "series": self.series, "by": self.by, "stamps": self.stamps,
             "values": [float(value) for value in self.values], "quantiles": quantiles,
         }  # fmt: skip
+        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each step."""
@@ -66,7 +71,10 @@ class Forecast(Shown):
         low, high = self.quantiles[LEVELS[0]], self.quantiles[LEVELS[-1]]
         rows = zip(self.stamps, self.values, low, high, strict=True)
         lines = [f"{self.series}, by {self.by}" if self.series else f"by {self.by}"]
-        return "\n".join(lines + [f"  {stamp}  {value:.6g}  ({a:.6g} to {b:.6g})" for stamp, value, a, b in rows])
+        lines += [f"  {stamp}  {value:.6g}  ({a:.6g} to {b:.6g})" for stamp, value, a, b in rows]
+        if self.highlights:
+            lines.append("  moved by" + in_words(self.highlights, "stamp", "effect"))
+        return "\n".join(lines)
 
     def plot(self) -> Any:
         """The last values, the forecast and its intervals over their dates, as a figure of matplotlib's.

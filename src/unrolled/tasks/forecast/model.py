@@ -18,6 +18,7 @@ from unrolled.tasks.forecast.compared import clock_of
 from unrolled.tasks.forecast.fitted import ForecastFitted, check_frequency, fitted_on
 from unrolled.tasks.forecast.forecast import Forecast, Forecasts
 from unrolled.tasks.forecast.from_origins import MIDDLE, FromOrigins, quantiles_of
+from unrolled.tasks.forecast.highlights import lag_effects
 from unrolled.tasks.forecast.job import ForecastJob
 from unrolled.tasks.forecast.net import LEVELS
 from unrolled.tasks.forecast.parts import Parts
@@ -179,8 +180,10 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         at = self.forecasts_from(series, origins)
         return -float(np.abs(at.targets - at.points(self.answers)).mean())
 
-    def predict(self, data: Any, *, answer: str | None = None) -> Forecasts:
-        """The steps after the end of each series; see `fit` for `data`. `answer` overrules the settings'."""
+    def predict(self, data: Any, *, answer: str | None = None, highlights: bool = False) -> Forecasts:
+        """The steps after the end of each series; see `fit` for `data`. `answer` overrules the settings', `highlights`
+        tells which values before moved the network's forecast.
+        """
         fitted, series = self.fitted, self.as_data(data)
         by = self.answers if answer is None else self._answers(replace(self.settings, answer=answer))
         if series.covariate_names != fitted.covariate_names:
@@ -191,13 +194,31 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         ends = [(i, len(values)) for i, values in enumerate(series.values)]
         if by == "model":
             fitted.check_future(series)
+        elif highlights:
+            raise SettingsError(f"--highlights goes with --answer model; the {by} answers here")
         levels = self.forecasts_from(series, ends).levels(by)
         self.notes = [*series.notes, *fitted.short_notes(series)]
-        return Forecasts(self._forecast(series, i, levels[i], by) for i in range(len(series)))
+        found = (self._forecast(series, i, levels[i], by) for i in range(len(series)))
+        if not highlights:
+            return Forecasts(found)
+        return Forecasts(replace(each, highlights=self._highlights(series, i)) for i, each in enumerate(found))
 
-    def predict_table(self, files: Sequence[Path | str], *, answer: str | None = None) -> list[Forecast]:
+    def _highlights(self, series: Series, i: int) -> list[dict[str, Any]]:
+        fitted, end = self.fitted, len(series.values[i])
+        device = next(fitted.net.parameters()).device
+        values = lag_effects(fitted, fitted.cut.windows(series, [(i, end)]).to(device))
+        start = max(0, end - len(values))
+        stamps = series.stamps(i, start, end)
+        return [
+            {"stamp": stamp, "effect": effect}
+            for stamp, effect in zip(stamps, values[len(values) - len(stamps) :].tolist(), strict=True)
+        ]
+
+    def predict_table(
+        self, files: Sequence[Path | str], *, answer: str | None = None, highlights: bool = False
+    ) -> list[Forecast]:
         """The same for tables."""
-        return self.predict(files, answer=answer)
+        return self.predict(files, answer=answer, highlights=highlights)
 
     def _forecast(self, series: Series, i: int, levels: np.ndarray, by: str) -> Forecast:
         end, horizon = len(series.values[i]), self.settings.horizon
@@ -207,7 +228,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         past = np.where(series.known[i][start:], series.values[i][start:], np.nan)
         return Forecast(
             series.names[i], stamps, levels[:, MIDDLE], quantiles, by,
-            past, clock_of(series, i, start, end + horizon), *series.stamps(i, start, start + 1),
+            past, clock_of(series, i, start, end + horizon), series.stamps(i, start, start + 1)[0],
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.tasks.answers import Shown
+from unrolled.tasks.highlights import in_words
 
 
 @dataclass(frozen=True, repr=False)
@@ -14,12 +15,15 @@ class Estimated(Shown):
         text: as given; the name of a window.
         number: what it comes to.
         low, high: between them the truth was for 80 % of the validation part; None where that had too few items.
+        highlights: if asked for, what each token of a text did: by how much the number falls when the token is hidden,
+            with the token's place in the text.
     """
 
     text: str
     number: float
     low: float | None = None
     high: float | None = None
+    highlights: list[dict[str, Any]] | None = None
 
     @property
     def value(self) -> float:
@@ -27,12 +31,14 @@ class Estimated(Shown):
         return self.number
 
     def to_dict(self) -> dict[str, Any]:
-        return {"text": self.text, "number": self.number, "low": self.low, "high": self.high}
+        result = {"text": self.text, "number": self.number, "low": self.low, "high": self.high}
+        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
     def rows(self) -> list[dict[str, Any]]:
         """One row."""
-        return [self.to_dict()]
+        return [{"text": self.text, "number": self.number, "low": self.low, "high": self.high}]
 
     def __str__(self) -> str:
         around = "" if self.low is None else f"  ({self.low:.6g} to {self.high:.6g})"
-        return f"{self.number:.6g}{around}"
+        moved = in_words(self.highlights, "token", "effect") if self.highlights else ""
+        return f"{self.number:.6g}{around}{moved}"

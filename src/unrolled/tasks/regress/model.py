@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from unrolled.baselines.cross_fitted import cross_fitted
 from unrolled.baselines.ridge import Ridge
@@ -22,6 +23,7 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.estimator import Estimator, Files, are_files, split_in_two
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.highlights import effects, hidden_versions, in_batches
 from unrolled.tasks.regress.answer import Estimated
 from unrolled.tasks.regress.fitted import RegressFitted
 from unrolled.tasks.regress.job import RegressJob, best_share
@@ -151,7 +153,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     def _network(self, sequences: Sequence[Any]) -> np.ndarray:
         """What the network adds, scaled, float64 [items]; zeros for an empty item."""
         fitted = self.ready()
-        device = next(fitted.net.parameters()).device
+        device = _device_of(fitted.net)
         result = np.zeros(len(sequences))
         places = [i for i, each in enumerate(sequences) if len(each)]
         for group in by_length([len(sequences[i]) for i in places], 8192):
@@ -176,14 +178,14 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         low, high = np.quantile(errors, (0.1, 0.9)).tolist()
         return replace(fitted, share=share, low=low, high=high)
 
-    def predict(self, items: Any) -> Any:
+    def predict(self, items: Any, *, highlights: bool = False) -> Any:
         """The number of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
-        the column of a frame.
+        the column of a frame. `highlights` tells what each token of a text did for it.
         """
         if isinstance(items, str) or self._is_window(items):
-            return self.predict_all([items])[0]
+            return self.predict_all([items], highlights=highlights)[0]
         found = items_of_frame(items, self.settings.text) if is_frame(items) else items_of(items)
-        return Answers(self.predict_all(found), index=index_of(items))
+        return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
 
     def _is_window(self, items: Any) -> bool:
         """Whether an array is one window; else its rows are windows of one feature."""
@@ -192,9 +194,13 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
             isinstance(input_layer, NumberInput) and len(shape) == 2 and (input_layer.n_features > 1 or shape[1] == 1)
         )
 
-    def predict_all(self, items: Iterable[Any], *, names: Sequence[str] = ()) -> list[Estimated]:
+    def predict_all(
+        self, items: Iterable[Any], *, highlights: bool = False, names: Sequence[str] = ()
+    ) -> list[Estimated]:
         """The number of each of some texts or windows; `names` of windows, numbers if not given."""
         fitted = self.fitted
+        if highlights and not isinstance(fitted.input_layer, TextInput):
+            raise SettingsError("--highlights goes with texts")
         if isinstance(fitted.input_layer, TextInput):
             given = checked_items(items, is_text, "a text")
         else:
@@ -202,25 +208,43 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
             given = [window(item) for item in checked_items(items, lambda item: not is_text(item), wanted)]
         numbers = self._numbers([fitted.input_layer.sequence(item) for item in given]).tolist()
         shown = [item if isinstance(item, str) else names[i] if names else str(i) for i, item in enumerate(given)]
-        if fitted.low is None or fitted.high is None:
-            return [Estimated(*pair) for pair in zip(shown, numbers, strict=True)]
+        moved = [self._highlights(text) if highlights else None for text in shown]
         low, high = fitted.low, fitted.high
         return [
-            Estimated(text, number, number + low, number + high) for text, number in zip(shown, numbers, strict=True)
+            Estimated(text, number, highlights=each)
+            if low is None or high is None
+            else Estimated(text, number, number + low, number + high, each)
+            for text, number, each in zip(shown, numbers, moved, strict=True)
         ]
+
+    def _highlights(self, text: str) -> list[dict[str, Any]]:
+        """By how much the number falls when each token is hidden."""
+        fitted = self.ready()
+        input_layer, net = fitted.input_layer, fitted.net
+        assert isinstance(input_layer, TextInput)
+        tokens = input_layer.tokens(text)
+        if not tokens:
+            return []
+        versions, device = hidden_versions(input_layer.vocabulary, [token.text for token in tokens]), _device_of(net)
+        with torch.inference_mode():
+            added = in_batches(
+                versions, lambda some: net.numbers(input_layer.batch(some).to(device)).double().cpu().numpy()
+            )
+        by_baseline = fitted.baseline.numbers([forms for _, _, forms in versions])
+        return effects(tokens, by_baseline + fitted.share * fitted.spread * added, "effect")
 
     @property
     def needs_table(self) -> str:
         """Why predictions are made for tables, of windows; empty where they are made for texts."""
         return "" if isinstance(self.fitted.input_layer, TextInput) else "this model reads windows of numbers"
 
-    def predict_table(self, files: Sequence[Path | str]) -> list[Estimated]:
+    def predict_table(self, files: Sequence[Path | str], *, highlights: bool = False) -> list[Estimated]:
         """The number of each window in a table; it needs no column of targets."""
         self.ready()
         names, series = self.settings.window_columns()
         table = read_table(list(files), encoding=self.settings.encoding, header=self.settings.header)
         data = read_windows(table, values=names, series=series, label=None, decimal=self.settings.decimal or "")
-        return self.predict_all(data.items, names=data.names)
+        return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     def evaluate(self, data: Any) -> dict[str, Any]:
         """MAE, RMSE and R² on items with their numbers; the model's, the baseline's, and those of the mean of the
@@ -251,6 +275,10 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     def score(self, data: Any, answers: Any = None) -> float:
         """R², as of scikit-learn's regressors; arguments as of `evaluate`, or items and their numbers."""
         return float(self.evaluate(data if answers is None else self.paired(data, answers))["model"]["r2"])
+
+
+def _device_of(net: nn.Module) -> torch.device:
+    return next(net.parameters()).device
 
 
 def metrics_of(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:

@@ -29,8 +29,10 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who, fitted_fallback
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.highlights import in_words
 from unrolled.tasks.starting import take_weights, unknown_note
 from unrolled.tasks.translate.fitted import COPY, IN_WORDS, TranslateFitted
+from unrolled.tasks.translate.highlights import by_word, source_effects
 from unrolled.tasks.translate.job import TranslateJob
 from unrolled.tasks.translate.net import Memory, TranslateNet
 from unrolled.tasks.translate.settings import TranslateSettings
@@ -51,6 +53,9 @@ class Translation(Shown):
         source, target: the subwords; of a baseline's, the words.
         attention: float32 [target + 1, source], what was read for each subword and for the end.
         by: who answers: "model", or the name of a baseline.
+        highlights: if asked for, of the network's translation what each word of the source, or subword where no spaces
+            part words, adds to its log-probability, in `nats`; None of a baseline's.
+        ids: of each part that was translated by itself, the numbers of its source and its target subwords.
     """
 
     text: str
@@ -60,6 +65,8 @@ class Translation(Shown):
     target: list[str] = field(repr=False)
     attention: np.ndarray = field(repr=False)
     by: str = MODEL
+    highlights: list[dict[str, Any]] | None = field(default=None, repr=False)
+    ids: list[tuple[list[int], list[int]]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def value(self) -> str:
@@ -72,13 +79,14 @@ class Translation(Shown):
         return 0.0 if self.score is None else math.exp(self.score)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}
+        result = {"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}
+        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
     def rows(self) -> list[dict[str, Any]]:
-        return [self.to_dict()]
+        return [{"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}]
 
     def __str__(self) -> str:
-        return self.translation
+        return self.translation + (in_words(self.highlights, "token", "nats") if self.highlights else "")
 
     def picture(self, path: Path | str) -> Path:
         """Draws what was read in the source for each subword."""
@@ -267,19 +275,35 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         attention = _zeros(len(target) + 1, len(source))
         if len(found) == 1:
             attention = found[0][1].attention.numpy()
-        return Translation(text, (" " if self.fitted.is_spaced else "").join(written), sure, source, target, attention)
+        ids = [(cut.ids.tolist(), each.ids) for cut, each in found]
+        written_out = (" " if self.fitted.is_spaced else "").join(written)
+        return Translation(text, written_out, sure, source, target, attention, ids=ids)
 
-    def predict(self, items: Any, *, beam: int | None = None, answer: str | None = None) -> Any:
-        """The translation of a text, or of each of a list of texts. `answer` overrules the settings'."""
-        if isinstance(items, str):
-            return self.predict_all([items], beam=beam, answer=answer)[0]
-        return Answers(self.predict_all(as_list(items), beam=beam, answer=answer), index=index_of(items))
+    def predict(
+        self, items: Any, *, beam: int | None = None, answer: str | None = None, highlights: bool = False
+    ) -> Any:
+        """The translation of a text, or of each of a list of texts. `answer` overrules the settings', `highlights`
+        tells what each source word did for it.
+        """
+        texts = [items] if isinstance(items, str) else as_list(items)
+        found = self.predict_all(texts, beam=beam, answer=answer, highlights=highlights)
+        return found[0] if isinstance(items, str) else Answers(found, index=index_of(items))
 
     def predict_all(
-        self, texts: Iterable[str], *, beam: int | None = None, answer: str | None = None
+        self, texts: Iterable[str], *, beam: int | None = None, answer: str | None = None, highlights: bool = False
     ) -> list[Translation]:
         """The translations of texts; an empty one of an empty text."""
-        return self._translated(checked_items(texts, is_text, "a text"), beam, answer)
+        found = self._translated(checked_items(texts, is_text, "a text"), beam, answer)
+        return [self._highlighted(each) for each in found] if highlights else found
+
+    def _highlighted(self, found: Translation) -> Translation:
+        """With what each source subword did, of a translation of the network's."""
+        if found.by != MODEL:
+            return found
+        net = self.ready().net
+        nats = [each for source, target in found.ids for each in source_effects(net, source, target)]
+        moved = by_word(found.text, found.source, nats)
+        return replace(found, highlights=[{"token": word, "nats": value} for word, value in moved])
 
     def finish(self, valid: Pairs) -> TranslateFitted:
         """Fits on the validation part who answers. Its metrics there are by what was fitted on the rest of it."""

@@ -20,7 +20,8 @@ from unrolled.data.items import ItemForm, Items
 from unrolled.data.labeled import check_count
 from unrolled.data.schemes import spans_of, tags_of
 from unrolled.data.tagged import Tagged
-from unrolled.data.tagging import complete, in_parts, located, refined, rewritten, scores, short_enough
+from unrolled.data.tagging import LONGEST, complete, in_parts, located, refined, rewritten, scores, short_enough
+from unrolled.data.tokens import Token
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare, shares
 from unrolled.tasks.answers import Answers, Shown
@@ -30,6 +31,8 @@ from unrolled.tasks.class_weights import NONE, in_words, weights_of
 from unrolled.tasks.classify.judged import class_counts, macro_f1, macro_f1_of
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.highlights import effects, hidden_versions, in_batches
+from unrolled.tasks.highlights import in_words as told_in_words
 from unrolled.tasks.known_tags import MOST_NUMBERS
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.understand.fitted import UnderstandFitted
@@ -49,12 +52,15 @@ class Understood(Shown):
         intent: what it wants.
         probability: of that intent.
         slots: start and end in `text`, in characters, label, and the words themselves.
+        highlights: if asked for, what each token did for the intent: by how much, in nats, its log-probability falls
+            when the token is hidden, with the token's place in the text.
     """
 
     text: str
     intent: str
     probability: float
     slots: list[dict[str, Any]]
+    highlights: list[dict[str, Any]] | None = None
 
     @property
     def value(self) -> str:
@@ -62,15 +68,18 @@ class Understood(Shown):
         return self.intent
 
     def to_dict(self) -> dict[str, Any]:
-        return {"text": self.text, "intent": self.intent, "probability": self.probability, "slots": self.slots}
+        result = {"text": self.text, "intent": self.intent, "probability": self.probability, "slots": self.slots}
+        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
     def rows(self) -> list[dict[str, Any]]:
         """One row; slots as JSON."""
-        return [self.to_dict() | {"slots": json.dumps(self.slots, ensure_ascii=False)}]
+        row = {"text": self.text, "intent": self.intent, "probability": self.probability}
+        return [row | {"slots": json.dumps(self.slots, ensure_ascii=False)}]
 
     def __str__(self) -> str:
         slots = "".join(f"; {slot['label']}: {slot['text']}" for slot in self.slots)
-        return f"{self.intent} ({100 * self.probability:.0f} %){slots}"
+        moved = told_in_words(self.highlights, "token", "nats") if self.highlights else ""
+        return f"{self.intent} ({100 * self.probability:.0f} %){slots}{moved}"
 
 
 class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
@@ -224,13 +233,15 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             within[place] += [fitted.tags[number] for number in numbers[i]]
         return intents, [tags_of(spans_of(tags, "BIOES"), len(tags), fitted.scheme) for tags in within]
 
-    def predict(self, items: Any) -> Any:
-        """What a text wants; or each of a list of texts. Words are cut at spaces; unknown ones at punctuation too."""
+    def predict(self, items: Any, *, highlights: bool = False) -> Any:
+        """What a text wants; or each of a list of texts. Words are cut at spaces; unknown ones at punctuation too.
+        `highlights` tells what each token did for the intent.
+        """
         if isinstance(items, str):
-            return self.predict_all([items])[0]
-        return Answers(self.predict_all(as_list(items)), index=index_of(items))
+            return self.predict_all([items], highlights=highlights)[0]
+        return Answers(self.predict_all(as_list(items), highlights=highlights), index=index_of(items))
 
-    def predict_all(self, texts: Iterable[str]) -> list[Understood]:
+    def predict_all(self, texts: Iterable[str], *, highlights: bool = False) -> list[Understood]:
         """What each of some texts wants."""
         fitted, texts = self.fitted, checked_items(texts, is_text, "a text")
         tokens = [refined(text, fitted.vocabulary) for text in texts]
@@ -239,8 +250,23 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         for text, each, probabilities, of_tokens in zip(texts, tokens, intents, tags, strict=True):
             best = int(probabilities.argmax())
             slots = located(text, each, spans_of(of_tokens, fitted.scheme))
-            found.append(Understood(text, fitted.intents[best], float(probabilities[best]), slots))
+            moved = self._highlights(each, best) if highlights else None
+            found.append(Understood(text, fitted.intents[best], float(probabilities[best]), slots, moved))
         return found
+
+    @torch.inference_mode()
+    def _highlights(self, tokens: Sequence[Token], intent: int) -> list[dict[str, Any]]:
+        """By how much the log-probability of an intent falls when each token is hidden; of what is read for it."""
+        fitted, tokens = self.ready(), tokens[:LONGEST]
+        if not tokens:
+            return []
+        device = next(fitted.net.parameters()).device
+        versions = hidden_versions(fitted.vocabulary, [token.text for token in tokens])
+        found = in_batches(
+            versions, lambda some: fitted.net.best(fitted.vocabulary.batch(some).to(device))[0].cpu().numpy()
+        )
+        intents, _ = self._blended([forms for _, _, forms in versions], found, [])
+        return effects(tokens, np.log(np.maximum(intents[:, intent], 1e-12)), "nats")
 
     def evaluate(self, data: Any) -> dict[str, Any]:
         """Intent accuracy, slot F1 as conlleval counts it, and the share of sentences that are right in both; the
