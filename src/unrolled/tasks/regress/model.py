@@ -16,7 +16,7 @@ from unrolled.data.in_memory import index_of, is_frame, items_of
 from unrolled.data.labeled import items_of_frame, read_windows
 from unrolled.data.numbered import Numbered, numbered_frame, numbered_in_memory, read_numbered, read_numbered_windows
 from unrolled.data.table import Table, of_frame, read_table
-from unrolled.errors import DataError
+from unrolled.errors import DataError, SettingsError
 from unrolled.report.comparison import compare, root_ratio
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
