@@ -173,7 +173,7 @@ def test_kill_9_at_any_moment_and_resume_gives_the_same_bits(folder):
     moments = random.Random(1)
     command = ["train", "text", "tale.txt", *RUN, "--folder", "killed"]
     n_kills = 0
-    for _ in range(3):
+    for _ in range(2):
         with start(*command) as process:
             while not (folder / "killed").exists():
                 time.sleep(0.01)

@@ -222,14 +222,20 @@ def in_a_process(code, cache):
     return done.stdout.splitlines()
 
 
-def test_a_second_process_of_the_librarys_own_loads_nothing_that_captures(tmp_path):
-    first, second = (in_a_process(OF_THE_LIBRARY, tmp_path) for _ in range(2))
+@pytest.fixture(scope="module")
+def cold_cache(tmp_path_factory):
+    """Has no plan at first; what all loops share is compiled once."""
+    return tmp_path_factory.mktemp("cold")
+
+
+def test_a_second_process_of_the_librarys_own_loads_nothing_that_captures(cold_cache):
+    first, second = (in_a_process(OF_THE_LIBRARY, cold_cache) for _ in range(2))
     assert "unrolled.engine.passes.trace" in first[1]
     assert second == [first[0], "[]"]
 
 
-def test_a_second_process_of_a_users_step_makes_no_plan(tmp_path):
-    first, second = (in_a_process(OF_A_USER, tmp_path) for _ in range(2))
+def test_a_second_process_of_a_users_step_makes_no_plan(cold_cache):
+    first, second = (in_a_process(OF_A_USER, cold_cache) for _ in range(2))
     assert first[0] == second[0]
     assert "unrolled.engine.passes.pipeline" in first[1]
     assert "unrolled.engine.passes.pipeline" not in second[1]

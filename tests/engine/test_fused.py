@@ -72,14 +72,14 @@ def cell_draws(cell, steps, batch, seed):
     strategies.seeds,
     st.booleans(),
 )
-@settings(max_examples=120)
+@settings(max_examples=70)
 def test_cells(name, steps, batch, seed, reverse):
     cell = strategies.make_cell(name, seed, torch.float32)
     assert_fused_is_eager_over(cell, cell_draws(cell, steps, batch, seed), reverse=reverse)
 
 
 @given(strategies.cell_names, st.sampled_from([1, 2, 4, 9]), strategies.seeds, st.booleans(), st.booleans(), st.data())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_cells_with_rows_that_end_and_rows_that_start_anew(name, batch, seed, reverse, with_resets, data):
     cell = strategies.make_cell(name, seed, torch.float32)
     lengths = torch.tensor(data.draw(st.lists(st.integers(0, 6), min_size=batch, max_size=batch)))
@@ -98,7 +98,7 @@ def of_odd_steps(n_examples):
     return lambda test: settings(max_examples=n_examples, derandomize=True, phases=[Phase.generate])(given_odd(test))
 
 
-@of_odd_steps(8)
+@of_odd_steps(5)
 def test_odd_steps(step, steps, batch, seed):
     assert_an_odd_step_is_right(step, steps, batch, seed)
 

@@ -109,7 +109,7 @@ def assert_each_number_is_seen(made: Made, patch: Patch) -> None:
 
 
 @given(made=steps(2, 2))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_a_number_in_a_random_step_is_seen(made):
     with Patch.context() as patch:
         assert_each_number_is_seen(made, patch)

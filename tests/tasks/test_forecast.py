@@ -151,7 +151,7 @@ def test_covariates_that_tell_the_future_help():
     maes = []
     for data in (known, Series(["x"], [values])):
         model = unrolled.ForecastModel(unrolled.ForecastSettings(**SETTINGS, answer="model"))
-        model.fit(data, train=unrolled.TrainSettings(steps=250, lr=0.01, precision="float32", patience=0))
+        model.fit(data, train=unrolled.TrainSettings(steps=120, lr=0.01, precision="float32", patience=0))
         maes.append(model.figures["model"]["mae"])
     assert maes[0] < 0.5 * maes[1]
     with pytest.raises(DataError, match=r"^the covariates are promotion; the model learnt with none$"):
