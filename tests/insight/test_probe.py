@@ -9,81 +9,19 @@ from torch.utils import _pytree as pytree
 
 import unrolled
 from tests.assertions import assert_as_exact_as, assert_equal
-from tests.strategies import CELLS, INPUT, make_cell
-from unrolled import probing
-from unrolled.errors import ArgumentError, ProbeError
-
-TIME, ROWS = 6, 4
-LENGTHS = torch.tensor([6, 2, 5, 1])
-RESETS = torch.rand(TIME, ROWS, generator=torch.Generator().manual_seed(3)) < 0.3
-OPTIONS = {
-    "plain": {},
-    "reverse": {"reverse": True},
-    "lengths": {"lengths": LENGTHS},
-    "lengths-reverse": {"lengths": LENGTHS, "reverse": True},
-    "resets": {"resets": RESETS},
-    "lengths-resets": {"lengths": LENGTHS, "resets": RESETS},
-}
-
-
-def loss_of(ys, last):
-    """Reads outputs and last state, each step and row by itself."""
-    leaves = [leaf for leaf in (*pytree.tree_leaves(ys), *pytree.tree_leaves(last)) if leaf.is_floating_point()]
-    return sum(
-        ((i + 1) * torch.linspace(-1, 2, leaf.numel()).view_as(leaf) * leaf).sum() for i, leaf in enumerate(leaves)
-    )
-
-
-def plain_loop(step, xs, state, *, lengths=None, resets=None, reverse=False):
-    """The states of each step, with the gradients that `retain_grad` has of them: norms [time, batch] of each leaf."""
-    n_steps, n_rows = xs.shape[:2]
-    first = now = pytree.tree_leaves(state)
-    form = pytree.tree_structure(state)
-    ys, made = [None] * n_steps, [None] * n_steps
-    for t in reversed(range(n_steps)) if reverse else range(n_steps):
-        runs = torch.ones(n_rows, dtype=torch.bool) if lengths is None else t < lengths
-        if resets is not None:
-            starts = (resets[t] & runs).unsqueeze(1)
-            now = [torch.where(starts, a, b) for a, b in zip(first, now, strict=True)]
-        y, new = step(xs[t], pytree.tree_unflatten(now, form))
-        # an alias, as a step may return what it was given
-        new = [leaf if all(leaf is not old for old in now) else leaf.view_as(leaf) for leaf in pytree.tree_leaves(new)]
-        for leaf in new:
-            if leaf.is_floating_point():
-                leaf.retain_grad()
-        now = [torch.where(runs.unsqueeze(1), a, b) for a, b in zip(new, now, strict=True)]
-        ys[t] = pytree.tree_map(lambda leaf, runs=runs: torch.where(runs.unsqueeze(1), leaf, 0), y)
-        made[t] = new, runs
-    ys = pytree.tree_map(lambda *leaves: torch.stack(leaves), *ys)
-    loss_of(ys, now).backward()
-
-    def over_time(value):
-        return [torch.stack([value(new[i]) * runs for new, runs in made]) for i in range(len(first))]
-
-    norms = over_time(
-        lambda leaf: leaf.detach().to(torch.float64 if not leaf.is_floating_point() else leaf.dtype).norm(dim=1)
-    )
-    floats = [i for i, leaf in enumerate(first) if leaf.is_floating_point()]
-    gradients = [torch.stack([new[i].grad.norm(dim=1) * runs for new, runs in made]) for i in floats]
-    return norms, gradients
-
-
-def probed(cell, xs, state, **options):
-    with unrolled.probe(cell if isinstance(cell, nn.Module) else nn.Identity()) as record:
-        loss_of(*unrolled.scan(cell, xs, state, **options)).backward()
-    [scan] = record.scans
-    assert record.trouble is None
-    return scan
-
-
-def batch_for(cell, dtype, seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    xs = torch.randn(TIME, ROWS, INPUT, generator=generator, dtype=torch.float64).to(dtype)
-    state = pytree.tree_map(
-        lambda leaf: torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(),
-        cell.initial_state(ROWS),
-    )
-    return xs, state
+from tests.insight.probed_scans import (
+    LENGTHS,
+    OPTIONS,
+    ROWS,
+    TIME,
+    Net,
+    batch_for,
+    loss_of,
+    plain_loop,
+    probed,
+    trained,
+)  # fmt: skip
+from tests.strategies import CELLS, make_cell
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -207,29 +145,6 @@ def test_terms_are_the_same_by_gram_matrices_and_by_products():
         torch.testing.assert_close(
             *norms_of_terms(g, [z]), torch.stack([(a.T @ b).norm() for a, b in zip(g, z, strict=True)])
         )
-
-
-class Net(nn.Module):
-    def __init__(self, engine="auto"):
-        super().__init__()
-        self.rnn = unrolled.LSTM(3, 5, 2, bidirectional=True, engine=engine)
-        self.top = unrolled.Recurrent(unrolled.cells.GRU(10, 4, reset="before"), engine=engine)
-        self.head = nn.Linear(4, 1)
-
-    def forward(self, xs):
-        return self.head(self.top(self.rnn(xs)[0])[0])
-
-
-def trained(net, xs, is_probed):
-    net.zero_grad()
-    if not is_probed:
-        loss = net(xs).square().mean()
-        loss.backward()
-        return None, loss.detach(), [each.grad for each in net.parameters()]
-    with unrolled.probe(net) as record:
-        loss = net(xs).square().mean()
-        loss.backward()
-    return record, loss.detach(), [each.grad for each in net.parameters()]
 
 
 @pytest.mark.parametrize("engine", ["auto", "eager"])
@@ -405,147 +320,3 @@ def test_gates_are_counted_over_the_rows_that_run(engine):
         torch.testing.assert_close(scan.gates["z"].saturated[t], ((z - 0.5).abs() > 0.45).double().mean())
     assert scan.gates["z"].dead == pytest.approx(0.4)
     assert scan.gates["z"].function == "sigmoid"
-
-
-# ---- numbers that are not finite
-
-
-def divides(x, h):
-    scaled = x / x.abs()
-    h = torch.tanh(h + scaled)
-    return h, h
-
-
-def takes_a_root(x, h):
-    h = h + x
-    return torch.sqrt(h.abs()), h
-
-
-@pytest.mark.parametrize("engine", ["fused", "eager"])
-@pytest.mark.parametrize("reverse", [False, True])
-def test_the_first_nan_is_found_with_the_line_of_the_step(engine, reverse):
-    xs = torch.ones(TIME, ROWS, 5)
-    xs[2, 3] = xs[4, 1] = 0
-    with unrolled.probe(nn.Identity()) as record:
-        unrolled.scan(divides, xs, torch.zeros(ROWS, 5), engine=engine, reverse=reverse)
-    step, row = (4, 1) if reverse else (2, 3)
-    direction = "backward" if reverse else "forward"
-    text = f"first NaN or infinity: model, layer 1, {direction}, step {step}, row {row}: gate tanh 1 "
-    assert str(record.trouble).startswith(text)
-    assert str(record.trouble).endswith("scaled = x / x.abs())")
-
-
-@pytest.mark.parametrize("engine", ["fused", "eager"])
-def test_a_nan_of_the_input_is_the_inputs(engine):
-    layer, xs = unrolled.GRU(3, 5, engine=engine), torch.ones(TIME, ROWS, 3)
-    xs[3, 1, 2] = math.inf
-    with unrolled.probe(layer) as record:
-        layer(xs)
-    assert str(record.trouble) == "first NaN or infinity: model, layer 1, forward, step 3, row 1: input"
-
-
-@pytest.mark.parametrize("engine", ["fused", "eager"])
-def test_a_gradient_that_is_not_finite_is_found_where_the_backward_meets_it(engine):
-    xs = torch.ones(TIME, ROWS, 5)
-    xs[3, 2] = -4  # the sum of the steps so far is zero there: the root's slope is infinite, times a sign of zero
-    with unrolled.probe(nn.Identity()) as record:
-        ys, _ = unrolled.scan(takes_a_root, xs, torch.ones(ROWS, 5, requires_grad=True), engine=engine)
-        ys.sum().backward()
-    assert str(record.trouble) == "first NaN or infinity: model, layer 1, forward, step 3, row 2: gradient of state h"
-
-
-# ---- the record
-
-
-def test_a_record_reads_as_text_and_is_a_picture():
-    torch.manual_seed(0)
-    record, *_ = trained(Net(), torch.randn(7, 4, 3), is_probed=True)
-    text = repr(record)
-    assert text.startswith("record of 5 scans\n  rnn, layer 1, forward (fused, 7 steps)\n    h: norm ")
-    assert "; gradient " in text
-    axes = record.plot().axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "rnn, layer 1, forward: c"
-    assert axes.images[0].get_array().shape == (9, 7)
-
-
-def test_a_probe_around_nothing_says_so():
-    with unrolled.probe(unrolled.LSTM(3, 5)) as record:
-        pass
-    assert repr(record) == "record of 0 scans: no scan ran within the probe"
-    assert len(record.to_frame()) == 0
-    with pytest.raises(
-        ProbeError, match=r"record.plot: no scan ran within the probe. Call the model inside the `with`."
-    ):
-        record.plot()
-
-
-def test_layers_of_torch_are_named_as_not_seen():
-    net = nn.ModuleDict({"a": nn.LSTM(3, 5), "b": unrolled.GRU(3, 5)})
-    with unrolled.probe(net) as record:
-        net["a"](torch.randn(2, 1, 3))
-    assert record.unseen == ["a"]
-    assert repr(record).endswith("not seen: a, torch's own layers. unrolled.swap(model) exchanges them.")
-
-
-def test_inference_is_recorded_without_gradients():
-    layer = unrolled.LSTM(3, 600)  # which runs as torch's own outside a probe
-    with torch.no_grad(), unrolled.probe(layer) as record:
-        ys, _ = layer(torch.randn(3, 40, 3))
-    assert not ys.requires_grad
-    assert record.scans[0].states["h"].shape == (3, 40)
-    assert record.scans[0].gradients == record.scans[0].terms == {}
-
-
-def test_no_steps_and_no_rows_are_run_as_ever():
-    layer = unrolled.GRU(3, 5)
-    with unrolled.probe(layer) as record:
-        ys, _ = unrolled.scan(unrolled.cells.GRU(3, 5), torch.ones(0, 2, 3), torch.zeros(2, 5))
-        none, _ = layer(torch.ones(4, 0, 3))
-    assert ys.shape == (0, 2, 5)
-    assert none.shape == (4, 0, 5)
-    assert repr(record)
-
-
-# ---- refusals
-
-
-def test_a_probe_wants_a_module():
-    with pytest.raises(ArgumentError, match=r"^probe: a model of type function. Expected a torch.nn.Module.$"):
-        unrolled.probe(divides).__enter__()
-    assert probing.current is None
-
-
-def test_one_probe_at_a_time_and_none_after_a_fault():
-    def run():
-        with unrolled.probe(nn.Identity()):
-            unrolled.probe(nn.Identity()).__enter__()
-
-    with pytest.raises(ProbeError, match=r"^probe: another probe is on. Leave its `with` first.$"):
-        run()
-    assert probing.current is None
-
-
-def test_a_probe_refuses_transforms():
-    cell = make_cell("gru", 1)
-    xs, state = batch_for(cell, torch.float64)
-    with unrolled.probe(cell), pytest.raises(ProbeError) as caught:
-        torch.func.grad(lambda xs: unrolled.scan(cell, xs, state)[0].sum())(xs)
-    assert str(caught.value) == (
-        "probe: a scan cannot be looked into: it runs under a transform of torch.func. Run the model as it is within "
-        "`with unrolled.probe(...)`."
-    )
-
-
-def test_a_probe_refuses_torch_compile():
-    layer = unrolled.GRU(3, 5)
-    compiled = torch.compile(layer, backend="eager")
-    xs = torch.randn(4, 2, 3)
-    before = compiled(xs)[0]
-    with unrolled.probe(layer) as record, pytest.raises(ProbeError) as caught:
-        compiled(xs)
-    assert str(caught.value) == (
-        "probe: a scan cannot be looked into: it runs within torch.compile. Run the model as it is within "
-        "`with unrolled.probe(...)`."
-    )
-    assert record.scans == []
-    torch.testing.assert_close(compiled(xs)[0], before)
