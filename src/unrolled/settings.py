@@ -16,7 +16,7 @@ from unrolled.errors import SettingsError
 
 
 def option(
-    default: Any,
+    default: object,
     help: str,
     *,
     choices: tuple[str, ...] | None = None,

@@ -66,7 +66,7 @@ class Dictionary:
         return {"words": self.words}
 
     @classmethod
-    def from_data(cls, data: Any) -> "Dictionary":
+    def from_data(cls, data: object) -> "Dictionary":
         match data:
             case {"words": dict(words)} if all(isinstance(word, str) for word in words.values()):
                 return cls(words)

@@ -38,7 +38,7 @@ class FrequentTag:
         return {"tags": self.tags, "other": self.other}
 
     @classmethod
-    def from_data(cls, data: Any) -> "FrequentTag":
+    def from_data(cls, data: object) -> "FrequentTag":
         """What `to_data` gave.
 
         Raises:

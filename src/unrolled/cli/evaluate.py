@@ -83,7 +83,7 @@ def _digest_of_training(model: Path) -> str:
     return ""
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Metrics as plain data; numbers that are not finite as None, which JSON has no words for."""
     if isinstance(value, dict):
         return {str(name): _plain(each) for name, each in value.items()}
@@ -94,7 +94,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _flat(name: str, value: Any) -> Iterator[list[Any]]:
+def _flat(name: str, value: object) -> Iterator[list[Any]]:
     """Rows of a metric's path and its value, such as model.classes.up.f1."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value, 1)

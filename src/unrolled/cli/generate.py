@@ -5,7 +5,6 @@ Inputs: a prompt. Outputs: text, as it is generated.
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ from unrolled.tasks.capabilities import Generates, GenerateSettings
 @click.option("--seed", type=int, help="same seed, same text  [a new one each time]")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 @options(GenerateSettings)
-def generate(model: Path, prompt: str, seed: int | None, device: str, **values: Any) -> None:
+def generate(model: Path, prompt: str, seed: int | None, device: str, **values: object) -> None:
     """Write text with a model, as it comes, after the prompt.
 
     \b

@@ -7,7 +7,6 @@ the command with an exit code of its own (`faults.py`).
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -75,7 +74,7 @@ def info(model: Path) -> None:
     _print_record(file)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """A value in a line: of a long one no more than its begin."""
     text = str(value)
     if isinstance(value, dict):

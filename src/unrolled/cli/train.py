@@ -160,7 +160,7 @@ def _parts(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
     return files, {}
 
 
-def _report(module: ModuleType, model: Estimator, folder: Path, test: Any = None) -> None:
+def _report(module: ModuleType, model: Estimator, folder: Path, test: object = None) -> None:
     """What a training came to: figures beside the baseline's, where the model is, and whether it is worth anything."""
     if processes.rank() == 0:
         for line in module.Report(model).of_training(model.result, folder / "model.safetensors", test):

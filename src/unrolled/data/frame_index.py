@@ -50,7 +50,7 @@ def with_index(
     return plain, names[found], str(getattr(levels[found], "tz", None) or "")
 
 
-def _is_typed(level: Any) -> bool:
+def _is_typed(level: object) -> bool:
     return type(level).__name__ in ("DatetimeIndex", "PeriodIndex")
 
 

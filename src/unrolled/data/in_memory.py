@@ -25,12 +25,12 @@ LABEL_KINDS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def is_frame(data: Any) -> bool:
+def is_frame(data: object) -> bool:
     """Whether data is a data frame."""
     return hasattr(data, "columns") and not isinstance(data, np.ndarray)
 
 
-def as_list(data: Any) -> list[Any]:
+def as_list(data: object) -> list[Any]:
     """The items of a list, an array or a series; numbers of numpy become Python's.
 
     Raises:
@@ -109,7 +109,7 @@ def _item(place: int, item: Any) -> Any:
     return window if window.ndim == 2 else window[:, None]
 
 
-def _numbers(values: Any, where: str) -> np.ndarray:
+def _numbers(values: object, where: str) -> np.ndarray:
     try:
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as fault:
@@ -150,7 +150,7 @@ def labels_of(answers: Any) -> tuple[list[list[str]], bool, str]:
     return [sorted({str(label) for label in row}) for row in rows], is_multiple, min(kinds, default="str")
 
 
-def _plain(label: Any) -> Any:
+def _plain(label: object) -> Any:
     return label.item() if isinstance(label, np.generic) else label
 
 

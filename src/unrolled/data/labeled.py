@@ -261,7 +261,7 @@ def items_of_frame(frame: Any, text: str | None) -> list[Any]:
     return items_of(as_list(column_of(frame, text, TEXT_NAMES, "text")))
 
 
-def labeled_in_memory(data: Any, answers: Any, *, text: str | None = None) -> Labeled:
+def labeled_in_memory(data: object, answers: object, *, text: str | None = None) -> Labeled:
     """Items in memory, in a frame's column or by themselves, with their labels.
 
     Raises:
@@ -275,7 +275,7 @@ def labeled_in_memory(data: Any, answers: Any, *, text: str | None = None) -> La
     return Labeled(items, labels, is_multiple, kind=kind)
 
 
-def labeled_frame(frame: Any, *, text: str | None, label: str | None, separator: str | None) -> Labeled:
+def labeled_frame(frame: object, *, text: str | None, label: str | None, separator: str | None) -> Labeled:
     """A frame with a column of texts and one of labels; see `read_labeled`.
 
     Raises:

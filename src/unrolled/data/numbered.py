@@ -128,7 +128,7 @@ def read_numbered_windows(
     return Numbered(found.items, targets, found.notes, found.names, found.sha256)
 
 
-def numbered_frame(frame: Any, *, text: str | None, target: str | None) -> Numbered:
+def numbered_frame(frame: object, *, text: str | None, target: str | None) -> Numbered:
     """A frame with a column of texts and one of numbers; see `read_numbered`.
 
     Raises:

@@ -95,7 +95,7 @@ def roles_of_frame(frame: Any, wanted: Wanted) -> Roles:
     return roles_of("the frame", head, [list(map(_text, row)) for row in zip(*columns, strict=True)], wanted)
 
 
-def _text(cell: Any) -> str:
+def _text(cell: object) -> str:
     return "" if cell is None else str(cell)
 
 

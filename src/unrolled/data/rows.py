@@ -336,7 +336,7 @@ class _Object(list[tuple[str, Any]]):
     """A JSON object as its pairs, where a name may stand twice."""
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, _Object):
@@ -344,7 +344,7 @@ def _text(value: Any) -> str:
     return str(_plain(value)) if isinstance(value, list) else str(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, _Object):
         return {key: _plain(each) for key, each in value}
     return [_plain(each) for each in value] if isinstance(value, list) else value

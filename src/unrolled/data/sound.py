@@ -93,7 +93,7 @@ def read_sound(path: Path | str) -> Sound:
     return Sound(samples.mean(1), int(rate), samples.shape[1])
 
 
-def as_sound(samples: Any, rate: int) -> Sound:
+def as_sound(samples: object, rate: int) -> Sound:
     """Samples in memory as a sound: floats from -1 to 1, or integers of any width; [length] or [length, channels].
 
     Raises:

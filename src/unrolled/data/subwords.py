@@ -99,7 +99,7 @@ class Subwords:
         return json.loads(self._tokenizer.to_str())
 
     @classmethod
-    def from_data(cls, data: Any) -> "Subwords":
+    def from_data(cls, data: object) -> "Subwords":
         if not isinstance(data, dict):
             raise ModelFileError("its subwords are damaged")
         return cls(json.dumps(data))

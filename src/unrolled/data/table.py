@@ -178,7 +178,7 @@ def _rows(
     return head, ((f"{name}, line {line}", values) for line, values in rows)
 
 
-def of_frame(frame: Any, name: str = "the table") -> Table:
+def of_frame(frame: object, name: str = "the table") -> Table:
     """A data frame of pandas, polars or another library that narwhals knows.
 
     Raises:
@@ -206,7 +206,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
     return [text.removesuffix(" 00:00:00") for text in texts] if is_of_days else texts
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None or str(value) in ("<NA>", "NaT", "nan"):  # pandas' NA is neither equal to itself nor not
         return ""
     return value.isoformat(" ") if isinstance(value, datetime.datetime) else str(value)
@@ -235,7 +235,7 @@ def _sheet(name: str, content: bytes, notes: list[str]) -> Iterator[Row]:
             yield number, [_of_cell(value) for value in (*row, *[""] * width)[:width]]
 
 
-def _of_cell(value: Any) -> str:
+def _of_cell(value: object) -> str:
     """A cell as a text: whole numbers without a point, midnights as dates."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))

@@ -321,7 +321,7 @@ def _of_tokens(item: dict[str, Any], where: str, faults: Faults) -> tuple[list[s
     return tokens, tags
 
 
-def _of_text(item: Any, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
+def _of_text(item: object, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
     if not isinstance(item, dict) or not isinstance(item.get("text"), str) or not isinstance(item.get("spans"), list):
         faults.add(f'{where}: expected {{"tokens": [...], "tags": [...]}} or {{"text": ..., "spans": [...]}}')
         return None

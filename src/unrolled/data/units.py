@@ -185,7 +185,7 @@ def fit_units(kind: str, text: str, n_subwords: int) -> Units:
     return Bytes() if kind == "byte" else Subwords.fit(text, n_subwords)
 
 
-def units_from_data(data: Any) -> Units:
+def units_from_data(data: object) -> Units:
     """The units that `to_data` described.
 
     Raises:

@@ -51,7 +51,7 @@ class Vocabulary:
         return Vocabulary([*self.names, *(name for name in other.names if name not in self.ids)])
 
     @classmethod
-    def from_data(cls, data: Any) -> "Vocabulary":
+    def from_data(cls, data: object) -> "Vocabulary":
         """From a list of names, as read from a file.
 
         Raises:
@@ -143,7 +143,7 @@ class TokenVocabulary:
         return {"words": self.words.names, "chars": self.chars.names, "pairs": self.pairs.names}
 
     @classmethod
-    def from_data(cls, data: Any) -> "TokenVocabulary":
+    def from_data(cls, data: object) -> "TokenVocabulary":
         """What `to_data` gave.
 
         Raises:

@@ -13,7 +13,7 @@ from unrolled.errors import SettingsError
 _BUDDHIST = 2400  # the year 1857 of the Thai calendar
 
 
-def on_clock(clock: np.ndarray, place: str, *, ambiguous: Any) -> Any:
+def on_clock(clock: np.ndarray, place: str, *, ambiguous: object) -> Any:
     """What a clock shows, as times of a place; NaT where it leaves a time out.
 
     Raises:

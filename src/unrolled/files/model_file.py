@@ -63,7 +63,7 @@ def _in_folder(path: Path) -> Path:
     return path
 
 
-def checked_path(path: Any, verb: str) -> Path:
+def checked_path(path: object, verb: str) -> Path:
     """The path of a model file, as a user of Python gave it.
 
     Raises:

@@ -81,7 +81,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def write_tree(path: Path, tree: Any) -> None:
+def write_tree(path: Path, tree: object) -> None:
     """Writes nested dicts, lists, tuples, tensors, numbers, strings and None."""
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_encode(tree, tensors))
@@ -97,7 +97,7 @@ def read_tree(path: Path) -> Any:
         raise ValueError(f"it holds no tree that this version knows ({fault!r})") from fault
 
 
-def _encode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+def _encode(tree: object, tensors: dict[str, Tensor]) -> Any:
     match tree:
         case Tensor():
             name = str(len(tensors))
@@ -114,7 +114,7 @@ def _encode(tree: Any, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"a tree cannot hold a {type(tree).__name__}")
 
 
-def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+def _decode(tree: object, tensors: dict[str, Tensor]) -> Any:
     if not isinstance(tree, dict):
         return tree
     [(kind, value)] = tree.items()

@@ -33,7 +33,7 @@ class Found:
 
 def beam_search(
     step: Step,
-    state: Any,
+    state: object,
     *,
     n_rows: int,
     beam: int,
@@ -135,5 +135,5 @@ class _Search:
         return best_log_p / self.divisor(longest + 1) <= worst
 
 
-def _rows_of(state: Any, places: Tensor) -> Any:
+def _rows_of(state: object, places: Tensor) -> Any:
     return pytree.tree_map(lambda leaf: leaf.index_select(0, places.to(leaf.device)), state)

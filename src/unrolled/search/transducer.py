@@ -137,7 +137,7 @@ def greedy(features: Tensor, before: Written, first: int, join: Join, predict: P
 
 def beam(
     features: Tensor,
-    state: Any,
+    state: object,
     join: Join,
     predict: Predict,
     *,

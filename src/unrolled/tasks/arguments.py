@@ -27,7 +27,7 @@ def accepts(wanted: str) -> Callable[[Callable[[M, Any], R]], Callable[[M, Any],
 
     def decorate(as_data: Callable[[M, Any], R]) -> Callable[[M, Any], R]:
         @functools.wraps(as_data)
-        def told(model: M, data: Any) -> R:
+        def told(model: M, data: object) -> R:
             try:
                 return as_data(model, data)
             except UnrolledError:
@@ -42,7 +42,7 @@ def accepts(wanted: str) -> Callable[[Callable[[M, Any], R]], Callable[[M, Any],
     return decorate
 
 
-def check_no_texts(data: Any, *, pairs: bool) -> None:
+def check_no_texts(data: object, *, pairs: bool) -> None:
     """Refuses texts in place of the names of files.
 
     Args:
@@ -85,17 +85,17 @@ def checked_items(items: Any, fits: Callable[[Any], bool], wanted: str) -> list[
     return found
 
 
-def is_text(item: Any) -> bool:
+def is_text(item: object) -> bool:
     """Whether an item is a text."""
     return isinstance(item, str)
 
 
-def is_text_or_tokens(item: Any) -> bool:
+def is_text_or_tokens(item: object) -> bool:
     """Whether an item is a text or a sentence of tokens."""
     return is_text(item) or (isinstance(item, list | tuple) and all(map(is_text, item)))
 
 
-def window(item: Any) -> np.ndarray:
+def window(item: object) -> np.ndarray:
     """A window of numbers, float64 [time, features].
 
     Raises:
@@ -110,7 +110,7 @@ def window(item: Any) -> np.ndarray:
     return values
 
 
-def checked_training(train: Any, usual: TrainSettings) -> TrainSettings:
+def checked_training(train: object, usual: TrainSettings) -> TrainSettings:
     """How to train; `usual` where nothing was given.
 
     Raises:
@@ -125,7 +125,7 @@ def checked_training(train: Any, usual: TrainSettings) -> TrainSettings:
     return train
 
 
-def named(value: Any) -> str:
+def named(value: object) -> str:
     """What a value is, in words."""
     if value is None:
         return "None"
@@ -137,5 +137,5 @@ def named(value: Any) -> str:
     return f"a value of type {kind}"
 
 
-def _has_items(value: Any) -> bool:
+def _has_items(value: object) -> bool:
     return hasattr(value, "__iter__") and not (isinstance(value, np.ndarray) and value.ndim == 0)

@@ -65,7 +65,7 @@ def in_words(weights: np.ndarray, classes: Sequence[str], decides: str = "macro 
     return f"class weights: {shown}{', ...' if len(classes) > 10 else ''}; {decides} decides"
 
 
-def from_data(weights: Any, n_classes: int) -> np.ndarray | None:
+def from_data(weights: object, n_classes: int) -> np.ndarray | None:
     """Weights out of a model file.
 
     Raises:

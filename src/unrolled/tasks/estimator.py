@@ -64,14 +64,14 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
     source: ClassVar[str] = ""  # what it learns from where no file is given, if it does
     default_training: ClassVar[TrainSettings] = TrainSettings(minutes=5, precision="float32")
 
-    def __init__(self, settings: S | None = None, **values: Any) -> None:
+    def __init__(self, settings: S | None = None, **values: object) -> None:
         super().__init__(settings, values)
         self.result: TrainResult | None = None
         self.notes: list[str] = []
         self.held: D | None = None
         self._fitted = None
 
-    def set_params(self, **values: Any) -> Self:
+    def set_params(self, **values: object) -> Self:
         """Sets settings by name, the model's or its training's. What was fitted with others is dropped.
 
         Raises:
@@ -107,10 +107,10 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """
 
     @abstractmethod
-    def as_data(self, data: Any) -> D:
+    def as_data(self, data: object) -> D:
         """Data of the task, from files, from examples in memory, or as it is."""
 
-    def _check_given(self, answers: Any, valid: Any) -> None:
+    def _check_given(self, answers: object, valid: object) -> None:
         """Refuses what the task's `fit` has no use for.
 
         Raises:
@@ -119,12 +119,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
 
     def fit(
         self,
-        data: Any,
-        answers: Any = None,
+        data: object,
+        answers: object = None,
         *,
-        valid: Any = None,
+        valid: object = None,
         train: TrainSettings | None = None,
-        start: Any = None,
+        start: object = None,
         run: Path | str | None = None,
         display: Display | None = None,
         log: Log = (),
@@ -206,7 +206,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             job = model._job(whole, held, training, device, begun)
             return model, model._train(job, training, run, display)
 
-    def is_of_files(self, data: Any) -> bool:
+    def is_of_files(self, data: object) -> bool:
         """Whether `fit` was given files, and not data in memory."""
         return are_files(data)
 
@@ -214,7 +214,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """Absolute paths of the files that `fit` was given."""
         return [str(Path(file).absolute()) for file in ([data] if isinstance(data, str | Path) else data)]
 
-    def _data(self, data: Any, valid: Any, begun: Begun) -> tuple[Any, Any, str]:
+    def _data(self, data: object, valid: object, begun: Begun) -> tuple[Any, Any, str]:
         """Data, the validation part if one is given, and a digest of their files."""
         for given in (data, valid):
             check_no_texts(given, pairs=self.validates_on_files and not self.source)
@@ -352,7 +352,7 @@ def split_in_two(data: Any, share: float, seed: int) -> tuple[Any, Any]:
     return data.part(sorted(order[n_valid:])), data.part(sorted(order[:n_valid]))
 
 
-def are_files(data: Any) -> bool:
+def are_files(data: object) -> bool:
     """Whether data is named by files, and not there itself."""
     return isinstance(data, str | Path) or (
         isinstance(data, list | tuple) and bool(data) and all(isinstance(each, str | Path) for each in data)

@@ -79,7 +79,7 @@ class Fallback:
         return {"baseline": self.baseline, "least": self.least}
 
     @classmethod
-    def from_data(cls, data: Any, baselines: Collection[str]) -> "Fallback":
+    def from_data(cls, data: object, baselines: Collection[str]) -> "Fallback":
         """As it stands in a model file; in one of 0.1.0 it is None, and the network answers.
 
         Raises:

@@ -155,7 +155,7 @@ class TaskReport(ABC, Generic[M]):
         """
         return None
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: object) -> Iterator[Section]:
         """What the task shows of a model on a page, section by section: pictures of its metrics, and examples.
 
         Args:
@@ -169,7 +169,7 @@ class TaskReport(ABC, Generic[M]):
         yield ""
         yield self.last_line()
 
-    def of_training(self, result: TrainResult, path: Path, test: Any = None) -> Iterator[str]:
+    def of_training(self, result: TrainResult, path: Path, test: object = None) -> Iterator[str]:
         """What a training came to, in lines: the metrics beside the baseline's, where the model is, the verdict.
 
         Args:

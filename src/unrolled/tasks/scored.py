@@ -19,7 +19,7 @@ class Scored(ABC):
     def evaluate(self, data: Any) -> dict[str, Any]:
         """Metrics on data with the answers, the model's and the baseline's."""
 
-    def paired(self, data: Any, answers: Any) -> Any:
+    def paired(self, data: object, answers: object) -> Any:
         """Items and their answers, each a list, an array or a series, as data that `as_data` takes.
 
         Raises:
@@ -29,7 +29,7 @@ class Scored(ABC):
         same_number(items, found)
         return list(zip(items, found, strict=True))
 
-    def report(self, data: Any = None, answers: Any = None) -> Any:
+    def report(self, data: object = None, answers: object = None) -> Any:
         """Metrics beside the baseline's and the verdict, in words: `print` it, or let a notebook show it.
 
         Args:
@@ -46,7 +46,7 @@ class Scored(ABC):
     def _report(self, figures: dict[str, Any] | None) -> Any:
         return tasks.task(self.task).Report(self, figures)
 
-    def score(self, data: Any, answers: Any = None) -> float:
+    def score(self, data: object, answers: object = None) -> float:
         """The metric that decides in the report, an error with its sign turned: the larger the better.
 
         Args:

@@ -24,7 +24,7 @@ class Seen(ABC):
     result: TrainResult | None
 
     @abstractmethod
-    def report(self, data: Any = None, answers: Any = None) -> Any:
+    def report(self, data: object = None, answers: object = None) -> Any:
         """Metrics beside the baseline's, and the verdict."""
 
     @abstractmethod

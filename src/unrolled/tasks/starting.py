@@ -39,7 +39,7 @@ class Beginning:
     name: str
 
     @classmethod
-    def of(cls, start: Any, kind: type[Any]) -> "Beginning":
+    def of(cls, start: object, kind: type[Any]) -> "Beginning":
         """A model, or the one in a file or a run folder, for a training of a kind of models.
 
         Raises:

@@ -75,7 +75,7 @@ class Job(Protocol):
     @property
     def module(self) -> nn.Module: ...
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
         """The loss of update `step`, and the state to carry to the next. `module` is the one given, or its wrapper for
         several processes; `carried` is None before the first step, later a tree of tensors and numbers.
         """

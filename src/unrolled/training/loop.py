@@ -233,7 +233,7 @@ class _Training:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
 
-    def _here(self, tree: Any) -> Any:
+    def _here(self, tree: object) -> Any:
         return pytree.tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree)
 
     def progress(self) -> float:

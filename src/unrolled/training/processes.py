@@ -70,7 +70,7 @@ def agreed(value: float) -> float:
     return float(shared.item())
 
 
-def gathered(tree: Any) -> list[Any]:
+def gathered(tree: object) -> list[Any]:
     """The trees of all processes, in their order, in every process; their tensors agree in shape."""
     if world_size() == 1:
         return [tree]

@@ -152,7 +152,7 @@ class Run:
             path = self.folder / CHECKPOINT
             raise RunError(f"{path}: is damaged ({type(fault).__name__}: {shown}). Train anew") from fault
 
-    def write_state(self, state: Any) -> None:
+    def write_state(self, state: object) -> None:
         """Replaces the checkpoint."""
         tree = {"version": VERSION, "config": self.config, "state": state}
         path = self.folder / CHECKPOINT

@@ -156,7 +156,7 @@ class NumberEncoder(nn.Module):
         return run_recurrent(self.recurrent, batch.values, batch.lengths)
 
 
-def input_layer_from_data(data: Any) -> InputLayer:
+def input_layer_from_data(data: object) -> InputLayer:
     """The input layer that `to_data` described.
 
     Raises:

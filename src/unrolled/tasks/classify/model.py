@@ -57,7 +57,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     def read(self, files: Files) -> Labeled:
         return LabeledReader(self.settings).files(files)
 
-    def paired(self, data: Any, answers: Any) -> Labeled:
+    def paired(self, data: object, answers: object) -> Labeled:
         return LabeledReader(self.settings).paired(data, answers)
 
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
@@ -162,7 +162,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         figures = self._judged(valid.labels, sequences, cross_weighted(fitted, *scores))
         return replace(weighted(fitted, *scores), figures=figures)
 
-    def predict(self, items: Any, *, highlights: bool = False) -> Any:
+    def predict(self, items: object, *, highlights: bool = False) -> Any:
         """The class of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
         the column of a frame. `highlights` tells what each token of a text did for it.
         """
@@ -171,7 +171,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         found = items_of_frame(items, self.settings.text) if is_frame(items) else items_of(items)
         return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
 
-    def _is_window(self, items: Any) -> bool:
+    def _is_window(self, items: object) -> bool:
         """Whether an array is one window; else its rows are windows of one feature."""
         input_layer, shape = self.fitted.input_layer, np.shape(items) if isinstance(items, np.ndarray) else ()
         return (
@@ -184,7 +184,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         fitted = self.fitted
         return np.array([LABEL_KINDS[fitted.label_kind](name) for name in fitted.classes])
 
-    def predict_proba(self, items: Any) -> np.ndarray:
+    def predict_proba(self, items: object) -> np.ndarray:
         """Probabilities float64 [items, classes], in the order of `classes_`; for `items` see `predict`."""
         found = self.predict(items)
         rows = found if isinstance(found, Answers) else [found]
@@ -260,14 +260,14 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return figures
 
     @accepts("pairs of a text or a window [time, features] and its label")
-    def as_data(self, data: Any) -> Labeled:
+    def as_data(self, data: object) -> Labeled:
         """From files; a frame; or pairs of a text or window [time, features] and its label, or a list of labels where
         there may be several.
         """
         return LabeledReader(self.settings).data(data)
 
 
-def _items(items: Any, input_layer: InputLayer) -> list[Any]:
+def _items(items: object, input_layer: InputLayer) -> list[Any]:
     """Texts, or windows for a model that reads those."""
     if isinstance(input_layer, TextInput):
         return checked_items(items, is_text, "a text")

@@ -40,12 +40,12 @@ class ClassifyNet(nn.Module):
         self.is_multiple = is_multiple
         self.members = nn.ModuleList(_Member(input_layer, n_classes, settings) for _ in range(settings.ensemble))
 
-    def forward(self, batch: Any, targets: Tensor) -> Tensor:
+    def forward(self, batch: object, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets [batch, classes], 0 or 1."""
         losses = [loss_of(member(batch), targets, is_multiple=self.is_multiple) for member in self.members]
         return torch.stack(losses).mean()
 
-    def logits(self, batch: Any) -> Tensor:
+    def logits(self, batch: object) -> Tensor:
         """[batch, classes]."""
         return torch.stack([member(batch) for member in self.members]).mean(0)
 

@@ -46,7 +46,7 @@ class LabeledReader:
         names, series = self.settings.window_columns()
         return read_windows(table, values=names, series=series, label=label, decimal=self.settings.decimal or "")
 
-    def paired(self, items: Any, labels: Any) -> Labeled:
+    def paired(self, items: object, labels: object) -> Labeled:
         """Items in memory and their labels."""
         return labeled_in_memory(items, labels, text=self.settings.text)
 

@@ -85,7 +85,7 @@ class ForecastJob:
             total += len(point) * float(loss_of(point + around, windows.targets, settings.output, windows))
         return total / len(self.valid)
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
         draw = np.random.default_rng((self.seed, step, processes.rank()))
         n = max(1, self.batch // processes.world_size())
         chosen = self.origins[draw.integers(len(self.origins), size=n)]

@@ -98,7 +98,7 @@ class ForecastMember(nn.Module):
         raw = self.outer(nn.functional.silu(self.inner(features))).transpose(0, 1)
         return parameters(raw, self.linear(window), self.settings.output)
 
-    def along(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def along(self, inputs: Tensor, state: object) -> tuple[Tensor, Any]:
         """Parameters of the value after each time [time, batch, n], and the state: autoregressive. They are changes
         from the last value given, which is the first feature of the inputs.
         """
@@ -271,5 +271,5 @@ def _quantiles(samples: Tensor, axis: int) -> Tensor:
     return torch.lerp(low.movedim(axis, -1), high.movedim(axis, -1), at - at.floor())
 
 
-def _repeated(state: Any, n: int) -> Any:
+def _repeated(state: object, n: int) -> Any:
     return pytree.tree_map(lambda leaf: leaf.repeat_interleave(n, 1), state)

@@ -97,7 +97,7 @@ class Reader:
         )
 
 
-def _is_whole(series: Any) -> bool:
+def _is_whole(series: object) -> bool:
     """Whether a series is of numbers, none missing."""
     try:
         return bool(np.isfinite(np.asarray(series, dtype=np.float64)).all())

@@ -38,11 +38,11 @@ class RegressNet(nn.Module):
         self.loss = settings.loss
         self.members = nn.ModuleList(_Member(input_layer, settings) for _ in range(settings.ensemble))
 
-    def forward(self, batch: Any, targets: Tensor) -> Tensor:
+    def forward(self, batch: object, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets float32 [batch], scaled."""
         return torch.stack([loss_of(member(batch), targets, self.loss) for member in self.members]).mean()
 
-    def numbers(self, batch: Any) -> Tensor:
+    def numbers(self, batch: object) -> Tensor:
         """[batch], scaled."""
         return torch.stack([member(batch) for member in self.members]).mean(0)
 

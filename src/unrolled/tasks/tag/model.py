@@ -170,7 +170,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             return tags
         return tags_of(spans_of(tags, "BIOES"), len(tags), self.fitted.scheme)
 
-    def predict(self, items: Any) -> Any:
+    def predict(self, items: object) -> Any:
         """What is found in a text, or in a sentence of tokens; in many of them, if given a list of those.
 
         Args:
@@ -277,7 +277,7 @@ class _TagJob(ExampleJob):
         self.valid, self.gold = valid, rewritten(valid.tags, valid.scheme, fitted.scheme)
         self.tagged = TaggedSentences(fitted, sentences, tags, training.seed)
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
         return module(*self.tagged.batch(self.batches.at(step), self.device)), None
 
     def evaluate(self) -> dict[str, float]:

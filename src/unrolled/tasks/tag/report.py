@@ -59,7 +59,7 @@ class TagReport(TaskReport[TagModel]):
         )
         return pictures.bars(model, baseline, "span F1", folder / "labels.png") if model else None
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: object) -> Iterator[Section]:
         model, baseline = self.figures["model"], self.figures["baseline"]
         if labels := model.get("labels"):
             most = sorted(labels, key=lambda name: -labels[name]["n"])[:_MOST_LABELS]

@@ -55,7 +55,7 @@ class TextJob:
         self.baseline_log_p = np.zeros(0)  # of the validation part, once there is a baseline
         self.baseline_loss = math.nan  # what `evaluate` would return for it
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
         epoch, window = divmod(step, self.windows)
         start = window * self.k1
         begin = max(0, start - self.overlap)

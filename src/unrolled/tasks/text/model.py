@@ -73,13 +73,13 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
 
     def fit(
         self,
-        files: Any = NOT_GIVEN,
-        answers: Any = None,
+        files: object = NOT_GIVEN,
+        answers: object = None,
         *,
-        valid: Any = None,
+        valid: object = None,
         text: str | None = None,
         train: TrainSettings | None = None,
-        start: Any = None,
+        start: object = None,
         run: Path | str | None = None,
         display: Display | None = None,
         log: Log = (),
@@ -328,7 +328,7 @@ unrolled train text a.txt b.txt --units subword --steps 2000
 Model = TextModel
 
 
-def _check_fit(files: Any, text: str | None, *, has_run: bool, has_more: bool) -> None:
+def _check_fit(files: object, text: str | None, *, has_run: bool, has_more: bool) -> None:
     """Raises ArgumentError or SettingsError where arguments of `fit` do not go together."""
     if has_more:
         raise SettingsError("fit: a text's validation part is its end; set `validation`")

@@ -36,6 +36,6 @@ class TextNet(nn.Module):
                 # forget gates start open: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015
                 parameter.data[settings.hidden : 2 * settings.hidden] += 1
 
-    def forward(self, units: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def forward(self, units: Tensor, state: object) -> tuple[Tensor, Any]:
         hidden, state = self.recurrent(self.embedding(units), state)
         return self.output(self.dropout(hidden)), state

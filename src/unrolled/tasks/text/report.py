@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from unrolled.report.html import elements
 from unrolled.report.html.page import Section
@@ -36,7 +35,7 @@ class TextReport(TaskReport[TextModel]):
         yield f"text      {source}, {self.figures['items']:,} {self.model.item}s"
         yield from super().of_evaluation(source)
 
-    def of_training(self, result: TrainResult, path: Path, test: Any = None) -> Iterator[str]:
+    def of_training(self, result: TrainResult, path: Path, test: object = None) -> Iterator[str]:
         model, baseline = self.table()
         yield f"stopped     {result.reason}; best at step {result.best_step}"
         yield f"model       {model.removeprefix('model').strip()}"
@@ -61,7 +60,7 @@ class TextReport(TaskReport[TextModel]):
             return f"it was still improving: --minutes {4 * minutes}."
         return "it no longer improved: more text, or a larger model (--hidden, --layers), can help."
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: object) -> Iterator[Section]:
         parts = ""
         for temperature in _TEMPERATURES:
             written = "".join(self.model.generate(length=_LENGTH, temperature=temperature, seed=0)).strip("\n")

@@ -49,7 +49,7 @@ def log_p_of(net: TextNet, ids: np.ndarray, before: np.ndarray, *, n_streams: in
     return found
 
 
-def _without_row_0(state: Any, first: Any) -> Any:
+def _without_row_0(state: object, first: object) -> Any:
     """The state with its first row as it was at first."""
     return pytree.tree_map(lambda part, start: torch.cat((start[:, :1], part[:, 1:]), 1), state, first)
 

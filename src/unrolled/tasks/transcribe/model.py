@@ -228,7 +228,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         fitted = self.ready()
         return Stream(fitted, rate or fitted.rate, self.fallback())
 
-    def predict(self, items: Any, *, beam: int | None = None, answer: str | None = None) -> Any:
+    def predict(self, items: object, *, beam: int | None = None, answer: str | None = None) -> Any:
         """What is said in a sound: a path, or samples and their rate; in each of a list of sounds. `answer` overrules
         the settings'.
         """
@@ -296,7 +296,7 @@ def _figures(
     return figures | {"by": dict(Counter(who)), "comparison": compared.to_dict()}
 
 
-def _may_be_sound(item: Any) -> bool:
+def _may_be_sound(item: object) -> bool:
     return isinstance(item, str | Path | Sound) or (isinstance(item, tuple) and len(item) == 2)
 
 

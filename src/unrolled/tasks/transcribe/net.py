@@ -108,7 +108,7 @@ class HearNet(nn.Module):
         """Steps [time, batch, ...] → what was heard, [time, batch, size]: for a transducer as its joiner takes it."""
         return self._heard(self.dropout(run_recurrent(self.recurrent, steps, lengths)))
 
-    def encode_on(self, steps: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def encode_on(self, steps: Tensor, state: object) -> tuple[Tensor, Any]:
         """The same as sound comes in, for forward networks: goes on from a state, None at first; gives the next."""
         outputs, state = self.recurrent(steps, state)
         return self._heard(outputs), state

@@ -136,7 +136,7 @@ class TranslateNet(nn.Module):
             return (*cell, hidden.new_zeros(len(hidden), self.settings.words))
         return tuple(part for layer in (self.lower, self.upper) for part in _started(layer, hidden))
 
-    def decode(self, inputs: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor, Any]:
+    def decode(self, inputs: Tensor, state: object, memory: Memory) -> tuple[Tensor, Tensor, Any]:
         """Readouts [time, batch, words], attention [time, batch, places] and the state after inputs [time, batch]."""
         vectors = self._dropped(self.target(inputs))
         return (self._fed if self.settings.decoder == "fed" else self._deep)(vectors, state, memory)
@@ -150,7 +150,7 @@ class TranslateNet(nn.Module):
         readouts = self.readout(torch.cat((self._dropped(upper), read, vectors), 2)).tanh()
         return self._dropped(readouts), weights.transpose(0, 1), (*_unpacked(first), *_unpacked(second))
 
-    def _fed(self, vectors: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor, Any]:
+    def _fed(self, vectors: Tensor, state: object, memory: Memory) -> tuple[Tensor, Tensor, Any]:
         places, is_kept = memory.is_padding.shape[1], None
         is_fused = _is_fused(vectors)
         if is_fused:
@@ -249,5 +249,5 @@ def _packed(layer: nn.Module, state: tuple[Tensor, ...]) -> Any:
     return pytree.tree_unflatten([each.unsqueeze(0) for each in state], pytree.tree_structure(initial_state(layer, 0)))
 
 
-def _unpacked(state: Any) -> tuple[Tensor, ...]:
+def _unpacked(state: object) -> tuple[Tensor, ...]:
     return tuple(each.squeeze(0) for each in pytree.tree_leaves(state))

@@ -58,7 +58,7 @@ class UnderstandJob(ExampleJob):
         weights = fitted.class_weights
         self.weights = torch.ones(len(places)) if weights is None else torch.from_numpy(weights)
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
         places = self.batches.at(step)
         intents = self.intents[places]
         weights = self.weights[intents].to(self.device)

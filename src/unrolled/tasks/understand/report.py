@@ -37,7 +37,7 @@ class UnderstandReport(TaskReport[UnderstandModel]):
         baseline = {name: each["f1"] for name, each in self.figures["baseline"]["labels"].items()}
         return pictures.bars(model, baseline, "slot F1", folder / "slots.png") if model else None
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: object) -> Iterator[Section]:
         labels, others = (self.figures[who]["labels"] for who in ("model", "baseline"))
         if labels:
             most = sorted(labels, key=lambda name: -labels[name]["n"])[:_MOST_LABELS]
