@@ -2,10 +2,9 @@
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -26,7 +25,7 @@ from unrolled.training.batches import Batches, batch_for
 from unrolled.training.devices import choose_device, choose_precision
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ending_signals_interrupt
-from unrolled.training.job import Curve, Job, TrainResult, check_baseline, curve_of
+from unrolled.training.job import Job, TrainResult, check_baseline, curve_of
 from unrolled.training.loop import train
 from unrolled.training.notebook import display_of_call
 from unrolled.training.run_folder import Run
@@ -228,11 +227,10 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             self.notes = [] if begun is None else [f"starts from {begun.name}, whose sizes are kept"]
             fitted, job = self.prepare(part, self.held, training, device, None if begun is None else begun.model.fitted)
         check_baseline(job, training)
-        column = getattr(whole, "text_column", "")  # a table to predict is read by it
         described = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
+        if column := getattr(whole, "text_column", ""):  # a table to predict is read by it
+            described["text_column"] = column
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
-        if column:
-            self._fitted.training["text_column"] = column
         return job
 
     def amounts(self, part: Any, held: Any) -> dict[str, Any]:
@@ -244,7 +242,8 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         n_shown = len(self.notes)
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
             display.start(items_per_step=job.items_per_step, item=job.item, curve=(curve := curve_of(job)))
-            self._note_course(curve, {"item": job.item, "items_per_step": job.items_per_step})
+            course = {"curve": asdict(curve), "item": job.item, "items_per_step": job.items_per_step}
+            self._fitted = self.fitted.noting(course)
             with tracked(display, {"task": self.task, **self.settings.to_dict(), **training.to_dict()}) as summary:
                 try:
                     result = train(job, training, run=run, display=display)
@@ -254,7 +253,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 self._fitted = replace(fitted, figures=self.judge(job))
                 report = self.report()
                 self.result = result = replace(result, curve=report.curve(curve))
-                self._note_course(result.curve)
+                self._fitted = self.fitted.noting({"curve": asdict(result.curve)})
                 _tell(display, self.notes[n_shown:])  # of `finish`
                 display.judged(result, report.verdict())
                 summary |= {"reason": result.reason, "steps": result.steps, "best_step": result.best_step}
@@ -262,11 +261,6 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             if run is not None and processes.rank() == 0:
                 self.save(run.model_path)
         return result
-
-    def _note_course(self, curve: Curve, more: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Notes for the model file what shows how the training went."""
-        fitted = self.fitted
-        self._fitted = replace(fitted, training={**fitted.training, "curve": asdict(curve), **more})
 
     def finish(self, valid: Any) -> F:
         """What is fitted, with what the trained network needs from the validation part; with its metrics there where

@@ -4,6 +4,7 @@ Inputs: a network, and all that a task learned from the training data. Outputs: 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -77,6 +78,10 @@ class Fitted(ABC):
         return settings, replace(
             fitted, figures=figures, record=file.record, training=file.settings.get("training", {})
         )
+
+    def noting(self, more: Mapping[str, Any]) -> Self:
+        """The same, with more said of its training."""
+        return replace(self, training={**self.training, **more})
 
     def figures_part(self) -> dict[str, Any]:
         """The metrics, as they stand beside the baseline in the file."""
