@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[2]
 ROOTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 #: the navigation: captions, and the pages below each
 PAGES = {
-    "Tasks": "forecasting classification tagging understanding text transcription translation training results "
-    "commands",
+    "Tasks": "forecasting classification regression tagging understanding text transcription translation training "
+    "results commands",
     "Library": "tutorial cells insight site/reference",
     "Design": "design/architecture design/engine design/engine-speed design/engine-figures design/guard design/tasks "
     "design/text-task design/transcription design/translation design/claims design/time design/model-file "
     "design/command-line design/launcher design/site design/probe design/report",
-    "中文": "zh/README zh/forecasting zh/classification zh/tagging zh/understanding zh/text zh/transcription "
-    "zh/translation",
+    "中文": "zh/README zh/forecasting zh/classification zh/regression zh/tagging zh/understanding zh/text "
+    "zh/transcription zh/translation",
     "Project": "/CHANGELOG /CONTRIBUTING",
 }
 

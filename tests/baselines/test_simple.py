@@ -9,6 +9,7 @@ from unrolled.baselines import series
 from unrolled.baselines.cross_fitted import FOLDS, best_scale, cross_fitted, folds_of
 from unrolled.baselines.frequent_tag import FrequentTag, tag_log_p
 from unrolled.baselines.naive_bayes import NaiveBayes
+from unrolled.baselines.ridge import Ridge
 from unrolled.errors import ModelFileError
 
 
@@ -130,3 +131,23 @@ def test_the_ridge_is_large_where_windows_are_few_and_the_least_that_serves():
     }
     assert ridge >= 1
     assert errors[ridge] < 0.7 * errors[1e-3]
+
+
+def test_ridge_regression_is_what_numpy_solves():
+    draw = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(30)]
+    texts = [list(draw.choice(words, 8)) for _ in range(60)]
+    windows = [draw.normal(size=(12, 2)) + draw.normal() for _ in range(60)]
+    targets = draw.normal(size=60)
+    for items in (texts, windows):
+        found = Ridge.fit(items, targets)
+        entries = found._entries(items)
+        dense = np.zeros((60, len(found.scales)))
+        dense[entries[0], entries[1]] = entries[2]
+        solved = [
+            np.linalg.solve(dense.T @ dense + strength * np.eye(dense.shape[1]), dense.T @ (targets - targets.mean()))
+            for strength in (0.1, 1.0, 10.0, 100.0)
+        ]
+        nearest = min(solved, key=lambda weights: np.abs(weights - found.weights).max())
+        np.testing.assert_allclose(found.weights, nearest, atol=1e-5 * np.abs(nearest).max())
+        np.testing.assert_allclose(found.numbers(items), dense @ nearest + targets.mean(), atol=1e-5)

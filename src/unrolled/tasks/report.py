@@ -192,7 +192,8 @@ class TaskReport(ABC, Generic[M]):
             yield f"\npicture  none: {fault}"
         if start := self.model.training.get("start"):
             yield f"start    {start}"
-        yield f"file     {path}\npredict  unrolled predict {path} {self.model.takes}"
+        takes = "TABLE" if getattr(self.model, "needs_table", "") else self.model.takes
+        yield f"file     {path}\npredict  unrolled predict {path} {takes}"
         yield f"\n{last.last_line()}"
 
 

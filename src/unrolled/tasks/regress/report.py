@@ -23,7 +23,7 @@ class RegressReport(TaskReport[RegressModel]):
         lines = [f"{'':<{width}}{'MAE':>12}{'RMSE':>12}{'R²':>10}"]
         for key, name in who.items():
             row = self.figures[key]
-            lines.append(f"{name:<{width}}{row['mae']:>12.6g}{row['rmse']:>12.6g}{row['r2']:>10.3f}")
+            lines.append(f"{name:<{width}}{row['mae']:>12.6g}{row['rmse']:>12.6g}{round(row['r2'], 3) + 0.0:>10.3f}")
         return lines
 
     def in_words(self, figure: float) -> str:
