@@ -6,8 +6,12 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 
+import unrolled
+from tests.report.pages import Page
 from unrolled.markup import Band, Line
+from unrolled.pages import checked
 from unrolled.report.comparison import compare, counting
 from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
@@ -171,3 +175,19 @@ def test_counting_keeps_what_models_are_compared_by():
     with counting() as kept:
         compare(model[:9], {"b": baseline[:9]}, metric="accuracy", of="texts")
     assert first.beside(kept[0], "c") is None
+
+
+def test_a_check_up_is_a_section_with_its_findings_and_pictures():
+    torch.manual_seed(0)
+    found = unrolled.checkup(unrolled.RNN(2, 8), torch.randn(80, 4, 2))
+    shown = checked.section(found, "random numbers")
+    page = Page(document("a", "", [shown]))
+    assert page.faults == []
+    assert shown.title == "Check-up"
+    assert f"vanishing: {found.verdict[0]}" in page.words
+    assert str(found).splitlines()[-1] in page.words
+    names = [each["aria-label"].split(".")[0] for each in page.of("svg")]
+    assert names == [
+        "the last step's gradient on its way back", "what is lost of its output where it knows so few steps",
+        "how long each unit remembers, in steps", "Lyapunov exponents, per step",
+    ]  # fmt: skip

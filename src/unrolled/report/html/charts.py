@@ -99,7 +99,7 @@ class _Plane:
             return ticks(self.low, self.high, 5)
         first, last = math.ceil(self.low), math.floor(self.high)
         if last - first < 1:
-            return [(10**at, number(10**at)) for at, _ in ticks(self.low, self.high, 4)]
+            return [(10**at, f"{10**at:.3g}") for at, _ in ticks(self.low, self.high, 4)]
         step = max(1, math.ceil((last - first) / 5))
         return [
             (10.0**power, f"1e{power}" if abs(power) > 3 else f"{10.0**power:g}")
