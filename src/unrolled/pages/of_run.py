@@ -5,11 +5,8 @@ pictures, the check-up, what was trained on what, speed, and the commands.
 """
 
 import datetime
-import platform
 from collections.abc import Iterator
 from typing import Any
-
-import torch
 
 from unrolled import tasks
 from unrolled.errors import UnrolledError
@@ -20,6 +17,7 @@ from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
 from unrolled.report.html.elements import TONES
 from unrolled.report.html.page import Section, document
+from unrolled.tasks.fitted import versions
 from unrolled.tasks.report import TaskReport
 from unrolled.training.job import Curve
 
@@ -200,12 +198,9 @@ def _in_words(name: str) -> str:
 
 
 def _versions(training: dict[str, Any]) -> dict[str, str]:
-    """Of the training, if its file says so; and of the program that writes the page."""
-    from unrolled import __version__
-
-    here = f"unrolled {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    """Of the training, if its file says so; else of the program that writes the page."""
     noted = training.get("versions")
-    return {"trained with": str(noted)} if noted else {"read with": here}
+    return {"trained with": str(noted)} if noted else {"read with": versions()}
 
 
 def _speed(found: Source, calls: dict[str, speed.Call]) -> str:

@@ -15,7 +15,7 @@ from unrolled.errors import DataError, RunError, SettingsError
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
 from unrolled.tasks.arguments import check_no_texts, checked_training
-from unrolled.tasks.fitted import F, HasFitted
+from unrolled.tasks.fitted import F, HasFitted, versions
 from unrolled.tasks.parameters import Parameters
 from unrolled.tasks.scored import Scored
 from unrolled.tasks.seen import Seen
@@ -243,7 +243,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
             display.start(items_per_step=job.items_per_step, item=job.item, curve=(curve := curve_of(job)))
             course = {"curve": asdict(curve), "item": job.item, "items_per_step": job.items_per_step}
-            self._fitted = self.fitted.noting(course)
+            self._fitted = self.fitted.noting(course | {"versions": versions()})
             with tracked(display, {"task": self.task, **self.settings.to_dict(), **training.to_dict()}) as summary:
                 try:
                     result = train(job, training, run=run, display=display)

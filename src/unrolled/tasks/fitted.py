@@ -3,12 +3,14 @@
 Inputs: a network, and all that a task learned from the training data. Outputs: the parts of a model file, and back.
 """
 
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from unrolled.errors import ModelFileError, SettingsError
@@ -94,6 +96,13 @@ class Fitted(ABC):
 
 
 F = TypeVar("F", bound=Fitted)  # what a model fits
+
+
+def versions() -> str:
+    """What runs here, for the file of a model that is trained now."""
+    from unrolled import __version__
+
+    return f"unrolled {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 class HasFitted(Generic[F]):
