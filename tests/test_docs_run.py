@@ -47,6 +47,8 @@ def tables():
         f"{('small', 'big')[i % 2]} house {('red', 'old', 'new')[i % 3]},{100 * (i % 2) + i}.5" for i in range(24)
     ]
     write("houses.csv", ["description,price", *houses])
+    patients = [",".join(f"{draw:.3g}" for draw in np.random.default_rng(i).normal(size=11)) for i in range(40)]
+    write("diabetes.csv", ["age,sex,bmi,bp,s1,s2,s3,s4,s5,s6,target", *patients])
     posts = [{"body": f"{a} and {b}", "topics": f"{a};{b}"} for a in ("art", "food", "tax") for b in ("law", "war")]
     write("posts.jsonl", map(json.dumps, posts * 6))
     sensors = [f"{i},{['up', 'down'][i % 2]},{t * (i % 2)},{i},{t},{i % 5 + 0.5}" for i in range(30) for t in range(6)]
