@@ -28,6 +28,19 @@ def rows(dtype: torch.dtype) -> Tensor:
     return torch.stack([*found, opposite, mixed]).to(dtype)
 
 
+def near_rows(dtype: torch.dtype, width: int) -> dict[str, Tensor]:
+    """[n, width] by name: numbers of one size that are equal, or differ little, at many sizes."""
+    generator = torch.Generator().manual_seed(width)
+    found = {}
+    for size in (1e-12, 1e-3, 3.3, 1e3, 1e12) if dtype == torch.float32 else (1e-90, 1e-12, 3.3, 1e12, 1e90):
+        level = size * (1 + torch.rand(32, 1, generator=generator, dtype=torch.float64))
+        found[f"equal, {size:g}"] = level.to(dtype).expand(-1, width)
+        for noise in (16 * torch.finfo(dtype).eps, 1e-4):
+            shaken = torch.randn(32, width, generator=generator, dtype=torch.float64)
+            found[f"apart by {noise:.0e}, {size:g}"] = (level * (1 + noise * shaken)).to(dtype)
+    return found
+
+
 def _spread(reduced: Callable) -> Callable:
     """What is one number for a row, at each place."""
     return lambda a: reduced(a).expand_as(a) + 0.0
@@ -51,6 +64,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "var": _spread(lambda a: a.var(1, keepdim=True)),
     "var of all": _spread(lambda a: a.var(1, keepdim=True, correction=0)),
     "std": _spread(lambda a: a.std(1, keepdim=True)),
+    "std of all": _spread(lambda a: a.std(1, keepdim=True, correction=0)),
+    "mean beside var": _spread(lambda a: torch.var_mean(a, 1, keepdim=True)[1]),
     "norm": _norm(2),
     "norm 1": _norm(1),
     "norm of infinity": _norm(inf),
@@ -68,3 +83,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "pad": lambda a: F.pad(a[:, 1:], (1, 0)),
     "first of them": _spread(lambda a: a[:, :1]),
 }
+
+
+def layer_norm_by_hand(a: Tensor) -> Tensor:
+    """As users write it."""
+    return (a - a.mean(1, keepdim=True)) / (a.var(1, keepdim=True, correction=0) + 1e-5).sqrt()

@@ -314,12 +314,14 @@ def minimum_of_heads(x, h):
     return h, new(x, h) - heads(h).amin(0).flatten()
 
 
-@unfused("prims.var takes a variance over the batch", "return h, new(x, h) / h.var(0)")
+@unfused("aten.var takes a variance over the batch, of no numbers or of complex ones", "return h, new(x, h) / h.var(0)")
 def variance_over_the_batch(x, h):
     return h, new(x, h) / h.var(0)
 
 
-@unfused("prims.var takes a variance over the batch", "spread = heads(h.detach()).var(0)")
+@unfused(
+    "aten.var takes a variance over the batch, of no numbers or of complex ones", "spread = heads(h.detach()).var(0)"
+)
 def variance_of_heads(x, h):
     spread = heads(h.detach()).var(0)
     return h, new(x, h) / spread.flatten()

@@ -1,7 +1,7 @@
 """Operations that are taken apart into simpler ones before a step is split and lowered.
 
-Most are torch's own decompositions. Some of those round, or treat a NaN, otherwise than torch's kernels do; `OURS` has
-these as the kernels have them, since the eager loop runs the kernels.
+Most are torch's own decompositions. Some of those round, or treat a NaN, otherwise than torch's kernels do; `OURS` and
+`moments` have these as the kernels have them, since the eager loop runs the kernels.
 """
 
 import functools
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 
+from unrolled.engine.passes import moments
+
 aten = torch.ops.aten
 _SIXTH = 0.1666666716337204  # 1 / 6 in float32, which the kernel of doubles has too
 
@@ -22,8 +24,8 @@ def decompositions() -> dict[Any, Callable]:
     """What is taken apart: everything that has a decomposition, but for products and the two squashing functions."""
     table = dict(core_aten_decompositions())
     names = (
-        "native_layer_norm native_layer_norm_backward _softmax _softmax_backward_data _log_softmax "
-        "_log_softmax_backward_data gelu gelu_backward var_mean var std _fused_rms_norm _fused_rms_norm_backward lerp "
+        "native_layer_norm_backward _softmax _softmax_backward_data _log_softmax "
+        "_log_softmax_backward_data gelu gelu_backward _fused_rms_norm _fused_rms_norm_backward lerp "
         "elu elu_backward leaky_relu leaky_relu_backward hardtanh hardtanh_backward hardsigmoid hardsigmoid_backward "
         "hardswish hardswish_backward silu silu_backward softplus softplus_backward mish mish_backward "
         "log_sigmoid_forward log_sigmoid_backward prelu addcmul addcdiv masked_fill glu glu_backward logaddexp "
@@ -40,7 +42,7 @@ def decompositions() -> dict[Any, Callable]:
         aten.mm.default,
     ):
         table.pop(kept, None)
-    return table | OURS
+    return table | OURS | moments.DECOMPOSITIONS
 
 
 def _softshrink(a: Tensor, lambd: float = 0.5) -> Tensor:

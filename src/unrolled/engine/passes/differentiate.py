@@ -10,6 +10,7 @@ from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.passes.split import Split
 from unrolled.engine.passes.subgraph import part_of
+from unrolled.engine.passes.subtracted_means import correct_means
 from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, Following, fake_like, make_graph
 
 
@@ -59,6 +60,7 @@ def differentiate(parts: Split) -> Joint:
 
     with NO_NUMBERS:  # also for what the loop makes of the batch's size alone
         graph = make_graph(joint, [*examples, *map(fake_like, results)], table=decompositions())
+    correct_means(graph.graph)
     return Joint(graph, results, is_float, _differentiable(parts))
 
 

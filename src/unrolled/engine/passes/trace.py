@@ -19,17 +19,14 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.backends import eager
 from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.ir.taps import Taps
+from unrolled.engine.passes.batch_sizes import BATCH as BATCH
+from unrolled.engine.passes.batch_sizes import OTHER_BATCH as OTHER_BATCH
 from unrolled.engine.passes.decompositions import decompositions
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node
 from unrolled.engine.trees import Form, flatten, unflatten
 
 aten = torch.ops.aten
-
-# A batch size that no other size or number of a step is: wherever it stands in the graph, it means the batch. A second
-# one shows that it does (`compare`).
-BATCH = 1_203_400_007
-OTHER_BATCH = 1_417_300_009
 
 # within, a tensor that is made has a shape and no memory
 NO_NUMBERS = FakeTensorMode(allow_non_fake_inputs=True)

@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from unrolled.engine.ir.program import Value
+from unrolled.engine.passes import moments
 from unrolled.engine.passes.lower.nodes import Environment, source_shape
 from unrolled.engine.passes.lower.product_operands import ArgExtreme, OverBatch
 from unrolled.engine.passes.trace import BATCH
@@ -121,13 +122,9 @@ def _min(lower: Environment, node: fx.Node, a: Any, dims: Any = None, *_: Any, *
     return make("neg", lower.builder.reduce("max", make("neg", a)))
 
 
-def _var(lower: Environment, node: fx.Node, a: Any, dims: Any, correction: float = 1) -> Value:
-    make, const, a = lower.builder.pointwise, lower.builder.const, lower.value(a)
-    if _is_over_batch(node, dims):
-        raise NotTraceable("takes a variance over the batch")
-    mean = make("div", lower.builder.reduce("sum", a), const(a.width))
-    apart = make("sub", a, mean)
-    return make("div", lower.builder.reduce("sum", make("mul", apart, apart)), const(a.width - correction))
+def variance_left_whole(*_: Any, **__: Any) -> Any:
+    """A variance that `moments` has not taken apart."""
+    raise NotTraceable("takes a variance over the batch, of no numbers or of complex ones")
 
 
 def _along_features(node: fx.Node, dim: int) -> None:
@@ -223,8 +220,9 @@ def _pad(lower: Environment, node: fx.Node, a: Any, pad: list[int], number: floa
 HANDLERS: dict[Any, Callable] = {
     aten.sum.dim_IntList: _sum, aten.sum.default: _sum, prims.sum.default: _sum,
     aten.mean.dim: _mean, aten.mean.default: _mean,
-    aten.amax.default: _max, aten.amin.default: _min, prims.var.default: _var,
+    aten.amax.default: _max, aten.amin.default: _min,
     aten.max.dim: _with_place(None), aten.min.dim: _with_place("neg"), aten.scatter.src: _scatter,
+    **dict.fromkeys(moments.OF_VARIANCE, variance_left_whole),
     aten.any.dim: _any, aten.any.dims: _any, aten.repeat.default: _repeat,
     aten.cumsum.default: _cumsum, aten.flip.default: _flip, aten.roll.default: _roll,
     aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,

@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from unrolled.engine.ir.program import Value
+from unrolled.engine.passes import moments
 from unrolled.engine.passes.lower import features, grids, heads_tensor
 from unrolled.engine.passes.lower.grids import Grid
 from unrolled.engine.passes.lower.heads_tensor import Blocks, array_of
@@ -305,28 +306,6 @@ def _mean(lower: Environment, node: fx.Node, a: Blocks, dims: Any = None, keeps:
     return Blocks(total.axes, array_of(total.rows.shape, rows), total.width)
 
 
-def _var(lower: Environment, node: fx.Node, a: Blocks, dims: Any, correction: float = 1) -> Blocks:
-    builder, axes = lower.builder, list(dims)
-    if any(a.axes[axis] == "b" for axis in axes):
-        raise NotTraceable("takes a variance over the batch")
-    count = math.prod(a.shape[axis] for axis in axes)
-    total = heads_tensor.reduced(builder, "add", a, axes, keeps=True)
-    apart = heads_tensor.elementwise(
-        builder,
-        lambda x, s: builder.pointwise("sub", x, builder.pointwise("div", s, builder.const(count))),
-        [a, total],
-        a.shape,
-    )
-    square = Blocks(
-        apart.axes,
-        array_of(apart.rows.shape, [builder.pointwise("mul", r, r) for r in apart.rows.flat]),
-        apart.width,
-    )
-    spread = heads_tensor.reduced(builder, "add", square, axes, keeps=False)
-    rows = [builder.pointwise("div", row, builder.const(count - correction)) for row in spread.rows.flat]
-    return Blocks(spread.axes, array_of(spread.rows.shape, rows), spread.width)
-
-
 def _min(lower: Environment, node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Blocks:
     negative = lambda each: Blocks(  # noqa: E731
         each.axes,
@@ -452,9 +431,9 @@ HANDLERS: dict[Any, Callable] = {
     aten.expand.default: _expand, prims.broadcast_in_dim.default: _broadcast,
     aten.permute.default: _permute, aten.transpose.int: _transpose, aten.t.default: _transpose,
     aten.bmm.default: _bmm, aten.mm.default: _mm, aten.addmm.default: _addmm,
+    **dict.fromkeys(moments.OF_VARIANCE, features.variance_left_whole),
     aten.sum.dim_IntList: _reduce("add"), aten.sum.default: _reduce("add"), prims.sum.default: _reduce("add"),
     aten.amax.default: _reduce("max2"), aten.amin.default: _min, aten.mean.dim: _mean, aten.mean.default: _mean,
-    prims.var.default: _var,
     aten.slice.Tensor: _slice, aten.select.int: _select, aten.cat.default: _cat,
     aten.split_with_sizes.default: _split, aten.split.Tensor: _split, aten.unsafe_split.Tensor: _split,
     aten.slice_scatter.default: _slice_scatter, aten.select_scatter.default: _select_scatter,
