@@ -18,8 +18,10 @@ from torch.utils import _pytree as pytree
 
 from unrolled.errors import DivergedError, RunError
 from unrolled.nn.bptt import detached
+from unrolled.nn.recurrent import Recurrent
+from unrolled.nn.torch_layers import GRU, LSTM, RNN
 from unrolled.randomness import set_aside
-from unrolled.training import processes, stopping
+from unrolled.training import processes, stopping, watch
 from unrolled.training.devices import random_state
 from unrolled.training.display import Display
 from unrolled.training.interrupts import ctrl_c_waits
@@ -30,6 +32,7 @@ from unrolled.training.settings import TrainSettings
 from unrolled.training.stopping import Position
 
 _WARMUP = 0.1  # share of the minutes
+_EARLY, _EARLY_STEPS = 0.2, 500  # of a run: what it has not learned by then it may learn yet
 
 
 def train(
@@ -107,6 +110,8 @@ class _Training:
         if run is not None and run.state is not None:
             with run.restoring():
                 self._restore(run.state)
+        self.told: set[str] = set()  # of what is wrong with its gradients
+        _clip_states(job.module, settings.clip_state_gradient or None)
         self.is_whole = True
         self.random = random_state(self.device)  # as it was before the step that is under way
         self.module = processes.shared_gradients(job.module)
@@ -152,14 +157,29 @@ class _Training:
 
         An interrupt amid it leaves all as it was before: a resumed run evaluates first.
         """
+        seen = watch.watched(self.job, self.position.step, self.carried) if self.settings.watch_gradients else []
         with self._averaged():
             figures = self.job.evaluate()
+            for layer in seen:
+                figures |= layer.columns()
             with ctrl_c_waits():
                 self.is_whole = False
                 is_best = self._note(figures)
                 self.is_whole = True
         # only then does it show: Ctrl-C may be the answer to what it shows
         self.display.evaluated(self.position.record[-1], self.job.describe(figures), is_best=is_best)
+        self._tell(seen)
+
+    def _tell(self, seen: list[watch.LayerFigures]) -> None:
+        """What is wrong with the gradients, each kind once."""
+        baseline = self.job.baseline_loss
+        at = self.position
+        is_learning = stopping.has_left_its_start(at) if baseline is None else at.best_loss < baseline
+        is_early = self.progress() < _EARLY and at.step < _EARLY_STEPS
+        for kind, text in watch.advice(seen, is_learning=is_learning or is_early).items():
+            if kind not in self.told:
+                self.told.add(kind)
+                self.display.note(f"step {at.step}: {text}")
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -261,6 +281,7 @@ class _Training:
     def result(self, reason: str) -> TrainResult:
         """Puts the best weights into the module and sums up."""
         self.job.module.load_state_dict(self.best)
+        _clip_states(self.job.module, None)
         at = self.position
         return TrainResult(reason, at.step, at.seconds, at.best_step, at.best_loss, at.record)
 
@@ -289,6 +310,12 @@ def _schedule_factor(settings: TrainSettings, at: Position) -> float:
     if settings.schedule == "linear":
         return warm * (1 - stopping.progress(at, settings))
     return warm
+
+
+def _clip_states(module: nn.Module, limit: float | None) -> None:
+    for each in module.modules():
+        if isinstance(each, RNN | LSTM | GRU | Recurrent):
+            each.clip_state_grad = limit
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -45,6 +45,14 @@ class TrainSettings(Settings):
     )
     clip_norm: float = option(1.0, "clip the gradient to this norm; 0: do not", least=0)
     clip_value: float = option(0.0, "clip every entry of the gradient to ± this; 0: do not", least=0)
+    clip_state_gradient: float = option(
+        0.0, "clip the gradient of recurrent layers' state to ± this at each step of the backward; 0: do not", least=0
+    )
+    watch_gradients: bool = option(
+        False,
+        "at every evaluation, gradients of each recurrent layer as columns of the log, and a line where they vanish, "
+        "explode or saturate; takes the time of about three updates",
+    )
     average: float = option(
         0.0,
         "decay of a running average of the weights, which is judged and kept in their place; 0: none",
