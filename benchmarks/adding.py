@@ -108,17 +108,18 @@ def picture(file: str) -> None:
     for column, length in enumerate(LENGTHS):
         errors, gradients = grid[0][column], grid[1][column]
         for i, name in enumerate(CELLS):
+            if (name, length, "error") not in curves:
+                continue
             errors.plot(*zip(*sorted(curves[name, length, "error"].items()), strict=True), color=f"C{i}", label=name)
             for quantity, style in ((BEFORE, ":"), (AFTER, "-")):
                 norms = sorted(curves[name, length, quantity].items())
-                gradients.plot(*zip(*norms, strict=True), style, color=f"C{i}", label=f"{name}, {quantity.split()[1]}")
+                gradients.plot(*zip(*norms, strict=True), style, color=f"C{i}", label=name if style == "-" else None)
         errors.axhline(BASELINE, color="gray", linestyle="--", label="always 1")
         errors.set(title=f"{length} steps", xlabel="update", yscale="log")
         gradients.set(xlabel="steps before the end", yscale="log", ylim=(1e-12, 10))
     grid[0][0].set_ylabel("mean squared error")
-    grid[1][0].set_ylabel("|∂loss/∂h|, mean over rows")
-    grid[0][0].legend(fontsize=8)
-    grid[1][0].legend(fontsize=7)
+    grid[1][0].set_ylabel("|∂loss/∂h|, mean over rows\n(dotted: before training)")
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
     figure.savefig(file, metadata={"Date": None} if file.endswith(".svg") else None)
 
 

@@ -21,8 +21,8 @@ ROOTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 #: the navigation: captions, and the pages below each
 PAGES = {
     "Tasks": "forecasting classification regression tagging understanding text transcription translation training "
-    "results commands",
-    "Library": "tutorial cells insight site/reference",
+    "report results commands",
+    "Library": "tutorial cells insight gradients site/reference",
     "Design": "design/architecture design/engine design/engine-speed design/engine-figures design/guard design/tasks "
     "design/text-task design/transcription design/translation design/claims design/time design/model-file "
     "design/command-line design/launcher design/site design/probe design/report",
