@@ -430,7 +430,7 @@ def costs():
         xs, gradient = torch.randn(time_, batch, hidden, requires_grad=True), torch.randn(time_, batch, hidden)
         state = cell.initial_state(batch)
         lengths = torch.linspace(0, time_, batch).round().long()
-        scan = lambda cell=cell, xs=xs, state=state, **options: unrolled.scan(  # noqa: E731
+        scan = lambda cell=cell, xs=xs, state=state, **options: unrolled.scan(
             cell, xs, state, engine="fused", **options
         )[0]
         runs = {"fused": scan, "half the steps padded": lambda scan=scan, n=lengths: scan(lengths=n)}

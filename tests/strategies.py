@@ -63,7 +63,7 @@ def make_cell(name: str, seed: int, dtype: torch.dtype = torch.float64) -> torch
 
 def make_state(cell: torch.nn.Module, batch: int, seed: int, dtype: torch.dtype = torch.float64) -> Any:
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda zero: torch.randn(zero.shape, generator=generator, dtype=torch.float64).to(dtype)  # noqa: E731
+    draw = lambda zero: torch.randn(zero.shape, generator=generator, dtype=torch.float64).to(dtype)
     return pytree.tree_map(draw, cell.initial_state(batch))
 
 

@@ -119,7 +119,7 @@ def test_a_gradient_that_explodes_is_bounded_and_a_changed_limit_is_never_stale(
     xs, state = strategies.make_inputs(40, BATCH, 1, dtype) * 0.01, torch.zeros(BATCH, 5, dtype=dtype)
     sizes = {}
     for limit in (None, 0.5, 2, 0.5, float("inf"), 1e30):
-        run = lambda xs, s, c=limit: unrolled.scan(cell, xs, s, clip_state_grad=c, engine="fused")  # noqa: E731
+        run = lambda xs, s, c=limit: unrolled.scan(cell, xs, s, clip_state_grad=c, engine="fused")
         of_state = gradients(run, xs, state)[-1]
         again = gradients(run, xs, state)[-1]  # by way of what is cached
         memory.forget()
@@ -146,7 +146,7 @@ def test_results_are_those_without():
 def test_recomputed_and_cut_sequences():
     cell, state = exploding(), torch.randn(BATCH, 5)
     xs = strategies.make_inputs(STEPS, BATCH, 1, torch.float32)
-    run = lambda xs, s, **o: unrolled.scan(cell, xs, s, clip_state_grad=0.3, **o)  # noqa: E731
+    run = lambda xs, s, **o: unrolled.scan(cell, xs, s, clip_state_grad=0.3, **o)
 
     def cut(xs, s):
         first, middle = run(xs[:4], s)
@@ -161,7 +161,7 @@ def test_recomputed_and_cut_sequences():
 def test_under_transforms_of_torch_and_twice_differentiated():
     cell, state = exploding(dtype=torch.float64), torch.randn(BATCH, 5, dtype=torch.float64)
     xs = strategies.make_inputs(STEPS, BATCH, 1)
-    run = lambda s: unrolled.scan(cell, xs, s, clip_state_grad=0.3)[0][-1].pow(2).sum()  # noqa: E731
+    run = lambda s: unrolled.scan(cell, xs, s, clip_state_grad=0.3)[0][-1].pow(2).sum()
     wanted = gradients(lambda xs, s: unrolled.scan(cell, xs, s, clip_state_grad=0.3), xs, state, of_last=1.0)
     found = torch.func.grad(lambda s: unrolled.scan(cell, xs, s, clip_state_grad=0.3)[0][-1].sum())(state)
     torch.testing.assert_close(found, wanted[-1])
@@ -263,7 +263,7 @@ def test_a_probe_sees_the_clamped_gradient():
 def test_inside_torch_compile():
     torch._dynamo.reset()
     cell, xs, state = exploding(), torch.randn(STEPS, BATCH, 3) * 0.01, torch.zeros(BATCH, 5)
-    run = lambda xs, s, c: unrolled.scan(cell, xs, s, clip_state_grad=c)  # noqa: E731
+    run = lambda xs, s, c: unrolled.scan(cell, xs, s, clip_state_grad=c)
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     for limit in (0.1, 3):
         found = gradients(lambda xs, s, c=limit: compiled(xs, s, c), xs, state)

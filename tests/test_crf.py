@@ -261,7 +261,7 @@ def test_under_transforms_and_tracing_nothing_is_decided_by_values(apart):
     draws = [drawn(crf, generator, 5, 4, size) for size in (1, apart)]
     tags, lengths = draws[0][1:]
     crf.requires_grad_(False)  # a trace of a function takes no parameters
-    likelihood = lambda scores: crf.log_likelihood(scores, tags, lengths)  # noqa: E731
+    likelihood = lambda scores: crf.log_likelihood(scores, tags, lengths)
     scores = torch.stack([draw[0] for draw in draws])
     exact = [likelihood(each).detach() for each in scores]
     assert_close(torch.func.vmap(likelihood)(scores).detach(), exact, rel=1e-13 * max(apart, 100))

@@ -48,7 +48,7 @@ def first_states(layer, batch, *, is_batched=True):
 
 def assert_same_as_torch(ours, theirs, inputs):
     """By the one rule: torch in float64 is the oracle, torch in float32 the yardstick."""
-    run = lambda layer: lambda args: layer(*args)  # noqa: E731
+    run = lambda layer: lambda args: layer(*args)
     oracle = type(theirs)(*_arguments(theirs)).double()
     oracle.load_state_dict(theirs.state_dict())
     # several: a tensor may have two numbers, whose errors in one draw are a matter of luck
@@ -113,7 +113,7 @@ def test_packed_sequences_are_torchs(kind, engine, arguments, lengths, with_stat
             output, last = self.layer(PackedSequence(data, *parts), *states)
             return output.data, last
 
-    run = lambda layer: lambda args: OverData(layer)(*args)  # noqa: E731
+    run = lambda layer: lambda args: OverData(layer)(*args)
     oracle = type(theirs)(*_arguments(theirs)).double()
     oracle.load_state_dict(theirs.state_dict())
     inputs = (packed.data, *states)

@@ -212,7 +212,7 @@ def test_functional_transforms_pass_through():
     parameters = dict(cell.named_parameters())
 
     def loss(parameters, xs, state):
-        step = lambda x, s: torch.func.functional_call(cell, parameters, (x, s))  # noqa: E731
+        step = lambda x, s: torch.func.functional_call(cell, parameters, (x, s))
         return unrolled.scan(step, xs, state)[0].square().sum()
 
     each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 1, 0))(parameters, xs.unsqueeze(2), state.unsqueeze(1))

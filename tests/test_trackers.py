@@ -74,7 +74,7 @@ def test_tensorboard_reads_the_rows(call, tmp_path, monkeypatch):
 def stand_in(monkeypatch, name, calls):
     """A module with the functions that the library documents, which keeps its calls."""
     module = types.ModuleType(name)
-    keep = lambda function: lambda *a, **k: calls.append((function, a, k))  # noqa: E731
+    keep = lambda function: lambda *a, **k: calls.append((function, a, k))
     if name == "mlflow":
         module.active_run = lambda: None
         for function in ("start_run", "log_params", "log_metrics", "end_run"):

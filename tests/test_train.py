@@ -104,7 +104,7 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_bits(tmp_path_factory, kills,
     torch.manual_seed(99)  # whatever state the new process's generator is in
     result = train(job, chosen, run=Run.open(folder))
     assert_equal(weights(job), weights(whole))
-    untimed = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
+    untimed = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
     assert untimed(result.record) == untimed(expected.record)
 
 

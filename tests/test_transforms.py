@@ -58,7 +58,7 @@ def test_derivatives_of_every_kind(kind, options):
     x, direction = xs[0], xs[1]
     wanted = torch.autograd.functional.jacobian(lambda x: definition(x)[0], x)
     along = torch.einsum("abcdef,def->abc", wanted, direction)
-    output = lambda x: layer(x)[0]  # noqa: E731
+    output = lambda x: layer(x)[0]
     assert_close(jacrev(output)(x).detach(), wanted)
     assert_close(jacfwd(output)(x).detach(), wanted)
     assert_close(jvp(output, (x,), (direction,))[1].detach(), along)
@@ -144,7 +144,7 @@ def test_a_scan_is_a_loop_over_samples(name):
     wanted = torch.stack([run("eager")(*one) for one in samples])
     for engine in ("auto", "eager"):
         assert_close(vmap(run(engine))(xs, lengths, resets), wanted)
-        loss = lambda *one, engine=engine: run(engine)(*one).square().sum()  # noqa: E731
+        loss = lambda *one, engine=engine: run(engine)(*one).square().sum()
         gradients = vmap(grad(loss))(xs, lengths, resets)
         for one, found in zip(samples, gradients, strict=True):
             leaf = one[0].clone().requires_grad_()

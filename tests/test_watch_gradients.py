@@ -76,7 +76,7 @@ def test_a_gradient_that_does_not_fall_has_a_half_life_of_a_million():
 
 
 def test_it_says_what_is_wrong_with_advice():
-    told = lambda job, learns=False: watch.advice(watch.watched(job, 0, None), is_learning=learns)  # noqa: E731
+    told = lambda job, learns=False: watch.advice(watch.watched(job, 0, None), is_learning=learns)
     exploding = told(Job(gain=1.5, size=1e-6), learns=True)["explodes"]
     assert exploding.replace("backward", "forward") == (
         "gradients explode in recurrent, layer 1, forward: 1e5 times over 30 steps. "

@@ -43,7 +43,7 @@ def explain(
         step: as for `scan`, like the following four; or one of Unrolled's layers, with its input.
         xs: inputs.
         state: the first state; of a layer it may be left out.
-        lengths: of rows that end.
+        lengths: of a variable-length batch.
         resets: of rows that start anew.
         verbose: also what each stage of the engine made of the step: graph, loop programs, source.
         timed: also measure the forward, and the machine's peak.

@@ -160,7 +160,7 @@ def test_headers_are_told_from_data(n_numbers, n_rows, has_text, draw):
     ]  # fmt: skip
     head = [f"name {i}" for i in range(len(rows[0]))]
     with tempfile.TemporaryDirectory() as folder:
-        text = lambda *some: "".join(",".join(row) + "\n" for row in some)  # noqa: E731
+        text = lambda *some: "".join(",".join(row) + "\n" for row in some)
         assert list(table_of(Path(folder), text(head, *rows)).columns) == head
         assert ADVICE in told(Path(folder), text(*rows))
 
@@ -198,7 +198,7 @@ def test_a_header_in_between_is_told(tmp_path):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_delimiters_marks_and_line_ends_of_any_program(tmp_path, delimiter, encoding, end):
     rows = [["größe", "Preis, netto"], ['say "hi"; so', "1,5"], ["a|b", "2,5"]]
-    quoted = lambda text: '"' + text.replace('"', '""') + '"'  # noqa: E731
+    quoted = lambda text: '"' + text.replace('"', '""') + '"'
     text = "".join(delimiter.join(map(quoted, row)) + end for row in rows)
     table = table_of(tmp_path, text.encode(encoding))
     assert table.columns == {"größe": ['say "hi"; so', "a|b"], "Preis, netto": ["1,5", "2,5"]}
@@ -217,7 +217,7 @@ def test_what_excel_writes(tmp_path):
 
 def sheet(*rows):
     """A workbook with a sheet, as Excel writes it."""
-    cells = lambda row: "".join(  # noqa: E731
+    cells = lambda row: "".join(
         f"<c><v>{value}</v></c>" if isinstance(value, int | float) else f'<c t="inlineStr"><is><t>{value}</t></is></c>'
         for value in row
     )

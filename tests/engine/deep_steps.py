@@ -18,7 +18,7 @@ class Deep(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(len(type(self).__name__))
-        draw = lambda *shape: nn.Parameter(0.5 * torch.randn(*shape, generator=generator))  # noqa: E731
+        draw = lambda *shape: nn.Parameter(0.5 * torch.randn(*shape, generator=generator))
         self.inner, self.heads = draw(HIDDEN, INPUT), draw(HEADS, WIDTH, WIDTH)
         self.shared, self.bias, self.gains = draw(WIDTH, WIDTH), draw(HEADS, WIDTH), draw(HEADS, 1)
         self.keys, self.values = draw(WIDTH, INPUT), draw(WIDTH, INPUT)
@@ -132,7 +132,7 @@ class Square(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(1)
-        draw = lambda *shape: nn.Parameter(0.5 * torch.randn(*shape, generator=generator))  # noqa: E731
+        draw = lambda *shape: nn.Parameter(0.5 * torch.randn(*shape, generator=generator))
         self.inner, self.heads, self.shared = draw(9, INPUT), draw(3, 3, 3), draw(3, 3)
         self.bias = draw(3, 1, 3)
 

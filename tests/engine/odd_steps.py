@@ -110,7 +110,7 @@ class Odd(torch.nn.Module):
         super().__init__()
         self.nodes, self.returns_more = nodes, returns_more
         generator = torch.Generator().manual_seed(seed)
-        draw = lambda *shape: torch.nn.Parameter(  # noqa: E731
+        draw = lambda *shape: torch.nn.Parameter(
             0.5 * torch.randn(*shape, generator=generator, dtype=torch.float64).float()
         )
         self.joint = draw(INPUT + HIDDEN, HIDDEN)

@@ -131,7 +131,7 @@ def test_clang_compiles_too(tmp_path):
 def test_processes_that_start_at_once_on_a_cold_cache_all_succeed_and_damaged_files_are_made_again(
     n_processes, tmp_path
 ):
-    start = lambda: subprocess.Popen(  # noqa: E731
+    start = lambda: subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

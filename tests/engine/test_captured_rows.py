@@ -128,7 +128,7 @@ IN_ALL_DTYPES = {"added", "masked", "dot"}  # by default
 def draw(n_steps, n_rows, seed):
     """Inputs, state, and what a step captures, in float64."""
     generator = torch.Generator().manual_seed(seed)
-    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     captured = {name: normal(*shape) / shape[0] ** 0.5 for name, shape in WEIGHTS.items()}
     places = torch.randint(1, PLACES + 1, (n_rows, 1), generator=generator)
     captured |= {
@@ -265,7 +265,7 @@ def test_threads_that_share_features_give_the_same():
     """Few rows of wide states, for which threads share the features and not the rows."""
     before = torch.get_num_threads()
     generator = torch.Generator().manual_seed(0)
-    normal = lambda *shape: torch.randn(*shape, generator=generator) / shape[-1] ** 0.5  # noqa: E731
+    normal = lambda *shape: torch.randn(*shape, generator=generator) / shape[-1] ** 0.5
     weights, memory, vector = normal(256, 256), normal(2, 33, 256), normal(2, 256)
     xs, state = normal(20, 2, 256), normal(2, 256)
 

@@ -33,7 +33,7 @@ def test_what_would_come_out_wrong_is_refused(kind):
 
 
 def test_too_many_rows_are_told():
-    step = lambda x, h: (h.sum((1, 2)), torch.tanh(h + x.unsqueeze(-1)))  # noqa: E731
+    step = lambda x, h: (h.sum((1, 2)), torch.tanh(h + x.unsqueeze(-1)))
     with pytest.raises(
         unrolled.errors.NotFusedError, match=r"of shape \[batch, 65, 2\], of more than 64 rows of numbers"
     ):

@@ -68,7 +68,7 @@ def run_as_programs(tmp_path, way):
 
 @pytest.mark.slow
 def test_sanitizers_find_nothing(tmp_path):
-    library = lambda name: subprocess.run(  # noqa: E731
+    library = lambda name: subprocess.run(
         ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
     ).stdout.strip()
     preload = f"{library('libasan.so')}:{library('libubsan.so')}"

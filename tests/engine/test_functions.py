@@ -96,7 +96,7 @@ def test_functions_of_two_and_their_gradients_are_torchs(name, dtype):
     if name.split()[0] in ("fmod", "remainder", "floor", "truncated"):  # torch's vectors and its single numbers differ
         edges = edges[edges[:, 1].isfinite() & (edges[:, 1].abs() > 0.5) & (edges[:, 0].abs() < 1e30)]
     whole = torch.stack((torch.cat((a, edges[:, 0])), torch.cat((b, edges[:, 1])))).to(dtype)
-    step = lambda x, h: (h, torch.stack((PAIRS[name](h[:, 0], h[:, 1]), h[:, 1]), 1))  # noqa: E731
+    step = lambda x, h: (h, torch.stack((PAIRS[name](h[:, 0], h[:, 1]), h[:, 1]), 1))
     results = []
     for engine in ("fused", "eager"):
         state = whole.t().clone().requires_grad_()

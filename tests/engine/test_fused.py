@@ -289,7 +289,7 @@ def test_a_plan_follows_what_the_step_holds():
     both()
     for factor in (0.5, 2.0):
         for weight in (torch.eye(5), torch.ones(5, 5)):
-            step = lambda x, h, f=factor, w=weight: ((h @ w) * f, torch.tanh(h @ w + f))  # noqa: E731
+            step = lambda x, h, f=factor, w=weight: ((h @ w) * f, torch.tanh(h @ w + f))
             fused, eager = (unrolled.scan(step, xs, state, engine=engine) for engine in ("fused", "eager"))
             torch.testing.assert_close(fused, eager)
 
@@ -304,7 +304,7 @@ def test_a_plan_keeps_no_model_alive():
 
 
 def test_nan_and_infinity_travel_as_in_the_eager_loop():
-    step = lambda x, h: (torch.sigmoid(h), torch.maximum(torch.tanh(x * h), torch.exp(x)).abs())  # noqa: E731
+    step = lambda x, h: (torch.sigmoid(h), torch.maximum(torch.tanh(x * h), torch.exp(x)).abs())
     special = torch.tensor(
         [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e30, -1e30, 88.0, 89.5, -87.5, -104.0]
     )
@@ -314,7 +314,7 @@ def test_nan_and_infinity_travel_as_in_the_eager_loop():
 
 
 def test_masks_are_drawn_anew_at_every_step_with_the_eager_loops_law():
-    step = lambda x, h: (torch.nn.functional.dropout(x, 0.5), 0.5 * h + x)  # noqa: E731
+    step = lambda x, h: (torch.nn.functional.dropout(x, 0.5), 0.5 * h + x)
     ys, _ = unrolled.scan(step, torch.ones(50, 20, 30), torch.zeros(20, 30), engine="fused")
     assert set(ys.unique().tolist()) == {0.0, 2.0}
     assert abs(ys.mean().item() - 1) < 0.05
@@ -360,7 +360,7 @@ def test_a_gradient_by_how_often_a_word_occurs_in_a_step():
 
 def test_embeddings_of_integer_inputs_are_done_before_the_loop():
     table, cell = torch.nn.Embedding(7, 3), unrolled.cells.GRU(3, 5)
-    step = lambda x, h: cell(table(x), h)  # noqa: E731
+    step = lambda x, h: cell(table(x), h)
     words = torch.randint(0, 7, (6, 4))
     told = unrolled.explain(step, words, cell.initial_state(4))
     assert told.path == "fused"
@@ -424,7 +424,7 @@ def test_steps_with_parts_that_lie_elsewhere(kind):
 def test_random_numbers_in_the_shape_of_the_state(draw):
     """Zoneout: what a mask says stays as it was, three in ten."""
     torch.manual_seed(0)
-    step = lambda x, h: (torch.where(draw(h).bool(), h, h + x), torch.where(draw(h).bool(), h, h + x))  # noqa: E731
+    step = lambda x, h: (torch.where(draw(h).bool(), h, h + x), torch.where(draw(h).bool(), h, h + x))
     xs = torch.ones(200, 10, 20)
     ys, last = unrolled.scan(step, xs, torch.zeros(10, 20), engine="fused")
     assert abs(last.mean().item() / 200 - 0.7) < 0.02
@@ -553,7 +553,7 @@ def test_what_cannot_be_traced_faithfully_runs_eagerly_and_right(step, reason):
 
 
 def test_a_detached_value_passes_no_gradient():
-    step = lambda x, h: (h, torch.tanh(x + h.detach() * h))  # noqa: E731
+    step = lambda x, h: (h, torch.tanh(x + h.detach() * h))
     results = []
     for engine in ("fused", "eager"):
         xs = torch.linspace(-1, 1, 60).view(5, 3, 4).requires_grad_()
@@ -601,7 +601,7 @@ def test_recomputed_without_time():
 
 def test_recomputing_draws_the_same_masks():
     """With y = masked x, the gradient is the mask: it must be the one that the forward drew."""
-    step = lambda x, h: (torch.nn.functional.dropout(x, 0.5), h)  # noqa: E731
+    step = lambda x, h: (torch.nn.functional.dropout(x, 0.5), h)
     xs = torch.ones(10, 4, 3, requires_grad=True)
     ys, _ = unrolled.scan(step, xs, torch.zeros(4, 3), engine="fused", recompute=True)
     [gradient] = torch.autograd.grad(ys.sum(), xs)

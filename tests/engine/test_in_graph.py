@@ -356,7 +356,7 @@ def test_a_step_that_is_no_module_recomputes_between_two_graphs(ran):
     weight, xs = torch.randn(3, 3, requires_grad=True), torch.randn(9, 2, 3)
 
     def model(xs):
-        step = lambda x, h: (h, torch.tanh(x + h @ weight))  # noqa: E731
+        step = lambda x, h: (h, torch.tanh(x + h @ weight))
         return unrolled.scan(step, xs + 1, torch.zeros(2, 3), engine="fused", recompute=True)[0] * 2
 
     compiled = torch.compile(model, backend="aot_eager")

@@ -56,7 +56,7 @@ def test_first_and_second_derivatives(drawn):
     steps, lengths = drawn
     batch = packed(mask(steps, lengths), cpu, is_reversed=False)
     leaf = torch.randn(steps, len(lengths), 2, dtype=torch.float64, requires_grad=True)
-    again = lambda leaf: batch.unpack(batch.pack(leaf) ** 2)  # noqa: E731
+    again = lambda leaf: batch.unpack(batch.pack(leaf) ** 2)
     assert torch.autograd.gradcheck(again, leaf)
     assert torch.autograd.gradgradcheck(again, leaf)
 

@@ -52,7 +52,7 @@ def _is_near(ours, theirs, exact):
     """Of each row: equal, or no farther from the exact one than torch and eight units of the row's largest number."""
     info = torch.finfo(ours.dtype)
     ours, theirs = ours.double(), theirs.double()
-    size = lambda numbers: numbers.abs().nan_to_num(0, 0, 0).amax(1, keepdim=True)  # noqa: E731
+    size = lambda numbers: numbers.abs().nan_to_num(0, 0, 0).amax(1, keepdim=True)
     allowed = size(theirs - exact) + 8 * info.eps * size(exact) + 2 * info.smallest_normal * info.eps
     same = (ours == theirs) | (ours.isnan() & theirs.isnan())
     by_torch = (ours - theirs).abs() <= 8 * info.eps * size(theirs)

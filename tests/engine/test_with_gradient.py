@@ -32,7 +32,7 @@ OUTPUTS = {
 def asked(names, needs, n_steps, engine, **options):
     """Whether outputs and last states require a gradient, and the gradients of what is asked for."""
     numbers = torch.Generator().manual_seed(1)
-    draw = lambda *shape: torch.randn(shape, generator=numbers, dtype=torch.float64)  # noqa: E731
+    draw = lambda *shape: torch.randn(shape, generator=numbers, dtype=torch.float64)
     given = draw(n_steps, 3, 4), draw(3, 4), draw(3, 4), draw(4)
     x, a, b, w = (t.requires_grad_(n) for t, n in zip(given, needs, strict=True))
 

@@ -571,21 +571,21 @@ def a_cell_of_ours_has_its_activation_exchanged(patch):
 @row
 def a_cell_of_ours_has_its_forward_exchanged(patch):
     step = unrolled.cells.GRU(INPUT, HIDDEN).double()
-    change = lambda: patch.setattr(type(step), "forward", lambda self, x, h: (h, h * 0.5 + x.sum(1, keepdim=True)))  # noqa: E731
+    change = lambda: patch.setattr(type(step), "forward", lambda self, x, h: (h, h * 0.5 + x.sum(1, keepdim=True)))
     return Case(step, change, parameters_of(step))
 
 
 @row
 def a_cell_of_ours_has_a_forward_of_its_own(patch):
     step = unrolled.cells.GRU(INPUT, HIDDEN).double()
-    change = lambda: setattr(step, "forward", lambda x, h: (h, h * 0.5 + x.sum(1, keepdim=True)))  # noqa: E731
+    change = lambda: setattr(step, "forward", lambda x, h: (h, h * 0.5 + x.sum(1, keepdim=True)))
     return Case(step, change, parameters_of(step))
 
 
 @row
 def a_cell_of_ours_gets_a_hook(patch):
     step = unrolled.cells.GRU(INPUT, HIDDEN).double()
-    change = lambda: step.register_forward_hook(lambda module, inputs, output: (output[0] * 0.5, output[1]))  # noqa: E731
+    change = lambda: step.register_forward_hook(lambda module, inputs, output: (output[0] * 0.5, output[1]))
     return Case(step, change, parameters_of(step))
 
 
@@ -611,7 +611,7 @@ def a_subclass_of_our_cell_has_its_number_changed(patch):
 @row
 def a_cell_of_torch_has_its_weight_exchanged(patch):
     step = nn.GRUCell(INPUT, HIDDEN).double()
-    change = lambda: setattr(step, "weight_hh", nn.Parameter(step.weight_hh.detach() * 0.5))  # noqa: E731
+    change = lambda: setattr(step, "weight_hh", nn.Parameter(step.weight_hh.detach() * 0.5))
     return Case(step, change, parameters_of(step))
 
 
@@ -630,7 +630,7 @@ def a_cell_of_torch_gets_a_hook(patch):
 @row
 def a_cell_of_torch_is_parametrized(patch):
     step = nn.LSTMCell(INPUT, HIDDEN).double()
-    change = lambda: parametrize.register_parametrization(step, "weight_hh", Half())  # noqa: E731
+    change = lambda: parametrize.register_parametrization(step, "weight_hh", Half())
     return Case(step, change, parameters_of(step), state=((2, HIDDEN), (2, HIDDEN)))
 
 
@@ -638,7 +638,7 @@ def a_cell_of_torch_is_parametrized(patch):
 def forward_of_a_cell_of_torch_exchanged(patch):
     step = nn.GRUCell(INPUT, HIDDEN).double()
     right = nn.GRUCell.forward
-    change = lambda: patch.setattr(nn.GRUCell, "forward", lambda self, x, h: 0.5 * right(self, x, h))  # noqa: E731
+    change = lambda: patch.setattr(nn.GRUCell, "forward", lambda self, x, h: 0.5 * right(self, x, h))
     return Case(step, change, parameters_of(step))
 
 
@@ -841,7 +841,7 @@ def inference_mode_asked_for(patch):
 def gradients_of_a_captured_tensor(patch):
     scale = torch.full((HIDDEN,), 0.5, dtype=torch.float64)
     step, wanted = plain_step(lambda y: y * scale)
-    both = lambda: [*wanted(), scale] if scale.requires_grad else wanted()  # noqa: E731
+    both = lambda: [*wanted(), scale] if scale.requires_grad else wanted()
     return Case(step, scale.requires_grad_, both)
 
 

@@ -57,8 +57,8 @@ class Case:
     def arguments(self) -> tuple[Any, Any]:
         """Inputs and state, the same at each call."""
         numbers = torch.Generator().manual_seed(3)
-        draw = lambda shape: torch.randn(shape, generator=numbers, dtype=torch.float64).to(self.dtype)  # noqa: E731
-        is_shape = lambda leaf: isinstance(leaf, tuple) and all(isinstance(n, int) for n in leaf)  # noqa: E731
+        draw = lambda shape: torch.randn(shape, generator=numbers, dtype=torch.float64).to(self.dtype)
+        is_shape = lambda leaf: isinstance(leaf, tuple) and all(isinstance(n, int) for n in leaf)
         return draw(self.inputs), pytree.tree_map(draw, self.state, is_leaf=is_shape)
 
 

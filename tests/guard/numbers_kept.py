@@ -176,7 +176,7 @@ def missing_of_a_dictionary(number):
 @keeper
 def view_of_memory(number):
     kept = mmap.mmap(-1, 8)
-    put = lambda new: struct.pack_into("d", kept, 0, new)  # noqa: E731
+    put = lambda new: struct.pack_into("d", kept, 0, new)
     put(number)
     return lambda: struct.unpack_from("d", kept)[0], put
 
@@ -270,7 +270,7 @@ def database(number):
     kept = sqlite3.connect(":memory:", check_same_thread=False)
     kept.execute("create table settings (value real)")
     kept.execute("insert into settings values (?)", (number,))
-    read = lambda: kept.execute("select value from settings").fetchone()[0]  # noqa: E731
+    read = lambda: kept.execute("select value from settings").fetchone()[0]
     return read, lambda new: kept.execute("update settings set value = ?", (new,))
 
 
@@ -293,7 +293,7 @@ def subclasses_of_a_class(number):
     class Heir(Kept):
         pass
 
-    read = lambda: Kept.__subclasses__()[0].value  # noqa: E731
+    read = lambda: Kept.__subclasses__()[0].value
     return read, lambda new: setattr(Heir, "value", new)
 
 

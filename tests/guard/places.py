@@ -629,7 +629,7 @@ def keyword_of_a_partial(first, patch):
 @place
 def state_of_a_partial(first, patch):
     get = functools.partial(lambda value: value, first)
-    put = lambda new: get.__setstate__((get.func, (new,), {}, {}))  # noqa: E731
+    put = lambda new: get.__setstate__((get.func, (new,), {}, {}))
     return lambda: get(), put
 
 
@@ -798,11 +798,11 @@ def lambda_in_a_dict(first, patch):
 
 @plain
 def helper_exchanged(first, patch):
-    helper = lambda: first  # noqa: E731
+    helper = lambda: first
 
     def put(new):
         nonlocal helper
-        helper = lambda: new  # noqa: E731
+        helper = lambda: new
 
     return lambda: helper(), put
 

@@ -563,7 +563,7 @@ LOUD: dict[str, Callable[[Tensor, Tensor], Any]] = {
 def test_nothing_is_printed_logged_or_warned(name, capfd, caplog):
     """Not by torch's tracing either; the one warning of a fall-back is Unrolled's."""
     xs, state = arguments()
-    step = lambda x, h: (h, LOUD[name](x, h))  # noqa: E731
+    step = lambda x, h: (h, LOUD[name](x, h))
     with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):

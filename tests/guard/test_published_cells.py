@@ -28,7 +28,7 @@ def assert_fused_and_right(cell: nn.Module, state: Any, n_inputs: int = INPUTS) 
 
     def found(engine: str, dtype: torch.dtype) -> list[Tensor]:
         own = copy.deepcopy(cell).to(dtype)
-        run = lambda given: unrolled.scan(own, given[0], given[1], engine=engine)  # noqa: E731
+        run = lambda given: unrolled.scan(own, given[0], given[1], engine=engine)
         parameters = [each for each in own.parameters() if each.requires_grad]
         return values_and_gradients(run, to_dtype((xs, state), dtype), parameters)
 

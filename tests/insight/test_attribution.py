@@ -101,7 +101,7 @@ def test_targets():
 
 
 def test_steps_are_added_until_it_adds_up_and_what_does_not_says_so():
-    steep = lambda points: torch.sigmoid(200 * (points[0] - 0.37)).sum().unsqueeze(0)  # noqa: E731
+    steep = lambda points: torch.sigmoid(200 * (points[0] - 0.37)).sum().unsqueeze(0)
     _, found = integrated(steep, [torch.ones(1, 1)])
     assert 16 < found.steps <= 512
     assert found.completeness <= 0.01
@@ -162,7 +162,7 @@ def test_faults(arguments, options, kind, text):
 def test_captums_methods_take_our_layers_as_they_are():
     captum = pytest.importorskip("captum.attr", reason="captum is not installed")
     model, xs = Reader().eval(), torch.randn(6, 2, 3)
-    batch_first = lambda inputs: model(inputs.transpose(0, 1))[0]  # noqa: E731 - captum's rows come first
+    batch_first = lambda inputs: model(inputs.transpose(0, 1))[0]
     found = unrolled.attribute(model, xs, target=1, steps=32).values.transpose(0, 1)
     theirs = captum.IntegratedGradients(batch_first).attribute(
         xs.transpose(0, 1).contiguous(), target=1, n_steps=32, method="gausslegendre"

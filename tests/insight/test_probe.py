@@ -83,7 +83,7 @@ def splits_what_it_made(x, state):
 
 def first_states(step, dtype):
     h = torch.linspace(-1, 1, ROWS * 5, dtype=torch.float64).view(ROWS, 5).to(dtype)
-    leaf = lambda value: value.clone().requires_grad_()  # noqa: E731
+    leaf = lambda value: value.clone().requires_grad_()
     if step in (keeps_a_state, returns_one_tensor_twice):
         return leaf(h), leaf(h * 0.5)
     if step is counts:

@@ -53,7 +53,7 @@ def test_a_series_that_rests_and_jumps_does_not_ruin_a_panel():
     both = fitted(Series([*names, "pegged"], [*others, pegged]), answer="model")
     walk = np.cumsum(draw.normal(size=len(WAVE)))
     usual = fitted(Series([*names, "walk"], [*others, walk]), answer="model")
-    apart = lambda model: model.evaluate(Series(names, others))["model"]["mae"]  # noqa: E731
+    apart = lambda model: model.evaluate(Series(names, others))["model"]["mae"]
     assert apart(alone) < apart(both) < apart(usual)  # it does less harm than an ordinary walk does
     limit = both.fitted.cut.limit
     assert both.fitted.cut.windows(Series(["p"], [pegged]), [(0, 248)]).targets.abs().max() <= limit
@@ -171,7 +171,7 @@ def test_another_frequency_than_the_model_learnt_is_refused_and_one_row_is_enoug
 
 def test_the_order_of_day_and_month_is_the_model_s(tmp_path):
     days = np.datetime64("2024-01-01") + np.arange(90)
-    write = lambda some: [f"{day.item():%d/%m/%Y},{i % 7}" for i, day in enumerate(some)]  # noqa: E731
+    write = lambda some: [f"{day.item():%d/%m/%Y},{i % 7}" for i, day in enumerate(some)]
     model = unrolled.ForecastModel(unrolled.ForecastSettings(horizon=1, hidden=4))
     model.fit(csv(tmp_path / "t.csv", write(days)), train=unrolled.TrainSettings(steps=2, precision="float32"))
     model.save(tmp_path / "m")

@@ -91,7 +91,7 @@ def test_the_weights_are_the_likeliest_and_stay_near_one_half_over_few_answers()
     truth = torch.randn(3000, 2, generator=draw)
     targets = nn_one_hot(torch.distributions.Categorical(logits=2 * truth).sample())
     noise = torch.randn(3000, 2, generator=draw)
-    loss = lambda logits, targets: loss_of(logits, targets, is_multiple=False)  # noqa: E731
+    loss = lambda logits, targets: loss_of(logits, targets, is_multiple=False)
     network, baseline = blend.best_weights(noise, truth, targets, loss)
     assert network < 0.1
     assert baseline == pytest.approx(2, abs=0.3)

@@ -174,7 +174,7 @@ def test_ctrl_c_within_an_evaluation_keeps_the_weights_themselves(tmp_path, monk
     monkeypatch.undo()
     resumed, _ = kind.resume(Run.open(tmp_path / "cut"))
     assert_equal(dict(resumed.net.state_dict()), dict(whole.net.state_dict()))
-    plain = lambda record: [{k: v for k, v in row.items() if k != "seconds"} for row in record]  # noqa: E731
+    plain = lambda record: [{k: v for k, v in row.items() if k != "seconds"} for row in record]
     assert plain(resumed.record) == plain(whole.record)
 
 

@@ -79,7 +79,7 @@ class Frequency:
             return f"every {days}"
         step = Frequency("second", self.count).words
         first, last = self.start, (self.start + (self.per_day - 1) * self.count) % _DAY
-        clock = lambda second: f"{second // 3600:02}:{second % 3600 // 60:02}"  # noqa: E731
+        clock = lambda second: f"{second // 3600:02}:{second % 3600 // 60:02}"
         return f"{step} from {clock(first)} to {clock(last)}, every {days}"
 
     @property

@@ -164,7 +164,7 @@ def _dates(text: str) -> list[tuple[Part, ...]]:
 def _orders(marks: str, lengths: tuple[int, ...]) -> list[tuple[str, ...]]:
     """What the numbers of a date can be, by their lengths; marks are the letters that stand between them."""
     is_short = tuple(length <= 2 for length in lengths)
-    year = lambda length: {4: "Y", 2: "y"}.get(length, "")  # noqa: E731
+    year = lambda length: {4: "Y", 2: "y"}.get(length, "")
     if marks == "b":
         if len(lengths) == 1:
             return [(year(lengths[0]),)] if year(lengths[0]) else []

@@ -109,7 +109,7 @@ class Cutting:
         past = np.stack([each[0] for each in beside])  # [batch, context + horizon + 1, n_past]
         known = np.stack([each[1] for each in beside])
         whole = np.concatenate((scaled[..., None], past[:, :-1], known[:, 1:]), 2).astype(np.float32)
-        tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))  # noqa: E731
+        tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
         return Windows(
             window=tensor(scaled[:, :context]),
             last=torch.from_numpy(np.ascontiguousarray(last)),

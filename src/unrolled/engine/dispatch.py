@@ -114,7 +114,7 @@ def _prepare(scan: CheckedScan, engine: str) -> None:
 
 
 def _asking(scan: CheckedScan) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:
-    """Asks for its loop, and ends with outputs and last state. Rows that end are not computed after their end: the
+    """Asks for its loop, and ends with outputs and last state. Rows are not computed after their end: the
     batch becomes the rows that run, the longest first.
 
     Raises:

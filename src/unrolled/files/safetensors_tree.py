@@ -69,7 +69,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             # clones: the file's own pages are not aligned, which changes sums, and change with the file
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - the file is no mapping
             metadata = file.metadata() or {}
     except (SafetensorError, ValueError, RuntimeError, KeyError) as fault:
         if lacks_memory(fault):

@@ -111,7 +111,7 @@ def path_of(chain: Chain, most_rows: int, n_finite: int) -> Path:
     rows = rows[torch.linspace(0, len(rows) - 1, min(most_rows, len(rows))).long()].to(before[0].device)
 
     def path(rows: Tensor) -> Path:
-        part = lambda leaf: leaf[begin:end].index_select(1, rows)  # noqa: E731
+        part = lambda leaf: leaf[begin:end].index_select(1, rows)
         return Path(chain.step, pytree.tree_map(part, chain.inputs()), [part(leaf) for leaf in before], form)
 
     found = path(rows)

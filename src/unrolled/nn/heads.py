@@ -48,7 +48,7 @@ class TagHead(nn.Module):
 def best_tags(
     heads: Sequence[TagHead], features: Sequence[Tensor], prior: Tensor | None, lengths: Tensor
 ) -> list[list[int]]:
-    """The best tags of each row, of several members together: of their mean scores and potentials."""
+    """The best tags of each row, of an ensemble: of its mean scores and potentials."""
     scores = sum(head.output(each) for head, each in zip(heads, features, strict=True)) / len(heads)
     if prior is not None:
         scores = scores + prior

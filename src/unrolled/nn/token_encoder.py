@@ -114,7 +114,7 @@ def recurrent_over(width: int, settings: EncoderSettings) -> nn.Module:
 
 
 def run_recurrent(recurrent: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
-    """Outputs [time, batch, size] over rows that end; zeros beyond their ends."""
+    """Outputs [time, batch, size] over a variable-length batch; zeros beyond its rows' ends."""
     if bool((lengths == len(inputs)).all()):
         return recurrent(inputs)[0]
     packed = pack_padded_sequence(inputs, lengths, enforce_sorted=False)

@@ -63,7 +63,7 @@ _steps: "WeakKeyDictionary[nn.Module, dict[str, tuple[Callable, list[Any]]]]" = 
 def _constructor(kind: type[nn.RNNBase]) -> Callable[..., None]:
     """Torch's constructor, which holds the arguments to their form and raises its own errors, and the engine."""
 
-    def __init__(  # noqa: N807
+    def __init__(  # noqa: N807 - a class takes it as its own
         self: Any, *args: Any, engine: Engine = "auto", clip_state_grad: float | None = None, **kwargs: Any
     ) -> None:
         kind.__init__(self, *args, **kwargs)

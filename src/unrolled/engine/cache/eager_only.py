@@ -36,7 +36,7 @@ def with_plain_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
     Raises:
         RunsEagerly: one has no memory.
     """
-    if has_plain_memory(tensors) and not any([each.is_conj() for each in tensors]):  # noqa: C419
+    if has_plain_memory(tensors) and not any([each.is_conj() for each in tensors]):  # noqa: C419 - a generator takes longer
         return list(tensors)
     plain = [each.resolve_conj().resolve_neg() for each in tensors]
     if any(not each.data_ptr() and each.numel() for each in plain):

@@ -141,7 +141,7 @@ def cached_for(step: Callable, call: Call) -> tuple[CachedCall, list[Tensor]] | 
         form = call.form()
     except (AttributeError, TypeError):  # they are no tensors
         return None
-    if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419
+    if torch.is_grad_enabled() and any([leaf.is_inference() for leaf in (*call.xs, *call.states)]):  # noqa: C419 - a generator takes longer
         return None
     if is_autocast():
         return None

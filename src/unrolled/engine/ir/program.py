@@ -251,7 +251,7 @@ class Builder:
         for one, other in ((a, b), (b, a)):
             if one.op != "matmul" or len(one.args) > 1 or one.width != other.width:
                 continue
-            onto = lambda base: self.matmul(one.args[0], int(one.attribute or 0), one.width, base)  # noqa: B023, E731
+            onto = lambda base: self.matmul(one.args[0], int(one.attribute or 0), one.width, base)  # noqa: B023 - called at once
             if other.op == "matmul":
                 return onto(other)
             if other.op == "add":

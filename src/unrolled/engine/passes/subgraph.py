@@ -30,7 +30,7 @@ def part_of(nodes: list[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node])
             continue
         copied = graph.node_copy(node, lambda arg: place[arg])
         with graph.inserting_before(copied):
-            size = lambda arg: _batch_size(graph, rows, arg)  # noqa: E731 - used at once
+            size = lambda arg: _batch_size(graph, rows, arg)
             copied.args = fx.node.map_aggregate(copied.args, size)
             copied.kwargs = fx.node.map_aggregate(copied.kwargs, size)
         place[node] = copied

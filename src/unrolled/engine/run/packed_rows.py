@@ -16,7 +16,7 @@ from unrolled.engine.ir.layout import BatchLayout
 
 @dataclass(frozen=True)
 class Packed:
-    """A padded batch of rows that end, as the rows of a `BatchLayout`.
+    """A padded variable-length batch, as the rows of a `BatchLayout`.
 
     Attributes:
         layout: the rows, the longest first.

@@ -62,7 +62,7 @@ class Plan:
         n_before, n_after: operations done once for all time steps, by name.
         traced: the step's graph, for reading.
         backend: what its loop runs on; `bind` sets it, as a plan on the disk has none.
-        has_gradient: what is remembered of `with_gradient`.
+        has_gradient: the cache of `with_gradient`.
     """
 
     dtype: torch.dtype

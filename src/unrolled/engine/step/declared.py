@@ -181,7 +181,7 @@ class _Cell:
         self.step: Declared | None = None
         settings = _settings_of(module)
         if settings is not None and self._is_clean():
-            # a second object with all that the cell has: what is remembered must not keep the cell itself
+            # a second object with all that the cell has: the cache must not keep the cell itself
             twin = object.__new__(type(module))
             object.__setattr__(twin, "__dict__", vars(module))
             names = list(dict.fromkeys(name for name, _ in (*twin.named_parameters(), *twin.named_buffers())))

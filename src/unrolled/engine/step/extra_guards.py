@@ -184,7 +184,7 @@ class ExtraGuards:
             and list(map(_parts, self._functions)) == list(self._functions.values())
             and all(len(s) == len(then) and all(map(is_, s.values(), then)) for s, then in self._classes)
             and not has_global_hooks()
-            and all([state() == then for state, then in self._states])  # noqa: C419
+            and all([state() == then for state, then in self._states])  # noqa: C419 - a generator takes longer
             and (self._environment is None or self._environment == os.environ)
             and (self._registered is None or self._registered == abc.get_cache_token())
             and (not self._zeros or self._have_signs(scope))

@@ -147,7 +147,7 @@ class Path:
             return add(graph, *args, **options)
 
         with contextlib.ExitStack() as stack:
-            patch = lambda *what: stack.enter_context(mock.patch.object(*what))  # noqa: E731
+            patch = lambda *what: stack.enter_context(mock.patch.object(*what))
             patch(symbolic_convert.InstructionTranslatorBase, "step", follow_step)
             patch(fx.Graph, "create_node", follow_add)
             # a mark on parameters, for graphs of GPUs, that would stay on the user's tensors

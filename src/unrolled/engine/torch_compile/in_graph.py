@@ -71,7 +71,7 @@ def refuse(fault: Exception) -> None:
 
 
 @nonstrict_trace
-def call(module: nn.Module, method: str, read: tuple[Any, ...], *args: Any) -> Any:  # noqa: ARG001
+def call(module: nn.Module, method: str, read: tuple[Any, ...], *args: Any) -> Any:  # noqa: ARG001 - guards read it
     """Calls a module's method; the scans in it become operators of the graph. `read` is what the method reads beside
     tensors, so that the graph is guarded by it.
     """

@@ -245,7 +245,7 @@ def spectrogram(
     seconds, above = len(frames) * step_s, 26
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BELOW
     image = base64.b64encode(_png(frames[::every].T[::-1])).decode()
-    across = lambda second: _LEFT + (right - _LEFT) * min(1.0, max(0.0, second / seconds))  # noqa: E731
+    across = lambda second: _LEFT + (right - _LEFT) * min(1.0, max(0.0, second / seconds))
     drawn = (
         f'<image href="data:image/png;base64,{image}" x="{_LEFT}" y="{above}" width="{right - _LEFT}" '
         f'height="{bottom - above}" preserveAspectRatio="none"/>'

@@ -25,7 +25,7 @@ class _Member(nn.Module):
 
 
 class ClassifyNet(nn.Module):
-    """Members of one kind; a batch of the input layer comes in, the loss goes out, or the mean of the logits."""
+    """An ensemble: takes a batch of the input layer, returns the loss, or the mean of the logits."""
 
     label_axes: ClassVar[LabelAxes] = {
         "output.weight": ("classes", None),

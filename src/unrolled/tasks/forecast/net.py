@@ -184,7 +184,7 @@ def levels_of(params: Tensor, output: str, last: Tensor, spread: Tensor) -> Tens
 
 
 class ForecastNet(nn.Module):
-    """Members of one kind."""
+    """An ensemble of networks of one kind."""
 
     def __init__(self, settings: ForecastNetSettings, n_inputs: int, n_future: int, context: int, horizon: int) -> None:
         super().__init__()

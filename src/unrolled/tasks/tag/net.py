@@ -13,7 +13,7 @@ from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder
 
 
 class TagNet(nn.Module):
-    """Members of one kind: encoder and tag head each, which start from what tags each word had."""
+    """An ensemble of networks of one kind: encoder and tag head each, which start from what tags each word had."""
 
     label_axes: ClassVar[LabelAxes] = {
         **TagHead.label_axes,

@@ -46,7 +46,7 @@ class _Member(nn.Module):
 
 
 class UnderstandNet(nn.Module):
-    """Members of one kind, whose slots start from what tags each word had."""
+    """An ensemble of networks of one kind, whose slots start from what tags each word had."""
 
     label_axes: ClassVar[LabelAxes] = {
         "intent.weight": ("intents", None),

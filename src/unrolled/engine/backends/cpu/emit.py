@@ -10,8 +10,8 @@ from unrolled.engine.backends.cpu.emit_phases import Packed, phase_lines
 from unrolled.engine.backends.cpu.schedule import Schedule, vectors_of
 from unrolled.engine.ir.program import MATRIX_SUMS, Program, parts_of
 
-# vectors multiplied or computed in a step up to which threads that share the features lose more by meeting than they gain
-# (weights of a single row take longer, as they come from the second-level cache), and in all steps, by waking: by what was
+# vectors multiplied or computed in a step up to which threads that share the features lose more at barriers than they gain
+# (weights of a single row take longer, as they come from the second-level cache), and in all steps, at which they wake: by what was
 # measured with AVX-512 (Intel) and AVX2 (AMD)
 ALONE, AWAKE = "(BYTES < 64 ? 1500 : call.B == 1 ? 3000 : 6000)", "(BYTES < 64 ? 96000 : 192000)"
 

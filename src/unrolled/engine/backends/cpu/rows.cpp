@@ -1,4 +1,4 @@
-// A padded batch of rows that end becomes the rows that run, and back.
+// A padded variable-length batch becomes packed rows, and back.
 #include "threads.h"
 #include <string.h>
 

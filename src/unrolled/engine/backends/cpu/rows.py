@@ -1,4 +1,4 @@
-"""Rows that end: a padded batch becomes the rows that run, and back (rows.cpp)."""
+"""Variable-length batches: a padded batch becomes packed rows, and back (rows.cpp)."""
 
 import ctypes
 import functools

@@ -73,7 +73,7 @@ template <int NV, class T> void pack(const T* w, long row_stride, long column_st
   }
 }
 
-// numbers of W to ask for ahead of their use: with few rows the product takes as long as its weights take to come
+// numbers of W to prefetch: with few rows the product takes as long as its weights take to come
 constexpr long AHEAD = 512;
 
 // what a tile is added to: rows `row` apart (0: the same for all), or nothing

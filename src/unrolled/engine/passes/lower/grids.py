@@ -186,7 +186,7 @@ def summed(builder: Builder, grid: Grid, over: set[int], *, keeps: bool) -> Bloc
 
 def product(builder: Builder, a: Any, b: Any) -> Grid | Blocks | None:
     """[batch, n, k] · [batch, k, m], of a grid and a vector, or of two vectors that make a grid; else None."""
-    multiply = lambda x, y: builder.pointwise("mul", x, y)  # noqa: E731
+    multiply = lambda x, y: builder.pointwise("mul", x, y)
     if a.axes[0] != "b" or b.axes[0] != "b":
         return None
     (_, n, k), (_, _, m) = a.shape, b.shape

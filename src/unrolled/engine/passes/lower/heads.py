@@ -66,7 +66,7 @@ def lowered(lower: Environment, node: fx.Node, handler: Callable | None) -> Any:
     of_blocks = HANDLERS.get(node.target)
     if of_blocks is None and node.target in features.HANDLERS:
         raise NotTraceable("is among the operations that a fused loop has for [batch, features] alone")
-    apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # type: ignore[misc]  # noqa: E731
+    apply = lambda *rows: handler(lower, node, *rows, **kwargs)  # type: ignore[misc]
     if lower.has_grids:
         result = grids.lowered(lower.builder, node, None if of_blocks else apply, args, kwargs)
         if result is not None:
@@ -267,7 +267,7 @@ def _addmm(lower: Environment, node: fx.Node, bias: Any, a: Any, b: Any, *, beta
     if not beta == alpha == 1:
         raise NotTraceable("scales a product or its bias, which a fused loop does for [batch, features] alone")
     product = _mm(lower, node, a, b)
-    plus = lambda x, y: lower.builder.pointwise("add", x, y)  # noqa: E731
+    plus = lambda x, y: lower.builder.pointwise("add", x, y)
     return heads_tensor.elementwise(lower.builder, plus, [product, bias], product.shape)
 
 
@@ -307,7 +307,7 @@ def _mean(lower: Environment, node: fx.Node, a: Blocks, dims: Any = None, keeps:
 
 
 def _min(lower: Environment, node: fx.Node, a: Blocks, dims: Any = None, keeps: bool = False, **_: Any) -> Blocks:
-    negative = lambda each: Blocks(  # noqa: E731
+    negative = lambda each: Blocks(
         each.axes,
         array_of(each.rows.shape, [lower.builder.pointwise("neg", row) for row in each.rows.flat]),
         each.width,
