@@ -51,6 +51,21 @@ def _any_weight(layer: nn.RNNBase) -> Tensor:
     return layer._flat_weights[0] if weight is None else weight  # type: ignore[return-value]
 
 
+def read_weights(layer: nn.RNNBase) -> dict[str, Any]:
+    """A layer's weights by name: parameters, and what parametrizations compute.
+
+    These are read as often as torch's own forward reads them: spectral norm goes on at each read in training. The
+    layer does not keep what was computed, as torch's does, so that it can be copied.
+    """
+    if "parametrizations" not in layer._modules:
+        return layer._parameters
+    kept = layer._flat_weights, layer._flat_weight_refs
+    layer._update_flat_weights()
+    found = dict(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
+    layer._flat_weights, layer._flat_weight_refs = kept
+    return found
+
+
 def _is_state(state: Any, shape: tuple[int, ...], data: Tensor) -> bool:
     return isinstance(state, Tensor) and state.shape == shape and _is_like(state, data)
 

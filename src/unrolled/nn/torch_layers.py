@@ -27,7 +27,7 @@ from unrolled.explain import explain
 from unrolled.nn.autocast import is_autocast, serves_autocast
 from unrolled.nn.packed import run_packed
 from unrolled.nn.recurrent import run_layers
-from unrolled.nn.torch_arguments import fits, has_fewer_memories
+from unrolled.nn.torch_arguments import fits, has_fewer_memories, read_weights
 from unrolled.nn.torchscript import Overloads, TorchsForward
 from unrolled.scan import ENGINES, Engine, checked_clip
 
@@ -222,7 +222,9 @@ class _Layer(nn.RNNBase):
             xs, hx = input.unsqueeze(1), _each(hx, lambda state: state.unsqueeze(1))
         elif self.batch_first:
             xs = input.transpose(0, 1)
-        return explain(self._step("l0"), xs, self._first_states(xs, hx)[0], lengths=lengths, **options)
+        return explain(
+            self._step("l0", self._parameters), xs, self._first_states(xs, hx)[0], lengths=lengths, **options
+        )
 
     def _forward_odd(self, input: Any, hx: Any) -> Any:
         """Torch's own error for arguments that do not fit, and its result for the few that it takes all the same."""
@@ -282,26 +284,25 @@ class _Layer(nn.RNNBase):
         self, xs: Tensor, states: list[Any], lengths: Tensor | None, engine: Engine
     ) -> tuple[Tensor, Any]:
         """xs [time, batch, input]; states [batch, hidden] of each layer and direction."""
+        read = read_weights(self)
         steps = [
-            (self._step(f"l{layer}"), self._step(f"l{layer}_reverse"))
+            (self._step(f"l{layer}", read), self._step(f"l{layer}_reverse", read))
             if self.bidirectional
-            else (self._step(f"l{layer}"),)
+            else (self._step(f"l{layer}", read),)
             for layer in range(self.num_layers)
         ]
-        dropout = self.dropout if self.training else 0.0
-        clip = self.clip_state_grad
+        dropout, clip = self.dropout if self.training else 0.0, self.clip_state_grad
         xs, last = run_layers(steps, xs, states, lengths=lengths, dropout=dropout, engine=engine, clip=clip)
         return xs, tuple(map(_stacked, zip(*last, strict=True))) if self.mode == "LSTM" else _stacked(last)
 
-    def _weights(self, suffix: str) -> list[Tensor | None]:
+    def _weights(self, suffix: str, read: dict[str, Any]) -> list[Tensor | None]:
         """weight_ih, weight_hh, bias_ih, bias_hh and weight_hr of one layer and direction."""
-        plain = self._parameters  # a weight that is computed, as under weight norm, is an attribute alone
         names = _names(suffix, has_bias=self.bias, has_projection=self.proj_size > 0)
-        return [None if name is None else plain[name] if name in plain else getattr(self, name) for name in names]
+        return [None if name is None else read[name] if name in read else getattr(self, name) for name in names]
 
-    def _step(self, suffix: str) -> Callable:
+    def _step(self, suffix: str, read: dict[str, Any]) -> Callable:
         """The step of one layer and direction: the same function as long as its weights are the same."""
-        weights = self._weights(suffix)
+        weights = self._weights(suffix, read)
         made_of = [*weights, vars(self).get("nonlinearity")]
         known = _steps.get(self)
         if known is not None and suffix in known:
