@@ -14,6 +14,8 @@ from unrolled.insight.record import Gate as Gate
 from unrolled.insight.record import Record as Record
 from unrolled.insight.record import ScanRecord as ScanRecord
 from unrolled.insight.record import Trouble as Trouble
+from unrolled.insight.units import Follower as Follower
+from unrolled.insight.units import UnitActivity as UnitActivity
 from unrolled.nn.bptt import Window as Window
 from unrolled.nn.bptt import truncated_bptt as truncated_bptt
 from unrolled.nn.losses import sequence_loss as sequence_loss
@@ -34,6 +36,7 @@ from unrolled.tasks.regress.model import RegressModel as RegressModel
 from unrolled.tasks.regress.settings import RegressSettings as RegressSettings
 from unrolled.tasks.tag.model import TagModel as TagModel
 from unrolled.tasks.tag.settings import TagSettings as TagSettings
+from unrolled.tasks.text.activity import unit_activity as unit_activity
 from unrolled.tasks.text.model import TextModel as TextModel
 from unrolled.tasks.text.settings import TextSettings as TextSettings
 from unrolled.tasks.transcribe.model import TranscribeModel as TranscribeModel
@@ -62,6 +65,7 @@ __all__ = [
     "Display",
     "Explanation",
     "Finding",
+    "Follower",
     "ForecastModel",
     "ForecastSettings",
     "Gate",
@@ -86,6 +90,7 @@ __all__ = [
     "Trouble",
     "UnderstandModel",
     "UnderstandSettings",
+    "UnitActivity",
     "Window",
     "__version__",
     "attribute",
@@ -100,5 +105,6 @@ __all__ = [
     "swap",
     "train",
     "truncated_bptt",
+    "unit_activity",
     "unswap",
 ]

@@ -21,6 +21,7 @@ from unrolled.cli.predict import predict
 from unrolled.cli.report import report
 from unrolled.cli.stream import stream
 from unrolled.cli.train import train
+from unrolled.cli.units import units
 from unrolled.cli.watch import watch
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, read_model
@@ -105,7 +106,7 @@ def doctor() -> None:
         click.echo(line)
 
 
-for _command in (train, generate, predict, evaluate, stream, report, watch):
+for _command in (train, generate, predict, evaluate, stream, report, watch, units):
     cli.add_command(_command)
 
 
