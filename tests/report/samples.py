@@ -10,6 +10,8 @@ import wave
 import numpy as np
 
 from unrolled import tasks
+from unrolled.pages import of_run
+from unrolled.pages.source import source
 
 EVIL = "<script>document.title='run'</script>"
 ODD = '"><img src=x onerror=alert(1)>'
@@ -134,3 +136,12 @@ def all_runs(tmp_path_factory):
             run_of("classify", folder, "classify-2", cell="gru")
             run_of("classify", folder, "classify-3", seed=1)
     return folder
+
+
+def page_of(runs, task):
+    """The page of a task's run, made once for all processes of the tests."""
+    path = runs / f"{task}.html"
+    with one_at_a_time(runs.parent):
+        if not path.exists():
+            path.write_text(of_run.page(source(runs / task)), encoding="utf-8")
+    return path

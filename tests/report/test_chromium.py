@@ -5,7 +5,8 @@ without a browser is in `pages.faults_of` and test_charts.py.
 """
 
 import json
-import urllib.request
+import shutil
+import time
 
 import pytest
 
@@ -37,14 +38,14 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module", params=[*samples.FILES, "several", "cut off"])
 def page(request, runs, tmp_path_factory):
     """The address of a page of each kind."""
+    if request.param in samples.FILES:
+        return samples.page_of(runs, request.param).as_uri()
     if request.param == "several":
         text = of_runs.page([source(runs / name) for name in ("classify", "classify-2", "classify-3")])
-    elif request.param == "cut off":
+    else:
         found = source(runs / "tag")
         found.model.fitted.figures.clear()
         text = of_run.page(found)
-    else:
-        text = of_run.page(source(runs / request.param))
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(text, encoding="utf-8")
     return path.as_uri()
@@ -100,18 +101,15 @@ def test_all_that_folds_and_scrolls_is_reached_by_keyboard(browser, page):
 
 def test_a_watched_page_puts_in_what_has_changed(browser, runs, tmp_path):
     folder = tmp_path / "run"
+    aside = shutil.copytree(runs / "regress", tmp_path / "aside")
     with serving(folder) as server:
         browser.show(server.address)
         assert "Waiting for the run" in browser.value("document.body.innerText")
-        (runs / "text").rename(folder)
-        try:
-            for _ in range(40):
-                text = browser.value("new Promise(done => setTimeout(() => done(document.body.innerText), 250))")
-                if "How it learned" in text:
-                    break
-            assert "What it writes" in text
-            assert urllib.request.urlopen(server.address, timeout=60).status == 200
-        finally:
-            folder.rename(runs / "text")
+        aside.rename(folder)
+        wait = "new Promise(done => setTimeout(() => done(document.body.innerText), 250))"
+        end = time.monotonic() + 60
+        while "Do it again" not in (text := browser.value(wait)) and time.monotonic() < end:
+            pass
+        assert "Predicted against true" in text
         assert browser.said == []
         assert {each for each in browser.asked if not each.startswith("data:")} == {server.address}

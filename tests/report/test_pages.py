@@ -29,15 +29,8 @@ def run(runs, tmp_path):
 
 @pytest.fixture(scope="module")
 def pages(runs):
-    """The page of each task's run, made once."""
-    made = {}
-
-    def page(task):
-        if task not in made:
-            made[task] = of_run.page(source(runs / task))
-        return made[task]
-
-    return page
+    """The page of each task's run."""
+    return lambda task: samples.page_of(runs, task).read_text("utf-8")
 
 
 #: the sections that a task adds of its own
