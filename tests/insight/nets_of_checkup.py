@@ -6,15 +6,16 @@ from torch import nn
 import unrolled
 
 LAYERS = {"Elman": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
-HIDDEN, TIME, ROWS = 16, 100, 8
+# one size for all, so that each layer is compiled once
+INPUTS, HIDDEN, TIME, ROWS = 4, 16, 100, 8
 
 
 class Net(nn.Module):
-    def __init__(self, layer, inputs=3, outputs=1, hidden=HIDDEN, **options):
+    def __init__(self, layer, outputs=1, **options):
         super().__init__()
-        self.layer, self.hidden = layer, hidden
-        self.rnn = LAYERS[layer](inputs, hidden, **options)
-        self.head = nn.Linear(hidden, outputs)
+        self.layer = layer
+        self.rnn = LAYERS[layer](INPUTS, HIDDEN, **options)
+        self.head = nn.Linear(HIDDEN, outputs)
 
     def forward(self, xs):
         return self.head(self.rnn(xs)[0])
@@ -22,7 +23,7 @@ class Net(nn.Module):
     def gate(self, name):
         """The bias of a gate, to be changed in place."""
         at = {"LSTM": "ifgo", "GRU": "rzn", "Elman": "h"}[self.layer].index(name)
-        return self.rnn.bias_ih_l0.detach()[at * self.hidden : (at + 1) * self.hidden]
+        return self.rnn.bias_ih_l0.detach()[at * HIDDEN : (at + 1) * HIDDEN]
 
     def remember(self, bias):
         """Makes what it keeps last: a bias of the gate that keeps, or an orthogonal matrix."""
@@ -50,55 +51,58 @@ class Normalized(Net):
 
     def __init__(self, layer):
         super().__init__(layer)
-        self.norm = nn.BatchNorm1d(3)
+        self.norm = nn.BatchNorm1d(INPUTS)
 
     def forward(self, xs):
         return super().forward(self.norm(xs.flatten(0, 1)).view_as(xs))
 
 
 def vanishing(layer):
-    return Net(layer), torch.randn(TIME, ROWS, 3), None
+    return Net(layer), torch.randn(TIME, ROWS, INPUTS), None
 
 
 def exploding(layer):
-    net = Net(layer, hidden=32)
-    nn.init.normal_(net.rnn.weight_hh_l0, std={"Elman": 3, "LSTM": 16, "GRU": 24}[layer] / 32**0.5)
-    return net, 0.1 * torch.randn(TIME, ROWS, 3), None
+    net = Net(layer, **({"nonlinearity": "relu"} if layer == "Elman" else {}))
+    if layer == "Elman":
+        net.rnn.weight_hh_l0.detach().copy_(1.2 * torch.eye(HIDDEN))
+    else:
+        nn.init.normal_(net.rnn.weight_hh_l0, std={"LSTM": 8, "GRU": 24}[layer] / HIDDEN**0.5)
+    return net, 0.1 * torch.randn(TIME, ROWS, INPUTS), None
 
 
 def saturated_gates(layer):
     net = Net(layer)
     net.rnn.weight_ih_l0.detach().mul_(50)
-    return net, torch.randn(TIME, ROWS, 3), None
+    return net, torch.randn(TIME, ROWS, INPUTS), None
 
 
 def dead_units(layer):
     net = Net(layer, **({"nonlinearity": "relu"} if layer == "Elman" else {}))
     half = net.gate({"Elman": "h", "LSTM": "o", "GRU": "z"}[layer])[: HIDDEN // 2]
     half.add_(20 if layer == "GRU" else -20)
-    return net, torch.randn(TIME, ROWS, 3), None
+    return net, torch.randn(TIME, ROWS, INPUTS), None
 
 
 def truncation_too_short(layer):
     net = InPieces(layer)
     net.remember(4)
-    return net, torch.randn(TIME, ROWS, 3), None
+    return net, torch.randn(TIME, ROWS, INPUTS), None
 
 
 def unstable_in_evaluation(layer):
-    return Normalized(layer), 20 + 2 * torch.randn(30, ROWS, 3), None
+    return Normalized(layer), 20 + 2 * torch.randn(30, ROWS, INPUTS), None
 
 
 def no_memory_needed(layer):
     def draw():
-        xs = torch.randn(20, 32, 1)
-        return xs, (2 * xs).sin()
+        xs = torch.randn(20, 32, INPUTS)
+        return xs, (2 * xs[..., :1]).sin()
 
-    return _trained(Net(layer, 1), draw, nn.functional.mse_loss, 150, 0.03)
+    return _trained(Net(layer), draw, nn.functional.mse_loss, 120, 0.03)
 
 
 def not_a_number(layer):
-    xs = torch.randn(TIME, ROWS, 3)
+    xs = torch.randn(TIME, ROWS, INPUTS)
     xs[40, 2, 1] = torch.nan
     return Net(layer), xs, None
 
@@ -119,23 +123,23 @@ def open_gates(layer):
     """Not trained yet, and begun well."""
     net = Net(layer)
     net.remember(3)
-    return net, torch.randn(50, ROWS, 3), None
+    return net, torch.randn(50, ROWS, INPUTS), None
 
 
 def mean_of_five(layer):
     """Trained: twice the mean of the last five inputs."""
 
     def draw():
-        xs = torch.randn(30, 16, 1)
-        padded = torch.cat((torch.zeros(4, 16, 1), xs))
+        xs = torch.randn(30, 16, INPUTS)
+        padded = torch.cat((torch.zeros(4, 16, 1), xs[..., :1]))
         return xs, 2 * padded.unfold(0, 5, 1).mean(-1)
 
-    return _trained(Net(layer, 1), draw, nn.functional.mse_loss, 250, 0.01)
+    return _trained(Net(layer), draw, nn.functional.mse_loss, 250, 0.01)
 
 
 def first_symbol(layer):
     """Trained: which symbol came first, 14 noisy steps ago."""
-    net = Net(layer, 4, 4)
+    net = Net(layer, 4)
     net.remember(2)
 
     def draw():

@@ -95,10 +95,10 @@ def test_pictures():
 def test_a_finding_is_a_sentence():
     torch.manual_seed(0)
     model, batch, _ = ILL["vanishing"]("Elman")
-    [finding] = unrolled.checkup(model, batch).verdict
+    finding = unrolled.checkup(model, batch).verdict[0]
     assert str(finding) == (
-        "rnn, layer 1, forward: Gradients vanish: half-life 1.1 steps, your sequences are 100 long; nothing that lies "
-        "more than 6 steps back is learned. Use an LSTM or GRU, or orthogonal weights; clipping does not help."
+        "rnn, layer 1, forward: Gradients vanish: half-life 1.2 steps, your sequences are 100 long; nothing that lies "
+        "more than 7 steps back is learned. Use an LSTM or GRU, or orthogonal weights; clipping does not help."
     )
 
 
@@ -107,8 +107,8 @@ def test_a_finding_is_a_sentence():
     [
         (3, None, None, ArgumentError, "checkup: a model of type int. Expected a torch.nn.Module."),
         (
-            nn.Linear(3, 3),
-            torch.zeros(4, 2, 3),
+            nn.Linear(4, 4),
+            torch.zeros(4, 2, 4),
             None,
             ShapeError,
             "checkup: no recurrent layer and no scan ran in the model. Give it a model with torch's or Unrolled's "
@@ -116,14 +116,14 @@ def test_a_finding_is_a_sentence():
         ),
         (
             Net("GRU"),
-            torch.zeros(4, 2, 3),
+            torch.zeros(4, 2, 4),
             lambda out: out,
             ArgumentError,
             "checkup: loss returned a tensor of shape [4, 2, 1]. Expected a tensor of one number.",
         ),
         (
             Net("GRU"),
-            torch.zeros(4, 2, 3),
+            torch.zeros(4, 2, 4),
             lambda out: 1.0,
             ArgumentError,
             "checkup: loss returned a value of type float. Expected a tensor of one number.",
@@ -142,4 +142,4 @@ def test_it_does_not_run_within_a_probe():
         unrolled.probe(model),
         pytest.raises(ProbeError, match=r"^probe: another probe is on. Leave its `with` first.$"),
     ):
-        unrolled.checkup(model, torch.zeros(4, 2, 3))
+        unrolled.checkup(model, torch.zeros(4, 2, 4))

@@ -13,6 +13,7 @@ import torch
 
 from unrolled import tasks
 from unrolled.cli import faults
+from unrolled.cli.checkup import checkup
 from unrolled.cli.evaluate import evaluate
 from unrolled.cli.generate import generate
 from unrolled.cli.models import opened
@@ -36,6 +37,7 @@ def _help() -> str:
         ('unrolled generate MODEL --prompt "Once"', "write"),
         ("unrolled predict MODEL ...", "what a model says"),
         ("unrolled stream MODEL", "what it hears, as sound comes in"),
+        ("unrolled checkup MODEL", "what ails it, and what to do"),
     ]
     lines = "\n".join(f"{command:<50} {purpose}" for command, purpose in rows)
     return f"Recurrent neural networks: train on your files, predict, look inside.\n\n\b\n{lines}"
@@ -106,7 +108,7 @@ def doctor() -> None:
         click.echo(line)
 
 
-for _command in (train, generate, predict, evaluate, stream, report, watch, units):
+for _command in (train, generate, predict, evaluate, stream, report, watch, units, checkup):
     cli.add_command(_command)
 
 

@@ -116,6 +116,11 @@ class TokenVocabulary:
         pairs = zip((self.words, self.chars, self.pairs), (other.words, other.chars, other.pairs), strict=True)
         return TokenVocabulary(*(mine.with_new(its) for mine, its in pairs))
 
+    def made_up(self, draw: np.random.Generator, length: int) -> list[str]:
+        """A sentence of `length` known words at random."""
+        known = [word for word in self.words.names if word.strip()] or ["a"]
+        return [known[i] for i in draw.integers(len(known), size=length)]
+
     def encode(self, sentence: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Words, pairs and the tokens themselves, of one sentence."""
         lowered = [token.lower() for token in sentence]

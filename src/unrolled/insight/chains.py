@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.insight.names import is_recurrence
 from unrolled.insight.record import ScanRecord
 from unrolled.insight.watched import WatchedScan
 
@@ -126,6 +127,8 @@ def chains_of(kept: Sequence[tuple[ScanRecord, WatchedScan]]) -> list[Chain]:
     """The chains of a run, in the order in which they began."""
     chains: list[Chain] = []
     for number, (entry, scan) in enumerate(kept):
+        if not is_recurrence(scan.arguments.step):
+            continue
         for chain in chains:
             if _goes_on(chain, entry, scan):
                 chain.entries.append(entry)

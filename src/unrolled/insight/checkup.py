@@ -74,16 +74,19 @@ def checkup(model: nn.Module, batch: Any, *, loss: Callable[[Any], Tensor] | Non
         raise nothing_ran(subject)
     runs = {"all": run}
     trouble = run.record.trouble
-    is_finite = trouble is None and math.isfinite(run.loss)
+    is_finite = (trouble is None or trouble.is_of_gradient) and math.isfinite(run.loss)
     if is_finite:
         runs["last"] = run if loss is None else subject.run(reads="last")
-        if any(chain.is_reversed for chain in run.chains):
+        if subject.returns_loss:
+            runs["first"] = runs["last"]
+        elif any(chain.is_reversed for chain in run.chains):
             runs["first"] = subject.run(reads="first")
     reaches = [_reach(runs, i) for i in range(len(run.chains))]
     layers = [_layer(chain, reach) for chain, reach in zip(run.chains, reaches, strict=True)]
     past = past_of(subject, run.chains) if is_finite else None
     modes = modes_of(subject) if is_finite else None
-    figures = Figures(layers, run.chains, past, modes, trouble, run.loss)
+    direct = [_reach({"all": run}, i) if subject.returns_loss else None for i in range(len(run.chains))]
+    figures = Figures(layers, run.chains, direct, past, modes, trouble, run.loss)
     felt = [layer.reach for layer in layers if layer.reach is not None]
     farthest = max((reach.horizon for reach in felt), default=0)
     return Checkup(
@@ -103,7 +106,7 @@ def checkup(model: nn.Module, batch: Any, *, loss: Callable[[Any], Tensor] | Non
 def _reach(runs: dict[str, Run], i: int) -> Reach | None:
     """Of the gradient of the step at which a layer ends; of the whole loss where that has none."""
     whole = runs["all"].chains[i]
-    for reads in ("first" if whole.is_reversed else "last", "all"):
+    for reads in ("first",) if whole.is_reversed and "first" in runs else ("last", "all"):
         run = runs.get(reads)
         if run is None:
             continue

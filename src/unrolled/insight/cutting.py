@@ -28,9 +28,12 @@ class Cut(Watching):
         _, xs, state, active, resets, is_reversed, *_ = scan
         number, self._number = self._number, self._number + 1
         n_steps = pytree.tree_leaves(xs)[0].shape[0]
-        after = self._after.get(number, 0)
-        first = 1 if number in self._begins else 0
-        cuts = [at for at in range(first, n_steps) if (after + n_steps - at) % self._context == 0]
+        after, first = self._after.get(number, 0), 1 if number in self._begins else 0
+        cuts = (
+            []
+            if number not in self._after
+            else [at for at in range(first, n_steps) if (after + n_steps - at) % self._context == 0]
+        )
         edges = sorted({0, *cuts, n_steps})
         parts, now = [], state
         for begin, end in itertools.pairwise(edges):

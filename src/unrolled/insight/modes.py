@@ -19,7 +19,7 @@ class Modes:
     """What changes between training and evaluation.
 
     Attributes:
-        change: root mean square of the output's change over that of its spread between rows.
+        change: root mean square of the output's change over that of its spread between rows and steps.
         training, evaluation: the loss.
     """
 
@@ -29,8 +29,8 @@ class Modes:
 
     @property
     def is_unstable(self) -> bool:
-        """Whether evaluation says less of a row than the mean of all would."""
-        return not self.change <= 1
+        """Whether the change is more than half of the variance."""
+        return not self.change**2 <= 0.5
 
     def losses(self) -> str:
         """The losses in words; nothing where they are alike."""
@@ -58,10 +58,11 @@ def modes_of(subject: Subject) -> Modes | None:
             losses.append(found)
     finally:
         subject.model = kept
-    at = subject.layout.at
-    mean, own = at(torch.stack(outputs).mean(0)), at(output.double())
-    axis = 0  # of what `at` leaves, rows come first
-    spread = (mean - mean.mean(axis, keepdim=True)).square().mean().sqrt().item()
+    axes = [axis for axis in (subject.layout.time, subject.layout.rows) if axis is not None]
+    mean, own = torch.stack(outputs).mean(0), output.double()
+    if not axes:
+        return None
+    spread = (mean - mean.mean(axes, keepdim=True)).square().mean().sqrt().item()
     change = (own - mean).square().mean().sqrt().item()
     if not spread:
         return None

@@ -25,6 +25,7 @@ _GATES = {
     ("GRUCell", 3): ("r", "z", "n"),
     ("RNNCell", 1): ("f",),
 }
+_LAYERS = "unrolled.nn.torch_layers."
 _OF_TWO_STATES = ("LSTM", "_lstm_step", "LSTMCell")
 
 
@@ -45,6 +46,15 @@ def gate_names(step: Callable, functions: Sequence[str], *, is_fused: bool) -> l
     if known is not None:
         return list(known)
     return numbered(functions, always=True)
+
+
+def is_recurrence(step: Callable) -> bool:
+    """Whether a step is a layer's or the user's: the library's sums over sequences, as of a conditional random field,
+    are scans too.
+    """
+    own = declared(step)
+    name: Any = "" if own is None else own.key[0]  # type: ignore[index]
+    return not isinstance(name, str) or not name.startswith("unrolled.nn.") or name.startswith(_LAYERS)
 
 
 def numbered(names: Sequence[str], *, always: bool = False) -> list[str]:

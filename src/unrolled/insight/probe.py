@@ -58,16 +58,19 @@ def probe(model: nn.Module) -> Iterator[Record]:
 
 
 @contextlib.contextmanager
-def probe_keeping(model: nn.Module) -> Iterator[tuple[Record, list[tuple[ScanRecord, WatchedScan]]]]:
-    """As `probe`; the arguments and the states of each scan are kept too."""
+def probe_keeping(
+    model: nn.Module, change: Callable[[ScanRecord, WatchedScan, Any], Any] | None = None
+) -> Iterator[tuple[Record, list[tuple[ScanRecord, WatchedScan]]]]:
+    """As `probe`; the arguments and the states of each scan are kept too, and `change` may exchange its outputs."""
     work = _Probe(model)
-    work.kept = []
+    work.kept, work.change = [], change
     with work.on():
         yield work.record, work.kept
 
 
 class _Probe(Watching):
     kept: list[tuple[ScanRecord, WatchedScan]] | None = None
+    change: Callable[[ScanRecord, WatchedScan, Any], Any] | None = None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__("probe")
@@ -90,10 +93,19 @@ class _Probe(Watching):
 
         def fused() -> tuple[Any, Any]:
             found = run_probed(scan)
-            note_fused(watched, self._entry(watched, "fused"), self.record, found)
-            return found.ys, found.last
+            entry = self._entry(watched, "fused")
+            note_fused(watched, entry, self.record, found)
+            return self._changed(entry, watched, found.ys), found.last
 
-        return by_engine(engine, fused, lambda: run_eager(watched, self._entry(watched, "eager"), self.record))
+        def in_python() -> tuple[Any, Any]:
+            entry = self._entry(watched, "eager")
+            ys, last = run_eager(watched, entry, self.record)
+            return self._changed(entry, watched, ys), last
+
+        return by_engine(engine, fused, in_python)
+
+    def _changed(self, entry: ScanRecord, scan: WatchedScan, ys: Any) -> Any:
+        return ys if self.change is None else self.change(entry, scan, ys)
 
     def _entry(self, scan: WatchedScan, path: str) -> ScanRecord:
         direction = "backward" if scan.arguments.is_reversed else "forward"

@@ -18,7 +18,7 @@ class Reach:
     """Where the gradient of a loss at the end of a sequence goes.
 
     Attributes:
-        curve: [distance], log10 of the norm, the median over rows; the distance from the end of the loop in steps.
+        curve: [distance], log10 of the norm, the mean over rows; the distance from the end of the loop in steps.
         half_life: steps in which it halves; infinite where it does not fall.
         horizon: the largest distance at which it is still a hundredth of what it is near the end.
         decades: by how many powers of ten it grows from the end to the begin, by the slope; negative where it falls.
@@ -60,17 +60,17 @@ def reach_of(norms: Tensor, running: Tensor | None = None) -> Reach | None:
 
 
 def _by_distance(norms: Tensor, running: Tensor | None) -> Tensor:
-    """[distance], log10: the median over the rows that were running then; -inf for zero, NaN where no row ran."""
-    logs = norms.log10().flip(0)
+    """[distance], log10 of the mean over the rows that were running then; -inf for zero, NaN where no row ran."""
+    norms = norms.flip(0)
     if running is None:
-        return logs.nanmedian(1).values
+        return norms.mean(1).log10()
     running = running.flip(0)
     begins = running.int().argmax(0)  # the steps after a row's end are no distance
-    at = torch.arange(len(logs)).unsqueeze(1) + begins
-    inside = at < len(logs)
-    at = at.clamp(max=len(logs) - 1)
+    at = torch.arange(len(norms)).unsqueeze(1) + begins
+    inside = at < len(norms)
+    at = at.clamp(max=len(norms) - 1)
     is_there = inside & running.gather(0, at)
-    return torch.where(is_there, logs.gather(0, at), torch.nan).nanmedian(1).values
+    return torch.where(is_there, norms.gather(0, at), torch.nan).nanmean(1).log10()
 
 
 def _slope(at: Tensor, values: Tensor) -> float:

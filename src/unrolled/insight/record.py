@@ -48,6 +48,11 @@ class Trouble:
     quantity: str
     line: str = ""
 
+    @property
+    def is_of_gradient(self) -> bool:
+        """Whether the forward was finite."""
+        return self.quantity.startswith("gradient")
+
     def __str__(self) -> str:
         return f"first NaN or infinity: {self.scan}, step {self.step}, row {self.row}: {self.quantity}{self.line}"
 

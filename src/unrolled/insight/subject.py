@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 from unrolled.errors import ArgumentError, ShapeError
 from unrolled.insight.chains import Chain, chains_of
 from unrolled.insight.probe import probe_keeping
-from unrolled.insight.record import Record
+from unrolled.insight.record import Record, ScanRecord
+from unrolled.insight.watched import WatchedScan
 from unrolled.insight.watching import Watching
 from unrolled.nn.swap import swap
 from unrolled.randomness import set_aside
@@ -88,6 +89,7 @@ class Subject:
     Attributes:
         kept: names of recurrent modules that no probe sees, with the reason.
         layout: of the output, once it has run.
+        returns_loss: whether the output is one number, so that nobody can tell its steps apart.
     """
 
     def __init__(self, model: nn.Module, batch: Any, loss: Loss | None) -> None:
@@ -97,25 +99,31 @@ class Subject:
         self._batch = given
         self.device = next((each.device for each in self.model.parameters()), torch.device("cpu"))
         self.layout = Layout(None, None)
+        self.returns_loss = False
+        self._deepest: dict[str, int] = {}
 
     def run(self, *, reads: str = "all") -> Run:
         """Runs model, loss and backward under a probe.
 
         Args:
             reads: the gradient that flows into the output: at "all" steps, at the "last" or the "first" one alone.
+                Where the output has no steps: into layers' outputs, at the end of each loop; see `_only_ends`.
 
         Raises:
             ArgumentError: the loss is no number.
         """
         self.model.zero_grad()
-        with self._apart(), torch.enable_grad(), probe_keeping(self.model) as (record, kept):
+        change = self._only_ends if self.layout.time is None and reads != "all" else None
+        with self._apart(), torch.enable_grad(), probe_keeping(self.model, change) as (record, kept):
             out = self.model(*self._arguments(asks_gradient=True))
             chains = chains_of(kept)
             if not chains:
                 return Run([], record, float("nan"), None)
             main = main_of(out)
             if main is not None:
-                self.layout = _layout(main, chains, self.model)
+                self.layout, self.returns_loss = _layout(main, chains, self.model), main.dim() == 0
+            for chain in chains:
+                self._deepest[chain.module] = max(self._deepest.get(chain.module, 1), chain.layer)
             if reads != "all" and main is not None and not isinstance(out, PackedSequence):
                 mask = self.layout.mask(main, is_first=reads == "first")
                 if mask is not None:
@@ -125,6 +133,30 @@ class Subject:
             if loss.requires_grad:
                 loss.backward()
         return Run(chains, record, loss.item(), None if main is None else main.detach())
+
+    def _only_ends(self, entry: ScanRecord, scan: WatchedScan, ys: Any) -> Any:
+        """Outputs of a layer whose gradient flows at the last step of its loop alone: of a last layer where the model
+        returns its loss; else of one that runs backward, as one does not know which of its steps the output reads.
+        """
+        is_meant = self._deepest.get(entry.module) == entry.layer if self.returns_loss else scan.arguments.is_reversed
+        if not is_meant:
+            return ys
+        n_steps, n_rows = entry.n_steps, next(iter(entry.states.values())).shape[1]
+        ends = (
+            torch.full((n_rows,), n_steps - 1)
+            if scan.arguments.active is None
+            else scan.arguments.active.sum(0).cpu() - 1
+        )
+        ends = torch.zeros_like(ends) if scan.arguments.is_reversed else ends
+        is_end = torch.arange(n_steps).unsqueeze(1) == ends
+
+        def cut(leaf: Tensor) -> Tensor:
+            if not leaf.is_floating_point():
+                return leaf
+            mask = is_end.to(leaf.device) if leaf.dim() > 1 else is_end.all(1).to(leaf.device)
+            return torch.where(mask.view(*mask.shape, *[1] * (leaf.dim() - mask.dim())), leaf, leaf.detach())
+
+        return pytree.tree_map(cut, ys)
 
     def output(
         self, watcher: Watching | None = None, *, is_training: bool = False, draw: int = 0

@@ -13,17 +13,18 @@ from unrolled.insight.diagnosis import KINDS, Finding
 from unrolled.insight.layer_checkup import LayerCheckup, in_words
 from unrolled.insight.modes import Modes
 from unrolled.insight.past import Past
+from unrolled.insight.reach import Reach
 from unrolled.insight.record import Trouble
 
 _LEAST_STEPS = 5  # of sequences whose gradient is judged
-_FAR = 1 / 3  # of the sequence: a gradient that reaches less far has vanished
+_FAR = 0.4  # of the sequence: a gradient that reaches less far has vanished
 _DECADES = 2.0  # by which a gradient grows that has exploded
 _DECADES_OF_LEARNED = 6.0  # of a net that has learned in spite of it: then float32 has no digits left
-_SATURATED = 0.75  # share of a gate's values
+_SATURATED = 0.5  # share of a gate's values, or units
 _CLOSED, _OPEN = 0.1, 0.9  # means of a sigmoid: it may be open always, and closed if it opens at times
 _DEAD, _DEAD_OF_LEARNED = 0.2, 0.5  # share of units
 _GROWTH = 100.0  # of a state's norm over four times the sequence: above any cubic growth
-_ALIVE = 0.05  # of a gradient, where it is cut off
+_ALIVE = 0.1  # share of a gradient that is left where it is cut off
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Figures:
 
     Attributes:
         layers, chains: of each layer and direction, in the same order.
+        direct: likewise, of a model that returns its loss, how far the gradient of all steps reaches; else None.
         past, modes: None where not measured.
         trouble: the first number that is not finite.
         loss: the value of the loss.
@@ -39,6 +41,7 @@ class Figures:
 
     layers: Sequence[LayerCheckup]
     chains: Sequence[Chain]
+    direct: Sequence[Reach | None]
     past: Past | None
     modes: Modes | None
     trouble: Trouble | None
@@ -47,9 +50,11 @@ class Figures:
 
 def verdict_of(figures: Figures) -> list[Finding]:
     """The findings, the gravest first."""
+    exploding = list(_exploding(figures))
+    is_too_large = bool(exploding) and figures.trouble is not None and figures.trouble.is_of_gradient
     found = [
-        *_not_finite(figures),
-        *_exploding(figures),
+        *([] if is_too_large else _not_finite(figures)),  # a gradient beyond all numbers has exploded
+        *exploding,
         *_vanishing(figures),
         *_truncated(figures),
         *_saturated(figures),
@@ -109,6 +114,9 @@ def _vanishing(figures: Figures) -> Iterator[Finding]:
         reach, steps = best.reach, best.n_steps
         assert reach is not None, "only such were taken"
         limit = _FAR * (steps - 1)
+        direct = figures.direct[list(figures.layers).index(best)]
+        if direct is not None and direct.horizon >= limit:
+            continue  # every step has a way of its own to the loss
         if steps < _LEAST_STEPS or reach.horizon >= limit or (past is not None and past.horizon >= limit):
             continue
         if reach.cut is not None and reach.curve[reach.cut - 1] > reach.curve[: reach.cut].max() + math.log10(_ALIVE):
@@ -143,7 +151,7 @@ def _truncated(figures: Figures) -> Iterator[Finding]:
         is_window = cut == layer.n_steps
         if _decades(layer) >= _DECADES:
             continue  # it has grown, not been lost
-        if not (alive >= _ALIVE and uses) and not (uses and not is_window):
+        if not (alive >= _ALIVE and uses if is_window else alive >= _ALIVE or uses):
             continue
         evidence = (
             f"The gradient is cut off after {cut} steps, where it still has {alive:.0%} of its strength, "
@@ -182,7 +190,7 @@ def _is_at_work(name: str, function: str, layer: LayerCheckup) -> bool:
 def _dead(figures: Figures) -> Iterator[Finding]:
     has_learned = figures.past is not None and figures.past.has_learned
     for layer, chain in zip(figures.layers, figures.chains, strict=True):
-        if not layer.dead or layer.n_steps < 2:
+        if not layer.dead or not layer.saturated or layer.n_steps < 2:
             continue
         leaf, share = max(layer.dead.items(), key=lambda each: each[1])
         if share < (_DEAD_OF_LEARNED if has_learned else _DEAD):
@@ -202,7 +210,7 @@ def _unstable(figures: Figures) -> Iterator[Finding]:
     if modes is not None and modes.is_unstable:
         evidence = (
             f"In evaluation mode the output is another one: it differs from training mode's by {modes.change:.1f} "
-            f"times what rows differ by{modes.losses()}."
+            f"times what rows and steps differ by{modes.losses()}."
         )
         advice = (
             "Normalization layers have not seen such data: train longer, raise their momentum, or use LayerNorm; "

@@ -5,6 +5,7 @@ shows which words decided. Baselines on the same split: the most frequent class 
 class mean).
 """
 
+from unrolled.tasks.classify.made_up import made_up as made_up
 from unrolled.tasks.classify.model import HELP as HELP
 from unrolled.tasks.classify.model import ClassifyModel as ClassifyModel
 from unrolled.tasks.classify.model import Model as Model

@@ -41,6 +41,10 @@ class InputLayer(ABC):
         """Encoded items, none of them empty, side by side."""
 
     @abstractmethod
+    def made_up(self, draw: np.random.Generator, length: int) -> Any:
+        """An item of some length at random."""
+
+    @abstractmethod
     def encoder(self, settings: EncoderSettings) -> Any:
         """The network that reads batches: [time, batch, size] goes out."""
 
@@ -75,6 +79,9 @@ class TextInput(InputLayer):
 
     def batch(self, encoded: Sequence[Any]) -> TokenBatch:
         return self.vocabulary.batch(encoded)
+
+    def made_up(self, draw: np.random.Generator, length: int) -> str:
+        return " ".join(self.vocabulary.made_up(draw, length))
 
     def encoder(self, settings: EncoderSettings) -> TokenEncoder:
         return TokenEncoder(self.vocabulary, settings)
@@ -136,6 +143,9 @@ class NumberInput(InputLayer):
         for i, each in enumerate(encoded):
             values[: len(each), i] = each
         return NumberBatch(torch.from_numpy(values), lengths)
+
+    def made_up(self, draw: np.random.Generator, length: int) -> np.ndarray:
+        return self.means + self.spreads * draw.normal(size=(length, self.n_features))
 
     def encoder(self, settings: EncoderSettings) -> "NumberEncoder":
         return NumberEncoder(len(self.means), settings)

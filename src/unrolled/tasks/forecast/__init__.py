@@ -4,6 +4,7 @@ Inputs: a table of one or many series. Outputs: a model that predicts the next v
 the same windows: last value, last season, linear autoregression. If one of them is better, it makes the predictions.
 """
 
+from unrolled.tasks.forecast.made_up import made_up as made_up
 from unrolled.tasks.forecast.model import HELP as HELP
 from unrolled.tasks.forecast.model import ForecastModel as ForecastModel
 from unrolled.tasks.forecast.model import Model as Model

@@ -5,6 +5,7 @@ answers are numbers with intervals. Baselines on the same split: the mean, and r
 simple statistics).
 """
 
+from unrolled.tasks.regress.made_up import made_up as made_up
 from unrolled.tasks.regress.model import HELP as HELP
 from unrolled.tasks.regress.model import Model as Model
 from unrolled.tasks.regress.model import RegressModel as RegressModel

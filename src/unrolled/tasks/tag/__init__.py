@@ -4,6 +4,7 @@ Inputs: files of tagged sentences. Outputs: a model that marks spans in sentence
 the most frequent tag of each word.
 """
 
+from unrolled.tasks.tag.made_up import made_up as made_up
 from unrolled.tasks.tag.model import HELP as HELP
 from unrolled.tasks.tag.model import Model as Model
 from unrolled.tasks.tag.model import TagModel as TagModel

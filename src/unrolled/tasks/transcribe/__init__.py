@@ -5,6 +5,7 @@ confidence, a whole sound or a stream. Baselines on the same split: the most fre
 nearest training sound.
 """
 
+from unrolled.tasks.transcribe.made_up import made_up as made_up
 from unrolled.tasks.transcribe.model import HELP as HELP
 from unrolled.tasks.transcribe.model import Model as Model
 from unrolled.tasks.transcribe.model import TranscribeModel as TranscribeModel

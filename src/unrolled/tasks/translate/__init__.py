@@ -4,6 +4,7 @@ Inputs: pairs of sentences, in one table or in two files. Outputs: a model that 
 a dictionary that translates word by word, and the source itself.
 """
 
+from unrolled.tasks.translate.made_up import made_up as made_up
 from unrolled.tasks.translate.model import HELP as HELP
 from unrolled.tasks.translate.model import Model as Model
 from unrolled.tasks.translate.model import TranslateModel as TranslateModel

@@ -4,6 +4,7 @@ Inputs: a folder of seq.in, seq.out and label, or JSON lines. Outputs: a model t
 its slots. Baselines on the same split: naive Bayes and the most frequent tag of each word.
 """
 
+from unrolled.tasks.understand.made_up import made_up as made_up
 from unrolled.tasks.understand.model import HELP as HELP
 from unrolled.tasks.understand.model import Model as Model
 from unrolled.tasks.understand.model import UnderstandModel as UnderstandModel

@@ -1,0 +1,74 @@
+"""`unrolled checkup`.
+
+Inputs: a model, data or none. Outputs: what ails its network, and what to do; a picture.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from unrolled.cli.formats import write_lines
+from unrolled.cli.models import encoding_for, opened
+from unrolled.cli.options import PATH
+from unrolled.errors import UnrolledError
+from unrolled.files.whole import write_aside
+from unrolled.insight.diagnosis import Checkup
+from unrolled.pages.source import validation_part
+from unrolled.tasks.estimator import Estimator
+from unrolled.tasks.looked_into import MADE_UP, checkup_of
+from unrolled.training.run_folder import Run
+
+
+@click.command("checkup", short_help="What ails a model's network, and what to do.")
+@click.argument("model", type=PATH)
+@click.argument("data", nargs=-1, type=PATH, metavar="[DATA]...")
+@click.option("--encoding", help="of the files  [utf-8, or that of the training files]")
+@click.option("--out", type=PATH, help="file to write; whole or not at all  [standard output]")
+@click.option(
+    "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True, help="of the findings"
+)
+@click.option("--picture", type=PATH, help="file for the pictures too, .png or .svg: gradients, memory, gates")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
+def checkup(
+    model: Path,
+    data: tuple[Path, ...],
+    encoding: str | None,
+    out: Path | None,
+    form: str,
+    picture: Path | None,
+    device: str,
+) -> None:
+    """What ails a model's network, in sentences, with the figures: how far back the gradient reaches, what it uses of
+    the past, saturated gates, dead units, and more.
+
+    MODEL is a model file or the folder of its run; DATA have the form of the training files. Without DATA it takes the
+    run's validation part, and of a model file alone input that is made up.
+    """
+    _, loaded = opened(model, device)
+    given, on = _data(model, loaded, data, encoding)
+    found = checkup_of(loaded, given)
+    if picture is not None:
+        figure = found.plot()
+        write_aside(picture, lambda aside: figure.savefig(aside, format=picture.suffix[1:] or "png", dpi=120))
+    write_lines(_lines(found, model, on, form), out)
+
+
+def _data(model: Path, loaded: Estimator, files: tuple[Path, ...], encoding: str | None) -> tuple[object, str]:
+    """What the model is looked at on, and that in words."""
+    if files:
+        loaded.settings = replace(loaded.settings, encoding=encoding or encoding_for(files[0], loaded))
+        return loaded.read(files), ", ".join(map(str, files))
+    try:
+        run = Run.open(model if model.is_dir() else model.parent)
+        return validation_part(loaded, run), "the validation part of its run"
+    except UnrolledError:  # a model file alone, or a run whose files have gone
+        return None, MADE_UP
+
+
+def _lines(found: Checkup, model: Path, on: str, form: str) -> Iterable[str]:
+    if form == "json":
+        return [json.dumps({"model_file": str(model), "data": on, **found.to_dict()}, ensure_ascii=False, indent=1)]
+    return [f"{model}, on {on}", "", str(found)]

@@ -1,0 +1,17 @@
+"""Items with numbers at random, for a look at a regression without data.
+
+Inputs: a fitted model. Outputs: examples, as `as_data` takes them.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from unrolled.tasks.regress.fitted import RegressFitted
+
+N_ITEMS, LENGTH = 16, 40
+
+
+def made_up(fitted: RegressFitted, draw: np.random.Generator) -> list[tuple[Any, float]]:
+    """Texts of words that the model knows, or windows of noise, with numbers at random."""
+    return [(fitted.input_layer.made_up(draw, LENGTH), float(fitted.spread * draw.normal())) for _ in range(N_ITEMS)]
