@@ -233,10 +233,6 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
         return job
 
-    def job_from(self, begun: Beginning, data: Any, training: TrainSettings, device: torch.device) -> Job:
-        """The training that would go on from a fitted model on some data, for a look at it."""
-        return self._job(data, None, training, device, begun)
-
     def amounts(self, part: Any, held: Any) -> dict[str, Any]:
         """How much data a training has, for the model file."""
         return {"n_examples": len(part)}

@@ -72,4 +72,4 @@ def _job(model: Estimator, data: Any) -> Job:
         whole = whole.part(range(_MOST_EXAMPLES))
     device = next(model.fitted.net.parameters()).device
     training = TrainSettings(steps=1, precision="float32")
-    return learner.job_from(Beginning.of(model, kind), whole, training, device)
+    return learner._job(whole, None, training, device, Beginning.of(model, kind))
