@@ -36,7 +36,6 @@ from unrolled.tasks.regress.model import RegressModel as RegressModel
 from unrolled.tasks.regress.settings import RegressSettings as RegressSettings
 from unrolled.tasks.tag.model import TagModel as TagModel
 from unrolled.tasks.tag.settings import TagSettings as TagSettings
-from unrolled.tasks.text.activity import unit_activity as unit_activity
 from unrolled.tasks.text.model import TextModel as TextModel
 from unrolled.tasks.text.settings import TextSettings as TextSettings
 from unrolled.tasks.transcribe.model import TranscribeModel as TranscribeModel
@@ -105,6 +104,5 @@ __all__ = [
     "swap",
     "train",
     "truncated_bptt",
-    "unit_activity",
     "unswap",
 ]

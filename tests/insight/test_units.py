@@ -94,7 +94,7 @@ def test_colored_text_as_a_page_a_picture_and_for_a_terminal():
 def test_activity_is_the_nets_own_states():
     model = unrolled.load(OLD)
     text = "to be or not to be"
-    activity = unrolled.unit_activity(model, text)
+    activity = model.activity(text)
     assert activity.text == text
     assert activity.values.shape == (len(text), len(activity.names))
     net = model.ready().net
@@ -105,10 +105,10 @@ def test_activity_is_the_nets_own_states():
     columns = [i for i, name in enumerate(activity.names) if name.startswith(f"layer {last} h ")]
     np.testing.assert_allclose(activity.values[:, columns], hidden[:, 0].numpy(), atol=1e-5)
     with pytest.raises(DataError):
-        unrolled.unit_activity(model, "")
+        model.activity("")
     with pytest.raises(ArgumentError) as fault:
-        unrolled.unit_activity(None, "x")
-    assert str(fault.value).startswith("unit_activity: expected a TextModel, got ")
+        model.activity(None)
+    assert str(fault.value).startswith("activity: expected a text, got ")
 
 
 def test_on_the_command_line(call, tmp_path):

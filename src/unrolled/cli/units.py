@@ -3,17 +3,18 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from unrolled import tasks
 from unrolled.cli.models import opened
 from unrolled.cli.options import PATH
 from unrolled.data.corpus import read_corpus
 from unrolled.errors import DataError, ModelFileError
 from unrolled.files.whole import write_aside
 from unrolled.insight.units import Follower, UnitActivity
-from unrolled.tasks.text.activity import unit_activity
-from unrolled.tasks.text.model import TextModel
+from unrolled.tasks.capabilities import ShowsUnits
 
 _OWN = 5000  # characters that the model writes, where no text is given
 _SHOWN = 2000  # characters on a terminal
@@ -41,9 +42,10 @@ def units(model: Path, text: str | None, unit: str | None, out: Path | None, for
     if out is not None and out.suffix not in _FORMS:
         raise click.UsageError(f"--out {out}: expected a name that ends in .html or .svg")
     _, loaded = opened(model, device)
-    if not isinstance(loaded, TextModel):
-        raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of 'text'")
-    activity = unit_activity(loaded, _text(loaded, text))
+    if not isinstance(loaded, ShowsUnits):
+        those = " or ".join(repr(name) for name in tasks.names() if hasattr(tasks.task(name).Model, "activity"))
+        raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of {those}")
+    activity = loaded.activity(_text(loaded, text))
     if unit is None:
         _print(activity.search(), activity, form)
     elif out is None:
@@ -54,7 +56,7 @@ def units(model: Path, text: str | None, unit: str | None, out: Path | None, for
         click.echo(out)
 
 
-def _text(model: TextModel, given: str | None) -> str:
+def _text(model: Any, given: str | None) -> str:
     if given is None:
         click.echo(f"a text of {_OWN:,} units that the model writes", err=True)
         return "".join(model.generate(length=_OWN, seed=0))
@@ -64,7 +66,7 @@ def _text(model: TextModel, given: str | None) -> str:
         is_file = False
     if not is_file:
         return given
-    text = read_corpus([Path(given)], encoding=model.settings.encoding, as_bytes=False).text
+    text = read_corpus([Path(given)], encoding=str(model.settings.encoding), as_bytes=False).text
     if not text:
         raise DataError(f"{given}: is empty")
     return text

@@ -13,6 +13,7 @@ import numpy as np
 
 from unrolled import tasks
 from unrolled.data.items import ItemForm, Items
+from unrolled.insight.units import UnitActivity
 from unrolled.settings import Settings, option
 from unrolled.tasks.estimator import Estimator
 
@@ -71,6 +72,15 @@ class GenerateSettings(Settings):
     temperature: float = option(1.0, "below 1: likelier text, above 1: wilder; 0: the likeliest unit always", least=0)
     top_k: int = option(0, "draw from the k likeliest units only; 0: from all", least=0)
     top_p: float = option(1.0, "draw from the fewest units that together are this likely", above=0, most=1)
+
+
+@runtime_checkable
+class ShowsUnits(Protocol):
+    """Shows what its single units do as they read a text."""
+
+    def activity(self, text: str) -> UnitActivity:
+        """The value of every unit after each character."""
+        ...
 
 
 @runtime_checkable

@@ -11,52 +11,57 @@ from unrolled.errors import ArgumentError, DataError
 from unrolled.insight.probe import probe_keeping
 from unrolled.insight.units import UnitActivity
 from unrolled.tasks.arguments import named
-from unrolled.tasks.text.model import TextModel
+from unrolled.tasks.text.fitted import TextFitted
+from unrolled.tasks.text.net import TextNet
 
 MOST_CHARS = 20_000  # that are read: 512 units take 40 MB
 _WINDOW = 1000
 
 
-def unit_activity(model: TextModel, text: str) -> UnitActivity:
-    """The value of every unit of a text model after each character of a text.
+class ReadsUnits:
+    """What a text model has that `unrolled units` asks for."""
 
-    Each layer's state counts: h, and of an LSTM c too. `activity.search()` finds units that follow something,
-    `activity.html("layer 1 c 17")` shows the text colored by one.
+    @property
+    def fitted(self) -> TextFitted:
+        """What is fitted, which the model has."""
+        raise NotImplementedError
 
-    Args:
-        model: fitted.
-        text: at most 20,000 characters are read.
+    def activity(self, text: str) -> UnitActivity:
+        """The value of every unit of the network after each character of a text.
 
-    Raises:
-        ArgumentError: an argument is of another type.
-        DataError: the text is empty, or holds characters that the model does not know.
+        Each layer's state counts: h, and of an LSTM c too. `activity.search()` finds units that follow something,
+        `activity.html("layer 1 c 17")` shows the text colored by one.
 
-    Example:
-        >>> import unrolled
-        >>> model = unrolled.TextModel(hidden=8, layers=1, batch=4, k1=20, steps=5)
-        >>> model = model.fit(text='he said "so" and (12) left. ' * 200)
-        >>> unrolled.unit_activity(model, 'she said "no" to him.')
-        <UnitActivity: 16 units over 21 characters>
-    """
-    if not isinstance(model, TextModel):
-        raise ArgumentError(f"unit_activity: expected a TextModel, got {named(model)}.")
-    if not isinstance(text, str):
-        raise ArgumentError(f"unit_activity: expected a text, got {named(text)}.")
-    text = text[:MOST_CHARS]
-    fitted = model.ready()
-    if not text:
-        raise DataError("unit_activity: the text is empty")
-    fitted.units.check(text)
-    ids = fitted.units.encode(text)
-    pieces = list(text) if len(ids) == len(text) else list(fitted.units.decode(ids.tolist()))
-    names, values = _states(model, ids)
-    lengths = [len(piece) for piece in pieces] + [0] * (len(ids) - len(pieces))
-    return UnitActivity("".join(pieces), names, np.repeat(values, lengths, 0))
+        Args:
+            text: at most 20,000 characters are read.
+
+        Raises:
+            ArgumentError: it is no text.
+            DataError: the text is empty, or holds characters that the model does not know.
+
+        Example:
+            >>> import unrolled
+            >>> model = unrolled.TextModel(hidden=8, layers=1, batch=4, k1=20, steps=5)
+            >>> model = model.fit(text='he said "so" and (12) left. ' * 200)
+            >>> model.activity('he said "no" to (2).')
+            <UnitActivity: 16 units over 20 characters>
+        """
+        if not isinstance(text, str):
+            raise ArgumentError(f"activity: expected a text, got {named(text)}.")
+        fitted, text = self.fitted, text[:MOST_CHARS]
+        if not text:
+            raise DataError("activity: the text is empty")
+        fitted.units.check(text)
+        ids = fitted.units.encode(text)
+        pieces = list(text) if len(ids) == len(text) else list(fitted.units.decode(ids.tolist()))
+        fitted.net.eval()
+        names, values = _states(fitted.net, ids)
+        lengths = [len(piece) for piece in pieces] + [0] * (len(ids) - len(pieces))
+        return UnitActivity("".join(pieces), names, np.repeat(values, lengths, 0))
 
 
-def _states(model: TextModel, ids: np.ndarray) -> tuple[list[str], np.ndarray]:
+def _states(net: TextNet, ids: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Names and values [ids, units] of all units."""
-    net = model.fitted.net
     given, state = torch.from_numpy(ids).unsqueeze(1).to(net.output.weight.device), None
     names: list[str] = []
     found = []

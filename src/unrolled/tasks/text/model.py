@@ -19,6 +19,7 @@ from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.starting import take_weights, told
+from unrolled.tasks.text.activity import ReadsUnits
 from unrolled.tasks.text.fitted import TextFitted
 from unrolled.tasks.text.job import TextJob
 from unrolled.tasks.text.mixture import best_share, mixed
@@ -39,7 +40,7 @@ MOST_VALIDATION = 120_000
 NOT_GIVEN: Any = object()  # in place of files
 
 
-class TextModel(Estimator[TextSettings, Corpus, TextFitted]):
+class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
     """A language model with the task's verbs.
 
     Example:
