@@ -1,14 +1,34 @@
 """`unrolled.checkup`: what is ill is found, what is healthy is let be, and the user's model stays as it was."""
 
 import json
+import math
+import time
+from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.checkup_nets import (
+    HEALTHY,
+    ILL,
+    LAYERS,
+    LORENZ_STEP,
+    Net,
+    copy_task,
+    flip_flop,
+    linear,
+    lorenz,
+    lorenz_states,
+)
 from torch import nn
 
 import unrolled
-from tests.insight.nets_of_checkup import HEALTHY, ILL, LAYERS, Net
 from unrolled.errors import ArgumentError, ProbeError, ShapeError
+from unrolled.insight import tangents
+from unrolled.insight.diagnosis import KINDS
+from unrolled.insight.fixed_points import fixed_points
+from unrolled.insight.lyapunov import lyapunov_exponents
+
+OLD = Path(__file__).parents[1] / "tasks" / "old_models"
 
 SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 
@@ -143,3 +163,190 @@ def test_it_does_not_run_within_a_probe():
         pytest.raises(ProbeError, match=r"^probe: another probe is on. Leave its `with` first.$"),
     ):
         unrolled.checkup(model, torch.zeros(4, 2, 4))
+
+
+# ---- figures that are known
+
+
+@pytest.mark.parametrize("values", [(0.99, 0.8, 0.5, -0.3), (0.95 + 0.2j, 0.7, 0.4 + 0.4j), (1.02, 0.9)])
+def test_exponents_of_a_linear_recurrence_are_the_logarithms_of_its_eigenvalues(values):
+    torch.manual_seed(0)
+    model, batch = linear(values)
+    wanted = torch.linalg.eigvals(model.weight.detach()).abs().log().sort(descending=True).values
+    found = unrolled.checkup(model, batch)
+    torch.testing.assert_close(torch.tensor(found.lyapunov, dtype=torch.float64), wanted, rtol=0, atol=1e-4)
+
+
+def test_the_half_life_of_a_linear_recurrence():
+    torch.manual_seed(0)
+    model, batch = linear((0.9,))
+    [layer] = unrolled.checkup(model, batch).layers
+    assert layer.reach.half_life == pytest.approx(math.log(2) / -math.log(0.9), rel=1e-6)
+    assert layer.reach.horizon == math.floor(math.log(0.01) / math.log(0.9))
+    assert layer.forgetting["h"].item() == pytest.approx(layer.reach.half_life, rel=1e-6)
+
+
+def test_the_largest_exponent_of_the_lorenz_system():
+    """0.9056, J. C. Sprott, Chaos and Time-Series Analysis, 2003; the sum is -(σ + 1 + β)."""
+    torch.manual_seed(0)
+    states = lorenz_states(64, 500)
+    found = lyapunov_exponents(lorenz, torch.zeros(1500, 64), states, n=3) / LORENZ_STEP
+    assert found[0].item() == pytest.approx(0.906, abs=0.02)
+    assert found[1].item() == pytest.approx(0, abs=0.02)
+    assert found.sum().item() == pytest.approx(-(10 + 1 + 8 / 3), abs=0.02)
+
+
+def test_exponents_by_products_are_those_of_whole_jacobians(monkeypatch):
+    model, batch, _ = ILL["vanishing"]("LSTM")
+    whole = unrolled.checkup(model, batch)
+    monkeypatch.setattr(tangents, "MOST_WHOLE", 0)
+    by_products = unrolled.checkup(model, batch)
+    assert by_products.lyapunov == pytest.approx(whole.lyapunov, abs=1e-5)
+    for leaf, times in whole.layers[0].forgetting.items():
+        torch.testing.assert_close(by_products.layers[0].forgetting[leaf], times, rtol=1e-4, atol=1e-4)
+
+
+def test_fixed_points_of_a_map_that_is_known():
+    weight = torch.tensor([[3.0]])
+    found = fixed_points(
+        lambda x, h: (h, (h @ weight + x).tanh()), torch.zeros(1, 1), torch.linspace(-1, 1, 11)[:, None]
+    )
+    states = [point.state.item() for point in found]
+    assert [point.is_stable for point in found] == [True, True, False]
+    assert states == pytest.approx([-0.9949, 0.9949, 0], abs=1e-3)
+    assert found[2].eigenvalues[0].real.item() == pytest.approx(3)
+    assert found[2].n_unstable == 1
+
+
+@pytest.mark.slow
+def test_the_flip_flop_has_its_eight_stable_points():
+    torch.manual_seed(0)
+    start = time.perf_counter()
+    model, batch, loss = flip_flop()
+    found = unrolled.checkup(model, batch, loss=loss)
+    assert time.perf_counter() - start < 60
+    stable = [point for point in found.layers[0].fixed_points if point.is_stable]
+    answers = {tuple(model.head(point.state[:16].float()).sign().tolist()) for point in stable}
+    assert len(stable) == len(answers) == 8
+    assert found.is_healthy
+
+
+DELAYS = [10, pytest.param(50, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+def test_the_horizon_of_a_net_that_copies_is_its_delay(delay):
+    torch.manual_seed(0)
+    model, batch, loss = copy_task(delay)
+    with_loss, without = unrolled.checkup(model, batch, loss=loss), unrolled.checkup(model, batch)
+    assert with_loss.horizon == pytest.approx(delay, rel=0.1)
+    assert without.horizon == pytest.approx(delay, rel=0.1)
+    assert with_loss.is_healthy
+    assert with_loss.past.has_learned
+    model, batch, loss = copy_task(delay, is_trained=False)
+    untrained = unrolled.checkup(model, batch, loss=loss)
+    assert untrained.horizon < 0.9 * delay
+    assert not untrained.past.has_learned
+
+
+# ---- other forms of models
+
+
+class Scanned(nn.Module):
+    """A user's step, by scan."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(3 + 5, 5)
+
+    def forward(self, xs, lengths=None):
+        return unrolled.scan(self._step, xs, xs.new_zeros(xs.shape[1], 5), lengths=lengths)[0]
+
+    def _step(self, x, h):
+        h = self.mix(torch.cat((x, h), 1)).tanh()
+        return h, h
+
+
+def test_a_step_of_the_users():
+    found = unrolled.checkup(Scanned(), torch.randn(80, 4, 3))
+    assert kinds(found) == ["vanishing"]
+    assert found.layers[0].saturated.keys() == {"tanh 1"}
+
+
+def test_rows_have_their_own_lengths():
+    """What lies beyond a row's length changes no figure."""
+    model, xs = Scanned(), torch.randn(40, 4, 3)
+    lengths = torch.tensor([40, 31, 40, 5])
+    first = unrolled.checkup(model, (xs, lengths))
+    changed = torch.where(torch.arange(40)[:, None, None] < lengths[:, None], xs, 7)
+    second = unrolled.checkup(model, (changed, lengths))
+    assert second.half_life == pytest.approx(first.half_life)
+    assert second.lyapunov == pytest.approx(first.lyapunov)
+    assert second.horizon == first.horizon
+    assert second.layers[0].effective_rank == pytest.approx(first.layers[0].effective_rank)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_batch_first_and_both_directions_find_what_time_first_finds(layer):
+    torch.manual_seed(0)
+    there = LAYERS[layer](4, 16)
+    back = LAYERS[layer](4, 16, batch_first=True)
+    back.load_state_dict(there.state_dict())
+    xs = torch.randn(40, 40, 4)  # as many rows as steps
+    first, second = unrolled.checkup(there, xs), unrolled.checkup(back, xs.transpose(0, 1))
+    assert second.half_life == pytest.approx(first.half_life)
+    assert second.horizon == first.horizon
+    both = LAYERS[layer](4, 16, bidirectional=True)
+    weights = there.state_dict()
+    both.load_state_dict(weights | {f"{name}_reverse": value for name, value in weights.items()})
+    forward, backward = unrolled.checkup(both, xs).layers
+    mirrored = unrolled.checkup(both, xs.flip(0)).layers
+    assert backward.reach.half_life == pytest.approx(mirrored[0].reach.half_life)
+    assert forward.reach.half_life == pytest.approx(mirrored[1].reach.half_life)
+    assert forward.reach.half_life == pytest.approx(first.half_life, rel=0.05)
+
+
+def test_packed_rows_and_float64():
+    model = nn.GRU(3, 8).double()
+    packed = nn.utils.rnn.pack_padded_sequence(
+        torch.randn(50, 3, 3, dtype=torch.float64), torch.tensor([20, 50, 33]), enforce_sorted=False
+    )
+    found = unrolled.checkup(model, packed)
+    assert kinds(found) == ["vanishing"]
+    assert found.n_steps == 50
+
+
+def test_a_carried_state_is_cut_off():
+    torch.manual_seed(0)
+    model, xs = Net("LSTM"), torch.randn(20, 8, 4)
+    model.remember(5)
+
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = model.rnn
+
+        def forward(self, xs, *state):
+            return self.net(xs, state)[0]
+
+    carried = tuple(torch.randn(1, 8, 16) for _ in range(2))
+    assert kinds(unrolled.checkup(Windows(), (xs, *carried))) == ["truncation too short"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in OLD.glob("*.safetensors")))
+def test_the_command_line_looks_into_every_tasks_model(name, call):
+    code, out, err = call("checkup", OLD / f"{name}.safetensors", "--format", "json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert found["data"] == "made-up input: what the model knows in random order, with random answers"
+    assert found["layers"]
+    assert {finding["kind"] for finding in found["verdict"]} <= set(KINDS)
+
+
+def test_the_command_line_takes_data(call, tmp_path):
+    text = tmp_path / "tale.txt"
+    text.write_text("".join(f"line {i % 50} of the tale\n" for i in range(400)), encoding="utf-8")
+    code, out, _ = call("checkup", OLD / "text.safetensors", text, "--picture", tmp_path / "a.png")
+    assert code == 0
+    assert out.startswith(f"{OLD / 'text.safetensors'}, on {text}\n\n")
+    assert (tmp_path / "a.png").stat().st_size > 1000

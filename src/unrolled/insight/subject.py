@@ -124,11 +124,9 @@ class Subject:
                 self.layout, self.returns_loss = _layout(main, chains, self.model), main.dim() == 0
             for chain in chains:
                 self._deepest[chain.module] = max(self._deepest.get(chain.module, 1), chain.layer)
-            if reads != "all" and main is not None and not isinstance(out, PackedSequence):
-                mask = self.layout.mask(main, is_first=reads == "first")
-                if mask is not None:
-                    cut = torch.where(mask, main, main.detach())
-                    out = pytree.tree_map(lambda leaf: cut if leaf is main else leaf, out)
+            mask = None if reads == "all" or main is None else self.layout.mask(main, is_first=reads == "first")
+            if mask is not None and main is not None:
+                out = with_main(out, torch.where(mask, main, main.detach()))
             loss = self._loss_of(out, is_first=reads == "first")
             if loss.requires_grad:
                 loss.backward()
@@ -174,13 +172,8 @@ class Subject:
 
     def loss_with(self, out: Any, main: Tensor) -> float:
         """The loss of an output whose main tensor is another one."""
-        own = main_of(out)
-        if isinstance(out, PackedSequence):
-            out = pack_padded_sequence(main, _lengths(out), enforce_sorted=False)
-        else:
-            out = pytree.tree_map(lambda leaf: main if leaf is own else leaf, out)
         with torch.no_grad():
-            return self._loss_of(out).item()
+            return self._loss_of(with_main(out, main)).item()
 
     def _arguments(self, *, asks_gradient: bool = False) -> tuple[Any, ...]:
         """The batch; its first tensor of numbers has a gradient where one is asked for, as a model may have no weights.
@@ -224,17 +217,38 @@ class Subject:
 
 def main_of(out: Any) -> Tensor | None:
     """The main tensor of a model's output: the first of numbers in it; packed rows padded, [time, batch, ...]."""
-    if isinstance(out, PackedSequence):
-        return pad_packed_sequence(out)[0]
-    leaves = pytree.tree_leaves(out)
-    if len(leaves) == 1 and not isinstance(leaves[0], Tensor) and hasattr(leaves[0], "__dict__"):
+    leaves = pytree.tree_leaves(out, is_leaf=_is_packed)
+    if len(leaves) == 1 and not isinstance(leaves[0], Tensor | PackedSequence) and hasattr(leaves[0], "__dict__"):
         leaves = pytree.tree_leaves(list(vars(leaves[0]).values()))
-    return next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()), None)
+    place = _place_of_main(leaves)
+    if place is None:
+        return None
+    main = leaves[place]
+    return pad_packed_sequence(main)[0] if isinstance(main, PackedSequence) else main
 
 
-def _lengths(packed: PackedSequence) -> Tensor:
-    """The rows' lengths, int64 [batch] on the CPU."""
-    return pad_packed_sequence(packed)[1]
+def with_main(out: Any, main: Tensor) -> Any:
+    """The output with another main tensor; an object of a class of the user's as it is."""
+    leaves, form = pytree.tree_flatten(out, is_leaf=_is_packed)
+    place = _place_of_main(leaves)
+    if place is None:
+        return out
+    old = leaves[place]
+    is_packed = isinstance(old, PackedSequence)
+    leaves[place] = pack_padded_sequence(main, pad_packed_sequence(old)[1], enforce_sorted=False) if is_packed else main
+    return pytree.tree_unflatten(leaves, form)
+
+
+def _place_of_main(leaves: Sequence[Any]) -> int | None:
+    for i, leaf in enumerate(leaves):
+        data = leaf.data if isinstance(leaf, PackedSequence) else leaf
+        if isinstance(data, Tensor) and data.is_floating_point():
+            return i
+    return None
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, PackedSequence)
 
 
 def _copied(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:

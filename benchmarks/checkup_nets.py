@@ -1,4 +1,7 @@
-"""Nets that are ill by construction, and healthy ones: each a function (layer, seed) -> (model, batch, loss)."""
+"""Nets for check-ups: ill by construction, healthy, with known dynamics, trained on the spot.
+
+The ill and the healthy ones are functions of a layer's name that return model, batch and loss.
+"""
 
 import torch
 from torch import nn
@@ -167,3 +170,137 @@ def _trained(net, draw, loss, steps, lr):
     unrolled.unswap(net)
     xs, targets = draw()
     return net, xs, lambda ys: loss(ys, targets)
+
+
+# ---- dynamics that are known
+
+
+class Linear(nn.Module):
+    """A linear recurrence h_t = W h_{t-1} + x_t."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, xs):
+        first = xs.new_zeros(xs.shape[1:])
+        return unrolled.scan(self._step, xs, first)[0]
+
+    def _step(self, x, h):
+        h = h @ self.weight.T + x
+        return h, h
+
+
+def linear(eigenvalues):
+    """A recurrence whose matrix has these eigenvalues, complex ones with their conjugates, and is not normal."""
+    blocks = [
+        torch.tensor([[each.real, each.imag], [-each.imag, each.real]], dtype=torch.float64)
+        if each.imag
+        else torch.tensor([[each.real]], dtype=torch.float64)
+        for each in map(complex, eigenvalues)
+    ]
+    diagonal = torch.block_diag(*blocks)
+    basis = torch.randn(diagonal.shape, dtype=torch.float64)
+    weight = basis @ diagonal @ basis.inverse()
+    return Linear(weight), torch.randn(400, 4, len(diagonal), dtype=torch.float64)
+
+
+LORENZ_STEP = 0.02
+
+
+def lorenz(_, state):
+    """The Lorenz system (σ=10, ρ=28, β=8/3) after `LORENZ_STEP`, by the Runge-Kutta method of fourth order."""
+
+    def slope(s):
+        x, y, z = s.unbind(1)
+        return torch.stack((10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z), 1)
+
+    h = LORENZ_STEP
+    a = slope(state)
+    b = slope(state + h / 2 * a)
+    c = slope(state + h / 2 * b)
+    d = slope(state + h * c)
+    state = state + h / 6 * (a + 2 * b + 2 * c + d)
+    return state, state
+
+
+def lorenz_states(rows, steps):
+    """States on the attractor, float64 [rows, 3]."""
+    state = torch.randn(rows, 3, dtype=torch.float64) + torch.tensor([1.0, 1.0, 25.0], dtype=torch.float64)
+    for _ in range(steps):
+        _, state = lorenz(None, state)
+    return state
+
+
+# ---- tasks that are learned on the spot
+
+
+class Reader(nn.Module):
+    """A layer and a head."""
+
+    def __init__(self, layer, outputs):
+        super().__init__()
+        self.rnn, self.head = layer, nn.Linear(layer.hidden_size, outputs)
+
+    def forward(self, xs):
+        return self.head(self.rnn(xs)[0])
+
+
+def flip_flop(updates=800):
+    """Three bits: each input channel sets its bit to the sign of its last pulse. An LSTM of 16 units, trained."""
+
+    def draw():
+        pulses = (torch.rand(64, 64, 3) < 0.2) * (2.0 * torch.randint(0, 2, (64, 64, 3)) - 1)
+        pulses[0] = 2.0 * torch.randint(0, 2, (64, 3)) - 1
+        bits, now = [], pulses[0]
+        for pulse in pulses:
+            now = torch.where(pulse != 0, pulse, now)
+            bits.append(now)
+        return pulses, torch.stack(bits)
+
+    net, batches = Reader(unrolled.LSTM(3, 16), 3), [draw() for _ in range(20)]
+    optimizer = torch.optim.Adam(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.03, total_steps=updates)
+    for i in range(updates):
+        xs, bits = batches[i % len(batches)]
+        optimizer.zero_grad()
+        nn.functional.mse_loss(net(xs), bits).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1)
+        optimizer.step()
+        schedule.step()
+    xs, bits = draw()
+    return net, xs, lambda ys: nn.functional.mse_loss(ys, bits)
+
+
+def copy_task(delay, *, is_trained=True, layer="LSTM", most=1500):
+    """One of 8 symbols, marked among others, is asked for `delay` steps later, at the last step; half as many symbols
+    come before it. An untrained net is torch's as it begins; a trained one begins with gates open for the delay.
+    """
+    steps, at = delay + delay // 2 + 1, delay // 2
+
+    def draw(rows):
+        symbols = torch.randint(8, (steps, rows))
+        xs = torch.zeros(steps, rows, 9)
+        xs[..., :8] = nn.functional.one_hot(symbols, 8)
+        xs[at, :, 8] = 1
+        return xs, symbols[at]
+
+    net = Reader(getattr(unrolled, layer)(9, 32), 8)
+    if is_trained:
+        opened = (torch.rand(32) * (steps - 2) + 1).log()  # C. Tallec and Y. Ollivier, 2018
+        biases = net.rnn.bias_ih_l0.detach()
+        biases[32:64] = opened
+        if layer == "LSTM":
+            biases[:32] = -opened
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        for _ in range(most):
+            xs, symbols = draw(64)
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(xs)[-1], symbols)
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1)
+            optimizer.step()
+            if loss < 0.02:
+                break
+    xs, symbols = draw(32)
+    return net, xs, lambda ys: nn.functional.cross_entropy(ys[-1], symbols)
