@@ -25,7 +25,7 @@ PAGES = {
     "Library": "tutorial cells insight gradients site/reference",
     "Design": "design/architecture design/engine design/engine-speed design/engine-figures design/guard design/tasks "
     "design/text-task design/transcription design/translation design/claims design/time design/model-file "
-    "design/command-line design/launcher design/site design/probe design/report",
+    "design/command-line design/launcher design/site design/probe design/checkup design/report",
     "中文": "zh/README zh/forecasting zh/classification zh/regression zh/tagging zh/understanding zh/text "
     "zh/transcription zh/translation",
     "Project": "/CHANGELOG /CONTRIBUTING",
