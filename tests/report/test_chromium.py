@@ -45,7 +45,7 @@ def page(request, runs, tmp_path_factory):
     else:
         found = source(runs / "tag")
         found.model.fitted.figures.clear()
-        text = of_run.page(found)
+        text = of_run.page(found, is_checked=False)
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(text, encoding="utf-8")
     return path.as_uri()

@@ -63,8 +63,17 @@ def test_the_page_of_a_run_is_whole_offline_and_small(pages, runs, task):
     assert len(text.encode()) < 1_000_000
     page = Page(text)
     assert "Missing here" not in page.words, page.words[:600]
-    usual = ["How good it is", "How it learned", *OWN[task], "What was trained on what", "Speed", "Do it again"]
-    assert [each for each in titles(text) if each in usual] == usual
+    checked = ["Check-up"] if task == samples.CHECKED else []
+    usual = [
+        "How good it is",
+        "How it learned",
+        *OWN[task],
+        *checked,
+        "What was trained on what",
+        "Speed",
+        "Do it again",
+    ]
+    assert titles(text) == usual
     found = source(runs / task)
     assert found.report.last_line().replace("`", "") in page.words.replace("`", "")
     assert "stroke-dasharray" in text, "no baseline beside the curve"
@@ -96,7 +105,11 @@ def test_a_picture_for_each_run_names_its_curve_and_baseline(pages):
 
 
 def test_the_command_line_writes_it_beside_the_run(call, run):
-    assert call("report", run) == (0, f"{run / 'report.html'}\n", "")
+    said = "check-up of the network, which can take minutes; --no-checkup leaves it out\n"
+    assert call("report", run) == (0, f"{run / 'report.html'}\n", said)
+    assert "Check-up" in titles((run / "report.html").read_text("utf-8"))
+    assert call("report", run, "--no-checkup") == (0, f"{run / 'report.html'}\n", "")
+    assert "Check-up" not in titles((run / "report.html").read_text("utf-8"))
     assert faults_of((run / "report.html").read_text("utf-8")) == []
     assert list(run.glob(".*part*")) == []
     code, _, err = call("report", run, "--out", run)
@@ -116,7 +129,7 @@ def test_the_command_on_the_page_trains_the_same_again(call, pages, run, tmp_pat
 
 
 def words_of(path, *files):
-    return Page(of_run.page(source(path, files))).words
+    return Page(of_run.page(source(path, files), is_checked=False)).words
 
 
 def test_a_model_file_by_itself_says_that_it_has_no_data(run, tmp_path):
@@ -150,7 +163,7 @@ def test_files_that_changed_or_went_are_said(runs, tmp_path):
 )
 def test_what_is_missing_in_a_run_is_said(run, without, said):
     (run / without).unlink()
-    text = of_run.page(source(run))
+    text = of_run.page(source(run), is_checked=False)
     assert faults_of(text) == []
     assert said in Page(text).words
     assert "How it learned" in titles(text)
@@ -167,7 +180,7 @@ def test_a_log_that_is_damaged_is_said_and_the_checkpoint_has_the_rows(run):
 def test_a_run_that_was_cut_off_has_a_page(tmp_path, interrupted):
     with interrupted(5):
         samples.run_of("classify", tmp_path, "cut")
-    text = of_run.page(source(tmp_path / "cut"))
+    text = of_run.page(source(tmp_path / "cut"), is_checked=False)
     assert faults_of(text) == []
     assert "The training did not end: the model has not been judged." in text
     assert f"unrolled train --resume {tmp_path / 'cut'}" in Page(text).words
@@ -187,7 +200,7 @@ def test_metrics_that_are_damaged_are_said(run):
     "path", sorted((ROOT / "tests/tasks/old_models").glob("*.safetensors")), ids=lambda path: path.stem
 )
 def test_models_of_older_versions_have_pages(path):
-    text = of_run.page(source(path))
+    text = of_run.page(source(path), is_checked=False)
     assert faults_of(text) == []
     assert "How it learned" in titles(text)
 

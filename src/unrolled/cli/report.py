@@ -20,19 +20,28 @@ from unrolled.pages.source import source
     multiple=True,
     help="file with the answers, for the examples; again for several  [the run's validation part]",
 )
+@click.option(
+    "--checkup/--no-checkup",
+    "is_checked",
+    default=True,
+    show_default=True,
+    help="measure the network too, which takes a while",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-def report(runs: tuple[Path, ...], out: Path | None, data: tuple[Path, ...], device: str) -> None:
+def report(runs: tuple[Path, ...], out: Path | None, data: tuple[Path, ...], is_checked: bool, device: str) -> None:
     """Write one HTML file about a run or a model: what was trained on what, learning curves beside the baseline, the
-    task's own pictures, speed, and the commands to do it again. Of several it compares settings, curves and metrics,
-    and says which differences are no more than chance.
+    task's own pictures, the check-up, speed, and the commands to do it again. Of several it compares settings, curves
+    and metrics, and says which differences are no more than chance.
 
     The file opens anywhere without a network, also on a phone. What is missing in a run is said in the page.
     """
-    found = [source(path, data, device=device) for path in runs]
-    text = of_run.page(found[0]) if len(found) == 1 else of_runs.page(found)
     target = out or _target(runs)
     if target.is_dir():
         raise DataError(f"{target}: is a folder; expected a file to write, such as {target / 'report.html'}")
+    found = [source(path, data, device=device) for path in runs]
+    if len(found) == 1 and is_checked and found[0].model is not None and not found[0].is_on:
+        click.echo("check-up of the network, which can take minutes; --no-checkup leaves it out", err=True)
+    text = of_run.page(found[0], is_checked=is_checked) if len(found) == 1 else of_runs.page(found)
     write_aside(target, lambda aside: aside.write_text(text, encoding="utf-8"))
     click.echo(target)
 

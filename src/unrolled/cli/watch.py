@@ -16,7 +16,7 @@ from unrolled.training.interrupts import Terminated
 )
 def watch(run: Path, port: int | None) -> None:
     """Show a run in the browser while it is trained: its learning curves beside the baseline, as its log grows, and
-    the whole report once it has ended.
+    the report once it has ended.
 
     RUN is the folder of a run; it may be one that a training will make. Browsers on this machine alone can see it.
     Ctrl-C ends it; the training goes on.

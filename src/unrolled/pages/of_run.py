@@ -11,13 +11,14 @@ from typing import Any
 from unrolled import tasks
 from unrolled.errors import UnrolledError
 from unrolled.markup import Line
-from unrolled.pages import again, speed
+from unrolled.pages import again, checked, speed
 from unrolled.pages.source import DAMAGED, Source, column
 from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
 from unrolled.report.html.elements import TONES
 from unrolled.report.html.page import Section, document
 from unrolled.tasks.fitted import versions
+from unrolled.tasks.looked_into import MADE_UP, checkup_of
 from unrolled.tasks.report import TaskReport
 from unrolled.training.job import Curve
 
@@ -26,8 +27,14 @@ UPDATES = Axis("update", is_counted=True)
 _OF_FOLDER = ("curve", "item", "items_per_step", "start_notes", "versions")  # shown elsewhere, or for the page alone
 
 
-def page(found: Source, *, is_watched: bool = False) -> str:
-    """The page; one that is watched shows no examples while the training goes on, which would slow it down."""
+def page(found: Source, *, is_watched: bool = False, is_checked: bool = True) -> str:
+    """The page; while the training goes on it has no examples and no check-up, which would slow it down.
+
+    Args:
+        found: the run or model.
+        is_watched: whether the page fetches itself anew.
+        is_checked: whether the network gets a check-up, which takes seconds, of a large one minutes.
+    """
     is_whole = not found.is_on
     report = _report_of(found)
     with speed.calls_of(found.model.net if found.model is not None and is_whole else None) as calls:
@@ -36,6 +43,7 @@ def page(found: Source, *, is_watched: bool = False) -> str:
         Section("How good it is", "" if report is None else _metrics(report)),
         Section("How it learned", learned(found)),
         *shown,
+        _checkup(found) if is_whole and is_checked else Section(checked.TITLE, ""),
         Section("What was trained on what", _facts(found, report)),
         Section("Speed", _speed(found, calls)),
         Section("Do it again", elements.commands(again.commands(found))),
@@ -156,6 +164,18 @@ def _exhibits(found: Source, report: TaskReport[Any] | None) -> Iterator[Section
         found.missing.append(f"pictures: {fault}")
     except DAMAGED as fault:
         found.missing.append(f"pictures: {type(fault).__name__}: {fault}")
+
+
+def _checkup(found: Source) -> Section:
+    """What ails the network; where it cannot be looked into, that is said."""
+    if found.model is None:
+        return Section(checked.TITLE, "")
+    on = MADE_UP if found.held is None else "the files given" if found.files else "the validation part"
+    try:
+        return checked.section(checkup_of(found.model, found.held), on)
+    except (*DAMAGED, UnrolledError, RuntimeError) as fault:
+        found.missing.append(f"no check-up: {str(fault).splitlines()[0] if str(fault) else type(fault).__name__}")
+        return Section(checked.TITLE, "")
 
 
 def _facts(found: Source, report: TaskReport[Any] | None) -> str:

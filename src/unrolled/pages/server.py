@@ -74,7 +74,7 @@ class Server(ThreadingHTTPServer):
                 str(self.folder), elements.paragraph(words, "verdict"), [], foot=of_run.foot(), is_watched=True
             )
         try:
-            return of_run.page(source(self.folder), is_watched=True)
+            return of_run.page(source(self.folder), is_watched=True, is_checked=False)
         except (UnrolledError, OSError) as fault:  # such as a file that is just being replaced
             words = f"The run cannot be shown now: {fault}"
             return document(

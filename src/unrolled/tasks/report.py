@@ -197,6 +197,11 @@ class TaskReport(ABC, Generic[M]):
         yield f"\n{last.last_line()}"
 
 
+def spread(n: int, most: int) -> list[int]:
+    """Places of up to `most` of `n` examples, as far apart as they can be."""
+    return sorted({i * (n - 1) // max(1, most - 1) for i in range(most)}) if n else []
+
+
 def shortened(names: Sequence[str]) -> str:
     """The first names of a list, and how many there are."""
     shown = ", ".join(map(str, names[:8]))

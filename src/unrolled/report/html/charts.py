@@ -75,7 +75,7 @@ class _Plane:
         )
         taken: list[tuple[float, float]] = []
         for value, name in places:
-            at, wide = self.across(value), 7.0 * len(name)
+            at, wide = self.across(value), 7.8 * len(name)
             # names stay within the picture, and one that would cover an earlier one is left out
             first = min(max(at - wide / 2, _LEFT - 20), _WIDTH - wide)
             if not self.left <= value <= self.right or any(a < first + wide and first < b for a, b in taken):

@@ -10,7 +10,7 @@ from unrolled.report.html.page import Section
 from unrolled.tasks.classify.answer import Classified
 from unrolled.tasks.classify.inputs import TextInput
 from unrolled.tasks.classify.model import ClassifyModel
-from unrolled.tasks.report import TaskReport, shortened
+from unrolled.tasks.report import TaskReport, shortened, spread
 
 _MOST_CLASSES, _N_EXAMPLES = 30, 8
 
@@ -66,7 +66,7 @@ class ClassifyReport(TaskReport[ClassifyModel]):
         }
         yield Section("Class by class", elements.bars(rows, "F1", "items", "F1 by class"))
         if held is not None and isinstance(self.model.fitted.input_layer, TextInput):
-            part = held.part(range(min(_N_EXAMPLES, len(held))))
+            part = held.part(spread(len(held), _N_EXAMPLES))
             words = (
                 "Blue words moved the answer toward the class that was found, orange ones away from it: by how much "
                 "its log-probability falls when the word is hidden."

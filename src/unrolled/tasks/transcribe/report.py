@@ -11,7 +11,7 @@ from unrolled.report import pictures
 from unrolled.report.html import charts, elements
 from unrolled.report.html.page import Section
 from unrolled.tasks.fallback import MODEL, NETWORK
-from unrolled.tasks.report import TaskReport
+from unrolled.tasks.report import TaskReport, spread
 from unrolled.tasks.transcribe.fitted import FREQUENT
 from unrolled.tasks.transcribe.model import TranscribeModel
 
@@ -45,10 +45,11 @@ class TranscribeReport(TaskReport[TranscribeModel]):
     def exhibits(self, held: Any) -> Iterator[Section]:
         if held is None:
             return
-        sounds = [held.load(i) for i in range(min(_N_EXAMPLES, len(held)))]
+        some = held.part(spread(len(held), _N_EXAMPLES))
+        sounds = [some.load(i) for i in range(len(some))]
         found, by_network = self.model.transcribe(sounds), self.model.transcribe(sounds, answer=MODEL)
         first = next((i for i, each in enumerate(by_network) if each.words), 0)
-        heard, said = by_network[first], held.transcripts[first]
+        heard, said = by_network[first], some.transcripts[first]
         words = [(each["word"], each["start"], each["end"]) for each in heard.words]
         shown = charts.spectrogram(
             self.model.frames(sounds[first]), STEP_S, words,
@@ -64,7 +65,7 @@ class TranscribeReport(TaskReport[TranscribeModel]):
                 "" if each.confidence is None else f"{each.confidence:.2f}",
                 each.by,
             )
-            for each, said in zip(found, held.transcripts, strict=False)
+            for each, said in zip(found, some.transcripts, strict=True)
         ]
         head = ("sound", "said", "heard", "confidence", "by")
         yield Section("Examples", elements.table(head, rows, "transcripts"))

@@ -8,7 +8,7 @@ from unrolled.data.counted import counted
 from unrolled.report.html import charts, elements
 from unrolled.report.html.page import Section
 from unrolled.tasks.fallback import MODEL, NETWORK
-from unrolled.tasks.report import TaskReport
+from unrolled.tasks.report import TaskReport, spread
 from unrolled.tasks.translate.fitted import COPY, IN_WORDS
 from unrolled.tasks.translate.model import TranslateModel
 
@@ -53,7 +53,7 @@ class TranslateReport(TaskReport[TranslateModel]):
                 label=f"attention of the translation of {held.sources[first]!r}",
             )  # fmt: skip
             yield Section("Where it looked", shown)
-        places = list(dict.fromkeys((first, *range(min(_N_EXAMPLES, len(held))))))
+        places = list(dict.fromkeys((first, *spread(len(held), _N_EXAMPLES))))
         answers = self.model.predict_all([held.sources[i] for i in places])
         rows = [(held.sources[i], each.translation, held.targets[i]) for i, each in zip(places, answers, strict=True)]
         yield Section("Examples", elements.table(("source", "translation", "reference"), rows, "translations"))
