@@ -101,7 +101,8 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
         run = Path(processes.same_text(str(folder or free_folder(name))))
         hint_on_interrupt(run)
-        model.fit(paths or None, valid=valid or None, train=training, start=start, run=run, display=display, log=log)
+        some = [paths] if paths else []  # without files a text model learns from Python's own source
+        model.fit(*some, valid=valid or None, train=training, start=start, run=run, display=display, log=log)
         _report(module, model, run, test)
 
     for option in _options_of(kind, name):
