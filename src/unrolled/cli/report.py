@@ -28,7 +28,7 @@ from unrolled.pages.source import source
     help="measure the network too, which takes a while",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-def report(runs: tuple[Path, ...], out: Path | None, data: tuple[Path, ...], is_checked: bool, device: str) -> None:
+def report(runs: tuple[Path, ...], out: Path | None, data: tuple[Path, ...], device: str, *, is_checked: bool) -> None:
     """Write one HTML file about a run or a model: what was trained on what, learning curves beside the baseline, the
     task's own pictures, the check-up, speed, and the commands to do it again. Of several it compares settings, curves
     and metrics, and says which differences are no more than chance.
