@@ -189,6 +189,24 @@ def test_names_that_stand_twice_have_their_places(tmp_path):
         of_frame(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
 
 
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_what_an_object_of_json_lacks_is_an_empty_cell(tmp_path, form):
+    objects = ['{"day": 1, "wages": 5}', '{"day": 2}', '{"wages": 7, "day": 3, "rain": "no"}', '{"day": null}', "{}"]
+    content = "\n".join(objects) if form == "lines" else f"[{', '.join(objects)}]"
+    table = table_of(tmp_path, content, "t.jsonl" if form == "lines" else "t.json")
+    assert table.columns == {
+        "day": ["1", "2", "3", "", ""],
+        "wages": ["5", "", "7", "", ""],
+        "rain": ["", "", "no", "", ""],
+    }
+
+
+def test_json_without_an_object_is_told(tmp_path):
+    expected = 't.jsonl, line {}: expected an object such as {{"text": ..., "label": ...}}'
+    assert told(tmp_path, "[1,\n2]", "t.jsonl") == f"{expected.format(1)}\n  {expected.format(2)}"
+    assert told(tmp_path, "{1}\n", "t.jsonl").startswith("t.jsonl, line 1: is no JSON: ")
+
+
 def test_a_header_in_between_is_told(tmp_path):
     assert told(tmp_path, "text,n\na,1\ntext,n\nb,2\n") == "t.csv, line 3: is the header again; leave it out"
 

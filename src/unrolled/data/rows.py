@@ -47,10 +47,11 @@ def rows_of(
         DataError: the first line looks like data, or names two columns alike.
     """
     if (begin := content.lstrip()[:1]) in ("{", "["):
-        items = _json_lines(name, content, faults) if begin == "{" else _json_array(name, content, faults)
-        rows = _of_objects(name, items, faults)
-        _, head = next(rows, (0, []))
-        return head, rows
+        read = _json_lines if begin == "{" else _json_array
+        objects = (item for _, item in read(name, content, Faults()) if isinstance(item, _Object))
+        head = list(dict.fromkeys(key for item in objects for key, _ in item))
+        rows = _of_objects(name, head, read(name, content, faults), faults)
+        return head, rows if head else iter(list(rows))  # without names no row is taken: its fault is told here
     return headed(name, _csv_rows(name, content, faults, notes), faults, notes, header=header)
 
 
@@ -309,9 +310,8 @@ def _json_array(name: str, content: str, faults: Faults) -> Iterator[tuple[int, 
         line, at = line + content.count("\n", at, end), end
 
 
-def _of_objects(name: str, items: Iterator[tuple[int, Any]], faults: Faults) -> Iterator[Row]:
-    """The names of the columns, then rows."""
-    head: list[str] = []
+def _of_objects(name: str, head: Sequence[str], items: Iterator[tuple[int, Any]], faults: Faults) -> Iterator[Row]:
+    """The rows; what an object lacks is an empty cell, as null is."""
     for line, pairs in items:
         if not isinstance(pairs, _Object):
             faults.add(f'{name}, line {line}: expected an object such as {{"text": ..., "label": ...}}')
@@ -321,15 +321,7 @@ def _of_objects(name: str, items: Iterator[tuple[int, Any]], faults: Faults) -> 
             twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
             faults.add(f"{name}, line {line}: has {twice!r} twice")
             continue
-        if not head:
-            head = list(item)
-            yield 0, head
-        missing = [each for each in head if each not in item]
-        if missing:
-            shown = ", ".join(map(repr, missing[:10]))
-            faults.add(f"{name}, line {line}: has no {shown}, which the first line has")
-            continue
-        yield line, [_text(item[each]) for each in head]
+        yield line, [_text(item.get(each)) for each in head]
 
 
 class _Object(list[tuple[str, Any]]):
