@@ -187,6 +187,16 @@ def test_a_run_that_was_cut_off_has_a_page(tmp_path, interrupted):
     assert source(tmp_path / "cut").record == read_log(tmp_path / "cut" / "log.csv") != []
 
 
+def test_watched_gradients_are_drawn_layer_by_layer(tmp_path):
+    run = samples.run_of("classify", tmp_path, watch_gradients=True)
+    text = of_run.page(source(run), is_checked=False)
+    assert faults_of(text) == []
+    names = [each["aria-label"] for each in Page(text).of("svg")]
+    for caption in ("steps back in which a layer's gradient halves", "share of a layer's gates that are saturated"):
+        [label] = [each for each in names if each.startswith(caption)]
+        assert label.count(" from ") == 2, "a bidirectional layer has two"
+
+
 def test_metrics_that_are_damaged_are_said(run):
     tensors, metadata = safetensors_tree.read_tensors(run / "model.safetensors")
     baseline = json.loads(metadata["baseline"])

@@ -23,6 +23,11 @@ from unrolled.tasks.report import TaskReport
 from unrolled.training.job import Curve
 
 _MOST_ROWS = 200  # of the record
+# columns of the log, one a layer, with their captions and units
+_WATCHED = (
+    ("half_life", "steps back in which a layer's gradient halves", "steps"),
+    ("saturated", "share of a layer's gates that are saturated", "share"),
+)
 UPDATES = Axis("update", is_counted=True)
 _OF_FOLDER = ("curve", "item", "items_per_step", "start_notes", "versions")  # shown elsewhere, or for the page alone
 
@@ -122,6 +127,7 @@ def learned(found: Source) -> str:
         line, is_log = Line("gradient norm", steps, norms, TONES[3]), max(norms) > 20 * max(min(norms), 1e-30)
         y = Axis("norm", is_log=is_log)
         drawn.append(charts.curves([line], UPDATES, y, caption="norm of the gradient, before clipping"))
+    drawn += [_by_layer(record, *each) for each in _WATCHED]
     names = list(dict.fromkeys(name for row in record for name in row))
     rows = [[row.get(name, "") for name in names] for row in record[-_MOST_ROWS:]]
     numbers = elements.table(names, rows, "evaluations")
@@ -132,6 +138,16 @@ def learned(found: Source) -> str:
         + f'<div class="grid">{"".join(drawn)}</div>'
         + elements.details(f"the numbers of {len(record):,} evaluations", numbers)
     )
+
+
+def _by_layer(record: list[dict[str, Any]], quantity: str, caption: str, unit: str) -> str:
+    """What `--watch-gradients` has noted of each layer, by update; nothing of a run without."""
+    columns = dict.fromkeys(name for row in record for name in row if name.endswith(f"/{quantity}"))
+    lines = []
+    for name, tone in zip(columns, TONES, strict=False):  # as many as there are colors
+        steps, values = column(record, name)
+        lines.append(Line(name.removesuffix(f"/{quantity}"), steps, values, tone))
+    return charts.curves(lines, UPDATES, Axis(unit, is_log=quantity == "half_life"), caption=caption)
 
 
 def _number(value: Any) -> float:
