@@ -13,7 +13,8 @@ from unrolled.insight.layer_checkup import LayerCheckup
 from unrolled.insight.record import Record, ScanRecord
 from unrolled.optional_libraries import library
 
-_MOST_CURVES = 12
+_MOST_SCANS = 12  # that a picture holds
+_MOST_CURVES = 10  # as many as there are colors
 _DECADES = 12.0  # of the map's colors below the largest
 
 
@@ -21,7 +22,7 @@ def drawn(layers: Sequence[LayerCheckup], record: Record, title: str) -> Any:
     """The pictures of a check-up; `record` has the gradients of the last step's output."""
     figures: Any = library("matplotlib.figure", "pictures need", "pictures")
     n_rows = sum(max(1, len(scan.states)) for scan in _scans(record))
-    figure = figures.Figure(figsize=(11, 6.5 + 0.2 * n_rows), layout="constrained")
+    figure = figures.Figure(figsize=(11, 8 + 0.2 * n_rows), layout="constrained")
     axes = figure.subplots(2, 2)
     _flow(figure, axes[0, 0], record)
     _forgetting(axes[0, 1], layers)
@@ -67,7 +68,7 @@ def _forgetting(axes: Any, layers: Sequence[LayerCheckup]) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("units, the longest first")
     axes.set_ylabel("steps until a change has halved")
-    axes.legend(fontsize=8)
+    _legend(axes)
     return None
 
 
@@ -80,9 +81,10 @@ def _exponents(axes: Any, layers: Sequence[LayerCheckup]) -> None:
     for layer in spectra[:_MOST_CURVES]:
         axes.plot(range(1, len(layer.lyapunov) + 1), layer.lyapunov, marker=".", label=layer.name)
     axes.axhline(0, color="gray", linestyle="--", linewidth=1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("number")
     axes.set_ylabel("per step; above 0: small differences grow")
-    axes.legend(fontsize=8)
+    _legend(axes)
     return None
 
 
@@ -97,17 +99,22 @@ def _gates(axes: Any, record: Record) -> None:
         axes.plot(means.cpu().numpy(), label=name)
     axes.set_xlabel("time step")
     axes.set_ylabel("mean over units and rows")
-    axes.legend(fontsize=8)
+    _legend(axes)
     return None
 
 
 def _scans(record: Record) -> list[ScanRecord]:
     """The scans of a record; of many calls, as of a sequence in pieces, no more than a picture holds."""
-    return record.scans[:_MOST_CURVES]
+    return record.scans[:_MOST_SCANS]
 
 
 def _short(scan: ScanRecord) -> str:
     return scan.name.replace(", forward", "")
+
+
+def _legend(axes: Any) -> None:
+    """Below the curves, which it would hide."""
+    axes.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
 
 
 def _empty(axes: Any, words: str) -> None:
