@@ -184,7 +184,7 @@ class Linear(nn.Module):
 
     def forward(self, xs):
         first = xs.new_zeros(xs.shape[1:])
-        return unrolled.scan(self._step, xs, first)[0]
+        return unrolled.scan(self._step, xs, first, engine="eager")[0]
 
     def _step(self, x, h):
         h = h @ self.weight.T + x
