@@ -112,14 +112,86 @@ def test_pictures():
     ]
 
 
-def test_a_finding_is_a_sentence():
-    torch.manual_seed(0)
-    model, batch, _ = ILL["vanishing"]("Elman")
-    finding = unrolled.checkup(model, batch).verdict[0]
+def units_of(factor):
+    """Elman's units that are at zero and keep this share of the gradient at each step, whatever the machine rounds."""
+    net = Net("Elman")
+    for weight in net.rnn.parameters():
+        nn.init.zeros_(weight)
+    net.rnn.weight_hh_l0.detach().copy_(factor * torch.eye(16))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("factor", "half_life", "horizon"), [(0.7, "1.9 steps", "12 steps"), (0.5, "1.0 step", "6 steps")]
+)
+def test_a_finding_is_a_sentence(factor, half_life, horizon):
+    finding = unrolled.checkup(units_of(factor), torch.randn(100, 8, 4)).verdict[0]
     assert str(finding) == (
-        "rnn, layer 1, forward: Gradients vanish: half-life 1.2 steps, your sequences are 100 long; nothing that lies "
-        "more than 7 steps back is learned. Use an LSTM or GRU, or orthogonal weights; clipping does not help."
+        f"rnn, layer 1, forward: Gradients vanish: half-life {half_life}, your sequences are 100 long; nothing that "
+        f"lies more than {horizon} back is learned. Use an LSTM or GRU, or orthogonal weights; clipping does not help."
     )
+
+
+class BothEnds(nn.Module):
+    """A classifier over three layers that reads the last state of each direction, or the last step alone."""
+
+    def __init__(self, layer, reads, **options):
+        super().__init__()
+        self.rnn, self.head, self.reads = LAYERS[layer](4, 16, **options), nn.LazyLinear(2), reads
+
+    def forward(self, xs):
+        ys, last = self.rnn(xs)
+        last = last[0] if isinstance(last, tuple) else last
+        n = 2 if self.rnn.bidirectional else 1
+        return self.head(torch.cat(tuple(last[-n:]), 1) if self.reads == "states" else ys[-1])
+
+
+@pytest.mark.parametrize("reads", ["states", "last step"])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 3}, {"bidirectional": True}, {"num_layers": 3, "bidirectional": True}]
+)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_and_directions_do_not_hide_what_vanishes(layer, options, reads):
+    torch.manual_seed(0)
+    xs = torch.randn(100, 8, 4)
+    model = BothEnds(layer, reads, **options)
+    model(xs)
+    found = unrolled.checkup(model, xs)
+    assert kinds(found) == ["vanishing"]
+    assert found.half_life < 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "bias", "advice"),
+    [
+        (
+            "LSTM",
+            8,
+            "The memory c is so large that tanh(c) is flat for 99% of its values: take smaller biases of the input gate "
+            "or smaller inputs; clipping does not help.",
+        ),
+        ("LSTM", 0, "Give the forget gate a bias of 1 to 4, or attend over all states; clipping does not help."),
+        ("GRU", 0, "Give the update gate z a bias of 1 to 4, or attend over all states; clipping does not help."),
+        ("Elman", 8, "tanh is flat for 100% of its values: take smaller weights or inputs; clipping does not help."),
+    ],
+)
+def test_the_advice_follows_from_what_was_measured(layer, bias, advice):
+    torch.manual_seed(0)
+    model = LAYERS[layer](4, 16)
+    if bias:
+        nn.init.constant_(model.bias_ih_l0, bias)
+    [vanishing] = [each for each in unrolled.checkup(model, torch.randn(100, 8, 4)).verdict if each.kind == "vanishing"]
+    assert vanishing.advice == advice
+
+
+def test_a_gate_that_is_open_is_not_to_be_opened():
+    torch.manual_seed(0)
+    model = Net("LSTM")
+    model.gate("f").fill_(2.5)
+    found = unrolled.checkup(model, torch.randn(400, 8, 4)).verdict[0]
+    assert found.kind == "vanishing"
+    assert found.advice.startswith("The forget gate is open already (mean 0.9")
+    assert "so a larger bias does not help: attend over all states" in found.advice
 
 
 @pytest.mark.parametrize(

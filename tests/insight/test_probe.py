@@ -176,7 +176,7 @@ def test_fused_and_eager_runs_have_the_same_record():
 CELLS_OF_TORCH = {
     "LSTMCell": (nn.LSTMCell, {"f", "i", "g", "o", "tanh(c)"}),
     "GRUCell": (nn.GRUCell, {"r", "z", "n"}),
-    "RNNCell": (nn.RNNCell, {"f"}),
+    "RNNCell": (nn.RNNCell, {"tanh"}),
 }
 
 

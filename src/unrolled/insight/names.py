@@ -1,7 +1,7 @@
 """Names of a step's states and gates.
 
-Inputs: a step, its state, the functions of its gates. Outputs: words: the formula's letters for the library's and
-torch's cells, others by function and number.
+Inputs: a step, its state, the functions of its gates. Outputs: words: the formula's letters for LSTM and GRU, the
+library's and torch's; others by function and number.
 """
 
 from collections import Counter
@@ -20,11 +20,9 @@ _GATES = {
     ("GRU", 3): ("r", "z", "n"),
     ("GRU", 2): ("r and z", "n"),  # reset="before" makes two gates at once
     ("_gru_step", 3): ("r", "z", "n"),
-    ("Elman", 1): ("f",),
-    ("_rnn_step", 1): ("f",),
     ("GRUCell", 3): ("r", "z", "n"),
-    ("RNNCell", 1): ("f",),
 }
+_WITHOUT_GATES = ("Elman", "_rnn_step", "RNNCell")  # the formula's f is the activation, no forget gate
 _LAYERS = "unrolled.nn.torch_layers."
 _OF_TWO_STATES = ("LSTM", "_lstm_step", "LSTMCell")
 
@@ -42,6 +40,8 @@ def gate_names(step: Callable, functions: Sequence[str], *, is_fused: bool) -> l
     kind = _kind_of(step)
     if kind == "LSTMCell" and len(functions) == 5:
         return list(("i", "f", "g", "o", "tanh(c)") if is_fused else _LSTM)
+    if kind in _WITHOUT_GATES and len(functions) == 1:
+        return list(functions)
     known = _GATES.get((kind, len(functions)))
     if known is not None:
         return list(known)

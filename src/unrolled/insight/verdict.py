@@ -13,12 +13,9 @@ from unrolled.insight.diagnosis import KINDS, Finding
 from unrolled.insight.layer_checkup import LayerCheckup, in_words
 from unrolled.insight.modes import Modes
 from unrolled.insight.past import Past
-from unrolled.insight.reach import Reach
+from unrolled.insight.reach import DECADES, FAR, LEAST_STEPS, Reach
 from unrolled.insight.record import Trouble
 
-_LEAST_STEPS = 5  # of sequences whose gradient is judged
-_FAR = 0.4  # of the sequence: a gradient that reaches less far has vanished
-_DECADES = 2.0  # by which a gradient grows that has exploded
 _DECADES_OF_LEARNED = 6.0  # of a net that has learned in spite of it: then float32 has no digits left
 _SATURATED = 0.5  # share of a gate's values, or units
 _CLOSED, _OPEN = 0.1, 0.9  # means of a sigmoid: it may be open always, and closed if it opens at times
@@ -81,10 +78,10 @@ def _not_finite(figures: Figures) -> Iterator[Finding]:
 
 
 def _exploding(figures: Figures) -> Iterator[Finding]:
-    limit = _DECADES_OF_LEARNED if figures.past is not None and figures.past.has_learned else _DECADES
+    limit = _DECADES_OF_LEARNED if figures.past is not None and figures.past.has_learned else DECADES
     for layer in figures.layers:
         steps, decades = layer.n_steps - 1, _decades(layer)
-        if decades < limit or steps + 1 < _LEAST_STEPS:
+        if decades < limit or steps + 1 < LEAST_STEPS:
             continue
         doubling = steps * math.log10(2) / decades
         evidence = (
@@ -113,28 +110,44 @@ def _vanishing(figures: Figures) -> Iterator[Finding]:
         best = max(layers, key=lambda layer: layer.reach.horizon if layer.reach else 0)
         reach, steps = best.reach, best.n_steps
         assert reach is not None, "only such were taken"
-        limit = _FAR * (steps - 1)
+        limit = FAR * (steps - 1)
         direct = figures.direct[list(figures.layers).index(best)]
         if direct is not None and direct.horizon >= limit:
             continue  # every step has a way of its own to the loss
-        if steps < _LEAST_STEPS or reach.horizon >= limit or (past is not None and past.horizon >= limit):
+        if steps < LEAST_STEPS or reach.horizon >= limit or (past is not None and past.horizon >= limit):
             continue
         if reach.cut is not None and reach.curve[reach.cut - 1] > reach.curve[: reach.cut].max() + math.log10(_ALIVE):
             continue  # it is cut off, not faded
         evidence = (
             f"Gradients vanish: {in_words(reach.half_life)}, your sequences are {steps} long; "
-            f"nothing that lies more than {reach.horizon} steps back is learned."
+            f"nothing that lies more than {reach.horizon} step{'' if reach.horizon == 1 else 's'} back is learned."
         )
         yield Finding("vanishing", best.name, evidence, _against_vanishing(best))
 
 
 def _against_vanishing(layer: LayerCheckup) -> str:
-    gates = set(layer.saturated)
-    if {"f", "i", "g", "o"} <= gates:
-        return "Give the forget gate a bias of 1 to 4, or attend over all states; clipping does not help."
-    if {"z", "n"} <= gates:
-        return "Give the update gate z a bias of 1 to 4, or attend over all states; clipping does not help."
-    return "Use an LSTM or GRU, or orthogonal weights; clipping does not help."
+    """What to do, by what was measured: a gate that is open already is not to be opened, and where the activation that
+    each step goes through is saturated, no gate and no matrix helps.
+    """
+    gates = layer.gate_means
+    keeping = ("f", "forget gate") if {"f", "i", "g", "o"} <= gates.keys() else ("z", "update gate z")
+    squashing = "tanh(c)" if keeping[0] == "f" else "tanh"
+    if layer.saturated.get(squashing, 0) >= _SATURATED:
+        where = "The memory c is so large that tanh(c)" if squashing == "tanh(c)" else "tanh"
+        what = (
+            "smaller biases of the input gate or smaller inputs" if keeping[0] == "f" else "smaller weights or inputs"
+        )
+        share = layer.saturated[squashing]
+        return f"{where} is flat for {share:.0%} of its values: take {what}; clipping does not help."
+    if not {"f", "i", "g", "o"} <= gates.keys() and not {"z", "n"} <= gates.keys():
+        return "Use an LSTM or GRU, or orthogonal weights; clipping does not help."
+    name, words = keeping
+    if gates[name] > _OPEN:
+        return (
+            f"The {words} is open already (mean {gates[name]:.2f}), so a larger bias does not help: attend over all "
+            "states, or cut the sequences shorter; clipping does not help."
+        )
+    return f"Give the {words} a bias of 1 to 4, or attend over all states; clipping does not help."
 
 
 def _truncated(figures: Figures) -> Iterator[Finding]:
@@ -149,7 +162,7 @@ def _truncated(figures: Figures) -> Iterator[Finding]:
         alive = 10 ** (reach.curve[cut - 1] - reach.curve[:cut].max()).item()
         uses = past is not None and past.horizon >= cut - 1
         is_window = cut == layer.n_steps
-        if _decades(layer) >= _DECADES:
+        if _decades(layer) >= DECADES:
             continue  # it has grown, not been lost
         if not (alive >= _ALIVE and uses if is_window else alive >= _ALIVE or uses):
             continue

@@ -17,14 +17,11 @@ from torch.utils import _pytree as pytree
 from unrolled import probing
 from unrolled.insight.chains import Chain, chains_of
 from unrolled.insight.probe import probe_keeping
-from unrolled.insight.reach import reach_of
+from unrolled.insight.reach import DECADES, FAR, LEAST_STEPS, reach_of
 from unrolled.randomness import set_aside
 from unrolled.training.job import Job
 
 _LONGEST = 1e6  # steps of a half-life; also what stands for a gradient that does not fall
-_LEAST_STEPS = 5  # of sequences that are judged
-_FAR = 1 / 3  # of a sequence: a gradient that reaches less far has vanished
-_DECADES = 2.0  # by which a gradient grows that has exploded
 _SATURATED = 0.75  # share of a layer's gate values
 _GATED = "Gates open with training: go on for longer, or cut the sequences shorter."
 _NOT_GATED = "Try --cell lstm or gru, or cut the sequences shorter."
@@ -83,9 +80,9 @@ def advice(layers: Sequence[LayerFigures], *, is_learning: bool) -> dict[str, st
     learn: one that does may well need no more.
     """
     found: dict[str, str] = {}
-    judged = [each for each in layers if each.steps >= _LEAST_STEPS]
+    judged = [each for each in layers if each.steps >= LEAST_STEPS]
     worst = max(judged, key=lambda each: each.decades, default=None)
-    if worst is not None and worst.decades >= _DECADES:
+    if worst is not None and worst.decades >= DECADES:
         found["explodes"] = (
             f"gradients explode in {worst.name}: 1e{worst.decades:.0f} times over {worst.steps} steps. "
             "Try --clip-state-gradient 1, a lower --lr, or another --cell."
@@ -93,7 +90,7 @@ def advice(layers: Sequence[LayerFigures], *, is_learning: bool) -> dict[str, st
     if is_learning:
         return found
     best = max(judged, key=lambda each: each.horizon, default=None)
-    if best is not None and best.horizon < _FAR * (best.steps - 1):
+    if best is not None and best.horizon < FAR * (best.steps - 1):
         found["vanishes"] = (
             f"gradients vanish: half-life {best.half_life:.2g} steps in {best.name}, sequences are {best.steps} long. "
             f"{_GATED if best.is_gated else _NOT_GATED} Clipping does not help."
