@@ -82,7 +82,9 @@ class _Plane:
                 continue
             taken.append((first - 8, first + wide + 8))
             drawn += f'<path d="M{at:.1f} {bottom}v4" stroke="var(--dim)"/>'
-            drawn += f'<text class="axis" x="{first:.1f}" y="{bottom + 17}">{text(name)}</text>'
+            # at the edge by its end, as fonts are of different widths
+            place = f'x="{_WIDTH}" text-anchor="end"' if first == _WIDTH - wide else f'x="{first:.1f}"'
+            drawn += f'<text class="axis" {place} y="{bottom + 17}">{text(name)}</text>'
         for value, name in self._heights():
             at = self.down(value)
             drawn += f'<path d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}" stroke="var(--rule)" stroke-opacity=".6"/>'
