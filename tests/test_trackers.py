@@ -141,7 +141,7 @@ def test_a_tracker_that_there_is_not_is_told():
         fit(log="excel")
     assert str(caught.value) == (
         "log: got 'excel'; expected one of tensorboard, mlflow, wandb, trackio, "
-        "or an object with start(config), row(step, figures) and end(summary)"
+        "or an object with start(config), row(step, metrics) and end(summary)"
     )
 
 

@@ -118,7 +118,7 @@ def _options_of(kind: type[Estimator], name: str) -> Iterator[Callable[..., Any]
     if kind.validates_on_files:
         for option, shown in (
             (("--valid",), "file or folder to validate on; give it again for several  [a share of FILE]"),
-            (("--test-file", "test_files"), "file or folder for the figures at the end; likewise"),
+            (("--test-file", "test_files"), "file or folder for the metrics at the end; likewise"),
         ):
             yield click.option(*option, type=PATH, multiple=True, help=shown)
     if kind.has_folds:

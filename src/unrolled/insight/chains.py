@@ -1,4 +1,4 @@
-"""Scans as one passage through time each: a sequence that runs in pieces is one chain.
+"""Scans as one passage through time each: a sequence that runs in segments is one chain.
 
 Inputs: scans, as a probe has kept them. Outputs: chains, their inputs and states in the order of the loop.
 """

@@ -104,7 +104,7 @@ def _gates(axes: Any, record: Record) -> None:
 
 
 def _scans(record: Record) -> list[ScanRecord]:
-    """The scans of a record; of many calls, as of a sequence in pieces, no more than a picture holds."""
+    """The scans of a record; of many calls, as of a sequence in segments, no more than a picture holds."""
     return record.scans[:_MOST_SCANS]
 
 

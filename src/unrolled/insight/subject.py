@@ -177,7 +177,7 @@ class Subject:
 
     def _arguments(self, *, asks_gradient: bool = False) -> tuple[Any, ...]:
         """The batch; its first tensor of numbers has a gradient where one is asked for, as a model may have no weights.
-        A first state has none, which tells that it is carried on from a piece before.
+        A first state has none, which tells that it is carried on from a segment before.
         """
         waiting = asks_gradient
 

@@ -57,7 +57,7 @@ class Job(Protocol):
         baseline_loss: what `evaluate` would return as "loss" for the baseline, which `most_minutes` needs; None where
             there is none.
 
-    A job may also have `curve`, a `Curve`, if another of its figures than the loss shows how it learns.
+    A job may also have `curve`, a `Curve`, if another of its metrics than the loss shows how it learns.
     """
 
     @property
@@ -85,7 +85,7 @@ class Job(Protocol):
         """Figures of the validation part; "loss" decides which weights are best. Must draw no random numbers."""
         ...
 
-    def describe(self, figures: dict[str, float]) -> str:
+    def describe(self, metrics: dict[str, float]) -> str:
         """The figure that the user knows, in words, such as "2.31 bits/char"."""
         ...
 
@@ -103,8 +103,8 @@ class TrainResult:
         steps: updates made.
         seconds: time spent, over all sittings.
         best_step, best_loss: where the best weights come from; the job's module holds them now.
-        record: a row an evaluation: step, seconds, the figures, learning rate, gradient norm.
-        curve: which of the figures shows how it learned, and the baseline's.
+        record: a row an evaluation: step, seconds, the metrics, learning rate, gradient norm.
+        curve: which of the metrics shows how it learned, and the baseline's.
     """
 
     reason: str

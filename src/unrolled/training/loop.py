@@ -159,15 +159,15 @@ class _Training:
         """
         seen = watch.watched(self.job, self.position.step, self.carried) if self.settings.watch_gradients else []
         with self._averaged():
-            figures = self.job.evaluate()
+            metrics = self.job.evaluate()
             for layer in seen:
-                figures |= layer.columns()
+                metrics |= layer.columns()
             with ctrl_c_waits():
                 self.is_whole = False
-                is_best = self._note(figures)
+                is_best = self._note(metrics)
                 self.is_whole = True
         # only then does it show: Ctrl-C may be the answer to what it shows
-        self.display.evaluated(self.position.record[-1], self.job.describe(figures), is_best=is_best)
+        self.display.evaluated(self.position.record[-1], self.job.describe(metrics), is_best=is_best)
         self._tell(seen)
 
     def _tell(self, seen: list[watch.LayerFigures]) -> None:
@@ -195,12 +195,12 @@ class _Training:
             with ctrl_c_waits():
                 self.job.module.load_state_dict(now)
 
-    def _note(self, figures: dict[str, float]) -> bool:
+    def _note(self, metrics: dict[str, float]) -> bool:
         """Takes an evaluation into position, record and best weights; whether it is the best one."""
         at = self.position
-        self.plateau.step(figures["loss"])
-        is_best = stopping.evaluated(at, figures["loss"], self.job.steps_per_epoch)
-        row = {"step": at.step, "seconds": round(at.seconds, 2), "train_loss": at.train_loss, **figures}
+        self.plateau.step(metrics["loss"])
+        is_best = stopping.evaluated(at, metrics["loss"], self.job.steps_per_epoch)
+        row = {"step": at.step, "seconds": round(at.seconds, 2), "train_loss": at.train_loss, **metrics}
         at.record.append(row | {"lr": self.optimizer.param_groups[0]["lr"], "gradient_norm": at.gradient_norm})
         if is_best:
             self.best = _copy(self.job.module)

@@ -18,7 +18,7 @@ from unrolled.training.display import Display
 from unrolled.training.job import Curve, TrainResult
 from unrolled.training.run_folder import free_folder
 
-#: takes a step and its figures; True stops the training
+#: takes a step and its metrics; True stops the training
 Callback = Callable[[int, dict[str, float]], bool | None]
 _EVERY = 10  # steps between rows of the training loss; evaluations have rows of their own
 
@@ -30,7 +30,7 @@ class Tracker(Protocol):
     def start(self, config: dict[str, Any]) -> None:
         """A training begins, with these settings by name."""
 
-    def row(self, step: int, figures: dict[str, float]) -> None:
+    def row(self, step: int, metrics: dict[str, float]) -> None:
         """Figures at a step: the training loss, or those of an evaluation."""
 
     def end(self, summary: dict[str, Any]) -> None:
@@ -51,8 +51,8 @@ class TensorBoard:
         lines = "\n".join(f"    {name}: {value}" for name, value in config.items())
         self.writer.add_text("settings", lines)
 
-    def row(self, step: int, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
+    def row(self, step: int, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
 
     def end(self, summary: dict[str, Any]) -> None:
@@ -73,8 +73,8 @@ class MLflow:
             self.library.start_run(run_name=self.name)
         self.library.log_params(config)
 
-    def row(self, step: int, figures: dict[str, float]) -> None:
-        self.library.log_metrics(figures, step=step)
+    def row(self, step: int, metrics: dict[str, float]) -> None:
+        self.library.log_metrics(metrics, step=step)
 
     def end(self, summary: dict[str, Any]) -> None:
         self.library.log_metrics(_numbers(summary))
@@ -92,8 +92,8 @@ class WandB:
     def start(self, config: dict[str, Any]) -> None:
         self.run = self.library.init(project="unrolled", name=self.name, config=config)
 
-    def row(self, step: int, figures: dict[str, float]) -> None:
-        self.run.log(figures, step=step)
+    def row(self, step: int, metrics: dict[str, float]) -> None:
+        self.run.log(metrics, step=step)
 
     def end(self, summary: dict[str, Any]) -> None:
         self.run.summary.update(summary)
@@ -110,8 +110,8 @@ class Trackio:
     def start(self, config: dict[str, Any]) -> None:
         self.library.init(project="unrolled", name=self.name, config=config)
 
-    def row(self, step: int, figures: dict[str, float]) -> None:
-        self.library.log(figures, step=step)
+    def row(self, step: int, metrics: dict[str, float]) -> None:
+        self.library.log(metrics, step=step)
 
     def end(self, summary: dict[str, Any]) -> None:
         self.library.log(_numbers(summary))
@@ -165,7 +165,7 @@ def trackers_of(log: Log, folder: Path, name: str) -> list[Tracker]:
         else:
             raise SettingsError(
                 f"log: got {each!r:.60}; expected one of {', '.join(TRACKERS)}, "
-                "or an object with start(config), row(step, figures) and end(summary)"
+                "or an object with start(config), row(step, metrics) and end(summary)"
             )
     return found
 
@@ -211,10 +211,10 @@ class Rows(Display):
     def judged(self, result: TrainResult, verdict: str) -> None:
         self.shown.judged(result, verdict)
 
-    def _row(self, step: int, figures: dict[str, float]) -> None:
+    def _row(self, step: int, metrics: dict[str, float]) -> None:
         for tracker in self.trackers:
-            tracker.row(step, {name: value for name, value in figures.items() if math.isfinite(value)})
-        wanting = [callback for callback in self.callbacks if callback(step, dict(figures))]
+            tracker.row(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
+        wanting = [callback for callback in self.callbacks if callback(step, dict(metrics))]
         if self.callbacks and processes.agreed(float(bool(wanting))):
             name = getattr(wanting[0], "__name__", type(wanting[0]).__name__) if wanting else "process 0"
             self.stop_reason = f"stopped by the callback {name}"
@@ -234,10 +234,10 @@ def tracked(display: Display, config: dict[str, Any]) -> Iterator[dict[str, Any]
         display.close(summary)
 
 
-def flat(figures: Mapping[str, Any], before: str = "") -> dict[str, float]:
+def flat(metrics: Mapping[str, Any], before: str = "") -> dict[str, float]:
     """Numbers of nested metrics by a name such as "model/accuracy", two levels deep."""
     found: dict[str, float] = {}
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if isinstance(value, bool | int | float):
             found[f"{before}{name}"] = float(value)
         elif isinstance(value, Mapping) and not before:

@@ -1,4 +1,4 @@
-"""Parts of a page: facts, tables, examples with marked pieces, commands.
+"""Parts of a page: facts, tables, examples with marked spans, commands.
 
 Inputs: texts and numbers. Outputs: HTML in which all texts are escaped, and cut where they are long.
 """
@@ -141,7 +141,7 @@ def examples(parts: Iterable[str]) -> str:
 
 
 def marked(words: str, spans: Iterable[tuple[int, int, str]], tones: Mapping[str, str]) -> str:
-    """A text with marked pieces, each named behind it; pieces that overlap another are left out.
+    """A text with marked spans, each named behind it; spans that overlap another are left out.
 
     Args:
         words: the text.
@@ -160,7 +160,7 @@ def marked(words: str, spans: Iterable[tuple[int, int, str]], tones: Mapping[str
 
 
 def weighted(words: str, weights: Iterable[tuple[int, int, float]]) -> str:
-    """A text whose pieces are shaded: blue for what is above zero, orange for what is below, darker for more."""
+    """A text whose parts are shaded: blue for what is above zero, orange for what is below, darker for more."""
     kept = list(weights)
     most = max((abs(each) for _, _, each in kept), default=0.0) or 1.0
     found, at = "", 0

@@ -82,6 +82,6 @@ class ClassifyJob(ExampleJob):
         rights = rights_of(self.valid_labels, found)
         return Curve("accuracy", "accuracy", sum(rights) / len(rights), baseline.in_words)
 
-    def describe(self, figures: dict[str, float]) -> str:
-        macro = f", macro F1 {100 * figures['macro_f1']:.2f} %" if "macro_f1" in figures else ""
-        return f"accuracy {100 * figures['accuracy']:.2f} %{macro}"
+    def describe(self, metrics: dict[str, float]) -> str:
+        macro = f", macro F1 {100 * metrics['macro_f1']:.2f} %" if "macro_f1" in metrics else ""
+        return f"accuracy {100 * metrics['accuracy']:.2f} %{macro}"

@@ -102,8 +102,8 @@ class ForecastJob:
             total += len(part) * float(self.module(self.model.fitted.cut.windows(self.data, part).to(self.device)))
         return {"loss": total / len(self.valid)}
 
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"loss {figures['loss']:.4f}"
+    def describe(self, metrics: dict[str, float]) -> str:
+        return f"loss {metrics['loss']:.4f}"
 
     def save(self, path: Path, record: list[dict[str, Any]]) -> None:
         self.model.keep(path, record)

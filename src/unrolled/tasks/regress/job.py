@@ -57,8 +57,8 @@ class RegressJob(ExampleJob):
         baseline = fitted.spread * float(np.sqrt(np.square(self.left).mean()))
         return Curve("rmse", "RMSE", baseline, fitted.baseline.in_words)
 
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"RMSE {figures['rmse']:.6g}"
+    def describe(self, metrics: dict[str, float]) -> str:
+        return f"RMSE {metrics['rmse']:.6g}"
 
 
 def best_share(network: np.ndarray, left: np.ndarray) -> float:

@@ -294,8 +294,8 @@ class _TagJob(ExampleJob):
         name, label = ("f1", "F1") if "f1" in figures else ("accuracy", "accuracy")
         return Curve(name, label, figures[name], f"the {fitted.baseline.name}")
 
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"F1 {100 * figures['f1']:.2f} %" if "f1" in figures else f"accuracy {100 * figures['accuracy']:.2f} %"
+    def describe(self, metrics: dict[str, float]) -> str:
+        return f"F1 {100 * metrics['f1']:.2f} %" if "f1" in metrics else f"accuracy {100 * metrics['accuracy']:.2f} %"
 
 
 HELP = TaskHelp(

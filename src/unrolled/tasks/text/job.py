@@ -95,8 +95,8 @@ class TextJob:
         name = f"the {self.model.fitted.baseline.order}-gram model"
         return Curve("nats", f"nats/{self.model.item}", self.baseline_loss, name)
 
-    def describe(self, figures: dict[str, float]) -> str:
-        return in_words(figures["nats"], self.model.item)
+    def describe(self, metrics: dict[str, float]) -> str:
+        return in_words(metrics["nats"], self.model.item)
 
     def save(self, path: Path, record: list[dict[str, Any]]) -> None:
         self.model.keep(path, record, self.model.fitted.figures | {"nats": record[-1]["nats"]})

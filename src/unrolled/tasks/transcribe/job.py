@@ -100,8 +100,8 @@ class TranscribeJob(ExampleJob):
         decides = rates["wer"] + 0.1 * rates["cer"] + 0.1 * nats
         return {"loss": decides, "wer": rates["wer"], "cer": rates["cer"], "nats": nats}
 
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"word error {100 * figures['wer']:.2f} %"
+    def describe(self, metrics: dict[str, float]) -> str:
+        return f"word error {100 * metrics['wer']:.2f} %"
 
 
 def labels_of(transcript: str, characters: Sequence[str]) -> list[int]:

@@ -77,5 +77,5 @@ class TranslateJob(ExampleJob):
         decides = 2 - (figures["bleu"] + figures["chrf"]) / 100 + 0.1 * nats
         return {"loss": decides, "bleu": figures["bleu"], "chrf": figures["chrf"], "nats": nats}
 
-    def describe(self, figures: dict[str, float]) -> str:
-        return f"BLEU {figures['bleu']:.2f}"
+    def describe(self, metrics: dict[str, float]) -> str:
+        return f"BLEU {metrics['bleu']:.2f}"

@@ -49,7 +49,7 @@ class TranslateReport(TaskReport[TranslateModel]):
         if len(found.attention):
             shown = charts.grid(
                 [*found.target, "(end)"], found.source, found.attention,
-                caption="read in the source (across) for each piece written (down)",
+                caption="read in the source (across) for each subword written (down)",
                 label=f"attention of the translation of {held.sources[first]!r}",
             )  # fmt: skip
             yield Section("Where it looked", shown)

@@ -86,7 +86,7 @@ class UnderstandJob(ExampleJob):
             return Curve("macro_f1", DECIDING, baseline["macro_f1"], BASELINE)
         return Curve("sentence", "whole sentences", baseline["sentence"], BASELINE)
 
-    def describe(self, figures: dict[str, float]) -> str:
+    def describe(self, metrics: dict[str, float]) -> str:
         names: tuple[tuple[str, str], ...] = (("intent", "intent"), ("slot F1", "slot_f1"), ("sentence", "sentence"))
-        names += (("macro F1 of intents", "macro_f1"),) if "macro_f1" in figures else ()
-        return ", ".join(f"{word} {100 * figures[name]:.2f} %" for word, name in names)
+        names += (("macro F1 of intents", "macro_f1"),) if "macro_f1" in metrics else ()
+        return ", ".join(f"{word} {100 * metrics[name]:.2f} %" for word, name in names)
