@@ -84,11 +84,23 @@ def test_an_intent_and_a_number_name_their_tokens():
 def test_highlights_on_the_command_line(call):
     code, out, _ = call("predict", str(OLD / "understand.safetensors"), "go to rome", "--highlights")
     assert code == 0
-    assert "  " in out
+    answer, moved = out.rstrip("\n").split("  ", 1)
+    assert answer.startswith("go (")
+    assert {each.rsplit(" ", 1)[0] for each in moved.split("  ")[-1].split(", ")} == {"go", "to", "rome"}
     code, out, _ = call("predict", str(OLD / "translate.safetensors"), "ein hund", "--highlights", "--format", "jsonl")
     assert code == 0
     assert [each["token"] for each in json.loads(out)["highlights"]] == ["ein", "hund"]
-    for task in ("text", "tag", "transcribe"):
-        code, out, err = call("predict", str(OLD / f"{task}.safetensors"), "x", "--highlights")
-        assert (code, out) == (2, "")
-        assert err.count("\n") == 1
+    goes_with = "a classifier or a forecast or a regression or a translator or a model of intents"
+    for task in ("tag", "transcribe"):
+        path = OLD / f"{task}.safetensors"
+        assert call("predict", path, "x", "--highlights") == (
+            2,
+            "",
+            f"unrolled: --highlights goes with {goes_with}; {path} is a model of the task {task!r}\n",
+        )
+    path = OLD / "text.safetensors"
+    assert call("predict", path, "x", "--highlights") == (
+        2,
+        "",
+        f"unrolled: {path}: a model of the task 'text' writes; use: unrolled generate {path}\n",
+    )

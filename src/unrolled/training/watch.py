@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled import probing
 from unrolled.insight.chains import Chain, chains_of
+from unrolled.insight.layer_checkup import in_words
 from unrolled.insight.probe import probe_keeping
 from unrolled.insight.reach import DECADES, FAR, LEAST_STEPS, reach_of
 from unrolled.randomness import set_aside
@@ -92,7 +93,7 @@ def advice(layers: Sequence[LayerFigures], *, is_learning: bool) -> dict[str, st
     best = max(judged, key=lambda each: each.horizon, default=None)
     if best is not None and best.horizon < FAR * (best.steps - 1):
         found["vanishes"] = (
-            f"gradients vanish: half-life {best.half_life:.2g} steps in {best.name}, sequences are {best.steps} long. "
+            f"gradients vanish: {in_words(best.half_life)} in {best.name}, sequences are {best.steps} long. "
             f"{_GATED if best.is_gated else _NOT_GATED} Clipping does not help."
         )
     full = max(judged, key=lambda each: each.saturated, default=None)
