@@ -429,3 +429,24 @@ def test_the_command_line_takes_data(call, tmp_path):
     assert code == 0
     assert out.startswith(f"{OLD / 'text.safetensors'}, on {text}\n\n")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a", "a.PNG.bak"])
+def test_a_picture_of_no_known_kind_is_refused_before_the_work(call, name):
+    assert call("checkup", OLD / "tag.safetensors", "--picture", name) == (
+        2,
+        "",
+        f"unrolled: --picture {name}: expected a name that ends in .png or .svg\n",
+    )
+
+
+def test_a_run_whose_files_have_gone_is_told(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("\n".join(["text,label", *(f"a {i} word,{i % 2}" for i in range(40))]), encoding="utf-8")
+    code, *_ = call("train", "classify", "t.csv", "--steps", "2", "--hidden", "4", "--folder", "run")
+    assert code == 0
+    Path("t.csv").unlink()
+    code, out, err = call("checkup", "run")
+    assert code == 0
+    assert err == f"{tmp_path}/t.csv: no such file; so the input is made up\n"
+    assert out.startswith("run, on made-up input")

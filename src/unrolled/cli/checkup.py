@@ -21,6 +21,8 @@ from unrolled.tasks.estimator import Estimator
 from unrolled.tasks.looked_into import MADE_UP, checkup_of
 from unrolled.training.run_folder import Run
 
+_PICTURES = (".png", ".svg")
+
 
 @click.command("checkup", short_help="What ails a model's network, and what to do.")
 @click.argument("model", type=PATH)
@@ -47,12 +49,14 @@ def checkup(
     MODEL is a model file or the folder of its run; DATA have the form of the training files. Without DATA it takes the
     run's validation part, and of a model file alone input that is made up.
     """
+    if picture is not None and picture.suffix not in _PICTURES:
+        raise click.UsageError(f"--picture {picture}: expected a name that ends in .png or .svg")
     _, loaded = opened(model, device)
     given, on = _data(model, loaded, data, encoding)
     found = checkup_of(loaded, given)
     if picture is not None:
         figure = found.plot()
-        write_aside(picture, lambda aside: figure.savefig(aside, format=picture.suffix[1:] or "png", dpi=120))
+        write_aside(picture, lambda aside: figure.savefig(aside, format=picture.suffix[1:], dpi=120))
     write_lines(_lines(found, model, on, form), out)
 
 
@@ -63,8 +67,12 @@ def _data(model: Path, loaded: Estimator, files: tuple[Path, ...], encoding: str
         return loaded.read(files), ", ".join(map(str, files))
     try:
         run = Run.open(model if model.is_dir() else model.parent)
+    except UnrolledError:  # a model file alone
+        return None, MADE_UP
+    try:
         return validation_part(loaded, run), "the validation part of its run"
-    except UnrolledError:  # a model file alone, or a run whose files have gone
+    except UnrolledError as fault:
+        click.echo(f"{fault}; so the input is made up", err=True)
         return None, MADE_UP
 
 

@@ -26,7 +26,9 @@ _FORMS = {".html": "html", ".svg": "svg"}
 @click.argument("text", required=False, metavar="[TEXT | FILE]")
 @click.option("--unit", help="show the text colored by this unit, by its name or number")
 @click.option("--out", type=PATH, help="file for the colored text, .html or .svg  [the terminal]")
-@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True, help="of what is found"
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 def units(model: Path, text: str | None, unit: str | None, out: Path | None, form: str, device: str) -> None:
     """Find the units of a text model that follow something: quotes, brackets, the position in the line, indentation,
@@ -58,7 +60,7 @@ def units(model: Path, text: str | None, unit: str | None, out: Path | None, for
 
 def _text(model: Any, given: str | None) -> str:
     if given is None:
-        click.echo(f"a text of {_OWN:,} units that the model writes", err=True)
+        click.echo(f"no text given; it reads {_OWN:,} {model.item}s that the model writes", err=True)
         return "".join(model.generate(length=_OWN, seed=0))
     try:
         is_file = bool(given.strip()) and Path(given).is_file()
