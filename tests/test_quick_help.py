@@ -68,3 +68,18 @@ def test_a_damaged_installation_still_helps(tmp_path, monkeypatch):
         if content is not None:
             unrolled_command.KEPT.write_bytes(content)
         assert unrolled_command.kept_text(["--help"], 80) is None
+
+
+def test_ctrl_c_while_torch_is_loaded_is_one_line(monkeypatch, capsys):
+    class Interrupted:
+        def find_spec(self, name, path=None, target=None):
+            if name == "unrolled.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "unrolled.cli.main", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["unrolled", "info", "m.safetensors"])
+    with pytest.raises(SystemExit) as ended:
+        unrolled_command.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "\nunrolled: interrupted.\n")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 KEPT = Path(__file__).parent / "help.json"
+CTRL_C = 130  # exit code, as shells have it
 WIDTHS = (80, 100)  # columns of a terminal; help is never wider
 
 
@@ -26,7 +27,11 @@ def main() -> None:
             pass  # told below, as faults of every command are
         else:
             return
-    from unrolled.cli.main import main as command
+    try:
+        from unrolled.cli.main import main as command
+    except KeyboardInterrupt:  # while torch is loaded, so before the command can tell it
+        print("\nunrolled: interrupted.", file=sys.stderr)  # noqa: T201
+        sys.exit(CTRL_C)
 
     command()
 

@@ -58,8 +58,10 @@ def info(model: Path) -> None:
     click.echo(f"{model}: a model of the task {file.task!r}, {n_weights:,} weights")
     for part in ("model", "training"):
         click.echo(f"\n{part} settings")
-        for name, value in file.settings.get(part, {}).items():
-            click.echo(f"  {name:<14} {_short(value)}")
+        settings = file.settings.get(part, {})
+        width = max(map(len, settings), default=0)
+        for name, value in settings.items():
+            click.echo(f"  {name:<{width}}  {_short(value)}")
     module, loaded = opened(model, "cpu")
     click.echo("\nbaseline")
     for name, value in file.baseline.items():

@@ -63,9 +63,11 @@ def _text(model: Any, given: str | None) -> str:
         click.echo(f"no text given; it reads {_OWN:,} {model.item}s that the model writes", err=True)
         return "".join(model.generate(length=_OWN, seed=0))
     try:
-        is_file = bool(given.strip()) and Path(given).is_file()
+        is_file, is_folder = bool(given.strip()) and Path(given).is_file(), Path(given).is_dir()
     except (OSError, ValueError):  # too long, or with a zero in it
-        is_file = False
+        is_file = is_folder = False
+    if is_folder and given.strip():
+        raise DataError(f"{given}: is a folder; expected a text or a file")
     if not is_file:
         return given
     text = read_corpus([Path(given)], encoding=str(model.settings.encoding), as_bytes=False).text

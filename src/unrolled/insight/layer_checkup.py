@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrolled.data.counted import counted
 from unrolled.insight.fixed_points import FixedPoint
 from unrolled.insight.reach import Reach
 
@@ -71,7 +72,7 @@ class LayerCheckup:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self.n_steps} steps, {self.n_units} numbers of state"]
+        lines = [f"{self.name}: {counted(self.n_steps, 'step')}, {self.n_units} numbers of state"]
         if self.reach is not None:
             lines.append(f"  gradient: {in_words(self.reach.half_life)}, felt {self.reach.horizon} steps back")
         if self.lyapunov:

@@ -14,6 +14,7 @@ from unrolled.insight.checkup import checkup
 from unrolled.insight.diagnosis import Checkup
 from unrolled.randomness import set_aside
 from unrolled.tasks.estimator import Estimator
+from unrolled.tasks.known_answers import KnowsAnswers
 from unrolled.tasks.starting import Beginning
 from unrolled.training.job import Job
 from unrolled.training.settings import TrainSettings
@@ -68,6 +69,8 @@ def _job(model: Estimator, data: Any) -> Job:
     kind = type(model)
     learner = kind(model.settings)
     whole = learner.as_data(data)
+    if isinstance(model, KnowsAnswers):
+        model.check_answers(whole)
     if hasattr(whole, "part") and len(whole) > _MOST_EXAMPLES:
         whole = whole.part(range(_MOST_EXAMPLES))
     device = next(model.fitted.net.parameters()).device

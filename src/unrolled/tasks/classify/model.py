@@ -31,6 +31,7 @@ from unrolled.tasks.classify.start import Learnt, chosen, cross_weighted, target
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import effects, hidden_versions, in_batches
+from unrolled.tasks.known_answers import check_known
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
@@ -242,6 +243,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         error, precision, recall and F1 by class, confusion matrix; the model's, the baseline's and the majority's.
         """
         fitted, data = self.fitted, self.as_data(data)
+        self.check_answers(data)
         sequences = [fitted.input_layer.sequence(item) for item in data.items]
         return self._judged(data.labels, sequences, self.logits(sequences))
 
@@ -265,6 +267,9 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         there may be several.
         """
         return LabeledReader(self.settings).data(data)
+
+    def check_answers(self, data: Labeled) -> None:
+        check_known(self.fitted.classes, (label for each in data.labels for label in each), "labels")
 
 
 def _items(items: object, input_layer: InputLayer) -> list[Any]:

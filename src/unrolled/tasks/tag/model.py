@@ -32,6 +32,7 @@ from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.known_answers import check_known, kinds_of
 from unrolled.tasks.known_tags import MOST_NUMBERS, TaggedSentences, common_scheme
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.tag.fitted import TagFitted
@@ -213,6 +214,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         tags; the model's and the baseline's.
         """
         fitted, data = self.fitted, self.as_data(data)
+        self.check_answers(data)
         found = self.tag(data.sentences)
         baseline = [fitted.baseline.predict(tokens) for tokens in data.sentences]
         gold = rewritten(data.tags, data.scheme, fitted.scheme)
@@ -258,6 +260,9 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             chosen = self.settings.scheme
             return Tagged(sentences, tags, schemes.recognize(tags) if chosen == "auto" else chosen, [])
         return self.read(data)
+
+    def check_answers(self, data: Tagged) -> None:
+        check_known(kinds_of(self.fitted.tags), kinds_of(tag for each in data.tags for tag in each), "tags")
 
 
 class _TagJob(ExampleJob):

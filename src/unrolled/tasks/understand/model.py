@@ -33,6 +33,7 @@ from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import effects, hidden_versions, in_batches
 from unrolled.tasks.highlights import in_words as told_in_words
+from unrolled.tasks.known_answers import check_known
 from unrolled.tasks.known_tags import MOST_NUMBERS
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.understand.fitted import UnderstandFitted
@@ -274,6 +275,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         """
         self.ready()
         data = self.as_data(data)
+        self.check_answers(data)
         return self._judged(data, *self.understand(data.tagged.sentences))
 
     def _judged(self, data: Intents, intents: np.ndarray, tags: list[list[str]]) -> dict[str, Any]:
@@ -310,6 +312,9 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         if fitted.class_weights is not None:
             figures["macro_f1"] = macro_f1_of(_rows(data.intents), _rows(bayes), fitted.intents)
         return figures, rights
+
+    def check_answers(self, data: Intents) -> None:
+        check_known(self.fitted.intents, data.intents, "intents")
 
     @accepts("triples of a text, its tags and its intent")
     def as_data(self, data: Any) -> Intents:
