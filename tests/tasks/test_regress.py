@@ -148,7 +148,7 @@ def test_texts_without_numbers_and_numbers_of_no_kind():
         match=r"^--values needs --series, the column that tells windows apart; --series row: "
         r"each row is one$",
     ):
-        unrolled.RegressModel(values="x")._columns()
+        unrolled.RegressModel(values="x").settings.window_columns()
 
 
 @pytest.mark.parametrize(

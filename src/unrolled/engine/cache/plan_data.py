@@ -46,9 +46,9 @@ ATEN = frozenset(
     native_dropout.default normal_functional.default ones.default ones_like.default permute.default rand.default
     randn.default repeat.default reshape.default roll.default rsub.Tensor scalar_tensor.default scatter.src select.int
     select_scatter.default slice.Tensor slice_scatter.default softshrink_backward.default split.Tensor
-    split_with_sizes.default squeeze.dim squeeze.dims sum.default sum.dim_IntList t.default transpose.int
-    uniform.default unsafe_split.Tensor unsqueeze.default view.default where.Scalar where.ScalarOther where.ScalarSelf
-    zeros.default zeros_like.default
+    split_with_sizes.default squeeze.dim squeeze.dims std.correction std_mean.correction sum.default sum.dim_IntList
+    t.default transpose.int uniform.default unsafe_split.Tensor unsqueeze.default var_mean.correction view.default
+    where.Scalar where.ScalarOther where.ScalarSelf zeros.default zeros_like.default
     """.split()  # noqa: SIM905 - a list would take a line for each
 )
 _STRINGS = ("floor", "trunc", "none", "tanh")  # roundings of a division, ways of a gelu
