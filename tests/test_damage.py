@@ -18,18 +18,21 @@ BRIEF = unrolled.TrainSettings(steps=4, precision="float32")
 
 
 def damaged(content, draw):
-    """The bytes with one fault in them."""
-    at = draw.randrange(len(content))
-    n = min(len(content) - at, draw.choice((1, 8, 512, 4096)))
-    kind = draw.choice(("bit", "zeroes", "cut", "noise", "doubled", "shifted"))
-    return {
-        "bit": content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1 :],
-        "zeroes": content[:at] + bytes(n) + content[at + n :],
-        "cut": content[:at],
-        "noise": content[:at] + draw.randbytes(n) + content[at + n :],
-        "doubled": content + content[at:],
-        "shifted": content[:at] + content[at + n :],
-    }[kind]
+    """The bytes with one fault in them: others than they were, as zeroes over zeroes are not."""
+    changed = content
+    while changed == content:
+        at = draw.randrange(len(content))
+        n = min(len(content) - at, draw.choice((1, 8, 512, 4096)))
+        kind = draw.choice(("bit", "zeroes", "cut", "noise", "doubled", "shifted"))
+        changed = {
+            "bit": content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1 :],
+            "zeroes": content[:at] + bytes(n) + content[at + n :],
+            "cut": content[:at],
+            "noise": content[:at] + draw.randbytes(n) + content[at + n :],
+            "doubled": content + content[at:],
+            "shifted": content[:at] + content[at + n :],
+        }[kind]
+    return changed
 
 
 FOREIGN = {"empty": b"", "text": b"a tale\n" * 100, "zip": b"PK\x03\x04" + bytes(300), "zeroes": bytes(5000),
