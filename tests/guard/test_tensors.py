@@ -104,14 +104,36 @@ def test_a_weight_whose_memory_was_freed_raises_as_the_loop_does():
             unrolled.scan(step, xs, state, engine=engine)
 
 
-def test_conjugated_tensors_that_a_step_reads():
-    q = torch.randn(2, HIDDEN, dtype=torch.complex64).conj()
+READS = {
+    "imag": lambda q: q.imag,
+    "real": lambda q: q.real,
+    "view_as_real": lambda q: torch.view_as_real(torch.resolve_conj(q))[..., 1],
+    "conj": lambda q: q.conj().imag,
+    "product": lambda q: (q * q[:1]).imag,
+    "matmul": lambda q: (q @ q.mT @ q).imag,
+    "angle": lambda q: q.angle(),
+    "parts": lambda q: torch.stack([q.real, q.imag]).sum(0),
+    "polar": lambda q: torch.polar(q.abs().double(), q.angle().double()).imag.to(q.real.dtype),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_conjugated_tensors_that_a_step_reads(read):
+    """Remembered too, and after one that is not conjugated."""
+    numbers = torch.randn(2, HIDDEN, dtype=torch.complex64)
+    held = [numbers.conj()]
 
     def step(x, h):
-        h = torch.tanh(x + h + q.imag)
+        h = torch.tanh(x + h + READS[read](held[0]))
         return h, h
 
-    assert_same_as_eager(step, torch.randn(3, 2, HIDDEN), torch.zeros(2, HIDDEN))
+    xs, state = torch.randn(3, 2, HIDDEN), torch.zeros(2, HIDDEN)
+    for q in (numbers.conj(), numbers, numbers.conj(), numbers.flip(0).conj()):
+        held[0] = q
+        for _ in range(2):
+            assert_same_as_eager(step, xs, state)
+    numbers.mul_(0.5)
+    assert_same_as_eager(step, xs, state)
 
 
 def test_functions_of_one_code_with_other_globals():

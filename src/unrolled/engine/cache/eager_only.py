@@ -24,10 +24,10 @@ def check_context() -> None:
 
 
 def has_plain_memory(tensors: Sequence[Tensor]) -> bool:
-    """Whether each tensor's numbers lie in memory as they are: not those of a negated view, nor those that are not
-    there, as in a storage that was freed.
+    """Whether each tensor's numbers lie in memory as they are: not those of a negated or conjugated view, nor those
+    that are not there, as in a storage that was freed.
     """
-    return all([each.data_ptr() and not each.is_neg() for each in tensors])  # noqa: C419 - a generator takes longer
+    return all([each.data_ptr() and not each.is_neg() and not each.is_conj() for each in tensors])  # noqa: C419 - a generator takes longer
 
 
 def with_plain_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -36,7 +36,7 @@ def with_plain_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
     Raises:
         RunsEagerly: one has no memory.
     """
-    if has_plain_memory(tensors) and not any([each.is_conj() for each in tensors]):  # noqa: C419 - a generator takes longer
+    if has_plain_memory(tensors):
         return list(tensors)
     plain = [each.resolve_conj().resolve_neg() for each in tensors]
     if any(not each.data_ptr() and each.numel() for each in plain):

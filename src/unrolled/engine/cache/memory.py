@@ -160,7 +160,7 @@ def cached_for(step: Callable, call: Call) -> tuple[CachedCall, list[Tensor]] | 
         if slot.found.holds(step, slot.examples):
             tensors = slot.found.tensors(step, slot.examples)
             is_like_then = slot.shapes is None or slot.shapes == [tensor.shape for tensor in tensors]
-            if is_like_then and all([tensor.data_ptr() for tensor in tensors]):  # noqa: C419 - guards see negated ones
+            if is_like_then and all([tensor.data_ptr() for tensor in tensors]):  # noqa: C419 - guards see views of another kind
                 return slot.call, tensors
     return None
 
