@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.guard.changes import CHANGES, PLACES, USES, pairs, placed, plain_step, weights
 from tests.guard.checks import Case, are_equal, assert_as_eager, assert_change_is_seen, at_most, outcome, slow_but_for
+from tests.guard.texts import OBJECTS, TEXTS, WAYS
 
 # what runs by default: steps whose compiled loops are the same, and those that never reach one
 SAMPLE = [f"{place}-number" for place in PLACES][::3]
@@ -37,6 +38,25 @@ def test_the_table_is_as_large_as_it_must_be():
 @pytest.mark.parametrize("name", slow_but_for(SAMPLE, CHANGES))
 def test_a_change_is_seen(name, patch):
     assert_change_is_seen(CHANGES[name](patch))
+
+
+FEW_TEXTS = """
+    only_shown-str dict-formatted dict_in_a_list-repr function-method layer-mapped counter-percent ordered-keys
+    default-format_method
+""".split()  # noqa: SIM905 - a list of names
+
+
+@pytest.mark.parametrize("name", slow_but_for(FEW_TEXTS, TEXTS))
+def test_a_text_is_never_stale(name):
+    what, how = name.split("-")
+    make, change = OBJECTS[what]
+    held, (w, u) = make(), weights()
+
+    def step(x, h):
+        h = torch.tanh((x @ w + 0.3 * (h @ u)) * (len(WAYS[how](held)) / 40))
+        return h, h
+
+    assert_change_is_seen(Case(step, lambda: change(held), lambda: [w, u], fuses=False))
 
 
 @pytest.mark.slow

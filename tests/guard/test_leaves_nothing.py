@@ -19,6 +19,7 @@ import pytest
 import torch
 from tests.guard.checks import HIDDEN, INPUT, assert_reason, assert_same, scan_quietly, slow_but_for
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import unrolled
 from unrolled.errors import NotFusedWarning
@@ -79,6 +80,26 @@ def test_no_number_is_drawn(call):
         if call == "training":
             ys.sum().backward()
         assert states_of_generators() == before
+
+
+@pytest.mark.parametrize("number", [0.31, 0.32])
+def test_hooks_on_saved_tensors_see_none_that_tracing_saves(number):
+    """Else a checkpoint, which counts them, raises at the first call of a step."""
+    xs, state = arguments(requires_grad=True)
+    step, gradients, counts = Model(lambda _, y: y * number), [], []
+    if number == 0.31:  # two sets of hooks, of which the last one is called
+        hooks = torch.autograd.graph.saved_tensors_hooks
+        with hooks(lambda t: counts.append(0), lambda _: None), hooks(lambda t: counts.append(1) or t, lambda t: t):
+            scan_quietly(step, xs, state)
+            n_first = len(counts)
+            scan_quietly(step, xs, state)
+        assert counts == [1] * 2 * n_first != []
+    for run in (
+        lambda: checkpoint(scan_quietly, step, xs, state, use_reentrant=False),
+        lambda: scan_quietly(step, xs, state),
+    ):
+        gradients += torch.autograd.grad(run()[0].sum(), xs)
+    torch.testing.assert_close(*gradients)
 
 
 def test_explaining_draws_nothing_of_a_step_that_draws():

@@ -35,7 +35,9 @@ def _is_within_mode() -> bool:
 
 
 class _Making:
-    """One thread makes plans at a time: torch's capture and tracing keep state of their own."""
+    """One thread makes plans at a time: torch's capture and tracing keep state of their own. Hooks on saved tensors,
+    as those of a checkpoint, see none that tracing saves.
+    """
 
     def __init__(self) -> None:
         self._renew()
@@ -46,15 +48,29 @@ class _Making:
         """In a forked process, whose other threads are gone, nobody holds the lock."""
         self._lock = threading.RLock()
         self._levels: list[int] = []
+        self._hooks: list[list[tuple[Any, Any]]] = []
 
     def __enter__(self) -> None:
         self._lock.acquire()
         self._levels.append(logging.root.manager.disable)
         logging.disable(logging.CRITICAL)  # torch logs what it cannot trace, which the reason tells
+        self._hooks.append(list(_popped_hooks()))
 
     def __exit__(self, *_: object) -> None:
+        for pack, unpack in reversed(self._hooks.pop()):
+            torch._C._autograd._push_saved_tensors_default_hooks(pack, unpack)
         logging.disable(self._levels.pop())
         self._lock.release()
+
+
+def _popped_hooks() -> Iterator[tuple[Any, Any]]:
+    """The hooks on saved tensors of this thread, the last one first; none where hooks are not allowed."""
+    of_torch = torch._C._autograd
+    while of_torch._saved_tensors_hooks_is_enabled() and (
+        hooks := of_torch._top_saved_tensors_default_hooks(True)  # also while torch traces
+    ):
+        of_torch._pop_saved_tensors_default_hooks()
+        yield hooks
 
 
 making = _Making()

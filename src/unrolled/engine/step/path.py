@@ -11,7 +11,7 @@ import inspect
 import operator
 import random
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, MappingView, Set
 from typing import Any
 from unittest import mock
 
@@ -30,7 +30,8 @@ from torch._dynamo.variables import (
 )
 from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.hashable import HashableTracker
-from torch._dynamo.variables.user_defined import FrozenDataClassVariable
+from torch._dynamo.variables.lists import BaseListVariable
+from torch._dynamo.variables.user_defined import FrozenDataClassVariable, UserDefinedObjectVariable
 
 from unrolled.engine.source_lines import is_of_a_step, is_of_torch
 from unrolled.engine.step.doing import RANDOM, Doing, line_of
@@ -55,6 +56,11 @@ _KEY_WORDS = "it looks for a tensor among keys, which depends on which object it
 _SHARED_WORDS = "it goes through all parameters or buffers of a module; no guard sees which of them become one"
 _EQUAL_WORDS = "it looks for a key of a class that has __eq__ or __hash__ of its own, which a capture does not call"
 _IS_WORDS = "it compares tensors by `is`, which may differ from step to step"
+_FORMATS = ("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC")
+_TEXTS = ("__str__", "__repr__", "__format__")
+_TEXT_WORDS = "it turns a {} into text, whose changes no guard sees"
+_PLAIN_VALUES = (str, int, float, bool, complex, type(None), torch.dtype, torch.device)
+_WITHOUT_TEXTS = (Mapping, MappingView, Set, types.FunctionType, types.MethodType, type)
 # functions that a step may have, by whatever name
 _ASKS: dict[Any, str] = {
     **dict.fromkeys(
@@ -161,6 +167,8 @@ class Path:
                     "call_function",
                     self._refusing_absent(kind.call_function, refuses_all=kind is builtin.HasAttrBuiltinVariable),
                 )
+            texts = builtin.BuiltinVariable
+            patch(texts, "call_function", self._refusing_texts(texts.call_function))
             patch(HashableTracker, "__init__", self._refusing_keys(HashableTracker.__init__))
             for module in (functions, nn_module):
                 patch(module, "invoke_and_store_as_constant", self._refusing_assumed)
@@ -185,6 +193,16 @@ class Path:
             make(tracker, variable)
 
         return hashed
+
+    def _refusing_texts(self, call: Any) -> Any:
+        def called(variable: Any, translator: Any, arguments: Any, *options: Any) -> Any:
+            if variable.fn in (str, repr, str.format) and not is_of_torch(translator.f_code.co_filename):
+                words = next(filter(None, (_words_of_text(each, variable.fn) for each in arguments)), "")
+                if words:
+                    self._note(words, translator)
+            return call(variable, translator, arguments, *options)
+
+        return called
 
     def _refusing_absent(self, call: Any, *, refuses_all: bool) -> Any:
         """What `getattr` and `hasattr` find of a module or a function is guarded by its value, if there is one."""
@@ -253,6 +271,11 @@ class Path:
 def _words_of(translator: Any, instruction: Any) -> str | None:
     """What an instruction does that no guard can tell."""
     kind = instruction.opname
+    if kind in _FORMATS:
+        has_form = kind == "FORMAT_WITH_SPEC" or (kind == "FORMAT_VALUE" and instruction.arg & 4)
+        return _words_of_text(translator.stack[-2 if has_form else -1])
+    if kind in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _TEXTS:
+        return _words_of_text(translator.stack[-1])
     if kind == "PUSH_EXC_INFO":
         return "it handles an exception, whose cause no guard sees"
     if kind == "IS_OP" and all(map(_is_tensor, translator.stack[-2:])):
@@ -272,6 +295,29 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
     if kind in _COMPUTES and any(map(_has_operators, translator.stack[-2:])):
         return "it computes with a number or a text of a class that has operators of its own"
     return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") else None
+
+
+def _words_of_text(variable: Any, how: Callable[[Any], str] | None = None) -> str:
+    """What prevents a loop where it is turned into text: torch guards no keys that a dictionary may get, no names of
+    functions and classes, and takes the text of an object without a `__str__` for a constant. `how` is `str` or `repr`;
+    None where torch refuses such an object by itself. Of what `str.format` takes it guards plain values alone.
+    """
+    variable = _realized(variable)
+    if isinstance(variable, BaseListVariable) and how is not str.format:
+        return next(filter(None, (_words_of_text(each, repr) for each in variable.items)), "")
+    if isinstance(variable, TensorVariable):
+        return ""
+    try:
+        kind = variable.python_type()
+    except Exception:  # of some that torch knows no kind of
+        return ""
+    if how is str.format:
+        return "" if kind in _PLAIN_VALUES else _TEXT_WORDS.format(kind.__name__)
+    has_text = kind.__str__ is not object.__str__ or (how is repr and kind.__repr__ is not object.__repr__)
+    is_object = how is not None and isinstance(variable, UserDefinedObjectVariable) and not has_text
+    if not is_object and not issubclass(kind, _WITHOUT_TEXTS):
+        return ""
+    return _TEXT_WORDS.format(kind.__name__)
 
 
 def _words_of_key(variable: Any) -> str:
