@@ -552,6 +552,11 @@ def product_of_its_own(x, h):
     return h, new(x, (Vector(h) @ Vector(h)).value)
 
 
+@refused("it turns a dict into text, whose changes no guard sees", 'return h, new(x, h) * len(f"{FUSED}")')
+def text_of_a_dictionary(x, h):
+    return h, new(x, h) * len(f"{FUSED}")
+
+
 @refused(f"it turns a Vector into text{CANNOT}", 'return h, new(x, h) * len(f"{Vector(h)}")')
 def text_of_an_object(x, h):
     return h, new(x, h) * len(f"{Vector(h)}")

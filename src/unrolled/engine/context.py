@@ -65,7 +65,7 @@ class _Making:
 
 def _popped_hooks() -> Iterator[tuple[Any, Any]]:
     """The hooks on saved tensors of this thread, the last one first; none where hooks are not allowed."""
-    of_torch = torch._C._autograd
+    of_torch: Any = torch._C._autograd  # whose types torch does not tell whole
     while of_torch._saved_tensors_hooks_is_enabled() and (
         hooks := of_torch._top_saved_tensors_default_hooks(True)  # also while torch traces
     ):

@@ -58,7 +58,6 @@ _EQUAL_WORDS = "it looks for a key of a class that has __eq__ or __hash__ of its
 _IS_WORDS = "it compares tensors by `is`, which may differ from step to step"
 _FORMATS = ("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC")
 _TEXTS = ("__str__", "__repr__", "__format__")
-_TEXT_WORDS = "it turns a {} into text, whose changes no guard sees"
 _PLAIN_VALUES = (str, int, float, bool, complex, type(None), torch.dtype, torch.device)
 _WITHOUT_TEXTS = (Mapping, MappingView, Set, types.FunctionType, types.MethodType, type)
 # functions that a step may have, by whatever name
@@ -305,19 +304,17 @@ def _words_of_text(variable: Any, how: Callable[[Any], str] | None = None) -> st
     variable = _realized(variable)
     if isinstance(variable, BaseListVariable) and how is not str.format:
         return next(filter(None, (_words_of_text(each, repr) for each in variable.items)), "")
-    if isinstance(variable, TensorVariable):
+    is_object = isinstance(variable, UserDefinedObjectVariable)
+    if isinstance(variable, TensorVariable) or (is_object and variable.source is None):  # one that the step makes
         return ""
     try:
         kind = variable.python_type()
     except Exception:  # of some that torch knows no kind of
         return ""
-    if how is str.format:
-        return "" if kind in _PLAIN_VALUES else _TEXT_WORDS.format(kind.__name__)
     has_text = kind.__str__ is not object.__str__ or (how is repr and kind.__repr__ is not object.__repr__)
-    is_object = how is not None and isinstance(variable, UserDefinedObjectVariable) and not has_text
-    if not is_object and not issubclass(kind, _WITHOUT_TEXTS):
-        return ""
-    return _TEXT_WORDS.format(kind.__name__)
+    is_constant = is_object and how is not None and not has_text
+    is_unguarded = kind not in _PLAIN_VALUES if how is str.format else is_constant or issubclass(kind, _WITHOUT_TEXTS)
+    return f"it turns a {kind.__name__} into text, whose changes no guard sees" if is_unguarded else ""
 
 
 def _words_of_key(variable: Any) -> str:
