@@ -45,7 +45,6 @@ PASSED_ON = {
     # for now
     "engine/passes/lower/rows.py: handler",
     "nn/torch_layers.py: __init__",
-    "nn/torch_layers.py: explain",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

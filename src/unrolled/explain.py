@@ -1,12 +1,11 @@
 """`explain`: how a scan runs, or one of the layers."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor, nn
 
 from unrolled.engine.explain import Explanation, explained
+from unrolled.engine.trees import Step, Tree
 from unrolled.errors import ShapeError
 from unrolled.scan import as_step, checked
 
@@ -17,8 +16,8 @@ class Layer(nn.Module):
     @abstractmethod
     def explain(
         self,
-        input: Any,
-        state: Any = None,
+        input: Tree,
+        state: Tree = None,
         *,
         lengths: Tensor | None = None,
         verbose: bool = False,
@@ -28,9 +27,9 @@ class Layer(nn.Module):
 
 
 def explain(
-    step: Callable[[Any, Any], tuple[Any, Any]] | nn.Module,
-    xs: Any,
-    state: Any = None,
+    step: Step | nn.Module,
+    xs: Tree,
+    state: Tree = None,
     *,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,

@@ -6,7 +6,7 @@ Inputs: a step, a sequence, and the first state. Outputs: the step's outputs ove
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from unrolled.engine.backends import eager
 from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.context import has_values, why_definition
 from unrolled.engine.step.declared import declared
-from unrolled.engine.trees import flatten
+from unrolled.engine.trees import Step, Tree, flatten
 from unrolled.errors import ArgumentError, NotFusedError, ProbeError, SettingsError, ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
@@ -29,9 +29,9 @@ _CELLS = (nn.RNNCell, nn.GRUCell, _LSTM_CELL)
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]] | nn.Module,
-    xs: Any,
-    state: Any,
+    step: Step | nn.Module,
+    xs: Tree,
+    state: Tree,
     *,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
@@ -39,7 +39,7 @@ def scan(
     engine: Engine = "auto",
     recompute: bool = False,
     clip_state_grad: float | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Tree, Tree]:
     """Runs a step over time.
 
     Means exactly the loop::
@@ -128,13 +128,13 @@ def scan(
 
 def scan_both_ways(
     steps: Sequence[Callable],
-    xs: Any,
-    states: Sequence[Any],
+    xs: Tree,
+    states: Sequence[Tree],
     *,
     lengths: Tensor | None = None,
     engine: Engine = "auto",
     clip: float | None = None,
-) -> list[tuple[Any, Any]]:
+) -> list[tuple[Tree, Tree]]:
     """Two steps over the same inputs, the first forward in time, the second backward: what two scans give, run side by
     side where there are two threads. Arguments and errors are those of `scan`, `clip` its `clip_state_grad`; `states`
     has one for each step, and so has what is returned, `(ys, state)`.
@@ -154,8 +154,16 @@ def scan_both_ways(
 
 
 def _run_watched(
-    step: Callable, xs: Any, state: Any, lengths: Any, resets: Any, *, reverse: bool, engine: Engine, clip: float | None
-) -> tuple[Any, Any]:
+    step: Callable,
+    xs: Tree,
+    state: Tree,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    *,
+    reverse: bool,
+    engine: Engine,
+    clip: float | None,
+) -> tuple[Tree, Tree]:
     """By way of the probe that is on; `recompute` is of no effect, as a probe looks at all steps."""
     words = "probe: a scan cannot be looked into: {}. Run the model as it is within `with unrolled.probe(...)`."
     if torch.compiler.is_compiling():
@@ -173,15 +181,15 @@ def _run_watched(
 def _run_definition(
     reason: str,
     step: Callable,
-    xs: Any,
-    state: Any,
-    lengths: Any,
-    resets: Any,
+    xs: Tree,
+    state: Tree,
+    lengths: Tensor | None,
+    resets: Tensor | None,
     *,
     reverse: bool,
     engine: Engine,
     clip: float | None,
-) -> tuple[Any, Any]:
+) -> tuple[Tree, Tree]:
     """The definition's own operations; `recompute` saves none of them, as what reads them saves as it will."""
     arguments = checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip)
     if engine == "fused":
@@ -191,8 +199,8 @@ def _run_definition(
 
 def checked(
     step: Callable,
-    xs: Any,
-    state: Any,
+    xs: Tree,
+    state: Tree,
     lengths: Tensor | None,
     resets: Tensor | None,
     *,
@@ -218,7 +226,7 @@ def checked(
     return CheckedScan(step, xs, state, active, resets, reverse, clip=clip)
 
 
-def checked_clip(limit: Any, name: str) -> float | None:
+def checked_clip(limit: object, name: str) -> float | None:
     """`clip_state_grad` of what `name` says, held to its range; None where it clips nothing.
 
     Raises:
@@ -256,7 +264,7 @@ def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tenso
     return step
 
 
-def _first_of_state_is_output(cell: nn.Module) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
+def _first_of_state_is_output(cell: nn.Module) -> Callable[[Tensor, Tree], tuple[Tensor, Tree]]:
     def step(x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         hidden, memory = cell(x, tuple(state))
         if not isinstance(memory, Tensor):  # of a subclass that is a step itself
@@ -266,7 +274,7 @@ def _first_of_state_is_output(cell: nn.Module) -> Callable[[Tensor, Any], tuple[
     return step
 
 
-def _check_trees(xs: Any, state: Any) -> int:
+def _check_trees(xs: Tree, state: Tree) -> int:
     """Holds inputs and state to their form; returns the number of time steps."""
     leaves = flatten(xs)[0]
     if not leaves:
@@ -289,7 +297,7 @@ def _check_trees(xs: Any, state: Any) -> int:
     return leaves[0].shape[0]
 
 
-def _check_rows(xs: Any, state: Any) -> int:
+def _check_rows(xs: Tree, state: Tree) -> int:
     """The batch size, for options that act on rows."""
     n_rows: int | None = None
     for name, axis, tree in (("xs", 1, xs), ("state", 0, state)):

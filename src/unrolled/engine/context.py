@@ -26,6 +26,11 @@ def why_definition() -> str | None:
     return None
 
 
+def is_transformed() -> bool:
+    """Where neither the compiled loop nor all of torch's own functions have a rule, outside of torch.compile."""
+    return not torch.compiler.is_compiling() and why_definition() is not None
+
+
 def _is_within_mode() -> bool:
     """Whether modes are set, beside that of torch.device; within torch.compile they are its own."""
     if torch.compiler.is_compiling():

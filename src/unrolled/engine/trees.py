@@ -1,14 +1,21 @@
 """Nested tuples, lists and dicts of tensors, as lists: torch's pytree, with the common forms made fast."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+# A tensor, or nested tuples, lists and dicts of tensors. Its form is the user's choice, and only the user's step knows
+# it: each leaf must be usable as what it is, so there is no narrower type that checks a user's step.
+Tree: TypeAlias = Any
+
+Step = Callable[[Tree, Tree], tuple[Tree, Tree]]  # (x_t, state) → (y_t, state)
+
 Form = Any  # None for a tensor alone, n for a tuple of n tensors, else torch's TreeSpec
 
 
-def flatten(tree: Any) -> tuple[list[Any], Form]:
+def flatten(tree: Tree) -> tuple[list[Any], Form]:
     """The leaves, and what `unflatten` needs."""
     if isinstance(tree, Tensor):
         return [tree], None
@@ -17,7 +24,7 @@ def flatten(tree: Any) -> tuple[list[Any], Form]:
     return pytree.tree_flatten(tree)
 
 
-def unflatten(leaves: list[Any], form: Form) -> Any:
+def unflatten(leaves: list[Any], form: Form) -> Tree:
     """The tree of such a form."""
     if form is None:
         return leaves[0]

@@ -3,13 +3,12 @@
 Input: what a recurrent layer is given. Output: yes or no. `torch_layers.py` asks, to choose the way that a layer runs.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 
-def is_autocast(input: Any) -> bool:
+def is_autocast(input: Tensor | PackedSequence) -> bool:
     """Whether it is on for the CPU, and the input, a tensor or a packed sequence, is there."""
     data = input if isinstance(input, Tensor) else input.data  # a tensor has the latter too, but not under torch.vmap
     return torch.is_autocast_enabled("cpu") and data.device.type == "cpu"

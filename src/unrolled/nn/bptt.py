@@ -5,15 +5,15 @@ Inputs: a long sequence. Outputs: windows with carried state.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Tree
 from unrolled.errors import SettingsError, ShapeError
 
-Run = Callable[[Any, Any], tuple[Any, Any]]
+Run = Callable[[Tree, Tree], tuple[Tree, Tree]]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Window:
 
     start: int
     stop: int
-    ys: Any
-    state: Any
+    ys: Tree
+    state: Tree
 
 
-def truncated_bptt(run: Run, xs: Any, state: Any, *, k1: int, k2: int | None = None) -> Iterator[Window]:
+def truncated_bptt(run: Run, xs: Tree, state: Tree, *, k1: int, k2: int | None = None) -> Iterator[Window]:
     """Goes through a sequence in windows: every k1 steps one, each with a gradient that reaches k2 steps back.
 
     BPTT(k2; k1) of R. Williams and J. Peng, Neural Computation 2, 1990. Take the loss of `window.ys` against the
@@ -73,7 +73,7 @@ def truncated_bptt(run: Run, xs: Any, state: Any, *, k1: int, k2: int | None = N
         start, begin, state = stop, next_begin, next_state
 
 
-def advance(run: Run, xs: Any, state: Any, *, n_kept: int) -> tuple[Any, Any, Any]:
+def advance(run: Run, xs: Tree, state: Tree, *, n_kept: int) -> tuple[Tree, Tree, Tree]:
     """Runs one window and finds the state, cut from the graph, after its first `n_kept` steps, where the next begins.
 
     Returns:
@@ -103,6 +103,6 @@ def check_k(k1: int, k2: int | None) -> int:
     return k1 if k2 is None else k2
 
 
-def detached(tree: Any) -> Any:
+def detached(tree: Tree) -> Tree:
     """The tree with its tensors cut from the graph that made them."""
     return pytree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)

@@ -10,7 +10,7 @@ rows are computed once more in the log domain, by torch.logsumexp's formula over
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -177,7 +177,13 @@ def _by_pairs(potentials: _Potentials, scores: Tensor, lengths: Tensor) -> _Forw
     return _forward(step, scores, scores[0] + potentials.start, lengths, "eager")
 
 
-def _forward(step: Callable[..., Any], scores: Tensor, first: Tensor, lengths: Tensor, engine: Engine) -> _Forward:
+def _forward(
+    step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    scores: Tensor,
+    first: Tensor,
+    lengths: Tensor,
+    engine: Engine,
+) -> _Forward:
     last, largest = _less_largest(first)
     if len(scores) == 1:
         return _Forward(last, largest.t(), largest.t()[1:])
@@ -185,7 +191,7 @@ def _forward(step: Callable[..., Any], scores: Tensor, first: Tensor, lengths: T
     return _Forward(last, torch.cat((largest.t(), ys[..., 0])), ys[..., 1])
 
 
-def _product_step(tensors: Sequence[Any], now: Tensor, before: Tensor, least: float) -> tuple[Tensor, Tensor]:
+def _product_step(tensors: Sequence[Tensor], now: Tensor, before: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """One step: what is subtracted and how many sums are below `least` [batch, 2]; log weights [batch, tags]."""
     odds, scale = tensors
     total = before.exp() @ odds
@@ -195,7 +201,7 @@ def _product_step(tensors: Sequence[Any], now: Tensor, before: Tensor, least: fl
     return torch.cat((largest, lost.sum(1, keepdim=True)), 1), after
 
 
-def _pair_step(tensors: Sequence[Any], now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+def _pair_step(tensors: Sequence[Tensor], now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """The same in the log domain, where no sum is lost."""
     [transition] = tensors
     after, largest = _less_largest(now + _log_sum_exp((before.unsqueeze(2) + transition).transpose(1, 2)))

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from unrolled import cells
+from unrolled.engine.trees import Tree
 from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.torch_layers import GRU, LSTM, RNN
 
@@ -49,7 +50,7 @@ def make_layers(
     return Recurrent(cell, layers=layers, bidirectional=bidirectional, dropout=dropout)
 
 
-def initial_state(recurrent: Any, n_rows: int) -> Any:
+def initial_state(recurrent: Any, n_rows: int) -> Tree:
     """The first state of layers of `make_layers`, [layers · directions, batch, ...]; they take it for None."""
     if isinstance(recurrent, Recurrent):
         return recurrent.initial_state(n_rows)

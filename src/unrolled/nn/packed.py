@@ -5,7 +5,6 @@ and the last states. All recurrent layers take packed sequences so.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +12,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from torch.utils import _pytree as pytree
 
 from unrolled import probing
-from unrolled.engine.context import why_definition
+from unrolled.engine.context import is_transformed
+from unrolled.engine.trees import Tree
 
 
 def run_packed(
-    run: Callable[[Tensor, Any, Tensor], tuple[Tensor, Any]], packed: PackedSequence, state: Any
-) -> tuple[PackedSequence, Any]:
+    run: Callable[[Tensor, Tree, Tensor], tuple[Tensor, Tree]], packed: PackedSequence, state: Tree
+) -> tuple[PackedSequence, Tree]:
     """A layer over a packed sequence.
 
     Args:
@@ -30,8 +30,7 @@ def run_packed(
         `(output, state)`: packed as the input is, and the last state, its rows in the order of the first.
     """
     # torch's functions of packed sequences have no rule under torch.func
-    is_transformed = not torch.compiler.is_compiling() and why_definition() is not None
-    places = _places(packed.batch_sizes) if is_transformed else None
+    places = _places(packed.batch_sizes) if is_transformed() else None
     in_order = PackedSequence(packed.data, packed.batch_sizes)
     padded, lengths = pad_packed_sequence(in_order) if places is None else _padded(packed.data, *places)
     watcher = None if torch.compiler.is_compiling() else probing.watcher()
@@ -50,7 +49,7 @@ def run_packed(
     return output, _selected(last, packed.unsorted_indices)
 
 
-def _selected(state: Any, rows: Tensor | None) -> Any:
+def _selected(state: Tree, rows: Tensor | None) -> Tree:
     if state is None or rows is None:
         return state
     return pytree.tree_map(lambda leaf: leaf.index_select(1, rows), state)

@@ -4,21 +4,20 @@ Input: a sequence [time, batch, ...] and first states. Output: the outputs of th
 `run_layers` runs layers and directions also for torch's drop-ins.
 """
 
-import copy
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils import _pytree as pytree
 
 from unrolled import probing
 from unrolled.engine.explain import Explanation, of_parts
-from unrolled.errors import ArgumentError, SettingsError, ShapeError, StepError
+from unrolled.engine.trees import Step, Tree
+from unrolled.errors import SettingsError, ShapeError, StepError
 from unrolled.explain import Layer, explain
+from unrolled.nn.further_cells import further, listed
 from unrolled.nn.packed import run_packed
 from unrolled.scan import ENGINES, Engine, checked_clip, scan, scan_both_ways
 
@@ -82,15 +81,23 @@ class Recurrent(Layer):
             raise SettingsError(f"Recurrent: dropout={dropout}. Expected a number from 0 to 1.")
         n_directions = 2 if bidirectional else 1
         if isinstance(cell, nn.Module) and not isinstance(cell, nn.ModuleList):
-            cells = [cell, *_further(cell, layers, n_directions)]
+            cells = [cell, *further(cell, layers, n_directions)]
         else:
-            cells = _listed(cell, layers, n_directions)
+            cells = listed(cell, layers, n_directions)
         self.cells = nn.ModuleList(cells)
         self.layers = len(cells) // n_directions
         self.clip_state_grad = checked_clip(clip_state_grad, "Recurrent")
         self.bidirectional, self.dropout, self.batch_first, self.engine = bidirectional, dropout, batch_first, engine
 
-    def forward(self, input: Any, state: Any = None, *, lengths: Tensor | None = None) -> tuple[Any, Any]:
+    @overload
+    def forward(self, input: Tensor, state: Tree = None, *, lengths: Tensor | None = None) -> tuple[Tensor, Tree]: ...
+
+    @overload
+    def forward(self, input: PackedSequence, state: Tree = None) -> tuple[PackedSequence, Tree]: ...
+
+    def forward(
+        self, input: Tensor | PackedSequence, state: Tree = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tree]:
         """Runs the layers over a sequence.
 
         Args:
@@ -114,7 +121,7 @@ class Recurrent(Layer):
         output, last = self._run(self._time_first(input), state, lengths)
         return (output.transpose(0, 1) if self.batch_first else output), last
 
-    def initial_state(self, batch_size: int) -> Any:
+    def initial_state(self, batch_size: int) -> Tree:
         """The first state of a batch: the cells' own, stacked; each leaf [layers · directions, batch, ...].
 
         Raises:
@@ -124,8 +131,8 @@ class Recurrent(Layer):
 
     def explain(
         self,
-        input: Any,
-        state: Any = None,
+        input: Tensor | PackedSequence,
+        state: Tree = None,
         *,
         lengths: Tensor | None = None,
         verbose: bool = False,
@@ -144,7 +151,7 @@ class Recurrent(Layer):
                 return self._explained(xs, state, lengths, verbose=verbose, timed=timed)
         return self._explained(xs, state, lengths, verbose=verbose, timed=timed)
 
-    def _explained(self, xs: Tensor, state: Any, lengths: Tensor | None, *, verbose: bool, timed: bool) -> Explanation:
+    def _explained(self, xs: Tensor, state: Tree, lengths: Tensor | None, *, verbose: bool, timed: bool) -> Explanation:
         n_directions, parts = 2 if self.bidirectional else 1, {}
         widths: list[int] = []
         for i, (cell, first) in enumerate(zip(self.cells, self._first_states(xs, state), strict=True)):
@@ -158,11 +165,11 @@ class Recurrent(Layer):
         return next(iter(parts.values())) if len(parts) == 1 else of_parts(parts)
 
     def extra_repr(self) -> str:
-        plain: dict[str, Any] = {"dropout": 0.0, "bidirectional": False, "batch_first": False, "engine": "auto"}
+        plain: dict[str, object] = {"dropout": 0.0, "bidirectional": False, "batch_first": False, "engine": "auto"}
         plain |= {"clip_state_grad": None}
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != plain[name])
 
-    def _time_first(self, input: Any) -> Tensor:
+    def _time_first(self, input: object) -> Tensor:
         axes = "[batch, time, ...]" if self.batch_first else "[time, batch, ...]"
         if not isinstance(input, Tensor):
             raise ShapeError(f"Recurrent: an input of type {type(input).__name__}. Expected a tensor {axes}.")
@@ -170,7 +177,7 @@ class Recurrent(Layer):
             raise ShapeError(f"Recurrent: an input of shape {list(input.shape)}. Expected {axes}.")
         return input.transpose(0, 1) if self.batch_first else input
 
-    def _run(self, xs: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+    def _run(self, xs: Tensor, state: Tree, lengths: Tensor | None) -> tuple[Tensor, Tree]:
         """Over xs [time, batch, ...]; under autocast as without, since a state keeps its dtype from step to step."""
         if _is_autocast(xs):
             if torch.compiler.is_compiling():  # torch.compile's guards do not bear a capture under another autocast
@@ -186,7 +193,7 @@ class Recurrent(Layer):
         output, lasts = run_layers(steps, xs, firsts, lengths=lengths, dropout=dropout, engine=engine, clip=clip)
         return output, _stacked(lasts)
 
-    def _in_dtype_of_weights(self, tree: Any) -> Any:
+    def _in_dtype_of_weights(self, tree: Tree) -> Tree:
         dtype = next((each.dtype for each in self.parameters() if each.is_floating_point()), None)
         if dtype is None:
             return tree
@@ -194,7 +201,7 @@ class Recurrent(Layer):
             lambda leaf: leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, tree
         )
 
-    def _first_states(self, xs: Tensor, state: Any) -> list[Any]:
+    def _first_states(self, xs: Tensor, state: Tree) -> list[Tree]:
         """Of each layer and direction."""
         n_cells, n_rows = len(self.cells), xs.shape[1]
         if state is None:
@@ -217,7 +224,7 @@ class Recurrent(Layer):
                 )
         return [pytree.tree_map(lambda leaf, i=i: leaf[i], state) for i in range(n_cells)]
 
-    def _initial_states(self, n_rows: int) -> list[Any]:
+    def _initial_states(self, n_rows: int) -> list[Tree]:
         for cell in self.cells:
             if not _has_initial_state(cell):
                 raise ShapeError(
@@ -234,15 +241,15 @@ class Recurrent(Layer):
 
 
 def run_layers(
-    steps: Sequence[Sequence[Callable[[Any, Any], tuple[Any, Any]]]],
+    steps: Sequence[Sequence[Step]],
     xs: Tensor,
-    states: Sequence[Any],
+    states: Sequence[Tree],
     *,
     lengths: Tensor | None,
     dropout: float,
     engine: Engine,
     clip: float | None = None,
-) -> tuple[Tensor, list[Any]]:
+) -> tuple[Tensor, list[Tree]]:
     """Runs steps over a sequence, layer by layer.
 
     Args:
@@ -260,7 +267,7 @@ def run_layers(
     Raises:
         ShapeError, StepError, NotFusedError: as `scan`.
     """
-    last: list[Any] = []
+    last: list[Tree] = []
     watcher = None if torch.compiler.is_compiling() else probing.watcher()
     for layer, of_layer in enumerate(steps):
         if watcher is not None:
@@ -282,7 +289,7 @@ def run_layers(
     return xs, last
 
 
-def _tensor(ys: Any) -> Tensor:
+def _tensor(ys: object) -> Tensor:
     if isinstance(ys, Tensor):
         return ys
     raise StepError(
@@ -290,7 +297,7 @@ def _tensor(ys: Any) -> Tensor:
     )
 
 
-def _width_of_output(cell: nn.Module, xs: Tensor, state: Any) -> int:
+def _width_of_output(cell: nn.Module, xs: Tensor, state: Tree) -> int:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         return _tensor(cell(xs[0], state)[0]).shape[-1]
 
@@ -299,11 +306,11 @@ def _is_autocast(xs: Tensor) -> bool:
     return torch.is_autocast_enabled(xs.device.type)
 
 
-def _stacked(states: list[Any]) -> Any:
+def _stacked(states: list[Tree]) -> Tree:
     return pytree.tree_map(lambda *leaves: torch.stack(leaves), *states)
 
 
-def _form_of(state: Any) -> tuple[str, tuple[torch.Size, ...]]:
+def _form_of(state: Tree) -> tuple[str, tuple[torch.Size, ...]]:
     leaves, form = pytree.tree_flatten(state)
     return str(form), tuple(leaf.shape for leaf in leaves)
 
@@ -312,86 +319,8 @@ def _has_initial_state(cell: nn.Module) -> bool:
     return isinstance(cell, _TORCHS_CELL) or callable(getattr(cell, "initial_state", None))
 
 
-def _initial_state(cell: Any, n_rows: int) -> Any:
+def _initial_state(cell: Any, n_rows: int) -> Tree:
     if hasattr(cell, "initial_state"):
         return cell.initial_state(n_rows)
     zeros = cell.weight_hh.new_zeros(n_rows, cell.hidden_size)
     return (zeros, zeros) if isinstance(cell, _TORCHS_LSTM_CELL) else zeros
-
-
-# ---- cells of further layers and directions
-
-
-def _listed(cells: Any, layers: int, n_directions: int) -> list[nn.Module]:
-    if not isinstance(cells, Sequence | nn.ModuleList) or not all(isinstance(cell, nn.Module) for cell in cells):
-        raise ArgumentError(
-            f"Recurrent: cell is of type {type(cells).__name__}. Expected a module (x_t, state) -> (y_t, state), or a "
-            "sequence of such."
-        )
-    n_layers, rest = divmod(len(cells), n_directions)
-    if rest or n_layers == 0 or layers not in (1, n_layers):
-        wanted = f"{layers * n_directions}, one" if layers > 1 else "one"
-        raise SettingsError(
-            f"Recurrent: {len(cells)} cells. Expected {wanted} for each layer{' and direction' * (n_directions == 2)}."
-        )
-    return list(cells)
-
-
-def _further(cell: nn.Module, layers: int, n_directions: int) -> list[nn.Module]:
-    """All cells but the first; those of the first layer read what the first cell reads."""
-    if layers * n_directions == 1:
-        return []
-    beside = [_like(cell) for _ in range(n_directions - 1)]
-    if layers == 1:
-        return beside
-    size = n_directions * _output_size(cell)
-    return [*beside, *(_like(cell, input_size=size) for _ in range((layers - 1) * n_directions))]
-
-
-def _output_size(cell: nn.Module) -> int:
-    for name in ("output_size", "hidden_size"):
-        size = getattr(cell, name, None)
-        if isinstance(size, int):
-            return size
-    raise SettingsError(
-        f"Recurrent: {type(cell).__name__} has neither output_size nor hidden_size, the number of features of its "
-        "output, which the next layer reads. Give it one, or pass a list of cells."
-    )
-
-
-def _like(cell: nn.Module, *, input_size: int | None = None) -> nn.Module:
-    """A new cell of the same class with the same arguments, which it keeps as attributes, but for the input's size."""
-    kind = type(cell)
-    given: dict[str, Any] = {}
-    if parametrize.is_parametrized(cell):
-        raise SettingsError("Recurrent: the cell has parametrized weights. Pass a list of cells.")
-    first = next(cell.parameters(), None)
-    parameters = inspect.signature(kind).parameters
-    if input_size is not None and "input_size" not in parameters:
-        raise SettingsError(f"Recurrent: {kind.__name__} takes no argument input_size. Pass a list of cells.")
-    for name, parameter in parameters.items():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise SettingsError(
-                f"Recurrent: {kind.__name__} has a constructor with {parameter}, so that no further cell like it can "
-                "be made. Pass a list of cells."
-            )
-        if name == "input_size" and input_size is not None:
-            given[name] = input_size
-        elif name in ("device", "dtype"):
-            given[name] = None if first is None else getattr(first, name)
-        else:
-            given[name] = _kept(cell, name)
-    made = kind(**given).train(cell.training)
-    return made if first is None else made.to(first.device, first.dtype)
-
-
-def _kept(cell: nn.Module, name: str) -> Any:
-    """An argument of a cell's constructor. Tensors and modules with weights would be shared, so they count as none."""
-    value = getattr(cell, name, cell)
-    is_module = isinstance(value, nn.Module)
-    if value is cell or isinstance(value, Tensor) or (is_module and next(value.parameters(), None) is not None):
-        raise SettingsError(
-            f"Recurrent: {type(cell).__name__} does not keep its argument {name!r} as an attribute, so that no further "
-            "cell like it can be made. Keep it, or pass a list of cells."
-        )
-    return copy.deepcopy(value) if is_module else value
