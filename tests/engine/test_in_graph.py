@@ -147,6 +147,46 @@ def test_the_operator_holds_to_torchs_rules(name, is_reversed):
     assert set(checks.values()) == {"SUCCESS"}
 
 
+#: steps of two inputs and two states in which tensors, or their gradients, are one and the same
+SHARING = {
+    "inputs are added": lambda w, a, b, g, h: (g, (torch.tanh(g @ w + a + b), h + a)),
+    "one input is added twice": lambda w, a, b, g, h: (g + h, (torch.tanh(g @ w + a), torch.tanh(h @ w + a) + b)),
+    "an input is returned": lambda w, a, b, g, h: (a, (torch.tanh(g @ w + b), h + a)),
+    "a state is as it was": lambda w, a, b, g, h: (g, (torch.tanh(g @ w + a + b), h)),
+    "states change places": lambda w, a, b, g, h: (g + b, (h, torch.tanh(g @ w + a))),
+    "states become one": lambda w, a, b, g, h: ((s := torch.tanh((g + h) @ w + a + b)), (s, s)),
+    "a state is an input": lambda w, a, b, g, h: (g * b, (a, torch.tanh(g @ w + h))),
+    "outputs are one": lambda w, a, b, g, h: (((s := torch.tanh(g @ w + a)), s + b, s), (s, h + b)),
+}
+
+
+class Sharing(nn.Module):
+    def __init__(self, name):
+        super().__init__()
+        self.weight, self.name = nn.Parameter(torch.randn(3, 3)), name
+
+    def forward(self, x, state):
+        return SHARING[self.name](self.weight, *x, *state)
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_what_shares_memory_in_a_step_does_not_in_a_graph(name):
+    torch.compiler.reset()
+    step, given = Sharing(name), [torch.randn(*shape, 4, 3, requires_grad=True) for shape in ((5,), (5,), (), ())]
+
+    def run(engine, compiled=lambda function: function):
+        def function(a, b, g, h):
+            return unrolled.scan(step, (a, b), (g, h), engine=engine)
+
+        ys, last = compiled(function)(*given)
+        results = flatten((ys, last))[0]
+        loss = sum((i + 1) * each.square().sum() for i, each in enumerate(results))
+        return results, torch.autograd.grad(loss, [*given, step.weight], allow_unused=True)
+
+    found = run("fused", lambda function: torch.compile(function, fullgraph=True))
+    torch.testing.assert_close(found, run("eager"))
+
+
 class Attends(nn.Module):
     """Reads a memory of each sequence, [3, 5, 4], whose gradient is a product of factors (`RowGradient`)."""
 

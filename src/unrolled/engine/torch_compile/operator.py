@@ -59,7 +59,8 @@ def loop(tensors: Sequence[Tensor], plan: int, n_steps: int, is_reversed: bool, 
     n_threads, run = made.backend.way_of([layout])
     asking = made.call("training" if is_training else "forward")(layout, n_threads, tensors)
     [(last, states, kept, saved)] = side_by_side([asking], run)
-    return [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
+    results = [*last, *[states[i] for i in _kept_states(made, is_training=is_training)], *kept, *saved]
+    return _apart(results, tensors)
 
 
 @loop.register_fake
@@ -92,7 +93,18 @@ def loop_backward(
     layout, needed = _layout(tensors, n_steps, is_reversed=is_reversed), [True] * len(tensors)
     n_threads, run = made.backend.way_of([layout])
     [found] = side_by_side([made.call("backward")(layout, n_threads, [*tensors, *results], gradients, needed)], run)
-    return [gradient.contiguous() for gradient in found if gradient is not None]
+    found = [gradient.contiguous() for gradient in found if gradient is not None]
+    return _apart(found, [*tensors, *results, *gradients])
+
+
+def _apart(results: list[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
+    """Results in memory of their own, as torch demands of an operator: two inputs that are added have one gradient."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    apart = []
+    for result in results:
+        apart.append(result.clone() if result.untyped_storage().data_ptr() in taken else result)
+        taken.add(apart[-1].untyped_storage().data_ptr())
+    return apart
 
 
 @loop_backward.register_fake
