@@ -58,7 +58,8 @@ def scan(
         state: the first state, a tensor [batch, ...] or nested tuples, lists and dicts of such.
         lengths: integers [batch], each from 0 to time. Row b runs for its first `lengths[b]` steps (with
             `reverse=True`, from its step `lengths[b] - 1` down to 0). Elsewhere its state is frozen, its outputs are
-            zero, and what its inputs hold is of no effect, NaN included.
+            zero, and what its inputs hold is of no effect, NaN included. Where the loop is not fused, or within
+            torch.compile, the step is called with such a row too: it gets what the row's own first step gets.
         resets: bool [time, batch]. Where `resets[t, b]` is set, row b is put back to its first state before step t
             runs. Beyond a row's length it has no effect.
         reverse: run from the last time step to the first. `ys[t]` still belongs to `xs[t]`.

@@ -21,6 +21,8 @@ class CheckedScan(NamedTuple):
         resets: bool [time, batch], where rows go back to `first`; None for nowhere.
         is_reversed: whether time runs backward.
         first: the state that resets go back to; None where that is `state`.
+        idle: what the step is given in place of the state of a row that does not run, once `xs` hold inputs for it too;
+            None before (`eager.with_idle_rows`).
         clip: what the gradient that each step gives the state before it is clamped to, [-clip, clip]; None for none.
     """
 
@@ -32,3 +34,4 @@ class CheckedScan(NamedTuple):
     is_reversed: bool = False
     first: Any = None
     clip: float | None = None
+    idle: Any = None

@@ -59,12 +59,15 @@ def run_scan(scan: CheckedScan, *, engine: str, recompute: bool = False) -> tupl
     Raises:
         NotFusedError: engine="fused" and there is no compiled loop for it.
     """
+    is_any_active = _is_any_active(scan.active)
+    if not is_any_active and scan.idle is None:
+        return eager.run_nothing(scan)
     if recompute:
         _prepare(scan, engine)
         return run_in_chunks(lambda part: run_scan(part, engine=engine), scan)
     scan = scan._replace(active=_unless_all(scan.active))
-    if not _is_any_active(scan.active):
-        engine = "eager"  # nothing to run: the definition tells the outputs' shapes
+    if not is_any_active:
+        engine = "eager"  # no row of this part runs: the definition tells the outputs' shapes
     return by_engine(engine, lambda: side_by_side([_asking(scan)], loops)[0], lambda: eager.run_scan(scan))
 
 

@@ -23,18 +23,16 @@ def run_scan(scan: CheckedScan) -> tuple[Any, Any]:
     """Runs the step over time. A row that is not active keeps its state and gives zeros. With `clip`, each step gets
     the state `clipped`.
     """
-    step, xs, state, active, resets, is_reversed, first, clip = scan
+    step, xs, state, active, resets, is_reversed, first, clip, idle = with_idle_rows(scan)
     xs_leaves, xs_spec = pytree.tree_flatten(xs)
     n_steps = xs_leaves[0].shape[0]
-    if active is not None:
-        # 0 · NaN in the backward would otherwise carry a NaN of the padding into the weights
-        xs_leaves = [choose_steps(active, leaf) for leaf in xs_leaves]
     # unbind, not leaf[t]: the backward of an index writes a full-size gradient at every step, O(time²) in all
     columns = [leaf.unbind(0) for leaf in xs_leaves]
     initial, state_spec = pytree.tree_flatten(state)
     current = list(initial)
     if first is not None:
         initial = pytree.tree_leaves(first)
+    idle_leaves = pytree.tree_leaves(idle)
     outputs: list[Any] = [None] * n_steps
     ys_spec: pytree.TreeSpec | None = None
     for t in reversed(range(n_steps)) if is_reversed else range(n_steps):
@@ -42,6 +40,8 @@ def run_scan(scan: CheckedScan) -> tuple[Any, Any]:
             current = [choose(resets[t], first, now) for first, now in zip(initial, current, strict=True)]
         x = pytree.tree_unflatten([column[t] for column in columns], xs_spec)
         given = current if clip is None else [clipped(leaf, clip) for leaf in current]
+        if active is not None:
+            given = [choose(active[t], leaf, of_idle) for leaf, of_idle in zip(given, idle_leaves, strict=True)]
         y, returned = call_step(step, x, pytree.tree_unflatten(given, state_spec), current, state_spec)
         y_leaves, spec = pytree.tree_flatten(y)
         if ys_spec is None:
@@ -64,6 +64,62 @@ def run_scan(scan: CheckedScan) -> tuple[Any, Any]:
     # the step may have returned its input, its first state, a tensor that it holds, or one tensor twice
     return pytree.tree_unflatten(outputs, ys_spec), pytree.tree_unflatten(
         [leaf.clone() for leaf in current], state_spec
+    )
+
+
+def run_nothing(scan: CheckedScan) -> tuple[Any, Any]:
+    """A scan in which no row runs: outputs are zeros. Gradients of inputs and state are those of what does not move
+    them, and what the step reads has none.
+    """
+    step, xs, state, *_ = scan
+    x_leaves, (leaves, spec) = pytree.tree_leaves(xs), pytree.tree_flatten(state)
+    zeros = pytree.tree_map(lambda leaf: leaf.new_zeros(leaf.shape[1:]), xs)
+    with set_aside(leaves[0].device):
+        y, _ = call_step(step, zeros, state, leaves, spec)
+    ys = pytree.tree_map(lambda leaf: _Zeros.apply(x_leaves[0].shape[0], leaf, *x_leaves, *leaves), y)
+    return ys, pytree.tree_map(torch.clone, state)
+
+
+class _Zeros(torch.autograd.Function):
+    """Zeros at each time step in place of an output, which gets no gradient of them: not 0, as 0 · NaN is NaN. What the
+    scan was given gets zeros.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, n_steps: int, leaf: Tensor, *given: Tensor) -> Tensor:
+        ctx.save_for_backward(*given)
+        return leaf.new_zeros((n_steps, *leaf.shape))
+
+    @staticmethod
+    def backward(ctx: Any, _gradient: Tensor) -> tuple[Tensor | None, ...]:
+        given = zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=True)
+        return None, None, *(torch.zeros_like(leaf) if needs else None for leaf, needs in given)
+
+
+def with_idle_rows(scan: CheckedScan) -> CheckedScan:
+    """Gives each row that does not run what its own first step takes, or the longest row's where it has no step.
+
+    Such a row goes through the step with the others. Its gradient is zero, but 0 · NaN would come back where a
+    derivative is not finite, as that of a norm at zeros or at what the padding holds. So it computes a step that is
+    computed anyway.
+    """
+    active, n_rows = scan.active, pytree.tree_leaves(scan.state)[0].shape[0]
+    if active is None or scan.idle is not None:
+        return scan
+    if active.shape[0] == 0 or n_rows == 0:
+        return scan._replace(idle=scan.state)
+    lengths = active.sum(0)
+    row = torch.where(lengths > 0, torch.arange(n_rows, device=active.device), lengths.argmax())
+    begin = (lengths[row] - 1).clamp(min=0) if scan.is_reversed else torch.zeros_like(row)
+    runs = lengths[row] > 0
+
+    def inputs(leaf: Tensor) -> Tensor:
+        first = leaf.detach()[begin, row]
+        mask = active.view(*active.shape, *(1,) * (leaf.dim() - 2))
+        return torch.where(mask, leaf, choose(runs, first, torch.zeros_like(first)))
+
+    return scan._replace(
+        xs=pytree.tree_map(inputs, scan.xs), idle=pytree.tree_map(lambda leaf: leaf.detach()[row], scan.state)
     )
 
 

@@ -27,8 +27,8 @@ class Call:
         states: of the first state, [batch, ...].
         x_form, state_form: of what the step takes.
         around: what is around the step, innermost first: a limit, to which the state's gradient is clamped; "resets"
-            and "ends", which have a mask as the last of the inputs; with resets the states' second half are those that
-            rows go back to. "probe" adds the taps of `passes/taps.py`, whose zeros are none of `xs`.
+            and "ends", which have a mask as the last of the inputs, and as many states more: those that rows go back
+            to, those of rows that do not run. "probe" adds the taps of `passes/taps.py`, whose zeros are none of `xs`.
     """
 
     xs: list[Tensor]
@@ -45,13 +45,16 @@ class Call:
     @property
     def n_states(self) -> int:
         """Leaves of the step's own state."""
-        return len(self.states) // 2 if "resets" in self.around else len(self.states)
+        return len(self.states) // (1 + self._n_masks)
 
     def of_step(self) -> Leaves:
         """One time step of it, as the step itself takes it."""
-        n_masks = sum(each in _MASKS for each in self.around)
-        xs = self.xs[: len(self.xs) - n_masks]
+        xs = self.xs[: len(self.xs) - self._n_masks]
         return Leaves([x[0] for x in xs], self.x_form, self.states[: self.n_states], self.state_form)
+
+    @property
+    def _n_masks(self) -> int:
+        return sum(each in _MASKS for each in self.around)
 
     def form(self) -> Hashable:
         """What a call of a known step depends on, and how it runs."""

@@ -255,7 +255,7 @@ def _traced(step: "StepFunction", tensors: list[Tensor], by_row: "set[int] | fro
     around = {"resets": trace.with_resets, "ends": trace.with_ends}
     for each in call.around:
         if isinstance(each, str):
-            step = around[each](step) if each in around else step
+            step = around[each](step, call.n_states) if each in around else step
         else:
             step = trace.with_clip(step, each)
     traced = trace.trace(step, tensors, [x[0] for x in call.xs], call.states, by_row=by_row)

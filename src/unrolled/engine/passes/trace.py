@@ -106,15 +106,15 @@ def of_trees(step: Callable[[list[Tensor], Any, Any], Any], x_form: Form, state_
     return function
 
 
-def with_resets(step: StepFunction) -> StepFunction:
-    """Rows start anew: a mask is the last of the inputs, and the states that rows go back to are the states' second
-    half.
+def with_resets(step: StepFunction, n_states: int) -> StepFunction:
+    """Rows start anew: a mask is the last of the inputs, and the states that rows go back to come after the step's own
+    `n_states`.
     """
 
     def restarting(
         tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int
     ) -> tuple[list[Tensor], Form, list[Tensor]]:
-        now, first = states[: len(states) // 2], states[len(states) // 2 :]
+        now, first = states[:n_states], states[n_states:]
         state = [eager.choose(xs[-1], start, leaf) for leaf, start in zip(now, first, strict=True)]
         outputs, form, new = step(tensors, xs[:-1], state, n_rows)
         return outputs, form, [*new, *first]
@@ -134,15 +134,20 @@ def with_clip(step: StepFunction, limit: float) -> StepFunction:
     return clipping
 
 
-def with_ends(step: StepFunction) -> StepFunction:
-    """Rows end: where a mask, the last of the inputs, is false the state stays and outputs are zero."""
+def with_ends(step: StepFunction, n_states: int) -> StepFunction:
+    """Rows end: where a mask, the last of the inputs, is false the state stays and outputs are zero. What the step is
+    given there are the last `n_states` of the states, as in `eager.with_idle_rows`.
+    """
 
     def ending(
         tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int
     ) -> tuple[list[Tensor], Form, list[Tensor]]:
-        outputs, form, new = step(tensors, xs[:-1], states, n_rows)
-        new = [eager.choose(xs[-1], a, b) for a, b in zip(new, states, strict=True)]
-        return [eager.choose(xs[-1], leaf, torch.zeros_like(leaf)) for leaf in outputs], form, new
+        runs, now, others, idle = xs[-1], states[:n_states], states[n_states:-n_states], states[-n_states:]
+        given = [eager.choose(runs, leaf, other) for leaf, other in zip(now, idle, strict=True)]
+        outputs, form, new = step(tensors, xs[:-1], [*given, *others], n_rows)
+        own = [eager.choose(runs, leaf, old) for leaf, old in zip(new[:n_states], now, strict=True)]
+        outputs = [eager.choose(runs, leaf, torch.zeros_like(leaf)) for leaf in outputs]
+        return outputs, form, [*own, *others, *idle]
 
     return ending
 

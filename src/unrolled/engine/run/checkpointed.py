@@ -15,6 +15,7 @@ from torch.fx.traceback import preserve_node_meta
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from unrolled.engine.backends import eager
 from unrolled.engine.checked_scan import CheckedScan
 
 Run = Callable[[CheckedScan], tuple[Any, Any]]
@@ -29,6 +30,7 @@ def chunk_of(n_steps: int) -> int:
 
 def run_in_chunks(run: Run, scan: CheckedScan) -> tuple[Any, Any]:
     """Runs a scan as scans over parts of its time, which have its state as their `first`."""
+    scan = eager.with_idle_rows(scan)  # of the whole: a part knows nothing of the steps of a row that it does not run
     _, xs, state, active, resets, is_reversed, *_ = scan
     n_steps, first = pytree.tree_leaves(xs)[0].shape[0], state
     known = n_steps if isinstance(n_steps, int) else n_steps.node.hint  # a graph is for any time, its parts are not

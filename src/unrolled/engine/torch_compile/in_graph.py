@@ -41,7 +41,7 @@ _OF_LIBRARY = "unrolled.cells."  # cells that torch.compile can go through, and 
 
 def run_scan(scan: CheckedScan, *, engine: str, recompute: bool) -> tuple[Any, Any]:
     """As `dispatch.run_scan`."""
-    step, xs, state, active, resets, is_reversed, _, clip = scan
+    step, xs, state, active, resets, is_reversed, _, clip, _ = scan
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
     limit = math.inf if clip is None else clip  # None is no argument of what torch.compile calls as a whole
     if not torch.compiler.is_dynamo_compiling():  # torch.export, whose graphs have no backward
@@ -124,18 +124,18 @@ def _fused(scan: CheckedScan) -> tuple[Any, Any]:
     n_steps, n_rows = call.xs[0].shape[:2]
     layout = BatchLayout(n_steps, n_rows, scan.is_reversed, n_steps * n_rows)
     [(ys, last)] = side_by_side([planned.plan.scan(tensors, call.xs, call.states, layout)], operator.calls)
-    n_states = len(last) // 2 if scan.resets is not None else len(last)
-    return unflatten(ys, planned.plan.outputs_form), unflatten(list(last[:n_states]), call.state_form)
+    return unflatten(ys, planned.plan.outputs_form), unflatten(list(last[: call.n_states]), call.state_form)
 
 
 def _planned(scan: CheckedScan) -> tuple[Planned, list[Tensor], Call]:
     """A plan, the tensors that the step reads, and the call by leaves. Rows end as masks: how many run when is not
     known to a graph.
     """
-    step, active, call = scan.step, scan.active, dispatch.call_of(scan)
-    if active is not None:
-        leaves = [*(eager.choose_steps(active, leaf) for leaf in call.xs), active]
-        call = dataclasses.replace(call, xs=leaves, around=(*call.around, "ends"))
+    scan = eager.with_idle_rows(scan)
+    step, call = scan.step, dispatch.call_of(scan)
+    if scan.active is not None:
+        states = [*call.states, *flatten(scan.idle)[0]]
+        call = dataclasses.replace(call, xs=[*call.xs, scan.active], states=states, around=(*call.around, "ends"))
     eager_only.check_context()
     eager_only.check_rows(call.xs, call.states)
     own = declared(step)
