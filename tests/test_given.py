@@ -60,7 +60,9 @@ def test_the_column_that_training_guessed_is_predicted(tmp_path, task, suffix, h
     new.write_text("\n".join([*first, *rows[:3]]) + "\n")
     kind = unrolled.RegressModel if task == "regress" else unrolled.ClassifyModel
     model = kind(**SMALL, header=None if has_header else False).fit([table], train=BRIEF)
-    assert any("by what they hold" in note for note in model.as_data([table]).notes)
+    fresh = kind(**SMALL, header=None if has_header else False).as_data([table])
+    assert any("by what they hold" in note for note in fresh.notes)
+    assert not any("by what they hold" in note for note in model.as_data([table]).notes)
     model.save(tmp_path / "m.safetensors")
     command = [
         sys.executable,
@@ -84,6 +86,6 @@ def test_a_usual_name_holds_where_the_guessed_column_is_not_there(tmp_path):
     model = unrolled.ClassifyModel(**SMALL)
     (tmp_path / "t.csv").write_text("\n".join(["mood,words", *(f"{i % 2},{text}" for i, text in enumerate(GOOD))]))
     model.fit([tmp_path / "t.csv"], train=BRIEF)
-    assert model.fitted.training["text_column"] == "words"
+    assert model.read_as == {"text": "words", "label": "mood"}
     data = unrolled.ClassifyModel(**SMALL).fit(np.array(GOOD + BAD), ["+"] * 20 + ["-"] * 20, train=BRIEF)
-    assert "text_column" not in data.fitted.training
+    assert data.read_as == {}

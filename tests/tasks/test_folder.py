@@ -66,7 +66,16 @@ def test_what_is_fitted_is_a_frozen_value_and_no_attribute_is_invented(name):
     assert kind.fits.__dataclass_params__.frozen
     assert {field.name for field in dataclasses.fields(kind.fits)} > {"net", "figures", "record", "training"}
     model = kind()
-    assert vars(model).keys() == {"settings", "result", "notes", "held", "_fitted", "_named", "_training_values"}
+    assert vars(model).keys() == {
+        "settings",
+        "result",
+        "notes",
+        "held",
+        "read_as",
+        "_fitted",
+        "_named",
+        "_training_values",
+    }
     assert (model.net, model.figures, model.record, model.training) == (None, {}, [], {})
     with pytest.raises(ModelFileError, match=r"^the model is not fitted yet"):
         TASKS[name].Report(model)

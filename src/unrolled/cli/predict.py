@@ -94,7 +94,7 @@ def predict(
         more = given(model, loaded, "predict_all", options)
         of_model = loaded.settings.to_dict()
         header = of_model.get("header") if header is None else header
-        wanted = ItemForm(text or of_model.get("text"), header, learnt=loaded.fitted.training.get("text_column"))
+        wanted = ItemForm(text or of_model.get("text"), header, learnt=loaded.read_as.get("text"))
         pairs = _pairs(loaded, items, file, wanted, encoding)
         write(_answers(loaded, pairs, more), form, out)
 

@@ -103,6 +103,8 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         hint_on_interrupt(run)
         some = [paths] if paths else []  # without files a text model learns from Python's own source
         model.fit(*some, valid=valid or None, train=training, start=start, run=run, display=display, log=log)
+        if getattr(test, "read_as", model.read_as) != model.read_as:
+            test = model.read(test_files)  # as the training files were read
         _report(module, model, run, test)
 
     for option in _options_of(kind, name):

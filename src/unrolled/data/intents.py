@@ -11,6 +11,7 @@ from pathlib import Path
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, json_lines, read_texts
 from unrolled.data.items import Items
+from unrolled.data.table import NOTHING, Learnt
 from unrolled.data.tagged import Tagged, json_sentence, sentences_of, settled
 from unrolled.errors import DataError
 
@@ -31,6 +32,11 @@ class Intents:
     intents: list[str]
     sha256: str = ""
 
+    @property
+    def read_as(self) -> Learnt:
+        """What reading found out by itself: the "scheme"."""
+        return self.tagged.read_as
+
     def __len__(self) -> int:
         return len(self.intents)
 
@@ -49,8 +55,16 @@ def sub_folder(folder: Path | str, *names: str) -> Path | None:
     return next((Path(folder) / name for name in names if (Path(folder) / name).is_dir()), None)
 
 
-def read_intents(files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8") -> Intents:
+def read_intents(
+    files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8", learnt: Learnt = NOTHING
+) -> Intents:
     """Reads a folder of seq.in, seq.out and label, or files of JSON lines.
+
+    Args:
+        files: folders, or files.
+        scheme: of the tags; "auto" recognizes it.
+        encoding: of the files.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: files or lines cannot be used; all of them are told at once.
@@ -73,8 +87,8 @@ def read_intents(files: Sequence[Path | str], *, scheme: str = "auto", encoding:
     faults.stop()
     if not sentences:
         raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
-    scheme, notes = settled(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}")
-    return Intents(Tagged(sentences, tags, scheme, notes), intents, digest)
+    scheme, notes = settled(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}", learnt)
+    return Intents(Tagged(sentences, tags, scheme, notes, read_as={"scheme": scheme}), intents, digest)
 
 
 def sentences_in(path: Path, encoding: str, tags: Sequence[str]) -> Items | None:

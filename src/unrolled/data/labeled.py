@@ -5,7 +5,7 @@ Inputs: a user's table, folder or files. Outputs: items with their classes.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import numpy as np
 from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, read_texts
 from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, labels_of, same_number
-from unrolled.data.numbers import is_number, numbers_of
+from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
 from unrolled.data.roles import ROWS, TEXT_NAMES, Roles, Wanted, roles_of, roles_of_frame
-from unrolled.data.table import Table, is_table, read_table
+from unrolled.data.table import NOTHING, Learnt, Table, is_table, read_table
 from unrolled.errors import DataError
 
 _LABEL_NAMES = ("label", "class", "sentiment", "category", "target", "intent", "topic", "rating", "labels", "tags")
@@ -37,7 +37,7 @@ class Labeled:
         names: of the items, where they have any.
         sha256: of the files.
         kind: what the labels were before they became texts: a key of `LABEL_KINDS`.
-        text_column: the column with the texts, where they come from a table.
+        read_as: what reading a table found out by itself: the columns "text" and "label", or the mark "decimal".
     """
 
     items: list[Any]
@@ -47,7 +47,7 @@ class Labeled:
     names: tuple[str, ...] = ()
     sha256: str = ""
     kind: str = "str"
-    text_column: str = ""
+    read_as: Learnt = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -80,6 +80,7 @@ def read_labeled(
     separator: str | None = None,
     encoding: str = "utf-8",
     header: bool | None = None,
+    learnt: Learnt = NOTHING,
 ) -> Labeled:
     """Reads tables; or folders whose sub-folders are the classes, a text each file; or a file of lines for each class.
 
@@ -90,6 +91,7 @@ def read_labeled(
         separator: what stands between the labels of a text that may have several; None where each has one.
         encoding: of the files.
         header: whether the first line of a table names the columns; see `read_table`.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: a column is missing, or rows cannot be used; all faults are told at once.
@@ -101,7 +103,8 @@ def read_labeled(
 
     def choose(name: str, head: list[str], rows: list[list[str]]) -> list[str]:
         if not found_roles:
-            found_roles.append(roles_of(name, head, rows, Wanted(text, label, "label", _LABEL_NAMES)))
+            wanted = Wanted(text, label, "label", _LABEL_NAMES).like(learnt)
+            found_roles.append(roles_of(name, head, rows, wanted))
         roles = found_roles[0]
         return roles.in_head(name, head)
 
@@ -138,7 +141,8 @@ def read_labeled(
         )
     if n_empty:
         notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
-    return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256, text_column=names[0])
+    read_as = {"text": names[0], "label": names[1]}
+    return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256, read_as=read_as)
 
 
 def check_count(n: int, noun: str) -> None:
@@ -200,7 +204,15 @@ def _of_classes(classes: dict[str, list[Path]], encoding: str) -> Labeled:
     return Labeled(items, labels, notes=(f"{counted(len(items), 'text')}: {how} ({shown})",), sha256=sha256)
 
 
-def read_windows(table: Table, *, values: Sequence[str], series: str, label: str | None, decimal: str = "") -> Labeled:
+def read_windows(
+    table: Table,
+    *,
+    values: Sequence[str],
+    series: str,
+    label: str | None,
+    decimal: str = "",
+    learnt: Learnt = NOTHING,
+) -> Labeled:
     """Windows of numbers out of a long table: the rows with the same name are one window, in their order.
 
     Args:
@@ -209,6 +221,7 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
         series: the column that tells windows apart; "row": each row is a window.
         label: the column with the class, the same in all rows of a window; None where classes are not known.
         decimal: the decimal mark of numbers, "," or "."; "" to tell it from the columns.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: columns are missing, values are no numbers, a window has two labels; all faults are told at once.
@@ -222,7 +235,7 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
             faults.add(str(fault))
     faults.stop()
     notes: list[str] = []
-    read = numbers_of(table, values, faults, notes, decimal=decimal)
+    read = numbers_of(table, values, faults, notes, decimal=decimal, learnt=learnt.get("decimal", ""))
     columns = np.stack([read[name] for name in values], 1)
     is_empty = np.array([[text.strip().lower() in MISSING for text in table.columns[name]] for name in values]).T
     for i, name in np.argwhere(is_empty):
@@ -247,17 +260,24 @@ def read_windows(table: Table, *, values: Sequence[str], series: str, label: str
     lengths = [len(each) for each in items]
     span = f"{min(lengths):,}" + (f" to {max(lengths):,}" if max(lengths) > min(lengths) else "")
     note = f"{counted(len(items), 'window')} of {span} rows of {counted(len(values), 'number')}"
-    return Labeled(items, labels, notes=(note, *notes, *table.notes), names=tuple(rows), sha256=table.sha256)
+    notes, read_as = [note, *notes, *table.notes], {"decimal": mark_to_keep(table, values, decimal)}
+    return Labeled(items, labels, notes=tuple(notes), names=tuple(rows), sha256=table.sha256, read_as=read_as)
 
 
-def items_of_frame(frame: Any, text: str | None) -> list[Any]:
+def items_of_frame(frame: Any, text: str | None, learnt: Learnt = NOTHING) -> list[Any]:
     """The texts in a frame's column, or the rows of a frame of numbers alone as windows [time, 1].
+
+    Args:
+        frame: with the items.
+        text: name of the column; None for the one that a model learnt from, where it is there, or one of a usual name.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: there is no such column.
     """
     if text is None and frame.to_numpy().dtype.kind in "fiub":
         return items_of(frame)
+    text = text or next((name for name in map(str, frame.columns) if name == learnt.get("text")), None)
     return items_of(as_list(column_of(frame, text, TEXT_NAMES, "text")))
 
 
@@ -275,14 +295,17 @@ def labeled_in_memory(data: object, answers: object, *, text: str | None = None)
     return Labeled(items, labels, is_multiple, kind=kind)
 
 
-def labeled_frame(frame: object, *, text: str | None, label: str | None, separator: str | None) -> Labeled:
+def labeled_frame(
+    frame: object, *, text: str | None, label: str | None, separator: str | None, learnt: Learnt = NOTHING
+) -> Labeled:
     """A frame with a column of texts and one of labels; see `read_labeled`.
 
     Raises:
         DataError: a column is missing, or cannot be used.
     """
-    roles = roles_of_frame(frame, Wanted(text, label, "label", _LABEL_NAMES))
+    roles = roles_of_frame(frame, Wanted(text, label, "label", _LABEL_NAMES).like(learnt))
     of_text, answers = column_of(frame, roles.text, (), "text"), as_list(column_of(frame, roles.answer, (), "label"))
     if separator is not None:
         answers = [[each.strip() for each in str(row).split(separator) if each.strip()] for row in answers]
-    return replace(labeled_in_memory(of_text, answers), notes=roles.notes, text_column=roles.text)
+    read_as = {"text": roles.text, "label": roles.answer}
+    return replace(labeled_in_memory(of_text, answers), notes=roles.notes, read_as=read_as)

@@ -4,7 +4,7 @@ Inputs: a user's table or data in memory. Outputs: items with their numbers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from unrolled.data.counted import counted
 from unrolled.data.files import Faults
 from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, same_number
 from unrolled.data.labeled import items_of_frame, read_windows
-from unrolled.data.numbers import numbers_of
+from unrolled.data.numbers import mark_to_keep, numbers_of
 from unrolled.data.roles import Roles, Wanted, roles_of, roles_of_frame
-from unrolled.data.table import Table, read_table
+from unrolled.data.table import NOTHING, Learnt, Table, read_table
 from unrolled.errors import DataError
 
 _TARGET_NAMES = ("target", "number", "value", "price", "score", "rating", "stars", "amount", "label", "y")
@@ -32,7 +32,7 @@ class Numbered:
         notes: what was noticed on reading, for the user.
         names: of the items, where they have any.
         sha256: of the files.
-        text_column: the column with the texts, where they come from a table.
+        read_as: what reading a table found out by itself: the columns "text" and "target", the mark "decimal".
     """
 
     items: list[Any]
@@ -40,7 +40,7 @@ class Numbered:
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     sha256: str = ""
-    text_column: str = ""
+    read_as: Learnt = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         far = np.flatnonzero(np.abs(self.targets) > MOST_SIZE)
@@ -65,6 +65,7 @@ def read_numbered(
     decimal: str = "",
     encoding: str = "utf-8",
     header: bool | None = None,
+    learnt: Learnt = NOTHING,
 ) -> Numbered:
     """Texts with a number each, out of tables.
 
@@ -75,6 +76,7 @@ def read_numbered(
         decimal: the decimal mark, "," or "."; "" to tell it from the column.
         encoding: of the files.
         header: whether the first line names the columns.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: a column is missing, or rows cannot be used; all faults are told at once.
@@ -83,14 +85,15 @@ def read_numbered(
 
     def choose(name: str, head: list[str], rows: list[list[str]]) -> list[str]:
         if not found_roles:
-            wanted = Wanted(text, target, "target", _TARGET_NAMES, are_numbers=True)
+            wanted = Wanted(text, target, "target", _TARGET_NAMES, are_numbers=True).like(learnt)
             found_roles.append(roles_of(name, head, rows, wanted))
         return found_roles[0].in_head(name, head)
 
     faults, notes = Faults(), list[str]()
     table = read_table(list(files), encoding=encoding, header=header, choose=choose, faults=faults)
     names = (found_roles[0].text, found_roles[0].answer)
-    targets = numbers_of(table, names[1:], faults, notes, decimal=decimal)[names[1]]
+    mark = learnt.get("decimal", "")
+    targets = numbers_of(table, names[1:], faults, notes, decimal=decimal, learnt=mark)[names[1]]
     faults.stop()
     texts = [each.strip() for each in table.columns[names[0]]]
     kept = [i for i, each in enumerate(texts) if each and np.isfinite(targets[i])]
@@ -105,38 +108,43 @@ def read_numbered(
     ]
     if left:
         notes.append(counted(left, "row[|s] without a text or a number [is|are] left out"))
-    return Numbered([texts[i] for i in kept], targets[kept], tuple(notes), sha256=table.sha256, text_column=names[0])
+    read_as = {"text": names[0], "target": names[1], "decimal": mark_to_keep(table, names[1:], decimal)}
+    return Numbered([texts[i] for i in kept], targets[kept], tuple(notes), sha256=table.sha256, read_as=read_as)
 
 
 def read_numbered_windows(
-    table: Table, *, values: Sequence[str], series: str, target: str, decimal: str = ""
+    table: Table, *, values: Sequence[str], series: str, target: str, decimal: str = "", learnt: Learnt = NOTHING
 ) -> Numbered:
     """Windows out of a long table, with a number that is the same in all rows of a window; see `read_windows`.
 
     Raises:
         DataError: columns are missing, values are no numbers, a window has two numbers; all faults are told at once.
     """
-    found = read_windows(table, values=values, series=series, label=target, decimal=decimal)
+    found = read_windows(table, values=values, series=series, label=target, decimal=decimal, learnt=learnt)
     faults = Faults()
     numbers = Table(
         {target: [row[0] for row in found.labels]}, [f"{table.name}, window {n!r}" for n in found.names], ""
     )
-    targets = numbers_of(numbers, [target], faults, [], decimal=decimal)[target]
+    mark = str(found.read_as["decimal"]) or learnt.get("decimal", "")
+    targets = numbers_of(numbers, [target], faults, [], decimal=decimal, learnt=mark)[target]
     for i in np.flatnonzero(~np.isfinite(targets)):
         faults.add(f"{numbers.places[i]}, column {target!r}: is empty; expected a number")
     faults.stop()
-    return Numbered(found.items, targets, found.notes, found.names, found.sha256)
+    read_as = {"decimal": mark_to_keep(table, [*values, target], decimal)}
+    return Numbered(found.items, targets, found.notes, found.names, found.sha256, read_as)
 
 
-def numbered_frame(frame: object, *, text: str | None, target: str | None) -> Numbered:
+def numbered_frame(frame: object, *, text: str | None, target: str | None, learnt: Learnt = NOTHING) -> Numbered:
     """A frame with a column of texts and one of numbers; see `read_numbered`.
 
     Raises:
         DataError: a column is missing, or cannot be used.
     """
-    roles = roles_of_frame(frame, Wanted(text, target, "target", _TARGET_NAMES, are_numbers=True))
+    wanted = Wanted(text, target, "target", _TARGET_NAMES, are_numbers=True).like(learnt)
+    roles = roles_of_frame(frame, wanted)
     of_text, numbers = (column_of(frame, each, (), "text") for each in (roles.text, roles.answer))
-    return replace(numbered_in_memory(of_text, as_list(numbers)), notes=roles.notes, text_column=roles.text)
+    read_as = {"text": roles.text, "target": roles.answer}
+    return replace(numbered_in_memory(of_text, as_list(numbers)), notes=roles.notes, read_as=read_as)
 
 
 def numbered_in_memory(data: Any, answers: Any, *, text: str | None = None) -> Numbered:

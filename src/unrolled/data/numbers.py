@@ -4,10 +4,12 @@ Inputs: columns of texts. Outputs: float64. How a column is written is told from
 read in two ways is asked. A file of its own, as series and windows read numbers, and both say how.
 """
 
+import functools
 import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,7 +31,14 @@ def is_number(text: str, thousands: str = "", decimal: str = "") -> bool:
 
 
 def numbers_of(
-    table: Table, names: Sequence[str], faults: Faults, notes: list[str], *, thousands: str = "", decimal: str = ""
+    table: Table,
+    names: Sequence[str],
+    faults: Faults,
+    notes: list[str],
+    *,
+    thousands: str = "",
+    decimal: str = "",
+    learnt: str = "",
 ) -> dict[str, np.ndarray]:
     """Columns as float64, NaN where a value is missing.
 
@@ -40,13 +49,14 @@ def numbers_of(
         notes: gets each column that is not written as in 1234.5.
         thousands: what groups thousands; "" for the usual ones.
         decimal: "," or "."; "" to tell it from the columns.
+        learnt: the mark of the data that a model learnt from, taken where the table leaves it open; "" for none.
     """
     if thousands and thousands == decimal:
         faults.add(f"{decimal!r} cannot be the decimal mark and stand between thousands; leave one out")
         return {name: np.full(len(table), np.nan) for name in names}
     decimal = decimal or {",": ".", ".": ","}.get(thousands, "")
     found = {}
-    of_table: list[str | None] = []  # told once, if a column leaves it open
+    of_table = _Shown(table, learnt)
     for name in names:
         values = table.columns[name]
         mark = decimal
@@ -62,7 +72,33 @@ def numbers_of(
     return found
 
 
-def _mark_of(table: Table, name: str, of_table: list[str | None], faults: Faults) -> str:
+def mark_shown(table: Table, names: Iterable[str]) -> str:
+    """The decimal mark that columns of numbers show; "" where they show none, or both."""
+    marks = {mark for name in names for text in table.columns[name] if is_number(text) and (mark := _mark_in(text))}
+    return marks.pop() if len(marks) == 1 else ""
+
+
+def mark_to_keep(table: Table, names: Iterable[str], decimal: str) -> str:
+    """The decimal mark by which a model reads other files that leave it open: as asked, or as columns show it."""
+    return decimal or ("" if table.is_frame else mark_shown(table, names))
+
+
+class _Shown:
+    """The decimal mark of a table where a column leaves it open: as its columns show it, else as a model learnt it."""
+
+    def __init__(self, table: Table, learnt: str) -> None:
+        self.table, self.learnt = table, learnt
+
+    @functools.cached_property
+    def mark(self) -> str:
+        """The mark; "" where nothing tells it."""
+        names = itertools.islice(self.table.columns, _LOOKED_AT)
+        some = {name: self.table.columns[name][:_LOOKED_AT] for name in names}
+        numbers = [name for name, texts in some.items() if all(map(is_number, texts))]
+        return mark_shown(replace(self.table, columns=some), numbers) or self.learnt
+
+
+def _mark_of(table: Table, name: str, of_table: _Shown, faults: Faults) -> str:
     """The decimal mark of a column with commas."""
     firsts: dict[str, int] = {}
     for i, text in enumerate(table.columns[name]):
@@ -76,8 +112,8 @@ def _mark_of(table: Table, name: str, of_table: list[str | None], faults: Faults
             f"{table.places[a]}. Mend the column, or pass --decimal with one of , and ."
         )
         return "."
-    mark = next(iter(firsts), "") or _of_table(table, of_table)
-    if mark is None:
+    mark = next(iter(firsts), "") or of_table.mark
+    if not mark:
         i = next(i for i, text in enumerate(table.columns[name]) if "," in text)
         text = table.columns[name][i].strip()
         if is_number(text):
@@ -89,10 +125,10 @@ def _mark_of(table: Table, name: str, of_table: list[str | None], faults: Faults
     return mark or "."
 
 
-def _mark_of_points(table: Table, name: str, of_table: list[str | None], notes: list[str]) -> str:
+def _mark_of_points(table: Table, name: str, of_table: _Shown, notes: list[str]) -> str:
     """The decimal mark of a column whose every point may stand between thousands, as in 1.234; a guess is told."""
-    mark = _of_table(table, of_table)
-    if mark is None and (shown := next((each.strip() for each in table.columns[name] if _is_open(each)), "")):
+    mark = of_table.mark
+    if not mark and (shown := next((each.strip() for each in table.columns[name] if _is_open(each)), "")):
         notes.append(f"column {name!r}: {shown!r} is {_plain(shown):.15g}; if '.' groups thousands, pass --decimal ,")
     return mark or "."
 
@@ -100,18 +136,6 @@ def _mark_of_points(table: Table, name: str, of_table: list[str | None], notes: 
 def _is_open(text: str) -> bool:
     """Whether a point in a number may stand between thousands."""
     return "." in text and _plain(text) is not None and _mark_in(text) is None
-
-
-def _of_table(table: Table, known: list[str | None]) -> str | None:
-    """The decimal mark of all columns of numbers that show one, if they agree; kept in `known`."""
-    if not known:
-        marks: set[str] = set()
-        for values in itertools.islice(table.columns.values(), _LOOKED_AT):
-            some = values[:_LOOKED_AT]
-            if all(map(is_number, some)):
-                marks |= {mark for text in some if (mark := _mark_in(text))}
-        known.append(next(iter(marks)) if len(marks) == 1 else None)
-    return known[0]
 
 
 def _mark_in(text: str) -> str | None:

@@ -5,12 +5,12 @@ read from the same tables.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unrolled.data.in_memory import as_list
 from unrolled.data.numbers import is_number
-from unrolled.data.table import choose_column, names_shown, of_usual_name
+from unrolled.data.table import Learnt, check_learnt, choose_column, names_shown, of_usual_name
 from unrolled.errors import DataError
 
 TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
@@ -52,6 +52,7 @@ class Wanted:
         option: the name of the option for answers, such as "label".
         usual: names that answers often have.
         are_numbers: whether answers are numbers.
+        learnt: the columns that a model learnt from, and the user did not name.
     """
 
     text: str | None
@@ -59,6 +60,13 @@ class Wanted:
     option: str
     usual: Sequence[str]
     are_numbers: bool = False
+    learnt: tuple[str, ...] = ()
+
+    def like(self, learnt: Learnt) -> "Wanted":
+        """The same, with the columns that a model learnt from where the user named none."""
+        text, answer = learnt.get("text"), learnt.get(self.option)
+        taken = [each for own, each in ((self.text, text), (self.answer, answer)) if own is None and each is not None]
+        return replace(self, text=self.text or text, answer=self.answer or answer, learnt=tuple(taken))
 
 
 def roles_of(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], wanted: Wanted) -> Roles:
@@ -73,6 +81,7 @@ def roles_of(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], want
     Raises:
         DataError: a column is not there, or several may be meant.
     """
+    check_learnt(name, head, wanted.learnt)
     text = wanted.text or of_usual_name(head, TEXT_NAMES)
     some = rows[: max(2, _MOST_CELLS // max(1, len(head)))] if text is None else []
     cells = {column: [row[i].strip() for row in some if row[i].strip()] for i, column in enumerate(head)}

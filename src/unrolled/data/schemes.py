@@ -38,8 +38,15 @@ def split_tag(tag: str) -> tuple[str, str]:
     return prefix, label
 
 
-def recognize(sentences: Sequence[Sequence[str]]) -> str:
-    """The scheme that most tags are written in: the one with the fewest tags that do not fit."""
+def recognize(sentences: Sequence[Sequence[str]], learnt: str = "") -> str:
+    """The scheme that most tags are written in: the one with the fewest tags that do not fit.
+
+    Args:
+        sentences: their tags.
+        learnt: the scheme of the sentences that a model learnt from, taken where all tags fit it; "" for none.
+    """
+    if learnt not in ("", "plain") and not any(misfits(tags, learnt) for tags in sentences):
+        return learnt
     counts = Counter(tag for sentence in sentences for tag in sentence if tag != "O")
     n_formed = sum(count for tag, count in counts.items() if _is_formed(tag))
     n_others = counts.total() - n_formed

@@ -12,6 +12,7 @@ import numpy as np
 
 from unrolled.data.frequency import ROWS, Frequency
 from unrolled.data.stamp_forms import ISO, ISO_DAY, StampForm
+from unrolled.data.table import Learnt
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Series:
         target: name of what is forecast.
         notes: what was noticed on reading, for the user.
         sha256: of the files.
+        read_as: what reading a table found out by itself: the column "time", the "targets", the mark "decimal".
     """
 
     names: list[str]
@@ -75,6 +77,7 @@ class Series:
     day_first: bool | None = None
     columns: tuple[Column, ...] = ()
     static_columns: tuple[Column, ...] = ()
+    read_as: Learnt = field(default_factory=dict)
     _calendars: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
     _changes: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 

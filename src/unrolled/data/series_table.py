@@ -6,7 +6,7 @@ as truth; stamps without a frequency are taken as evenly spaced.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,12 +15,12 @@ from unrolled.data.beside import covariates_of, static_of
 from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, shortened
 from unrolled.data.frequency import Frequency, find_frequency
-from unrolled.data.numbers import is_number, numbers_of
+from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
 from unrolled.data.series import Column, Series
 from unrolled.data.series_builder import Builder, parts_of
 from unrolled.data.stamps import Reads
-from unrolled.data.table import Table
-from unrolled.data.time_columns import Times, is_named_as_time, rows_with_stamps, times_of
+from unrolled.data.table import NOTHING, Learnt, Table, check_learnt
+from unrolled.data.time_columns import ROWS, Times, is_named_as_time, rows_with_stamps, times_of
 from unrolled.errors import DataError
 
 _INDEXES = ("1", "unnamed: 0", "index", "rownames", "row", "no", "no.", "id")
@@ -33,11 +33,13 @@ class Like:
     Attributes:
         frequency: of the stamps.
         columns, static_columns: how texts became numbers.
+        read_as: what reading the table found out by itself; see `Series`.
     """
 
     frequency: Frequency
     columns: tuple[Column, ...] = ()
     static_columns: tuple[Column, ...] = ()
+    read_as: Learnt = field(default_factory=dict)
 
 
 def read_series(
@@ -77,18 +79,19 @@ def read_series(
         DataError: columns are missing, numbers or stamps cannot be read, stamps occur twice, too much is missing; all
             faults at once.
     """
-    faults = Faults()
+    faults, learnt = Faults(), like.read_as if like is not None else NOTHING
     _check_columns(table, (*future, *past, *static, *([series] if series else [])), faults)
     faults.stop()
-    table, times, notes = _timed(table, time, reads or Reads(), series, faults)
+    table, times, notes = _timed(table, time or _learnt_time(table, learnt), reads or Reads(), series, faults)
     own = {*times.name.split(", "), times.name, series, *future, *past, *static}
-    targets = _targets(table, target, own, thousands, decimal, notes)
+    targets = _learnt_targets(table, target, learnt) or _targets(table, target, own, thousands, decimal, notes)
     _check_columns(table, targets, faults)
     if series and len(targets) > 1:
         faults.add(f"--series goes with one target; got {', '.join(targets)}")
     faults.stop()
     rows, stamps = _groups(table, series), times.stamps.values
-    read = partial(numbers_of, table, faults=faults, notes=notes, thousands=thousands, decimal=decimal)
+    mark = learnt.get("decimal", "")
+    read = partial(numbers_of, table, faults=faults, notes=notes, thousands=thousands, decimal=decimal, learnt=mark)
     numbers = read(targets)
     columns, beside = covariates_of(table, (*future, *past), read, faults, like.columns if like else (), notes)
     faults.stop()
@@ -116,7 +119,33 @@ def read_series(
         day_first=times.stamps.day_first,
         columns=columns,
         static_columns=static_columns,
+        read_as={"time": times.name or ROWS, "targets": targets, "decimal": mark_to_keep(table, targets, decimal)},
     )
+
+
+def _learnt_time(table: Table, learnt: Learnt) -> str | None:
+    """The column of stamps that a model learnt from, if it is known.
+
+    Raises:
+        DataError: the table does not have it.
+    """
+    time = learnt.get("time")
+    if time is not None and time != ROWS:
+        check_learnt(table.name, list(table.columns), [time] if time in table.columns else time.split(", "))
+    return time
+
+
+def _learnt_targets(table: Table, target: str | None, learnt: Learnt) -> list[str]:
+    """The targets that a model learnt from, if they are known and the user named none; of all columns of numbers none
+    where one of them is not there, as such a model forecasts others as well.
+
+    Raises:
+        DataError: the table does not have the one that was told by itself.
+    """
+    targets = list(learnt.get("targets", ())) if target in (None, "*") else []
+    if target is None:
+        check_learnt(table.name, list(table.columns), targets)
+    return targets if all(each in table.columns for each in targets) else []
 
 
 def _timed(

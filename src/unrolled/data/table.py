@@ -12,9 +12,10 @@ import io
 import itertools
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from unrolled import optional_libraries
@@ -27,6 +28,9 @@ from unrolled.errors import DataError
 SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods")
 _MOST_NAMES = 20  # of columns, in a message
 _LOOKED_AT = 1000  # rows
+#: what reading data found out by itself, by name, such as the column of texts; other data of the same model are read so
+Learnt = Mapping[str, Any]
+NOTHING: Learnt = MappingProxyType({})
 #: the name of a file, its columns' names and its first rows → the columns that are read
 Chosen = Callable[[str, list[str], list[list[str]]], list[str]]
 
@@ -41,6 +45,7 @@ class Table:
         name: of the table.
         sha256: of the files.
         notes: what was noticed on reading, for the user.
+        is_frame: whether it was a data frame, whose numbers are not written in any way.
     """
 
     columns: dict[str, list[str]]
@@ -48,6 +53,7 @@ class Table:
     name: str
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    is_frame: bool = False
 
     def __len__(self) -> int:
         return len(self.places)
@@ -68,6 +74,20 @@ def no_column(table: str, head: Sequence[str], name: str) -> str:
     near = difflib.get_close_matches(name, [each[:100] for each in head[:1000]], n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {names_shown(head)}"
     return f"{table}: has no column {name!r}. {hint}"
+
+
+def check_learnt(name: str, head: Sequence[str], columns: Sequence[str]) -> None:
+    """Holds a table to have the columns that a model learnt from.
+
+    Raises:
+        DataError: one is not there.
+    """
+    for each in columns:
+        if each not in head:
+            raise DataError(
+                f"{name}: has no column {each!r}, from which the model learnt. It has {names_shown(head)}; name the "
+                "columns as in the training"
+            )
 
 
 def choose_column(name: str, head: Sequence[str], asked: str | None, usual: Sequence[str], option: str) -> str:
@@ -194,7 +214,7 @@ def of_frame(frame: object, name: str = "the table") -> Table:
     if twice:
         raise DataError(f"{name}: has several columns named {', '.join(twice[:5])}; give each a name of its own")
     columns = {str(each.name): _texts(each.to_list()) for each in known.iter_columns()}
-    return Table(columns, [f"{name}, row {i + 1}" for i in range(len(known))], name)
+    return Table(columns, [f"{name}, row {i + 1}" for i in range(len(known))], name, is_frame=True)
 
 
 def _texts(values: Sequence[Any]) -> list[str]:

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from unrolled.data.files import Faults, decode, json_lines, read_bytes, read_tex
 from unrolled.data.items import Items, lines_of, opened_file
 from unrolled.data.packed import unpacked
 from unrolled.data.schemes import Span
-from unrolled.data.table import choose_column, is_table, read_table
+from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column, is_table, read_table
 from unrolled.data.tokens import tokens_of
 from unrolled.errors import DataError
 
@@ -48,6 +48,8 @@ class Tagged:
         scheme: one of `schemes.SCHEMES`.
         notes: what was noticed on reading, for the user.
         sha256: of the files.
+        read_as: what reading files found out by itself: "scheme"; the columns "sentence", "token" and "tag" of a table,
+            or the "layout" of columns in lines.
     """
 
     sentences: list[list[str]]
@@ -55,6 +57,7 @@ class Tagged:
     scheme: str
     notes: list[str]
     sha256: str = ""
+    read_as: Learnt = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -67,13 +70,16 @@ class Tagged:
 Sentence = tuple[list[str], list[str], Sequence[int]]  # tokens, tags, and the line of each
 
 
-def read_tagged(files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8") -> Tagged:
+def read_tagged(
+    files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8", learnt: Learnt = NOTHING
+) -> Tagged:
     """Reads files of tagged sentences.
 
     Args:
         files: CoNLL columns, JSON lines, or tables with a token a row.
         scheme: of the tags; "auto" recognizes it.
         encoding: of the files.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: lines cannot be used; all such lines are told at once.
@@ -81,12 +87,13 @@ def read_tagged(files: Sequence[Path | str], *, scheme: str = "auto", encoding: 
     texts, sha256 = read_texts([file for file in files if not _is_sheet(Path(file))], encoding=encoding)
     faults, notes = Faults(), list[str]()
     found: list[tuple[str, Sentence]] = []
+    read_as = dict(learnt)
     for name in map(str, files):
         if name in texts:
             reader = _json_lines if texts[name].lstrip()[:1] == "{" else _columns
-            found += [(name, each) for each in reader(name, texts[name], faults, notes)]
+            found += [(name, each) for each in reader(name, texts[name], faults, notes, read_as)]
         else:
-            read, digest = _of_table(name, encoding)
+            read, digest = _of_table(name, encoding, read_as)
             sha256 += digest
             found += [(name, each) for each in read]
     faults.stop()
@@ -98,12 +105,17 @@ def read_tagged(files: Sequence[Path | str], *, scheme: str = "auto", encoding: 
         return f"{name}, line {lines[token]}"
 
     sentences, tags = [each[0] for _, each in found], [each[1] for _, each in found]
-    scheme, more = settled(sentences, tags, scheme, where)
-    return Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], sha256)
+    scheme, more = settled(sentences, tags, scheme, where, learnt)
+    read_as["scheme"] = scheme
+    return Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], sha256, read_as)
 
 
 def settled(
-    sentences: list[list[str]], tags: list[list[str]], scheme: str, where: Callable[[int, int], str]
+    sentences: list[list[str]],
+    tags: list[list[str]],
+    scheme: str,
+    where: Callable[[int, int], str],
+    learnt: Learnt = NOTHING,
 ) -> tuple[str, list[str]]:
     """The scheme of tags, those that are none of it made "O"; and what the user should know of the sentences.
 
@@ -112,11 +124,12 @@ def settled(
         tags: of each token; changed in place.
         scheme: of the tags; "auto" recognizes it.
         where: takes the numbers of a sentence and of a token, returns the token's place.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: many tags are of no scheme, or there are more kinds than a tagger can tell apart.
     """
-    scheme = schemes.recognize(tags) if scheme == "auto" else scheme
+    scheme = schemes.recognize(tags, learnt.get("scheme", "")) if scheme == "auto" else scheme
     for i, tokens in enumerate(sentences):
         for j, token in enumerate(tokens):
             if len(token) > _LONGEST_TOKEN:
@@ -166,20 +179,21 @@ def _unlike_text(sentences: list[list[str]]) -> list[str]:
     return notes
 
 
-def sentences_of(path: Path, encoding: str, tags: Sequence[str]) -> Items | None:
+def sentences_of(path: Path, encoding: str, tags: Sequence[str], learnt: Learnt = NOTHING) -> Items | None:
     """The tokens of tagged sentences in a file, to tag anew; None if it has another form.
 
     Args:
         path: of the file.
         encoding: of the file.
         tags: known ones, in any scheme: plain lines of text have none of them in a column.
+        learnt: how the data were read that a model learnt from.
     """
     if not path.is_file():  # a folder; or a pipe, which can be read once
         return None
     faults = Faults()
     if _is_sheet(path):
         try:
-            found, _ = _of_table(str(path), encoding)
+            found, _ = _of_table(str(path), encoding, dict(learnt))
         except DataError:
             return None
     else:
@@ -188,7 +202,7 @@ def sentences_of(path: Path, encoding: str, tags: Sequence[str]) -> Items | None
         if not (all('"tokens"' in line for line in lines) if is_json else _are_columns(lines, tags)):
             return None
         text = decode(unpacked(read_bytes(path), str(path)), str(path), encoding)
-        found = (_json_lines if is_json else _columns)(str(path), text, faults, [])
+        found = (_json_lines if is_json else _columns)(str(path), text, faults, [], dict(learnt))
         faults.stop()
     return Items(
         [(tokens, {}) for tokens, _, _ in found],
@@ -210,26 +224,29 @@ def _is_sheet(path: Path) -> bool:
     return is_table(path) and not any(each.lower() in (".jsonl", ".ndjson", ".json") for each in path.suffixes)
 
 
-def _of_table(name: str, encoding: str) -> tuple[list[Sentence], str]:
-    """Sentences out of a table with a token a row: a column tells them apart, filled in each row or in first ones."""
-    columns = ["", "", ""]
+def _of_table(name: str, encoding: str, read_as: dict[str, Any]) -> tuple[list[Sentence], str]:
+    """Sentences out of a table with a token a row: a column tells them apart, filled in each row or in first ones.
+
+    `read_as` names the columns, or gets their names.
+    """
+    usual = {"sentence": _SENTENCE_NAMES, "token": _TOKEN_NAMES, "tag": _TAG_NAMES}
 
     def choose(name: str, head: list[str], _: list[list[str]]) -> list[str]:
-        usual = (_SENTENCE_NAMES, _TOKEN_NAMES, _TAG_NAMES)
-        for i, (option, names) in enumerate(zip(("sentence", "token", "tag"), usual, strict=True)):
+        check_learnt(name, head, [read_as[option] for option in usual if option in read_as])
+        for option, names in usual.items():
             try:
-                columns[i] = choose_column(name, head, None, names, option)
+                read_as[option] = choose_column(name, head, read_as.get(option), names, option)
             except DataError:
                 raise DataError(
                     f"{name}: has no column for each {option}; expected a table with a token a row and the columns "
                     "sentence, token and tag"
                 ) from None
-        return list(dict.fromkeys(columns))
+        return list(dict.fromkeys(read_as[option] for option in usual))
 
     table = read_table([name], encoding=encoding, choose=choose)
     found: list[tuple[list[str], list[str], list[int]]] = []
     last = None
-    for i, (sentence, token, tag) in enumerate(zip(*(table.columns[each] for each in columns), strict=True)):
+    for i, (sentence, token, tag) in enumerate(zip(*(table.columns[read_as[each]] for each in usual), strict=True)):
         if last is None or (sentence.strip() and sentence != last):
             found.append(([], [], []))
             last = sentence
@@ -241,7 +258,7 @@ def _of_table(name: str, encoding: str) -> tuple[list[Sentence], str]:
     return [each for each in found if each[0]], table.sha256
 
 
-def _columns(name: str, text: str, faults: Faults, notes: list[str]) -> list[Sentence]:
+def _columns(name: str, text: str, faults: Faults, notes: list[str], read_as: dict[str, Any]) -> list[Sentence]:
     sentences: list[tuple[list[list[str]], list[int]]] = []
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -268,7 +285,7 @@ def _columns(name: str, text: str, faults: Faults, notes: list[str]) -> list[Sen
         else:
             rows.append(columns)
             lines.append(number)
-    token, tag = _layout(name, [rows for rows, _ in sentences], notes)
+    token, tag = _layout(name, [rows for rows, _ in sentences], notes, read_as)
     return [
         ([row[token].strip() for row in rows], [row[tag].strip() for row in rows], lines) for rows, lines in sentences
     ]
@@ -277,9 +294,22 @@ def _columns(name: str, text: str, faults: Faults, notes: list[str]) -> list[Sen
 _WIDTH_OF_CONLLU = 10
 
 
-def _layout(name: str, sentences: list[list[list[str]]], notes: list[str]) -> tuple[int, int]:
-    """The columns of tokens and of tags: the first and the last, if the first does not count the tokens."""
+def _layout(name: str, sentences: list[list[list[str]]], notes: list[str], read_as: dict[str, Any]) -> tuple[int, int]:
+    """The columns of tokens and of tags: the first and the last, if the first does not count the tokens; or as a model
+    learnt them from lines with as many columns.
+    """
     some = sentences[:200]
+    width, *learnt = read_as.get("layout", ("0",))
+    if width == str(len(some[0][0]) if some else -1):
+        token, tag = map(int, learnt)
+        return token, tag
+    token, tag = _guessed_layout(name, some, notes)
+    if some:
+        read_as["layout"] = [str(len(some[0][0])), str(token), str(tag)]
+    return token, tag
+
+
+def _guessed_layout(name: str, some: list[list[list[str]]], notes: list[str]) -> tuple[int, int]:
     are_counted = bool(some) and all(
         len(rows[0]) > 2 and [row[0] for row in rows] == [str(i + 1) for i in range(len(rows))] for rows in some
     )
@@ -292,7 +322,7 @@ def _layout(name: str, sentences: list[list[list[str]]], notes: list[str]) -> tu
     return 1, -1
 
 
-def _json_lines(name: str, text: str, faults: Faults, _: list[str]) -> list[Sentence]:
+def _json_lines(name: str, text: str, faults: Faults, _: list[str], __: dict[str, Any]) -> list[Sentence]:
     found: list[Sentence] = []
     for number, where, item in json_lines(name, text, faults):
         pair = json_sentence(item, where, faults)

@@ -6,8 +6,8 @@ samples are read again when they are needed.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from unrolled.data.files import Faults, read_bytes, read_texts
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.rows import rows_of
 from unrolled.data.sound import SUFFIXES, Sound, read_sound
-from unrolled.data.table import choose_column, is_table, read_table
+from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column, is_table, read_table
 from unrolled.errors import DataError
 
 _PATH_NAMES = ("path", "file", "filename", "file_name", "audio", "audio_path", "audio_filepath", "wav", "sound")
@@ -36,6 +36,7 @@ class Transcribed:
         rates: samples a second, of each.
         notes: what was noticed on reading, for the user.
         sha256: of manifest and sounds.
+        read_as: the columns "path" and "text" of a manifest, where there was one.
     """
 
     sounds: list[Path | Sound]
@@ -44,6 +45,7 @@ class Transcribed:
     rates: list[int]
     notes: tuple[str, ...] = ()
     sha256: str = ""
+    read_as: Learnt = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sounds)
@@ -67,7 +69,12 @@ class Transcribed:
 
 
 def read_transcribed(
-    files: Sequence[Path | str], *, path: str | None = None, text: str | None = None, encoding: str = "utf-8"
+    files: Sequence[Path | str],
+    *,
+    path: str | None = None,
+    text: str | None = None,
+    encoding: str = "utf-8",
+    learnt: Learnt = NOTHING,
 ) -> Transcribed:
     """Reads manifests (CSV, TSV or JSON lines with a column of paths and one of transcripts), or folders: with a
     manifest in them, or a text file of the same name beside each sound.
@@ -77,6 +84,7 @@ def read_transcribed(
         path: name of the column with the paths; guessed from usual names if None.
         text: name of the column with the transcripts, likewise.
         encoding: of manifests and text files.
+        learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: a sound is missing or cannot be read, a transcript is empty; all faults are told at once.
@@ -85,6 +93,7 @@ def read_transcribed(
     rows: list[tuple[str, Path, str]] = []
     notes: list[str] = []
     digest = hashlib.sha256()
+    read_as: dict[str, str] = {}
     for file in map(Path, files):
         try:
             if file.is_dir() and not any((file / name).is_file() for name in _MANIFESTS):
@@ -94,7 +103,8 @@ def read_transcribed(
                     next(file / name for name in _MANIFESTS if (file / name).is_file()) if file.is_dir() else file
                 )
                 digest.update(read_bytes(manifest))
-                found = _of_manifest(manifest, path, text, encoding, faults, notes)
+                asked = {"path": (path, learnt.get("path")), "text": (text, learnt.get("text"))}
+                found = _of_manifest(manifest, asked, encoding, faults, notes, read_as)
         except DataError as fault:
             faults.add(str(fault))
             continue
@@ -126,11 +136,17 @@ def read_transcribed(
         notes.append(counted(n_wide, "sound[|s] [has|have] several channels, which are averaged"))
     if n_clipped:
         notes.append(counted(n_clipped, "sound[|s] [is|are] clipped"))
-    return Transcribed(list(sounds), transcripts, np.array(seconds), rates, tuple(notes), digest.hexdigest())
+    return Transcribed(list(sounds), transcripts, np.array(seconds), rates, tuple(notes), digest.hexdigest(), read_as)
 
 
-def sounds_of(path: Path, form: ItemForm) -> Items | None:
-    """The sounds that a folder holds, or that a table names, with its other columns; None for a sound."""
+def sounds_of(path: Path, form: ItemForm, column: str | None = None) -> Items | None:
+    """The sounds that a folder holds, or that a table names, with its other columns; None for a sound.
+
+    Args:
+        path: of the folder, the table or the sound.
+        form: how a table is written.
+        column: with the paths, as a model learnt it; taken where it is there.
+    """
     if path.is_dir():
         found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
         if not found:
@@ -139,7 +155,8 @@ def sounds_of(path: Path, form: ItemForm) -> Items | None:
     if not is_table(path):
         return None
     table = read_table([path], encoding=form.encoding, header=form.header)
-    name = choose_column(str(path), list(table.columns), None, _PATH_NAMES, "path")
+    known = column if column in table.columns else None
+    name = choose_column(str(path), list(table.columns), known, _PATH_NAMES, "path")
     rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
     pairs = [(str(path.parent / row[name].strip()), row) for row in rows]
     return Items(pairs, f"{path}: a table of {counted(len(rows), 'row')}, sounds in column {name!r}")
@@ -159,15 +176,22 @@ def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[i
 
 
 def _of_manifest(
-    manifest: Path, path: str | None, text: str | None, encoding: str, faults: Faults, notes: list[str]
+    manifest: Path,
+    asked: Mapping[str, tuple[str | None, str | None]],
+    encoding: str,
+    faults: Faults,
+    notes: list[str],
+    read_as: dict[str, str],
 ) -> list[tuple[str, Path, str]]:
+    """Rows of a manifest; `asked` has for each column its name as the user gave it, and as a model learnt it."""
     texts, _ = read_texts([manifest], encoding=encoding)
     [(name, content)] = texts.items()
     head, rows = rows_of(name, content, faults, notes)
-    places = [
-        head.index(choose_column(name, head, asked, usual, option))
-        for asked, usual, option in ((path, _PATH_NAMES, "path"), (text, _TEXT_NAMES, "text"))
-    ]
+    for option, usual in (("path", _PATH_NAMES), ("text", _TEXT_NAMES)):
+        own, learnt = asked[option]
+        check_learnt(name, head, [learnt] if learnt and own is None else [])
+        read_as[option] = choose_column(name, head, own or learnt, usual, option)
+    places = head.index(read_as["path"]), head.index(read_as["text"])
     found = []
     for line, row in rows:
         of_path, transcript = (row[place] for place in places)

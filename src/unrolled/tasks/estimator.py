@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from unrolled.data.table import NOTHING, Learnt
 from unrolled.errors import DataError, RunError, SettingsError
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
@@ -38,6 +39,19 @@ S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
 
 
+def _read_as(data: object) -> dict[str, Any]:
+    """What reading data found out by itself; nothing of data in memory."""
+    return {name: value for name, value in getattr(data, "read_as", NOTHING).items() if value}
+
+
+def _read_both(reader: Any, data: object, valid: object) -> tuple[Any, Any, str]:
+    """Data, and as they were read the validation part if one is given, by a model that learnt nothing yet."""
+    whole = reader.as_data(data)
+    reader.read_as = _read_as(whole)
+    held = None if valid is None else reader.as_data(valid)
+    return whole, held, whole.sha256 + (held.sha256 if held is not None else "")
+
+
 def _tell(display: Display, notes: Sequence[str]) -> None:
     for note in notes:
         display.note(note)
@@ -51,6 +65,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         result: how the last training here ended; None before `fit`.
         notes: what was noticed on preparing a training, for the user.
         held: the validation part of the training; None where there was none in this process.
+        read_as: what reading the training data found out, such as the column of texts; other data are read so too.
     """
 
     task: ClassVar[str]
@@ -68,6 +83,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         self.result: TrainResult | None = None
         self.notes: list[str] = []
         self.held: D | None = None
+        self.read_as: Learnt = {}
         self._fitted = None
 
     def set_params(self, **values: object) -> Self:
@@ -78,7 +94,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """
         self._take(values)
         if values:
-            self._fitted = self.held = self.result = None
+            self._fitted, self.held, self.result, self.read_as = None, None, None, {}
         return self
 
     @abstractmethod
@@ -217,9 +233,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """Data, the validation part if one is given, and a digest of their files."""
         for given in (data, valid):
             check_no_texts(given, pairs=self.validates_on_files and not self.source)
-        whole: Any = self.as_data(data)
-        held: Any = None if valid is None else self.as_data(valid)
-        return whole, held, whole.sha256 + (held.sha256 if held is not None else "")
+        return _read_both(type(self)(self.settings), data, valid)
 
     def _job(self, whole: D, held: D | None, training: TrainSettings, device: torch.device, begun: Begun = None) -> Job:
         part, self.held = (whole, held) if held is not None else self.split(whole, training.seed)
@@ -227,9 +241,9 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             self.notes = [] if begun is None else [f"starts from {begun.name}, whose sizes are kept"]
             fitted, job = self.prepare(part, self.held, training, device, None if begun is None else begun.model.fitted)
         check_baseline(job, training)
-        described = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
-        if column := getattr(whole, "text_column", ""):  # a table to predict is read by it
-            described["text_column"] = column
+        described: dict[str, Any] = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
+        self.read_as = _read_as(whole)
+        described |= {"read_as": self.read_as} if self.read_as else {}
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
         return job
 
@@ -291,7 +305,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """
         settings, fitted = cls.fits.read(path, cls.task, cls.kind, device=device)
         model = cls(settings)
-        model._fitted = fitted
+        model._fitted, model.read_as = fitted, fitted.read_as
         return model
 
 

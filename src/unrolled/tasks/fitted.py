@@ -81,9 +81,19 @@ class Fitted(ABC):
             fitted, figures=figures, record=file.record, training=file.settings.get("training", {})
         )
 
+    @property
+    def read_as(self) -> dict[str, Any]:
+        """What reading the training data found out by itself: texts, or lists of them, by name."""
+        noted = self.training.get("read_as")
+        return {name: value for name, value in noted.items() if _is_text(value)} if isinstance(noted, dict) else {}
+
     def noting(self, more: Mapping[str, Any]) -> Self:
         """The same, with more said of its training."""
         return replace(self, training={**self.training, **more})
+
+    def without(self, name: str) -> Self:
+        """The same, without one thing that is said of its training."""
+        return replace(self, training={each: value for each, value in self.training.items() if each != name})
 
     def figures_part(self) -> dict[str, Any]:
         """The metrics, as they stand beside the baseline in the file."""
@@ -96,6 +106,11 @@ class Fitted(ABC):
 
 
 F = TypeVar("F", bound=Fitted)  # what a model fits
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value out of a file is a text, or a list of those."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
 def versions() -> str:

@@ -68,7 +68,7 @@ def _job(model: Estimator, data: Any) -> Job:
     """The training that would go on from the model."""
     kind = type(model)
     learner = kind(model.settings)
-    whole = learner.as_data(data)
+    whole = model.as_data(data)
     if isinstance(model, KnowsAnswers):
         model.check_answers(whole)
     if hasattr(whole, "part") and len(whole) > _MOST_EXAMPLES:

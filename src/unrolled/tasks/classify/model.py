@@ -56,10 +56,10 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     default_training = TrainSettings(minutes=5, lr=1e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Labeled:
-        return LabeledReader(self.settings).files(files)
+        return LabeledReader(self.settings, self.read_as).files(files)
 
     def paired(self, data: object, answers: object) -> Labeled:
-        return LabeledReader(self.settings).paired(data, answers)
+        return LabeledReader(self.settings, self.read_as).paired(data, answers)
 
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
         if len(data) < 2:
@@ -169,7 +169,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         """
         if isinstance(items, str) or self._is_window(items):
             return self.predict_all([items], highlights=highlights)[0]
-        found = items_of_frame(items, self.settings.text) if is_frame(items) else items_of(items)
+        found = items_of_frame(items, self.settings.text, self.read_as) if is_frame(items) else items_of(items)
         return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
 
     def _is_window(self, items: object) -> bool:
@@ -218,7 +218,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     def predict_table(self, files: Sequence[Path | str], *, highlights: bool = False) -> list[Classified]:
         """The class of each window in a table; it needs no column of labels."""
         self.ready()
-        data = LabeledReader(self.settings).windows(files, None)
+        data = LabeledReader(self.settings, self.read_as).windows(files, None)
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     @torch.inference_mode()
@@ -266,7 +266,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         """From files; a frame; or pairs of a text or window [time, features] and its label, or a list of labels where
         there may be several.
         """
-        return LabeledReader(self.settings).data(data)
+        return LabeledReader(self.settings, self.read_as).data(data)
 
     def check_answers(self, data: Labeled) -> None:
         check_known(self.fitted.classes, (label for each in data.labels for label in each), "labels")

@@ -4,13 +4,13 @@ Inputs: files, a frame, or items and labels in memory. Outputs: `Labeled`. A fil
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unrolled.data.in_memory import is_frame
 from unrolled.data.labeled import Labeled, labeled_frame, labeled_in_memory, read_labeled, read_windows
-from unrolled.data.table import Table, of_frame, read_table
+from unrolled.data.table import Learnt, Table, of_frame, read_table
 from unrolled.errors import DataError
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.estimator import Files, are_files
@@ -18,9 +18,10 @@ from unrolled.tasks.estimator import Files, are_files
 
 @dataclass(frozen=True)
 class LabeledReader:
-    """Reads as the settings say."""
+    """Reads as the settings say, and where they leave it open as the data were read that a model learnt from."""
 
     settings: ClassifySettings
+    learnt: Learnt = field(default_factory=dict)
 
     def files(self, files: Files) -> Labeled:
         """Texts or windows in files."""
@@ -35,6 +36,7 @@ class LabeledReader:
             separator=settings.separator,
             encoding=settings.encoding,
             header=settings.header,
+            learnt=self.learnt,
         )
 
     def windows(self, paths: Sequence[Path | str], label: str | None) -> Labeled:
@@ -44,7 +46,8 @@ class LabeledReader:
 
     def _of_table(self, table: Table, label: str | None) -> Labeled:
         names, series = self.settings.window_columns()
-        return read_windows(table, values=names, series=series, label=label, decimal=self.settings.decimal or "")
+        decimal = self.settings.decimal or ""
+        return read_windows(table, values=names, series=series, label=label, decimal=decimal, learnt=self.learnt)
 
     def paired(self, items: object, labels: object) -> Labeled:
         """Items in memory and their labels."""
@@ -62,7 +65,9 @@ class LabeledReader:
         if is_frame(data) and settings.values:
             return self._of_table(of_frame(data), settings.label or "label")
         if is_frame(data):
-            return labeled_frame(data, text=settings.text, label=settings.label, separator=settings.separator)
+            return labeled_frame(
+                data, text=settings.text, label=settings.label, separator=settings.separator, learnt=self.learnt
+            )
         if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
             return self.paired([item for item, _ in data], [label for _, label in data])
         if not are_files(data):

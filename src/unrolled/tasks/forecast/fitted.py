@@ -117,7 +117,7 @@ class ForecastFitted(Fitted):
     @property
     def like(self) -> Like:
         """What other series are read like."""
-        return Like(self.frequency, self.columns, self.static_columns)
+        return Like(self.frequency, self.columns, self.static_columns, self.read_as)
 
     def check_calendar(self, data: Series) -> None:
         """Holds series to have the calendar that the network reads; one without stamps has none.

@@ -63,7 +63,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         """Data of a training: read anew, whatever the model learnt before, or as for the one that it starts from;
         without series that are too short.
         """
-        like = None if begun is None else begun.model.fitted
+        like = None if begun is None else begun.model.fitted.without("read_as")
         try:
             whole = self.parts.long_enough(Reader(self.settings, like).series(data))
         except DataError:

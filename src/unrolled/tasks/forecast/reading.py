@@ -62,6 +62,8 @@ class Reader:
             if (not is_indexed or only_counts(frame.index)) and _is_whole(frame):
                 return _of_arrays(np.asarray(frame, dtype=np.float64))
             frame = frame.to_frame(frame.name or "value")
+            learnt = None if self.fitted is None else self.fitted.without("read_as")  # it has no columns
+            return replace(Reader(settings, learnt)._of_frame(frame), read_as={})
         time, zone = None, ""
         if is_indexed:
             asked = ",".join(filter(None, (getattr(settings, name) for name in _COLUMNS)))
@@ -72,7 +74,10 @@ class Reader:
             zone = zones.pop() if len(zones) == 1 else ""
         is_place = "/" in zone and not settings.zone
         settings = replace(settings, time=settings.time or time, zone=zone if is_place else settings.zone)
-        return Reader(settings, self.fitted)._of_table(of_frame(frame))
+        found = Reader(settings, self.fitted)._of_table(of_frame(frame))
+        if settings.time is None or settings.time == self.settings.time:
+            return found
+        return replace(found, read_as={**found.read_as, "time": ""})  # of the index, which files do not have
 
     def _reads(self) -> Reads:
         settings, fitted = self.settings, self.fitted

@@ -67,12 +67,15 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
             decimal=settings.decimal or "",
             encoding=settings.encoding,
             header=settings.header,
+            learnt=self.read_as,
         )
 
     def _windows(self, table: Table) -> Numbered:
         names, series = self.settings.window_columns()
         target, decimal = self.settings.target or "target", self.settings.decimal or ""
-        return read_numbered_windows(table, values=names, series=series, target=target, decimal=decimal)
+        return read_numbered_windows(
+            table, values=names, series=series, target=target, decimal=decimal, learnt=self.read_as
+        )
 
     def paired(self, data: Any, answers: Any) -> Numbered:
         return numbered_in_memory(data, answers, text=self.settings.text)
@@ -85,7 +88,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         if is_frame(data) and self.settings.values:
             return self._windows(of_frame(data))
         if is_frame(data):
-            return numbered_frame(data, text=self.settings.text, target=self.settings.target)
+            return numbered_frame(data, text=self.settings.text, target=self.settings.target, learnt=self.read_as)
         if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
             return self.paired([item for item, _ in data], [number for _, number in data])
         if not are_files(data):
@@ -184,7 +187,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         """
         if isinstance(items, str) or self._is_window(items):
             return self.predict_all([items], highlights=highlights)[0]
-        found = items_of_frame(items, self.settings.text) if is_frame(items) else items_of(items)
+        found = items_of_frame(items, self.settings.text, self.read_as) if is_frame(items) else items_of(items)
         return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
 
     def _is_window(self, items: Any) -> bool:
@@ -243,7 +246,8 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
         self.ready()
         names, series = self.settings.window_columns()
         table = read_table(list(files), encoding=self.settings.encoding, header=self.settings.header)
-        data = read_windows(table, values=names, series=series, label=None, decimal=self.settings.decimal or "")
+        decimal = self.settings.decimal or ""
+        data = read_windows(table, values=names, series=series, label=None, decimal=decimal, learnt=self.read_as)
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     def evaluate(self, data: Any) -> dict[str, Any]:

@@ -101,12 +101,13 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
 
     def read(self, files: Files) -> Tagged:
         paths = [files] if isinstance(files, str | Path) else list(files)
-        return read_tagged(paths, scheme=self.settings.scheme, encoding=self.settings.encoding)
+        settings = self.settings
+        return read_tagged(paths, scheme=settings.scheme, encoding=settings.encoding, learnt=self.read_as)
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a file of tagged ones, whose tags are left out; None of another."""
         tags = self.fitted.tags
-        return sentences_of(path, form.encoding, tags)
+        return sentences_of(path, form.encoding, tags, self.read_as)
 
     def split(self, data: Tagged, seed: int) -> tuple[Tagged, Tagged]:
         return split_in_two(data, self.settings.validation, seed)
@@ -258,7 +259,8 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             if wrong:
                 raise DataError(f"sentences {wrong[:10]}: expected as many tags as tokens, and at least one")
             chosen = self.settings.scheme
-            return Tagged(sentences, tags, schemes.recognize(tags) if chosen == "auto" else chosen, [])
+            scheme = schemes.recognize(tags, self.read_as.get("scheme", "")) if chosen == "auto" else chosen
+            return Tagged(sentences, tags, scheme, [], read_as={"scheme": scheme})
         return self.read(data)
 
     def check_answers(self, data: Tagged) -> None:

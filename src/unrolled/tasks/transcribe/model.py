@@ -69,12 +69,14 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
     def read(self, files: Files) -> Transcribed:
         paths = [files] if isinstance(files, str | Path) else list(files)
         settings = self.settings
-        return read_transcribed(paths, path=settings.path, text=settings.text, encoding=settings.encoding)
+        return read_transcribed(
+            paths, path=settings.path, text=settings.text, encoding=settings.encoding, learnt=self.read_as
+        )
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sounds of a folder, or of a manifest; a sound by itself."""
         self.ready()
-        return sounds_of(path, form) or Items([(str(path), {})], "")
+        return sounds_of(path, form, self.settings.path or self.read_as.get("path")) or Items([(str(path), {})], "")
 
     @accepts("pairs of a sound and its transcript")
     def as_data(self, data: Any) -> Transcribed:

@@ -103,7 +103,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
 
     def read(self, files: Files) -> Intents:
         paths = [files] if isinstance(files, str | Path) else list(files)
-        return read_intents(paths, encoding=self.settings.encoding)
+        return read_intents(paths, encoding=self.settings.encoding, learnt=self.read_as)
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a folder with seq.in, or of tagged ones; None of another file."""
@@ -327,7 +327,8 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             wrong = [i for i, (a, b) in enumerate(zip(sentences, tags, strict=True)) if len(a) != len(b) or not a]
             if wrong:
                 raise DataError(f"sentences {wrong[:10]}: expected as many tags as tokens, and at least one")
-            tagged = Tagged(sentences, tags, schemes.recognize(tags), [])
+            scheme = schemes.recognize(tags, self.read_as.get("scheme", ""))
+            tagged = Tagged(sentences, tags, scheme, [], read_as={"scheme": scheme})
             return Intents(tagged, [intent for _, _, intent in data])
         return self.read(data)
 
