@@ -107,8 +107,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a folder with seq.in, or of tagged ones; None of another file."""
-        tags = self.fitted.tags
-        return sentences_in(path, form.encoding, tags)
+        return sentences_in(path, form.encoding, self.fitted.tags)
 
     def split(self, data: Intents, seed: int) -> tuple[Intents, Intents]:
         return split_in_two(data, self.settings.validation, seed)
@@ -329,7 +328,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
                 raise DataError(f"sentences {wrong[:10]}: expected as many tags as tokens, and at least one")
             scheme = schemes.recognize(tags, self.read_as.get("scheme", ""))
             tagged = Tagged(sentences, tags, scheme, [], read_as={"scheme": scheme})
-            return Intents(tagged, [intent for _, _, intent in data])
+            return Intents(tagged, [each[2] for each in data])
         return self.read(data)
 
 
