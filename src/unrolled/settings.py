@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.errors import SettingsError
+from unrolled.json_values import JsonObject
 
 
 def option(
@@ -49,7 +50,7 @@ class Settings:
         if faults:
             raise SettingsError("; ".join(faults))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The settings as plain data."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 

@@ -4,11 +4,11 @@ IBM model 1, P. Brown et al., Computational Linguistics 19(2), 1993.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 _ROUNDS = 5
 _MOST_PAIRS = 30_000_000  # pairs of words that are counted: what bounds memory
@@ -62,7 +62,7 @@ class Dictionary:
         """A word for each."""
         return [self.words.get(word.lower(), word) for word in words]
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"words": self.words}
 
     @classmethod

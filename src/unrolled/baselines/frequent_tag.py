@@ -5,11 +5,11 @@ Beside it the same as log-probabilities, from which a network starts.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 
 class FrequentTag:
@@ -34,7 +34,7 @@ class FrequentTag:
     def predict(self, tokens: Sequence[str]) -> list[str]:
         return [self.tags.get(token, self.other) for token in tokens]
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"tags": self.tags, "other": self.other}
 
     @classmethod

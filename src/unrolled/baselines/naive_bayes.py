@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 _SMOOTHING = 1.0
 _LEAST_TEXTS = 0.5  # of a class that the texts have none of
@@ -64,7 +65,7 @@ class NaiveBayes:
             result[i] += self.weights[known].sum(0)
         return result
 
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def to_parts(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """Plain data, and tensors under "baseline."."""
         tensors = {"baseline.weights": torch.from_numpy(self.weights), "baseline.priors": torch.from_numpy(self.priors)}
         return {"features": list(self.features)}, tensors

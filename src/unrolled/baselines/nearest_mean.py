@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 
 class NearestMean:
@@ -40,7 +41,7 @@ class NearestMean:
         rows = np.stack([statistics_of(window) for window in windows])
         return -np.log(np.square((rows[:, None] - self.means) / self.spreads).sum(2) + 1e-12)
 
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def to_parts(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """Plain data, and tensors under "baseline."."""
         return {}, {"baseline.means": torch.from_numpy(self.means), "baseline.spreads": torch.from_numpy(self.spreads)}
 

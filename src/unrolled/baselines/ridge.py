@@ -15,6 +15,7 @@ from torch import Tensor
 from unrolled.baselines.naive_bayes import features_of
 from unrolled.baselines.nearest_mean import statistics_of
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 _MOST_FEATURES = 50_000  # the most frequent
 _STRENGTHS = (0.1, 1.0, 10.0, 100.0)
@@ -103,7 +104,7 @@ class Ridge:
             return np.zeros(0)
         return self.intercept + _product(self._entries(items), self.weights, len(items))
 
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def to_parts(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """Plain data, and tensors under "baseline."."""
         arrays = {"centers": self.centers, "scales": self.scales, "weights": self.weights}
         tensors = {f"baseline.{name}": torch.from_numpy(each) for name, each in arrays.items()}

@@ -62,9 +62,9 @@ def _written(results: Iterable[tuple[Answer, dict[str, str]]], form: str) -> Ite
                 yield csv_line(list(merged.values()))
 
 
-def _merged(beside: dict[str, str], answer: dict[str, Any]) -> dict[str, Any]:
+def _merged(beside: dict[str, str], answer: dict[str, object]) -> dict[str, object]:
     """The columns beside an item, then the answer's: without the text again, and apart where names are the same."""
-    merged: dict[str, Any] = dict(beside)
+    merged: dict[str, object] = dict(beside)
     text = str(answer.get("text", "")).strip()
     for name, value in answer.items():
         if name == "text" and any(each.strip() == text for each in beside.values()):

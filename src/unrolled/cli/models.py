@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +48,7 @@ def encoding_for(path: Path, model: Estimator) -> str:
     return "utf-8"
 
 
-def given(path: Path, model: Estimator, verb: str, options: dict[str, Any]) -> dict[str, Any]:
+def given(path: Path, model: Estimator, verb: str, options: Mapping[str, object]) -> dict[str, object]:
     """The options of a verb that a user gave: those that are neither None nor false.
 
     Raises:

@@ -5,7 +5,7 @@ Inputs: items. Outputs: predictions.
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def _check_out(out: Path | None, names: Sequence[str]) -> None:
 
 
 def _answers(
-    model: Any, pairs: Iterator[tuple[Any, Beside]], options: dict[str, Any]
+    model: Any, pairs: Iterator[tuple[Any, Beside]], options: Mapping[str, object]
 ) -> Iterator[tuple[Answer, Beside]]:
     """Answers with what stands beside their items, computed some at a time."""
     while chunk := list(itertools.islice(pairs, model.chunk)):

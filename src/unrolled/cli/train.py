@@ -1,7 +1,7 @@
 """`unrolled train`: a command for each task of the folder; and a run that goes on."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,7 +54,7 @@ def train(context: click.Context, resume: Path | None) -> None:
     hint_on_interrupt(resume)
     with run.held():  # before the data are read, which takes a while
         with run.restoring():
-            module = tasks.task(run.config["task"])
+            module = tasks.task(str(run.config["task"]))
         model, _ = module.Model.resume(run, display=_display())
         _report(module, model, run.folder)
 
@@ -172,7 +172,7 @@ def _report(module: ModuleType, model: Estimator, folder: Path, test: object = N
 
 def _cross_validate(
     module: ModuleType,
-    settings: dict[str, Any],
+    settings: Mapping[str, object],
     training: TrainSettings,
     start: Path | None,
     paths: list[Path],
@@ -185,8 +185,7 @@ def _cross_validate(
     reports: list[TaskReport[Any]] = []
     for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
         model = kind(**settings)
-        more: dict[str, Any] = {} if held is None else {"valid": held}
-        model.fit(part, train=training, start=start, display=display_for(sys.stderr), **more)
+        model.fit(part, train=training, start=start, display=display_for(sys.stderr), valid=held)
         reports.append(module.Report(model))
         click.echo(f"fold {i}  {reports[-1].figures_line()}")
     for line in of_folds(reports):

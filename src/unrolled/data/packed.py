@@ -11,7 +11,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from unrolled.data.counted import counted
@@ -94,7 +94,10 @@ def opened(stream: io.BufferedReader) -> io.BufferedReader:
 
 
 def _opened(stream: IO[bytes], packing: str) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
-    kinds: dict[str, Any] = {"gzip": lambda file: gzip.GzipFile(fileobj=file), "bzip2": bz2.BZ2File}
+    kinds: dict[str, Callable[[IO[bytes]], gzip.GzipFile | bz2.BZ2File]] = {
+        "gzip": lambda file: gzip.GzipFile(fileobj=file),
+        "bzip2": bz2.BZ2File,
+    }
     return kinds.get(packing, lzma.LZMAFile)(stream)
 
 

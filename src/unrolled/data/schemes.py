@@ -15,6 +15,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 SCHEMES = ("BIO", "IOB1", "BIOES", "BILOU", "BMES", "plain")
 _PREFIXES = {"BIO": "BI", "IOB1": "BI", "BIOES": "BIES", "BMES": "BMES", "BILOU": "BILU"}
@@ -30,6 +31,15 @@ class Span:
     start: int
     end: int
     label: str
+
+
+class LocatedSpan(TypedDict):
+    """A span of a text: its place in characters, its label, and what stands there."""
+
+    start: int
+    end: int
+    label: str
+    text: str
 
 
 def split_tag(tag: str) -> tuple[str, str]:

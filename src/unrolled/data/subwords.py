@@ -16,6 +16,7 @@ import numpy as np
 
 from unrolled import optional_libraries
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 PAD, BEGIN, END, UNKNOWN = range(4)
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space within a subword
@@ -95,7 +96,7 @@ class Subwords:
         """The subwords' own texts, for the eye."""
         return [self._texts[i - _SHIFT].replace(_SPACE, "") if i >= _SHIFT else "" for i in ids]
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return json.loads(self._tokenizer.to_str())
 
     @classmethod

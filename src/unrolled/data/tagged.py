@@ -22,6 +22,7 @@ from unrolled.data.schemes import Span
 from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column, is_table, read_table
 from unrolled.data.tokens import tokens_of
 from unrolled.errors import DataError
+from unrolled.json_values import JsonObject, are_texts
 
 _TOKEN_NAMES = ("token", "word", "tokens", "form", "text")
 _TAG_NAMES = ("tag", "label", "ner", "ner_tag", "tags", "labels", "pos", "upos")
@@ -337,18 +338,25 @@ def json_sentence(item: Any, where: str, faults: Faults) -> tuple[list[str], lis
     return _of_tokens(item, where, faults) if is_cut else _of_text(item, where, faults)
 
 
-def _of_tokens(item: dict[str, Any], where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
-    tokens, tags = item["tokens"], item.get("tags", ())
-    for part, value in (("tokens", tokens), ("tags", tags)):
-        if not isinstance(value, list) or not all(isinstance(each, str) and each.strip() for each in value):
-            faults.add(f"{where}: {part!r} must be a list of texts, none of them empty")
-            return None
+def _of_tokens(item: JsonObject, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
+    tokens = _words(item, "tokens", where, faults)
+    tags = None if tokens is None else _words(item, "tags", where, faults)
+    if tokens is None or tags is None:
+        return None
     if len(tokens) != len(tags):
         faults.add(
             f"{where}: {counted(len(tokens), 'token')} and {counted(len(tags), 'tag')}; expected as many tags as tokens"
         )
         return None
     return tokens, tags
+
+
+def _words(item: JsonObject, part: str, where: str, faults: Faults) -> list[str] | None:
+    value = item.get(part)
+    if are_texts(value) and all(map(str.strip, value)):
+        return value
+    faults.add(f"{where}: {part!r} must be a list of texts, none of them empty")
+    return None
 
 
 def _of_text(item: object, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:

@@ -97,9 +97,9 @@ def _shares(counts: SpanCounts) -> dict[str, float]:
     return {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1, "n": counts.gold}
 
 
-def located(text: str, tokens: Sequence[Token], spans: Sequence[schemes.Span]) -> list[dict[str, Any]]:
+def located(text: str, tokens: Sequence[Token], spans: Sequence[schemes.Span]) -> list[schemes.LocatedSpan]:
     """Spans of tokens as places in the text."""
-    found = []
+    found: list[schemes.LocatedSpan] = []
     for span in spans:
         start, end = tokens[span.start].start, tokens[span.end - 1].end
         found.append({"start": start, "end": end, "label": span.label, "text": text[start:end]})

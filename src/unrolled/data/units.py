@@ -15,6 +15,7 @@ import numpy as np
 
 from unrolled import optional_libraries
 from unrolled.errors import DataError, ModelFileError
+from unrolled.json_values import JsonObject
 
 KINDS = ("char", "byte", "subword")
 _UNICODE_SIZE = 0x110000
@@ -38,7 +39,7 @@ class Units(ABC):
         """The text of the units, in parts, as soon as each is complete."""
 
     @abstractmethod
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         """Plain data for the model file; `from_data` takes it."""
 
     def check(self, text: str) -> None:
@@ -86,7 +87,7 @@ class Chars(Units):
         for unit in ids:
             yield self.chars[unit - 1] if unit else "\N{REPLACEMENT CHARACTER}"
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"kind": "char", "chars": "".join(self.chars)}
 
     def check(self, text: str) -> None:
@@ -126,7 +127,7 @@ class Bytes(Units):
         if part := decoder.decode(b"", final=True):
             yield part
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"kind": "byte"}
 
 
@@ -174,7 +175,7 @@ class Subwords(Units):
         if part := decoder.decode(b"", final=True):
             yield part
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"kind": "subword", "tokenizer": json.loads(self._tokenizer.to_str())}
 
 

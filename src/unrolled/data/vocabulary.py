@@ -7,13 +7,13 @@ model file as plain data, and read from it.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 PAD, UNKNOWN = 0, 1
 _MOST_CHARS = 24  # of a word that are looked at: more tell nothing new
@@ -144,7 +144,7 @@ class TokenVocabulary:
         tensor = torch.from_numpy
         return TokenBatch(tensor(words), tensor(pairs), tensor(forms), tensor(chars), tensor(lengths))
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"words": self.words.names, "chars": self.chars.names, "pairs": self.pairs.names}
 
     @classmethod

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from unrolled.errors import ArgumentError, ModelFileError
 from unrolled.files import safetensors_tree
+from unrolled.json_values import JsonObject
 
 FORMAT = "unrolled"
 VERSION = 1
+EvaluationRow: TypeAlias = dict[str, float]  # an evaluation within a training: metrics by name, its step and time
 _PARTS = ("settings", "vocabulary", "baseline", "record")
 
 
@@ -38,10 +40,10 @@ class ModelFile:
     """
 
     task: str
-    settings: dict[str, Any]
-    vocabulary: dict[str, Any]
-    baseline: dict[str, Any]
-    record: list[dict[str, Any]]
+    settings: dict[str, JsonObject]
+    vocabulary: JsonObject
+    baseline: JsonObject
+    record: list[EvaluationRow]
     tensors: dict[str, Tensor] = field(repr=False)
 
 

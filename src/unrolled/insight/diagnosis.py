@@ -11,6 +11,7 @@ from unrolled.insight.checkup_plot import drawn
 from unrolled.insight.layer_checkup import LayerCheckup, in_words, plain
 from unrolled.insight.past import Past
 from unrolled.insight.record import Record
+from unrolled.json_values import JsonObject
 
 KINDS = (
     "NaN",
@@ -81,7 +82,7 @@ class Checkup:
         """Whether nothing was found."""
         return not self.verdict
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """All figures as plain data, for JSON; what is infinite or NaN is None."""
         past = self.past
         return {

@@ -5,7 +5,6 @@ Inputs: figures, as `checkup.py` puts them in. Outputs: a text, plain data.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from unrolled.data.counted import counted
 from unrolled.insight.fixed_points import FixedPoint
 from unrolled.insight.reach import Reach
+from unrolled.json_values import JsonObject
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class LayerCheckup:
     fixed_points: list[FixedPoint] | None
     growth: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The figures as plain data."""
         reach = self.reach
         return {
@@ -103,7 +103,7 @@ def plain(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _point(point: FixedPoint) -> dict[str, Any]:
+def _point(point: FixedPoint) -> JsonObject:
     largest = point.eigenvalues[:8]
     return {
         "is_stable": point.is_stable,

@@ -7,9 +7,9 @@ import dataclasses
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from unrolled import tasks
+from unrolled.json_values import JsonObject, table, texts
 from unrolled.pages.source import Source
 from unrolled.settings import Settings
 from unrolled.tasks.estimator import Estimator
@@ -44,13 +44,13 @@ def train_command(found: Source) -> str:
     """What trains the same again: files, and the options that are not the usual ones."""
     assert found.run is not None
     kind, config = tasks.task(found.task).Model, found.run.config
-    words = ["unrolled", "train", found.task, *map(str, config.get("files") or ())]
-    for file in config.get("valid") or ():
-        words += ["--valid", str(file)]
+    words = ["unrolled", "train", found.task, *texts(config.get("files") or [])]
+    for file in texts(config.get("valid") or []):
+        words += ["--valid", file]
     usual = kind.default_training.to_dict()
-    given = _training(config.get("train", {}), usual)
+    given = _training(table(config.get("train", {})), usual)
     for settings, values, defaults in (
-        (kind.kind, config.get("settings", {}), {}),
+        (kind.kind, table(config.get("settings", {})), {}),
         (TrainSettings, given, usual),
     ):
         words += _options(settings, values, defaults)
@@ -59,12 +59,12 @@ def train_command(found: Source) -> str:
     return shlex.join(words)
 
 
-def _training(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+def _training(values: JsonObject, usual: JsonObject) -> JsonObject:
     """Settings of a training, of which the usual bound is left out where another one is given."""
     return {name: value for name, value in values.items() if value is not None or usual.get(name) is None}
 
 
-def _options(kind: type[Settings], values: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:
+def _options(kind: type[Settings], values: JsonObject, defaults: JsonObject) -> Iterator[str]:
     """The options of settings that are not the usual ones."""
     for each in dataclasses.fields(kind):
         if each.name not in values or values[each.name] == defaults.get(each.name, each.default):

@@ -5,14 +5,15 @@ pictures, the check-up, what was trained on what, speed, and the commands.
 """
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from unrolled import tasks
 from unrolled.errors import UnrolledError
+from unrolled.json_values import JsonObject, texts
 from unrolled.markup import Line
 from unrolled.pages import again, checked, speed
-from unrolled.pages.source import DAMAGED, Source, column
+from unrolled.pages.source import DAMAGED, LoggedRow, Source, column
 from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
 from unrolled.report.html.elements import TONES
@@ -140,7 +141,7 @@ def learned(found: Source) -> str:
     )
 
 
-def _by_layer(record: list[dict[str, Any]], quantity: str, caption: str, unit: str) -> str:
+def _by_layer(record: Sequence[LoggedRow], quantity: str, caption: str, unit: str) -> str:
     """What `--watch-gradients` has noted of each layer, by update; nothing of a run without."""
     columns = dict.fromkeys(name for row in record for name in row if name.endswith(f"/{quantity}"))
     lines = []
@@ -204,8 +205,8 @@ def _facts(found: Source, report: TaskReport[Any] | None) -> str:
         if training.get(name) not in (None, "")
     }
     known: dict[str, object] = {
-        "files": "; ".join(map(str, config.get("files") or ())) or ("" if found.run is None else kind.source),
-        "validated on": "; ".join(map(str, config.get("valid") or ())),
+        "files": "; ".join(texts(config.get("files") or [])) or ("" if found.run is None else kind.source),
+        "validated on": "; ".join(texts(config.get("valid") or [])),
         **{_in_words(name): value for name, value in amounts.items()},
         "sha256 of the files": str(config.get("sha256", ""))[:16],
         **(report.facts() if report is not None else {}),
@@ -233,7 +234,7 @@ def _in_words(name: str) -> str:
     )
 
 
-def _versions(training: dict[str, Any]) -> dict[str, str]:
+def _versions(training: JsonObject) -> dict[str, str]:
     """Of the training, if its file says so; else of the program that writes the page."""
     noted = training.get("versions")
     return {"trained with": str(noted)} if noted else {"read with": versions()}

@@ -6,9 +6,9 @@ baselines, and which differences are no more than chance.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from unrolled.errors import UnrolledError
+from unrolled.json_values import JsonObject, table, texts
 from unrolled.markup import Line
 from unrolled.pages import again, of_run, speed
 from unrolled.pages.source import DAMAGED, Source, column
@@ -89,12 +89,12 @@ def _why_not(one: Source, other: Source, first: Counted | None, second: Counted 
     return ""
 
 
-def _part(found: Source) -> tuple[Any, ...]:
+def _part(found: Source) -> tuple[object, ...]:
     """What tells which examples a run was validated on."""
-    config: dict[str, Any] = found.run.config if found.run is not None else {}
-    settings = config.get("settings", {})
+    config: JsonObject = found.run.config if found.run is not None else {}
+    settings, train = (table(config.get(part, {})) for part in ("settings", "train"))
     cut = tuple(settings.get(name) for name in ("validation", "test", "stride"))
-    return config.get("sha256"), config.get("train", {}).get("seed"), cut, bool(config.get("valid"))
+    return config.get("sha256"), train.get("seed"), cut, bool(config.get("valid"))
 
 
 def _sentence(found: Source, first: Counted, second: Counted, names: tuple[str, str], n_pairs: int) -> str:
@@ -195,11 +195,11 @@ def _settings(sources: Sequence[Source], names: Sequence[str]) -> str:
     return elements.table(("", *names), rows, "settings that differ")
 
 
-def _known(found: Source) -> dict[str, Any]:
+def _known(found: Source) -> JsonObject:
     """All settings of a run by name."""
-    config: dict[str, Any] = found.run.config if found.run is not None else {}
+    config: JsonObject = found.run.config if found.run is not None else {}
     of_training = {name: value for name, value in found.training.items() if not isinstance(value, dict | list)}
-    files = {"files": "; ".join(map(str, config["files"]))} if config.get("files") else {}
+    files = {"files": "; ".join(texts(config["files"]))} if config.get("files") else {}
     return {"task": found.task, **files, **found.settings, **of_training}
 
 

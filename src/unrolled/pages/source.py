@@ -7,7 +7,7 @@ as the pages of one run and of several both begin here.
 import csv
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from unrolled import tasks
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError, UnrolledError
 from unrolled.files.model_file import ModelFile, read_model
+from unrolled.json_values import JsonObject, table, texts, whole
 from unrolled.tasks.estimator import Estimator
 from unrolled.tasks.report import TaskReport
 from unrolled.training.job import Curve
@@ -22,6 +23,9 @@ from unrolled.training.run_folder import CHECKPOINT, LOG, MODEL, Run
 
 # what a damaged model file may raise beside our own errors, as `info` knows too
 DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+LoggedRow = Mapping[str, float | str]  # of a log, which may hold texts
 
 
 @dataclass
@@ -45,7 +49,7 @@ class Source:
     run: Run | None
     file: ModelFile | None
     model: Estimator | None
-    record: list[dict[str, Any]]
+    record: Sequence[LoggedRow]
     is_on: bool = False
     missing: list[str] = field(default_factory=list)
     files: Sequence[Path] = ()
@@ -74,18 +78,18 @@ class Source:
             return Curve()
 
     @property
-    def training(self) -> dict[str, Any]:
+    def training(self) -> JsonObject:
         """Settings of the training and amounts of data."""
         if self.file is not None:
             return dict(self.file.settings.get("training", {}))
-        return dict(self.run.config.get("train", {})) if self.run is not None else {}
+        return dict(table(self.run.config.get("train", {}))) if self.run is not None else {}
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         """Settings of the model."""
         if self.file is not None:
             return dict(self.file.settings.get("model", {}))
-        return dict(self.run.config.get("settings", {})) if self.run is not None else {}
+        return dict(table(self.run.config.get("settings", {}))) if self.run is not None else {}
 
     @functools.cached_property
     def held(self) -> Any:
@@ -148,7 +152,7 @@ def source(path: Path, files: Sequence[Path] = (), *, device: str = "cpu") -> So
     return found
 
 
-def record_of(found: Source) -> list[dict[str, Any]]:
+def record_of(found: Source) -> Sequence[LoggedRow]:
     """The evaluations: those of the log, else of the checkpoint, else of the model file."""
     if found.run is not None:
         try:
@@ -165,7 +169,7 @@ def record_of(found: Source) -> list[dict[str, Any]]:
     return found.file.record if found.file is not None else []
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> Sequence[LoggedRow]:
     """The rows of a log, numbers as numbers.
 
     Raises:
@@ -194,19 +198,19 @@ def validation_part(model: Estimator, run: Run) -> Any:
         DataError: they cannot be read.
     """
     config = run.config
-    files, valid = config.get("files") or None, config.get("valid") or None
-    whole, held, digest = model._data(files, valid, None)
+    files, valid = (texts(config.get(part) or []) or None for part in ("files", "valid"))
+    data, held, digest = model._data(files, valid, None)
     if digest != config.get("sha256"):
         raise RunError(f"{', '.join(map(str, files or ()))}: changed since the run began")
     if held is not None:
         return held
     try:
-        return model.split(whole, int(config["train"]["seed"]))[1]
+        return model.split(data, whole(table(config["train"])["seed"]))[1]
     except SettingsError as fault:
         raise DataError(str(fault)) from fault
 
 
-def column(rows: Sequence[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
+def column(rows: Sequence[LoggedRow], name: str) -> tuple[list[float], list[float]]:
     """Steps and the numbers of a column, of the rows that have one."""
     kept = [row for row in rows if isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool)]
     pairs = [(float(row["step"]), float(row[name])) for row in kept if isinstance(row.get("step"), int | float)]

@@ -13,6 +13,7 @@ from torch import nn
 
 from unrolled.errors import UnrolledError
 from unrolled.explain import explain
+from unrolled.json_values import Json
 from unrolled.training.job import clock
 
 Row = tuple[str, str, str, str, str]
@@ -52,7 +53,7 @@ def calls_of(net: nn.Module | None) -> Iterator[dict[str, Call]]:
             handle.remove()
 
 
-def facts(record: Sequence[Mapping[str, Any]], training: Mapping[str, Any]) -> dict[str, str]:
+def facts(record: Sequence[Mapping[str, float | str]], training: Mapping[str, Json]) -> dict[str, str]:
     """How long the training took, and how much it did a second."""
     if not record or not isinstance(record[-1].get("seconds"), int | float):
         return {}

@@ -10,11 +10,11 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from unrolled.data.counted import counted
+from unrolled.json_values import JsonObject
 
 LEVEL = 0.05
 LEAST_BLOCKS = 6  # of fewer, even a gain in each is not significant: 2 · 2^-5 > 0.05
@@ -78,7 +78,7 @@ class Comparison:
         shown = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}" if self.p < 0.1 else f"p = {self.p:.2f}"
         return f"{shown}, {counted(self.n, self.of.removesuffix('s'))}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)
 
 

@@ -5,15 +5,69 @@ Inputs: metrics. Outputs: pictures in files; or figures, which a notebook shows.
 
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from unrolled import optional_libraries
+from unrolled.files.model_file import EvaluationRow
 from unrolled.files.whole import write_aside
 from unrolled.report import fonts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Future(TypedDict):
+    """The past of a series and what is forecast.
+
+    Attributes:
+        name: of the series.
+        past: [n].
+        point: [h].
+        bands: (low [h], high [h]) by label, widest first.
+        times: datetime64 [n + h], if known.
+    """
+
+    name: str
+    past: np.ndarray
+    point: np.ndarray
+    bands: dict[str, tuple[np.ndarray, np.ndarray]]
+    times: np.ndarray | None
+
+
+class Beside(TypedDict):
+    """A forecast beside what came.
+
+    Attributes:
+        name: of the series.
+        past: [n].
+        actual, point, low, high, baseline: [h].
+        baseline_name: the baseline's.
+        times: datetime64 [n + h], if known.
+    """
+
+    name: str
+    past: np.ndarray
+    actual: np.ndarray
+    point: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    baseline: np.ndarray
+    baseline_name: str
+    times: np.ndarray | None
+
+
+class HeardWord(TypedDict):
+    """A word of a sound: when it begins and ends, in seconds, and how sure the model is of it."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float
 
 
 def _short(text: str, most: int) -> str:
@@ -21,27 +75,28 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _canvas(width: float, height: float, n_rows: int = 1) -> tuple[Any, Any]:
+def _canvas(width: float, height: float, n_rows: int = 1) -> "tuple[Figure, np.ndarray]":
     """A figure and its axes [n_rows]."""
-    library: Any = optional_libraries.library("matplotlib.figure", "pictures need", "pictures")
+    library = optional_libraries.library("matplotlib.figure", "pictures need", "pictures")
     figure = library.Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(n_rows, 1, squeeze=False)[:, 0]
 
 
-def _save(figure: Any, path: Path) -> Path:
+def _save(figure: "Figure", path: Path) -> Path:
     with fonts.readable(figure):
         write_aside(path, lambda aside: figure.savefig(aside, format=path.suffix[1:], dpi=120))
     return path
 
 
-def _shown(figure: Any) -> Any:
+def _shown(figure: "Figure") -> "Figure":
     """A figure that a notebook shows as a picture, also where pyplot is not loaded, which would see to that."""
     with fonts.readable(figure):
-        figure._repr_png_ = functools.partial(_png, figure)
+        # IPython's name, which matplotlib does not declare
+        figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]
     return figure
 
 
-def _png(figure: Any) -> bytes:
+def _png(figure: "Figure") -> bytes:
     content = io.BytesIO()
     with fonts.readable(figure):
         figure.savefig(content, format="png", dpi=100)
@@ -49,8 +104,8 @@ def _png(figure: Any) -> bytes:
 
 
 def learning(
-    record: Sequence[Mapping[str, Any]], of: str, label: str, *, baseline: float | None = None, name: str = ""
-) -> Any:
+    record: Sequence[EvaluationRow], of: str, label: str, *, baseline: float | None = None, name: str = ""
+) -> "Figure":
     """A figure of matplotlib's: the metric `of` in the rows of a training by step, and the training loss below it.
 
     Args:
@@ -74,18 +129,17 @@ def learning(
     return _shown(figure)
 
 
-def futures(panels: Sequence[Mapping[str, Any]], remark: str = "") -> Any:
+def futures(panels: Sequence[Future], remark: str = "") -> "Figure":
     """A figure of matplotlib's: the past of series and what is forecast.
 
     Args:
-        panels: each has name, past [n], point [h], and bands by label: (low [h], high [h]), widest first. It may have
-            times, datetime64 [n + h]; else the axis counts the steps from the forecast's first.
+        panels: one below the other; without times an axis counts the steps from the forecast's first.
         remark: below all.
     """
     figure, rows = _canvas(9, 0.6 + 2.4 * len(panels), len(panels))
     for axes, panel in zip(rows, panels, strict=True):
         past, point = panel["past"], panel["point"]
-        times = panel.get("times")
+        times = panel["times"]
         at = np.arange(-len(past), len(point)) if times is None else times
         after = at[len(past) :]
         axes.plot(at[: len(past)], past, color="black", linewidth=0.8, label="known")
@@ -99,16 +153,16 @@ def futures(panels: Sequence[Mapping[str, Any]], remark: str = "") -> Any:
         axes.set_title(panel["name"], fontsize=9, loc="left")
         _dated(axes, times)
     figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8, frameon=False)
-    counted = "steps from the forecast's first" if all(panel.get("times") is None for panel in panels) else ""
+    counted = "steps from the forecast's first" if all(panel["times"] is None for panel in panels) else ""
     if counted or remark:
         rows[-1].set_xlabel(". ".join(filter(None, (counted, remark))))
     return _shown(figure)
 
 
-def _dated(axes: Any, times: np.ndarray | None) -> None:
+def _dated(axes: "Axes", times: np.ndarray | None) -> None:
     """Dates on an axis of times."""
     if times is not None:
-        dates: Any = optional_libraries.library("matplotlib.dates", "pictures need", "pictures")
+        dates = optional_libraries.library("matplotlib.dates", "pictures need", "pictures")
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
 
 
@@ -145,14 +199,12 @@ def bars(model: dict[str, float], baseline: dict[str, float], title: str, path: 
     return _save(figure, path)
 
 
-def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
-    """Series with forecasts: each panel has name, past [n], actual [h], point [h], low [h], high [h], baseline [h], and
-    may have times, datetime64 [n + h]; else the axis counts the steps from the forecast's first.
-    """
+def forecasts(panels: Sequence[Beside], path: Path) -> Path:
+    """Series with forecasts, one below the other; without times an axis counts the steps from the forecast's first."""
     figure, rows = _canvas(9, 2.4 * len(panels), len(panels))
     for axes, panel in zip(rows, panels, strict=True):
         past, horizon = len(panel["past"]), len(panel["point"])
-        times = panel.get("times")
+        times = panel["times"]
         at = np.arange(-past, horizon) if times is None else times
         after = at[past:]
         actual = np.concatenate((panel["past"], panel["actual"]))
@@ -164,7 +216,7 @@ def forecasts(panels: Sequence[dict[str, Any]], path: Path) -> Path:
         axes.set_title(panel["name"], fontsize=9, loc="left")
         _dated(axes, times)
     figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8, frameon=False)
-    if all(panel.get("times") is None for panel in panels):
+    if all(panel["times"] is None for panel in panels):
         rows[-1].set_xlabel("steps from the forecast's first")
     return _save(figure, path)
 
@@ -178,7 +230,7 @@ def attention(source: Sequence[str], target: Sequence[str], weights: np.ndarray,
     return _save(figure, path)
 
 
-def heard(frames: np.ndarray, step_s: float, words: Sequence[dict[str, Any]], said: str, path: Path) -> Path:
+def heard(frames: np.ndarray, step_s: float, words: Sequence[HeardWord], said: str, path: Path) -> Path:
     """A sound's features [frames, mels] with the words that were heard in it, where they were heard."""
     seconds = len(frames) * step_s
     figure, (axes,) = _canvas(max(5.0, min(14.0, 3 * seconds)), 3)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unrolled.baselines.ngram import NGram
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 KINDS = ("char", "word")
 _END = "\n"
@@ -53,7 +54,7 @@ class LanguageModel:
         total = self.log_p(before, word) if word else 0.0
         return total + (self.log_p([*before, word] if word else before, _END) if not character else 0.0)
 
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def to_parts(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """Plain data, and tensors."""
         tensors = {f"language.{name}": tensor for name, tensor in self.ngram.to_tensors().items()}
         return {"kind": self.kind, "symbols": self.symbols}, tensors

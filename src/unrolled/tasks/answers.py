@@ -22,7 +22,7 @@ class Shown:
         """What was asked for, by itself: a label, tags, numbers, a text."""
         raise NotImplementedError
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """As rows of a table."""
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class Answers(list[A]):
         return _html([row for each in self[:_MOST_ROWS] for row in each.rows()], len(self))
 
 
-def _frame(rows: list[dict[str, Any]], index: Any, library: str) -> Any:
+def _frame(rows: list[dict[str, object]], index: Any, library: str) -> Any:
     module: Any = optional_libraries.library(library, "data frames need", "tables")
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in names}
@@ -100,7 +100,7 @@ def _frame(rows: list[dict[str, Any]], index: Any, library: str) -> Any:
     return module.DataFrame(columns, index=index if index is not None and len(index) == len(rows) else None)
 
 
-def _html(rows: Sequence[Mapping[str, Any]], n_answers: int = 1) -> str:
+def _html(rows: Sequence[Mapping[str, object]], n_answers: int = 1) -> str:
     """Rows as a table of HTML, the first of them."""
     whole = list(dict.fromkeys(name for row in rows for name in row))
     names = whole[:_MOST_COLUMNS]

@@ -6,7 +6,6 @@ begins as its baseline, and a network adds to it as much as it proves to know.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from unrolled.baselines.cross_fitted import best_scale, cross_fitted, folds_of
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 
 Weights = tuple[float, float]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -52,17 +52,18 @@ def blended(network: Tensor, baseline: Tensor, weights: Weights) -> Tensor:
     return weights[0] * network + weights[1] * baseline
 
 
-def blend_from_data(data: dict[str, Any]) -> tuple[float, Weights]:
+def blend_from_data(data: JsonObject) -> tuple[float, Weights]:
     """Scale and weights, as they stand in a model file; in one of 0.1.0 the network answers alone.
 
     Raises:
         ModelFileError: they are damaged.
     """
     scale, weights = data.get("scale", 1.0), data.get("weights", list(NETWORK_ALONE))
-    numbers = [scale, *weights] if isinstance(weights, list) and len(weights) == 2 else []
-    if not numbers or not all(isinstance(each, int | float) and 0 <= each < math.inf for each in numbers):
+    given = [scale, *weights] if isinstance(weights, list) else []
+    numbers = [float(each) for each in given if isinstance(each, int | float) and 0 <= each < math.inf]
+    if len(given) != 3 or len(numbers) != 3:
         raise ModelFileError("the weights of its network and of its baseline are damaged")
-    return float(scale), (float(weights[0]), float(weights[1]))
+    return numbers[0], (numbers[1], numbers[2])
 
 
 def cross_blended(network: Tensor, baseline: Tensor, targets: Tensor, loss: Loss) -> Tensor:

@@ -21,11 +21,11 @@ from unrolled.tasks.estimator import Estimator
 class Answer(Protocol):
     """What a model says of one item; `str` shows it to a person."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As plain data, for JSON."""
         ...
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """As rows of a table."""
         ...
 

@@ -13,6 +13,8 @@ from torch import nn
 
 from unrolled.data.table import NOTHING, Learnt
 from unrolled.errors import DataError, RunError, SettingsError
+from unrolled.files.model_file import EvaluationRow
+from unrolled.json_values import JsonObject, texts
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings
 from unrolled.tasks.arguments import check_no_texts, checked_training
@@ -189,9 +191,9 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         kept = None
         if run is not None:
             files, of_valid = self.files_of(data), None if valid is None else self.files_of(valid)
-            config = {"task": self.task, "settings": self.settings.to_dict(), "train": train.to_dict(), "files": files}
-            more = {"valid": of_valid, "sha256": sha256, "start": None if begun is None else begun.name}
-            kept = _new_run(run, config | more, log, begun)
+            config: JsonObject = {"settings": self.settings.to_dict(), "train": train.to_dict(), "files": files}
+            config |= {"task": self.task, "valid": of_valid, "sha256": sha256}
+            kept = _new_run(run, config, log, begun)
         self._train(job, train, kept, display)
         return self
 
@@ -205,11 +207,11 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """
         with run.held():
             with run.restoring():
-                model = cls(cls.kind.from_dict(run.config["settings"]))
-                training = TrainSettings.from_dict(run.config["train"])
-                files, digest = [str(file) for file in run.config["files"]], run.config["sha256"]
-                valid = None if run.config.get("valid") is None else [str(file) for file in run.config["valid"]]
-            begun = Beginning.again(run.folder, run.config.get("start"), cls)
+                model, config = cls(cls.kind.from_dict(run.config["settings"])), run.config
+                training = TrainSettings.from_dict(config["train"])
+                files, digest = texts(config["files"]), config["sha256"]
+                valid = None if config.get("valid") is None else texts(config["valid"])
+            begun = Beginning.again(run.folder, config.get("start"), cls)
             whole, held, sha256 = model._data(files or None, valid, begun)
             if sha256 != digest:
                 raise RunError(
@@ -217,7 +219,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 )
             device = choose_device(training.device)
             processes.join(device)
-            display = with_rows(display or display_of_call(), list(run.config.get("log", ())), (), run.folder, cls.task)
+            display = with_rows(display or display_of_call(), texts(config.get("log", [])), (), run.folder, cls.task)
             job = model._job(whole, held, training, device, begun)
             return model, model._train(job, training, run, display)
 
@@ -247,7 +249,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
         return job
 
-    def amounts(self, part: Any, held: Any) -> dict[str, Any]:
+    def amounts(self, part: Any, held: Any) -> JsonObject:
         """How much data a training has, for the model file."""
         return {"n_examples": len(part)}
 
@@ -256,7 +258,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         n_shown = len(self.notes)
         with run.held() if run is not None else contextlib.nullcontext(), ending_signals_interrupt():
             display.start(items_per_step=job.items_per_step, item=job.item, curve=(curve := curve_of(job)))
-            course = {"curve": asdict(curve), "item": job.item, "items_per_step": job.items_per_step}
+            course: JsonObject = {"curve": asdict(curve), "item": job.item, "items_per_step": job.items_per_step}
             self._fitted = self.fitted.noting(course | {"versions": versions()})
             with tracked(display, {"task": self.task, **self.settings.to_dict(), **training.to_dict()}) as summary:
                 try:
@@ -286,7 +288,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """Metrics of the trained model on the validation part, unless `finish` found them."""
         return self.fitted.figures or self.evaluate(self.held)
 
-    def keep(self, path: Path, record: list[dict[str, Any]], figures: dict[str, Any] | None = None) -> None:
+    def keep(self, path: Path, record: list[EvaluationRow], figures: dict[str, Any] | None = None) -> None:
         """Writes the model file amid a training, with the metrics so far."""
         fitted = self.fitted
         self._fitted = replace(fitted, record=record, figures=fitted.figures if figures is None else figures)
@@ -309,11 +311,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         return model
 
 
-def _new_run(folder: Path | str, config: dict[str, Any], log: Log, begun: Begun) -> Run:
+def _new_run(folder: Path | str, config: JsonObject, log: Log, begun: Begun) -> Run:
     """A new run folder, made by the first process."""
-    config = config | {"log": [each for each in listed(log) if isinstance(each, str)]}
+    noted: JsonObject = {"start": None if begun is None else begun.name}
+    noted["log"] = [each for each in listed(log) if isinstance(each, str)]
     if processes.rank() == 0:
-        Run.create(folder, config, {} if begun is None else {START: begun.model.save})
+        Run.create(folder, config | noted, {} if begun is None else {START: begun.model.save})
     processes.barrier()
     return Run.open(folder)
 
@@ -336,7 +339,7 @@ class ExampleJob:
     def module(self) -> nn.Module:
         return self.model.fitted.net
 
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+    def save(self, path: Path, record: list[EvaluationRow]) -> None:
         self.model.keep(path, record)
 
 

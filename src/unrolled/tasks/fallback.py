@@ -14,6 +14,7 @@ import numpy as np
 
 from unrolled.baselines.cross_fitted import folds_of
 from unrolled.errors import ModelFileError
+from unrolled.json_values import JsonObject
 from unrolled.report.comparison import Score, ratio
 from unrolled.settings import option
 
@@ -75,7 +76,7 @@ class Fallback:
         n, total = by.get(self.baseline, 0), sum(by.values())
         return f"Where the network is less confident ({n:,} of {total:,} {of}), {name} answers; {keep}."
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"baseline": self.baseline, "least": self.least}
 
     @classmethod

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.errors import ModelFileError, SettingsError
-from unrolled.files.model_file import ModelFile, load_weights, read_model, write_model
+from unrolled.files.model_file import EvaluationRow, ModelFile, load_weights, read_model, write_model
+from unrolled.json_values import Json, JsonObject, table
 from unrolled.settings import Settings
 from unrolled.training.devices import choose_device
 
 S = TypeVar("S", bound=Settings)
-Parts = tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]
+Parts = tuple[JsonObject, JsonObject, dict[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class Fitted(ABC):
 
     net: nn.Module
     figures: dict[str, Any] = field(default_factory=dict)
-    record: list[dict[str, Any]] = field(default_factory=list)
-    training: dict[str, Any] = field(default_factory=dict)
+    record: list[EvaluationRow] = field(default_factory=list)
+    training: JsonObject = field(default_factory=dict)
 
     @abstractmethod
     def to_parts(self) -> Parts:
@@ -87,7 +88,7 @@ class Fitted(ABC):
         noted = self.training.get("read_as")
         return {name: value for name, value in noted.items() if _is_text(value)} if isinstance(noted, dict) else {}
 
-    def noting(self, more: Mapping[str, Any]) -> Self:
+    def noting(self, more: Mapping[str, Json]) -> Self:
         """The same, with more said of its training."""
         return replace(self, training={**self.training, **more})
 
@@ -100,9 +101,9 @@ class Fitted(ABC):
         return {"figures": self.figures}
 
     @classmethod
-    def figures_of(cls, baseline: dict[str, Any]) -> dict[str, Any]:
+    def figures_of(cls, baseline: JsonObject) -> dict[str, Any]:
         """The metrics, from there."""
-        return baseline.get("figures", {})
+        return table(baseline.get("figures", {}))
 
 
 F = TypeVar("F", bound=Fitted)  # what a model fits
@@ -154,12 +155,12 @@ class HasFitted(Generic[F]):
         return {} if self._fitted is None else self._fitted.figures
 
     @property
-    def record(self) -> list[dict[str, Any]]:
+    def record(self) -> list[EvaluationRow]:
         """The evaluations of the training; empty before `fit`."""
         return [] if self._fitted is None else self._fitted.record
 
     @property
-    def training(self) -> dict[str, Any]:
+    def training(self) -> JsonObject:
         """The training's settings, and how much data it had; empty before `fit`."""
         return {} if self._fitted is None else self._fitted.training
 

@@ -5,7 +5,7 @@ tells of the whole answer, the baseline's part in it too, which has no gradient.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Literal, TypedDict, TypeVar
 
 import numpy as np
 
@@ -14,10 +14,25 @@ from unrolled.data.vocabulary import UNKNOWN, TokenVocabulary
 
 _ROWS = 64  # of a batch
 _MOST = 5  # that are shown
-Encoded = Any  # of a vocabulary
+Encoded = tuple[np.ndarray, np.ndarray, list[str]]  # words, pairs, and the forms of the words
+V = TypeVar("V")
+Unit = Literal["nats", "effect"]
 
 
-def hidden_versions(vocabulary: TokenVocabulary, pieces: Sequence[str]) -> list[tuple[Any, Any, list[str]]]:
+class Highlight(TypedDict, total=False):
+    """What a part of an input did: a token with its place in the text, or the stamp of a value; and its effect, named
+    by its unit.
+    """
+
+    token: str
+    start: int
+    end: int
+    stamp: str
+    nats: float
+    effect: float
+
+
+def hidden_versions(vocabulary: TokenVocabulary, pieces: Sequence[str]) -> list[Encoded]:
     """A text, encoded, and after it the same with each token hidden."""
     words, pairs, forms = vocabulary.encode(list(pieces))
     versions = [(words, pairs, list(forms))]
@@ -29,23 +44,24 @@ def hidden_versions(vocabulary: TokenVocabulary, pieces: Sequence[str]) -> list[
     return versions
 
 
-def in_batches(versions: Sequence[Any], answer: Callable[[Sequence[Any]], np.ndarray]) -> np.ndarray:
+def in_batches(versions: Sequence[V], answer: Callable[[Sequence[V]], np.ndarray]) -> np.ndarray:
     """What `answer` returns for some versions at a time, one below the other."""
     return np.concatenate([answer(versions[i : i + _ROWS]) for i in range(0, len(versions), _ROWS)])
 
 
-def effects(tokens: Sequence[Token], values: np.ndarray, unit: str) -> list[dict[str, Any]]:
+def effects(tokens: Sequence[Token], values: np.ndarray, unit: Unit) -> list[Highlight]:
     """Each token with its place in the text and, named by its unit, by how much the first value is above that without
     the token.
     """
     moved = (values[0] - values[1:]).tolist()
-    return [
-        {"token": token.text, "start": token.start, "end": token.end, unit: value}
-        for token, value in zip(tokens, moved, strict=True)
-    ]
+    found: list[Highlight] = []
+    for token, value in zip(tokens, moved, strict=True):
+        found.append({"token": token.text, "start": token.start, "end": token.end})
+        found[-1][unit] = value
+    return found
 
 
-def in_words(highlights: Sequence[dict[str, Any]], name: str, unit: str) -> str:
+def in_words(highlights: Sequence[Highlight], name: Literal["token", "stamp"], unit: Unit) -> str:
     """The largest effects in a line; `name` is the key of what has them."""
     moved = sorted(highlights, key=lambda each: -abs(each[unit]))[:_MOST]
     return "  " + ", ".join(f"{each[name]} {_signed(each[unit])}" for each in moved)

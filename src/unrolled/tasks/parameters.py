@@ -30,7 +30,7 @@ class Parameters(Generic[S]):
     kind: ClassVar[type[Any]]  # the class of its settings: S, which no class variable may say
     default_training: ClassVar[TrainSettings]
 
-    def __init__(self, settings: S | None, values: Mapping[str, Any]) -> None:
+    def __init__(self, settings: S | None, values: Mapping[str, object]) -> None:
         if settings is not None and not isinstance(settings, self.kind):
             raise SettingsError(
                 f"{type(self).__name__}: got {settings!r:.60} for settings; expected {self.kind.__name__}, "
@@ -38,7 +38,7 @@ class Parameters(Generic[S]):
             )
         self.settings: S = settings or self.kind()
         self._named = self._unusual(self.settings)
-        self._training_values: dict[str, Any] = {}
+        self._training_values: dict[str, object] = {}
         self._take(values)
 
     @property
@@ -47,7 +47,7 @@ class Parameters(Generic[S]):
         return self.training_of(self._training_values)
 
     @classmethod
-    def training_of(cls, values: Mapping[str, Any], *, has_start: bool = False) -> TrainSettings:
+    def training_of(cls, values: Mapping[str, object], *, has_start: bool = False) -> TrainSettings:
         """The task's own training with some values in place of its own: a run bounded by steps has no minutes, and one
         that starts from a model a lower learning rate.
 
@@ -57,12 +57,12 @@ class Parameters(Generic[S]):
         usual = cls.default_training
         if has_start:
             usual = dataclasses.replace(usual, lr=LR_SHARE * usual.lr)
-        whole: dict[str, Any] = {**usual.to_dict(), "minutes": None, "steps": None, **values}
+        whole: dict[str, object] = {**usual.to_dict(), "minutes": None, "steps": None, **values}
         if whole["steps"] is None and whole["minutes"] is None and whole["schedule"] in ("cosine", "linear"):
             whole["minutes"] = usual.minutes
         return TrainSettings.from_dict(whole)
 
-    def get_params(self, *, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, *, deep: bool = True) -> dict[str, object]:
         """All settings by name, the model's and its training's; without steps and minutes the training's are None."""
         return {**self._usual(), **self.settings.to_dict(), **self._training_values}
 
@@ -73,10 +73,10 @@ class Parameters(Generic[S]):
         return {name for name, value in settings.to_dict().items() if value != usual[name]}
 
     @classmethod
-    def _usual(cls) -> dict[str, Any]:
+    def _usual(cls) -> dict[str, object]:
         return {**cls.kind().to_dict(), **cls.default_training.to_dict(), "minutes": None, "steps": None}
 
-    def _take(self, values: Mapping[str, Any]) -> None:
+    def _take(self, values: Mapping[str, object]) -> None:
         own = {field.name for field in dataclasses.fields(self.kind)}
         trained = {field.name for field in dataclasses.fields(TrainSettings)}
         for name in values:

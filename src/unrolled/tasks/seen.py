@@ -11,6 +11,8 @@ from torch import nn
 
 from unrolled import markup, tasks
 from unrolled.data.counted import counted
+from unrolled.files.model_file import EvaluationRow
+from unrolled.json_values import Json, JsonObject, whole
 from unrolled.training.job import TrainResult, clock
 
 _SHAPE = ("cell", "encoder", "layers", "hidden", "units", "horizon")  # settings that are shown even if not changed
@@ -28,7 +30,7 @@ class Seen(ABC):
         """Metrics beside the baseline's, and the verdict."""
 
     @abstractmethod
-    def get_params(self, *, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, *, deep: bool = True) -> dict[str, object]:
         """All settings by name."""
 
     @property
@@ -38,12 +40,12 @@ class Seen(ABC):
 
     @property
     @abstractmethod
-    def record(self) -> list[dict[str, Any]]:
+    def record(self) -> list[EvaluationRow]:
         """The evaluations of the training."""
 
     @property
     @abstractmethod
-    def training(self) -> dict[str, Any]:
+    def training(self) -> JsonObject:
         """The training's settings, and how much data it had."""
 
     def _repr_html_(self) -> str:
@@ -62,7 +64,7 @@ class Seen(ABC):
         return markup.block(head, markup.facts(known), report.html(), folded)
 
 
-def _settings(own: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+def _settings(own: Mapping[str, object], usual: Mapping[str, object]) -> str:
     """Those that make the network's shape, and those that are not the usual ones."""
     shown = {name: value for name, value in own.items() if name in _SHAPE or value != usual[name]}
     text = ", ".join(f"{name}={value!r}" for name, value in shown.items())
@@ -76,18 +78,19 @@ def _size(net: nn.Module) -> str:
     return f"{sum(each.numel() for each in tensors):,} parameters, {size}"
 
 
-def _amount(training: Mapping[str, Any]) -> str:
+def _amount(training: Mapping[str, Json]) -> str:
     named = {
         "items": "character[|s] or bytes",
         "n_series": "[series|series]",
         "n_values": "value",
         "n_examples": "example",
     }
-    data = [training["data"]] if training.get("data") else []
-    return ", ".join(data + [counted(training[name], words) for name, words in named.items() if training.get(name)])
+    data = [str(training["data"])] if training.get("data") else []
+    amounts = [counted(whole(training[name]), words) for name, words in named.items() if training.get(name)]
+    return ", ".join(data + amounts)
 
 
-def _course(record: list[dict[str, Any]]) -> str:
+def _course(record: list[EvaluationRow]) -> str:
     """How long it was trained, and where the best weights come from."""
     if not record:
         return ""

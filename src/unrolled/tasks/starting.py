@@ -16,6 +16,7 @@ from torch import nn
 
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import ArgumentError, SettingsError
+from unrolled.json_values import Json
 from unrolled.nn.label_axes import LabelAxes
 from unrolled.settings import Settings
 from unrolled.tasks.arguments import named
@@ -55,9 +56,9 @@ class Beginning:
         return cls(copy.copy(start), "a model in memory")  # it may be the one that learns
 
     @classmethod
-    def again(cls, folder: Path, name: str | None, kind: type[Any]) -> "Beginning | None":
+    def again(cls, folder: Path, name: Json, kind: type[Any]) -> "Beginning | None":
         """What a run started from, out of its folder; None for a run without."""
-        return None if name is None else cls(kind.load(folder / START), name)
+        return None if name is None else cls(kind.load(folder / START), str(name))
 
     def settings(self, chosen: S, names: set[str]) -> S:
         """The model's settings, but for those that the user chose, and for those that say how a file is written.
@@ -69,7 +70,8 @@ class Beginning:
         Raises:
             SettingsError: one that the model's weights fix is given with another value; all are told at once.
         """
-        own, values, faults = self.model.settings, dict[str, Any](), []
+        own, faults = self.model.settings, []
+        values: dict[str, object] = {}
         for field in fields(chosen):
             value, kept, role = getattr(chosen, field.name), getattr(own, field.name), field.metadata["with_start"]
             if role == "fixed" and field.name in names and value != kept:

@@ -5,8 +5,9 @@ Inputs: steps and evaluations. Outputs: text on standard error. What a notebook 
 
 import sys
 import time
-from typing import Any, TextIO
+from typing import TextIO
 
+from unrolled.files.model_file import EvaluationRow
 from unrolled.training.job import Curve, TrainResult, clock
 
 _EVERY_S = 15.0
@@ -30,7 +31,7 @@ class Display:
     def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
         """A step is done; `progress` runs from 0 to 1, `seconds` since the run's first start."""
 
-    def evaluated(self, row: dict[str, Any], figure: str, *, is_best: bool) -> None:
+    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
         """An evaluation is done; `figure` is the one that the user knows, in words."""
 
     def stop(self) -> None:
@@ -65,7 +66,7 @@ class PlainDisplay(Display):
             self.last = time.monotonic()
             self._print(f"step {step}: {self._line(loss, gradient_norm)}")
 
-    def evaluated(self, row: dict[str, Any], figure: str, *, is_best: bool) -> None:
+    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
         self.last = time.monotonic()
         self._print(_evaluation(row, figure, is_best=is_best))
 
@@ -136,7 +137,7 @@ class Speed:
         return told + ([f"{clock(left)} left"] if left is not None else [])
 
 
-def _evaluation(row: dict[str, Any], figure: str, *, is_best: bool) -> str:
+def _evaluation(row: EvaluationRow, figure: str, *, is_best: bool) -> str:
     best = "  best" if is_best else ""
     at = f"{clock(row['seconds'])}  step {row['step']}"
     return f"{at}: validation {figure}{best}  (training loss {row['train_loss']:.3f})"

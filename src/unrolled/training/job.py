@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unrolled import markup
 from unrolled.errors import SettingsError
+from unrolled.files.model_file import EvaluationRow
 from unrolled.report import pictures
 from unrolled.training.settings import TrainSettings
 
@@ -31,7 +32,7 @@ class Curve:
     baseline: float | None = None
     name: str = "baseline"
 
-    def chart(self, record: list[dict[str, Any]]) -> str:
+    def chart(self, record: list[EvaluationRow]) -> str:
         """The curve of a record beside the baseline, as HTML; nothing for fewer than two rows."""
         rows = [row for row in record if self.figure in row]
         if len(rows) < 2:
@@ -89,7 +90,7 @@ class Job(Protocol):
         """The figure that the user knows, in words, such as "2.31 bits/char"."""
         ...
 
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+    def save(self, path: Path, record: list[EvaluationRow]) -> None:
         """Writes the model file with the weights as they are, aside and renamed."""
         ...
 
@@ -112,7 +113,7 @@ class TrainResult:
     seconds: float
     best_step: int
     best_loss: float
-    record: list[dict[str, Any]]
+    record: list[EvaluationRow]
     curve: Curve = field(default_factory=Curve)
 
     def __str__(self) -> str:

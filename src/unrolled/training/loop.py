@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Tree
 from unrolled.errors import DivergedError, RunError
 from unrolled.nn.bptt import detached
 from unrolled.nn.recurrent import Recurrent
@@ -236,7 +237,7 @@ class _Training:
         )
         self.run.write_log(self.position.record)
 
-    def _restore(self, saved: dict[str, Any]) -> None:
+    def _restore(self, saved: Tree) -> None:
         if len(saved["parts"]) != processes.world_size():
             raise RunError(
                 f"the run was trained by {len(saved['parts'])} processes, this is one of {processes.world_size()}. "

@@ -12,6 +12,7 @@ from typing import Any
 
 from unrolled import markup
 from unrolled.data.counted import counted
+from unrolled.files.model_file import EvaluationRow
 from unrolled.training import processes
 from unrolled.training.display import Display, Speed
 from unrolled.training.job import Curve, TrainResult, clock
@@ -59,7 +60,7 @@ class NotebookDisplay(Display):
     def __init__(self, update: Update) -> None:
         self.update = update
         self.notes: list[str] = []
-        self.record: list[dict[str, Any]] = []
+        self.record: list[EvaluationRow] = []
         self.evaluations: list[tuple[str, ...]] = []
         self.curve = Curve()
         self.speed = Speed()
@@ -84,7 +85,7 @@ class NotebookDisplay(Display):
         if time.monotonic() - self.last >= _EVERY_S:
             self._show()
 
-    def evaluated(self, row: dict[str, Any], figure: str, *, is_best: bool) -> None:
+    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
         self.record.append(row)
         best = "best so far" if is_best else ""
         told = (clock(row["seconds"]), f"{row['step']:,}", figure, f"{row['train_loss']:.3f}", best)

@@ -3,8 +3,6 @@
 Inputs: a name and its settings. Outputs: an optimizer.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -17,7 +15,7 @@ OPTIMIZERS = {
 def optimizer_of(name: str, parameters: list[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """The optimizer of a name, over parameters of one device."""
     kind = OPTIMIZERS[name]
-    extra: dict[str, Any] = {"momentum": 0.9, "nesterov": True} if kind is torch.optim.SGD else {}
+    extra: dict[str, float] = {"momentum": 0.9, "nesterov": True} if kind is torch.optim.SGD else {}
     if kind in (torch.optim.Adam, torch.optim.AdamW) and parameters[0].device.type in ("cpu", "cuda"):
         extra["fused"] = True  # one pass over a large vocabulary's weights in place of ten
     return kind(parameters, lr=lr, weight_decay=weight_decay, **extra)

@@ -23,6 +23,8 @@ from typing import Any
 from unrolled.errors import RunError
 from unrolled.files import safetensors_tree, whole
 from unrolled.files.bounds import lacks_memory
+from unrolled.files.model_file import EvaluationRow
+from unrolled.json_values import JsonObject
 from unrolled.training import processes
 
 try:
@@ -45,7 +47,7 @@ class Run:
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: JsonObject
     state: Any = None
     _is_held: bool = field(default=False, init=False, repr=False)
 
@@ -56,7 +58,7 @@ class Run:
 
     @classmethod
     def create(
-        cls, folder: Path | str, config: dict[str, Any], files: Mapping[str, Callable[[Path], None]] | None = None
+        cls, folder: Path | str, config: JsonObject, files: Mapping[str, Callable[[Path], None]] | None = None
     ) -> "Run":
         """Makes a new folder that holds a first checkpoint, aside and renamed: a run folder can always be resumed.
 
@@ -161,7 +163,7 @@ class Run:
         except OSError as fault:
             raise RunError(f"{path}: cannot be written: {fault.strerror or fault}") from fault
 
-    def write_log(self, rows: list[dict[str, Any]]) -> None:
+    def write_log(self, rows: list[EvaluationRow]) -> None:
         """Rewrites log.csv."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
@@ -170,7 +172,7 @@ class Run:
         whole.write_aside(self.folder / LOG, lambda aside: aside.write_text(text.getvalue(), encoding="utf-8"))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Any]:
+def _read(path: Path) -> tuple[JsonObject, Any]:
     """Configuration and state out of a checkpoint."""
     try:
         checkpoint = safetensors_tree.read_tree(path)

@@ -6,9 +6,9 @@ Plain numbers in and out, so that the rules can be tested without a network.
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from unrolled.data.counted import counted
+from unrolled.files.model_file import EvaluationRow
 from unrolled.training.settings import TrainSettings
 
 EPOCHS = 3  # before patience counts
@@ -54,7 +54,7 @@ class Position:
     loss_sum: float = 0.0
     n_losses: int = 0
     lowest_loss: float = math.inf
-    record: list[dict[str, Any]] = field(default_factory=list)
+    record: list[EvaluationRow] = field(default_factory=list)
 
 
 def updated(at: Position, train_loss: float) -> None:

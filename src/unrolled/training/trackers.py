@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 from unrolled.errors import MissingExtraError, SettingsError
+from unrolled.files.model_file import EvaluationRow
+from unrolled.json_values import Json, JsonObject
 from unrolled.training import processes
 from unrolled.training.display import Display
 from unrolled.training.job import Curve, TrainResult
@@ -27,13 +29,13 @@ _EVERY = 10  # steps between rows of the training loss; evaluations have rows of
 class Tracker(Protocol):
     """What keeps the rows of a training."""
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: JsonObject) -> None:
         """A training begins, with these settings by name."""
 
     def row(self, step: int, metrics: dict[str, float]) -> None:
         """Figures at a step: the training loss, or those of an evaluation."""
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def end(self, summary: JsonObject) -> None:
         """The training is over: how it ended, and the metrics of the model; `reason` alone if it was cut off."""
 
 
@@ -44,7 +46,7 @@ class TensorBoard:
         _library("tensorboard", "tensorboard")
         self.folder = folder / "tensorboard"
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: JsonObject) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(self.folder))
@@ -55,7 +57,7 @@ class TensorBoard:
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def end(self, summary: JsonObject) -> None:
         self.writer.add_text("result", "\n".join(f"    {name}: {value}" for name, value in summary.items()))
         self.writer.close()
 
@@ -67,7 +69,7 @@ class MLflow:
         self.library: Any = _library("mlflow", "mlflow")
         self.name, self.is_ours = name, False
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: JsonObject) -> None:
         self.is_ours = self.library.active_run() is None
         if self.is_ours:
             self.library.start_run(run_name=self.name)
@@ -76,7 +78,7 @@ class MLflow:
     def row(self, step: int, metrics: dict[str, float]) -> None:
         self.library.log_metrics(metrics, step=step)
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def end(self, summary: JsonObject) -> None:
         self.library.log_metrics(_numbers(summary))
         if self.is_ours:
             self.library.end_run("FINISHED" if "steps" in summary else "KILLED")
@@ -89,13 +91,13 @@ class WandB:
         self.library: Any = _library("wandb", "wandb")
         self.name = name
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: JsonObject) -> None:
         self.run = self.library.init(project="unrolled", name=self.name, config=config)
 
     def row(self, step: int, metrics: dict[str, float]) -> None:
         self.run.log(metrics, step=step)
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def end(self, summary: JsonObject) -> None:
         self.run.summary.update(summary)
         self.run.finish(exit_code=0 if "steps" in summary else 1)
 
@@ -107,13 +109,13 @@ class Trackio:
         self.library: Any = _library("trackio", "trackio")
         self.name = name
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: JsonObject) -> None:
         self.library.init(project="unrolled", name=self.name, config=config)
 
     def row(self, step: int, metrics: dict[str, float]) -> None:
         self.library.log(metrics, step=step)
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def end(self, summary: JsonObject) -> None:
         self.library.log(_numbers(summary))
         self.library.finish()
 
@@ -132,7 +134,7 @@ def _library(name: str, package: str) -> ModuleType:
         ) from None
 
 
-def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(summary: Mapping[str, Json]) -> dict[str, float]:
     return {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
 
 
@@ -177,13 +179,13 @@ class Rows(Display):
         self.shown, self.trackers, self.callbacks = shown, trackers, callbacks
         self.is_open = False
 
-    def open(self, config: dict[str, Any]) -> None:
+    def open(self, config: JsonObject) -> None:
         """A training begins."""
         for tracker in self.trackers:
             tracker.start(config)
         self.is_open = True
 
-    def close(self, summary: dict[str, Any]) -> None:
+    def close(self, summary: JsonObject) -> None:
         """It is over; a second call does nothing."""
         if self.is_open:
             self.is_open = False
@@ -201,9 +203,9 @@ class Rows(Display):
         if step % _EVERY == 0:
             self._row(step, {"train_loss": loss, "gradient_norm": gradient_norm})
 
-    def evaluated(self, row: dict[str, Any], figure: str, *, is_best: bool) -> None:
+    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
         self.shown.evaluated(row, figure, is_best=is_best)
-        self._row(row["step"], {name: value for name, value in _numbers(row).items() if name != "step"})
+        self._row(int(row["step"]), {name: value for name, value in _numbers(row).items() if name != "step"})
 
     def stop(self) -> None:
         self.shown.stop()
@@ -221,9 +223,9 @@ class Rows(Display):
 
 
 @contextlib.contextmanager
-def tracked(display: Display, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def tracked(display: Display, config: JsonObject) -> Iterator[JsonObject]:
     """Trackers start before and end after what is done within; it fills the summary."""
-    summary: dict[str, Any] = {"reason": "cut off"}
+    summary: JsonObject = {"reason": "cut off"}
     if not isinstance(display, Rows):
         yield summary
         return
@@ -234,7 +236,7 @@ def tracked(display: Display, config: dict[str, Any]) -> Iterator[dict[str, Any]
         display.close(summary)
 
 
-def flat(metrics: Mapping[str, Any], before: str = "") -> dict[str, float]:
+def flat(metrics: Mapping[str, Json], before: str = "") -> dict[str, float]:
     """Numbers of nested metrics by a name such as "model/accuracy", two levels deep."""
     found: dict[str, float] = {}
     for name, value in metrics.items():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.tasks.answers import Shown
-from unrolled.tasks.highlights import in_words
+from unrolled.tasks.highlights import Highlight, in_words
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,7 +22,7 @@ class Classified(Shown):
     text: str
     labels: list[Any]
     probabilities: dict[Any, float]
-    highlights: list[dict[str, Any]] | None = None
+    highlights: list[Highlight] | None = None
     is_multiple: bool = False
 
     @property
@@ -30,11 +30,11 @@ class Classified(Shown):
         """The label, or the list of labels where a text may have several."""
         return self.labels if self.is_multiple else self.labels[0]
 
-    def to_dict(self) -> dict[str, Any]:
-        result = {"text": self.text, "labels": self.labels, "probabilities": self.probabilities}
+    def to_dict(self) -> dict[str, object]:
+        result: dict[str, object] = {"text": self.text, "labels": self.labels, "probabilities": self.probabilities}
         return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One row: the text, its labels, and the probability of each class."""
         named = {f"p({name})": round(self.probabilities[name], 6) for name in sorted(self.probabilities)}
         return [{"text": self.text, "labels": ";".join(map(str, self.labels)), **named}]

@@ -10,6 +10,7 @@ from unrolled.baselines.nearest_mean import NearestMean
 from unrolled.data.in_memory import LABEL_KINDS
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import are_texts, number
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
 from unrolled.tasks.class_weights import MOST_DECIDING, from_data
 from unrolled.tasks.classify.inputs import InputLayer, TextInput, input_layer_from_data
@@ -69,13 +70,14 @@ class ClassifyFitted(Fitted):
     @classmethod
     def from_parts(cls, file: ModelFile, settings: ClassifySettings) -> Self:
         input_layer = input_layer_from_data(file.vocabulary)
-        classes, is_multiple = file.vocabulary["classes"], bool(file.vocabulary["is_multiple"])
-        temperature, most_frequent = float(file.vocabulary["temperature"]), file.baseline["most_frequent"]
-        scale, weights = blend_from_data(file.vocabulary)
-        class_weights = from_data(file.vocabulary.get("class_weights"), len(classes))
-        label_kind = file.vocabulary.get("label_kind", "str")
-        if label_kind not in LABEL_KINDS or not all(isinstance(name, str) for name in classes) or not temperature > 0:
+        held = file.vocabulary
+        classes, is_multiple = held["classes"], bool(held["is_multiple"])
+        temperature, most_frequent = number(held["temperature"]), str(file.baseline["most_frequent"])
+        scale, weights = blend_from_data(held)
+        label_kind = held.get("label_kind", "str")
+        if label_kind not in LABEL_KINDS or not are_texts(classes) or not temperature > 0:
             raise ModelFileError("its classes are damaged")
+        class_weights = from_data(held.get("class_weights"), len(classes))
         kind: Any = NaiveBayes if isinstance(input_layer, TextInput) else NearestMean
         baseline = kind.from_parts(file.baseline["fitted"], file.tensors, len(classes))
         with without_numbers():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unrolled.data.tokens import Token, ends_of
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.errors import DataError, ModelFileError
+from unrolled.json_values import JsonObject
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder, recurrent_over, run_recurrent
 
 
@@ -49,7 +50,7 @@ class InputLayer(ABC):
         """The network that reads batches: [time, batch, size] goes out."""
 
     @abstractmethod
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         """Plain data for the model file; `input_layer_from_data` takes it."""
 
 
@@ -86,7 +87,7 @@ class TextInput(InputLayer):
     def encoder(self, settings: EncoderSettings) -> TokenEncoder:
         return TokenEncoder(self.vocabulary, settings)
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"front": "text", "most_tokens": self.most_tokens, **self.vocabulary.to_data()}
 
 
@@ -150,7 +151,7 @@ class NumberInput(InputLayer):
     def encoder(self, settings: EncoderSettings) -> "NumberEncoder":
         return NumberEncoder(len(self.means), settings)
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> JsonObject:
         return {"front": "numbers", "means": self.means.tolist(), "spreads": self.spreads.tolist()}
 
 

@@ -30,7 +30,7 @@ from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.classify.start import Learnt, chosen, cross_weighted, targets_of, weighted
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.highlights import effects, hidden_versions, in_batches
+from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
 from unrolled.tasks.known_answers import check_known
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
@@ -222,7 +222,7 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     @torch.inference_mode()
-    def _highlights(self, text: str, of_class: int) -> list[dict[str, Any]]:
+    def _highlights(self, text: str, of_class: int) -> list[Highlight]:
         """By how much the log-probability of a class falls when each token is hidden."""
         fitted = self.ready()
         input_layer, net = fitted.input_layer, fitted.net

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from unrolled.data.series_table import Like
 from unrolled.data.windows import Cutting, moments
 from unrolled.errors import DataError, ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import Json, JsonObject, entries, number, numbers_of, table, texts, whole
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.forecast.net import LEVELS, ForecastNet
 from unrolled.tasks.forecast.settings import ANSWERS, ForecastSettings
@@ -57,7 +58,7 @@ class ForecastFitted(Fitted):
     day_first: bool | None = None
 
     def to_parts(self) -> Parts:
-        vocabulary = {
+        vocabulary: JsonObject = {
             "season": self.season, "context": self.cut.context,
             "frequency": asdict(self.frequency), "day_first": self.day_first,
             "columns": [asdict(each) for each in self.columns],
@@ -76,15 +77,15 @@ class ForecastFitted(Fitted):
     @classmethod
     def from_parts(cls, file: ModelFile, settings: ForecastSettings) -> Self:
         held, horizon = file.vocabulary, settings.horizon
-        season, context = int(held["season"]), int(held["context"])
-        frequency = _frequency(held.get("frequency") or {"unit": held["unit"], "count": held["count"]})
+        season, context = whole(held["season"]), whole(held["context"])
+        frequency = _frequency(table(held.get("frequency") or {"unit": held["unit"], "count": held["count"]}))
         day_first = held.get("day_first")
-        names, n_future, n_static = tuple(map(str, held["covariates"])), int(held["n_future"]), int(held["n_static"])
+        names, n_future, n_static = tuple(texts(held["covariates"])), whole(held["n_future"]), whole(held["n_static"])
         best = str(file.baseline["best"])
-        errors = {str(name): float(value) for name, value in file.baseline["errors"].items()}
-        known = None if held["scales"] is None else {str(name): float(value) for name, value in held["scales"].items()}
+        errors = numbers_of(file.baseline["errors"])
+        known = None if held["scales"] is None else numbers_of(held["scales"])
         sizes = (season, context)
-        if min(sizes) < 1 or max(sizes) > 10**9 or best not in ANSWERS[1:] or day_first not in (None, True, False):
+        if min(sizes) < 1 or max(sizes) > 10**9 or best not in ANSWERS[1:] or not isinstance(day_first, bool | None):
             raise ModelFileError("its description of the series is damaged")
         wanted = {"baseline.weights": (context + 1, horizon), "scaler.means": (len(names),)}
         wanted["scaler.spreads"] = wanted["scaler.means"]
@@ -109,8 +110,8 @@ class ForecastFitted(Fitted):
             residuals={name.removeprefix(prefix): each for name, each in numbers.items() if name.startswith(prefix)},
             errors=errors,
             best=best,
-            columns=_columns(held.get("columns", [])),
-            static_columns=_columns(held.get("static_columns", [])),
+            columns=_columns(entries(held.get("columns", []))),
+            static_columns=_columns(entries(held.get("static_columns", []))),
             day_first=day_first,
         )
 
@@ -170,15 +171,15 @@ class ForecastFitted(Fitted):
         ]
 
 
-def _frequency(held: dict[str, Any]) -> Frequency:
+def _frequency(held: JsonObject) -> Frequency:
     """A frequency from a model file.
 
     Raises:
         ModelFileError: there is none such.
     """
     found = Frequency(
-        str(held["unit"]), int(held["count"]), str(held.get("anchor", "")), str(held.get("days", "")),
-        int(held.get("start", 0)), int(held.get("per_day", 1)), float(held.get("step", 1.0)),
+        str(held["unit"]), whole(held["count"]), str(held.get("anchor", "")), str(held.get("days", "")),
+        whole(held.get("start", 0)), whole(held.get("per_day", 1)), number(held.get("step", 1.0)),
     )  # fmt: skip
     days, anchors = re.fullmatch("[01]*1[01]*", found.days), ("", "end", "first weekday", "last weekday")
     is_day = found.anchor.isdigit() and 1 <= int(found.anchor) <= 31
@@ -189,11 +190,11 @@ def _frequency(held: dict[str, Any]) -> Frequency:
     return found
 
 
-def _columns(held: list[dict[str, Any]]) -> tuple[Column, ...]:
+def _columns(held: list[Json]) -> tuple[Column, ...]:
     """Columns from a model file."""
     return tuple(
-        Column(str(each["name"]), tuple(map(str, each["kinds"])), float(each["mean"]), float(each["spread"]))
-        for each in held
+        Column(str(each["name"]), tuple(texts(each["kinds"])), number(each["mean"]), number(each["spread"]))
+        for each in map(table, held)
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from unrolled.errors import SettingsError
 from unrolled.report import pictures
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.forecast.net import LEVELS
-from unrolled.tasks.highlights import in_words
+from unrolled.tasks.highlights import Highlight, in_words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BANDS = ((LEVELS[0], LEVELS[-1]), (LEVELS[1], LEVELS[-2]))  # widest first
 _MOST_PANELS = 4  # that a notebook shows unasked
@@ -43,22 +46,22 @@ class Forecast(Shown):
     past: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False)
     times: np.ndarray | None = field(default=None, compare=False)
     since: str = ""
-    highlights: list[dict[str, Any]] | None = field(default=None, compare=False)
+    highlights: list[Highlight] | None = field(default=None, compare=False)
 
     @property
     def value(self) -> np.ndarray:
         """The point forecast."""
         return self.values
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         quantiles = {str(level): [float(value) for value in values] for level, values in self.quantiles.items()}
-        result = {
+        result: dict[str, object] = {
             "series": self.series, "by": self.by, "stamps": self.stamps,
             "values": [float(value) for value in self.values], "quantiles": quantiles,
         }  # fmt: skip
         return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """A row for each step."""
         quantiles = {f"q{level:g}": values for level, values in self.quantiles.items()}
         return [
@@ -76,7 +79,7 @@ class Forecast(Shown):
             lines.append("  moved by" + in_words(self.highlights, "stamp", "effect"))
         return "\n".join(lines)
 
-    def plot(self) -> Any:
+    def plot(self) -> "Figure":
         """The last values, the forecast and its intervals over their dates, as a figure of matplotlib's.
 
         A notebook shows it; elsewhere `figure.savefig("forecast.png")` writes it.
@@ -104,7 +107,7 @@ class Forecast(Shown):
 class Forecasts(Answers[Forecast]):
     """The forecasts of several series: a list, which is also an array, a table and a picture."""
 
-    def plot(self, *, most: int = _MOST_PANELS) -> Any:
+    def plot(self, *, most: int = _MOST_PANELS) -> "Figure":
         """As `Forecast.plot`, one panel below the other for the first `most` series.
 
         Raises:
@@ -125,12 +128,12 @@ def _percents(low: float, high: float) -> str:
     return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
-def _drawn(forecasts: Sequence[Forecast], most: int) -> Any:
-    panels = [
+def _drawn(forecasts: Sequence[Forecast], most: int) -> "Figure":
+    panels: list[pictures.Future] = [
         {
             "name": f"{each.series + ', ' if each.series else ''}by {each.by}",
             "past": each.past, "point": each.values, "times": each.times,
-            "bands": {_percents(*band): tuple(each.quantiles[level] for level in band) for band in _BANDS},
+            "bands": {_percents(*band): (each.quantiles[band[0]], each.quantiles[band[1]]) for band in _BANDS},
         }
         for each in forecasts[:most]
     ]  # fmt: skip

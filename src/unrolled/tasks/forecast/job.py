@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unrolled.data.series import Series
 from unrolled.data.windows import Windows
+from unrolled.files.model_file import EvaluationRow
 from unrolled.tasks.forecast.fitted import ForecastFitted
 from unrolled.tasks.forecast.net import LEVELS, loss_of
 from unrolled.tasks.forecast.settings import ForecastSettings
@@ -30,7 +31,7 @@ class Trains(Protocol):
     @property
     def fitted(self) -> ForecastFitted: ...
 
-    def keep(self, path: Path, record: list[dict[str, Any]]) -> None: ...
+    def keep(self, path: Path, record: list[EvaluationRow]) -> None: ...
 
 
 class ForecastJob:
@@ -105,5 +106,5 @@ class ForecastJob:
     def describe(self, metrics: dict[str, float]) -> str:
         return f"loss {metrics['loss']:.4f}"
 
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+    def save(self, path: Path, record: list[EvaluationRow]) -> None:
         self.model.keep(path, record)

@@ -12,6 +12,7 @@ from unrolled.data.counted import counted
 from unrolled.data.series import Series
 from unrolled.data.windows import Origins
 from unrolled.errors import DataError, SettingsError
+from unrolled.json_values import JsonObject
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.forecast.backtest import backtest
 from unrolled.tasks.forecast.compared import clock_of
@@ -25,6 +26,7 @@ from unrolled.tasks.forecast.parts import Parts
 from unrolled.tasks.forecast.reading import Reader
 from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.help import TaskHelp
+from unrolled.tasks.highlights import Highlight
 from unrolled.tasks.starting import Beginning
 from unrolled.training.settings import TrainSettings
 
@@ -92,7 +94,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         """Rolling origins with a training each: the series as they were known n - 1, ..., 1, 0 last parts ago."""
         yield from ((part, None) for part in self.parts.folds(data, n))
 
-    def amounts(self, part: Series, held: Series) -> dict[str, Any]:
+    def amounts(self, part: Series, held: Series) -> JsonObject:
         return {"n_series": len(part), "n_values": sum(map(len, part.values))}
 
     def prepare(
@@ -203,7 +205,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             return Forecasts(found)
         return Forecasts(replace(each, highlights=self._highlights(series, i)) for i, each in enumerate(found))
 
-    def _highlights(self, series: Series, i: int) -> list[dict[str, Any]]:
+    def _highlights(self, series: Series, i: int) -> list[Highlight]:
         fitted, end = self.fitted, len(series.values[i])
         device = next(fitted.net.parameters()).device
         values = lag_effects(fitted, fitted.cut.windows(series, [(i, end)]).to(device))

@@ -71,7 +71,7 @@ class ForecastReport(TaskReport[ForecastModel]):
         """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best baseline."""
         return pictures.forecasts(self.panels(data, most=most), path)
 
-    def panels(self, data: Series, *, most: int = 4) -> list[dict[str, Any]]:
+    def panels(self, data: Series, *, most: int = 4) -> list[pictures.Beside]:
         """The same, as `pictures.forecasts` takes it."""
         parts, fitted = self.model.parts, self.model.fitted
         latest: dict[int, int] = {}
@@ -107,9 +107,9 @@ class ForecastReport(TaskReport[ForecastModel]):
             yield Section("How far ahead it sees", shown)
 
 
-def _panel(panel: dict[str, Any]) -> str:
+def _panel(panel: pictures.Beside) -> str:
     """A forecast with its interval, after the past that it was made from."""
-    n, horizon, times = len(panel["past"]), len(panel["point"]), panel.get("times")
+    n, horizon, times = len(panel["past"]), len(panel["point"]), panel["times"]
     at, after = np.arange(-n, horizon), np.arange(horizon)
     actual = np.concatenate((panel["past"], panel["actual"]))
     lines = [

@@ -1,10 +1,9 @@
 """The number of an item, with an interval."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from unrolled.tasks.answers import Shown
-from unrolled.tasks.highlights import in_words
+from unrolled.tasks.highlights import Highlight, in_words
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,18 +22,18 @@ class Estimated(Shown):
     number: float
     low: float | None = None
     high: float | None = None
-    highlights: list[dict[str, Any]] | None = None
+    highlights: list[Highlight] | None = None
 
     @property
     def value(self) -> float:
         """The number."""
         return self.number
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         result = {"text": self.text, "number": self.number, "low": self.low, "high": self.high}
         return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One row."""
         return [{"text": self.text, "number": self.number, "low": self.low, "high": self.high}]
 

@@ -7,6 +7,7 @@ from typing import Self
 from unrolled.baselines.ridge import Ridge
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import number
 from unrolled.tasks.classify.inputs import InputLayer, TextInput, input_layer_from_data
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.regress.net import RegressNet
@@ -42,8 +43,8 @@ class RegressFitted(Fitted):
     def from_parts(cls, file: ModelFile, settings: RegressSettings) -> Self:
         input_layer, held = input_layer_from_data(file.vocabulary), file.vocabulary
         baseline = Ridge.from_parts(file.baseline["fitted"], file.tensors)
-        spread, share = float(held["spread"]), float(held["share"])
-        low, high = (None if held[name] is None else float(held[name]) for name in ("low", "high"))
+        spread, share = number(held["spread"]), number(held["share"])
+        low, high = (None if held[name] is None else number(held[name]) for name in ("low", "high"))
         numbers = (spread, share, low or 0.0, high or 0.0)
         if (
             not all(map(math.isfinite, numbers))

@@ -23,7 +23,7 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.estimator import Estimator, Files, are_files, split_in_two
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.highlights import effects, hidden_versions, in_batches
+from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
 from unrolled.tasks.regress.answer import Estimated
 from unrolled.tasks.regress.fitted import RegressFitted
 from unrolled.tasks.regress.job import RegressJob, best_share
@@ -220,7 +220,7 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
             for text, number, each in zip(shown, numbers, moved, strict=True)
         ]
 
-    def _highlights(self, text: str) -> list[dict[str, Any]]:
+    def _highlights(self, text: str) -> list[Highlight]:
         """By how much the number falls when each token is hidden."""
         fitted = self.ready()
         input_layer, net = fitted.input_layer, fitted.net

@@ -8,6 +8,7 @@ from unrolled.data import schemes
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import are_texts
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.tag.net import TagNet
 from unrolled.tasks.tag.settings import TagSettings
@@ -43,7 +44,7 @@ class TagFitted(Fitted):
         vocabulary = TokenVocabulary.from_data(file.vocabulary)
         tags, scheme = file.vocabulary["tags"], file.vocabulary["scheme"]
         reads_texts = bool(file.vocabulary["reads_texts"])
-        if scheme not in schemes.SCHEMES or not all(isinstance(tag, str) for tag in tags):
+        if scheme not in schemes.SCHEMES or not are_texts(tags):
             raise ModelFileError("its tags are damaged")
         baseline = FrequentTag.from_data(file.baseline)
         with without_numbers():

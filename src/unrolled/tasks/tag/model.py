@@ -58,17 +58,17 @@ class TaggedText(Shown):
     text: str
     tokens: list[str]
     tags: list[str]
-    spans: list[dict[str, Any]]
+    spans: list[schemes.LocatedSpan]
 
     @property
     def value(self) -> list[str]:
         """The tags."""
         return self.tags
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return {"text": self.text, "tokens": self.tokens, "tags": self.tags, "spans": self.spans}
 
-    def rows(self, sentence: int = 1) -> list[dict[str, Any]]:
+    def rows(self, sentence: int = 1) -> list[dict[str, object]]:
         """A row for each token, with the numbers of the sentence and of the token in it, from 1."""
         return [
             {"sentence": sentence, "number": number, "token": token, "tag": tag}

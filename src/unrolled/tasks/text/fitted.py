@@ -7,6 +7,7 @@ from unrolled.baselines.ngram import NGram
 from unrolled.data.units import Units, units_from_data
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import JsonObject, number, table
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.settings import TextSettings
@@ -29,7 +30,7 @@ class TextFitted(Fitted):
     share: float = 0.0
 
     def to_parts(self) -> Parts:
-        baseline = {"method": f"{self.baseline.order}-gram", "mixture": {"share": self.share}}
+        baseline: JsonObject = {"method": f"{self.baseline.order}-gram", "mixture": {"share": self.share}}
         return self.units.to_data(), baseline, self.baseline.to_tensors()
 
     @classmethod
@@ -37,7 +38,7 @@ class TextFitted(Fitted):
         units = units_from_data(file.vocabulary)
         if file.vocabulary["kind"] != settings.units:
             raise ModelFileError("its vocabulary is not of the kind that its settings say")
-        share = float(file.baseline.get("mixture", {"share": 0.0})["share"])  # none in a file of 0.1.0
+        share = number(table(file.baseline.get("mixture", {"share": 0.0}))["share"])  # none in a file of 0.1.0
         if not 0 <= share < 1:
             raise ModelFileError("the share of its n-gram model is damaged")
         with without_numbers():
@@ -48,7 +49,7 @@ class TextFitted(Fitted):
         return self.figures
 
     @classmethod
-    def figures_of(cls, baseline: dict[str, Any]) -> dict[str, Any]:
+    def figures_of(cls, baseline: JsonObject) -> dict[str, Any]:
         return {
             name: value for name, value in baseline.items() if name == "comparison" or isinstance(value, int | float)
         }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.errors import SettingsError
+from unrolled.files.model_file import EvaluationRow
 from unrolled.nn.bptt import advance
 from unrolled.tasks.text.mixture import best_share, mixed
 from unrolled.tasks.text.net import TextNet
@@ -98,7 +99,7 @@ class TextJob:
     def describe(self, metrics: dict[str, float]) -> str:
         return in_words(metrics["nats"], self.model.item)
 
-    def save(self, path: Path, record: list[dict[str, Any]]) -> None:
+    def save(self, path: Path, record: list[EvaluationRow]) -> None:
         self.model.keep(path, record, self.model.fitted.figures | {"nats": record[-1]["nats"]})
 
 

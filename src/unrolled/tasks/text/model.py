@@ -13,6 +13,7 @@ from unrolled.baselines.ngram import NGram
 from unrolled.data.corpus import STANDARD_LIBRARY, Corpus, read_corpus
 from unrolled.data.units import Units, fit_units
 from unrolled.errors import ArgumentError, DataError, SettingsError
+from unrolled.json_values import JsonObject
 from unrolled.report.comparison import compare
 from unrolled.tasks.arguments import accepts, named
 from unrolled.tasks.capabilities import GenerateSettings
@@ -156,7 +157,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         job.baseline_loss = nats / len(last)
         return TextFitted(net=net, units=units, baseline=baseline, figures={"baseline_nats": job.baseline_loss}), job
 
-    def amounts(self, part: Corpus, held: Corpus) -> dict[str, Any]:
+    def amounts(self, part: Corpus, held: Corpus) -> JsonObject:
         return {"data": part.name, "items": len(self._content(part)) + len(self._content(held))}
 
     def finish(self, valid: Corpus) -> TextFitted:

@@ -1,7 +1,7 @@
 """What is fitted in the task, and its parts in a model file."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from unrolled.baselines.template import Templates
 from unrolled.data.files import read_texts
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import JsonObject, texts, whole
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.fallback import NEVER, Fallback
 from unrolled.tasks.fitted import Fitted, Parts
@@ -52,7 +53,7 @@ class TranscribeFitted(Fitted):
         return self.frequent if name == FREQUENT else self.templates.nearest(frames)
 
     def to_parts(self) -> Parts:
-        vocabulary: dict[str, Any] = {"characters": "".join(self.characters), "rate": self.rate}
+        vocabulary: JsonObject = {"characters": "".join(self.characters), "rate": self.rate}
         tensors = {f"baseline.template.{i}": torch.from_numpy(each) for i, each in enumerate(self.templates.frames)}
         if self.language is not None:
             vocabulary["language"], more = self.language.to_parts()
@@ -63,8 +64,8 @@ class TranscribeFitted(Fitted):
     @classmethod
     def from_parts(cls, file: ModelFile, settings: TranscribeSettings) -> Self:
         held = file.vocabulary
-        characters, rate = list(held["characters"]), int(held["rate"])
-        frequent, transcripts = str(file.baseline["frequent"]), list(map(str, file.baseline["templates"]))
+        characters, rate = list(str(held["characters"])), whole(held["rate"])
+        frequent, transcripts = str(file.baseline["frequent"]), texts(file.baseline["templates"])
         frames = [file.tensors.get(f"baseline.template.{i}") for i in range(len(transcripts))]
         if not characters or not 1000 <= rate <= MOST_HZ:
             raise ModelFileError("its characters or its rate are damaged")

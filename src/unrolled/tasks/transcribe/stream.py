@@ -13,6 +13,7 @@ from unrolled.baselines.template import MOST_FRAMES
 from unrolled.data.fbank import Fbank
 from unrolled.data.sound import Resampler, as_sound
 from unrolled.errors import SettingsError
+from unrolled.report.pictures import HeardWord
 from unrolled.search import ctc, transducer
 from unrolled.tasks.answers import Shown
 from unrolled.tasks.fallback import MODEL, Fallback
@@ -35,7 +36,7 @@ class Transcript(Shown):
     name: str
     text: str
     confidence: float | None
-    words: list[dict[str, Any]] = field(repr=False)
+    words: list[HeardWord] = field(repr=False)
     seconds: float
     by: str = MODEL
 
@@ -44,13 +45,13 @@ class Transcript(Shown):
         """The text."""
         return self.text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return {
             "file": self.name, "text": self.text, "confidence": self.confidence,
             "seconds": self.seconds, "by": self.by, "words": self.words,
         }  # fmt: skip
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One row, without the words' times."""
         return [{name: value for name, value in self.to_dict().items() if name != "words"}]
 
@@ -70,7 +71,7 @@ def located(
 
 def transcript_of(characters: Sequence[tuple[str, float, float]], seconds: float, step_s: float) -> Transcript:
     """Characters with when they begin and their log-probabilities, as words."""
-    words: list[dict[str, Any]] = []
+    words: list[HeardWord] = []
     group: list[tuple[str, float, float]] = []
     for each in (*characters, (" ", 0.0, 0.0)):
         if each[0] != " ":

@@ -6,6 +6,7 @@ from typing import Self
 from unrolled.baselines.dictionary import Dictionary
 from unrolled.data.subwords import Subwords
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import JsonObject
 from unrolled.tasks.fallback import NEVER, Fallback
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.translate.net import TranslateNet
@@ -34,7 +35,7 @@ class TranslateFitted(Fitted):
     fallback: Fallback = NEVER
 
     def to_parts(self) -> Parts:
-        vocabulary = {"target": self.target.to_data(), "is_spaced": self.is_spaced}
+        vocabulary: JsonObject = {"target": self.target.to_data(), "is_spaced": self.is_spaced}
         if self.source is not self.target:
             vocabulary["source"] = self.source.to_data()
         baseline = {"method": self.baseline.name, **self.baseline.to_data(), "answers": self.fallback.to_data()}

@@ -29,7 +29,7 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who, fitted_fallback
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.highlights import in_words
+from unrolled.tasks.highlights import Highlight, in_words
 from unrolled.tasks.starting import take_weights, unknown_note
 from unrolled.tasks.translate.fitted import COPY, IN_WORDS, TranslateFitted
 from unrolled.tasks.translate.highlights import by_word, source_effects
@@ -65,7 +65,7 @@ class Translation(Shown):
     target: list[str] = field(repr=False)
     attention: np.ndarray = field(repr=False)
     by: str = MODEL
-    highlights: list[dict[str, Any]] | None = field(default=None, repr=False)
+    highlights: list[Highlight] | None = field(default=None, repr=False)
     ids: list[tuple[list[int], list[int]]] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -78,11 +78,11 @@ class Translation(Shown):
         """Geometric mean of the subwords' probabilities; 0 of a baseline's translation."""
         return 0.0 if self.score is None else math.exp(self.score)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         result = {"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}
         return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         return [{"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}]
 
     def __str__(self) -> str:

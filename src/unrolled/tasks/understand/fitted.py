@@ -11,6 +11,7 @@ from unrolled.data import schemes
 from unrolled.data.vocabulary import TokenVocabulary
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
+from unrolled.json_values import are_texts
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
 from unrolled.tasks.class_weights import from_data
 from unrolled.tasks.fitted import Fitted, Parts
@@ -58,7 +59,7 @@ class UnderstandFitted(Fitted):
     def from_parts(cls, file: ModelFile, settings: UnderstandSettings) -> Self:
         vocabulary = TokenVocabulary.from_data(file.vocabulary)
         tags, scheme, intents = (file.vocabulary[name] for name in ("tags", "scheme", "intents"))
-        if scheme not in schemes.SCHEMES or not all(isinstance(name, str) for name in (*tags, *intents)):
+        if scheme not in schemes.SCHEMES or not are_texts(tags) or not are_texts(intents):
             raise ModelFileError("its tags or intents are damaged")
         slot_baseline = FrequentTag.from_data(file.baseline["slots"])
         intent_baseline = NaiveBayes.from_parts(file.baseline["intents"], file.tensors, len(intents))

@@ -31,7 +31,7 @@ from unrolled.tasks.class_weights import NONE, in_words, weights_of
 from unrolled.tasks.classify.judged import class_counts, macro_f1, macro_f1_of
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.highlights import effects, hidden_versions, in_batches
+from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
 from unrolled.tasks.highlights import in_words as told_in_words
 from unrolled.tasks.known_answers import check_known
 from unrolled.tasks.known_tags import MOST_NUMBERS
@@ -60,19 +60,19 @@ class Understood(Shown):
     text: str
     intent: str
     probability: float
-    slots: list[dict[str, Any]]
-    highlights: list[dict[str, Any]] | None = None
+    slots: list[schemes.LocatedSpan]
+    highlights: list[Highlight] | None = None
 
     @property
     def value(self) -> str:
         """The intent."""
         return self.intent
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         result = {"text": self.text, "intent": self.intent, "probability": self.probability, "slots": self.slots}
         return result | ({"highlights": self.highlights} if self.highlights is not None else {})
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One row; slots as JSON."""
         row = {"text": self.text, "intent": self.intent, "probability": self.probability}
         return [row | {"slots": json.dumps(self.slots, ensure_ascii=False)}]
@@ -255,7 +255,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         return found
 
     @torch.inference_mode()
-    def _highlights(self, tokens: Sequence[Token], intent: int) -> list[dict[str, Any]]:
+    def _highlights(self, tokens: Sequence[Token], intent: int) -> list[Highlight]:
         """By how much the log-probability of an intent falls when each token is hidden; of what is read for it."""
         fitted, tokens = self.ready(), tokens[:LONGEST]
         if not tokens:
