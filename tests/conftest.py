@@ -23,6 +23,9 @@ settings.register_profile(
 settings.load_profile("here")
 
 
+# no test cuts the power, and a file is read before it is on the disk too; that this is asked for has tests of its own
+os.fsync = os.fstat
+
 # an error inside a pass is a bug here, and no reason to run eagerly
 reasons.is_strict = True
 
@@ -40,6 +43,9 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], 100)
+    guards = sys.modules.get("torch._dynamo.guards")
+    if guards is not None:  # its caches are flushed to time a capture's guards, for a line of a log: 20 ms each time
+        guards.profile_guard_manager = lambda *_: 0.0
 
 
 @pytest.fixture(autouse=True)

@@ -199,9 +199,9 @@ def test_ctrl_c_says_how_to_go_on(folder):
     assert safetensors_tree.read_tree(folder / "run/checkpoint.safetensors")["state"]["position"]["step"] >= 10
 
 
-def test_two_processes_give_the_result_of_one(folder):
+def test_two_processes_give_the_result_of_one(call, folder):
     arguments = ["train", "text", "tale.txt", *SMALL, "--steps", "12", "--dropout", "0", "--k2", "24"]
-    finish(*arguments, "--folder", "one")
+    assert call(*arguments, "--folder", "one")[0] == 0
     finish(
         *arguments, "--folder", "two", launcher=["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     )

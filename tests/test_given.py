@@ -1,8 +1,5 @@
 """What a user gives by mistake is told in one line, and what a training guessed is not asked again."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -51,7 +48,7 @@ def test_a_name_with_spaces_is_one_of_a_file(tmp_path):
 @pytest.mark.parametrize("task", ["classify", "regress"])
 @pytest.mark.parametrize("suffix", ["csv", "txt"])
 @pytest.mark.parametrize("has_header", [True, False])
-def test_the_column_that_training_guessed_is_predicted(tmp_path, task, suffix, has_header):
+def test_the_column_that_training_guessed_is_predicted(tmp_path, call, task, suffix, has_header):
     answers = [str(i % 2) for i in range(40)] if task == "regress" else ["good" if i % 2 else "bad" for i in range(40)]
     rows = [f"{answer},{text}" for answer, text in zip(answers, GOOD + BAD, strict=True)]
     first = ["mood,words"] if has_header else []
@@ -64,22 +61,12 @@ def test_the_column_that_training_guessed_is_predicted(tmp_path, task, suffix, h
     assert any("by what they hold" in note for note in fresh.notes)
     assert not any("by what they hold" in note for note in model.as_data([table]).notes)
     model.save(tmp_path / "m.safetensors")
-    command = [
-        sys.executable,
-        "-m",
-        "unrolled",
-        "predict",
-        str(tmp_path / "m.safetensors"),
-        str(new),
-        "--format",
-        "csv",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    _, out, err = call("predict", tmp_path / "m.safetensors", new, "--format", "csv")
     if suffix == "txt" and not has_header:  # nothing tells that it is a table
-        assert done.stderr == f"{new}: a text a line\n"
+        assert err == f"{new}: a text a line\n"
         return
-    assert done.stderr == f"{new}: a table of 3 rows, texts in column {'words' if has_header else '2'!r}\n"
-    assert len(done.stdout.splitlines()) == 4
+    assert err == f"{new}: a table of 3 rows, texts in column {'words' if has_header else '2'!r}\n"
+    assert len(out.splitlines()) == 4
 
 
 def test_a_usual_name_holds_where_the_guessed_column_is_not_there(tmp_path):

@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-import subprocess
 import sys
 
 import pytest
@@ -128,11 +127,9 @@ def test_without_a_header(runs, call, folder):
         (b"\x89PNG\r\n\x1a\n\0", "standard input: is a PNG picture: expected text. Save it as plain text"),
     ],
 )  # fmt: skip
-def test_standard_input_that_is_no_texts(runs, given, told):
-    done = subprocess.run(
-        [sys.executable, "-m", "unrolled", "predict", str(runs / "c")], input=given, capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", f"unrolled: {told}\n")
+def test_standard_input_that_is_no_texts(runs, call, monkeypatch, given, told):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(given))))
+    assert call("predict", runs / "c") == (2, "", f"unrolled: {told}\n")
 
 
 def test_a_tagger_reads_what_it_was_trained_on_and_numbers_its_tokens(runs, call, folder):
