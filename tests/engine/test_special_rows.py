@@ -117,3 +117,27 @@ def test_a_variance_of_numbers_that_hardly_differ_keeps_its_digits(name, width, 
         if kind.startswith("equal"):
             assert torch.equal(ours[0].double().nan_to_num(7), exact[0].nan_to_num(7)), f"{kind}: {ours[0].abs().max()}"
         assert_as_exact_as(ours, theirs, exact)
+
+
+@pytest.mark.filterwarnings("ignore:scan. a step was built", r"ignore:(var|std).*\(\). degrees of freedom")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [1, 2, 3, 7])
+def test_a_variance_that_is_divided_by_nothing_is_torchs(width, dtype):
+    """An infinity, or NaN of equal numbers, however small they are; float64's squares vanish in torch too."""
+    generator = torch.Generator().manual_seed(width)
+    draw = lambda size: size * torch.randn(50, width, generator=generator, dtype=torch.float64)
+    sizes = (1e-44, 1e-38, 1e-30, 1e-21, 1.0, 1e18) if dtype == torch.float32 else (1e-300, 1e-100, 1.0, 1e100)
+    given = torch.cat([*map(draw, sizes), torch.ones(1, width), torch.full((1, width), 1e-38)]).to(dtype)
+
+    def step(x, state):
+        more = x + state["var"] * 0  # it is within the loop
+        values = {
+            name: reduced(more, 1, keepdim=True, correction=c).expand_as(x) for name, (reduced, c) in kinds.items()
+        }
+        return values, values
+
+    kinds = {"var": (torch.var, width), "std": (torch.std, width), "beyond": (torch.var, width + 2)}
+    state = {name: torch.zeros_like(given) for name in kinds}
+    found = [unrolled.scan(step, given[None], state, engine=engine)[0] for engine in ("fused", "eager")]
+    for name in kinds:
+        torch.testing.assert_close(found[0][name], found[1][name], rtol=0, atol=0, equal_nan=True)

@@ -20,20 +20,29 @@ aten = torch.ops.aten
 
 def _var(apart: Tensor, dims: list[int], n: int, divisor: float) -> Tensor:
     """Of deviations from the rounded mean, whose own mean is what was rounded away. They are scaled by a power of two:
-    the sum of their squares leaves the range only where the variance does.
+    the sum of their squares leaves the range only where the variance does, or where it is divided by 0.
     """
+    if divisor == 0 and apart.dtype != torch.float64:
+        squares, unit = _in_units(apart, dims, n)
+        return squares / divisor * unit * unit
     scale = 2.0 ** -math.ceil(math.log2(n) / 2)
     return _squares(apart * scale, apart.sum(dims, keepdim=True) * scale, dims, n) / (divisor * scale * scale)
 
 
 def _std(apart: Tensor, dims: list[int], n: int, divisor: float) -> Tensor:
-    """Of deviations in units of their mean size, as torch computes in double: squares leave the range of float32."""
     if apart.dtype == torch.float64:
         return _var(apart, dims, n, divisor).sqrt()
-    unit = apart.abs().sum(dims, keepdim=True) / n
-    unit = torch.where(unit == 0, 1.0, unit)
-    squares = _squares(apart / unit, apart.sum(dims, keepdim=True) / unit, dims, n)
+    squares, unit = _in_units(apart, dims, n)
     return (squares / divisor).sqrt() * unit
+
+
+def _in_units(apart: Tensor, dims: list[int], n: int) -> tuple[Tensor, Tensor]:
+    """The sum of squared deviations, in units of the sum of their sizes, and that unit: torch computes in double, as
+    squares leave the range of float32.
+    """
+    unit = apart.abs().sum(dims, keepdim=True)
+    unit = torch.where(unit == 0, 1.0, unit)
+    return _squares(apart / unit, apart.sum(dims, keepdim=True) / unit, dims, n), unit
 
 
 def _squares(apart: Tensor, total: Tensor, dims: list[int], n: int) -> Tensor:
