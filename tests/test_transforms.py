@@ -183,3 +183,36 @@ def test_several_gradients_at_once(engine):
 def _decay(x, h):
     h = torch.tanh(x + 0.5 * h)
     return h, h
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("reads", ["state", "product"])
+def test_several_gradients_at_once_are_those_one_by_one(reads, ends, recompute):
+    """With `is_grads_batched`; an output that is a product is made after the loop."""
+    cell = unrolled.cells.GRU(3, 5, dtype=torch.float64)
+    out = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+
+    def step(x, h):
+        y, h = cell(x, h)
+        return (y if reads == "state" else y @ out), h
+
+    xs, state = torch.randn(6, 4, 3, dtype=torch.float64, requires_grad=True), torch.zeros(4, 5, dtype=torch.float64)
+    lengths = torch.tensor([6, 2, 0, 5]) if ends else None
+    ys, _ = unrolled.scan(step, xs, state, lengths=lengths, recompute=recompute, engine="fused")
+    wanted = [xs, *cell.parameters(), *([out] if reads == "product" else [])]
+    directions = torch.randn(3, *ys.shape, dtype=torch.float64)
+    found = torch.autograd.grad(ys, wanted, directions, is_grads_batched=True, retain_graph=True)
+    single = [torch.autograd.grad(ys, wanted, each, retain_graph=True) for each in directions]
+    assert_close(found, tuple(map(torch.stack, zip(*single, strict=True))))
+
+
+def test_several_gradients_at_once_of_a_clamped_state_need_the_loop():
+    cell, xs = unrolled.cells.GRU(3, 5), torch.randn(6, 4, 3)
+    ys, _ = unrolled.scan(cell, xs, torch.zeros(4, 5), clip_state_grad=0.1)
+    with pytest.raises(unrolled.errors.NotFusedError) as fault:
+        torch.autograd.grad(ys, list(cell.parameters()), torch.ones(2, *ys.shape), is_grads_batched=True)
+    assert str(fault.value) == (
+        "scan: several gradients at once (is_grads_batched) with clip_state_grad are had of the eager loop alone. Pass "
+        "engine='eager'."
+    )

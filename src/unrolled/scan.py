@@ -75,7 +75,8 @@ def scan(
             y_{t-1} adds to ∂L/∂s_{t-1} is not. Results stay as they are; the first state's gradient is clamped too. So
             a gradient that would grow from step to step is bounded, where clipping the weights' gradient comes too
             late. A. Graves (arXiv:1308.0850) clips the gates' gradient so, Lasagne's `grad_clipping` likewise; torch
-            has no such option. In forward mode it has no effect; second derivatives need engine="eager".
+            has no such option. In forward mode it has no effect; second derivatives and `is_grads_batched` need
+            engine="eager".
 
     Returns:
         `(ys, state)`: the outputs, each leaf [time, batch, ...], and the state after the last step.

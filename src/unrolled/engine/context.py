@@ -101,6 +101,28 @@ def importing() -> Iterator[None]:
             before(*waiting[0])
 
 
+def is_batched(tensor: Any) -> bool:
+    """Whether it stands for several tensors at once, as gradients with `is_grads_batched`."""
+    functorch = torch._C._functorch
+    return functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+
+
+@contextlib.contextmanager
+def of_single_gradients() -> Iterator[None]:
+    """Leaves the mode of `is_grads_batched`, under which guards of a step do not hold: what a checkpoint runs again in
+    such a backward is not batched.
+    """
+    mode: Any = torch._C  # whose functions torch does not tell whole
+    n_levels = mode._vmapmode_increment_nesting()
+    for _ in range(n_levels):
+        mode._vmapmode_decrement_nesting()
+    try:
+        yield
+    finally:
+        for _ in range(n_levels - 1):
+            mode._vmapmode_increment_nesting()
+
+
 def is_autocast() -> bool:
     """Whether it runs under torch.autocast."""
     return torch._C._is_any_autocast_enabled() and (

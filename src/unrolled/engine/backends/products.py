@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unrolled.engine.backends.base import reading, reading_in
 from unrolled.engine.backends.registry import backend_for
+from unrolled.engine.context import is_batched
 from unrolled.engine.ir.layout import BatchLayout
 
 _BLOCK = 128
@@ -42,7 +43,7 @@ class _MatrixProduct(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         left, right = ctx.saved_tensors
         needs_bias, needs_left, needs_right = ctx.needs_input_grad
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or is_batched(gradient):
             return (
                 gradient.sum(0) if needs_bias else None,
                 gradient @ right.t() if needs_left else None,

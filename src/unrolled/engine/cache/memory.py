@@ -18,7 +18,7 @@ from unrolled.engine.backends.registry import backend_for
 from unrolled.engine.cache import disk
 from unrolled.engine.cache.call import Call
 from unrolled.engine.cache.eager_only import check_context, check_kinds, check_rows, has_plain_memory
-from unrolled.engine.context import importing, is_autocast, making
+from unrolled.engine.context import importing, is_autocast, making, of_single_gradients
 from unrolled.engine.ir.loop_programs import Staying
 from unrolled.engine.ir.taps import Taps
 from unrolled.engine.reasons import NotTraceable, RunsEagerly
@@ -110,6 +110,11 @@ def plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
         NotTraceable: there is none.
         RunsEagerly: there is none for this call.
     """
+    with of_single_gradients():
+        return _plan_for(step, call)
+
+
+def _plan_for(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
     check_context()
     check_rows(call.xs, call.states)
     check_kinds(call.xs, call.states)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends.base import reading, reading_in
+from unrolled.engine.context import is_batched
 from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.run.apart import copy_of
@@ -79,7 +80,7 @@ class _Loops(torch.autograd.Function):
         all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in ctx.calls])
         all_given = _parts(gradients, [_n_results(plan) for plan, _, _ in ctx.calls])
         whole = list(zip(ctx.calls, all_saved, all_given, all_needed, strict=True))
-        if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
+        if torch.is_grad_enabled() or any(map(is_batched, gradients)):
             found = [
                 _differentiable(plan, layout, saved[:n], given, needed)
                 for (plan, layout, n), saved, given, needed in whole
@@ -95,12 +96,6 @@ class _Loops(torch.autograd.Function):
                     run,
                 )
         return None, *[gradient for part in found for gradient in part]
-
-
-def _is_batched(gradient: Any) -> bool:
-    """Whether it stands for several gradients at once, as with `is_grads_batched`."""
-    functorch = torch._C._functorch
-    return functorch.is_batchedtensor(gradient) or functorch.is_legacy_batchedtensor(gradient)
 
 
 def _given(plan: Plan, layout: BatchLayout, states: Sequence[Any], kept: Sequence[Tensor]) -> list[Tensor]:
@@ -135,9 +130,8 @@ def _differentiable(
         NotFusedError: they are clamped. What goes through the loop twice is clamped as a sum there, and by parts here.
     """
     if any(node.target is CLIP for node in plan.loop.graph.nodes):
-        raise NotFusedError(
-            "scan: second derivatives with clip_state_grad are had of the eager loop alone. Pass engine='eager'."
-        )
+        what = "second derivatives" if torch.is_grad_enabled() else "several gradients at once (is_grads_batched)"
+        raise NotFusedError(f"scan: {what} with clip_state_grad are had of the eager loop alone. Pass engine='eager'.")
     with torch.enable_grad():
         copies = [t.view_as(t) for t in tensors]
         results = plan.eager_loop(layout, copies)

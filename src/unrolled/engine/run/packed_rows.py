@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.engine.backends.base import Backend
+from unrolled.engine.context import is_batched
 from unrolled.engine.ir.layout import BatchLayout
 
 
@@ -64,6 +65,10 @@ class _RowsAt(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         places, back = ctx.saved_tensors
+        if is_batched(gradient):
+            taken = gradient[back.clamp(min=0)]
+            is_there = (back >= 0).view(-1, *(1,) * (gradient.dim() - 1))
+            return torch.where(is_there, taken, 0), None, None, None
         return _RowsAt.apply(gradient, back, places, ctx.backend), None, None, None
 
 
