@@ -3,11 +3,12 @@
 It is a file of its own below `scan`, so that a scan outside a probe pays for one read of a global.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from unrolled.engine.checked_scan import CheckedScan
+from unrolled.engine.trees import Tree
 
 
 class Watcher(Protocol):
@@ -22,7 +23,7 @@ class Watcher(Protocol):
         """Whether it watches this thread."""
         ...
 
-    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Tree, Tree]:
         """Its result, as `scan` has it."""
         ...
 

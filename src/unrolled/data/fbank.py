@@ -4,8 +4,6 @@ Inputs: samples, at once or in chunks. Outputs: the same features either way. Th
 windows of 25 ms every 10 ms, without dither, which would be random.
 """
 
-from typing import Any
-
 import numpy as np
 
 from unrolled import optional_libraries
@@ -23,7 +21,7 @@ class Fbank:
     """
 
     def __init__(self, rate: int, n_mels: int) -> None:
-        library: Any = optional_libraries.library("kaldi_native_fbank", "speech needs", "speech")
+        library = optional_libraries.library("kaldi_native_fbank", "speech needs", "speech")
         options = library.FbankOptions()
         options.frame_opts.samp_freq = rate
         options.frame_opts.dither = 0.0

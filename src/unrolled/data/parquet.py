@@ -26,7 +26,7 @@ def read_parquet(name: str, content: bytes) -> Any:
     Raises:
         DataError: the file is damaged, or holds more than `MOST_CELLS` values or `MOST_TEXT` bytes of text.
     """
-    polars: Any = optional_libraries.library("polars", "Parquet files need", "tables")
+    polars = optional_libraries.library("polars", "Parquet files need", "tables")
     try:
         with _without_panics(polars.exceptions.PanicException):
             lazy = polars.scan_parquet(io.BytesIO(content))

@@ -205,7 +205,7 @@ def of_frame(frame: object, name: str = "the table") -> Table:
         MissingExtraError: narwhals is not installed.
         DataError: it is no data frame.
     """
-    narwhals: Any = optional_libraries.library("narwhals", "data frames need", "tables")
+    narwhals = optional_libraries.library("narwhals", "data frames need", "tables")
     try:
         known = narwhals.from_native(frame, eager_only=True)
     except (TypeError, narwhals.exceptions.NarwhalsError) as fault:
@@ -234,7 +234,7 @@ def _text(value: object) -> str:
 
 def _sheet(name: str, content: bytes, notes: list[str]) -> Iterator[Row]:
     """The rows of a workbook's first sheet that has any, without empty ones and empty columns at the end."""
-    calamine: Any = optional_libraries.library("python_calamine", "workbooks need", "tables")
+    calamine = optional_libraries.library("python_calamine", "workbooks need", "tables")
     if content.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             check_size(name, len(content), sum(each.file_size for each in archive.infolist()), "zip")

@@ -8,17 +8,22 @@ Gauss-Legendre rule; `integrated` is also what the tasks' highlights are made of
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from unrolled.engine.trees import Tree
 from unrolled.errors import ArgumentError, SettingsError, ShapeError
 from unrolled.explain import Layer
 from unrolled.insight.subject import main_of
 from unrolled.optional_libraries import library
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 Method = Literal["integrated_gradients", "input_x_gradient"]
 METHODS = ("integrated_gradients", "input_x_gradient")
@@ -58,21 +63,21 @@ class Attribution:
         """Whether the values add up to what they explain, within 1 %."""
         return self.completeness <= ENOUGH
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "DataFrame":
         """A table of pandas, a row for each value: its place, `step`, `row` and `feature` (`axis 0` … where the values
         have other axes than three or two), and `value`.
 
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        pandas: Any = library("pandas", "an attribution's to_frame needs", "pandas")
+        pandas = library("pandas", "an attribution's to_frame needs", "pandas")
         values = self.values.numpy()
         named = {2: ["step", "row"], 3: ["step", "row", "feature"]}
         names = named.get(values.ndim, [f"axis {i}" for i in range(values.ndim)])
         places = np.indices(values.shape).reshape(values.ndim, -1)
         return pandas.DataFrame(dict(zip(names, places, strict=True)) | {"value": values.reshape(-1)})
 
-    def plot(self, *, row: int = 0) -> Any:
+    def plot(self, *, row: int = 0) -> "Figure":
         """A row of the batch as a figure of matplotlib's: what raised the output in red, what lowered it in blue, time
         from left to right.
 
@@ -83,7 +88,7 @@ class Attribution:
         values = self.values if self.values.dim() > 1 else self.values.unsqueeze(1)
         if not 0 <= row < values.shape[1]:
             raise SettingsError(f"attribution.plot: row={row}. Expected 0 to {values.shape[1] - 1}.")
-        figures: Any = library("matplotlib.figure", "pictures need", "pictures")
+        figures = library("matplotlib.figure", "pictures need", "pictures")
         table = values[:, row].reshape(len(values), -1).T.numpy()
         figure = figures.Figure(figsize=(9, 1.5 + 0.2 * min(len(table), 20)), layout="constrained")
         axes = figure.subplots()
@@ -110,7 +115,7 @@ class Attribution:
 
 def attribute(
     model: nn.Module,
-    inputs: Any,
+    inputs: Tree,
     *,
     target: Any = None,
     method: Method = "integrated_gradients",
@@ -264,7 +269,7 @@ class _Path:
         points: what is explained, as the model has it.
     """
 
-    def __init__(self, call: Callable[[], Any], places: Sequence[nn.Module]) -> None:
+    def __init__(self, call: Callable[[], Tree], places: Sequence[nn.Module]) -> None:
         self._call, self._places = call, places
         self._packed: list[PackedSequence | None] = []
         self.points: list[Tensor] = []
@@ -273,13 +278,13 @@ class _Path:
         if not self.points:
             raise ArgumentError("attribute: none of the modules of `at` is called by the model.")
 
-    def run_with(self, choose: Callable[[Any], Tensor]) -> Run:
+    def run_with(self, choose: Callable[[Tree], Tensor]) -> Run:
         """The model with other points."""
 
         def run(points: Sequence[Tensor]) -> Tensor:
             rest = iter(zip(points, self._packed, strict=True))
 
-            def put(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            def put(_module: nn.Module, args: tuple[Tree, ...]) -> tuple[Tree, ...]:
                 point, packed = next(rest)
                 return (point if packed is None else packed._replace(data=point), *args[1:])
 
@@ -300,7 +305,7 @@ class _Path:
             first.float().cpu(), about.output, about.at_baseline, about.completeness, about.method, about.steps
         )
 
-    def _note(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _note(self, module: nn.Module, args: tuple[Tree, ...]) -> None:
         value = args[0] if args else None
         packed = value if isinstance(value, PackedSequence) else None
         data = value.data if isinstance(value, PackedSequence) else value
@@ -313,7 +318,7 @@ class _Path:
         self._packed.append(packed)
 
     @contextlib.contextmanager
-    def _hooked(self, hook: Callable[[nn.Module, tuple[Any, ...]], Any]) -> Iterator[None]:
+    def _hooked(self, hook: Callable[[nn.Module, tuple[Tree, ...]], tuple[Tree, ...] | None]) -> Iterator[None]:
         handles = [place.register_forward_pre_hook(hook) for place in self._places]
         try:
             yield
@@ -332,7 +337,7 @@ def _first_recurrent(model: nn.Module) -> nn.Module:
     return found
 
 
-def _chosen(out: Any, target: Any) -> Tensor:
+def _chosen(out: Tree, target: Any) -> Tensor:
     if callable(target):
         found = target(out)
         if not isinstance(found, Tensor) or not found.is_floating_point():

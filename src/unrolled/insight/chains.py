@@ -5,12 +5,12 @@ Inputs: scans, as a probe has kept them. Outputs: chains, their inputs and state
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Tree
 from unrolled.insight.names import is_recurrence
 from unrolled.insight.record import ScanRecord
 from unrolled.insight.watched import WatchedScan
@@ -98,7 +98,7 @@ class Chain:
             parts.append(torch.stack(norms).double().square().sum(0).sqrt() if norms else like.double() * 0)
         return self._in_order(torch.cat(parts)).cpu()
 
-    def inputs(self) -> Any:
+    def inputs(self) -> Tree:
         """The inputs, [time, batch, ...], in the order of the loop."""
         trees = [scan.arguments.xs for scan in self.scans]
         return pytree.tree_map(lambda *leaves: self._in_order(torch.cat([leaf.detach() for leaf in leaves])), *trees)

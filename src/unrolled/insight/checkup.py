@@ -5,7 +5,6 @@ Inputs: a model and a batch. Outputs: a `Checkup`. Each measure has a file of it
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine import dispatch
 from unrolled.engine.checked_scan import CheckedScan
+from unrolled.engine.trees import Tree
 from unrolled.insight.chains import Chain
 from unrolled.insight.diagnosis import Checkup
 from unrolled.insight.fixed_points import MOST_NUMBERS, FixedPoint, fixed_points
@@ -34,7 +34,7 @@ _TIMES_AS_LONG = 4
 _REST = 10  # one of so many inputs is zero where zero is the input at rest
 
 
-def checkup(model: nn.Module, batch: Any, *, loss: Callable[[Any], Tensor] | None = None) -> Checkup:
+def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | None = None) -> Checkup:
     """Says what ails a recurrent network, and what to do.
 
     It looks at a copy of the model in evaluation mode: how far back the gradient of the last step reaches, whether
@@ -201,7 +201,7 @@ def _growth(chain: Chain, states: Sequence[Tensor]) -> float:
     if chain.is_reversed or chain.active is not None or not math.isfinite(norm) or not norm:
         return 1.0
     last = chain.scans[-1]
-    now: Any = pytree.tree_unflatten([leaf[-1] for leaf in states], pytree.tree_structure(last.arguments.state))
+    now: Tree = pytree.tree_unflatten([leaf[-1] for leaf in states], pytree.tree_structure(last.arguments.state))
     xs = chain.inputs()
     with torch.no_grad():
         for _ in range(_TIMES_AS_LONG - 1):

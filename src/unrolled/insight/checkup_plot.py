@@ -5,7 +5,7 @@ forgetting times, Lyapunov exponents and gates over time.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,14 +13,18 @@ from unrolled.insight.layer_checkup import LayerCheckup
 from unrolled.insight.record import Record, ScanRecord
 from unrolled.optional_libraries import library
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _MOST_SCANS = 12  # that a picture holds
 _MOST_CURVES = 10  # as many as there are colors
 _DECADES = 12.0  # of the map's colors below the largest
 
 
-def drawn(layers: Sequence[LayerCheckup], record: Record, title: str) -> Any:
+def drawn(layers: Sequence[LayerCheckup], record: Record, title: str) -> "Figure":
     """The pictures of a check-up; `record` has the gradients of the last step's output."""
-    figures: Any = library("matplotlib.figure", "pictures need", "pictures")
+    figures = library("matplotlib.figure", "pictures need", "pictures")
     n_rows = sum(max(1, len(scan.states)) for scan in _scans(record))
     figure = figures.Figure(figsize=(11, 8 + 0.2 * n_rows), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -32,7 +36,7 @@ def drawn(layers: Sequence[LayerCheckup], record: Record, title: str) -> Any:
     return figure
 
 
-def _flow(figure: Any, axes: Any, record: Record) -> None:
+def _flow(figure: "Figure", axes: "Axes", record: Record) -> None:
     """Time by layer, the norm of ∂loss/∂state on a log scale."""
     names, rows = [], []
     for scan in reversed(_scans(record)):
@@ -57,7 +61,7 @@ def _flow(figure: Any, axes: Any, record: Record) -> None:
     return None
 
 
-def _forgetting(axes: Any, layers: Sequence[LayerCheckup]) -> None:
+def _forgetting(axes: "Axes", layers: Sequence[LayerCheckup]) -> None:
     """Each unit's forgetting time, the longest first."""
     axes.set_title("How long each unit remembers")
     curves = {f"{layer.name}: {leaf}": times for layer in layers for leaf, times in layer.forgetting.items()}
@@ -72,7 +76,7 @@ def _forgetting(axes: Any, layers: Sequence[LayerCheckup]) -> None:
     return None
 
 
-def _exponents(axes: Any, layers: Sequence[LayerCheckup]) -> None:
+def _exponents(axes: "Axes", layers: Sequence[LayerCheckup]) -> None:
     """The leading exponents of each layer."""
     axes.set_title("Lyapunov exponents")
     spectra = [layer for layer in layers if layer.lyapunov]
@@ -81,14 +85,14 @@ def _exponents(axes: Any, layers: Sequence[LayerCheckup]) -> None:
     for layer in spectra[:_MOST_CURVES]:
         axes.plot(range(1, len(layer.lyapunov) + 1), layer.lyapunov, marker=".", label=layer.name)
     axes.axhline(0, color="gray", linestyle="--", linewidth=1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("number")
     axes.set_ylabel("per step; above 0: small differences grow")
     _legend(axes)
     return None
 
 
-def _gates(axes: Any, record: Record) -> None:
+def _gates(axes: "Axes", record: Record) -> None:
     """The mean of each gate over the sequence."""
     axes.set_title("Gates over the sequence")
     scans = _scans(record)
@@ -112,12 +116,12 @@ def _short(scan: ScanRecord) -> str:
     return scan.name.replace(", forward", "")
 
 
-def _legend(axes: Any) -> None:
+def _legend(axes: "Axes") -> None:
     """Below the curves, which it would hide."""
     axes.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
 
 
-def _empty(axes: Any, words: str) -> None:
+def _empty(axes: "Axes", words: str) -> None:
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
     axes.set_xticks([])
     axes.set_yticks([])

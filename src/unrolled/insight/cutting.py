@@ -4,7 +4,6 @@ Inputs: scans, as a model runs them. Outputs: what they give then.
 """
 
 import itertools
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine import dispatch
 from unrolled.engine.checked_scan import CheckedScan
+from unrolled.engine.trees import Tree
 from unrolled.insight.watching import Watching
 
 
@@ -24,7 +24,7 @@ class Cut(Watching):
         super().__init__("checkup")
         self._context, self._after, self._begins, self._number = context, after, begins, 0
 
-    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Tree, Tree]:
         _, xs, state, active, resets, is_reversed, *_ = scan
         number, self._number = self._number, self._number + 1
         n_steps = pytree.tree_leaves(xs)[0].shape[0]
@@ -58,7 +58,7 @@ class Strange(Watching):
         super().__init__("checkup")
         self._lasts, self._number = lasts, 0
 
-    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Tree, Tree]:
         found = dispatch.run_scan(scan, engine=engine)
         number, self._number = self._number, self._number + 1
         if number not in self._lasts:

@@ -5,13 +5,16 @@ Inputs: figures, as `checkup.py` puts them in. Outputs: a text, plain data, pict
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from unrolled.insight.checkup_plot import drawn
 from unrolled.insight.layer_checkup import LayerCheckup, in_words, plain
 from unrolled.insight.past import Past
 from unrolled.insight.record import Record
 from unrolled.json_values import JsonObject
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = (
     "NaN",
@@ -105,7 +108,7 @@ class Checkup:
             "unseen": self.unseen,
         }
 
-    def plot(self) -> Any:
+    def plot(self) -> "Figure":
         """Four pictures in a figure of matplotlib's: the gradient-flow map (time by layer), forgetting times, Lyapunov
         exponents, and the means of gates over the sequence.
 

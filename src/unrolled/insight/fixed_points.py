@@ -5,12 +5,12 @@ Inputs: a step, an input, states to start from. Outputs: the points with F(h) = 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Step, Tree
 from unrolled.insight.tangents import Path
 
 MOST_NUMBERS = 256  # of a state
@@ -42,7 +42,7 @@ class FixedPoint:
         return int((self.eigenvalues.abs() >= 1).sum())
 
 
-def fixed_points(step: Callable[[Any, Any], tuple[Any, Any]], x: Any, states: Any) -> list[FixedPoint]:
+def fixed_points(step: Step, x: Tree, states: Tree) -> list[FixedPoint]:
     """The fixed points of F(h) = step(x, h) near some states (Sussillo and Barak 2013).
 
     From each state the speed q = ½|F(h) - h|² is made small by the method of Levenberg and Marquardt, with whole
@@ -84,7 +84,7 @@ def fixed_points(step: Callable[[Any, Any], tuple[Any, Any]], x: Any, states: An
 class _Field:
     """F(h) - h over a batch of states, and its Jacobian, in float64 numbers."""
 
-    def __init__(self, step: Callable, xs: Any, like: list[Tensor], form: pytree.TreeSpec) -> None:
+    def __init__(self, step: Callable, xs: Tree, like: list[Tensor], form: pytree.TreeSpec) -> None:
         self._step, self._xs, self._like, self._form = step, xs, like, form
 
     def __call__(self, states: Tensor) -> Tensor:

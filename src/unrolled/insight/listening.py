@@ -5,7 +5,7 @@ It stands for what `engine/passes/taps.py` reads in the graph of a step that run
 """
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.cells import elman, gru, lstm
 from unrolled.engine.source_lines import line_of_stack
+from unrolled.engine.trees import Tree
 
 _HERE = str(Path(__file__).parent)
 _F = nn.functional
@@ -27,7 +28,9 @@ _GATES: dict[Any, str] = {
 _PRODUCTS = {_F.linear, torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
 
 
-def _lstm(x: Tensor, state: tuple[Tensor, Tensor], w_ih: Tensor, w_hh: Tensor, *b: Tensor | None) -> Any:
+def _lstm(
+    x: Tensor, state: tuple[Tensor, Tensor], w_ih: Tensor, w_hh: Tensor, *b: Tensor | None
+) -> tuple[Tensor, Tensor]:
     b_ih, b_hh = b or (None, None)
     return lstm.recur(_F.linear(x, w_ih, b_ih), state, w_hh, b_hh)[1]
 
@@ -67,7 +70,9 @@ class Listening(TorchFunctionMode):
         self.gates: list[tuple[str, Tensor]] = []
         self.products: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         if func in _CELLS:
             with self:  # by the operations that it stands for
                 return _CELLS[func](*args)
@@ -88,21 +93,23 @@ class _FirstNotFinite(TorchFunctionMode):
         super().__init__()
         self.row, self.n_rows, self.line = row, n_rows, ""
 
-    def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         result = func(*args, **(kwargs or {}))
         if not self.line and not all(map(self._is_finite, pytree.tree_leaves(result))):
             frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(_HERE)]
             self.line = line_of_stack(frames)
         return result
 
-    def _is_finite(self, value: Any) -> bool:
+    def _is_finite(self, value: object) -> bool:
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape[:1] != (self.n_rows,):
             return True
         with torch._C.DisableTorchFunction():
             return bool(value[self.row].isfinite().all())
 
 
-def line_not_finite(step: Callable, x: Any, state: Any, row: int, n_rows: int) -> str:
+def line_not_finite(step: Callable, x: Tree, state: Tree, row: int, n_rows: int) -> str:
     """The line of the step, run again, that first makes a number of a row that is not finite; empty if not known."""
     first = _FirstNotFinite(row, n_rows)
     with torch.no_grad(), first:

@@ -3,13 +3,11 @@
 Inputs: a step, inputs, a first state. Outputs: the leading exponents, in 1/step.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Step, Tree
 from unrolled.errors import ShapeError
 from unrolled.insight.tangents import Linear, Path
 
@@ -17,9 +15,7 @@ _LEAST = 1e-30  # what vanishes within one step counts as this
 _WARM_UP = 300  # steps, of several passes where the sequence is shorter
 
 
-def lyapunov_exponents(
-    step: Callable[[Any, Any], tuple[Any, Any]], xs: Any, state: Any, *, n: int = 8, every: int = 1
-) -> Tensor:
+def lyapunov_exponents(step: Step, xs: Tree, state: Tree, *, n: int = 8, every: int = 1) -> Tensor:
     """The leading Lyapunov exponents of a recurrence along a sequence.
 
     k directions are carried along by Jacobian-vector products, and made orthogonal by QR (Benettin et al. 1980; for

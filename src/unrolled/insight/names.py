@@ -11,6 +11,7 @@ from typing import Any
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.step.declared import declared
+from unrolled.engine.trees import Tree
 
 _LSTM = ("f", "i", "g", "o", "tanh(c)")
 #: by cell and number of gates, in the order in which the step computes them
@@ -27,7 +28,7 @@ _LAYERS = "unrolled.nn.torch_layers."
 _OF_TWO_STATES = ("LSTM", "_lstm_step", "LSTMCell")
 
 
-def state_names(step: Callable, state: Any) -> list[str]:
+def state_names(step: Callable, state: Tree) -> list[str]:
     """Of each leaf of the state: h and c of an LSTM, h of a state of one tensor, else the path in the tree."""
     paths = [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(state)[0]]
     if len(paths) == 1:

@@ -8,7 +8,7 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -17,6 +17,7 @@ from unrolled.engine.backends import eager
 from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.dispatch import by_engine
 from unrolled.engine.probed import run_probed
+from unrolled.engine.trees import Tree
 from unrolled.errors import ArgumentError
 from unrolled.insight.record import Record, ScanRecord
 from unrolled.insight.watched import WatchedScan, note_fused, run_eager
@@ -59,7 +60,7 @@ def probe(model: nn.Module) -> Iterator[Record]:
 
 @contextlib.contextmanager
 def probe_keeping(
-    model: nn.Module, change: Callable[[ScanRecord, WatchedScan, Any], Any] | None = None
+    model: nn.Module, change: Callable[[ScanRecord, WatchedScan, Tree], Tree] | None = None
 ) -> Iterator[tuple[Record, list[tuple[ScanRecord, WatchedScan]]]]:
     """As `probe`; the arguments and the states of each scan are kept too, and `change` may exchange its outputs."""
     work = _Probe(model)
@@ -70,7 +71,7 @@ def probe_keeping(
 
 class _Probe(Watching):
     kept: list[tuple[ScanRecord, WatchedScan]] | None = None
-    change: Callable[[ScanRecord, WatchedScan, Any], Any] | None = None
+    change: Callable[[ScanRecord, WatchedScan, Tree], Tree] | None = None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__("probe")
@@ -80,7 +81,7 @@ class _Probe(Watching):
         self._weights = {id(weight): name for name, weight in model.named_parameters()}
         self._calls: Counter[tuple[str, int, str]] = Counter()
 
-    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Tree, Tree]:
         leaves, active = pytree.tree_leaves((scan.xs, scan.state)), scan.active
         if active is not None and active.all():
             scan = scan._replace(active=None)
@@ -91,20 +92,20 @@ class _Probe(Watching):
         kept: list[Tensor] | None = None if self.kept is None else []
         watched = WatchedScan(scan, self._weights, self.places, kept)
 
-        def fused() -> tuple[Any, Any]:
+        def fused() -> tuple[Tree, Tree]:
             found = run_probed(scan)
             entry = self._entry(watched, "fused")
             note_fused(watched, entry, self.record, found)
             return self._changed(entry, watched, found.ys), found.last
 
-        def in_python() -> tuple[Any, Any]:
+        def in_python() -> tuple[Tree, Tree]:
             entry = self._entry(watched, "eager")
             ys, last = run_eager(watched, entry, self.record)
             return self._changed(entry, watched, ys), last
 
         return by_engine(engine, fused, in_python)
 
-    def _changed(self, entry: ScanRecord, scan: WatchedScan, ys: Any) -> Any:
+    def _changed(self, entry: ScanRecord, scan: WatchedScan, ys: Tree) -> Tree:
         return ys if self.change is None else self.change(entry, scan, ys)
 
     def _entry(self, scan: WatchedScan, path: str) -> ScanRecord:
@@ -119,7 +120,7 @@ class _Probe(Watching):
 
     def _module_of(self, step: Callable) -> str:
         """The innermost module of the model whose `forward` runs; else the step itself, if it is one."""
-        frame: Any = sys._getframe(2)
+        frame: FrameType | None = sys._getframe(2)
         while frame is not None:
             if frame.f_code.co_name == "forward":
                 owner = id(frame.f_locals.get("self"))

@@ -5,13 +5,17 @@ Inputs: numbers, as `probe.py` puts them in. Outputs: a table of pandas, a pictu
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from unrolled.errors import ProbeError
 from unrolled.optional_libraries import library
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class Record:
     trouble: Trouble | None = None
     unseen: list[str] = field(default_factory=list)
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "DataFrame":
         """A table of pandas, a row for each number: module, layer, direction, call, step, quantity, name, value.
 
         `quantity` is "state" or "gradient" (the mean norm over the running rows), "term" (of a weight's gradient),
@@ -139,7 +143,7 @@ class Record:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        pandas: Any = library("pandas", "a record's to_frame needs", "pandas")
+        pandas = library("pandas", "a record's to_frame needs", "pandas")
         rows: list[tuple[Any, ...]] = []
         for scan in self.scans:
             place = (scan.module, scan.layer, scan.direction, scan.call)
@@ -149,7 +153,7 @@ class Record:
         columns = ["module", "layer", "direction", "call", "step", "quantity", "name", "value"]
         return pandas.DataFrame(rows, columns=columns).astype({"step": "Int64"})
 
-    def plot(self) -> Any:
+    def plot(self) -> "Figure":
         """The gradient-flow map, a figure of matplotlib's: time by layer, the norm of ∂loss/∂state on a log scale; of
         a record without a backward the norms of the states.
 
@@ -159,7 +163,7 @@ class Record:
         """
         if not self.scans:
             raise ProbeError("record.plot: no scan ran within the probe. Call the model inside the `with`.")
-        figures: Any = library("matplotlib.figure", "pictures need", "pictures")
+        figures = library("matplotlib.figure", "pictures need", "pictures")
         has_gradient = any(scan.gradients for scan in self.scans)
         names, rows = [], []
         for scan in reversed(self.scans):

@@ -8,13 +8,13 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Tree
 from unrolled.errors import ArgumentError, ShapeError
 from unrolled.insight.chains import Chain, chains_of
 from unrolled.insight.probe import probe_keeping
@@ -24,7 +24,7 @@ from unrolled.insight.watching import Watching
 from unrolled.nn.swap import swap
 from unrolled.randomness import set_aside
 
-Loss = Callable[[Any], Tensor]
+Loss = Callable[[Tree], Tensor]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Subject:
         returns_loss: whether the output is one number, so that nobody can tell its steps apart.
     """
 
-    def __init__(self, model: nn.Module, batch: Any, loss: Loss | None) -> None:
+    def __init__(self, model: nn.Module, batch: Tree, loss: Loss | None) -> None:
         self.model, self.kept = _copied(model)
         self.loss = loss
         given = tuple(batch) if isinstance(batch, tuple | list) and not isinstance(batch, PackedSequence) else (batch,)
@@ -132,7 +132,7 @@ class Subject:
                 loss.backward()
         return Run(chains, record, loss.item(), None if main is None else main.detach())
 
-    def _only_ends(self, entry: ScanRecord, scan: WatchedScan, ys: Any) -> Any:
+    def _only_ends(self, entry: ScanRecord, scan: WatchedScan, ys: Tree) -> Tree:
         """Outputs of a layer whose gradient flows at the last step of its loop alone: of a last layer where the model
         returns its loss; else of one that runs backward, as one does not know which of its steps the output reads.
         """
@@ -158,7 +158,7 @@ class Subject:
 
     def output(
         self, watcher: Watching | None = None, *, is_training: bool = False, draw: int = 0
-    ) -> tuple[float, Tensor | None, Any]:
+    ) -> tuple[float, Tensor | None, Tree]:
         """Loss, main output and whole output of a run without gradients; scans go by way of the watcher, `draw` chooses
         the random numbers.
         """
@@ -170,18 +170,18 @@ class Subject:
         finally:
             self.model.eval()
 
-    def loss_with(self, out: Any, main: Tensor) -> float:
+    def loss_with(self, out: Tree, main: Tensor) -> float:
         """The loss of an output whose main tensor is another one."""
         with torch.no_grad():
             return self._loss_of(with_main(out, main)).item()
 
-    def _arguments(self, *, asks_gradient: bool = False) -> tuple[Any, ...]:
+    def _arguments(self, *, asks_gradient: bool = False) -> tuple[Tree, ...]:
         """The batch; its first tensor of numbers has a gradient where one is asked for, as a model may have no weights.
         A first state has none, which tells that it is carried on from a segment before.
         """
         waiting = asks_gradient
 
-        def own(leaf: Any) -> Any:
+        def own(leaf: object) -> object:
             nonlocal waiting
             if not isinstance(leaf, Tensor):
                 return leaf
@@ -193,7 +193,7 @@ class Subject:
 
         return pytree.tree_map(own, self._batch)
 
-    def _loss_of(self, out: Any, *, is_first: bool = False) -> Tensor:
+    def _loss_of(self, out: Tree, *, is_first: bool = False) -> Tensor:
         if self.loss is None:
             main = main_of(out)
             if main is None:
@@ -215,7 +215,7 @@ class Subject:
             yield
 
 
-def main_of(out: Any) -> Tensor | None:
+def main_of(out: Tree) -> Tensor | None:
     """The main tensor of a model's output: the first of numbers in it; packed rows padded, [time, batch, ...]."""
     leaves = pytree.tree_leaves(out, is_leaf=_is_packed)
     if len(leaves) == 1 and not isinstance(leaves[0], Tensor | PackedSequence) and hasattr(leaves[0], "__dict__"):
@@ -227,7 +227,7 @@ def main_of(out: Any) -> Tensor | None:
     return pad_packed_sequence(main)[0] if isinstance(main, PackedSequence) else main
 
 
-def with_main(out: Any, main: Tensor) -> Any:
+def with_main(out: Tree, main: Tensor) -> Tree:
     """The output with another main tensor; an object of a class of the user's as it is."""
     leaves, form = pytree.tree_flatten(out, is_leaf=_is_packed)
     place = _place_of_main(leaves)
@@ -239,7 +239,7 @@ def with_main(out: Any, main: Tensor) -> Any:
     return pytree.tree_unflatten(leaves, form)
 
 
-def _place_of_main(leaves: Sequence[Any]) -> int | None:
+def _place_of_main(leaves: Sequence[object]) -> int | None:
     for i, leaf in enumerate(leaves):
         data = leaf.data if isinstance(leaf, PackedSequence) else leaf
         if isinstance(data, Tensor) and data.is_floating_point():
@@ -247,7 +247,7 @@ def _place_of_main(leaves: Sequence[Any]) -> int | None:
     return None
 
 
-def _is_packed(value: Any) -> bool:
+def _is_packed(value: object) -> bool:
     return isinstance(value, PackedSequence)
 
 
@@ -287,11 +287,11 @@ def _layout(main: Tensor, chains: Sequence[Chain], model: nn.Module) -> Layout:
     return Layout(None, 0 if shape[:1] == (n_rows,) else None)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def check(model: Any) -> None:
+def check(model: object) -> None:
     """Holds what `checkup` was given to its type.
 
     Raises:

@@ -5,12 +5,12 @@ Inputs: a step, the inputs and the states that it went through. Outputs: product
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Tree
 from unrolled.insight.chains import Chain
 
 MOST_WHOLE = 128  # numbers of a state up to which Jacobians are kept whole
@@ -29,7 +29,7 @@ class Path:
     """
 
     step: Callable
-    xs: Any
+    xs: Tree
     before: list[Tensor]
     form: pytree.TreeSpec
 

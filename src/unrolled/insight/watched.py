@@ -6,7 +6,6 @@ Inputs: a scan, and its entry in the record. Outputs: the entry, filled; of a sc
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.backends import eager
 from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.probed import Probed
+from unrolled.engine.trees import Tree
 from unrolled.insight.listening import Listening, line_not_finite
 from unrolled.insight.measures import first_not_finite, gate_of, may_not_be_finite, norms_of, norms_of_terms
 from unrolled.insight.names import gate_names, numbered, state_names
@@ -110,7 +110,7 @@ def _put(found: dict[str, Tensor], name: str, value: Tensor, order: Sequence[str
 # ---- as the plain loop
 
 
-def run_eager(scan: WatchedScan, entry: ScanRecord, record: Record) -> tuple[Any, Any]:
+def run_eager(scan: WatchedScan, entry: ScanRecord, record: Record) -> tuple[Tree, Tree]:
     """Runs a scan as its definition, and notes what it gives."""
     loop = _EagerLoop(scan, entry, record)
     result = eager.run_scan(scan.arguments._replace(step=loop.step))
@@ -127,7 +127,7 @@ class _EagerLoop:
         self.states: list[list[Tensor]] = []
         self.gates: list[list[tuple[str, Tensor]]] = []
 
-    def step(self, x: Any, state: Any) -> Any:
+    def step(self, x: Tree, state: Tree) -> tuple[Tree, Tree]:
         """The scan's step."""
         t = self.order[len(self.states)]
         with Listening() as heard:
@@ -151,7 +151,7 @@ class _EagerLoop:
         self.gates.append([(function, value.detach()) for function, value in heard.gates])
         return result[0], pytree.tree_unflatten(leaves, form)
 
-    def finish(self, ys: Any) -> None:
+    def finish(self, ys: Tree) -> None:
         """Notes the states and gates of all steps."""
         states = [self._over_time(leaves) for leaves in zip(*self.states, strict=True)]
         functions = [[function for function, _ in gates] for gates in self.gates]
@@ -200,7 +200,7 @@ def _note_forward(
     record: Record,
     states: list[Tensor],
     gates: list[tuple[str, Tensor]],
-    ys: Any,
+    ys: Tree,
 ) -> None:
     names = state_names(scan.arguments.step, scan.arguments.state)
     if scan.states is not None:

@@ -7,12 +7,13 @@ import contextlib
 import threading
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 
 from unrolled import probing
 from unrolled.engine.checked_scan import CheckedScan
+from unrolled.engine.trees import Tree
 from unrolled.errors import ProbeError
 
 
@@ -49,5 +50,5 @@ class Watching:
             probing.current = None
 
     @abstractmethod
-    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Any, Any]:
+    def run(self, scan: CheckedScan, *, engine: str) -> tuple[Tree, Tree]:
         """Its result, as `scan` has it."""

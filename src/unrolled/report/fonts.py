@@ -8,9 +8,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from unrolled import optional_libraries
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontEntry
 
 # looked at first, in this order: fonts that suit a picture, with Han characters in their simplified forms, or in others
 PREFERRED = (
@@ -28,7 +33,7 @@ _SHOWN = 10  # characters that the note names
 
 def fallbacks(characters: set[str]) -> tuple[list[str], set[str]]:
     """Families that have the characters which matplotlib's default font lacks, and the characters that none has."""
-    manager: Any = optional_libraries.library("matplotlib.font_manager", "pictures need", "pictures")
+    manager = optional_libraries.library("matplotlib.font_manager", "pictures need", "pictures")
     missing = characters - _characters_of(manager, manager.findfont(manager.FontProperties()))
     families: list[str] = []
     for fonts in (lambda: manager.fontManager.ttflist, lambda: _new_fonts(manager)):
@@ -46,7 +51,7 @@ def _rank(name: str) -> int:
     return next((i for i, kind in enumerate(PREFERRED) if kind.match(name)), len(PREFERRED))
 
 
-def _new_fonts(manager: Any) -> list[Any]:
+def _new_fonts(manager: ModuleType) -> "list[FontEntry]":
     """Fonts that were installed after matplotlib wrote its list of them, which it does once."""
     known = {font.fname for font in manager.fontManager.ttflist}
     n_known = len(manager.fontManager.ttflist)
@@ -58,7 +63,7 @@ def _new_fonts(manager: Any) -> list[Any]:
     return list(manager.fontManager.ttflist[n_known:])
 
 
-def _characters_of(manager: Any, path: str) -> set[str]:
+def _characters_of(manager: ModuleType, path: str) -> set[str]:
     """What a font has glyphs for; nothing where its file cannot be read."""
     try:
         return set(map(chr, manager.get_font(path).get_charmap()))
@@ -67,9 +72,9 @@ def _characters_of(manager: Any, path: str) -> set[str]:
 
 
 @contextmanager
-def readable(figure: Any) -> Iterator[None]:
+def readable(figure: "Figure") -> Iterator[None]:
     """While it is drawn, a figure's texts have a font for each character, or a note is written to standard error."""
-    text: Any = optional_libraries.library("matplotlib.text", "pictures need", "pictures")
+    text = optional_libraries.library("matplotlib.text", "pictures need", "pictures")
     texts = figure.findobj(text.Text)
     drawn = {character for each in texts for character in each.get_text() if character.isprintable()}
     families, missing = fallbacks({each for each in drawn if not each.isascii()})

@@ -136,7 +136,7 @@ def bleu(found: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
 
 def _bleu_measure(targets: Sequence[str]) -> tuple[Any, Any]:
     """The library, and its BLEU for these references."""
-    library: Any = optional_libraries.library("sacrebleu.metrics", "translation needs", "translate")
+    library = optional_libraries.library("sacrebleu.metrics", "translation needs", "translate")
     n_without = sum(is_without_spaces(text) for text in targets)
     return library, library.BLEU(
         tokenize="zh" if 2 * n_without > len(targets) else "13a",
@@ -174,7 +174,7 @@ def bleu_of(targets: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
 
 def word_errors(found: Sequence[str], transcripts: Sequence[str]) -> np.ndarray:
     """Counts [sounds, 2] of the word error rate, as jiwer counts them (extra: speech): wrong words, and words."""
-    jiwer: Any = optional_libraries.library("jiwer", "speech needs", "speech")
+    jiwer = optional_libraries.library("jiwer", "speech needs", "speech")
     counts = []
     for text, transcript in zip(found, transcripts, strict=True):
         each = jiwer.process_words(transcript, text)
@@ -186,7 +186,7 @@ def error_rates(found: Sequence[str], transcripts: Sequence[str]) -> dict[str, f
     """Word and character error rates of transcripts, as jiwer counts them (extra: speech), and the share of those with
     any error. None of the references is empty.
     """
-    jiwer: Any = optional_libraries.library("jiwer", "speech needs", "speech")
+    jiwer = optional_libraries.library("jiwer", "speech needs", "speech")
     return {
         "wer": float(jiwer.wer(list(transcripts), list(found))),
         "cer": float(jiwer.cer(list(transcripts), list(found))),

@@ -5,13 +5,14 @@ Inputs: a decoder's step. Outputs: the sequences with the best scores.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-Step = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]
+from unrolled.engine.trees import Tree
+
+Step = Callable[[Tensor, Tree], tuple[Tensor, Tensor, Tree]]
 
 
 @dataclass(frozen=True)
@@ -135,5 +136,5 @@ class _Search:
         return best_log_p / self.divisor(longest + 1) <= worst
 
 
-def _rows_of(state: object, places: Tensor) -> Any:
+def _rows_of(state: Tree, places: Tensor) -> Tree:
     return pytree.tree_map(lambda leaf: leaf.index_select(0, places.to(leaf.device)), state)

@@ -9,13 +9,13 @@ elementwise operations and a shift, which `scan` runs as a compiled loop (on a G
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.engine.step.declared import Declared
+from unrolled.engine.trees import Tree
 from unrolled.scan import scan
 
 BLANK = 0
@@ -62,7 +62,7 @@ def _transducer_loss(scores: Tensor, labels: Tensor, n_steps: Tensor, n_labels: 
     return -(state[rows, last] + blank[at, rows, last])
 
 
-def _step(_: Sequence[Any], now: tuple[Tensor, Tensor], before: Tensor) -> tuple[Tensor, Tensor]:
+def _step(_: Sequence[Tensor], now: tuple[Tensor, Tensor], before: Tensor) -> tuple[Tensor, Tensor]:
     """From one diagonal of cells to the next."""
     stay, go = before + now[0], before + now[1]
     go = torch.cat((go[:, -1:], go[:, :-1]), 1)  # the last column is forbidden
@@ -96,11 +96,11 @@ class Written:
     frames: tuple[int, ...] = ()
     log_p: tuple[float, ...] = ()
     total: float = 0.0
-    state: Any = field(default=None, repr=False)
+    state: Tree = field(default=None, repr=False)
 
 
-Join = Callable[[Tensor, Any], Tensor]  # features of a time step [rows, size] and a state → log-probabilities
-Predict = Callable[[Any, list[int]], Any]  # states of rows and a label each → states
+Join = Callable[[Tensor, Tree], Tensor]  # features of a time step [rows, size] and a state → log-probabilities
+Predict = Callable[[Tree, list[int]], Tree]  # states of rows and a label each → states
 
 
 def greedy(features: Tensor, before: Written, first: int, join: Join, predict: Predict, *, most: int = 10) -> Written:

@@ -92,7 +92,7 @@ class Answers(list[A]):
 
 
 def _frame(rows: list[dict[str, object]], index: Any, library: str) -> Any:
-    module: Any = optional_libraries.library(library, "data frames need", "tables")
+    module = optional_libraries.library(library, "data frames need", "tables")
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in names}
     if module.__name__ != "pandas":

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from unrolled import tasks
+from unrolled.engine.trees import Tree
 from unrolled.insight.checkup import checkup
 from unrolled.insight.diagnosis import Checkup
 from unrolled.randomness import set_aside
@@ -48,7 +49,7 @@ def checkup_of(model: Estimator, data: Any = None) -> Checkup:
 class _OnItsLoss(nn.Module):
     """A network that returns its loss on the second batch of its training."""
 
-    def __init__(self, net: nn.Module, job: Job, carried: Any) -> None:
+    def __init__(self, net: nn.Module, job: Job, carried: Tree) -> None:
         super().__init__()
         self.net, self.job, self.carried = net, job, carried
 
@@ -56,7 +57,7 @@ class _OnItsLoss(nn.Module):
         """The loss."""
         return self.job.loss(self.net, 1, self.carried)[0]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return type(self)(copy.deepcopy(self.net, memo), self.job, self.carried)
 
 

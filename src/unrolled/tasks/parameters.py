@@ -102,7 +102,7 @@ class Parameters(Generic[S]):
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn asks of a model; only it calls this."""
-        sklearn: Any = optional_libraries.library("sklearn.utils", "this needs", "sklearn")
+        sklearn = optional_libraries.library("sklearn.utils", "this needs", "sklearn")
         is_classifier, is_regressor = (self.estimator_type == name for name in ("classifier", "regressor"))
         return sklearn.Tags(
             estimator_type=self.estimator_type,

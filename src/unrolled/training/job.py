@@ -5,15 +5,19 @@ A file of its own, as tasks and loop both name it.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
 from unrolled import markup
+from unrolled.engine.trees import Tree
 from unrolled.errors import SettingsError
 from unrolled.files.model_file import EvaluationRow
 from unrolled.report import pictures
 from unrolled.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Job(Protocol):
     @property
     def module(self) -> nn.Module: ...
 
-    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         """The loss of update `step`, and the state to carry to the next. `module` is the one given, or its wrapper for
         several processes; `carried` is None before the first step, later a tree of tensors and numbers.
         """
@@ -125,7 +129,7 @@ class TrainResult:
     def _repr_html_(self) -> str:
         return markup.block(markup.heading("TrainResult", str(self)), self.curve.chart(self.record))
 
-    def plot(self) -> Any:
+    def plot(self) -> "Figure":
         """The learning curve beside the baseline, as a figure of matplotlib's; a notebook shows it.
 
         Raises:

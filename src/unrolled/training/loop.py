@@ -10,7 +10,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +103,7 @@ class _Training:
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
         self.dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
         self.position = Position()
-        self.carried: Any = None
+        self.carried: Tree = None
         self.best = _copy(job.module)
         self.average = _copy(job.module) if settings.average else None
         torch.manual_seed(settings.seed + processes.rank())
@@ -254,7 +253,7 @@ class _Training:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
 
-    def _here(self, tree: object) -> Any:
+    def _here(self, tree: Tree) -> Tree:
         return pytree.tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree)
 
     def progress(self) -> float:

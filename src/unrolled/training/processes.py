@@ -4,13 +4,14 @@ Start: torchrun --nproc-per-node 2 -m unrolled train text FILE
 """
 
 import os
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree as pytree
+
+from unrolled.engine.trees import Tree
 
 
 def rank() -> int:
@@ -70,15 +71,15 @@ def agreed(value: float) -> float:
     return float(shared.item())
 
 
-def gathered(tree: object) -> list[Any]:
+def gathered(tree: Tree) -> list[Tree]:
     """The trees of all processes, in their order, in every process; their tensors agree in shape."""
     if world_size() == 1:
         return [tree]
     leaves, spec = pytree.tree_flatten(tree)
-    columns: list[list[Any]] = []
+    columns: list[list[Tree]] = []
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
-            column: list[Any] = [None] * world_size()
+            column: list[Tree] = [None] * world_size()
             dist.all_gather_object(column, leaf)
             columns.append(column)
             continue

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from unrolled.engine.trees import Tree
 from unrolled.errors import RunError
 from unrolled.files import safetensors_tree, whole
 from unrolled.files.bounds import lacks_memory
@@ -48,7 +48,7 @@ class Run:
 
     folder: Path
     config: JsonObject
-    state: Any = None
+    state: Tree = None
     _is_held: bool = field(default=False, init=False, repr=False)
 
     @property
@@ -172,7 +172,7 @@ class Run:
         whole.write_aside(self.folder / LOG, lambda aside: aside.write_text(text.getvalue(), encoding="utf-8"))
 
 
-def _read(path: Path) -> tuple[JsonObject, Any]:
+def _read(path: Path) -> tuple[JsonObject, Tree]:
     """Configuration and state out of a checkpoint."""
     try:
         checkpoint = safetensors_tree.read_tree(path)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from unrolled.errors import MissingExtraError, SettingsError
 from unrolled.files.model_file import EvaluationRow
@@ -66,7 +66,7 @@ class MLflow:
     """A run of MLflow's, or the one that is active."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.library: Any = _library("mlflow", "mlflow")
+        self.library = _library("mlflow", "mlflow")
         self.name, self.is_ours = name, False
 
     def start(self, config: JsonObject) -> None:
@@ -88,7 +88,7 @@ class WandB:
     """A run of Weights & Biases."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.library: Any = _library("wandb", "wandb")
+        self.library = _library("wandb", "wandb")
         self.name = name
 
     def start(self, config: JsonObject) -> None:
@@ -106,7 +106,7 @@ class Trackio:
     """A run of trackio's, on this machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.library: Any = _library("trackio", "trackio")
+        self.library = _library("trackio", "trackio")
         self.name = name
 
     def start(self, config: JsonObject) -> None:

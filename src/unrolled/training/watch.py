@@ -8,13 +8,13 @@ its last state alone, as only that tells how far back it reaches.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled import probing
+from unrolled.engine.trees import Tree
 from unrolled.insight.chains import Chain, chains_of
 from unrolled.insight.layer_checkup import in_words
 from unrolled.insight.probe import probe_keeping
@@ -61,7 +61,7 @@ class LayerFigures:
         return {f"{self.column}/{name}": value for name, value in told.items()}
 
 
-def watched(job: Job, step: int, carried: Any) -> list[LayerFigures]:
+def watched(job: Job, step: int, carried: Tree) -> list[LayerFigures]:
     """The figures of each recurrent layer, by the loss of an update; weights and random numbers stay as they are."""
     module, weights = job.module, list(job.module.parameters())
     module.train()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.labeled import Labeled
+from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.report.metrics import rights_of
 from unrolled.tasks.blend import blended
@@ -45,7 +46,7 @@ class ClassifyJob(ExampleJob):
         self.valid_baseline: Tensor | None = None
         self.item = "token" if isinstance(fitted.input_layer, TextInput) else "row"
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         places = self.batches.at(step)
         batch = self.model.fitted.input_layer.batch([self.encoded[i] for i in places])
         return module(batch.to(self.device), self.targets[places].to(self.device)), None

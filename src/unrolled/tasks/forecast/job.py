@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unrolled.data.series import Series
 from unrolled.data.windows import Windows
+from unrolled.engine.trees import Tree
 from unrolled.files.model_file import EvaluationRow
 from unrolled.tasks.forecast.fitted import ForecastFitted
 from unrolled.tasks.forecast.net import LEVELS, loss_of
@@ -86,7 +87,7 @@ class ForecastJob:
             total += len(point) * float(loss_of(point + around, windows.targets, settings.output, windows))
         return total / len(self.valid)
 
-    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         draw = np.random.default_rng((self.seed, step, processes.rank()))
         n = max(1, self.batch // processes.world_size())
         chosen = self.origins[draw.integers(len(self.origins), size=n)]

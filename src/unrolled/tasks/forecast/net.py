@@ -6,7 +6,6 @@ the window stands beside the recurrent layers. It starts as the linear autoregre
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unrolled.data.windows import Windows
+from unrolled.engine.trees import Tree
 from unrolled.nn.named_layers import LAYER_NAMES, make_layers
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings, option
@@ -98,7 +98,7 @@ class ForecastMember(nn.Module):
         raw = self.outer(nn.functional.silu(self.inner(features))).transpose(0, 1)
         return parameters(raw, self.linear(window), self.settings.output)
 
-    def along(self, inputs: Tensor, state: object) -> tuple[Tensor, Any]:
+    def along(self, inputs: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Parameters of the value after each time [time, batch, n], and the state: autoregressive. They are changes
         from the last value given, which is the first feature of the inputs.
         """
@@ -271,5 +271,5 @@ def _quantiles(samples: Tensor, axis: int) -> Tensor:
     return torch.lerp(low.movedim(axis, -1), high.movedim(axis, -1), at - at.floor())
 
 
-def _repeated(state: object, n: int) -> Any:
+def _repeated(state: Tree, n: int) -> Tree:
     return pytree.tree_map(lambda leaf: leaf.repeat_interleave(n, 1), state)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.numbered import Numbered
+from unrolled.engine.trees import Tree
 from unrolled.tasks.classify.inputs import TextInput
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.tasks.regress.fitted import RegressFitted
@@ -37,7 +38,7 @@ class RegressJob(ExampleJob):
         self.left = (valid.targets - fitted.baseline.numbers(self.valid)) / fitted.spread
         self.item = "token" if isinstance(fitted.input_layer, TextInput) else "row"
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         places = self.batches.at(step)
         batch = self.model.fitted.input_layer.batch([self.encoded[i] for i in places])
         return module(batch.to(self.device), self.targets[places].to(self.device)), None

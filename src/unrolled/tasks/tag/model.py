@@ -26,6 +26,7 @@ from unrolled.data.tagging import (
     text_scores,
 )
 from unrolled.data.tokens import Token, words_of
+from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare
 from unrolled.tasks.answers import Answers, Shown
@@ -284,7 +285,7 @@ class _TagJob(ExampleJob):
         self.valid, self.gold = valid, rewritten(valid.tags, valid.scheme, fitted.scheme)
         self.tagged = TaggedSentences(fitted, sentences, tags, training.seed)
 
-    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         return module(*self.tagged.batch(self.batches.at(step), self.device)), None
 
     def evaluate(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unrolled.engine.trees import Tree
 from unrolled.errors import SettingsError
 from unrolled.files.model_file import EvaluationRow
 from unrolled.nn.bptt import advance
@@ -56,7 +57,7 @@ class TextJob:
         self.baseline_log_p = np.zeros(0)  # of the validation part, once there is a baseline
         self.baseline_loss = math.nan  # what `evaluate` would return for it
 
-    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         epoch, window = divmod(step, self.windows)
         start = window * self.k1
         begin = max(0, start - self.overlap)

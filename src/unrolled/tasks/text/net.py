@@ -1,9 +1,10 @@
 """The network that reads and writes text."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from unrolled.engine.trees import Tree
 from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.named_layers import make_layers, start_orthogonal
 from unrolled.tasks.text.settings import TextSettings
@@ -36,6 +37,6 @@ class TextNet(nn.Module):
                 # forget gates start open: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015
                 parameter.data[settings.hidden : 2 * settings.hidden] += 1
 
-    def forward(self, units: Tensor, state: object) -> tuple[Tensor, Any]:
+    def forward(self, units: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         hidden, state = self.recurrent(self.embedding(units), state)
         return self.output(self.dropout(hidden)), state

@@ -2,13 +2,13 @@
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from unrolled.engine.trees import Tree
 from unrolled.nn.named_layers import initial_state
 from unrolled.tasks.text.net import TextNet
 
@@ -49,7 +49,7 @@ def log_p_of(net: TextNet, ids: np.ndarray, before: np.ndarray, *, n_streams: in
     return found
 
 
-def _without_row_0(state: object, first: object) -> Any:
+def _without_row_0(state: Tree, first: Tree) -> Tree:
     """The state with its first row as it was at first."""
     return pytree.tree_map(lambda part, start: torch.cat((start[:, :1], part[:, 1:]), 1), state, first)
 

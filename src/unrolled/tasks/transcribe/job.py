@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unrolled.data.fbank import STEP_S
 from unrolled.data.files import Faults, shortened
 from unrolled.data.transcripts import Transcribed
+from unrolled.engine.trees import Tree
 from unrolled.report.metrics import error_rates, word_errors
 from unrolled.search import ctc
 from unrolled.tasks.estimator import ExampleJob
@@ -52,7 +53,7 @@ class TranscribeJob(ExampleJob):
             if seconds <= model.settings.longest and known.issuperset(transcript)
         ][:_MOST_JUDGED]
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         places, model, settings = self.batches.at(step), self.model, self.model.settings
         fitted = model.fitted
         frames, mean = [], fitted.net.mean.cpu().numpy()

@@ -7,13 +7,14 @@ transducer together with a network that reads the labels so far.
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unrolled.data.fbank import STEP_S, WINDOW_S
+from unrolled.engine.trees import Tree
 from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.named_layers import LAYER_NAMES, make_layers
 from unrolled.nn.token_encoder import run_recurrent
@@ -108,7 +109,7 @@ class HearNet(nn.Module):
         """Steps [time, batch, ...] → what was heard, [time, batch, size]: for a transducer as its joiner takes it."""
         return self._heard(self.dropout(run_recurrent(self.recurrent, steps, lengths)))
 
-    def encode_on(self, steps: Tensor, state: object) -> tuple[Tensor, Any]:
+    def encode_on(self, steps: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """The same as sound comes in, for forward networks: goes on from a state, None at first; gives the next."""
         outputs, state = self.recurrent(steps, state)
         return self._heard(outputs), state
@@ -137,17 +138,17 @@ class HearNet(nn.Module):
         known, _ = self.predictor(self.labels(nn.functional.pad(labels, (0, 0, 1, 0))))
         return self.of_written(self.dropout(known)).transpose(0, 1)
 
-    def first_written(self) -> Any:
+    def first_written(self) -> Tree:
         """The predictor's state and what is known before any label."""
         return self.predict((torch.zeros(1, self.settings.predictor, device=self.mean.device), None), [0])
 
-    def predict(self, state: Any, labels: list[int]) -> Any:
+    def predict(self, state: Tree, labels: list[int]) -> Tree:
         """The predictor's state [rows, predictor], and what is known, after a label for each row."""
         vectors = self.labels(torch.tensor([labels], device=state[0].device))
         known, hidden = self.predictor(vectors, state[0].unsqueeze(0))
         return hidden[0], self.of_written(known[0])
 
-    def join(self, heard: Tensor, state: Any) -> Tensor:
+    def join(self, heard: Tensor, state: Tree) -> Tensor:
         """Log-probabilities of classes [rows, classes] at one step for each row."""
         return self.output((heard + state[1]).tanh()).log_softmax(1)
 

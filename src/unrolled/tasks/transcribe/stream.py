@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ import torch
 from unrolled.baselines.template import MOST_FRAMES
 from unrolled.data.fbank import Fbank
 from unrolled.data.sound import Resampler, as_sound
+from unrolled.engine.trees import Tree
 from unrolled.errors import SettingsError
 from unrolled.report.pictures import HeardWord
 from unrolled.search import ctc, transducer
@@ -118,7 +118,7 @@ class Stream:
         self._fbank = Fbank(fitted.rate, settings.mels)
         self._first = np.zeros((0, settings.mels), np.float32)  # what the baseline compares
         self._left = np.zeros((0, settings.mels), np.float32)
-        self._state: Any = None
+        self._state: Tree = None
         self._path = ctc.Path()
         self._n_steps = self.n_samples = 0
         self.busy_s = 0.0

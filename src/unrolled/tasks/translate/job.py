@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unrolled.data.pairs import Pairs
 from unrolled.data.subwords import END, Cut
 from unrolled.data.tagging import padded
+from unrolled.engine.trees import Tree
 from unrolled.report.metrics import bleu, bleu_counts, bleu_of
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.tasks.fallback import MODEL, fitted_fallback
@@ -47,7 +48,7 @@ class TranslateJob(ExampleJob):
         self.valid_pairs = sorted(pairs, key=lambda pair: len(pair[0]))
         self.valid_counts: dict[str, np.ndarray] = {}  # BLEU's, of the baselines
 
-    def loss(self, module: nn.Module, step: int, carried: Any) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         places = self.batches.at(step)
         own = self.model.settings.own * min(1.0, step / _OWN_FROM)
         return self._loss(module, [(self.sources[i], self.targets[i]) for i in places], own), None

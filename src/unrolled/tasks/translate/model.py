@@ -19,6 +19,7 @@ from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.data.subwords import BEGIN, END, PAD, UNKNOWN, Cut, fit_subwords
 from unrolled.data.tagging import padded
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined, tokens_of
+from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.report import pictures
 from unrolled.report.comparison import compare
@@ -189,7 +190,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             memory = net.encode(padded([cut.ids for cut in chosen]).to(device), lengths)
             state = ((memory.values, memory.keys, memory.is_padding), net.first_state(memory))
 
-            def step(ids: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+            def step(ids: Tensor, state: Tree) -> tuple[Tensor, Tensor, Tree]:
                 parts, before = state
                 readouts, weights, after = net.decode(ids.unsqueeze(0).to(device), before, Memory(*parts))
                 scores = net.scores(readouts[0]).float()

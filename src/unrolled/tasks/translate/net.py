@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.data.subwords import BEGIN, PAD, UNKNOWN
 from unrolled.engine.step.declared import Declared
+from unrolled.engine.trees import Tree
 from unrolled.errors import SettingsError
 from unrolled.nn.attention import Attention, attend
 from unrolled.nn.named_layers import DROP_INS, LAYER_NAMES, initial_state, make_layers
@@ -126,7 +127,7 @@ class TranslateNet(nn.Module):
         is_padding = torch.arange(values.shape[1], device=values.device) >= lengths.to(values.device).unsqueeze(1)
         return Memory(values, self.attention.keys(values), is_padding)
 
-    def first_state(self, memory: Memory) -> Any:
+    def first_state(self, memory: Memory) -> Tree:
         """The decoder's, before it has written anything; every leaf [batch, ...]."""
         n_there = (~memory.is_padding).sum(1, keepdim=True)
         mean = memory.values.masked_fill(memory.is_padding.unsqueeze(2), 0).sum(1) / n_there
@@ -136,12 +137,12 @@ class TranslateNet(nn.Module):
             return (*cell, hidden.new_zeros(len(hidden), self.settings.words))
         return tuple(part for layer in (self.lower, self.upper) for part in _started(layer, hidden))
 
-    def decode(self, inputs: Tensor, state: object, memory: Memory) -> tuple[Tensor, Tensor, Any]:
+    def decode(self, inputs: Tensor, state: Tree, memory: Memory) -> tuple[Tensor, Tensor, Tree]:
         """Readouts [time, batch, words], attention [time, batch, places] and the state after inputs [time, batch]."""
         vectors = self._dropped(self.target(inputs))
         return (self._fed if self.settings.decoder == "fed" else self._deep)(vectors, state, memory)
 
-    def _deep(self, vectors: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor, Any]:
+    def _deep(self, vectors: Tensor, state: Tree, memory: Memory) -> tuple[Tensor, Tensor, Tree]:
         half = len(state) // 2
         lower, first = self.lower(vectors, _packed(self.lower, state[:half]))
         read, weights = self.attention(lower.transpose(0, 1), memory.keys, memory.values, memory.is_padding)
@@ -150,7 +151,7 @@ class TranslateNet(nn.Module):
         readouts = self.readout(torch.cat((self._dropped(upper), read, vectors), 2)).tanh()
         return self._dropped(readouts), weights.transpose(0, 1), (*_unpacked(first), *_unpacked(second))
 
-    def _fed(self, vectors: Tensor, state: object, memory: Memory) -> tuple[Tensor, Tensor, Any]:
+    def _fed(self, vectors: Tensor, state: Tree, memory: Memory) -> tuple[Tensor, Tensor, Tree]:
         places, is_kept = memory.is_padding.shape[1], None
         is_fused = _is_fused(vectors)
         if is_fused:
@@ -211,7 +212,7 @@ class TranslateNet(nn.Module):
         return nn.functional.dropout(xs, self.settings.dropout, self.training)
 
 
-def _fed_step(tensors: list[Any], vector: Tensor, before: Any, cell: str) -> tuple[Any, Any]:
+def _fed_step(tensors: list[Any], vector: Tensor, before: Tree, cell: str) -> tuple[Tree, Tree]:
     """A step of the decoder with input feeding: its readout and where it read, and the state after it."""
     *weights, w_query, b_query, score, w_readout, b_readout, keys, values, is_padding, is_kept = tensors
     *states, fed = before
@@ -244,7 +245,7 @@ def _started(layer: nn.Module, hidden: Tensor) -> tuple[Tensor, ...]:
     return (*parts[:at], hidden, *parts[at + 1 :])
 
 
-def _packed(layer: nn.Module, state: tuple[Tensor, ...]) -> Any:
+def _packed(layer: nn.Module, state: tuple[Tensor, ...]) -> Tree:
     """As a layer takes it: each tensor [1, batch, ...], in the form of the layer's own state."""
     return pytree.tree_unflatten([each.unsqueeze(0) for each in state], pytree.tree_structure(initial_state(layer, 0)))
 

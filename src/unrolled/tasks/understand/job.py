@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unrolled.data.intents import Intents
 from unrolled.data.tagging import rewritten
+from unrolled.engine.trees import Tree
 from unrolled.tasks.estimator import ExampleJob
 from unrolled.tasks.known_tags import TaggedSentences
 from unrolled.tasks.understand.fitted import UnderstandFitted
@@ -58,7 +59,7 @@ class UnderstandJob(ExampleJob):
         weights = fitted.class_weights
         self.weights = torch.ones(len(places)) if weights is None else torch.from_numpy(weights)
 
-    def loss(self, module: nn.Module, step: int, carried: object) -> tuple[Tensor, Any]:
+    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
         places = self.batches.at(step)
         intents = self.intents[places]
         weights = self.weights[intents].to(self.device)
