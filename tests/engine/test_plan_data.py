@@ -12,7 +12,7 @@ from unrolled.engine.backends.call_check import checked
 from unrolled.engine.cache import disk, plan_data
 from unrolled.engine.cache.plan_check import Damaged
 from unrolled.engine.passes import rowwise
-from unrolled.engine.passes.lower import heads, rows
+from unrolled.engine.passes.lower import features, grids, heads, rows
 
 EVIL = [
     "__import__('os')",
@@ -124,11 +124,20 @@ def test_other_data_is_refused(whole):
         plan_data.from_data(whole)
 
 
+def made():
+    """The operations of ATen in the passes' tables, by name."""
+    tables = {*rows.HANDLERS, *features.HANDLERS, *heads.HANDLERS, *grids.RESHAPES, *grids.SAME, *rowwise.ROWWISE}
+    operations = [each for each in tables if isinstance(each, torch._ops.OpOverload) and each.namespace == "aten"]
+    return {str(each).removeprefix("aten."): each for each in operations}
+
+
 def test_all_operations_that_the_engine_makes_may_be_kept():
-    made = {*rows.HANDLERS, *heads.HANDLERS, *rowwise.ROWWISE}
-    operations = [each for each in made if isinstance(each, torch._ops.OpOverload) and each.namespace == "aten"]
-    assert len(operations) > 100
-    assert all(plan_data.operation(str(each).removeprefix("aten.")) is each for each in operations)
+    assert len(made()) > 100
+    assert all(plan_data.operation(name) is each for name, each in made().items())
+
+
+def test_no_operation_is_listed_that_the_engine_does_not_make():
+    assert made().keys() >= plan_data.ATEN
 
 
 @pytest.mark.parametrize(

@@ -35,20 +35,16 @@ _FUNCTIONS: dict[str, tuple[Callable, int]] = {
     "getitem": (operator.getitem, 2), "mul": (operator.mul, 2), "t": (torch.t, 1), "product": (product, 2),
     "product_plus": (product_plus, 3), "clip_gradient": (CLIP, 2),
 }  # fmt: skip
-#: the operations of ATen around a loop, beside the elementwise ones and the core set, which torch lists itself
+#: of the operations in the passes' tables those that torch counts neither to its core set nor to the elementwise ones.
+#: Written out, as the tables load torch's tracing, which takes seconds; a test holds the list to the tables.
 ATEN = frozenset(
     """
-    _efficientzerotensor.default _to_copy.default _unsafe_view.default addmm.default alias.default amax.default
-    amin.default any.dim any.dims bernoulli.default bernoulli.p bmm.default cat.default clone.default
-    constant_pad_nd.default contiguous.default cumsum.default detach.default embedding.default empty.memory_format
-    empty_like.default empty_permuted.default expand.default exponential.default flip.default full.default
-    full_like.default hardshrink_backward.default lift_fresh_copy.default max.dim mean.dim min.dim mm.default
-    native_dropout.default normal_functional.default ones.default ones_like.default permute.default rand.default
-    randn.default repeat.default reshape.default roll.default rsub.Tensor scalar_tensor.default scatter.src select.int
-    select_scatter.default slice.Tensor slice_scatter.default softshrink_backward.default split.Tensor
-    split_with_sizes.default squeeze.dim squeeze.dims std.correction std_mean.correction sum.default sum.dim_IntList
-    t.default transpose.int uniform.default unsafe_split.Tensor unsqueeze.default var_mean.correction view.default
-    where.Scalar where.ScalarOther where.ScalarSelf zeros.default zeros_like.default
+    _efficientzerotensor.default _unsafe_view.default bernoulli.default bernoulli.p
+    contiguous.default detach.default empty_like.default empty_permuted.default exponential.default
+    hardshrink_backward.default lift_fresh_copy.default normal_functional.default ones.default ones_like.default
+    reshape.default roll.default rsub.Tensor softshrink_backward.default split.Tensor std.correction
+    std_mean.correction sum.default t.default transpose.int uniform.default unsafe_split.Tensor
+    var_mean.correction where.Scalar where.ScalarOther where.ScalarSelf zeros.default zeros_like.default
     """.split()  # noqa: SIM905 - a list would take a line for each
 )
 _STRINGS = ("floor", "trunc", "none", "tanh")  # roundings of a division, ways of a gelu
