@@ -13,18 +13,18 @@ from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.json_values import are_texts, number
 from unrolled.tasks.blend import NETWORK_ALONE, Weights, blend_from_data
 from unrolled.tasks.class_weights import MOST_DECIDING, from_data
-from unrolled.tasks.classify.inputs import InputLayer, TextInput, input_layer_from_data
+from unrolled.tasks.classify.inputs import TextInput, input_layer_from_data
 from unrolled.tasks.classify.net import ClassifyNet
+from unrolled.tasks.classify.sequences import SequenceFitted
 from unrolled.tasks.classify.settings import ClassifySettings
-from unrolled.tasks.fitted import Fitted, Parts
+from unrolled.tasks.fitted import Parts
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyFitted(Fitted):
+class ClassifyFitted(SequenceFitted):
     """A fitted classifier.
 
     Attributes:
-        input_layer: texts, or windows of numbers, as the network takes them.
         classes: names, by number.
         is_multiple: whether an item may have several classes.
         scale: makes log-probabilities of the baseline's scores.
@@ -37,7 +37,6 @@ class ClassifyFitted(Fitted):
     """
 
     net: ClassifyNet
-    input_layer: InputLayer
     classes: list[str]
     is_multiple: bool
     scale: float = 1.0

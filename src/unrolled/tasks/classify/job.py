@@ -4,24 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unrolled.data.labeled import Labeled
-from unrolled.engine.trees import Tree
-from unrolled.errors import DataError
 from unrolled.report.metrics import rights_of
 from unrolled.tasks.blend import blended
 from unrolled.tasks.classify.fitted import ClassifyFitted
-from unrolled.tasks.classify.inputs import TextInput
 from unrolled.tasks.classify.judged import macro_f1_of
 from unrolled.tasks.classify.net import loss_of
+from unrolled.tasks.classify.sequences import SequenceJob
 from unrolled.tasks.classify.start import chosen, targets_of, weighted
-from unrolled.tasks.estimator import ExampleJob
 from unrolled.training.job import Curve
 from unrolled.training.loop import TrainSettings
 
 
-class ClassifyJob(ExampleJob):
+class ClassifyJob(SequenceJob):
     """The task as the training loop sees it."""
 
     def __init__(
@@ -34,22 +31,11 @@ class ClassifyJob(ExampleJob):
         training: TrainSettings,
         device: torch.device,
     ) -> None:
-        kept = [i for i, each in enumerate(sequences) if len(each)]
-        if not kept:
-            raise DataError("none of the texts has a token in it")
-        super().__init__(model, [len(sequences[i]) for i in kept], training, device)
-        self.encoded = [fitted.input_layer.encode(sequences[i]) for i in kept]
-        self.targets = targets_of(labels, fitted.classes, fitted.class_weights)[kept]
-        self.valid = [fitted.input_layer.sequence(item) for item in valid.items]
+        super().__init__(model, fitted, sequences, valid.items, training, device)
+        self.targets = targets_of(labels, fitted.classes, fitted.class_weights)[self.kept]
         self.valid_labels = valid.labels
         self.valid_targets = targets_of(valid.labels, fitted.classes, fitted.class_weights)
         self.valid_baseline: Tensor | None = None
-        self.item = "token" if isinstance(fitted.input_layer, TextInput) else "row"
-
-    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
-        places = self.batches.at(step)
-        batch = self.model.fitted.input_layer.batch([self.encoded[i] for i in places])
-        return module(batch.to(self.device), self.targets[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
         model, is_multiple = self.model, self.model.fitted.is_multiple

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.data.in_memory import LABEL_KINDS, index_of, is_frame, items_of
-from unrolled.data.labeled import Labeled, check_count, items_of_frame
+from unrolled.data.in_memory import LABEL_KINDS
+from unrolled.data.labeled import Labeled, check_count
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.metrics import calibration_metrics
 from unrolled.tasks.answers import Answers
@@ -26,17 +26,17 @@ from unrolled.tasks.classify.job import ClassifyJob
 from unrolled.tasks.classify.judged import judged
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.reader import LabeledReader
+from unrolled.tasks.classify.sequences import SequenceModel
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.classify.start import Learnt, chosen, cross_weighted, targets_of, weighted
-from unrolled.tasks.estimator import Estimator, Files
+from unrolled.tasks.estimator import Files
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
+from unrolled.tasks.highlights import Highlight, effects
 from unrolled.tasks.known_answers import check_known
-from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
 
-class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
+class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
     """A classifier of texts with the task's verbs.
 
     Example:
@@ -139,13 +139,9 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     def _network(self, items: Sequence[Any]) -> Tensor:
         """The network's logits, [items, classes]; zeros for an empty item."""
         fitted = self.ready()
-        device = next(fitted.net.parameters()).device
         result = torch.zeros(len(items), len(fitted.classes))
-        places = [i for i, sequence in enumerate(items) if len(sequence)]
-        for group in by_length([len(items[i]) for i in places], 8192):
-            chosen = [places[i] for i in group]
-            batch = fitted.input_layer.batch([fitted.input_layer.encode(items[i]) for i in chosen]).to(device)
-            result[chosen] = fitted.net.logits(batch).float().cpu()
+        for places, batch in self._batches(items):
+            result[places] = fitted.net.logits(batch).float().cpu()
         return result
 
     def _probabilities(self, logits: Tensor) -> Tensor:
@@ -162,22 +158,6 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
         scores = self._network(sequences), self._by_baseline(sequences), targets
         figures = self._judged(valid.labels, sequences, cross_weighted(fitted, *scores))
         return replace(weighted(fitted, *scores), figures=figures)
-
-    def predict(self, items: object, *, highlights: bool = False) -> Any:
-        """The class of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
-        the column of a frame. `highlights` tells what each token of a text did for it.
-        """
-        if isinstance(items, str) or self._is_window(items):
-            return self.predict_all([items], highlights=highlights)[0]
-        found = items_of_frame(items, self.settings.text, self.read_as) if is_frame(items) else items_of(items)
-        return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
-
-    def _is_window(self, items: object) -> bool:
-        """Whether an array is one window; else its rows are windows of one feature."""
-        input_layer, shape = self.fitted.input_layer, np.shape(items) if isinstance(items, np.ndarray) else ()
-        return (
-            isinstance(input_layer, NumberInput) and len(shape) == 2 and (input_layer.n_features > 1 or shape[1] == 1)
-        )
 
     @property
     def classes_(self) -> np.ndarray:
@@ -210,11 +190,6 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
             results.append(Classified(shown, found, by_class, moved, fitted.is_multiple))
         return results
 
-    @property
-    def needs_table(self) -> str:
-        """Why predictions are made for tables, of windows; empty where they are made for texts."""
-        return "" if isinstance(self.fitted.input_layer, TextInput) else "this model reads windows of numbers"
-
     def predict_table(self, files: Sequence[Path | str], *, highlights: bool = False) -> list[Classified]:
         """The class of each window in a table; it needs no column of labels."""
         self.ready()
@@ -225,15 +200,10 @@ class ClassifyModel(Estimator[ClassifySettings, Labeled, ClassifyFitted]):
     def _highlights(self, text: str, of_class: int) -> list[Highlight]:
         """By how much the log-probability of a class falls when each token is hidden."""
         fitted = self.ready()
-        input_layer, net = fitted.input_layer, fitted.net
-        assert isinstance(input_layer, TextInput)
-        tokens = input_layer.tokens(text)
+        tokens, versions, rows = self._hidden(text, lambda batch: fitted.net.logits(batch).float().cpu().numpy())
         if not tokens:
             return []
-        versions = hidden_versions(input_layer.vocabulary, [token.text for token in tokens])
-        device = next(net.parameters()).device
-        rows = in_batches(versions, lambda some: net.logits(input_layer.batch(some).to(device)).float().cpu().numpy())
-        by_baseline = self._by_baseline([shown for _, _, shown in versions])
+        by_baseline = self._by_baseline(versions)
         logits = blended(torch.from_numpy(rows), by_baseline, fitted.weights)
         log = self._probabilities(logits)[:, of_class].clamp_min(1e-12).log()
         return effects(tokens, log.numpy(), "nats")

@@ -8,18 +8,18 @@ from unrolled.baselines.ridge import Ridge
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.json_values import number
-from unrolled.tasks.classify.inputs import InputLayer, TextInput, input_layer_from_data
-from unrolled.tasks.fitted import Fitted, Parts
+from unrolled.tasks.classify.inputs import TextInput, input_layer_from_data
+from unrolled.tasks.classify.sequences import SequenceFitted
+from unrolled.tasks.fitted import Parts
 from unrolled.tasks.regress.net import RegressNet
 from unrolled.tasks.regress.settings import RegressSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressFitted(Fitted):
+class RegressFitted(SequenceFitted):
     """A fitted regression: number = baseline + share · spread · network.
 
     Attributes:
-        input_layer: texts, or windows of numbers, as the network takes them.
         spread: of what the baseline leaves of the training part, by examples that it did not learn from.
         share: of the network, 0 to 1, fitted on the validation part.
         low, high: of the errors there, the quantiles at 10 and 90 %; None where there are too few.
@@ -27,7 +27,6 @@ class RegressFitted(Fitted):
     """
 
     net: RegressNet
-    input_layer: InputLayer
     spread: float
     share: float = 1.0
     low: float | None = None

@@ -4,12 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from unrolled.data.numbered import Numbered
-from unrolled.engine.trees import Tree
-from unrolled.tasks.classify.inputs import TextInput
-from unrolled.tasks.estimator import ExampleJob
+from unrolled.tasks.classify.sequences import SequenceJob
 from unrolled.tasks.regress.fitted import RegressFitted
 from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
@@ -17,7 +14,7 @@ from unrolled.training.settings import TrainSettings
 _PRECISION = 4.0  # over few items the share stays near one half
 
 
-class RegressJob(ExampleJob):
+class RegressJob(SequenceJob):
     """The task as the training loop sees it."""
 
     def __init__(
@@ -30,18 +27,9 @@ class RegressJob(ExampleJob):
         training: TrainSettings,
         device: torch.device,
     ) -> None:
-        kept = [i for i, each in enumerate(sequences) if len(each)]
-        super().__init__(model, [len(sequences[i]) for i in kept], training, device)
-        self.encoded = [fitted.input_layer.encode(sequences[i]) for i in kept]
-        self.targets = torch.from_numpy(scaled[kept]).float()
-        self.valid = [fitted.input_layer.sequence(item) for item in valid.items]
+        super().__init__(model, fitted, sequences, valid.items, training, device)
+        self.targets = torch.from_numpy(scaled[self.kept]).float()
         self.left = (valid.targets - fitted.baseline.numbers(self.valid)) / fitted.spread
-        self.item = "token" if isinstance(fitted.input_layer, TextInput) else "row"
-
-    def loss(self, module: nn.Module, step: int, carried: Tree) -> tuple[Tensor, Tree]:
-        places = self.batches.at(step)
-        batch = self.model.fitted.input_layer.batch([self.encoded[i] for i in places])
-        return module(batch.to(self.device), self.targets[places].to(self.device)), None
 
     def evaluate(self) -> dict[str, float]:
         found = self.model._network(self.valid)

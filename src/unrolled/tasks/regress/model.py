@@ -7,37 +7,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from unrolled.baselines.cross_fitted import cross_fitted
 from unrolled.baselines.ridge import Ridge
 from unrolled.data.counted import counted
-from unrolled.data.in_memory import index_of, is_frame, items_of
-from unrolled.data.labeled import items_of_frame, read_windows
+from unrolled.data.in_memory import is_frame
+from unrolled.data.labeled import read_windows
 from unrolled.data.numbered import Numbered, numbered_frame, numbered_in_memory, read_numbered, read_numbered_windows
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.comparison import compare, root_ratio
-from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
-from unrolled.tasks.estimator import Estimator, Files, are_files, split_in_two
+from unrolled.tasks.classify.sequences import SequenceModel
+from unrolled.tasks.estimator import Files, are_files, split_in_two
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
+from unrolled.tasks.highlights import Highlight, effects
 from unrolled.tasks.regress.answer import Estimated
 from unrolled.tasks.regress.fitted import RegressFitted
 from unrolled.tasks.regress.job import RegressJob, best_share
 from unrolled.tasks.regress.net import RegressNet
 from unrolled.tasks.regress.settings import RegressSettings
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told
-from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
 _LEAST_ERRORS = 20  # of the validation part, for an interval
 Start = RegressFitted | None
 
 
-class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
+class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
     """A regression of texts or windows with the task's verbs.
 
     Example:
@@ -156,13 +154,9 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     def _network(self, sequences: Sequence[Any]) -> np.ndarray:
         """What the network adds, scaled, float64 [items]; zeros for an empty item."""
         fitted = self.ready()
-        device = _device_of(fitted.net)
         result = np.zeros(len(sequences))
-        places = [i for i, each in enumerate(sequences) if len(each)]
-        for group in by_length([len(sequences[i]) for i in places], 8192):
-            chosen = [places[i] for i in group]
-            batch = fitted.input_layer.batch([fitted.input_layer.encode(sequences[i]) for i in chosen]).to(device)
-            result[chosen] = fitted.net.numbers(batch).double().cpu().numpy()
+        for places, batch in self._batches(sequences):
+            result[places] = fitted.net.numbers(batch).double().cpu().numpy()
         return result
 
     def _numbers(self, sequences: Sequence[Any]) -> np.ndarray:
@@ -180,22 +174,6 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
             return replace(fitted, share=share)
         low, high = np.quantile(errors, (0.1, 0.9)).tolist()
         return replace(fitted, share=share, low=low, high=high)
-
-    def predict(self, items: Any, *, highlights: bool = False) -> Any:
-        """The number of a text or of a window [time, features]; or of each of several: a list, an array, a series, or
-        the column of a frame. `highlights` tells what each token of a text did for it.
-        """
-        if isinstance(items, str) or self._is_window(items):
-            return self.predict_all([items], highlights=highlights)[0]
-        found = items_of_frame(items, self.settings.text, self.read_as) if is_frame(items) else items_of(items)
-        return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
-
-    def _is_window(self, items: Any) -> bool:
-        """Whether an array is one window; else its rows are windows of one feature."""
-        input_layer, shape = self.fitted.input_layer, np.shape(items) if isinstance(items, np.ndarray) else ()
-        return (
-            isinstance(input_layer, NumberInput) and len(shape) == 2 and (input_layer.n_features > 1 or shape[1] == 1)
-        )
 
     def predict_all(
         self, items: Iterable[Any], *, highlights: bool = False, names: Sequence[str] = ()
@@ -223,23 +201,11 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     def _highlights(self, text: str) -> list[Highlight]:
         """By how much the number falls when each token is hidden."""
         fitted = self.ready()
-        input_layer, net = fitted.input_layer, fitted.net
-        assert isinstance(input_layer, TextInput)
-        tokens = input_layer.tokens(text)
+        tokens, versions, added = self._hidden(text, lambda batch: fitted.net.numbers(batch).double().cpu().numpy())
         if not tokens:
             return []
-        versions, device = hidden_versions(input_layer.vocabulary, [token.text for token in tokens]), _device_of(net)
-        with torch.inference_mode():
-            added = in_batches(
-                versions, lambda some: net.numbers(input_layer.batch(some).to(device)).double().cpu().numpy()
-            )
-        by_baseline = fitted.baseline.numbers([forms for _, _, forms in versions])
+        by_baseline = fitted.baseline.numbers(versions)
         return effects(tokens, by_baseline + fitted.share * fitted.spread * added, "effect")
-
-    @property
-    def needs_table(self) -> str:
-        """Why predictions are made for tables, of windows; empty where they are made for texts."""
-        return "" if isinstance(self.fitted.input_layer, TextInput) else "this model reads windows of numbers"
 
     def predict_table(self, files: Sequence[Path | str], *, highlights: bool = False) -> list[Estimated]:
         """The number of each window in a table; it needs no column of targets."""
@@ -279,10 +245,6 @@ class RegressModel(Estimator[RegressSettings, Numbered, RegressFitted]):
     def score(self, data: Any, answers: Any = None) -> float:
         """R², as of scikit-learn's regressors; arguments as of `evaluate`, or items and their numbers."""
         return float(self.evaluate(data if answers is None else self.paired(data, answers))["model"]["r2"])
-
-
-def _device_of(net: nn.Module) -> torch.device:
-    return next(net.parameters()).device
 
 
 def metrics_of(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
