@@ -27,12 +27,14 @@ def generate(model: Path, prompt: str, seed: int | None, device: str, **values: 
     \b
     unrolled generate runs/book/model.safetensors --prompt "Once upon" --temperature 0.7 --length 1000
     """
-    settings = settings_of(GenerateSettings, values)
+    how = settings_of(GenerateSettings, values)
     _, loaded = opened(model, device)
     if not isinstance(loaded, Generates):
         those = " or ".join(repr(name) for name in tasks.names() if hasattr(tasks.task(name).Model, "generate"))
         raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of {those}")
-    texts = loaded.generate(prompt, seed=seed, **settings.to_dict())
+    texts = loaded.generate(
+        prompt, length=how.length, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p, seed=seed
+    )
     click.echo(prompt, nl=False)
     for text in texts:
         click.echo(text, nl=False)
