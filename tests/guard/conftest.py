@@ -40,7 +40,8 @@ def patch(tmp_path):
 @pytest.fixture(autouse=True, scope="package")
 def own_cache(tmp_path_factory):
     """One cache for these tests, so that equal loops compile once, and nothing that is wrong here stays elsewhere; also
-    one for all processes of a run of pytest-xdist. Loops that others have compiled are taken, as their names tell all.
+    one for all processes of a run of pytest-xdist. Loops are taken from the usual cache and given to it, as their names
+    tell all; plans are not.
     """
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "guard"
@@ -49,10 +50,18 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         own = cache_folder()
-        for file in theirs.glob("*.so") if theirs and own else ():
-            with contextlib.suppress(OSError):  # another process was the sooner, or it has gone
-                shutil.copy2(file, own / file.name)
+        if theirs and own:
+            copy_loops(theirs, own)
         yield folder
+        if theirs and own:
+            copy_loops(own, theirs)
+
+
+def copy_loops(source, target):
+    """Copies the compiled loops that are not there; one that is read half written is seen to be damaged."""
+    for name in {file.name for file in source.glob("*.so")} - {file.name for file in target.glob("*.so")}:
+        with contextlib.suppress(OSError):  # another process was the sooner, or it has gone
+            shutil.copy2(source / name, target / name)
 
 
 @pytest.fixture(autouse=True)
