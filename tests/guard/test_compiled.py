@@ -138,3 +138,51 @@ def test_gradients_may_be_on_and_off(make):
             ys, _ = compiled(xs)
             assert_close(ys, model(xs)[0])
             assert ys.requires_grad == is_on
+
+
+class Holding(nn.Module):
+    """Reads a tensor that is neither a parameter nor a buffer, where one of these holds it."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.place, self.weight, self.inner = place, nn.Parameter(torch.randn(5, 5)), nn.Identity()
+        self.factor, self.inner.factor = torch.randn(5), torch.randn(5)
+        self.listed, self.named = [torch.randn(5)], {"factor": torch.randn(5)}
+
+    def forward(self, x, h):
+        h = torch.tanh(h @ self.weight + x * HELD[self.place](self))
+        return h, h
+
+
+OF_MODULE = torch.ones(5)
+HELD = {
+    "attribute": lambda step: step.factor,
+    "of a module within": lambda step: step.inner.factor,
+    "list": lambda step: step.listed[0],
+    "dict": lambda step: step.named["factor"],
+    "global": lambda step: OF_MODULE,
+}
+NAMES = {"attribute": "`factor`", "of a module within": "`inner.factor`"}
+
+
+@pytest.mark.parametrize("has_gradient", [False, True])
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize("place", HELD)
+def test_a_graph_holds_no_tensor_that_torch_would_take_for_a_constant(place, engine, has_gradient):
+    """Without gradients such a tensor, exchanged between two calls, was the old one."""
+    torch._dynamo.reset()
+    step, xs, state = Holding(place), torch.randn(4, 2, 5), torch.zeros(2, 5)
+
+    def run(xs, state):
+        return unrolled.scan(step, xs, state, engine=engine)
+
+    with torch.set_grad_enabled(has_gradient):
+        assert_close(torch.compile(run, backend="aot_eager")(xs, state), run(xs, state))
+        torch._dynamo.reset()
+        with pytest.raises(torch._dynamo.exc.BackendCompilerFailed) as error:
+            torch.compile(run, backend="aot_eager", fullgraph=True)(xs, state)
+    assert (
+        "StepError: scan: within torch.compile(fullgraph=True) the step reads a tensor that is neither a parameter nor "
+        f"a buffer: {NAMES.get(place, 'one of shape [5]')}. Register it (`self.register_buffer(name, tensor)`), or "
+        "leave fullgraph=True out.\n"
+    ) in str(error.value)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo import nonstrict_trace
 from torch._dynamo.symbolic_convert import InstructionTranslator
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
-from torch.overrides import _pop_mode_temporarily
+from torch.overrides import TorchFunctionMode, _pop_mode_temporarily
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -35,7 +36,13 @@ from unrolled.engine.run.side_by_side import side_by_side
 from unrolled.engine.step.declared import declared
 from unrolled.engine.torch_compile import operator
 from unrolled.engine.trees import flatten, unflatten
+from unrolled.errors import StepError
 
+#: torch would hold such a tensor as a constant of the graph, and not see it exchanged
+_NOT_OF_GRAPH = (
+    "scan: within torch.compile(fullgraph=True) the step reads a tensor that is neither a parameter nor a buffer: {}. "
+    "Register it (`self.register_buffer(name, tensor)`), or leave fullgraph=True out."
+)
 _OF_LIBRARY = "unrolled.cells."  # cells that torch.compile can go through, and that do nothing else
 
 
@@ -104,7 +111,7 @@ def _run(
     recompute: bool,
 ) -> tuple[Any, Any]:
     def part(scan: CheckedScan) -> tuple[Any, Any]:
-        return dispatch.by_engine(engine, lambda: _fused(scan), lambda: eager.run_scan(scan))
+        return dispatch.by_engine(engine, lambda: _fused(scan), lambda: _eagerly(scan))
 
     clip = None if limit == math.inf else float(limit)  # by that a graph is guarded, where torch leaves numbers open
     scan = CheckedScan(step, xs, state, masks.get("active"), masks.get("resets"), is_reversed, clip=clip)
@@ -146,7 +153,44 @@ def _planned(scan: CheckedScan) -> tuple[Planned, list[Tensor], Call]:
             planned, tensors = memory.of_declared(own, _twin_of(call)), own.tensors
     if planned.made:
         raise NotTraceable("it makes a tensor of its own, which a graph of torch would have to hold")
+    _check_of_graph(step, call.xs[0], tensors)
     return planned, tensors, call
+
+
+def _eagerly(scan: CheckedScan) -> tuple[Any, Any]:
+    """The definition, whose step is held to what `_check_of_graph` asks for."""
+    with _OfGraph(scan.step, flatten(scan.xs)[0][0]):
+        return eager.run_scan(scan)
+
+
+class _OfGraph(TorchFunctionMode):
+    """Checks what each of torch's functions gets."""
+
+    def __init__(self, step: Callable, x: Tensor) -> None:
+        super().__init__()
+        self._step, self._x = step, x
+
+    def __torch_function__(self, function: Callable, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = pytree.tree_leaves((args, kwargs))
+        _check_of_graph(self._step, self._x, [each for each in given if isinstance(each, Tensor)])
+        return function(*args, **(kwargs or {}))
+
+
+def _check_of_graph(step: Callable, x: Tensor, tensors: list[Tensor]) -> None:
+    """Raises StepError if one of the tensors that a step reads is not of the graph that its input is of."""
+    if isinstance(x, FunctionalTensor) and not torch.compiler.is_exporting():
+        held = [tensor for tensor in tensors if not isinstance(tensor, FunctionalTensor)]
+        if held:
+            raise StepError(_NOT_OF_GRAPH.format(" and ".join(_name_in(step, tensor) for tensor in held)))
+
+
+def _name_in(step: Callable, tensor: Tensor) -> str:
+    """Where a step holds a tensor that is no parameter or buffer."""
+    for path, module in step.named_modules() if isinstance(step, nn.Module) else ():
+        for name, value in vars(module).items():
+            if value is tensor:
+                return f"`{path}.{name}`" if path else f"`{name}`"
+    return f"one of shape {list(tensor.shape)}"
 
 
 def _captured(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
