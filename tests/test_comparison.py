@@ -14,12 +14,12 @@ from unrolled.data.tagging import scores, sentence_counts
 from unrolled.report.comparison import (
     LEVEL,
     Comparison,
-    _two_tails,
     compare,
     p_of_folds,
     ratio,
     root_ratio,
     shares,
+    two_tails,
 )
 from unrolled.report.metrics import bleu, bleu_counts, bleu_of, error_rates, word_errors
 from unrolled.tasks.forecast.compared import blocks_of, compared
@@ -149,8 +149,8 @@ def test_of_accuracies_it_is_mcnemars_exact_test():
 
 def test_students_t_has_the_values_of_the_tables():
     for t, freedom, p in ((12.706, 1, 0.05), (4.303, 2, 0.05), (2.776, 4, 0.05), (4.032, 5, 0.01), (2.042, 30, 0.05)):
-        assert _two_tails(t, freedom) == pytest.approx(p, abs=5e-5)
-        assert _two_tails(-t, freedom) == _two_tails(t, freedom)
+        assert two_tails(t, freedom) == pytest.approx(p, abs=5e-5)
+        assert two_tails(-t, freedom) == two_tails(t, freedom)
 
 
 def test_scores():

@@ -19,6 +19,7 @@ def test_plain_lines(monkeypatch):
     display.evaluated(ROW, "1.400 nats/char", is_best=True)
     display.stop()
     lines = stream.getvalue().splitlines()
+    assert lines[0] == "step 1: loss 2.000  gradient 0.50"  # of one step no speed is known
     assert re.match(r"step 3: loss 2\.000  gradient 0\.50  [\d,]+ chars/s  0:00 left$", lines[2])
     assert lines[3] == "1:02:05  step 20: validation 1.400 nats/char  best  (training loss 1.500)"
 

@@ -43,6 +43,22 @@ def test_help_loads_no_torch(words):
     assert unrolled.__version__ == "0.1.0"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], ["train", "classify", "--help"]])
+def test_help_of_the_module_loads_no_torch(words):
+    environment = {**os.environ, "PYTHONPATH": str(Path(unrolled.__file__).parents[1]), "COLUMNS": "100"}
+    command = [sys.executable, "-X", "importtime", "-m", "unrolled", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, "torch" in done.stderr) == (0, False)
+    assert done.stdout == unrolled_command.kept_text(words, 100)
+
+
+def test_a_module_beside_it_is_not_answered():
+    run = "import sys; sys.argv = ['-m', '--help']; import unrolled; print('loaded')"
+    environment = {**os.environ, "PYTHONPATH": str(Path(unrolled.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout == "loaded\n"
+
+
 def test_all_else_is_the_commands():
     assert unrolled_command.kept_text(["predict"], 100) is None
     assert unrolled_command.kept_text(["no-command", "--help"], 100) is None

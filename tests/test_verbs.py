@@ -86,6 +86,8 @@ def test_from_a_file_to_answers(task, call, folder):
     assert code == 0
     assert f"a model of the task '{task}'" in out
     assert "{" not in out
+    assert not re.search(r"None|\bn_examples|items_per_step|figure=|\bnan\b|-0\b", out)
+    assert re.search(r"\ntraining\n  trained on +\S.*\n(  read as .*\n)?  training +.* steps? in ", out)
     assert re.search(r"\nmetrics of the .* part\n  .*\n  ", out)
 
 

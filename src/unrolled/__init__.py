@@ -1,5 +1,6 @@
 """Recurrent neural networks for PyTorch: write one step, train it, look inside it, stream it, ship it."""
 
+import unrolled_command.module  # noqa: F401 - first: `python -m unrolled --help` ends here, before torch is loaded
 from unrolled import cells as cells
 from unrolled import errors as errors
 from unrolled.engine.explain import Explanation as Explanation

@@ -1,5 +1,5 @@
 """`python -m unrolled`, which is `unrolled`."""
 
-from unrolled.cli.main import main
+from unrolled_command import main
 
 main()

@@ -18,15 +18,8 @@ WIDTHS = (80, 100)  # columns of a terminal; help is never wider
 
 def main() -> None:
     """Runs the command line."""
-    text = kept_text(sys.argv[1:], shutil.get_terminal_size().columns)
-    if text is not None and sys.stdout is not None and "_UNROLLED_COMPLETE" not in os.environ:
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except (OSError, UnicodeError):
-            pass  # told below, as faults of every command are
-        else:
-            return
+    if tell_kept(sys.argv[1:]):
+        return
     try:
         from unrolled.cli.main import main as command
     except KeyboardInterrupt:  # while torch is loaded, so before the command can tell it
@@ -34,6 +27,21 @@ def main() -> None:
         sys.exit(CTRL_C)
 
     command()
+
+
+def tell_kept(words: Sequence[str]) -> bool:
+    """Prints the kept text that some words ask for; False if there is none, or it cannot be printed, which is told as
+    faults of every command are.
+    """
+    text = kept_text(words, shutil.get_terminal_size().columns)
+    if text is None or sys.stdout is None or "_UNROLLED_COMPLETE" in os.environ:
+        return False
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def kept_text(words: Sequence[str], columns: int) -> str | None:

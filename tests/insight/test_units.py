@@ -137,3 +137,18 @@ def test_on_the_command_line(call, tmp_path):
     ):  # fmt: skip
         code, out, err = call(*arguments)
         assert (code, out, err) == (2, "", f"unrolled: {words}\n")
+
+
+@pytest.mark.parametrize("name", ["typo.txt", "no/such/book.md", "script.py", "t.txt.gz"])
+def test_a_name_of_no_file_is_no_text(call, name):
+    code, _, err = call("units", OLD, name)
+    assert (code, err) == (2, f"unrolled: {name}: no such file. If it is a text, write it to a file, and name that\n")
+
+
+def test_files_in_another_encoding(call, tmp_path):
+    text = "to be or not to be\nthat is a\n" * 9
+    (tmp_path / "t.txt").write_bytes(text.encode("cp037"))
+    code, _, err = call("units", OLD, tmp_path / "t.txt")
+    assert (code, "Pass --encoding with the right one" in err) == (2, True)
+    code, out, _ = call("units", OLD, tmp_path / "t.txt", "--encoding", "cp037")
+    assert (code, f"over {len(text):,} characters" in out) == (0, True)

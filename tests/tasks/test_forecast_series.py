@@ -1,5 +1,7 @@
 """Forecasts of awkward series: small waves on large levels, series that rest and jump, gaps, short ones, counts, dates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from unrolled.errors import DataError
 from unrolled.report.metrics import forecast_figures
 from unrolled.tasks.forecast.fitted import fitted_on
 from unrolled.tasks.forecast.settings import ForecastSettings
+from unrolled.tasks.forecast.widening import widening
 
 TIME = np.arange(400)
 BRIEF = unrolled.TrainSettings(steps=40, lr=0.005, precision="float32", patience=0)
@@ -85,12 +88,12 @@ def test_metrics_leave_out_what_is_not_known():
 
 
 @pytest.mark.parametrize("output", ["quantiles", "mean"])
-def test_short_series_have_intervals_and_it_is_said_that_they_may_be_narrow(output):
+def test_short_series_have_intervals_and_it_is_said_that_few_errors_widen_them(output):
     short = WAVE[:40] + np.random.default_rng(3).normal(size=40) * 0.2
     model = fitted(short, output=output, context=12)
     assert model.notes == [
-        "1 forecast fits into the validation part, too few for intervals: errors on the training part count too, so "
-        "intervals may be too narrow"
+        "1 forecast fits into the validation part, too few for intervals: errors on the training part count too, and "
+        "few errors make intervals wider"
     ]
     for answer in ("model", "last value", "linear autoregression"):
         [forecast] = model.predict(short, answer=answer)
@@ -245,3 +248,73 @@ def test_the_regression_of_a_short_series_is_not_worse_than_its_season():
     scale = fitted.cut.scale(data, [(0, t) for t in ahead], windows)
     error = np.abs(baselines.autoregression(windows, scale, fitted.weights) - targets).mean()
     assert error < 1.1 * np.abs(baselines.seasonal_naive(windows, 24, 48) - targets).mean()
+
+
+@pytest.mark.parametrize(
+    ("origins", "factors"),  # Student's t over the normal quantile, from tables
+    [
+        ([(0, 5)], (3.0777 / 1.2816, 1.0000 / 0.6745)),
+        ([(0, t) for t in range(8)], (3.0777 / 1.2816, 1.0000 / 0.6745)),  # two horizons: one degree of freedom
+        ([(0, t) for t in range(9)], (1.8856 / 1.2816, 0.8165 / 0.6745)),
+        ([(i, t) for i in range(11) for t in range(4)], (1.3722 / 1.2816, 0.6998 / 0.6745)),
+        ([(0, t) for t in range(50_000)], (1.2824 / 1.2816, 0.6747 / 0.6745)),
+    ],
+)
+def test_intervals_of_few_errors_are_wider_by_students_t(origins, factors):
+    outer, inner = factors
+    assert widening(origins, 4) == pytest.approx([outer, inner, 1.0, inner, outer], rel=2e-4)
+
+
+@pytest.mark.slow
+def test_eighty_per_cent_intervals_of_short_random_walks_hold_about_that():
+    held = []
+    for seed in range(60):
+        walk = np.random.default_rng(seed).normal(size=28).cumsum()
+        model = unrolled.ForecastModel(horizon=4, hidden=2).fit(walk[:24], train=unrolled.TrainSettings(steps=1))
+        [forecast] = model.predict(walk[:24], answer="last value")
+        held.append((forecast.quantiles[0.1] <= walk[24:]) & (walk[24:] <= forecast.quantiles[0.9]))
+    assert 0.74 < np.mean(held) < 0.92  # 0.68 without the factor
+
+
+def test_a_network_is_widened_and_its_file_keeps_it(tmp_path):
+    short = WAVE[:40] + np.random.default_rng(3).normal(size=40) * 0.2
+    model = fitted(short, context=12)
+    wide = model.predict(short, answer="model")[0].quantiles
+    model.save(tmp_path / "m.safetensors")
+    loaded = unrolled.ForecastModel.load(tmp_path / "m.safetensors")
+    assert loaded.fitted.wider.tolist() == model.fitted.wider.tolist()
+    assert loaded.fitted.wider[0] > 1
+    loaded._fitted = replace(loaded.fitted, wider=np.ones(5))
+    narrow = loaded.predict(short, answer="model")[0].quantiles
+    for level, factor in zip((0.1, 0.25, 0.75, 0.9), model.fitted.wider[[0, 1, 3, 4]], strict=True):
+        assert wide[level] - wide[0.5] == pytest.approx(factor * (narrow[level] - narrow[0.5]))
+
+
+def test_metrics_that_there_are_not_are_a_dash_with_the_reason():
+    flat = fitted(np.full(60, 5.0), test=0.2)
+    lines = flat.report(np.full(60, 5.0)).table()
+    assert not any("nan" in line for line in lines)
+    assert lines[-1] == "- MASE: the training part does not change from one season to the next"
+    assert sum(line.split()[-3:-2] == ["-"] for line in lines) == 0
+    assert lines[2].split()[4] == "-"
+    zeros = fitted(np.zeros(60), test=0.2).report(np.zeros(60)).table()
+    assert zeros[-2:] == [lines[-1], "- wQL: all values to forecast are zero"]
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "x", "x.", "x.png.zip"])
+def test_a_picture_of_no_known_form_is_told(name, tmp_path):
+    model = fitted(WAVE)
+    with pytest.raises(DataError) as told:
+        model.report(WAVE).draw(model.as_data(WAVE), str(tmp_path / name))
+    assert str(told.value) == (
+        f"{tmp_path / name}: expected a name of a picture, that ends in .png, .svg, .pdf or .jpg"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.SVG", "x.pdf", "x.jpg"])
+def test_pictures_of_known_forms_are_drawn(name, tmp_path):
+    pytest.importorskip("matplotlib")
+    model = fitted(WAVE)
+    model.report(WAVE).draw(model.as_data(WAVE), str(tmp_path / name))
+    assert (tmp_path / name).stat().st_size > 1000

@@ -9,7 +9,7 @@ import torch
 from tests.assertions import assert_equal
 
 import unrolled
-from unrolled.errors import DataError, ModelFileError, RunError, SettingsError
+from unrolled.errors import ArgumentError, DataError, ModelFileError, RunError, SettingsError
 from unrolled.tasks.text import model as task
 from unrolled.tasks.text import sizing
 from unrolled.tasks.text.mixture import best_share, mixed
@@ -201,10 +201,22 @@ def test_every_kind_saves_loads_and_goes_on_the_same(tmp_path, changed):
     assert (loaded.figures, loaded.record, loaded.training) == (model.figures, model.record, model.training)
 
 
+@pytest.mark.parametrize("texts", ["once upon a time", ["once upon a time"], ("one", "two texts")])
+def test_texts_in_place_of_files_are_told_how_they_are_passed(texts):
+    shown = "two texts" if isinstance(texts, tuple) else "once upon a time"
+    with pytest.raises(ArgumentError) as told:
+        unrolled.TextModel().fit(texts)
+    assert str(told.value) == (
+        f"fit: expected names of files; got {shown!r}, which is none. A text in memory is passed by name: fit(text=...)"
+    )
+
+
 @pytest.mark.parametrize("text", ["to be or not to be " * 20, "one line\nand another"])
 def test_a_text_in_place_of_a_file_is_told(text):
     says = rf"^got a text of {len(text)} characters where a file is expected; in Python pass fit\(text=...\)$"
     with pytest.raises(DataError, match=says):
+        unrolled.TextModel(SMALL).read(text)
+    with pytest.raises(ArgumentError, match=r"^fit: .* A text in memory is passed by name: fit\(text=...\)$"):
         unrolled.TextModel(SMALL).fit(text)
 
 

@@ -4,9 +4,7 @@ Options are made from the settings' dataclasses, so each is declared once. Every
 the command with an exit code of its own (`faults.py`).
 """
 
-import math
 import sys
-from pathlib import Path
 
 import click
 import torch
@@ -16,16 +14,13 @@ from unrolled.cli import faults
 from unrolled.cli.checkup import checkup
 from unrolled.cli.evaluate import evaluate
 from unrolled.cli.generate import generate
-from unrolled.cli.models import opened
-from unrolled.cli.options import PATH
+from unrolled.cli.info import info
 from unrolled.cli.predict import predict
 from unrolled.cli.report import report
 from unrolled.cli.stream import stream
 from unrolled.cli.train import train
 from unrolled.cli.units import units
 from unrolled.cli.watch import watch
-from unrolled.errors import ModelFileError
-from unrolled.files.model_file import ModelFile, read_model
 from unrolled.training import processes
 
 
@@ -49,54 +44,6 @@ def cli() -> None:
     """All commands."""
 
 
-@cli.command(short_help="What a model file holds.")
-@click.argument("model", type=PATH)
-def info(model: Path) -> None:
-    """What a model file holds: task, settings, metrics, training record."""
-    file = read_model(model)
-    n_weights = sum(value.numel() for name, value in file.tensors.items() if name.startswith("model."))
-    click.echo(f"{model}: a model of the task {file.task!r}, {n_weights:,} weights")
-    for part in ("model", "training"):
-        click.echo(f"\n{part} settings")
-        settings = file.settings.get(part, {})
-        width = max(map(len, settings), default=0)
-        for name, value in settings.items():
-            click.echo(f"  {name:<{width}}  {_short(value)}")
-    module, loaded = opened(model, "cpu")
-    click.echo("\nbaseline")
-    for name, value in file.baseline.items():
-        if isinstance(value, str | int | float):
-            click.echo(f"  {name:<14} {value:.4f}" if isinstance(value, float) else f"  {name:<14} {_short(value)}")
-    try:
-        part = loaded.fitted.figures.get("part", "validation")
-        table = module.Report(loaded).table()
-    except (LookupError, TypeError, ValueError, AttributeError) as fault:
-        raise ModelFileError(f"{model}: its metrics are damaged: {type(fault).__name__}: {fault}") from fault
-    click.echo(f"\nmetrics of the {part} part")
-    for line in table:
-        click.echo(f"  {line}")
-    click.echo("\nrecord")
-    _print_record(file)
-
-
-def _short(value: object) -> str:
-    """A value in a line: of a long one no more than its begin."""
-    text = str(value)
-    if isinstance(value, dict):
-        text = ", ".join(f"{name}={each}" for name, each in value.items())
-    elif isinstance(value, list | tuple):
-        text = "; ".join(map(str, value))
-    return text if len(text) <= 200 else f"{text[:200]} ... ({len(text):,} characters)"
-
-
-def _print_record(file: ModelFile) -> None:
-    names = list(dict.fromkeys(name for row in file.record for name in row))
-    click.echo("  " + "".join(f"{name:>15}" for name in names))
-    for row in file.record:
-        cells = [row.get(name, math.nan) for name in names]
-        click.echo("  " + "".join(f"{c:>15.5g}" if isinstance(c, float) else f"{_short(c):>15}" for c in cells))
-
-
 @cli.command(short_help="What this machine has for the compiled loop.")
 def doctor() -> None:
     """What this machine has for the compiled loop, and what is missing and how to get it."""
@@ -110,7 +57,7 @@ def doctor() -> None:
         click.echo(line)
 
 
-for _command in (train, generate, predict, evaluate, stream, report, watch, units, checkup):
+for _command in (train, generate, predict, evaluate, info, stream, report, watch, units, checkup):
     cli.add_command(_command)
 
 

@@ -1,6 +1,7 @@
 """What commands read: a model file, what they ask of its model, and standard input."""
 
 import io
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,23 @@ import click
 from unrolled import tasks
 from unrolled.data.files import read_bytes
 from unrolled.data.packed import unpacked
+from unrolled.data.table import SUFFIXES
 from unrolled.errors import DataError, SettingsError
 from unrolled.tasks import capabilities
 from unrolled.tasks.capabilities import Generates, Predicts, PredictsTables
 from unrolled.tasks.estimator import Estimator
+
+# suffixes of texts and sounds, and of what holds them
+_OTHERS = r"txt|text|conll|log|md|wav|flac|mp3|ogg|m4a|gz|zip|bz2|xz|zst|7z|rar|tar|tgz|pdf|docx?|odt|html?|xml|rtf"
+_OTHERS += r"|safetensors|pkl|np[yz]|py|ya?ml"
+_FILE_NAMES = re.compile(
+    rf"\S+(?:{'|'.join(map(re.escape, SUFFIXES))}|\.(?:{_OTHERS}))(?:\.(?:gz|zip|bz2|xz|zst))?", re.IGNORECASE
+)
+
+
+def is_named_as_file(text: str) -> bool:
+    """Whether a text looks like the name of a file."""
+    return _FILE_NAMES.fullmatch(text) is not None
 
 
 def opened(path: Path, device: str) -> tuple[ModuleType, Estimator]:

@@ -4,7 +4,6 @@ Inputs: items. Outputs: predictions.
 """
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,21 +13,14 @@ import click
 
 from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
-from unrolled.cli.models import answering, encoding_for, given, standard_input
+from unrolled.cli.models import answering, encoding_for, given, is_named_as_file, standard_input
 from unrolled.cli.options import PATH
 from unrolled.data.items import Beside, ItemForm, lines_of, lines_without_names, opened_file, read_items
-from unrolled.data.table import SUFFIXES
 from unrolled.errors import DataError
 from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsItems, who
 from unrolled.tasks.estimator import Estimator
 
 _STANDARD_INPUT = "standard input"
-# of texts and sounds, and of what holds them
-_OTHERS = r"txt|text|conll|log|md|wav|flac|mp3|ogg|m4a|gz|zip|bz2|xz|zst|7z|rar|tar|tgz|pdf|docx?|odt|html?|xml|rtf"
-_OTHERS += r"|safetensors|pkl|np[yz]|py|ya?ml"
-_FILE_NAMES = re.compile(
-    rf"\S+(?:{'|'.join(map(re.escape, SUFFIXES))}|\.(?:{_OTHERS}))(?:\.(?:gz|zip|bz2|xz|zst))?", re.IGNORECASE
-)
 
 
 def _help() -> str:
@@ -134,7 +126,7 @@ def _pairs(
         raise DataError(f"{file}: no such file")
     if files and texts:
         raise DataError(f"{files[0]!r} is a file and {texts[0]!r} is none; give either files or texts")
-    absent = [text for text in texts if _FILE_NAMES.fullmatch(text)]
+    absent = [text for text in texts if is_named_as_file(text)]
     if absent and model.takes == "TEXT":
         raise DataError(f"{absent[0]}: no such file. If it is a text, pass it through standard input")
     if not files:

@@ -1,9 +1,11 @@
 """`unrolled report`: a page of HTML about a run, a model, or several side by side."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from unrolled.cli.models import encoding_for
 from unrolled.cli.options import PATH
 from unrolled.errors import DataError
 from unrolled.files.whole import write_aside
@@ -20,6 +22,7 @@ from unrolled.pages.source import source
     multiple=True,
     help="file with the answers, for the examples; again for several  [the run's validation part]",
 )
+@click.option("--encoding", help="of those files  [utf-8, or that of the training files]")
 @click.option(
     "--checkup/--no-checkup",
     "is_checked",
@@ -28,7 +31,15 @@ from unrolled.pages.source import source
     help="measure the network too, which takes a while",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-def report(runs: tuple[Path, ...], out: Path | None, data: tuple[Path, ...], device: str, *, is_checked: bool) -> None:
+def report(
+    runs: tuple[Path, ...],
+    out: Path | None,
+    data: tuple[Path, ...],
+    encoding: str | None,
+    device: str,
+    *,
+    is_checked: bool,
+) -> None:
     """Write one HTML file about a run or a model: what was trained on what, learning curves beside the baseline, the
     task's own pictures, the check-up, speed, and the commands to do it again. Of several it compares settings, curves
     and metrics, and says which differences are no more than chance.
@@ -39,6 +50,8 @@ def report(runs: tuple[Path, ...], out: Path | None, data: tuple[Path, ...], dev
     if target.is_dir():
         raise DataError(f"{target}: is a folder; expected a file to write, such as {target / 'report.html'}")
     found = [source(path, data, device=device) for path in runs]
+    for model in (each.model for each in found if each.model is not None and data):
+        model.settings = replace(model.settings, encoding=encoding or encoding_for(data[0], model))
     if len(found) == 1 and is_checked and found[0].model is not None and not found[0].is_on:
         click.echo("check-up of the network, which can take minutes; --no-checkup leaves it out", err=True)
     text = of_run.page(found[0], is_checked=is_checked) if len(found) == 1 else of_runs.page(found)

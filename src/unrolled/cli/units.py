@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from unrolled import tasks
-from unrolled.cli.models import opened
+from unrolled.cli.models import encoding_for, is_named_as_file, opened
 from unrolled.cli.options import PATH
 from unrolled.data.corpus import read_corpus
 from unrolled.errors import DataError, ModelFileError
@@ -24,13 +24,23 @@ _FORMS = {".html": "html", ".svg": "svg"}
 @click.command("units", short_help="What single units of a text model follow.")
 @click.argument("model", type=PATH)
 @click.argument("text", required=False, metavar="[TEXT | FILE]")
+@click.option("--encoding", help="of FILE  [utf-8, or that of the training files]")
 @click.option("--unit", help="show the text colored by this unit, by its name or number")
 @click.option("--out", type=PATH, help="file for the colored text, .html or .svg  [the terminal]")
 @click.option(
     "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True, help="of what is found"
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
-def units(model: Path, text: str | None, unit: str | None, out: Path | None, form: str, device: str) -> None:
+def units(
+    *,
+    model: Path,
+    text: str | None,
+    encoding: str | None,
+    unit: str | None,
+    out: Path | None,
+    form: str,
+    device: str,
+) -> None:
     """Find the units of a text model that follow something: quotes, brackets, the position in the line, indentation,
     digits, capitals. Each is chosen on the first half of the text and judged on the second, beside what chance gives.
     Without a text the model writes one.
@@ -47,7 +57,7 @@ def units(model: Path, text: str | None, unit: str | None, out: Path | None, for
     if not isinstance(loaded, ShowsUnits):
         those = " or ".join(repr(name) for name in tasks.names() if hasattr(tasks.task(name).Model, "activity"))
         raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of {those}")
-    activity = loaded.activity(_text(loaded, text))
+    activity = loaded.activity(_text(loaded, text, encoding))
     if unit is None:
         _print(activity.search(), activity, form)
     elif out is None:
@@ -58,7 +68,7 @@ def units(model: Path, text: str | None, unit: str | None, out: Path | None, for
         click.echo(out)
 
 
-def _text(model: Any, given: str | None) -> str:
+def _text(model: Any, given: str | None, encoding: str | None) -> str:
     if given is None:
         click.echo(f"no text given; it reads {_OWN:,} {model.item}s that the model writes", err=True)
         return "".join(model.generate(length=_OWN, seed=0))
@@ -68,9 +78,12 @@ def _text(model: Any, given: str | None) -> str:
         is_file = is_folder = False
     if is_folder and given.strip():
         raise DataError(f"{given}: is a folder; expected a text or a file")
+    if not is_file and is_named_as_file(given):
+        raise DataError(f"{given}: no such file. If it is a text, write it to a file, and name that")
     if not is_file:
         return given
-    text = read_corpus([Path(given)], encoding=str(model.settings.encoding), as_bytes=False).text
+    of_file = encoding or encoding_for(Path(given), model)
+    text = read_corpus([Path(given)], encoding=of_file, as_bytes=False).text
     if not text:
         raise DataError(f"{given}: is empty")
     return text

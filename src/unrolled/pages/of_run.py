@@ -30,7 +30,14 @@ _WATCHED = (
     ("saturated", "share of a layer's gates that are saturated", "share"),
 )
 UPDATES = Axis("update", is_counted=True)
-_OF_FOLDER = ("curve", "item", "items_per_step", "start_notes", "versions")  # shown elsewhere, or for the page alone
+_OF_FOLDER = (
+    "curve",
+    "item",
+    "items_per_step",
+    "read_as",
+    "start_notes",
+    "versions",
+)  # shown elsewhere, or for the page alone
 
 
 def page(found: Source, *, is_watched: bool = False, is_checked: bool = True) -> str:

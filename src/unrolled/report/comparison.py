@@ -213,10 +213,10 @@ def p_of_folds(gains: Sequence[float]) -> float:
     if spread == 0:  # as if only their signs were known
         return 1.0 if gains[0] == 0 else 2.0 ** (1 - n)
     t = statistics.mean(gains) / (spread * math.sqrt(1 / n + 1 / (n - 1)))
-    return _two_tails(t, n - 1)
+    return two_tails(t, n - 1)
 
 
-def _two_tails(t: float, freedom: int) -> float:
+def two_tails(t: float, freedom: int) -> float:
     """How likely Student's t is farther from 0 (M. Abramowitz and I. Stegun, 26.7.3 and 26.7.4)."""
     angle = math.atan(abs(t) / math.sqrt(freedom))
     is_even = freedom % 2 == 0

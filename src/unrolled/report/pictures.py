@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from unrolled import optional_libraries
+from unrolled.errors import DataError
 from unrolled.files.model_file import EvaluationRow
 from unrolled.files.whole import write_aside
 from unrolled.report import fonts
@@ -19,6 +20,8 @@ from unrolled.report import fonts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+FORMS = (".png", ".svg", ".pdf", ".jpg")  # of pictures, by the ends of their names
 
 
 class Future(TypedDict):
@@ -75,6 +78,16 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def check_name(path: Path) -> None:
+    """Holds the name of a picture to tell a form that can be drawn.
+
+    Raises:
+        DataError: it does not.
+    """
+    if path.suffix.lower() not in FORMS:
+        raise DataError(f"{path}: expected a name of a picture, that ends in {', '.join(FORMS[:-1])} or {FORMS[-1]}")
+
+
 def _canvas(width: float, height: float, n_rows: int = 1) -> "tuple[Figure, np.ndarray]":
     """A figure and its axes [n_rows]."""
     library = optional_libraries.library("matplotlib.figure", "pictures need", "pictures")
@@ -83,6 +96,7 @@ def _canvas(width: float, height: float, n_rows: int = 1) -> "tuple[Figure, np.n
 
 
 def _save(figure: "Figure", path: Path) -> Path:
+    check_name(path)
     with fonts.readable(figure):
         write_aside(path, lambda aside: figure.savefig(aside, format=path.suffix[1:], dpi=120))
     return path

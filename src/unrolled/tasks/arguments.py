@@ -42,12 +42,12 @@ def accepts(wanted: str) -> Callable[[Callable[[M, Any], R]], Callable[[M, Any],
     return decorate
 
 
-def check_no_texts(data: object, *, pairs: bool) -> None:
+def check_no_texts(data: object, advice: str) -> None:
     """Refuses texts in place of the names of files.
 
     Args:
         data: what `fit` was given; in a script names are texts, on the command line paths.
-        pairs: whether texts go with answers.
+        advice: how texts are passed.
 
     Raises:
         ArgumentError: it is a list of texts, of which none is a file.
@@ -56,9 +56,6 @@ def check_no_texts(data: object, *, pairs: bool) -> None:
         return
     text = next((each for each in data if len(each.split()) > 1 or "\n" in each), None)
     if text is not None and not any(is_file(each) for each in data):
-        advice = (
-            "Texts go with their answers: fit(texts, answers)" if pairs else "Write the texts to a file, and name it"
-        )
         raise ArgumentError(f"fit: expected names of files; got {shortened(text)}, which is none. {advice}")
 
 

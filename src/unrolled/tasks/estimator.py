@@ -39,6 +39,10 @@ Files = Sequence[Path | str] | Path | str
 Begun = Beginning | None  # what a training starts from
 S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
+_ADVICE = {
+    True: "Texts go with their answers: fit(texts, answers)",
+    False: "Write the texts to a file, and name it",
+}  # on texts in place of files, by whether the validation part may be a file
 
 
 def _read_as(data: object) -> dict[str, Any]:
@@ -234,7 +238,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
     def _data(self, data: object, valid: object, begun: Begun) -> tuple[Any, Any, str]:
         """Data, the validation part if one is given, and a digest of their files."""
         for given in (data, valid):
-            check_no_texts(given, pairs=self.validates_on_files and not self.source)
+            check_no_texts(given, _ADVICE[self.validates_on_files])
         return _read_both(type(self)(self.settings), data, valid)
 
     def _job(self, whole: D, held: D | None, training: TrainSettings, device: torch.device, begun: Begun = None) -> Job:

@@ -12,7 +12,7 @@ from torch import nn
 from unrolled import markup, tasks
 from unrolled.data.counted import counted
 from unrolled.files.model_file import EvaluationRow
-from unrolled.json_values import Json, JsonObject, whole
+from unrolled.json_values import Json, JsonObject, texts, whole
 from unrolled.training.job import TrainResult, clock
 
 _SHAPE = ("cell", "encoder", "layers", "hidden", "units", "horizon")  # settings that are shown even if not changed
@@ -56,8 +56,7 @@ class Seen(ABC):
         report = self.report()
         known |= report.facts() | {
             "network": _size(self.net),
-            "trained on": _amount(self.training),
-            "training": _course(self.record),
+            **of_training(self.training, self.record),
         }
         curve = self.result.curve.chart(self.record) if self.result is not None else ""
         folded = markup.details("learning curve", curve) if curve else ""
@@ -76,6 +75,43 @@ def _size(net: nn.Module) -> str:
     kib = sum(each.numel() * each.element_size() for each in tensors) / 2**10
     size = f"{kib:,.1f} KiB" if kib < 1000 else f"{kib / 2**10:,.1f} MiB"
     return f"{sum(each.numel() for each in tensors):,} parameters, {size}"
+
+
+def of_training(training: Mapping[str, Json], record: list[EvaluationRow]) -> dict[str, str]:
+    """What a model file says of its training beside the settings, in words; "" where it says nothing.
+
+    Args:
+        training: see `Fitted`.
+        record: the evaluations of the training.
+    """
+    read_as = training.get("read_as")
+    return {
+        "trained on": _amount(training),
+        "read as": _read(read_as) if isinstance(read_as, dict) else "",
+        "started from": str(training.get("start", "")),
+        "training": _course(record),
+        "trained with": str(training.get("versions", "")),
+    }
+
+
+def _read(read_as: JsonObject) -> str:
+    """How the training data were read, and later ones are."""
+    known = dict(read_as)
+    parts = []
+    match known.pop("time", None):
+        case "row":
+            parts.append("rows in their order")
+        case str(time):
+            parts.append(f"time in column {time!r}")
+    if targets := texts(known.pop("targets", [])):
+        parts.append(f"{counted(len(targets), 'target')} in {', '.join(map(repr, targets))}")
+    if decimal := known.pop("decimal", None):
+        parts.append(f"decimal mark {decimal!r}")
+    if scheme := known.pop("scheme", None):
+        parts.append(f"tags in the scheme {scheme}")
+    if layout := texts(known.pop("layout", [])):
+        parts.append(f"tokens in column {int(layout[1]) + 1} of {layout[0]}")
+    return ", ".join([*(f"{name} in column {column!r}" for name, column in known.items()), *parts])
 
 
 def _amount(training: Mapping[str, Json]) -> str:

@@ -120,10 +120,10 @@ class Speed:
         while len(self.points) > 2 and self.points[0][0] < now - 30:
             self.points.pop(0)
 
-    @property
-    def rate(self) -> float:
+    def rate(self) -> float | None:
+        """Steps a second, or None where there is no telling, as at the first step."""
         (start, first, _), (end, last, _) = self.points[0], self.points[-1]
-        return (last - first) / (end - start) if end > start else 0.0
+        return (last - first) / (end - start) if end > start and last > first else None
 
     def left(self) -> float | None:
         """Seconds left, or None where there is no telling."""
@@ -132,8 +132,9 @@ class Speed:
 
     def parts(self, loss: float, gradient_norm: float, items_per_step: int, item: str) -> list[str]:
         """What a person is told of a step."""
-        left = self.left()
-        told = [f"loss {loss:.3f}", f"gradient {gradient_norm:.2f}", f"{self.rate * items_per_step:,.0f} {item}s/s"]
+        rate, left = self.rate(), self.left()
+        told = [f"loss {loss:.3f}", f"gradient {gradient_norm:.2f}"]
+        told += [f"{rate * items_per_step:,.0f} {item}s/s"] if rate is not None else []
         return told + ([f"{clock(left)} left"] if left is not None else [])
 
 

@@ -38,6 +38,7 @@ class ForecastFitted(Fitted):
         cut: how windows are cut and scaled.
         weights: float64 [context + 1, horizon], the linear autoregression, a baseline.
         residuals: by who answers, float64 [horizon, levels]: quantiles of the errors on the validation part.
+        wider: float64 [levels], how much farther than the network says its quantiles lie from the middle.
         errors: by who answers, on the validation part.
         best: who has the smallest of them, "model" or a baseline.
     """
@@ -51,6 +52,7 @@ class ForecastFitted(Fitted):
     cut: Cutting
     weights: np.ndarray
     residuals: dict[str, np.ndarray] = field(default_factory=dict)
+    wider: np.ndarray = field(default_factory=lambda: np.ones(len(LEVELS)))
     errors: dict[str, float] = field(default_factory=dict)
     best: str = "model"
     columns: tuple[Column, ...] = ()
@@ -64,7 +66,7 @@ class ForecastFitted(Fitted):
             "columns": [asdict(each) for each in self.columns],
             "static_columns": [asdict(each) for each in self.static_columns],
             "covariates": list(self.covariate_names), "n_future": self.cut.n_future, "n_static": self.n_static,
-            "target": self.target, "scales": self.cut.scales,
+            "target": self.target, "scales": self.cut.scales, "wider": self.wider.tolist(),
         }  # fmt: skip
         tensors = {f"baseline.residuals.{name}": torch.from_numpy(each) for name, each in self.residuals.items()}
         tensors["baseline.weights"] = torch.from_numpy(self.weights)
@@ -84,6 +86,9 @@ class ForecastFitted(Fitted):
         best = str(file.baseline["best"])
         errors = numbers_of(file.baseline["errors"])
         known = None if held["scales"] is None else numbers_of(held["scales"])
+        wider = np.array(held.get("wider", [1.0] * len(LEVELS)), dtype=np.float64)
+        if wider.shape != (len(LEVELS),) or not (np.isfinite(wider) & (wider >= 1)).all():
+            raise ModelFileError("its description of intervals is damaged")
         sizes = (season, context)
         if min(sizes) < 1 or max(sizes) > 10**9 or best not in ANSWERS[1:] or not isinstance(day_first, bool | None):
             raise ModelFileError("its description of the series is damaged")
@@ -108,6 +113,7 @@ class ForecastFitted(Fitted):
             cut=cut,
             weights=numbers["baseline.weights"],
             residuals={name.removeprefix(prefix): each for name, each in numbers.items() if name.startswith(prefix)},
+            wider=wider,
             errors=errors,
             best=best,
             columns=_columns(entries(held.get("columns", []))),

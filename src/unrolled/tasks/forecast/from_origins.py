@@ -90,7 +90,10 @@ class FromOrigins:
         net, device = fitted.net, next(fitted.net.parameters()).device
         parts = (fitted.cut.windows(data, origins[i : i + n]).to(device) for i in range(0, len(origins), n))
         whole = np.concatenate([net.levels(part).double().cpu().numpy() for part in parts])
-        return self._around("model", whole[..., 0]) if whole.shape[2] == 1 else whole
+        if whole.shape[2] == 1:
+            return self._around("model", whole[..., 0])
+        middle = whole[..., MIDDLE, None]
+        return middle + self.fitted.wider * (whole - middle)
 
     def _of_baseline(self, name: str) -> np.ndarray:
         if name == "last value":

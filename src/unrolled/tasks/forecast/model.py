@@ -25,6 +25,7 @@ from unrolled.tasks.forecast.net import LEVELS
 from unrolled.tasks.forecast.parts import Parts
 from unrolled.tasks.forecast.reading import Reader
 from unrolled.tasks.forecast.settings import ForecastSettings
+from unrolled.tasks.forecast.widening import widening
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight
 from unrolled.tasks.starting import Beginning
@@ -115,7 +116,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
                 counted(
                     len(held), "forecast[|s] fit[s|] into the validation part, too few for intervals: errors on the "
                 )
-                + "training part count too, so intervals may be too narrow"
+                + "training part count too, and few errors make intervals wider"
             )
         return fitted, ForecastJob(self, data, origins, held, training, device)
 
@@ -131,12 +132,15 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             name: float(np.nanmean(np.square(error) if self.settings.output == "mean" else np.abs(error)))
             for name, error in scaled.items()
         }
+        learnt = self.parts.every_origin(valid, "training")
         if len(origins) < MIN_ORIGINS:  # too few for quantiles: those of the training part beside them
-            more = self.forecasts_from(valid, self.parts.every_origin(valid, "training")).scaled_errors()
+            more = self.forecasts_from(valid, learnt).scaled_errors()
             scaled = {name: np.concatenate((error, more[name])) for name, error in scaled.items()}
-        residuals = {name: quantiles_of(error) for name, error in scaled.items()}  # [horizon, levels]
+            origins = [*origins, *learnt]
+        wider, horizon = widening(origins, self.settings.horizon), self.settings.horizon
+        residuals = {name: wider * quantiles_of(error) for name, error in scaled.items()}  # [horizon, levels]
         best = min(errors, key=lambda name: errors[name])
-        return replace(fitted, residuals=residuals, best=best, errors=errors)
+        return replace(fitted, residuals=residuals, wider=widening(learnt, horizon), best=best, errors=errors)
 
     @property
     def answers(self) -> str:

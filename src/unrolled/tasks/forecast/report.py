@@ -36,14 +36,21 @@ class ForecastReport(TaskReport[ForecastModel]):
         for name in names:
             row = self.figures[name]
             lines.append(
-                f"{name:<24}" + "".join(f"{row[key]:>11.4g}" for _, key in kinds) + f"{100 * row['coverage']:>10.1f} %"
+                f"{name:<24}" + "".join(_cell(row[key]) for _, key in kinds) + f"{100 * row['coverage']:>10.1f} %"
             )
         steps = sorted({1, *(max(1, round(horizon * share)) for share in (0.25, 0.5, 0.75, 1))})
         lines.append(f"{'MAE at step':<24}" + "".join(f"{step:>11}" for step in steps))
         by_step = {name: self.figures[name]["mae_by_step"] for name in names}
-        return lines + [
-            f"{name:<24}" + "".join(f"{errors[step - 1]:>11.4g}" for step in steps) for name, errors in by_step.items()
+        lines += [
+            f"{name:<24}" + "".join(_cell(errors[step - 1]) for step in steps) for name, errors in by_step.items()
         ]
+        model, none = self.figures["model"], f"{_cell(math.nan).strip()} "
+        reasons = {
+            "MASE: the training part does not change from one season to the next": model["mase"],
+            "wQL: all values to forecast are zero": model["wql"],
+            "at a step: none of its values is known": sum(by_step["model"][step - 1] for step in steps),
+        }
+        return lines + [none + reason for reason, figure in reasons.items() if math.isnan(figure)]
 
     def in_words(self, figure: float) -> str:
         return f"{figure:.4g}"
@@ -67,8 +74,13 @@ class ForecastReport(TaskReport[ForecastModel]):
         held = self.model.held
         return None if held is None else self.draw(held, folder / "forecasts.png")
 
-    def draw(self, data: Series, path: Path, *, most: int = 4) -> Path:
-        """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best baseline."""
+    def draw(self, data: Series, path: Path | str, *, most: int = 4) -> Path:
+        """Draws the last forecasts of the backtest, of up to `most` series, beside what came and the best baseline.
+
+        Raises:
+            DataError: the name of the picture does not tell a form that can be drawn.
+        """
+        pictures.check_name(path := Path(path))
         return pictures.forecasts(self.panels(data, most=most), path)
 
     def panels(self, data: Series, *, most: int = 4) -> list[pictures.Beside]:
@@ -105,6 +117,11 @@ class ForecastReport(TaskReport[ForecastModel]):
                 lines, Axis("step of the forecast"), Axis("MAE"), caption="mean absolute error by step"
             )
             yield Section("How far ahead it sees", shown)
+
+
+def _cell(figure: float) -> str:
+    """A metric in a column; a dash where there is none."""
+    return f"{'-':>11}" if math.isnan(figure) else f"{figure:>11.4g}"
 
 
 def _panel(panel: pictures.Beside) -> str:

@@ -15,7 +15,7 @@ from unrolled.data.units import Units, fit_units
 from unrolled.errors import ArgumentError, DataError, SettingsError
 from unrolled.json_values import JsonObject
 from unrolled.report.comparison import compare
-from unrolled.tasks.arguments import accepts, named
+from unrolled.tasks.arguments import accepts, check_no_texts, named
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.help import TaskHelp
@@ -336,5 +336,6 @@ def _check_fit(files: object, text: str | None, *, has_run: bool, has_more: bool
         raise SettingsError("fit: a text's validation part is its end; set `validation`")
     if text is not None and (files is not NOT_GIVEN or has_run):
         raise SettingsError("fit: text goes without files and without run, which resumes from files")
+    check_no_texts([files] if isinstance(files, str) else files, "A text in memory is passed by name: fit(text=...)")
     if files is None:
         raise ArgumentError("fit: expected text files; got None. Without files it learns from Python's own source")

@@ -1,0 +1,19 @@
+"""The kept help of `python -m unrolled`, which imports `unrolled`, and so this, before it runs anything.
+
+Inputs: the words of the command line that Python itself got. Outputs: a kept text, after which the process ends; of any
+other command line nothing.
+"""
+
+import sys
+
+from unrolled_command import tell_kept
+
+
+def is_run_now() -> bool:
+    """Whether Python is about to run `-m unrolled`: its words are there, and the module's own name is not yet."""
+    words = sys.argv[1:]
+    return sys.argv[:1] == ["-m"] and sys.orig_argv[: len(sys.orig_argv) - len(words)][-2:] == ["-m", "unrolled"]
+
+
+if is_run_now() and tell_kept(sys.argv[1:]):
+    sys.exit(0)
