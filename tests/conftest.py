@@ -15,6 +15,7 @@ from unrolled.engine import reasons
 # one thread: the tests' tensors are tiny, and two pools that spin on two cores slow each other down a hundredfold
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more are processes, of which each loads torch
 
 # the same examples at every run: rounding errors of a few numbers are a matter of luck, and a run must be repeatable
 settings.register_profile(
