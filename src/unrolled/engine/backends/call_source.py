@@ -118,8 +118,8 @@ def backward_source(plan: CalledPlan) -> str:
     """The source of the call "backward".
 
     It takes `(layout, n_threads, saved, gradients, needed)`: the layout of the forward; the loop's tensors, the states
-    and outputs that are kept, and what else was saved; gradients of last states, sequences of states and kept outputs;
-    for each of the loop's tensors whether its gradient is wanted. It ends with those gradients, None where there is
+    and outputs that are kept, and what else was saved; gradients of last states, sequences of states and kept outputs,
+    None for zeros; for each of the loop's tensors whether its gradient is wanted. It ends with those gradients, None where there is
     none.
     """
     return _Backward(plan).source()
@@ -229,7 +229,7 @@ class _Backward:
             f"{_listed(names.tensors + self.saved)} = saved",
             f"{_listed(given)} = gradients",
             "total = layout.total",
-            *[f"{name} = {name}.contiguous()" for name in given],
+            *self._given(),
             *[f"to_{i} = new_tensor(first_0, total, {value.width})" for i, value in enumerate(self.program.outputs)],
             *[
                 f"total_{i} = first_0.new_zeros(layout.n_rows, {value.width}, dtype=computed_in)"
@@ -250,6 +250,16 @@ class _Backward:
             else:
                 results.append("None" if gradient is None else f"gradient_{i}")
         return _source("layout, n_threads, saved, gradients, needed", [*lines, f"return {_list(results)}"])
+
+    def _given(self) -> list[str]:
+        """The lines of the gradients that the kernel reads; None are zeros."""
+        program = self.made.forward
+        widths = {name: value.width for name, value in zip(self.of_outputs, program.outputs, strict=True)}
+        widths |= {name: program.states[i] for name, i in zip(self.of_sequences, self.plan.sequences, strict=True)}
+        zeros = {last: f"zeros_like({first})" for last, first in zip(self.of_last, self.names.firsts, strict=True)}
+        zeros |= {name: f"first_0.new_zeros(*layout.lead, {width})" for name, width in widths.items()}
+        read = [name for name in zeros if name in self.of_last or name in self.inputs]
+        return [f"{name} = {zeros[name]} if {name} is None else {name}.contiguous()" for name in read]
 
     def _sums(self) -> list[str]:
         """The lines of sums over time. Products come first, those of one right factor together, which adds up that

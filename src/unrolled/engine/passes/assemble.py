@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from unrolled.engine.ir.loop_programs import LoopPrograms
-from unrolled.engine.passes.differentiate import has_gradient
+from unrolled.engine.passes.differentiate import detached_results, has_gradient
 from unrolled.engine.passes.lower.lowering import operation
 from unrolled.engine.passes.outside import Outside
 from unrolled.engine.passes.products import take_products
@@ -67,7 +67,9 @@ def _depends(parts: Split) -> list[list[int]]:
     for node in parts.loop:
         reached = [known.get(each, set()) for each in node.all_input_nodes]
         known.setdefault(node, set().union(*reached) if has_gradient(node) else set())
-    return [sorted(known[node]) for node in (*parts.next_states, *parts.kept)]
+    kept = zip(parts.kept, detached_results(parts), strict=False)
+    reached = [*(known[node] for node in parts.next_states), *(set() if cut else known[node] for node, cut in kept)]
+    return [sorted(each) for each in reached]
 
 
 def _unless_empty(part: fx.GraphModule) -> fx.GraphModule | None:

@@ -40,6 +40,7 @@ def differentiate(parts: Split) -> Joint:
     """
     inputs = parts.steps + parts.constants + parts.states
     results = parts.next_states + parts.kept + [parts.next_states[i] for i in parts.sequences]
+    cut = [False] * len(parts.next_states) + detached_results(parts)
     clips = [node for node in parts.loop if node.target is CLIP]
     loop = part_of([node for node in parts.loop if node not in clips], inputs + clips, results)
     examples = [fake_like(node) for node in inputs]
@@ -52,7 +53,8 @@ def differentiate(parts: Split) -> Joint:
         def run(*floats: Tensor) -> tuple[Tensor, ...]:
             rest = iter(floats)
             leaves = [next(rest) if f else g for f, g in zip(is_float, given, strict=True)]
-            return tuple(Following(loop).run(*leaves, *rest, BATCH))  # which hands the lines of the step on
+            found = Following(loop).run(*leaves, *rest, BATCH)  # which hands the lines of the step on
+            return tuple(each.detach() if is_cut else each for each, is_cut in zip(found, cut, strict=True))
 
         floats = [g for f, g in zip(is_float, given, strict=True) if f]
         found, back, *_ = torch.func.vjp(run, *floats, *clipping.values)
@@ -62,6 +64,18 @@ def differentiate(parts: Split) -> Joint:
         graph = make_graph(joint, [*examples, *map(fake_like, results)], table=decompositions())
     correct_means(graph.graph)
     return Joint(graph, results, is_float, _differentiable(parts))
+
+
+def detached_results(parts: Split) -> list[bool]:
+    """For each kept output, and after those each sequence of states, whether all that reads it after the loop is
+    `detach`, as all does that a probe has of it: the backward then reads no gradient of it.
+    """
+    read = set(parts.ys)
+    for node in parts.after:
+        if node.target is not torch.ops.aten.detach.default:
+            read.update(node.all_input_nodes)
+    sequences = [read.isdisjoint((parts.next_states[i], parts.states[i])) for i in parts.sequences]
+    return [read.isdisjoint((node,)) for node in parts.kept] + sequences
 
 
 class _Clipping:

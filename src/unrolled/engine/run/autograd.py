@@ -56,6 +56,7 @@ class _Loops(torch.autograd.Function):
         given: list[Tensor] = []
         kept_for_backward: list[Tensor | None] = []
         ctx.calls, ctx.reading, ctx.n_saved = calls, reading(), []
+        ctx.set_materialize_grads(False)  # zeros for each result that has no gradient would be written and read
         without: list[Tensor] = []  # results that have no gradient in the plain loop either
         all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in calls])
         for (plan, layout, _), part, needed, (last, states, kept, saved) in zip(
@@ -75,12 +76,13 @@ class _Loops(torch.autograd.Function):
         return tuple(given)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         all_saved = _parts(ctx.saved_tensors, ctx.n_saved)  # once: under recomputation it is gone after
         all_needed = _parts(ctx.needs_input_grad[1:], [n for _, _, n in ctx.calls])
         all_given = _parts(gradients, [_n_results(plan) for plan, _, _ in ctx.calls])
-        whole = list(zip(ctx.calls, all_saved, all_given, all_needed, strict=True))
-        if torch.is_grad_enabled() or any(map(is_batched, gradients)):
+        read = [i for i, given in enumerate(all_given) if any(each is not None for each in given)]
+        whole = [(ctx.calls[i], all_saved[i], all_given[i], all_needed[i]) for i in read]
+        if torch.is_grad_enabled() or any(each is not None and is_batched(each) for each in gradients):
             found = [
                 _differentiable(plan, layout, saved[:n], given, needed)
                 for (plan, layout, n), saved, given, needed in whole
@@ -95,6 +97,9 @@ class _Loops(torch.autograd.Function):
                     ],
                     run,
                 )
+        if len(found) < len(ctx.calls):  # none of the results of a loop has a gradient
+            parts = dict(zip(read, found, strict=True))
+            found = [parts.get(i, [None] * len(needed)) for i, needed in enumerate(all_needed)]
         return None, *[gradient for part in found for gradient in part]
 
 
@@ -136,7 +141,9 @@ def _differentiable(
         copies = [t.view_as(t) for t in tensors]
         results = plan.eager_loop(layout, copies)
         wanted = [copy for copy, need in zip(copies, needed, strict=True) if need]
-        pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if r.requires_grad]
+        pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if r.requires_grad and g is not None]
+        if not pairs:
+            return [None] * len(needed)
         found = iter(
             torch.autograd.grad(
                 [r for r, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
