@@ -73,6 +73,12 @@ class LoopPrograms:
     constants: list[tuple[str, int]]
     n_kept: int
 
+    def read_steps(self) -> set[int]:
+        """Which of the loop's step inputs any of the programs reads."""
+        values = [value for program in (self.forward, self.training) for value in program.values()]
+        read = {int(value.attribute or 0) for value in values if value.op == "step"}
+        return read | {i for kind, i in self.backward_inputs if kind == "step"}
+
 
 def verify_programs(programs: LoopPrograms) -> LoopPrograms:
     """Holds each program to the specification of its kind, and the three to be of one loop; returns them.

@@ -63,7 +63,20 @@ def differentiate(parts: Split) -> Joint:
     with NO_NUMBERS:  # also for what the loop makes of the batch's size alone
         graph = make_graph(joint, [*examples, *map(fake_like, results)], table=decompositions())
     correct_means(graph.graph)
+    _without_zeros(graph.graph, parts.steps)
     return Joint(graph, results, is_float, _differentiable(parts))
+
+
+def _without_zeros(joint: fx.Graph, steps: list[fx.Node]) -> None:
+    """What a probe's zeros are added to is the sum: the loop reads no zeros, and writes the sum once."""
+    places = [node for node in joint.nodes if node.op == "placeholder"]
+    for place, step in zip(places, steps, strict=False):
+        if not step.meta.get("is_zeros"):
+            continue
+        for user in list(place.users):
+            if user.target is torch.ops.aten.add.Tensor:
+                user.replace_all_uses_with(user.args[0])
+                joint.erase_node(user)
 
 
 def detached_results(parts: Split) -> list[bool]:

@@ -51,6 +51,7 @@ class _Tapping:
         self.taps: list[fx.Node] = []
         self.shift_of: dict[fx.Node, int] = {}
         self.tap_of: dict[fx.Node, int] = {}
+        self.sum_of: dict[fx.Node, fx.Node] = {}  # with zeros
 
     def _of_states(self) -> set[fx.Node]:
         found = set(self.old)
@@ -128,6 +129,7 @@ class _Tapping:
             users = list(node.users)
             shifted, self.shift_of[node] = self._shifted(node)
             self.shift_of[shifted] = self.shift_of[node]
+            self.sum_of[node] = shifted
             for user in users:
                 user.replace_input_with(node, shifted)
             self.results = [shifted if each is node else each for each in self.results]
@@ -141,7 +143,7 @@ class _Tapping:
         with self.graph.inserting_before(self.after_inputs):
             zeros = self.graph.placeholder(f"shift_{len(self.shifts)}")
         with NO_NUMBERS:
-            zeros.meta = {"val": torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device)}
+            zeros.meta = {"val": torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device), "is_zeros": True}
         self.shifts.append((row_shape(node), value.dtype))
         with self.graph.inserting_before(self.first if node.op == "placeholder" else node.next):
             shifted = self.graph.call_function(aten.add.Tensor, (node, zeros))
@@ -152,6 +154,7 @@ class _Tapping:
 
     def tap(self, node: fx.Node) -> int:
         """A node as one more output, without a gradient."""
+        node = self.sum_of.get(node, node)  # the same numbers, and written anyway where they are a state
         if node not in self.tap_of:
             self.tap_of[node] = len(self.taps)
             with self.graph.inserting_before(self.output):

@@ -104,12 +104,15 @@ class Plan:
         self.reads += [p for each in products for p in (each.weight, each.bias) if p is not None]
         self.reads += self.constant_sources
         n = len(self.reads)
-        self._contiguous = [*range(len(self.sources)), *range(n, n + len(self.states))]
+        made = self.programs
+        steps = made.read_steps() | {i for i, each in enumerate(self.sources) if isinstance(each, InputProduct)}
+        #: zeros that a probe has added to a state are read by none, and stay one number
+        self._contiguous = [*sorted(steps), *range(n, n + len(self.states))]
         self.is_plain = all(part is None for part in (self.invariant, self.held, self.before, self.after))
-        read = set(self.programs.backward_inputs)
+        read = set(made.backward_inputs)
         #: which of `read_states`, and which kept outputs, the loop's backward reads
         self.saves_states = [bool({("previous", i), ("next", i)} & read) for i in self.read_states]
-        self.saves_kept = [("output", i) in read for i in range(self.programs.n_kept)]
+        self.saves_kept = [("output", i) in read for i in range(made.n_kept)]
         n_own = len(self.kept) + len(self.previous) + len(self.sequences)
         self._shared = shared_outputs(self.after, n_own) if self.after is not None else ([], [])
 
