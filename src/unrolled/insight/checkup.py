@@ -24,7 +24,7 @@ from unrolled.insight.names import state_names
 from unrolled.insight.past import past_of
 from unrolled.insight.reach import Reach, reach_of
 from unrolled.insight.subject import Run, Subject, check, nothing_ran
-from unrolled.insight.tangents import Linear, n_finite_steps, path_of
+from unrolled.insight.tangents import OF_OTHER_ROWS, Linear, n_finite_steps, path_of
 from unrolled.insight.verdict import Figures, verdict_of
 
 _ROWS = 8  # whose Jacobians are looked at
@@ -191,7 +191,7 @@ def _at_rest(chain: Chain) -> list[FixedPoint] | None:
         return fixed_points(
             chain.step, x, pytree.tree_unflatten(starts, pytree.tree_structure(chain.scans[0].arguments.state))
         )
-    except (RuntimeError, ValueError, IndexError):  # a step that holds a row for each of the batch
+    except OF_OTHER_ROWS:
         return None
 
 
@@ -202,10 +202,10 @@ def _growth(chain: Chain, states: Sequence[Tensor]) -> float:
         return 1.0
     last = chain.scans[-1]
     now: Tree = pytree.tree_unflatten([leaf[-1] for leaf in states], pytree.tree_structure(last.arguments.state))
-    xs = chain.inputs()
+    xs, engine = chain.inputs(), "eager" if chain.entries[-1].path == "eager" else "auto"
     with torch.no_grad():
         for _ in range(_TIMES_AS_LONG - 1):
-            now = dispatch.run_scan(CheckedScan(chain.step, xs, now), engine="auto")[1]
+            now = dispatch.run_scan(CheckedScan(chain.step, xs, now), engine=engine)[1]
     return _norm(pytree.tree_leaves(now)) / norm
 
 

@@ -13,13 +13,19 @@ from unrolled.insight.record import Gate
 
 LOW, HIGH = 0.05, 0.95  # a gate beyond these is saturated: the derivative of σ there is below a fifth of its largest
 _MOST_NUMBERS = 1 << 22  # of the Gram matrices that are made at once
+# norms of float32 rows whose squares neither vanish nor overflow; adding up in float64 takes four times as long
+_SQUARED = 1e-18, 1e19
 _IN_CACHE = 1 << 17  # numbers of a gate that are read several times: they stay in a core's cache
 
 
 def norms_of(values: Tensor) -> Tensor:
     """[time, batch, ...] → the norm of each row, [time, batch]."""
     values = values.detach() if values.is_floating_point() else values.double()
-    return torch.linalg.vector_norm(values.flatten(2) if values.dim() > 2 else values.unsqueeze(-1), dim=2)
+    rows = values.flatten(2) if values.dim() > 2 else values.unsqueeze(-1)
+    norms = torch.linalg.vector_norm(rows, dim=2)
+    if norms.numel() and not (_SQUARED[0] < norms.amin().item() and norms.amax().item() < _SQUARED[1]):
+        norms = torch.linalg.vector_norm(rows, dim=2, dtype=torch.float64).to(norms.dtype)
+    return norms
 
 
 def norms_of_terms(gradients: Tensor, all_rows: Sequence[Tensor]) -> list[Tensor]:

@@ -74,12 +74,12 @@ class _Judge:
     def __init__(self, subject: Subject, chains: Sequence[Chain]) -> None:
         self._subject = subject
         self._begins = {chain.numbers[0] for chain in chains}
-        self._after: dict[int, int] = {}
+        self._after: dict[int, Tensor] = {}
         for chain in chains:
-            rest = chain.n_steps
-            for entry, number in zip(chain.entries, chain.numbers, strict=True):
-                rest -= entry.n_steps
+            rest = torch.zeros(chain.n_rows, dtype=torch.int64)
+            for entry, number in zip(reversed(chain.entries), reversed(chain.numbers), strict=True):
                 self._after[number] = rest
+                rest = rest + (entry.n_steps if entry.running is None else entry.running.sum(0).cpu())
         self.loss, self._output, self._out = subject.output()
         self._stranger = self._of_another_row()
         self.gain, self.of_loss, of_others = math.nan, False, math.nan
@@ -128,9 +128,7 @@ class _Judge:
         if not self.of_loss:
             return (layout.at(output) - layout.at(own)).double().square().mean().item()
         if layout.time is not None:
-            steps = torch.arange(own.shape[layout.time], device=own.device)
-            chosen = (len(steps) - 1 - steps) % context == 0
-            output = torch.where(chosen.view([-1 if i == layout.time else 1 for i in range(own.dim())]), output, own)
+            output = torch.where(layout.every(own, context), output, own)
         return self._subject.loss_with(self._out, output) - self.loss
 
     def _of_another_row(self) -> Tensor | None:

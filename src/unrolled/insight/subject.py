@@ -53,14 +53,26 @@ class Layout:
         """bool, broadcast to the output: true at the last step of each row, or at the first; None without time."""
         if self.time is None:
             return None
+        if is_first:
+            shape = [-1 if axis == self.time else 1 for axis in range(output.dim())]
+            return (torch.arange(output.shape[self.time], device=output.device) == 0).view(shape)
+        return self._left(output) == 0
+
+    def every(self, output: Tensor, n: int) -> Tensor:
+        """The same: true at each n-th step, counted from the last step of each row."""
+        left = self._left(output)
+        return (left >= 0) & (left % n == 0)
+
+    def _left(self, output: Tensor) -> Tensor:
+        """int64, broadcast to the output: how many steps each row has after each."""
+        assert self.time is not None, "the output has steps"
+        shape = [-1 if axis == self.time else 1 for axis in range(output.dim())]
         steps = torch.arange(output.shape[self.time], device=output.device)
-        shape = [1] * output.dim()
-        shape[self.time] = -1
-        if self.lengths is None or is_first or self.rows is None:
-            return (steps == (0 if is_first else len(steps) - 1)).view(shape)
+        if self.lengths is None or self.rows is None:
+            return (len(steps) - 1 - steps).view(shape)
         shape[self.rows] = len(self.lengths)
-        found = steps.unsqueeze(1) == self.lengths.to(steps.device) - 1
-        return (found if self.time < self.rows else found.T).reshape(shape)
+        left = self.lengths.to(steps.device) - 1 - steps.unsqueeze(1)
+        return (left if self.time < self.rows else left.T).reshape(shape)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.trees import Tree
 from unrolled.insight.chains import Chain
+from unrolled.insight.jacobian_products import jacobian_products
 
 MOST_WHOLE = 128  # numbers of a state up to which Jacobians are kept whole
 _MOST_NUMBERS = 1 << 25  # of all of them
+# what a step raises that was not made for another number of rows
+OF_OTHER_ROWS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +67,7 @@ class Path:
         split = tangents.permute(2, 0, 1).split(sizes, 2)
         split = [part.reshape(-1, *leaf.shape).to(leaf.dtype) for part, leaf in zip(split, moving, strict=True)]
 
-        def product(*directions: Tensor) -> tuple[Tensor, ...]:
-            return torch.func.jvp(next_state, tuple(moving), directions)[1]
-
-        with torch.no_grad():
-            after = torch.func.vmap(product, randomness="same")(*split)
+        after = jacobian_products(next_state, moving, split)
         return torch.cat([leaf.flatten(2) for leaf in after], 2).permute(1, 2, 0).double()
 
 
@@ -142,7 +141,7 @@ def _follows(path: Path, n_steps: int) -> bool:
     try:
         with torch.no_grad():
             after = pytree.tree_leaves(path.step(x, pytree.tree_unflatten(given, path.form))[1])
-    except Exception:  # of the user's step, which was not made for this many rows
+    except OF_OTHER_ROWS:
         return False
     wanted = [leaf[1 : n_steps + 1].flatten(0, 1) for leaf in path.before]
     return all(

@@ -119,8 +119,8 @@ def backward_source(plan: CalledPlan) -> str:
 
     It takes `(layout, n_threads, saved, gradients, needed)`: the layout of the forward; the loop's tensors, the states
     and outputs that are kept, and what else was saved; gradients of last states, sequences of states and kept outputs,
-    None for zeros; for each of the loop's tensors whether its gradient is wanted. It ends with those gradients, None where there is
-    none.
+    None for zeros; for each of the loop's tensors whether its gradient is wanted. It ends with those gradients, None
+    where there is none.
     """
     return _Backward(plan).source()
 

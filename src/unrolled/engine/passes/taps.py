@@ -143,7 +143,10 @@ class _Tapping:
         with self.graph.inserting_before(self.after_inputs):
             zeros = self.graph.placeholder(f"shift_{len(self.shifts)}")
         with NO_NUMBERS:
-            zeros.meta = {"val": torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device), "is_zeros": True}
+            zeros.meta = {
+                "val": torch.empty(tuple(value.shape), dtype=value.dtype, device=value.device),
+                "is_zeros": True,
+            }
         self.shifts.append((row_shape(node), value.dtype))
         with self.graph.inserting_before(self.first if node.op == "placeholder" else node.next):
             shifted = self.graph.call_function(aten.add.Tensor, (node, zeros))
