@@ -10,9 +10,12 @@ from torch.utils import _pytree as pytree
 import unrolled
 from tests import strategies
 from tests.engine.test_fused import assert_fused_is_eager_over, cell_draws
+from unrolled.engine import dispatch as engine_dispatch
 from unrolled.engine.cache import memory
 from unrolled.engine.gradient_clip import CLIP
-from unrolled.errors import ArgumentError, NotFusedError, SettingsError
+from unrolled.errors import ArgumentError, NotFusedError, SettingsError, ShapeError
+from unrolled.tasks.translate.net import NetSettings, TranslateNet
+from unrolled.training import loop as training_loop
 
 STEPS, BATCH = 9, 4
 
@@ -269,3 +272,101 @@ def test_inside_torch_compile():
         found = gradients(lambda xs, s, c=limit: compiled(xs, s, c), xs, state)
         torch.testing.assert_close(found, gradients(lambda xs, s, c=limit: run(xs, s, c), xs, state))
     torch.library.opcheck(CLIP, (torch.randn(3, requires_grad=True), 0.5))
+
+
+@given(strategies.cell_names, strategies.seeds, st.sampled_from([0.01, 0.3, 2.0]), st.booleans())
+@settings(max_examples=15)
+def test_a_probe_of_any_cell_sees_and_changes_what_the_plain_loop_does(name, seed, limit, reverse):
+    cell = strategies.make_cell(name, seed)
+    xs, state = strategies.make_inputs(5, 3, seed), strategies.make_state(cell, 3, seed)
+    found = {}
+    for engine in ("fused", "eager"):
+        with unrolled.probe(cell) as record:
+            given = gradients(
+                lambda xs, s, engine=engine: unrolled.scan(
+                    cell, xs, s, clip_state_grad=limit, reverse=reverse, engine=engine
+                ), xs, state, of_last=5.0,
+            )  # fmt: skip
+        found[engine] = given, record.scans[0].gradients, record.scans[0].terms
+    torch.testing.assert_close(found["fused"], found["eager"], rtol=1e-7, atol=1e-9)
+
+
+@given(strategies.cell_names, strategies.seeds, st.integers(1, 4), st.integers(0, 4), st.sampled_from([0.01, 0.3]))
+@settings(max_examples=15)
+def test_windows_of_truncated_backpropagation_are_clamped_at_each_of_their_steps(name, seed, k1, more, limit):
+    """Also where a window is run in two parts, as the next one begins within it."""
+    cell = strategies.make_cell(name, seed)
+    xs, first = strategies.make_inputs(7, 3, seed), strategies.make_state(cell, 3, seed)
+    given = xs.clone().requires_grad_()
+    run = lambda xs, state: unrolled.scan(cell, xs, state, clip_state_grad=limit)
+    for window in unrolled.truncated_bptt(run, given, first, k1=k1, k2=k1 + more):
+        begin = max(0, window.start - more)
+        [found] = torch.autograd.grad(5 * window.ys[-1].sum(), given, retain_graph=True)
+        before = unrolled.scan(cell, xs[:begin], first, engine="eager")[1] if begin else first
+        part = xs[begin : window.stop].clone().requires_grad_()
+        (5 * loop(cell, part, pytree.tree_map(torch.Tensor.detach, before), limit)[0][-1].sum()).backward()
+        torch.testing.assert_close(found[begin : window.stop], part.grad, rtol=1e-7, atol=1e-9)
+        assert not found[:begin].any()
+
+
+@pytest.mark.parametrize("limit", [0.5, 2, 1e-3])
+def test_explain_names_the_limit(limit):
+    line = f"in the backward: the state's gradient is clipped to ±{limit:g} at each step"
+    cell, xs, state = exploding(), torch.randn(STEPS, BATCH, 3), torch.zeros(BATCH, 5)
+    kinds = {
+        "fused step": unrolled.explain(cell, xs, state, clip_state_grad=limit),
+        "eager step": unrolled.explain(lambda x, h: (h, h.sort(1)[0]), xs, state, clip_state_grad=limit),
+        "GRU": unrolled.explain(unrolled.GRU(3, 5, clip_state_grad=limit), xs),
+        "eager GRU": unrolled.explain(unrolled.GRU(3, 5, clip_state_grad=limit, engine="eager"), xs),
+        "Recurrent": unrolled.explain(unrolled.Recurrent(cell, clip_state_grad=limit), xs),
+        "eager Recurrent": unrolled.explain(unrolled.Recurrent(cell, clip_state_grad=limit, engine="eager"), xs),
+    }
+    for name, told in kinds.items():
+        assert str(told).splitlines().count(line) == 1, name
+        assert told.clip_state_grad == limit, name
+        assert f"clipped to ±{limit:g} at each step" in told._repr_html_(), name
+    both = unrolled.explain(unrolled.Recurrent(cell, bidirectional=True, clip_state_grad=limit), xs)
+    assert str(both).splitlines().count(line) == 2
+    assert both.clip_state_grad == limit
+    assert "clipped" not in str(unrolled.explain(cell, xs, state))
+    assert "clipped" not in str(unrolled.explain(unrolled.GRU(3, 5), xs))
+    with pytest.raises(ShapeError) as fault:
+        unrolled.explain(unrolled.GRU(3, 5), xs, clip_state_grad=limit)
+    assert str(fault.value) == "explain: clip_state_grad is for a step; a layer has its own, set where it is made."
+    with pytest.raises(SettingsError) as fault:
+        unrolled.explain(cell, xs, state, clip_state_grad=-limit)
+    text = f"explain: clip_state_grad={-limit}. Expected a number above 0, or None to clip nothing."
+    assert str(fault.value) == text
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("decoder", ["fed", "deep"])
+def test_a_run_clips_both_decoders_of_a_translation(decoder, kind, monkeypatch):
+    """`--clip-state-gradient` reaches every scan of the model; one that it misses has another gradient here."""
+    torch.manual_seed(0)
+    made = NetSettings(hidden=4, words=6, decoder=decoder, cell=kind, dropout=0.0, word_dropout=0.0)
+    net = TranslateNet(12, 12, made, is_joint=True)
+    limits = set()
+    real = engine_dispatch.run_scan
+
+    def seen(arguments, **options):
+        limits.add(arguments.clip)
+        return real(arguments, **options)
+
+    monkeypatch.setattr(engine_dispatch, "run_scan", seen)
+    monkeypatch.setattr(engine_dispatch, "again", lambda *_, **__: None)
+    batch = torch.randint(4, 12, (5, 3)), torch.tensor([5, 3, 1]), torch.randint(4, 12, (4, 3))
+    found = {}
+    for limit in (None, 1e-4):
+        training_loop._clip_states(net, limit)
+        limits.clear()
+        net.zero_grad()
+        net(*batch, 0.0).backward()
+        found[limit] = [weight.grad.clone() for weight in net.parameters()]
+        assert limits <= {limit}
+    assert not all(torch.allclose(a, b, rtol=1e-3) for a, b in zip(found[None], found[1e-4], strict=True))
+    if decoder == "fed":
+        assert limits == {1e-4}
+        recurrent = dict(net.named_parameters())
+        i = list(recurrent).index("cell.weight_hh")
+        assert not torch.allclose(found[None][i], found[1e-4][i], rtol=1e-3)

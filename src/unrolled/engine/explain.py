@@ -42,6 +42,7 @@ class Explanation:
             gradients or without as they are enabled; None unless asked for.
         share_of_peak: of the machine's measured peak of multiplications and additions, by all products in that time,
             inside the loop or not; None unless asked for.
+        clip_state_grad: what the state's gradient is clamped to at each step of the backward; None for nothing.
         stages: what each stage of the engine made of the step, in order; empty unless verbose.
         parts: of layers with several cells, each one's explanation by its name. Then the attributes above are of all
             together: `path` is "fused" where each cell is, and `reason` names the first that is not.
@@ -59,6 +60,7 @@ class Explanation:
     recomputed_bytes: int = 0
     us_per_step: float | None = None
     share_of_peak: float | None = None
+    clip_state_grad: float | None = None
     stages: dict[str, str] = field(default_factory=dict)
     parts: "dict[str, Explanation]" = field(default_factory=dict)
 
@@ -66,7 +68,7 @@ class Explanation:
         if self.parts:
             return "\n\n".join(f"{name}: {part}" for name, part in self.parts.items())
         if self.path != "fused":
-            return f"{self.path}: {self.reason}"
+            return "\n".join([f"{self.path}: {self.reason}", *self._clip()])
         lines = [
             "fused: one compiled loop over time",
             f"before the loop, once for all steps: {_listed(self.before)}",
@@ -77,6 +79,7 @@ class Explanation:
             f"after the loop, once for all steps: {_listed(self.after)}",
             f"kept for the backward: {self.saved_bytes:,} bytes; {self.recomputed_bytes:,} with recompute=True",
         ]
+        lines += self._clip()
         if self.us_per_step is not None:
             lines.append(
                 f"measured: forward, what is before and after the loop included, {self.us_per_step:.1f} us a step, "
@@ -84,6 +87,10 @@ class Explanation:
             )
         lines += [f"\n---- {name}\n{text}" for name, text in self.stages.items()]
         return "\n".join(lines)
+
+    def _clip(self) -> list[str]:
+        limit = self.clip_state_grad
+        return [] if limit is None else [f"in the backward: the state's gradient is clipped to ±{limit:g} at each step"]
 
     def __repr__(self) -> str:
         """The way it runs, in one line."""
@@ -96,7 +103,8 @@ class Explanation:
             parts = (markup.details(f"{name}: {part.path}", part._repr_html_()) for name, part in self.parts.items())
             return markup.block(markup.heading("Explanation", self.path), *parts)
         if self.path != "fused":
-            return markup.block(markup.heading("Explanation", self.path), markup.sentence(self.reason))
+            told = map(markup.sentence, (self.reason, *self._clip()))
+            return markup.block(markup.heading("Explanation", self.path), *told)
         known: dict[str, object] = {
             "before the loop, once": _listed(self.before),
             "in the loop": _listed(self.loop),
@@ -106,6 +114,8 @@ class Explanation:
             "a step reads and writes": f"{self.bytes_per_step:,} bytes",
             "kept for the backward": f"{self.saved_bytes:,} bytes; {self.recomputed_bytes:,} with recompute=True",
         }
+        if self.clip_state_grad is not None:
+            known["the state's gradient"] = f"clipped to ±{self.clip_state_grad:g} at each step"
         if self.us_per_step is not None:
             known["measured"] = f"{self.us_per_step:.1f} us a step, {self.share_of_peak:.0%} of the machine's peak"
         stages = (markup.details(name, markup.preformatted([text])) for name, text in self.stages.items())
@@ -121,7 +131,7 @@ def explained(scan: CheckedScan, *, verbose: bool, timed: bool) -> Explanation:
         planned, tensors = plan_for(step, call)
         with_plain_memory([*call.xs, *call.states, *tensors])
     except (NotTraceable, RunsEagerly) as reason:
-        return Explanation("eager", str(reason))
+        return Explanation("eager", str(reason), clip_state_grad=scan.clip)
     n_steps, n_rows = flatten(xs)[0][0].shape[:2]
     plan, programs, size = planned.plan, planned.plan.programs, planned.plan.dtype.itemsize
     forward, training = programs.forward, programs.training
@@ -151,6 +161,7 @@ def explained(scan: CheckedScan, *, verbose: bool, timed: bool) -> Explanation:
         recomputed_bytes=(kept * chunk + sum(training.states) * -(-n_steps // chunk)) * n_rows * size,
         us_per_step=None if us is None else us / n_steps,
         share_of_peak=share,
+        clip_state_grad=scan.clip,
         stages=_stages(plan) if verbose else {},
     )
 
@@ -175,6 +186,7 @@ def of_parts(parts: dict[str, Explanation]) -> Explanation:
         recomputed_bytes=sum(part.recomputed_bytes for part in each),
         us_per_step=us,
         share_of_peak=sum(map(operator.mul, shares, times)) / us if us else None,
+        clip_state_grad=each[0].clip_state_grad,
         stages={f"{name}, {stage}": text for name, part in parts.items() for stage, text in part.stages.items()},
         parts=parts,
     )

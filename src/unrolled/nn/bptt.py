@@ -41,7 +41,8 @@ def truncated_bptt(run: Run, xs: Tree, state: Tree, *, k1: int, k2: int | None =
 
     Args:
         run: `(xs, state) -> (ys, state)` over a part of the sequence: a torch layer, or
-            `lambda xs, state: unrolled.scan(step, xs, state)`.
+            `lambda xs, state: unrolled.scan(step, xs, state)`. Where it has `clip_state_grad`, each window's gradient
+            is clamped at every step of that window.
         xs: a tensor [time, batch, ...] or a tree of such.
         state: the first state, a tree of tensors, or None where `run` takes None.
         k1: steps between updates, at least 1.

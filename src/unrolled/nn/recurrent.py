@@ -140,7 +140,7 @@ class Recurrent(Layer):
     ) -> Explanation:
         """How the cells run on such an input, as `unrolled.explain`; of several, `parts` has each."""
         if self.engine == "eager":
-            return Explanation("eager", "engine='eager' was asked for")
+            return Explanation("eager", "engine='eager' was asked for", clip_state_grad=self.clip_state_grad)
         if isinstance(input, PackedSequence):
             xs, lengths = pad_packed_sequence(input)
         else:
@@ -159,7 +159,8 @@ class Recurrent(Layer):
             if layer and not is_backward:
                 xs, widths = xs.new_zeros(*xs.shape[:2], sum(widths)), []
             name = f"layer {layer + 1}" + (", backward" if is_backward else ", forward" if n_directions == 2 else "")
-            parts[name] = explain(cell, xs, first, lengths=lengths, verbose=verbose, timed=timed)
+            clip = self.clip_state_grad
+            parts[name] = explain(cell, xs, first, lengths=lengths, clip_state_grad=clip, verbose=verbose, timed=timed)
             if layer + 1 < self.layers:
                 widths.append(_width_of_output(cell, xs, first))
         return next(iter(parts.values())) if len(parts) == 1 else of_parts(parts)

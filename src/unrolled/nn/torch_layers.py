@@ -223,7 +223,8 @@ class _Layer(nn.RNNBase, Generic[State]):
         if reason is None and self.engine == "eager":
             reason = "engine='eager' was asked for"
         if reason is not None:
-            return Explanation("eager" if self.engine == "eager" else "torch", reason)
+            path, clip = ("eager", self.clip_state_grad) if self.engine == "eager" else ("torch", None)
+            return Explanation(path, reason, clip_state_grad=clip)
         if not fits(self, input, hx):
             self._forward_odd(input, hx)
         lengths = None
@@ -235,8 +236,8 @@ class _Layer(nn.RNNBase, Generic[State]):
             xs = input.transpose(0, 1)
         else:
             xs = input
-        step, first = self._step("l0", self._parameters), self._first_states(xs, hx)[0]
-        return explain(step, xs, first, lengths=lengths, verbose=verbose, timed=timed)
+        step, first, clip = self._step("l0", self._parameters), self._first_states(xs, hx)[0], self.clip_state_grad
+        return explain(step, xs, first, lengths=lengths, clip_state_grad=clip, verbose=verbose, timed=timed)
 
     def _forward_odd(self, input: Input, hx: Tree) -> tuple[Input, State]:
         """Torch's own error for arguments that do not fit, and its result for the few that it takes all the same."""

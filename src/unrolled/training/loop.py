@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,6 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.trees import Tree
 from unrolled.errors import DivergedError, RunError
 from unrolled.nn.bptt import detached
-from unrolled.nn.recurrent import Recurrent
-from unrolled.nn.torch_layers import GRU, LSTM, RNN
 from unrolled.randomness import set_aside
 from unrolled.training import processes, stopping, watch
 from unrolled.training.devices import random_state
@@ -312,9 +311,16 @@ def _schedule_factor(settings: TrainSettings, at: Position) -> float:
     return warm
 
 
+@runtime_checkable
+class _Clips(Protocol):
+    """A layer, or a module that calls `scan` itself."""
+
+    clip_state_grad: float | None
+
+
 def _clip_states(module: nn.Module, limit: float | None) -> None:
     for each in module.modules():
-        if isinstance(each, RNN | LSTM | GRU | Recurrent):
+        if isinstance(each, _Clips):
             each.clip_state_grad = limit
 
 

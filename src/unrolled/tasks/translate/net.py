@@ -21,7 +21,7 @@ from unrolled.errors import SettingsError
 from unrolled.nn.attention import Attention, attend
 from unrolled.nn.named_layers import DROP_INS, LAYER_NAMES, initial_state, make_layers
 from unrolled.nn.token_encoder import run_recurrent
-from unrolled.scan import scan
+from unrolled.scan import Engine, scan
 from unrolled.settings import Settings, option
 
 FORMS = ("deep", "fed")
@@ -102,6 +102,8 @@ class TranslateNet(nn.Module):
     def __init__(self, n_source: int, n_target: int, settings: NetSettings, *, is_joint: bool) -> None:
         super().__init__()
         self.settings = settings
+        #: of the fed decoder's `scan`; layers have their own
+        self.clip_state_grad: float | None = None
         words, size = settings.words, 2 * settings.hidden
         self.target = nn.Embedding(n_target, words, padding_idx=PAD)
         self.source = None if is_joint else nn.Embedding(n_source, words, padding_idx=PAD)
@@ -169,7 +171,8 @@ class TranslateNet(nn.Module):
             self.readout.weight, self.readout.bias, memory.keys, memory.values, memory.is_padding, is_kept,
         ]  # fmt: skip
         step = Declared(_fed_step, (self.settings.cell,), tensors, by_row=range(len(tensors) - 4, len(tensors)))
-        (readouts, weights), last = scan(step, vectors, state, engine="auto" if is_fused else "eager")
+        engine: Engine = "auto" if is_fused else "eager"
+        (readouts, weights), last = scan(step, vectors, state, engine=engine, clip_state_grad=self.clip_state_grad)
         return readouts, weights[..., :places], last
 
     def scores(self, readouts: Tensor) -> Tensor:
