@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -68,7 +69,8 @@ def test_neither_home_nor_name_in_the_temporary_directory(folders):
 
 LEAVES = """
 import sys, tempfile
-from unrolled.engine import cache_files
+sys.path.append(sys.argv[2])
+import cache_files  # the file alone, as the package loads torch
 tempfile.tempdir = sys.argv[1]
 assert cache_files.write("a", b"content")
 assert cache_files.read("a") == b"content"
@@ -82,7 +84,7 @@ def test_processes_leave_one_folder_at_most(is_taken, folders):
         folders[1].mkdir()
         folders[1].chmod(0o777)
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", LEAVES, str(folders[1].parent)], check=True)
+        subprocess.run([sys.executable, "-c", LEAVES, folders[1].parent, Path(cache_files.__file__).parent], check=True)
     assert list(folders[1].parent.iterdir()) == [folders[1]]
 
 
