@@ -99,3 +99,44 @@ def test_ctrl_c_while_torch_is_loaded_is_one_line(monkeypatch, capsys):
         unrolled_command.main()
     assert ended.value.code == 130
     assert capsys.readouterr() == ("", "\nunrolled: interrupted.\n")
+
+
+@pytest.mark.parametrize("megabytes", [150, 300, 450, 600, 750, 1000])
+@pytest.mark.parametrize("way", ["module", "script"])
+def test_too_little_address_space_is_one_line(megabytes, way):
+    run = ["-m", "unrolled"] if way == "module" else ["-c", "from unrolled_command import main; main()"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(unrolled.__file__).parents[1])}
+    limit = megabytes * 10**6
+    done = subprocess.run(
+        [sys.executable, *run, "predict", "m.safetensors", "text"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"unrolled: out of memory: the limit of address space is {limit / 2**30:.2f} GiB, and to load torch takes 1.0 GiB, "
+        "a training more. Raise the limit, such as ulimit -v unlimited\n"
+    )
+
+
+@pytest.mark.parametrize("fault", [MemoryError, ImportError, SystemError])
+def test_torch_that_finds_no_room_is_told_where_there_is_a_limit(fault, monkeypatch, capsys):
+    class Failing:
+        def find_spec(self, name, path=None, target=None):
+            if name == "unrolled.cli.main":
+                raise fault
+
+    monkeypatch.delitem(sys.modules, "unrolled.cli.main", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["unrolled", "info", "m.safetensors"])
+    monkeypatch.setattr(unrolled_command, "address_space", lambda: 1 << 31)
+    with pytest.raises(SystemExit) as ended:
+        unrolled_command.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("unrolled: out of memory: the limit of address space is 2.00 GiB, ")
+    monkeypatch.setattr(unrolled_command, "address_space", lambda: None)
+    with pytest.raises(fault):
+        unrolled_command.main()

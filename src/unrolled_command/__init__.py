@@ -10,23 +10,61 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 KEPT = Path(__file__).parent / "help.json"
-CTRL_C = 130  # exit code, as shells have it
+FAULT, CTRL_C = 2, 130  # exit codes, of `unrolled.cli.faults` and as shells have it
+LEAST_ADDRESSES = 1 << 30  # bytes; with 0.75 GB torch loads, and a training aborts amid its work
 WIDTHS = (80, 100)  # columns of a terminal; help is never wider
 
 
 def main() -> None:
     """Runs the command line."""
-    if tell_kept(sys.argv[1:]):
-        return
+    before_torch(sys.argv[1:])
+    limit = address_space()
     try:
         from unrolled.cli.main import main as command
     except KeyboardInterrupt:  # while torch is loaded, so before the command can tell it
-        print("\nunrolled: interrupted.", file=sys.stderr)  # noqa: T201
-        sys.exit(CTRL_C)
+        _end(CTRL_C, "\nunrolled: interrupted.")
+    except (MemoryError, ImportError, SystemError):
+        if limit is None:
+            raise
+        _end(FAULT, _too_small(limit))
 
     command()
+
+
+def before_torch(words: Sequence[str]) -> None:
+    """Ends the process where some words ask for a kept text, or where there is no room for torch, which would be loaded
+    in part, or abort.
+    """
+    if tell_kept(words):
+        sys.exit(0)
+    limit = address_space()
+    if limit is not None and limit < LEAST_ADDRESSES:
+        _end(FAULT, _too_small(limit))
+
+
+def address_space() -> int | None:
+    """The bytes of memory that a process may address, as `ulimit -v` sets it; None where there is no limit."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _too_small(limit: int) -> str:
+    return (
+        f"unrolled: out of memory: the limit of address space is {limit / 2**30:.2f} GiB, and to load torch takes "
+        f"{LEAST_ADDRESSES / 2**30:.1f} GiB, a training more. Raise the limit, such as ulimit -v unlimited"
+    )
+
+
+def _end(code: int, text: str) -> NoReturn:
+    print(text, file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 def tell_kept(words: Sequence[str]) -> bool:

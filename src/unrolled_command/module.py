@@ -1,12 +1,12 @@
-"""The kept help of `python -m unrolled`, which imports `unrolled`, and so this, before it runs anything.
+"""What `python -m unrolled` does before torch is loaded: it imports `unrolled`, and so this, before it runs anything.
 
-Inputs: the words of the command line that Python itself got. Outputs: a kept text, after which the process ends; of any
-other command line nothing.
+Inputs: the words of the command line that Python itself got. Outputs: a kept text or a fault, after which the process
+ends; of any other command line nothing.
 """
 
 import sys
 
-from unrolled_command import tell_kept
+from unrolled_command import before_torch
 
 
 def is_run_now() -> bool:
@@ -15,5 +15,5 @@ def is_run_now() -> bool:
     return sys.argv[:1] == ["-m"] and sys.orig_argv[: len(sys.orig_argv) - len(words)][-2:] == ["-m", "unrolled"]
 
 
-if is_run_now() and tell_kept(sys.argv[1:]):
-    sys.exit(0)
+if is_run_now():
+    before_torch(sys.argv[1:])

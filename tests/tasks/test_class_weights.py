@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from tests.tasks.test_tokens import SMALL
 
 import unrolled
+from unrolled.baselines.cross_fitted import best_scale
 from unrolled.errors import ModelFileError, SettingsError
 from unrolled.files import safetensors_tree
 from unrolled.tasks.class_weights import parsed, weights_of
 from unrolled.tasks.classify.judged import macro_f1_of
+from unrolled.tasks.classify.net import loss_of
 
 TRAINING = unrolled.TrainSettings(steps=60, lr=0.01, precision="float32", patience=0, warmup=5)
 WORDS = ("soup", "wine", "bread", "rice", "fish", "cake")
@@ -92,16 +95,47 @@ def test_what_is_no_weight_is_refused(asked):
     )
 
 
-def test_a_label_that_is_no_class_and_several_labels_are_refused():
+def several(seed, n=400):
+    """The same texts, of which some have a label more that says nothing of the rare one."""
+    texts, labels = rare(seed, n)
+    return texts, [["rare"] * (each == "rare") + ["even"] * (i % 2 == 0) for i, each in enumerate(labels)]
+
+
+def test_a_rare_class_of_several_is_found(tmp_path):
+    texts, labels = several(0)
+    test = list(zip(*several(1), strict=True))
+    found = {}
+    for name in ("none", "balanced"):
+        model = unrolled.ClassifyModel(**SMALL, class_weights=name).fit(texts, labels, train=TRAINING)
+        model.save(tmp_path / "m.safetensors")
+        found[name] = unrolled.load(tmp_path / "m.safetensors").evaluate(test)
+        assert found[name] == model.evaluate(test)
+    assert model.notes == ["class weights: even 1, rare 9; macro F1 decides"]
+    for who in ("model", "baseline"):
+        recalls = [found[name][who]["classes"]["rare"]["recall"] for name in ("none", "balanced")]
+        assert recalls[1] > recalls[0] + 0.3, (who, recalls)
+    assert found["balanced"]["model"]["macro_f1"] > found["none"]["model"]["macro_f1"]
+    assert found["balanced"]["comparison"]["metric"] == "macro F1"
+
+
+def test_the_weight_of_a_class_among_several_is_that_of_torch_and_of_repeated_items():
+    draw = torch.Generator().manual_seed(0)
+    logits, there = torch.randn(50, 3, generator=draw), torch.rand(50, 3, generator=draw) > 0.7
+    weights = torch.tensor([5.0, 1.0, 0.25])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, there.float(), pos_weight=weights)
+    targets = there * weights
+    assert float(loss_of(logits, targets, is_multiple=True)) == pytest.approx(float(expected), rel=1e-6)
+    twice = torch.cat([logits[there[:, 0]]] * 4 + [logits]), torch.cat([there[there[:, 0]]] * 4 + [there])
+    column = [each[:, :1].double().numpy() for each in twice]
+    own = [each[:, :1].double().numpy() for each in (logits, targets)]
+    assert best_scale(*own, is_multiple=True) == best_scale(*column, is_multiple=True)
+
+
+def test_a_label_that_is_no_class_is_refused():
     texts, labels = rare(0, 60)
     with pytest.raises(SettingsError) as caught:
         unrolled.ClassifyModel(**SMALL, class_weights="rarer=5").fit(texts, labels, train=TRAINING)
     assert str(caught.value) == "class_weights: 'rarer' is no class; the classes are 'rare', 'usual'"
-    with pytest.raises(SettingsError) as several:
-        unrolled.ClassifyModel(**SMALL, class_weights="balanced").fit(
-            texts, [[each] for each in labels], train=TRAINING
-        )
-    assert str(several.value) == "class_weights: go with one class for each item; here items may have several"
 
 
 def test_weights_by_number_and_a_clone():

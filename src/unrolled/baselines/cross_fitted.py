@@ -37,7 +37,8 @@ def cross_fitted(
 
 
 def best_scale(scores: np.ndarray, targets: np.ndarray, *, is_multiple: bool = False) -> float:
-    """What scores of classes [n, classes] are multiplied by, so that they tell the targets [n, classes], 0 or 1, best.
+    """What scores of classes [n, classes] are multiplied by, so that they tell the targets [n, classes] best, which are
+    0 or the weight of the class.
 
     A temperature, C. Guo et al., ICML 2017; of each class against its absence where an example may have several.
     """
@@ -47,7 +48,8 @@ def best_scale(scores: np.ndarray, targets: np.ndarray, *, is_multiple: bool = F
 
 def _loss(logits: np.ndarray, targets: np.ndarray, *, is_multiple: bool) -> float:
     if is_multiple:
-        return float((np.logaddexp(0, logits) - targets * logits).mean())
+        is_there = targets > 0
+        return float((np.where(is_there, targets, 1.0) * np.logaddexp(0, np.where(is_there, -logits, logits))).mean())
     largest = logits.max(1, keepdims=True)
     log_sum = largest + np.log(np.exp(logits - largest).sum(1, keepdims=True))
     return float((targets * (log_sum - logits)).sum(1).mean())

@@ -40,9 +40,18 @@ def parsed(asked: str | Mapping[Any, float]) -> dict[str, float] | str:
     return found
 
 
-def weights_of(asked: str | Mapping[Any, float], counts: Mapping[str, int], classes: Sequence[str]) -> np.ndarray:
+def weights_of(
+    asked: str | Mapping[Any, float],
+    counts: Mapping[str, int],
+    classes: Sequence[str],
+    *,
+    n_of_several: int | None = None,
+) -> np.ndarray:
     """A weight for each class, float32 [classes]: "balanced" is n / (number of classes · count), so that each class
     counts as much as any other; a class that is not named, or does not occur, counts 1.
+
+    Where each of `n_of_several` items may have several classes, a weight is of the items with a class against those
+    without it, and "balanced" is how many times as many the latter are.
 
     Raises:
         SettingsError: a weight is for what is no class.
@@ -55,6 +64,9 @@ def weights_of(asked: str | Mapping[Any, float], counts: Mapping[str, int], clas
         return np.array([named.get(name, 1.0) for name in classes], dtype=np.float32)
     if named == NONE:
         return np.ones(len(classes), dtype=np.float32)
+    if n_of_several is not None:
+        found = [(n_of_several - counts[name]) / counts[name] if counts.get(name) else 1.0 for name in classes]
+        return np.clip(np.array(found, dtype=np.float32), _LEAST, _MOST)
     n, n_classes = sum(counts.values()), sum(count > 0 for count in counts.values())
     return np.array([n / (n_classes * counts[name]) if counts.get(name) else 1.0 for name in classes], dtype=np.float32)
 

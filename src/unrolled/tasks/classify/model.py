@@ -94,7 +94,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         net = ClassifyNet(input_layer, len(classes), self.settings, is_multiple=data.is_multiple).to(device)
         if start is not None:
             self.notes += take_classes(net, start, input_layer, classes)
-        class_weights = self._class_weights(counts, classes, is_multiple=data.is_multiple)
+        class_weights = self._class_weights(counts, classes, len(data) if data.is_multiple else None)
         learnt = Learnt(sequences, data.labels, classes, is_multiple=data.is_multiple, class_weights=class_weights)
         targets = targets_of(data.labels, classes, class_weights)
         fitted = ClassifyFitted(
@@ -111,15 +111,13 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return fitted, ClassifyJob(self, fitted, sequences, data.labels, valid, training, device)
 
     def _class_weights(
-        self, counts: Mapping[str, int], classes: Sequence[str], *, is_multiple: bool
+        self, counts: Mapping[str, int], classes: Sequence[str], n_of_several: int | None
     ) -> np.ndarray | None:
-        """How much each class counts; None where all count the same."""
+        """How much each class counts; None where all count the same. `n_of_several` items may have several classes."""
         asked = self.settings.class_weights
         if asked == NONE:
             return None
-        if is_multiple:
-            raise SettingsError("class_weights: go with one class for each item; here items may have several")
-        found = weights_of(asked, counts, classes)
+        found = weights_of(asked, counts, classes, n_of_several=n_of_several)
         self.notes.append(in_words(found, classes))
         return found
 

@@ -51,7 +51,10 @@ class ClassifyNet(nn.Module):
 
 
 def loss_of(logits: Tensor, targets: Tensor, *, is_multiple: bool) -> Tensor:
-    """Cross-entropy; of each class against its absence where a text may have several."""
+    """Cross-entropy; of each class against its absence where a text may have several. A target above 0 is the weight of
+    its class.
+    """
     if is_multiple:
-        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        weights = torch.where(targets > 0, targets, 1.0)
+        return nn.functional.binary_cross_entropy_with_logits(logits, (targets > 0).to(logits.dtype), weights)
     return nn.functional.cross_entropy(logits, targets)

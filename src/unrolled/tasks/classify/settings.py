@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from unrolled.errors import SettingsError
 from unrolled.settings import option
-from unrolled.tasks.class_weights import NONE, parsed
+from unrolled.tasks.class_weights import parsed
 from unrolled.tasks.item_settings import ItemSettings
 
 
@@ -24,5 +23,4 @@ class ClassifySettings(ItemSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if parsed(self.class_weights) != NONE and self.separator is not None:
-            raise SettingsError("class_weights: go with one class for each item; leave separator out")
+        parsed(self.class_weights)  # raises
