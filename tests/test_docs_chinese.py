@@ -7,7 +7,10 @@ import pytest
 from tests.test_docs_commands import COMMAND, ROOT, lines, words
 
 CHINESE = sorted((ROOT / "docs/zh").glob("*.md"))
-TASKS = [page for page in CHINESE if page.name != "README.md"]
+#: pages that are no task's
+OTHERS = {"README.md", "gradients.md", "insight.md", "report.md"}
+PAGES = [page for page in CHINESE if page.name != "README.md"]
+TASKS = [page for page in CHINESE if page.name not in OTHERS]
 #: rows of code without fences, code in a line, targets of links
 CODE = re.compile(r"^```.*?^```|^    .*?$|`[^`\n]*`|\]\([^)]*\)", re.M | re.S)
 
@@ -25,8 +28,8 @@ def commands(page):
 
 def test_every_task_has_a_page_in_both_languages():
     pages = {page.name for page in (ROOT / "docs").glob("*.md") if "zh/" in page.read_text("utf-8")}
-    assert pages == {page.name for page in TASKS}
-    assert len(pages) == 8
+    assert pages == {page.name for page in PAGES}
+    assert len(TASKS) == 8
 
 
 @pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.name)
@@ -36,13 +39,13 @@ def test_the_two_pages_lead_to_each_other(page):
     assert (page.parent / link).resolve() == english(page).resolve()
 
 
-@pytest.mark.parametrize("page", TASKS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_are_those_of_the_english_page(page):
-    assert commands(page)
+    assert commands(page) or not commands(english(page))
     assert commands(page) <= commands(english(page))
 
 
-@pytest.mark.parametrize("page", TASKS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_options_are_those_of_the_english_page(page):
     ours, theirs = (
         set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", each.read_text("utf-8"))) for each in (page, english(page))

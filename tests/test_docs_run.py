@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.test_docs_chinese import TASKS
 from tests.test_docs_commands import COMMAND, ROOT, lines
 
 SMALL = {
@@ -124,7 +125,7 @@ def tasks():
     starts = [i for i, line in enumerate(readme) if " train " in line]
     for start, end in itertools.pairwise([*starts, len(readme)]):
         yield pytest.param(readme[start:end], id=f"README-{readme[start].split()[3]}")
-    for page in sorted((ROOT / "docs/zh").glob("[a-z]*.md")):
+    for page in TASKS:
         yield pytest.param(commands(ROOT / "docs" / page.name), id=page.name)
 
 

@@ -27,7 +27,7 @@ PAGES = {
     "design/text-task design/transcription design/translation design/claims design/time design/model-file "
     "design/command-line design/launcher design/site design/probe design/checkup design/report",
     "中文": "zh/README zh/forecasting zh/classification zh/regression zh/tagging zh/understanding zh/text "
-    "zh/transcription zh/translation",
+    "zh/transcription zh/translation zh/insight zh/gradients zh/report",
     "Project": "/CHANGELOG /CONTRIBUTING",
 }
 
