@@ -32,8 +32,8 @@ def main() -> None:
         raise SystemExit(f"{given.of}: is not a run of that command")
     shown = " ".join(["unrolled", "train", "text", given.file.name, "--minutes", given.minutes, *given.options])
     last = model.record[-1]
-    row = {"command": shown, "nats_per_char": round(model.figures["nats"], 4)}
-    row |= {"baseline_nats_per_char": round(model.figures["baseline_nats"], 4), "steps": last["step"]}
+    row = {"command": shown, "nats_per_char": round(model.metrics["nats"], 4)}
+    row |= {"baseline_nats_per_char": round(model.metrics["baseline_nats"], 4), "steps": last["step"]}
     append("text_quality", [row | {"seconds": last["seconds"], "precision": model.training["precision"]}])
 
 

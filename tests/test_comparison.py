@@ -179,7 +179,7 @@ def plain(*, model=0.852, baseline=0.807, p=0.003, n=872, n_blocks=512, losses=(
     record = [{"step": 10 * i, "loss": loss} for i, loss in enumerate(losses, 1)]
     figures = {"comparison": found.to_dict(), "part": part}
     settings = SimpleNamespace(hidden=8, layers=1)
-    return Plain(SimpleNamespace(fitted=SimpleNamespace(figures=figures), record=record, settings=settings))
+    return Plain(SimpleNamespace(fitted=SimpleNamespace(metrics=figures), record=record, settings=settings))
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,7 @@ def test_a_model_of_an_old_file_is_shown_too(name):
     model = unrolled.load(OLD / f"{name}.safetensors")
     found = assert_sound(model._repr_html_())
     told = "the model's file is of unrolled 0.1.0 and has no comparison with a baseline. Call evaluate"
-    assert (told in found.texts) == ("comparison" not in model.figures)
+    assert (told in found.texts) == ("comparison" not in model.metrics)
     assert len(repr(model.report())) < 300
 
 
@@ -474,5 +474,5 @@ def test_pictures_name_what_they_need(monkeypatch):
 def test_a_report_takes_other_data():
     model = made("classify")
     texts, labels = ["good 1", "bad 2"], [EVIL, "down"]
-    assert model.report(texts, labels).figures["n_items"] == 2
-    assert model.report([("good 1", "down")]).figures["n_items"] == 1
+    assert model.report(texts, labels).metrics["n_items"] == 2
+    assert model.report([("good 1", "down")]).metrics["n_items"] == 1

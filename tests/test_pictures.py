@@ -7,7 +7,7 @@ import unrolled
 from unrolled.data.frequency import Frequency
 from unrolled.data.series import Series
 from unrolled.report import pictures
-from unrolled.report.metrics import figures_of
+from unrolled.report.metrics import metrics_by_class
 from unrolled.tasks.classify.report import ClassifyReport
 
 pytest.importorskip("matplotlib")
@@ -31,7 +31,7 @@ FOUND = [["10"], ["10"], ["2"], ["2"], ["1"], ["1"]]
 
 
 def test_confusions_have_rows_and_columns_in_one_order(drawn, tmp_path):
-    counts = figures_of(GOLD, FOUND, ["1", "10", "2"])["confusion"]
+    counts = metrics_by_class(GOLD, FOUND, ["1", "10", "2"])["confusion"]
     assert list(counts) == ["1", "2", "10", "odd"]
     assert all(list(row) == list(counts) for row in counts.values())
     assert (counts["2"]["10"], counts["odd"]["2"], counts["odd"]["odd"]) == (1, 1, 0)

@@ -47,7 +47,7 @@ def test_a_tracker_of_ones_own_gets_start_rows_and_end():
     assert rows[0][2].keys() == {"train_loss", "gradient_norm"}
     assert rows[1][2].items() >= {"accuracy": model.record[0]["accuracy"], "loss": model.record[0]["loss"]}.items()
     assert summary["reason"] == "20 steps done"
-    assert summary["model/accuracy"] == model.figures["model"]["accuracy"]
+    assert summary["model/accuracy"] == model.metrics["model"]["accuracy"]
 
 
 def test_a_tracker_is_ended_when_the_training_is_cut_off(interrupted):
@@ -164,7 +164,7 @@ def test_a_callback_that_stops_between_evaluations_leaves_an_evaluated_model():
     )
     assert model.result.steps == 10
     assert [row["step"] for row in model.record] == [10]
-    assert model.figures["model"]["accuracy"] >= 0
+    assert model.metrics["model"]["accuracy"] >= 0
 
 
 @pytest.mark.parametrize("kind", ["text", "forecast"])

@@ -44,7 +44,7 @@ def page(request, runs, tmp_path_factory):
         text = of_runs.page([source(runs / name) for name in ("classify", "classify-2", "classify-3")])
     else:
         found = source(runs / "tag")
-        found.model.fitted.figures.clear()
+        found.model.fitted.metrics.clear()
         text = of_run.page(found, is_checked=False)
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(text, encoding="utf-8")

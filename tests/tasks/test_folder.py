@@ -64,7 +64,7 @@ def test_what_is_fitted_is_a_frozen_value_and_no_attribute_is_invented(name):
     assert issubclass(TASKS[name].Report, TaskReport)
     assert issubclass(kind.fits, Fitted)
     assert kind.fits.__dataclass_params__.frozen
-    assert {field.name for field in dataclasses.fields(kind.fits)} > {"net", "figures", "record", "training"}
+    assert {field.name for field in dataclasses.fields(kind.fits)} > {"net", "metrics", "record", "training"}
     model = kind()
     assert vars(model).keys() == {
         "settings",
@@ -76,7 +76,7 @@ def test_what_is_fitted_is_a_frozen_value_and_no_attribute_is_invented(name):
         "_named",
         "_training_values",
     }
-    assert (model.net, model.figures, model.record, model.training) == (None, {}, [], {})
+    assert (model.net, model.metrics, model.record, model.training) == (None, {}, [], {})
     with pytest.raises(ModelFileError, match=r"^the model is not fitted yet"):
         TASKS[name].Report(model)
 

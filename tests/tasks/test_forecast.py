@@ -33,7 +33,7 @@ def model():
 
 
 def test_learns_and_stands_beside_the_baseline(model):
-    figures = model.figures
+    figures = model.metrics
     assert set(figures) == {
         "model",
         "last value",
@@ -137,7 +137,7 @@ def test_every_output_and_decoder(output, decoder):
     assert forecast.by == "model"
     assert np.isfinite(forecast.values).all()
     assert (forecast.quantiles[0.1] <= forecast.quantiles[0.9]).all()
-    assert model.figures["model"]["mae"] < 1.3 * model.figures["last value"]["mae"]
+    assert model.metrics["model"]["mae"] < 1.3 * model.metrics["last value"]["mae"]
     np.testing.assert_array_equal(model.predict(counts)[0].values, forecast.values)
     if output == "negative-binomial" and decoder == "direct":
         assert (forecast.quantiles[0.1] >= 0).all()
@@ -152,7 +152,7 @@ def test_covariates_that_tell_the_future_help():
     for data in (known, Series(["x"], [values])):
         model = unrolled.ForecastModel(unrolled.ForecastSettings(**SETTINGS, answer="model"))
         model.fit(data, train=unrolled.TrainSettings(steps=120, lr=0.01, precision="float32", patience=0))
-        maes.append(model.figures["model"]["mae"])
+        maes.append(model.metrics["model"]["mae"])
     assert maes[0] < 0.5 * maes[1]
     with pytest.raises(DataError, match=r"^the covariates are promotion; the model learnt with none$"):
         model.predict(known)

@@ -12,7 +12,7 @@ from unrolled.baselines.series import scale_of
 from unrolled.data.frequency import Frequency
 from unrolled.data.series import Series
 from unrolled.errors import DataError
-from unrolled.report.metrics import forecast_figures
+from unrolled.report.metrics import forecast_metrics
 from unrolled.tasks.forecast.fitted import fitted_on
 from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.forecast.widening import widening
@@ -33,7 +33,7 @@ def test_a_small_wave_on_a_large_level_is_forecast_as_well_as_the_wave(level, ou
     noisy = WAVE + np.random.default_rng(0).normal(size=len(WAVE)) * 0.1
     alone, above = (fitted(level_of + noisy, output=output) for level_of in (0.0, level))
     for name in ("model", "seasonal naive", "linear autoregression"):
-        assert above.figures[name]["mae"] == pytest.approx(alone.figures[name]["mae"], rel=0.02)
+        assert above.metrics[name]["mae"] == pytest.approx(alone.metrics[name]["mae"], rel=0.02)
     assert above.predict(level + noisy)[0].values == pytest.approx(level + alone.predict(noisy)[0].values, abs=0.02)
 
 
@@ -71,7 +71,7 @@ def test_values_drawn_between_neighbors_count_in_no_metric_and_no_loss():
     targets = np.stack([WAVE[t : t + 6] for _, t in origins])
     is_known = np.stack([known[t : t + 6] for _, t in origins])
     errors = np.abs(model.forecasts_from(data, origins).levels("model")[..., 2] - targets)
-    assert model.figures["model"]["mae"] == pytest.approx(errors[is_known].mean())
+    assert model.metrics["model"]["mae"] == pytest.approx(errors[is_known].mean())
     windows = model.fitted.cut.windows(data, origins)
     np.testing.assert_array_equal(windows.is_known.numpy(), is_known)
     before = model.net(windows)
@@ -81,8 +81,8 @@ def test_values_drawn_between_neighbors_count_in_no_metric_and_no_loss():
 
 def test_metrics_leave_out_what_is_not_known():
     levels = np.array([[[1.0, 2, 3], [1, 2, 3]]])
-    whole = forecast_figures(levels[:, :1], (0.1, 0.5, 0.9), np.array([[5.0]]), np.array([[2.0]]))
-    part = forecast_figures(levels, (0.1, 0.5, 0.9), np.array([[5.0, np.nan]]), np.array([[2.0]]))
+    whole = forecast_metrics(levels[:, :1], (0.1, 0.5, 0.9), np.array([[5.0]]), np.array([[2.0]]))
+    part = forecast_metrics(levels, (0.1, 0.5, 0.9), np.array([[5.0, np.nan]]), np.array([[2.0]]))
     assert np.isnan(part.pop("mae_by_step")[1])
     assert part == {name: value for name, value in whole.items() if name != "mae_by_step"}
 
@@ -147,7 +147,7 @@ def test_kinds_known_in_advance_help_and_are_kept_in_the_model_file(tmp_path):
     settings = unrolled.ForecastSettings(horizon=4, context=14, hidden=16, target="x", future="event", answer="model")
     model = unrolled.ForecastModel(settings)
     model.fit(path, train=unrolled.TrainSettings(steps=250, lr=0.01, precision="float32", patience=0))
-    assert model.figures["model"]["mae"] < 0.5 * model.figures["linear autoregression"]["mae"]
+    assert model.metrics["model"]["mae"] < 0.5 * model.metrics["linear autoregression"]["mae"]
     model.save(tmp_path / "m")
     loaded = unrolled.ForecastModel.load(tmp_path / "m")
     later = [f"{days[-1] + 1 + i},,{name}" for i, name in enumerate(["sale", "", "", "strike"])]

@@ -124,7 +124,7 @@ def test_numbers_of_any_size_are_predicted_alike(size):
         unrolled.RegressModel(**SMALL).fit(list(texts), [each * of for each in numbers], train=TRAINING)
         for of in (1, size)
     )
-    assert other.report().figures["model"]["r2"] == pytest.approx(one.report().figures["model"]["r2"], rel=1e-4)
+    assert other.report().metrics["model"]["r2"] == pytest.approx(one.report().metrics["model"]["r2"], rel=1e-4)
 
 
 def test_texts_without_a_token_are_no_texts():

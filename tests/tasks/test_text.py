@@ -38,8 +38,8 @@ def test_learns_and_stands_beside_the_baseline(model):
     first, last = model.record[0], model.record[-1]
     assert last["network_nats"] < first["network_nats"] - 0.3
     assert last["loss"] < first["loss"]
-    assert model.figures["nats"] == pytest.approx(min(row["nats"] for row in model.record), abs=0.02)
-    assert 0 < model.figures["nats"] <= model.figures["baseline_nats"] + 1e-3 < 1
+    assert model.metrics["nats"] == pytest.approx(min(row["nats"] for row in model.record), abs=0.02)
+    assert 0 < model.metrics["nats"] <= model.metrics["baseline_nats"] + 1e-3 < 1
 
 
 def test_evaluation_carries_the_state_through_the_whole_text(model):
@@ -66,7 +66,7 @@ def test_streams_side_by_side_come_near_the_exact_figure(model):
     for n_streams in (2, 3, 7):
         assert model.evaluate(text, n_streams=n_streams)["nats"] == pytest.approx(exact, abs=2e-3)
     ids = model.units.encode(text)
-    one, three = (model._figures(ids[300:], 900, context=ids[:300], n_streams=n)["nats"] for n in (1, 3))
+    one, three = (model._metrics(ids[300:], 900, context=ids[:300], n_streams=n)["nats"] for n in (1, 3))
     assert one == pytest.approx(three, rel=2e-3)
 
 
@@ -83,7 +83,7 @@ def test_the_share_of_the_baseline_is_the_likeliest_one():
 def test_a_model_that_learnt_nothing_is_its_baseline():
     model = unrolled.TextModel(SMALL)
     model.fit(text=TEXT, train=replace(TRAINING, steps=1, lr=1e-9))
-    assert model.figures["nats"] <= model.figures["baseline_nats"] + 0.02
+    assert model.metrics["nats"] <= model.metrics["baseline_nats"] + 0.02
     assert len("".join(model.generate("The cat", length=200, seed=0))) == 200
 
 
@@ -102,7 +102,7 @@ def test_a_file_without_a_share_answers_by_the_network_alone(model, tmp_path):
     baseline = '{"method": "1-gram", "nats": 1.5, "baseline_nats": 2.5}'
     safetensors_tree.write_tensors(tmp_path / "old", tensors, metadata | {"baseline": baseline})
     old = unrolled.TextModel.load(tmp_path / "old")
-    assert old.figures == {"nats": 1.5, "baseline_nats": 2.5}
+    assert old.metrics == old.metrics == {"nats": 1.5, "baseline_nats": 2.5}
     ids = old.units.encode(TEXT[:300])
     assert old.evaluate(TEXT[:300])["nats"] == -float(old._net_log_p(ids).sum()) / 300
     assert len("".join(old.generate("The", length=20, seed=0))) == 20
@@ -198,7 +198,7 @@ def test_every_kind_saves_loads_and_goes_on_the_same(tmp_path, changed):
     assert loaded.evaluate(sample) == model.evaluate(sample)
     assert "".join(loaded.generate("The", length=20, seed=1)) == "".join(model.generate("The", length=20, seed=1))
     assert loaded.settings == model.settings
-    assert (loaded.figures, loaded.record, loaded.training) == (model.figures, model.record, model.training)
+    assert (loaded.metrics, loaded.record, loaded.training) == (model.metrics, model.record, model.training)
 
 
 @pytest.mark.parametrize("texts", ["once upon a time", ["once upon a time"], ("one", "two texts")])
@@ -224,7 +224,7 @@ def test_the_vocabulary_and_the_baseline_are_fitted_on_the_training_part_only():
     model = unrolled.TextModel(replace(SMALL, validation=0.1))
     model.fit(text=TEXT + "ß" * 50, train=replace(TRAINING, steps=1))
     assert "ß" not in model.units.chars
-    assert model.figures["baseline_nats"] > 0
+    assert model.metrics["baseline_nats"] > 0
 
 
 def test_a_short_text_takes_fewer_streams():
@@ -266,7 +266,7 @@ def test_it_learns_from_files_in_any_encoding_and_raw_bytes(tmp_path):
     for settings in (replace(SMALL, encoding="latin-1"), replace(SMALL, units="byte")):
         model = unrolled.TextModel(settings)
         model.fit([tmp_path / "latin"], train=replace(TRAINING, steps=2))
-        assert model.figures["nats"] > 0
+        assert model.metrics["nats"] > 0
 
 
 @pytest.mark.parametrize(

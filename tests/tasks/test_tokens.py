@@ -102,7 +102,7 @@ def test_saved_and_loaded_answers_are_the_same(case, tmp_path):
     loaded = type(model).load(tmp_path / "m")
     assert loaded.predict(text) == model.predict(text)
     assert loaded.evaluate(data) == model.evaluate(data)
-    assert (loaded.figures, loaded.record) == (json.loads(json.dumps(model.figures)), model.record)
+    assert (loaded.metrics, loaded.record) == (json.loads(json.dumps(model.metrics)), model.record)
 
 
 def test_alone_or_in_a_batch(case):

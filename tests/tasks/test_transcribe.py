@@ -343,7 +343,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(corpus, monkeypatch):
     resumed, _ = unrolled.TranscribeModel.resume(Run.open("cut"))
     for name, value in whole.net.state_dict().items():
         assert_equal(value, resumed.net.state_dict()[name])
-    assert resumed.figures == whole.figures
+    assert resumed.metrics == whole.metrics
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     resumed, _ = unrolled.TranslateModel.resume(Run.open(tmp_path / "cut"))
     for name, value in whole.net.state_dict().items():
         assert_equal(value, resumed.net.state_dict()[name])
-    assert resumed.figures == whole.figures
+    assert resumed.metrics == whole.metrics
 
 
 def net(**options):
@@ -233,7 +233,7 @@ def test_chinese_both_ways():
         assert model.evaluate([pair[::direction] for pair in pairs])["model"]["bleu"] > 60
         assert (" " in str(model.predict(pairs[4][::direction][0]))) == (direction == 1)
         assert model.fitted.is_spaced == (direction == 1)
-        assert ("tok:13a" in model.figures["model"]["signature"]) == (direction == 1)
+        assert ("tok:13a" in model.metrics["model"]["signature"]) == (direction == 1)
 
 
 def test_padded_rows_of_subwords():

@@ -65,14 +65,14 @@ def evaluate(
         click.echo(
             f"{names}: the model learnt from this, so the metrics flatter it; name what it has not seen", err=True
         )
-    figures = loaded.evaluate(data, **more)
+    metrics = loaded.evaluate(data, **more)
     if form == "text":
-        lines = module.Report(loaded, figures).of_evaluation(", ".join(map(str, files)))
+        lines = module.Report(loaded, metrics).of_evaluation(", ".join(map(str, files)))
     elif form == "json":
-        whole = {"model_file": str(model), "task": loaded.task, "files": list(map(str, files)), **_plain(figures)}
+        whole = {"model_file": str(model), "task": loaded.task, "files": list(map(str, files)), **_plain(metrics)}
         lines = iter([json.dumps(whole, ensure_ascii=False, indent=1)])
     else:
-        lines = (csv_line(row) for row in (["metric", "value"], *_flat("", _plain(figures))))
+        lines = (csv_line(row) for row in (["metric", "value"], *_flat("", _plain(metrics))))
     write_lines(lines, out)
 
 

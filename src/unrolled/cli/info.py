@@ -32,7 +32,7 @@ def info(model: Path) -> None:
     module, loaded = opened(model, "cpu")
     try:
         _print_pairs("training", {name: text for name, text in of_training(training, file.record).items() if text})
-        part = loaded.fitted.figures.get("part", "validation")
+        part = loaded.fitted.metrics.get("part", "validation")
         table = module.Report(loaded).table()
     except (LookupError, TypeError, ValueError, AttributeError) as fault:
         raise ModelFileError(f"{model}: its metrics are damaged: {type(fault).__name__}: {fault}") from fault

@@ -164,7 +164,7 @@ def _parts(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
 
 
 def _report(module: ModuleType, model: Estimator, folder: Path, test: object = None) -> None:
-    """What a training came to: figures beside the baseline's, where the model is, and whether it is worth anything."""
+    """What a training came to: metrics beside the baseline's, where the model is, and whether it is worth anything."""
     if processes.rank() == 0:
         for line in module.Report(model).of_training(model.result, folder / "model.safetensors", test):
             click.echo(line)
@@ -187,7 +187,7 @@ def _cross_validate(
         model = kind(**settings)
         model.fit(part, train=training, start=start, display=display_for(sys.stderr), valid=held)
         reports.append(module.Report(model))
-        click.echo(f"fold {i}  {reports[-1].figures_line()}")
+        click.echo(f"fold {i}  {reports[-1].metrics_line()}")
     for line in of_folds(reports):
         click.echo(line)
 

@@ -71,7 +71,7 @@ class Builder:
             return
         self._n_twice += int((~is_first).sum())
         firsts = order[is_first]
-        member = np.cumsum(is_first) - 1
+        group = np.cumsum(is_first) - 1
         places = self.frequency.places(self.stamps[firsts])
         length = int(places[-1]) + 1
         if length > _MOST_SPARSE * (len(firsts) + 1):
@@ -82,7 +82,7 @@ class Builder:
         origin = self._origin(self.stamps[firsts])
         for column, numbers in self.numbers.items():
             values = np.full(length, np.nan)
-            values[places] = _means(numbers[order], member) if self.duplicates == "mean" else numbers[firsts]
+            values[places] = _means(numbers[order], group) if self.duplicates == "mean" else numbers[firsts]
             known = np.flatnonzero(~np.isnan(values))
             if not len(known):
                 self.faults.add(f"{self.table.name}: the series {name or column!r} holds no numbers")
@@ -176,11 +176,11 @@ def parts_of(made: Sequence[Made]) -> _Parts:
     }
 
 
-def _means(column: np.ndarray, member: np.ndarray) -> np.ndarray:
+def _means(column: np.ndarray, group: np.ndarray) -> np.ndarray:
     """The mean of what is there, for rows with the same stamp."""
     is_there = ~np.isnan(column)
-    sums = np.bincount(member, np.where(is_there, column, 0.0))
-    counts = np.bincount(member, is_there)
+    sums = np.bincount(group, np.where(is_there, column, 0.0))
+    counts = np.bincount(group, is_there)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 

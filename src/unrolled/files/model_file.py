@@ -34,7 +34,7 @@ class ModelFile:
         task: the name of the task whose model this is.
         settings: what the model was built and trained with.
         vocabulary: what turns the user's data into numbers and back.
-        baseline: the trivial method's figures, beside the model's.
+        baseline: the trivial method's metrics, beside the model's.
         record: the evaluations of the training, oldest first.
         tensors: weights, under "model.", and whatever else the task keeps.
     """

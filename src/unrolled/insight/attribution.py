@@ -88,9 +88,9 @@ class Attribution:
         values = self.values if self.values.dim() > 1 else self.values.unsqueeze(1)
         if not 0 <= row < values.shape[1]:
             raise SettingsError(f"attribution.plot: row={row}. Expected 0 to {values.shape[1] - 1}.")
-        figures = library("matplotlib.figure", "pictures need", "pictures")
+        matplotlib = library("matplotlib.figure", "pictures need", "pictures")
         table = values[:, row].reshape(len(values), -1).T.numpy()
-        figure = figures.Figure(figsize=(9, 1.5 + 0.2 * min(len(table), 20)), layout="constrained")
+        figure = matplotlib.Figure(figsize=(9, 1.5 + 0.2 * min(len(table), 20)), layout="constrained")
         axes = figure.subplots()
         most = float(np.abs(table).max()) or 1.0
         image = axes.imshow(table, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most)

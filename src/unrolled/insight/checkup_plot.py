@@ -24,9 +24,9 @@ _DECADES = 12.0  # of the map's colors below the largest
 
 def drawn(layers: Sequence[LayerCheckup], record: Record, title: str) -> "Figure":
     """The pictures of a check-up; `record` has the gradients of the last step's output."""
-    figures = library("matplotlib.figure", "pictures need", "pictures")
+    matplotlib = library("matplotlib.figure", "pictures need", "pictures")
     n_rows = sum(max(1, len(scan.states)) for scan in _scans(record))
-    figure = figures.Figure(figsize=(11, 8 + 0.2 * n_rows), layout="constrained")
+    figure = matplotlib.Figure(figsize=(11, 8 + 0.2 * n_rows), layout="constrained")
     axes = figure.subplots(2, 2)
     _flow(figure, axes[0, 0], record)
     _forgetting(axes[0, 1], layers)

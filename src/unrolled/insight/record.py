@@ -163,7 +163,7 @@ class Record:
         """
         if not self.scans:
             raise ProbeError("record.plot: no scan ran within the probe. Call the model inside the `with`.")
-        figures = library("matplotlib.figure", "pictures need", "pictures")
+        matplotlib = library("matplotlib.figure", "pictures need", "pictures")
         has_gradient = any(scan.gradients for scan in self.scans)
         names, rows = [], []
         for scan in reversed(self.scans):
@@ -174,7 +174,7 @@ class Record:
         table = torch.full((len(rows), width), torch.nan, dtype=torch.float64)
         for row, values in zip(table, rows, strict=True):
             row[: len(values)] = values.clamp(min=1e-30).log10()
-        figure = figures.Figure(figsize=(9, 1.2 + 0.4 * len(rows)), layout="constrained")
+        figure = matplotlib.Figure(figsize=(9, 1.2 + 0.4 * len(rows)), layout="constrained")
         axes = figure.subplots()
         low = max(table[table.isfinite()].min().item(), table[table.isfinite()].max().item() - 12)
         image = axes.imshow(table.numpy(), aspect="auto", interpolation="nearest", cmap="viridis", vmin=low)

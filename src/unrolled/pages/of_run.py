@@ -111,7 +111,7 @@ def _metrics(report: TaskReport[Any]) -> str:
     """The metric that decides, and the whole table folded."""
     beside = report.comparison()
     rows = [("model", report.in_words(beside.model)), (beside.name, report.in_words(beside.baseline))]
-    part = report.figures.get("part", "validation")
+    part = report.metrics.get("part", "validation")
     whole = elements.preformatted(report.table(), "all metrics")
     return (
         elements.table(("", beside.metric), rows, "the metric that decides")

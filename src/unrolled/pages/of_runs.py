@@ -104,22 +104,22 @@ def _sentence(found: Source, first: Counted, second: Counted, names: tuple[str, 
     report = found.report
     in_words = report.in_words if report is not None else elements.number
     p = min(1.0, beside.p * n_pairs)
-    figures = f"{beside.metric} {in_words(beside.model)} against {in_words(beside.baseline)}"
+    metrics = f"{beside.metric} {in_words(beside.model)} against {in_words(beside.baseline)}"
     shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
     if not beside.can_tell:
         return (
-            f"{names[0]} and {names[1]}: too few {beside.of} to tell them apart ({figures}; a difference can show from "
+            f"{names[0]} and {names[1]}: too few {beside.of} to tell them apart ({metrics}; a difference can show from "
             f"{LEAST_BLOCKS} on)."
         )
     if p > 0.05 or beside.gain == 0:
         return (
-            f"{names[0]} and {names[1]} differ by no more than chance: {figures} ({shown}, {beside.n:,} {beside.of})."
+            f"{names[0]} and {names[1]} differ by no more than chance: {metrics} ({shown}, {beside.n:,} {beside.of})."
         )
     better, worse = names if beside.gain > 0 else names[::-1]
-    figures = (
-        figures if beside.gain > 0 else f"{beside.metric} {in_words(beside.baseline)} against {in_words(beside.model)}"
+    metrics = (
+        metrics if beside.gain > 0 else f"{beside.metric} {in_words(beside.baseline)} against {in_words(beside.model)}"
     )
-    return f"{better} is better than {worse}: {figures} ({shown}, {beside.n:,} {beside.of})."
+    return f"{better} is better than {worse}: {metrics} ({shown}, {beside.n:,} {beside.of})."
 
 
 def _counts(found: Source) -> Counted | None:

@@ -63,7 +63,7 @@ class Source:
     @property
     def report(self) -> TaskReport[Any] | None:
         """The model's metrics; None where it has none, as amid a training."""
-        if self.model is None or "comparison" not in self.model.figures:
+        if self.model is None or "comparison" not in self.model.metrics:
             return None
         found: TaskReport[Any] = tasks.task(self.task).Report(self.model)
         return found

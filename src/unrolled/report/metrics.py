@@ -16,7 +16,9 @@ from unrolled.data.tokens import is_without_spaces, tokens_of
 _MOST_CONFUSED = 200  # classes of a table of who was taken for whom
 
 
-def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> dict[str, Any]:
+def metrics_by_class(
+    gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]
+) -> dict[str, Any]:
     """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
     names = sorted({*classes, *(name for row in gold for name in row)}, key=_in_order)
     marked, chosen, rights = (
@@ -36,13 +38,13 @@ def figures_of(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], cl
             "n": marked[name],
         }
     accuracy = sum(rights_of(gold, found)) / len(gold)
-    figures = {"accuracy": accuracy, "macro_f1": float(np.mean([each["f1"] for each in by_class.values()]))}
+    metrics = {"accuracy": accuracy, "macro_f1": float(np.mean([each["f1"] for each in by_class.values()]))}
     confusion: dict[str, dict[str, int]] = {}
     if len(names) <= _MOST_CONFUSED and all(len(row) == 1 for row in (*gold, *found)):
         confusion = {name: dict.fromkeys(names, 0) for name in names}
         for (a,), (b,) in zip(gold, found, strict=True):
             confusion[a][b] += 1
-    return {**figures, "classes": by_class, "confusion": confusion}
+    return {**metrics, "classes": by_class, "confusion": confusion}
 
 
 def _in_order(name: str) -> tuple[bool, float, str]:
@@ -92,10 +94,10 @@ def mase_scale(values: np.ndarray, season: int) -> float:
     return float(change.mean()) if len(change) and change.mean() > 0 else math.nan
 
 
-def forecast_figures(
+def forecast_metrics(
     levels: np.ndarray, at: Sequence[float], targets: np.ndarray, scales: np.ndarray
 ) -> dict[str, Any]:
-    """Figures of quantiles [n, horizon, levels] at some levels; targets [n, horizon], scales [n, 1] for MASE.
+    """Metrics of quantiles [n, horizon, levels] at some levels; targets [n, horizon], scales [n, 1] for MASE.
 
     Targets that are NaN are left out of all.
     """

@@ -165,7 +165,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             run: a new folder for checkpoints, the best model and the log, to resume from; needs files.
             display: told of the progress; if None, a notebook shows it, and all else is silent.
             log: trackers that get its rows: "tensorboard", "mlflow", "wandb", "trackio", or objects as `Tracker` says.
-            callbacks: each gets step and figures of every row, and stops the training by returning True.
+            callbacks: each gets step and metrics of every row, and stops the training by returning True.
 
         Returns:
             The model itself; `result` has how its training ended.
@@ -270,14 +270,14 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 finally:
                     display.stop()
                 fitted = self._fitted = replace(self.finish(self.held), record=result.record)
-                self._fitted = replace(fitted, figures=self.judge(job))
+                self._fitted = replace(fitted, metrics=self.judge(job))
                 report = self.report()
                 self.result = result = replace(result, curve=report.curve(curve))
                 self._fitted = self.fitted.noting({"curve": asdict(result.curve)})
                 _tell(display, self.notes[n_shown:])  # of `finish`
                 display.judged(result, report.verdict())
                 summary |= {"reason": result.reason, "steps": result.steps, "best_step": result.best_step}
-                summary |= {"best_loss": result.best_loss, **flat(self.figures)}
+                summary |= {"best_loss": result.best_loss, **flat(self.metrics)}
             if run is not None and processes.rank() == 0:
                 self.save(run.model_path)
         return result
@@ -290,12 +290,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
 
     def judge(self, job: Any) -> dict[str, Any]:
         """Metrics of the trained model on the validation part, unless `finish` found them."""
-        return self.fitted.figures or self.evaluate(self.held)
+        return self.fitted.metrics or self.evaluate(self.held)
 
-    def keep(self, path: Path, record: list[EvaluationRow], figures: dict[str, Any] | None = None) -> None:
+    def keep(self, path: Path, record: list[EvaluationRow], metrics: dict[str, Any] | None = None) -> None:
         """Writes the model file amid a training, with the metrics so far."""
         fitted = self.fitted
-        self._fitted = replace(fitted, record=record, figures=fitted.figures if figures is None else figures)
+        self._fitted = replace(fitted, record=record, metrics=fitted.metrics if metrics is None else metrics)
         self.save(path)
 
     def save(self, path: Path | str) -> None:
@@ -326,7 +326,7 @@ def _new_run(folder: Path | str, config: JsonObject, log: Log, begun: Begun) -> 
 
 
 class ExampleJob:
-    """A training on examples of different lengths, as the training loop sees it; a task adds loss and figures."""
+    """A training on examples of different lengths, as the training loop sees it; a task adds loss and metrics."""
 
     item = "token"
     baseline_loss: float | None = None  # of a loss that the baseline has not

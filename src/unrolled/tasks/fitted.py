@@ -29,13 +29,13 @@ class Fitted(ABC):
 
     Attributes:
         net: the network. Its weights change while it trains; nothing else here does.
-        figures: metrics on the validation part, the model's and the baseline's.
+        metrics: metrics on the validation part, the model's and the baseline's.
         record: the evaluations of the training, oldest first.
         training: the training's settings, and how much data it had.
     """
 
     net: nn.Module
-    figures: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     record: list[EvaluationRow] = field(default_factory=list)
     training: JsonObject = field(default_factory=dict)
 
@@ -57,7 +57,7 @@ class Fitted(ABC):
         vocabulary, baseline, tensors = self.to_parts()
         chosen = {"model": settings.to_dict(), "training": self.training}
         weights = {f"model.{name}": value for name, value in self.net.state_dict().items()}
-        baseline = baseline | self.figures_part()
+        baseline = baseline | self.metrics_part()
         write_model(path, ModelFile(task, chosen, vocabulary, baseline, self.record, weights | tensors))
 
     @classmethod
@@ -73,13 +73,13 @@ class Fitted(ABC):
             fitted = cls.from_parts(file, settings)
             load_weights(fitted.net, file.tensors)
             fitted.net.to(choose_device(device)).eval()
-            figures = fitted.figures_of(file.baseline)
+            metrics = fitted.metrics_of(file.baseline)
         except (ModelFileError, SettingsError) as fault:
             raise ModelFileError(f"{path}: {fault}") from fault
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
             raise ModelFileError(f"{path}: its description is damaged ({fault!r})") from fault
         return settings, replace(
-            fitted, figures=figures, record=file.record, training=file.settings.get("training", {})
+            fitted, metrics=metrics, record=file.record, training=file.settings.get("training", {})
         )
 
     @property
@@ -96,12 +96,12 @@ class Fitted(ABC):
         """The same, without one thing that is said of its training."""
         return replace(self, training={each: value for each, value in self.training.items() if each != name})
 
-    def figures_part(self) -> dict[str, Any]:
+    def metrics_part(self) -> dict[str, Any]:
         """The metrics, as they stand beside the baseline in the file."""
-        return {"figures": self.figures}
+        return {"figures": self.metrics}
 
     @classmethod
-    def figures_of(cls, baseline: JsonObject) -> dict[str, Any]:
+    def metrics_of(cls, baseline: JsonObject) -> dict[str, Any]:
         """The metrics, from there."""
         return table(baseline.get("figures", {}))
 
@@ -150,9 +150,14 @@ class HasFitted(Generic[F]):
         return None if self._fitted is None else self._fitted.net
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Metrics on the validation part, the model's and the baseline's; empty before `fit`."""
-        return {} if self._fitted is None else self._fitted.figures
+        return {} if self._fitted is None else self._fitted.metrics
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics, by the name that they had in 0.1.0."""
+        return self.metrics
 
     @property
     def record(self) -> list[EvaluationRow]:

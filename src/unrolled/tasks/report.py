@@ -26,14 +26,14 @@ class TaskReport(ABC, Generic[M]):
 
     Attributes:
         model: fitted.
-        figures: what `model.evaluate` returned; by default the metrics on the validation part.
+        metrics: what `model.evaluate` returned; by default the metrics on the validation part.
     """
 
     for_more: ClassVar[str] = ""  # what makes more examples, where there are too few
 
-    def __init__(self, model: M, figures: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: M, metrics: dict[str, Any] | None = None) -> None:
         self.model = model
-        self.figures = model.fitted.figures if figures is None else figures
+        self.metrics = model.fitted.metrics if metrics is None else metrics
 
     @abstractmethod
     def table(self) -> list[str]:
@@ -46,13 +46,13 @@ class TaskReport(ABC, Generic[M]):
         Raises:
             ModelFileError: the model comes from a file of unrolled 0.1.0, which kept no comparison.
         """
-        if "comparison" not in self.figures:
+        if "comparison" not in self.metrics:
             raise ModelFileError(
                 "the model's file is of unrolled 0.1.0 and has no comparison with a baseline. Call evaluate"
             )
-        found = Comparison(**self.figures["comparison"])
+        found = Comparison(**self.metrics["comparison"])
         is_chosen_on = (
-            self.figures is self.model.fitted.figures and self.figures.get("part", "validation") == "validation"
+            self.metrics is self.model.fitted.metrics and self.metrics.get("part", "validation") == "validation"
         )
         return found.of_the_best(len(self.model.record)) if is_chosen_on else found
 
@@ -63,18 +63,18 @@ class TaskReport(ABC, Generic[M]):
     def claim(self, found: Comparison) -> str:
         """What the comparison says of the model, in a sentence."""
         shown, beside = self.in_words(found.model), self.in_words(found.baseline)
-        figures = f"{found.metric} {shown} against {beside}"
+        metrics = f"{found.metric} {shown} against {beside}"
         if not found.can_tell:
             n, n_apart = counted(found.n, found.of.removesuffix("s")), found.n_blocks
             apart = (
                 "" if n_apart == found.n else f", of which {n_apart:,} {'is' if n_apart == 1 else 'are'} independent"
             )
             return (
-                f"Too few {found.of} to tell the model from {found.name}: {figures} ({n}{apart}; a difference can show "
+                f"Too few {found.of} to tell the model from {found.name}: {metrics} ({n}{apart}; a difference can show "
                 f"from {LEAST_BLOCKS} on).{self.for_more}"
             )
         verb = "LOSES to" if found.verdict == "loses to" else found.verdict
-        return f"The model {verb} {found.name}: {figures} ({found.evidence()})."
+        return f"The model {verb} {found.name}: {metrics} ({found.evidence()})."
 
     def verdict(self) -> str:
         """What the comparison says of this model, in a sentence."""
@@ -91,7 +91,7 @@ class TaskReport(ABC, Generic[M]):
         is of the same examples.
         """
         found = self.comparison()
-        if curve.figure == "loss" or found.metric != curve.label or "part" in self.figures:
+        if curve.figure == "loss" or found.metric != curve.label or "part" in self.metrics:
             return curve
         return replace(curve, baseline=found.baseline, name=found.name)
 
@@ -107,7 +107,7 @@ class TaskReport(ABC, Generic[M]):
 
     def html(self) -> str:
         """The metric that decides, the model's beside the baseline's, the verdict, and the whole table folded."""
-        if "comparison" not in self.figures:
+        if "comparison" not in self.metrics:
             return markup.sentence(self._verdict_if_any())
         found = self.comparison()
         rows = [("model", self.in_words(found.model)), (found.name, self.in_words(found.baseline))]
@@ -120,7 +120,7 @@ class TaskReport(ABC, Generic[M]):
     def _repr_html_(self) -> str:
         return markup.block(markup.heading(type(self).__name__, repr(self.model)), self.html())
 
-    def figures_line(self) -> str:
+    def metrics_line(self) -> str:
         """The metric that decides, the model's and the best baseline's."""
         found = self.comparison()
         return f"{found.metric} {self.in_words(found.model)}, {found.name} {self.in_words(found.baseline)}"
@@ -178,7 +178,7 @@ class TaskReport(ABC, Generic[M]):
             test: data of the task; its metrics are computed, and decide.
         """
         yield f"stopped  {result.reason}; best at step {result.best_step}"
-        yield f"\n{self.figures.get('part', 'validation')} part"
+        yield f"\n{self.metrics.get('part', 'validation')} part"
         yield from (f"  {line}" for line in self.table())
         last = self
         if test is not None:

@@ -43,8 +43,8 @@ class Scored(ABC):
             return self._report(None)
         return self._report(self.evaluate(data if answers is None else self.paired(data, answers)))
 
-    def _report(self, figures: dict[str, Any] | None) -> Any:
-        return tasks.task(self.task).Report(self, figures)
+    def _report(self, metrics: dict[str, Any] | None) -> Any:
+        return tasks.task(self.task).Report(self, metrics)
 
     def score(self, data: object, answers: object = None) -> float:
         """The metric that decides in the report, an error with its sign turned: the larger the better.
@@ -53,6 +53,6 @@ class Scored(ABC):
             data: with the answers, as `evaluate` takes them; or items alone.
             answers: of the items.
         """
-        figures = self.evaluate(data if answers is None else self.paired(data, answers))
-        found = self._report(figures).comparison()
+        metrics = self.evaluate(data if answers is None else self.paired(data, answers))
+        found = self._report(metrics).comparison()
         return float(-found.model if found.is_error else found.model)

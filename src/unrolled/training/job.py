@@ -87,7 +87,7 @@ class Job(Protocol):
         ...
 
     def evaluate(self) -> dict[str, float]:
-        """Figures of the validation part; "loss" decides which weights are best. Must draw no random numbers."""
+        """Metrics of the validation part; "loss" decides which weights are best. Must draw no random numbers."""
         ...
 
     def describe(self, metrics: dict[str, float]) -> str:

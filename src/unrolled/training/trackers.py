@@ -33,7 +33,7 @@ class Tracker(Protocol):
         """A training begins, with these settings by name."""
 
     def row(self, step: int, metrics: dict[str, float]) -> None:
-        """Figures at a step: the training loss, or those of an evaluation."""
+        """Metrics at a step: the training loss, or those of an evaluation."""
 
     def end(self, summary: JsonObject) -> None:
         """The training is over: how it ended, and the metrics of the model; `reason` alone if it was cut off."""

@@ -25,7 +25,7 @@ from unrolled.engine.run.plan import Plan
 
 _MOST = 1 << 31  # of any index, width or size
 _PARTS = (InputProduct, Gradient, RowGradient, LoopPrograms)
-#: what the first member of a pair such as ("captured", 2) may be
+#: what the first of a pair such as ("captured", 2) may be
 KINDS = frozenset(
     ("captured", "transposed", "invariant", "held", "input", "before", "step", "previous", "next", "saved", "output",
      "gradient", "row", "matrix", "sequence", "kept")
@@ -124,7 +124,7 @@ def _decoded(data: Any, kind: Any) -> Any:
     """Data as a value of a type."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _decoded(data, _member(data, inner))
+        return _decoded(data, _kind_of(data, inner))
     if origin in (list, tuple):
         need(isinstance(data, list), "a list is none")
         if origin is list or inner[-1] is Ellipsis:
@@ -160,7 +160,7 @@ def _decoded(data: Any, kind: Any) -> Any:
     return kind(**_fields(data[kind.__name__], kind))
 
 
-def _member(data: Any, kinds: tuple[Any, ...]) -> Any:
+def _kind_of(data: Any, kinds: tuple[Any, ...]) -> Any:
     """Which of several types data is of."""
     if isinstance(data, dict):
         [name] = data if len(data) == 1 else [""]

@@ -52,11 +52,11 @@ class ClassifyJob(SequenceJob):
         log_loss = float(loss_of(logits, self.valid_targets, is_multiple=is_multiple))
         # the network learns long before it changes an answer of the baseline
         of_network = float(loss_of(network, self.valid_targets, is_multiple=is_multiple))
-        figures = {"accuracy": accuracy, "log_loss": log_loss}
+        metrics = {"accuracy": accuracy, "log_loss": log_loss}
         if (fitted := model.fitted).decides == "accuracy":
-            return {"loss": 1 - accuracy + 1e-3 * of_network, **figures}
+            return {"loss": 1 - accuracy + 1e-3 * of_network, **metrics}
         macro_f1 = macro_f1_of(self.valid_labels, chosen(logits.numpy(), fitted, above=0.0), fitted.classes)
-        return {"loss": 1 - macro_f1 + 1e-3 * of_network, **figures, "macro_f1": macro_f1}
+        return {"loss": 1 - macro_f1 + 1e-3 * of_network, **metrics, "macro_f1": macro_f1}
 
     @property
     def curve(self) -> Curve:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.report.comparison import compare, shares
-from unrolled.report.metrics import figures_of, rights_of
+from unrolled.report.metrics import metrics_by_class, rights_of
 
 Labels = Sequence[Sequence[str]]
 
@@ -35,8 +35,8 @@ def judged(
     }
     named = {baseline: rights["baseline"], "the most frequent class": rights["majority"]}
     compared = compare(rights["model"], named, metric=by, of=of, score=score)
-    figures = {name: figures_of(gold, labels, classes) for name, labels in found.items()}
-    return figures | {"n_items": len(gold), "comparison": compared.to_dict()}
+    metrics = {name: metrics_by_class(gold, labels, classes) for name, labels in found.items()}
+    return metrics | {"n_items": len(gold), "comparison": compared.to_dict()}
 
 
 def macro_f1_of(gold: Labels, found: Labels, classes: Sequence[str]) -> float:

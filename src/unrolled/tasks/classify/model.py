@@ -154,8 +154,8 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         sequences = [fitted.input_layer.sequence(item) for item in valid.items]
         targets = targets_of(valid.labels, fitted.classes, fitted.class_weights)
         scores = self._network(sequences), self._by_baseline(sequences), targets
-        figures = self._judged(valid.labels, sequences, cross_weighted(fitted, *scores))
-        return replace(weighted(fitted, *scores), figures=figures)
+        metrics = self._judged(valid.labels, sequences, cross_weighted(fitted, *scores))
+        return replace(weighted(fitted, *scores), metrics=metrics)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -207,7 +207,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return effects(tokens, log.numpy(), "nats")
 
     def evaluate(self, data: Any) -> dict[str, Any]:
-        """Figures on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration
+        """Metrics on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration
         error, precision, recall and F1 by class, confusion matrix; the model's, the baseline's and the majority's.
         """
         fitted, data = self.fitted, self.as_data(data)
@@ -224,10 +224,10 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         }
         found["majority"] = [[] if fitted.is_multiple else [fitted.most_frequent]] * len(labels)
         of = "texts" if isinstance(fitted.input_layer, TextInput) else "windows"
-        figures = judged(labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of, by=fitted.decides)
+        metrics = judged(labels, found, fitted.classes, baseline=fitted.baseline.in_words, of=of, by=fitted.decides)
         targets = targets_of(labels, fitted.classes).numpy()
-        figures["model"] |= calibration_metrics(targets, probabilities, is_multiple=fitted.is_multiple)
-        return figures
+        metrics["model"] |= calibration_metrics(targets, probabilities, is_multiple=fitted.is_multiple)
+        return metrics
 
     @accepts("pairs of a text or a window [time, features] and its label")
     def as_data(self, data: object) -> Labeled:

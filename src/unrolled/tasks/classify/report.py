@@ -19,12 +19,12 @@ class ClassifyReport(TaskReport[ClassifyModel]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
-        model = self.figures["model"]
+        model = self.metrics["model"]
         who = {"model": "model", "baseline": self.model.fitted.baseline.name, "majority": "majority"}
         width = 2 + max(14, *map(len, who.values()))
         lines = [f"{'':<{width}}{'accuracy':>10}{'macro F1':>10}"]
         for key, name in who.items():
-            row = self.figures[key]
+            row = self.metrics[key]
             lines.append(f"{name:<{width}}{100 * row['accuracy']:>8.2f} %{100 * row['macro_f1']:>8.2f} %")
         lines.append(
             f"log-loss {abs(model['log_loss']):.3f} nats, calibration error {100 * model['calibration_error']:.1f} %"
@@ -44,14 +44,14 @@ class ClassifyReport(TaskReport[ClassifyModel]):
         return {"classes": shortened(self.model.fitted.classes)}
 
     def picture(self, folder: Path) -> Path | None:
-        model, baseline = self.figures["model"], self.figures["baseline"]
+        model, baseline = self.metrics["model"], self.metrics["baseline"]
         if model["confusion"] and len(model["classes"]) <= 30:
             return pictures.confusion(model["confusion"], folder / "confusion.png")
         f1 = [{name: each["f1"] for name, each in part["classes"].items()} for part in (model, baseline)]
         return pictures.bars(f1[0], f1[1], "F1", folder / "classes.png")
 
     def exhibits(self, held: Any) -> Iterator[Section]:
-        model, baseline = self.figures["model"], self.figures["baseline"]
+        model, baseline = self.metrics["model"], self.metrics["baseline"]
         if model["confusion"] and len(model["classes"]) <= _MOST_CLASSES:
             shown = elements.counts(model["confusion"], "label", "found", "confusion table")
             yield Section("What was taken for what", shown)

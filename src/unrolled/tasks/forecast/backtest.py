@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.report.comparison import Comparison
-from unrolled.report.metrics import forecast_figures, mase_scale
+from unrolled.report.metrics import forecast_metrics, mase_scale
 from unrolled.tasks.forecast.compared import blocks_of, compared
 from unrolled.tasks.forecast.from_origins import FromOrigins
 from unrolled.tasks.forecast.net import LEVELS
@@ -25,7 +25,7 @@ def backtest(at: FromOrigins, answers: str) -> tuple[dict[str, dict[str, Any]], 
     scales = [mase_scale(values[: max(1, end)], at.fitted.season) for values, end in zip(truth, ends, strict=True)]
     of_origins = np.array([scales[i] for i, _ in at.origins])[:, None]
     levels = {name: at.levels(name) for name in at.names}
-    figures = {name: forecast_figures(each, LEVELS, at.targets, of_origins) for name, each in levels.items()}
+    metrics = {name: forecast_metrics(each, LEVELS, at.targets, of_origins) for name, each in levels.items()}
     against = at.fitted.baseline_names if answers == "model" else [answers]
     blocks, is_squared = blocks_of(data, at.origins, settings.horizon), settings.output == "mean"
-    return figures, compared(levels, at.targets, against, blocks, is_squared=is_squared)
+    return metrics, compared(levels, at.targets, against, blocks, is_squared=is_squared)

@@ -152,7 +152,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         return fitted.best if settings.answer == "best" else settings.answer
 
     def evaluate(self, data: Any, *, part: str | None = None) -> dict[str, Any]:
-        """A backtest: figures of the forecasts from rolling origins, of the model and of each baseline.
+        """A backtest: metrics of the forecasts from rolling origins, of the model and of each baseline.
 
         Args:
             data: as in `fit`; the parts are cut as there.
@@ -168,9 +168,9 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         origins = self.parts.origins(series, part)
         if not origins:
             raise DataError(f"no forecast of {self.settings.horizon} steps fits into the {part} part")
-        figures, comparison = backtest(self.forecasts_from(series, origins), self.answers)
+        metrics, comparison = backtest(self.forecasts_from(series, origins), self.answers)
         about = {"part": part, "n_forecasts": len(origins), "answers": self.answers}
-        return {**figures, **about, "comparison": comparison.to_dict()}
+        return {**metrics, **about, "comparison": comparison.to_dict()}
 
     def score(self, data: Any, answers: Any = None) -> float:
         """The negative mean absolute error of forecasts all along some series, also of such as `fit` did not see: of a

@@ -30,21 +30,21 @@ class ForecastReport(TaskReport[ForecastModel]):
         names, horizon = ["model", *self.model.fitted.baseline_names], self.model.settings.horizon
         kinds = (("MAE", "mae"), ("RMSE", "rmse"), ("sMAPE %", "smape"), ("MASE", "mase"), ("wQL", "wql"))
         lines = [
-            f"{counted(self.figures['n_forecasts'], 'forecast')} of {counted(horizon, 'step')} from rolling origins"
+            f"{counted(self.metrics['n_forecasts'], 'forecast')} of {counted(horizon, 'step')} from rolling origins"
         ]
         lines.append(f"{'':<24}" + "".join(f"{head:>11}" for head, _ in kinds) + f"{'in 10-90 %':>12}")
         for name in names:
-            row = self.figures[name]
+            row = self.metrics[name]
             lines.append(
                 f"{name:<24}" + "".join(_cell(row[key]) for _, key in kinds) + f"{100 * row['coverage']:>10.1f} %"
             )
         steps = sorted({1, *(max(1, round(horizon * share)) for share in (0.25, 0.5, 0.75, 1))})
         lines.append(f"{'MAE at step':<24}" + "".join(f"{step:>11}" for step in steps))
-        by_step = {name: self.figures[name]["mae_by_step"] for name in names}
+        by_step = {name: self.metrics[name]["mae_by_step"] for name in names}
         lines += [
             f"{name:<24}" + "".join(_cell(errors[step - 1]) for step in steps) for name, errors in by_step.items()
         ]
-        model, none = self.figures["model"], f"{_cell(math.nan).strip()} "
+        model, none = self.metrics["model"], f"{_cell(math.nan).strip()} "
         reasons = {
             "MASE: the training part does not change from one season to the next": model["mase"],
             "wQL: all values to forecast are zero": model["wql"],
@@ -109,7 +109,7 @@ class ForecastReport(TaskReport[ForecastModel]):
             yield Section("Forecasts beside what came", f'<div class="grid">{shown}</div>')
         names, steps = ["model", *self.model.fitted.baseline_names], range(1, self.model.settings.horizon + 1)
         lines = [
-            Line(name, list(steps), self.figures[name]["mae_by_step"], (TONES[0], GRAY, *TONES[1:])[i])
+            Line(name, list(steps), self.metrics[name]["mae_by_step"], (TONES[0], GRAY, *TONES[1:])[i])
             for i, name in enumerate(names)
         ]
         if len(steps) > 1:

@@ -228,7 +228,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             "baseline": baseline.numbers(sequences),
             "mean": np.full(len(data), baseline.intercept),
         }
-        figures: dict[str, Any] = {name: metrics_of(data.targets, each) for name, each in found.items()}
+        metrics: dict[str, Any] = {name: metrics_of(data.targets, each) for name, each in found.items()}
         counts = {
             name: np.stack([np.square(data.targets - each), np.ones(len(data))], 1) for name, each in found.items()
         }
@@ -240,7 +240,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             score=root_ratio,
             is_error=True,
         )
-        return figures | {"n_items": len(data), "comparison": compared.to_dict()}
+        return metrics | {"n_items": len(data), "comparison": compared.to_dict()}
 
     def score(self, data: Any, answers: Any = None) -> float:
         """R², as of scikit-learn's regressors; arguments as of `evaluate`, or items and their numbers."""

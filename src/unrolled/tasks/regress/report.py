@@ -22,7 +22,7 @@ class RegressReport(TaskReport[RegressModel]):
         width = 2 + max(map(len, who.values()))
         lines = [f"{'':<{width}}{'MAE':>12}{'RMSE':>12}{'R²':>10}"]
         for key, name in who.items():
-            row = self.figures[key]
+            row = self.metrics[key]
             lines.append(f"{name:<{width}}{row['mae']:>12.6g}{row['rmse']:>12.6g}{round(row['r2'], 3) + 0.0:>10.3f}")
         return lines
 

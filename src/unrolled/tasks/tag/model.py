@@ -212,7 +212,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         return refined(text, self.fitted.vocabulary)
 
     def evaluate(self, data: Any) -> dict[str, Any]:
-        """Figures on tagged files or sentences: precision, recall and F1 of spans by kind, or the accuracy of plain
+        """Metrics on tagged files or sentences: precision, recall and F1 of spans by kind, or the accuracy of plain
         tags; the model's and the baseline's.
         """
         fitted, data = self.fitted, self.as_data(data)
@@ -220,22 +220,22 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         found = self.tag(data.sentences)
         baseline = [fitted.baseline.predict(tokens) for tokens in data.sentences]
         gold = rewritten(data.tags, data.scheme, fitted.scheme)
-        figures = {"model": scores(gold, found, fitted.scheme), "baseline": scores(gold, baseline, fitted.scheme)}
+        metrics = {"model": scores(gold, found, fitted.scheme), "baseline": scores(gold, baseline, fitted.scheme)}
         counts = [sentence_counts(gold, tags, fitted.scheme) for tags in (found, baseline)]
         compared = compare(
             counts[0],
             {f"the {fitted.baseline.name}": counts[1]},
-            metric="F1" if "f1" in figures["model"] else "accuracy",
+            metric="F1" if "f1" in metrics["model"] else "accuracy",
             of="sentences",
         )
-        return figures | {"n_sentences": len(data), "comparison": compared.to_dict()}
+        return metrics | {"n_sentences": len(data), "comparison": compared.to_dict()}
 
     def judge(self, job: Any) -> dict[str, Any]:
         """Metrics on the validation part, and on its sentences as plain text, which `predict` cuts by itself."""
-        fitted, figures = self.fitted, super().judge(job)
+        fitted, metrics = self.fitted, super().judge(job)
         part = cast(Tagged, self.held).part(range(min(_MOST_TEXTS, len(cast(Tagged, self.held)))))
         gold = rewritten(part.tags, part.scheme, fitted.scheme)
-        return figures | {"as_text": text_scores(part.sentences, gold, fitted.scheme, self._marks_of)}
+        return metrics | {"as_text": text_scores(part.sentences, gold, fitted.scheme, self._marks_of)}
 
     def _marks_of(self, texts: Sequence[str]) -> list[set[tuple[int, int, str]]]:
         """What is found in texts: places with labels, or with plain tags."""
@@ -289,18 +289,18 @@ class _TagJob(ExampleJob):
         return module(*self.tagged.batch(self.batches.at(step), self.device)), None
 
     def evaluate(self) -> dict[str, float]:
-        figures = scores(self.gold, self.model.tag(self.valid.sentences), self.model.fitted.scheme)
-        name = "f1" if "f1" in figures else "accuracy"
-        return {"loss": 1 - figures[name], name: figures[name]}
+        metrics = scores(self.gold, self.model.tag(self.valid.sentences), self.model.fitted.scheme)
+        name = "f1" if "f1" in metrics else "accuracy"
+        return {"loss": 1 - metrics[name], name: metrics[name]}
 
     @property
     def curve(self) -> Curve:
         """F1 or accuracy beside the baseline's."""
         fitted = self.model.fitted
         found = [fitted.baseline.predict(tokens) for tokens in self.valid.sentences]
-        figures = scores(self.gold, found, fitted.scheme)
-        name, label = ("f1", "F1") if "f1" in figures else ("accuracy", "accuracy")
-        return Curve(name, label, figures[name], f"the {fitted.baseline.name}")
+        metrics = scores(self.gold, found, fitted.scheme)
+        name, label = ("f1", "F1") if "f1" in metrics else ("accuracy", "accuracy")
+        return Curve(name, label, metrics[name], f"the {fitted.baseline.name}")
 
     def describe(self, metrics: dict[str, float]) -> str:
         return f"F1 {100 * metrics['f1']:.2f} %" if "f1" in metrics else f"accuracy {100 * metrics['accuracy']:.2f} %"

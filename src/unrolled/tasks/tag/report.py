@@ -25,7 +25,7 @@ class TagReport(TaskReport[TagModel]):
 
     def _of_texts(self) -> list[str]:
         """What the model reaches on plain text, and whether that is much worse."""
-        if not (of_text := self.figures.get("as_text")):
+        if not (of_text := self.metrics.get("as_text")):
             return []
         name, model = self.comparison().metric, self.comparison().model
         [reached] = of_text.values()
@@ -38,7 +38,7 @@ class TagReport(TaskReport[TagModel]):
         return lines
 
     def _of_tokens(self) -> list[str]:
-        model, baseline = self.figures["model"], self.figures["baseline"]
+        model, baseline = self.metrics["model"], self.metrics["baseline"]
         if "f1" not in model:
             return [
                 f"model     accuracy {_percent(model['accuracy'])}",
@@ -54,13 +54,13 @@ class TagReport(TaskReport[TagModel]):
 
     def picture(self, folder: Path) -> Path | None:
         model, baseline = (
-            {name: each["f1"] for name, each in self.figures[key].get("labels", {}).items()}
+            {name: each["f1"] for name, each in self.metrics[key].get("labels", {}).items()}
             for key in ("model", "baseline")
         )
         return pictures.bars(model, baseline, "span F1", folder / "labels.png") if model else None
 
     def exhibits(self, held: object) -> Iterator[Section]:
-        model, baseline = self.figures["model"], self.figures["baseline"]
+        model, baseline = self.metrics["model"], self.metrics["baseline"]
         if labels := model.get("labels"):
             most = sorted(labels, key=lambda name: -labels[name]["n"])[:_MOST_LABELS]
             others = baseline.get("labels", {})

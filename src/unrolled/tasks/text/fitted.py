@@ -18,7 +18,7 @@ class TextFitted(Fitted):
     """A fitted language model.
 
     Attributes:
-        figures: "nats" and "baseline_nats" per character (per byte with units="byte").
+        metrics: "nats" and "baseline_nats" per character (per byte with units="byte").
         units: the vocabulary.
         baseline: an n-gram model.
         share: of the n-gram model in what the model says, 0 to below 1; the network has the rest.
@@ -45,11 +45,11 @@ class TextFitted(Fitted):
             net = TextNet(units.size, settings)
         return cls(net=net, units=units, baseline=NGram.from_tensors(units.size, file.tensors), share=share)
 
-    def figures_part(self) -> dict[str, Any]:
-        return self.figures
+    def metrics_part(self) -> dict[str, Any]:
+        return self.metrics
 
     @classmethod
-    def figures_of(cls, baseline: JsonObject) -> dict[str, Any]:
+    def metrics_of(cls, baseline: JsonObject) -> dict[str, Any]:
         return {
             name: value for name, value in baseline.items() if name == "comparison" or isinstance(value, int | float)
         }

@@ -101,7 +101,7 @@ class TextJob:
         return in_words(metrics["nats"], self.model.item)
 
     def save(self, path: Path, record: list[EvaluationRow]) -> None:
-        self.model.keep(path, record, self.model.fitted.figures | {"nats": record[-1]["nats"]})
+        self.model.keep(path, record, self.model.fitted.metrics | {"nats": record[-1]["nats"]})
 
 
 def in_words(nats: float, item: str) -> str:

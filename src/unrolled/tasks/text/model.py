@@ -65,7 +65,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
 
     @property
     def item(self) -> str:
-        """What the figures are per: "char", or "byte" where the model reads raw bytes."""
+        """What the metrics are per: "char", or "byte" where the model reads raw bytes."""
         return "byte" if self.settings.units == "byte" else "char"
 
     @property
@@ -155,7 +155,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         job.baseline_log_p = baseline.log_p(job.valid_ids, context=job.train_ids)
         nats = units.extra_nats(job.valid_ids) - float(job.baseline_log_p.sum())
         job.baseline_loss = nats / len(last)
-        return TextFitted(net=net, units=units, baseline=baseline, figures={"baseline_nats": job.baseline_loss}), job
+        return TextFitted(net=net, units=units, baseline=baseline, metrics={"baseline_nats": job.baseline_loss}), job
 
     def amounts(self, part: Corpus, held: Corpus) -> JsonObject:
         return {"data": part.name, "items": len(self._content(part)) + len(self._content(held))}
@@ -172,9 +172,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         self._fitted = replace(self.fitted, share=share)
 
     def judge(self, job: "TextJob") -> dict[str, Any]:
-        return self._figures(job.valid_ids, job.n_valid_items, context=job.train_ids)
+        return self._metrics(job.valid_ids, job.n_valid_items, context=job.train_ids)
 
-    def _figures(
+    def _metrics(
         self, ids: np.ndarray, n_items: int, *, context: np.ndarray | None = None, n_streams: int = 1
     ) -> dict[str, Any]:
         """Losses per item, in nats, with carried state; and model and baseline by segment of the text."""
@@ -233,9 +233,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         if n_streams is None:
             n_streams = 1 if len(ids) <= 200_000 else streams_for(len(ids))
         n_items = len(ids) if self.item == "byte" else len(text)
-        figures, bit = self._figures(ids, n_items, n_streams=n_streams), math.log(2)
-        bits = {"bits": figures["nats"] / bit, "baseline_bits": figures["baseline_nats"] / bit}
-        return figures | bits | {"items": n_items}
+        metrics, bit = self._metrics(ids, n_items, n_streams=n_streams), math.log(2)
+        bits = {"bits": metrics["nats"] / bit, "baseline_bits": metrics["baseline_nats"] / bit}
+        return metrics | bits | {"items": n_items}
 
     def generate(
         self,

@@ -17,12 +17,12 @@ class TextReport(TaskReport[TextModel]):
     """What a language model reached, in words."""
 
     def table(self) -> list[str]:
-        item, figures = self.model.item, self.figures
+        item, metrics = self.model.item, self.metrics
         order = self.model.fitted.baseline.order
         baseline = f"{'an' if order in (8, 11) else 'a'} {order}-gram model"
         return [
-            f"model     {in_words(figures['nats'], item)}",
-            f"baseline  {in_words(figures['baseline_nats'], item)}, {baseline}",
+            f"model     {in_words(metrics['nats'], item)}",
+            f"baseline  {in_words(metrics['baseline_nats'], item)}, {baseline}",
         ]
 
     def in_words(self, figure: float) -> str:
@@ -32,7 +32,7 @@ class TextReport(TaskReport[TextModel]):
         return self.claim(self.comparison())  # what can help is the next step
 
     def of_evaluation(self, source: str) -> Iterator[str]:
-        yield f"text      {source}, {self.figures['items']:,} {self.model.item}s"
+        yield f"text      {source}, {self.metrics['items']:,} {self.model.item}s"
         yield from super().of_evaluation(source)
 
     def of_training(self, result: TrainResult, path: Path, test: object = None) -> Iterator[str]:

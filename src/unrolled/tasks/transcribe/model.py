@@ -262,7 +262,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         is_model = self.settings.answer == MODEL
         who = [MODEL] * len(valid) if is_model else cross_fitted_who(confidences, counts, fitted_by_errors)
         fallback = fitted_by_errors(confidences, counts)
-        return replace(fitted, fallback=fallback, figures=_figures(valid, answers, counts, who))
+        return replace(fitted, fallback=fallback, metrics=_metrics(valid, answers, counts, who))
 
     def _answers(self, data: Transcribed, beam: int | None) -> tuple[np.ndarray, dict[str, list[str]]]:
         """How sure the network is of each sound, and what is said in it by who answers."""
@@ -280,22 +280,22 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         data = self.as_data(data)
         confidences, answers = self._answers(data, beam)
         counts = {name: word_errors(texts, data.transcripts) for name, texts in answers.items()}
-        return _figures(data, answers, counts, self.fallback().who(confidences))
+        return _metrics(data, answers, counts, self.fallback().who(confidences))
 
 
-def _figures(
+def _metrics(
     data: Transcribed, answers: Mapping[str, Sequence[str]], counts: Counts, who: Sequence[str]
 ) -> dict[str, Any]:
     """Metrics of transcripts, and of counts of word errors in them, by who answers; the model's are those of `who`."""
     texts = {**answers, MODEL: [answers[name][i] for i, name in enumerate(who)]}
     if set(who) != {MODEL}:
         texts[NETWORK] = answers[MODEL]
-    figures: dict[str, Any] = {name: error_rates(each, data.transcripts) for name, each in texts.items()}
+    metrics: dict[str, Any] = {name: error_rates(each, data.transcripts) for name, each in texts.items()}
     baselines = {f"the {name}": each for name, each in counts.items() if name != MODEL}
     model = np.stack([counts[name][i] for i, name in enumerate(who)])
     compared = compare(model, baselines, metric="word error", of="sounds", is_error=True)
-    figures |= {"n_sounds": len(data), "seconds": float(data.seconds.sum())}
-    return figures | {"by": dict(Counter(who)), "comparison": compared.to_dict()}
+    metrics |= {"n_sounds": len(data), "seconds": float(data.seconds.sum())}
+    return metrics | {"by": dict(Counter(who)), "comparison": compared.to_dict()}
 
 
 def _may_be_sound(item: object) -> bool:

@@ -24,13 +24,13 @@ class TranscribeReport(TaskReport[TranscribeModel]):
     def table(self) -> list[str]:
         lines = [f"{'':<28}{'word':>10}{'character':>12}{'sound':>10}  errors"]
         for name in self._rows():
-            row = self.figures[name]
+            row = self.metrics[name]
             lines.append(f"{name:<28}{row['wer']:>8.2%}  {row['cer']:>10.2%}  {row['ser']:>8.2%}".replace("%", " %"))
-        return [*lines, f"{counted(self.figures['n_sounds'], 'sound')}, {self.figures['seconds'] / 60:.1f} minutes"]
+        return [*lines, f"{counted(self.metrics['n_sounds'], 'sound')}, {self.metrics['seconds'] / 60:.1f} minutes"]
 
     def last_line(self) -> str:
         fallback = self.model.fallback()
-        who = fallback.told(f"the {fallback.baseline}", self.figures.get("by", {}), "sounds")
+        who = fallback.told(f"the {fallback.baseline}", self.metrics.get("by", {}), "sounds")
         return " ".join(filter(None, (super().last_line(), who, self.advice() if fallback.is_always else "")))
 
     def picture(self, folder: Path) -> Path | None:
@@ -71,7 +71,7 @@ class TranscribeReport(TaskReport[TranscribeModel]):
         yield Section("Examples", elements.table(head, rows, "transcripts"))
 
     def _rows(self) -> list[str]:
-        return [name for name in (MODEL, NETWORK, FREQUENT, Templates.name) if name in self.figures]
+        return [name for name in (MODEL, NETWORK, FREQUENT, Templates.name) if name in self.metrics]
 
 
 Report = TranscribeReport

@@ -62,7 +62,7 @@ class TranslateJob(ExampleJob):
         model, targets = self.model, self.valid.targets
         found = model._by_network(self.valid.sources, 1)
         answers = model._answers(self.valid.sources, found)
-        figures = bleu(answers[MODEL], targets)
+        metrics = bleu(answers[MODEL], targets)
         self.valid_counts = self.valid_counts or {
             name: bleu_counts(texts, targets) for name, texts in answers.items() if name != MODEL
         }
@@ -75,8 +75,8 @@ class TranslateJob(ExampleJob):
             parts = [float(self._loss(self.module, self.valid_pairs[i : i + size], 0.0)) for i in starts]
         nats = sum(parts) / max(1, len(parts))
         # chrF beside BLEU, which is rough over few sentences; and the loss, which falls long before there is any BLEU
-        decides = 2 - (figures["bleu"] + figures["chrf"]) / 100 + 0.1 * nats
-        return {"loss": decides, "bleu": figures["bleu"], "chrf": figures["chrf"], "nats": nats}
+        decides = 2 - (metrics["bleu"] + metrics["chrf"]) / 100 + 0.1 * nats
+        return {"loss": decides, "bleu": metrics["bleu"], "chrf": metrics["chrf"], "nats": nats}
 
     def describe(self, metrics: dict[str, float]) -> str:
         return f"BLEU {metrics['bleu']:.2f}"

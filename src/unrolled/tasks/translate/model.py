@@ -314,7 +314,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         counts = {name: bleu_counts(texts, valid.targets) for name, texts in answers.items()}
         fit = functools.partial(fitted_fallback, score=bleu_of(valid.targets))
         who = [MODEL] * len(valid) if self.settings.answer == MODEL else cross_fitted_who(confidences, counts, fit)
-        return replace(fitted, fallback=fit(confidences, counts), figures=_figures(answers, counts, who, valid.targets))
+        return replace(fitted, fallback=fit(confidences, counts), metrics=_metrics(answers, counts, who, valid.targets))
 
     def _answers(self, texts: Sequence[str], found: Sequence[Translation]) -> dict[str, list[str]]:
         """The translations of texts by who answers; `found` are the network's."""
@@ -334,7 +334,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         found = self._by_network(data.sources, beam)
         answers = self._answers(data.sources, found)
         counts = {name: bleu_counts(texts, data.targets) for name, texts in answers.items()}
-        return _figures(answers, counts, self.fallback().who(_confidences(found)), data.targets)
+        return _metrics(answers, counts, self.fallback().who(_confidences(found)), data.targets)
 
 
 def _zeros(n_target: int, n_source: int) -> np.ndarray:
@@ -346,18 +346,18 @@ def _confidences(found: Sequence[Translation]) -> np.ndarray:
     return np.array([each.confidence for each in found])
 
 
-def _figures(
+def _metrics(
     answers: Mapping[str, Sequence[str]], counts: Counts, who: Sequence[str], targets: Sequence[str]
 ) -> dict[str, Any]:
     """Metrics of translations, and of BLEU's counts of them, by who answers; the model's are those of `who`."""
     texts = {**answers, MODEL: [answers[name][i] for i, name in enumerate(who)]}
     if set(who) != {MODEL}:
         texts[NETWORK] = answers[MODEL]
-    figures: dict[str, Any] = {name: bleu(each, targets) for name, each in texts.items()}
+    metrics: dict[str, Any] = {name: bleu(each, targets) for name, each in texts.items()}
     named = {words: counts[name] for name, words in IN_WORDS.items()}
     model = np.stack([counts[name][i] for i, name in enumerate(who)])
     compared = compare(model, named, metric="BLEU", of="sentences", score=bleu_of(targets))
-    return figures | {"n_sentences": len(targets), "by": dict(Counter(who)), "comparison": compared.to_dict()}
+    return metrics | {"n_sentences": len(targets), "by": dict(Counter(who)), "comparison": compared.to_dict()}
 
 
 def _words(text: str) -> list[str]:

@@ -20,11 +20,11 @@ class TranslateReport(TaskReport[TranslateModel]):
 
     def table(self) -> list[str]:
         rows = [
-            f"{name:<28}{self.figures[name]['bleu']:>8.2f}{self.figures[name]['chrf']:>8.2f}"
+            f"{name:<28}{self.metrics[name]['bleu']:>8.2f}{self.metrics[name]['chrf']:>8.2f}"
             for name in (MODEL, NETWORK, self.model.fitted.baseline.name, COPY)
-            if name in self.figures
+            if name in self.metrics
         ]
-        last = f"{counted(self.figures['n_sentences'], 'sentence')}; {self.figures['model']['signature']}"
+        last = f"{counted(self.metrics['n_sentences'], 'sentence')}; {self.metrics['model']['signature']}"
         return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
 
     def in_words(self, figure: float) -> str:
@@ -32,7 +32,7 @@ class TranslateReport(TaskReport[TranslateModel]):
 
     def last_line(self) -> str:
         fallback = self.model.fallback()
-        who = fallback.told(IN_WORDS.get(fallback.baseline, ""), self.figures.get("by", {}), "sentences")
+        who = fallback.told(IN_WORDS.get(fallback.baseline, ""), self.metrics.get("by", {}), "sentences")
         return " ".join(filter(None, (super().last_line(), who, self.advice() if fallback.is_always else "")))
 
     def picture(self, folder: Path) -> Path | None:

@@ -69,10 +69,10 @@ class UnderstandJob(ExampleJob):
         model, sentences = self.model, self.valid.tagged.sentences
         intents, tags = model._read(sentences)
         model._fitted = model._weighted(self.valid, intents)
-        figures = model._judged(self.valid, *model._blended(sentences, intents, tags))["model"]
+        metrics = model._judged(self.valid, *model._blended(sentences, intents, tags))["model"]
         of_intents = "intent" if model.fitted.class_weights is None else "macro_f1"
-        shown = {name: figures[name] for name in ("intent", "slot_f1", "sentence")}
-        deciding = {of_intents: figures[of_intents], "slot_f1": shown["slot_f1"], "sentence": shown["sentence"]}
+        shown = {name: metrics[name] for name in ("intent", "slot_f1", "sentence")}
+        deciding = {of_intents: metrics[of_intents], "slot_f1": shown["slot_f1"], "sentence": shown["sentence"]}
         # the network learns long before it changes an answer of the baseline
         targets = targets_of(self.valid.intents, model.fitted.intents, model.fitted.class_weights)
         of_network = float(nn.functional.cross_entropy(log_of(intents), targets))

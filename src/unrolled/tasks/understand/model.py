@@ -107,7 +107,8 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a folder with seq.in, or of tagged ones; None of another file."""
-        return sentences_in(path, form.encoding, self.fitted.tags)
+        tags = self.fitted.tags
+        return sentences_in(path, form.encoding, tags)
 
     def split(self, data: Intents, seed: int) -> tuple[Intents, Intents]:
         return split_in_two(data, self.settings.validation, seed)
@@ -199,8 +200,8 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         self.ready()
         intents, tags = self._read(valid.tagged.sentences)
         logits = cross_blended(*self._scores(valid, intents), nn.functional.cross_entropy)
-        figures = self._judged(valid, logits.double().softmax(1).numpy(), tags)
-        return replace(self._weighted(valid, intents), figures=figures)
+        metrics = self._judged(valid, logits.double().softmax(1).numpy(), tags)
+        return replace(self._weighted(valid, intents), metrics=metrics)
 
     def _weighted(self, data: Intents, intents: np.ndarray) -> UnderstandFitted:
         """What is fitted, with the weights that are the likeliest where the network finds these intents."""
@@ -281,7 +282,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         fitted = self.fitted
         gold = rewritten(data.tagged.tags, data.tagged.scheme, fitted.scheme)
         found = [fitted.intents[i] for i in intents.argmax(1)]
-        model, rights = _figures(gold, fitted.scheme, data.intents, found, tags)
+        model, rights = _metrics(gold, fitted.scheme, data.intents, found, tags)
         baseline, others = self._of_baseline(data, gold)
         if fitted.class_weights is None:
             compared = compare(shares(rights), {BASELINE: shares(others)}, metric="whole sentences", of="sentences")
@@ -307,10 +308,10 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         fitted = self.fitted
         by_words = [fitted.slot_baseline.predict(tokens) for tokens in data.tagged.sentences]
         bayes = self._bayes_of(data)
-        figures, rights = _figures(gold, fitted.scheme, data.intents, bayes, by_words)
+        metrics, rights = _metrics(gold, fitted.scheme, data.intents, bayes, by_words)
         if fitted.class_weights is not None:
-            figures["macro_f1"] = macro_f1_of(_rows(data.intents), _rows(bayes), fitted.intents)
-        return figures, rights
+            metrics["macro_f1"] = macro_f1_of(_rows(data.intents), _rows(bayes), fitted.intents)
+        return metrics, rights
 
     def check_answers(self, data: Intents) -> None:
         check_known(self.fitted.intents, data.intents, "intents")
@@ -332,26 +333,26 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         return self.read(data)
 
 
-def _figures(
+def _metrics(
     gold: Sequence[Sequence[str]],
     scheme: str,
     intents: Sequence[str],
     found_intents: Sequence[str],
     found: Sequence[Sequence[str]],
 ) -> tuple[dict[str, Any], list[bool]]:
-    """The figures, and which sentences are right as a whole."""
+    """The metrics, and which sentences are right as a whole."""
     of_slots = scores(gold, found, scheme)
     rights = [a == b for a, b in zip(intents, found_intents, strict=True)]
     whole = [
         right and spans_of(a, scheme) == spans_of(b, scheme) for right, a, b in zip(rights, gold, found, strict=True)
     ]
-    figures = {
+    metrics = {
         "intent": sum(rights) / len(rights),
         "slot_f1": of_slots["f1"],
         "sentence": sum(whole) / len(whole),
         "labels": of_slots.get("labels", {}),
     }
-    return figures, whole
+    return metrics, whole
 
 
 def _rows(names: Sequence[str]) -> list[list[str]]:

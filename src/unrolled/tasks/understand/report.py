@@ -25,20 +25,20 @@ class UnderstandReport(TaskReport[UnderstandModel]):
             shown["macro_f1"] = "macro F1"
         lines = [f"{'':<10}" + "".join(f"{name:>10}" for name in shown.values())]
         for name in ("model", "baseline"):
-            row = self.figures[name]
+            row = self.metrics[name]
             lines.append(f"{name:<10}" + "".join(f"{100 * row[key]:>8.2f} %" for key in shown))
         fitted = self.model.fitted
         return [*lines, f"baseline: {fitted.intent_baseline.name} for intents, {fitted.slot_baseline.name} for slots"]
 
     def picture(self, folder: Path) -> Path | None:
-        labels = self.figures["model"]["labels"]
+        labels = self.metrics["model"]["labels"]
         most = sorted(labels, key=lambda name: -labels[name]["n"])[:25]
         model = {name: labels[name]["f1"] for name in most}
-        baseline = {name: each["f1"] for name, each in self.figures["baseline"]["labels"].items()}
+        baseline = {name: each["f1"] for name, each in self.metrics["baseline"]["labels"].items()}
         return pictures.bars(model, baseline, "slot F1", folder / "slots.png") if model else None
 
     def exhibits(self, held: object) -> Iterator[Section]:
-        labels, others = (self.figures[who]["labels"] for who in ("model", "baseline"))
+        labels, others = (self.metrics[who]["labels"] for who in ("model", "baseline"))
         if labels:
             most = sorted(labels, key=lambda name: -labels[name]["n"])[:_MOST_LABELS]
             rows = {name: (labels[name]["f1"], others.get(name, {"f1": 0.0})["f1"], labels[name]["n"]) for name in most}
