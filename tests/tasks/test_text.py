@@ -102,7 +102,7 @@ def test_a_file_without_a_share_answers_by_the_network_alone(model, tmp_path):
     baseline = '{"method": "1-gram", "nats": 1.5, "baseline_nats": 2.5}'
     safetensors_tree.write_tensors(tmp_path / "old", tensors, metadata | {"baseline": baseline})
     old = unrolled.TextModel.load(tmp_path / "old")
-    assert old.metrics == old.metrics == {"nats": 1.5, "baseline_nats": 2.5}
+    assert old.metrics == old.figures == {"nats": 1.5, "baseline_nats": 2.5}
     ids = old.units.encode(TEXT[:300])
     assert old.evaluate(TEXT[:300])["nats"] == -float(old._net_log_p(ids).sum()) / 300
     assert len("".join(old.generate("The", length=20, seed=0))) == 20

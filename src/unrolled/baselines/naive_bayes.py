@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +70,7 @@ class NaiveBayes:
         return {"features": list(self.features)}, tensors
 
     @classmethod
-    def from_parts(cls, data: Any, tensors: dict[str, Tensor], n_classes: int) -> "NaiveBayes":
+    def from_parts(cls, data: object, tensors: dict[str, Tensor], n_classes: int) -> "NaiveBayes":
         """What `to_parts` gave.
 
         Raises:

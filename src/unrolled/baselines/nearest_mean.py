@@ -1,7 +1,6 @@
 """The baseline of classifiers of windows: the class whose windows have the nearest mean, in simple statistics."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ class NearestMean:
         return {}, {"baseline.means": torch.from_numpy(self.means), "baseline.spreads": torch.from_numpy(self.spreads)}
 
     @classmethod
-    def from_parts(cls, _: Any, tensors: dict[str, Tensor], n_classes: int) -> "NearestMean":
+    def from_parts(cls, _: object, tensors: dict[str, Tensor], n_classes: int) -> "NearestMean":
         """What `to_parts` gave.
 
         Raises:

@@ -98,7 +98,7 @@ class Ridge:
         whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
         return whole[0].astype(np.int64), whole[1].astype(np.int64), whole[2]
 
-    def numbers(self, items: Sequence[Any]) -> np.ndarray:
+    def numbers(self, items: Sequence[object]) -> np.ndarray:
         """What the items come to, float64 [items]."""
         if not items:
             return np.zeros(0)
@@ -111,7 +111,7 @@ class Ridge:
         return {"features": list(self.names), "intercept": self.intercept}, tensors
 
     @classmethod
-    def from_parts(cls, data: Any, tensors: dict[str, Tensor]) -> "Ridge":
+    def from_parts(cls, data: object, tensors: dict[str, Tensor]) -> "Ridge":
         """What `to_parts` gave.
 
         Raises:

@@ -154,7 +154,7 @@ def _plain(label: object) -> Any:
     return label.item() if isinstance(label, np.generic) else label
 
 
-def same_number(items: Sequence[Any], answers: Sequence[Any]) -> None:
+def same_number(items: Sequence[object], answers: Sequence[object]) -> None:
     """Holds items and answers to be as many.
 
     Raises:

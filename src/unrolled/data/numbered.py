@@ -147,7 +147,7 @@ def numbered_frame(frame: object, *, text: str | None, target: str | None, learn
     return replace(numbered_in_memory(of_text, as_list(numbers)), notes=roles.notes, read_as=read_as)
 
 
-def numbered_in_memory(data: Any, answers: Any, *, text: str | None = None) -> Numbered:
+def numbered_in_memory(data: object, answers: Any, *, text: str | None = None) -> Numbered:
     """Items in memory, in a frame's column or by themselves, with their numbers.
 
     Raises:

@@ -54,7 +54,7 @@ def _check_values(name: str, frame: Any, polars: Any) -> None:
         raise DataError(f"{name}: holds {n_values:,} values; at most {MOST_CELLS:,} are read. Cut it into parts")
 
 
-def _of(frame: Any, kind: Any) -> list[str]:
+def _of(frame: Any, kind: object) -> list[str]:
     return [name for name, each in frame.schema.items() if each == kind]
 
 

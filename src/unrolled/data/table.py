@@ -217,7 +217,7 @@ def of_frame(frame: object, name: str = "the table") -> Table:
     return Table(columns, [f"{name}, row {i + 1}" for i in range(len(known))], name, is_frame=True)
 
 
-def _texts(values: Sequence[Any]) -> list[str]:
+def _texts(values: Sequence[object]) -> list[str]:
     """Values of a column as texts; stamps without a time of day as days."""
     texts = [_text(value) for value in values]
     is_of_days = isinstance(values[0] if len(values) else None, datetime.datetime) and all(

@@ -144,7 +144,7 @@ def without_numbers() -> Iterator[None]:
 class _Undrawn(TorchFunctionMode):
     """Nothing is drawn for weights without numbers: torch would load its compiler for it, which takes seconds."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in (nn.init.normal_, nn.init.uniform_):
             return kwargs["tensor"]

@@ -213,7 +213,7 @@ def integrated(
     return values, Attribution(values[0], top.sum().item(), bottom.sum().item(), missing, method, n)
 
 
-def _begins(points: Sequence[Tensor], baseline: Any) -> list[Tensor]:
+def _begins(points: Sequence[Tensor], baseline: object) -> list[Tensor]:
     given = list(baseline) if isinstance(baseline, list | tuple) else [baseline] * len(points)
     found = []
     for point, begin in zip(points, given, strict=True):

@@ -158,7 +158,7 @@ def _by_layer(record: Sequence[LoggedRow], quantity: str, caption: str, unit: st
     return charts.curves(lines, UPDATES, Axis(unit, is_log=quantity == "half_life"), caption=caption)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) and value == value else float("inf")
 
 

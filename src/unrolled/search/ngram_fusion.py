@@ -4,7 +4,6 @@ Inputs: lines of text. Outputs: what a label adds to the score of the labels bef
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -60,7 +59,7 @@ class LanguageModel:
         return {"kind": self.kind, "symbols": self.symbols}, tensors
 
     @classmethod
-    def from_parts(cls, data: Any, tensors: dict[str, Tensor]) -> "LanguageModel":
+    def from_parts(cls, data: object, tensors: dict[str, Tensor]) -> "LanguageModel":
         match data:
             case {"kind": str(kind), "symbols": list(symbols)} if kind in KINDS and symbols:
                 own = {

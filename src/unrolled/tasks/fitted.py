@@ -155,7 +155,7 @@ class HasFitted(Generic[F]):
         return {} if self._fitted is None else self._fitted.metrics
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """The metrics, by the name that they had in 0.1.0."""
         return self.metrics
 

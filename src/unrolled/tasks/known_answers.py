@@ -4,7 +4,7 @@ Inputs: names of labels, tags or intents. Outputs: none, or an error. A file of 
 """
 
 from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from unrolled.data.files import shortened
 from unrolled.errors import DataError
@@ -16,7 +16,7 @@ _MOST_SHOWN = 5
 class KnowsAnswers(Protocol):
     """A model whose answers are of a list."""
 
-    def check_answers(self, data: Any) -> None:
+    def check_answers(self, data: object) -> None:
         """Refuses data whose answers are all strange to the fitted model.
 
         Raises:

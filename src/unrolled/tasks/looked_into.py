@@ -4,7 +4,7 @@ Inputs: a fitted model, and data of its task or none. Outputs: a `Checkup`, and 
 """
 
 import copy
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ _MOST_EXAMPLES = 2000  # that one batch is drawn from
 MADE_UP = "made-up input: what the model knows in random order, with random answers"
 
 
-def checkup_of(model: Estimator, data: Any = None) -> Checkup:
+def checkup_of(model: Estimator, data: object = None) -> Checkup:
     """The check-up of a fitted model's network on one batch, by the loss that it is trained by.
 
     The model itself stays as it is.
@@ -65,7 +65,7 @@ def _itself(loss: Tensor) -> Tensor:
     return loss
 
 
-def _job(model: Estimator, data: Any) -> Job:
+def _job(model: Estimator, data: object) -> Job:
     """The training that would go on from the model."""
     kind = type(model)
     learner = kind(model.settings)

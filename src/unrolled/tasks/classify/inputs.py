@@ -126,7 +126,7 @@ class NumberInput(InputLayer):
         """Of a window at each time."""
         return len(self.means)
 
-    def sequence(self, item: Any) -> np.ndarray:
+    def sequence(self, item: object) -> np.ndarray:
         window = np.asarray(item, dtype=np.float64)
         if window.ndim != 2 or window.shape[1] != len(self.means) or not np.isfinite(window).all():
             raise DataError(

@@ -23,7 +23,7 @@ class ClassifyJob(SequenceJob):
 
     def __init__(
         self,
-        model: Any,
+        model: object,
         fitted: ClassifyFitted,
         sequences: list[Any],
         labels: Sequence[Sequence[str]],

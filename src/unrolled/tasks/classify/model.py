@@ -122,7 +122,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return found
 
     @torch.inference_mode()
-    def logits(self, items: Sequence[Any]) -> Tensor:
+    def logits(self, items: Sequence[object]) -> Tensor:
         """[items, classes], of items in the input layer's sequences, before the temperature."""
         return blended(self._network(items), self._by_baseline(items), self.fitted.weights)
 
@@ -134,7 +134,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return calibrated(fitted.baseline.scores(items), fitted.scale, is_multiple=fitted.is_multiple)
 
     @torch.inference_mode()
-    def _network(self, items: Sequence[Any]) -> Tensor:
+    def _network(self, items: Sequence[object]) -> Tensor:
         """The network's logits, [items, classes]; zeros for an empty item."""
         fitted = self.ready()
         result = torch.zeros(len(items), len(fitted.classes))
@@ -170,7 +170,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return np.array([[row.probabilities[name] for name in self.classes_.tolist()] for row in rows])
 
     def predict_all(
-        self, items: Iterable[Any], *, highlights: bool = False, names: Sequence[str] = ()
+        self, items: Iterable[object], *, highlights: bool = False, names: Sequence[str] = ()
     ) -> list[Classified]:
         """The class of each of some texts or windows; `names` of windows, numbers if not given."""
         fitted, items = self.fitted, _items(items, self.fitted.input_layer)
@@ -206,7 +206,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         log = self._probabilities(logits)[:, of_class].clamp_min(1e-12).log()
         return effects(tokens, log.numpy(), "nats")
 
-    def evaluate(self, data: Any) -> dict[str, Any]:
+    def evaluate(self, data: object) -> dict[str, Any]:
         """Metrics on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration
         error, precision, recall and F1 by class, confusion matrix; the model's, the baseline's and the majority's.
         """

@@ -57,7 +57,7 @@ class SequenceModel(Estimator[S, D, F]):
         return Answers(self.predict_all(found, highlights=highlights), index=index_of(items))
 
     @abstractmethod
-    def predict_all(self, items: Iterable[Any], *, highlights: bool = False, names: Sequence[str] = ()) -> list:
+    def predict_all(self, items: Iterable[object], *, highlights: bool = False, names: Sequence[str] = ()) -> list:
         """The answers for texts or windows; `names` of windows, numbers if not given."""
 
     def _is_window(self, items: object) -> bool:
@@ -107,7 +107,7 @@ class SequenceJob(ExampleJob):
 
     def __init__(
         self,
-        model: Any,
+        model: object,
         fitted: SequenceFitted,
         sequences: Sequence[Any],
         valid_items: Sequence[Any],

@@ -58,11 +58,11 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
     def read(self, files: Files) -> Series:
         return Reader(self.settings, self._fitted).files(files)
 
-    def as_data(self, data: Any) -> Series:
+    def as_data(self, data: object) -> Series:
         """From files, a data frame, an array [time], or a list of those."""
         return Reader(self.settings, self._fitted).series(data)
 
-    def _data(self, data: Any, valid: Any, begun: Beginning | None) -> tuple[Series, None, str]:
+    def _data(self, data: object, valid: object, begun: Beginning | None) -> tuple[Series, None, str]:
         """Data of a training: read anew, whatever the model learnt before, or as for the one that it starts from;
         without series that are too short.
         """
@@ -80,7 +80,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         """How series are cut."""
         return Parts(self.settings)
 
-    def _check_given(self, answers: Any, valid: Any) -> None:
+    def _check_given(self, answers: object, valid: object) -> None:
         """The validation part is the end of each series, before the test part."""
         if valid is not None or answers is not None:
             raise SettingsError(
@@ -151,7 +151,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         fitted = self.fitted
         return fitted.best if settings.answer == "best" else settings.answer
 
-    def evaluate(self, data: Any, *, part: str | None = None) -> dict[str, Any]:
+    def evaluate(self, data: object, *, part: str | None = None) -> dict[str, Any]:
         """A backtest: metrics of the forecasts from rolling origins, of the model and of each baseline.
 
         Args:
@@ -172,7 +172,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         about = {"part": part, "n_forecasts": len(origins), "answers": self.answers}
         return {**metrics, **about, "comparison": comparison.to_dict()}
 
-    def score(self, data: Any, answers: Any = None) -> float:
+    def score(self, data: object, answers: object = None) -> float:
         """The negative mean absolute error of forecasts all along some series, also of such as `fit` did not see: of a
         part that comes later, as scikit-learn's `TimeSeriesSplit` cuts it. The larger the better.
 
@@ -186,7 +186,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         at = self.forecasts_from(series, origins)
         return -float(np.abs(at.targets - at.points(self.answers)).mean())
 
-    def predict(self, data: Any, *, answer: str | None = None, highlights: bool = False) -> Forecasts:
+    def predict(self, data: object, *, answer: str | None = None, highlights: bool = False) -> Forecasts:
         """The steps after the end of each series; see `fit` for `data`. `answer` overrules the settings', `highlights`
         tells which values before moved the network's forecast.
         """

@@ -19,7 +19,7 @@ class RegressJob(SequenceJob):
 
     def __init__(
         self,
-        model: Any,
+        model: object,
         fitted: RegressFitted,
         sequences: list[Any],
         scaled: np.ndarray,

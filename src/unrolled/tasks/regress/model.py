@@ -75,7 +75,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             table, values=names, series=series, target=target, decimal=decimal, learnt=self.read_as
         )
 
-    def paired(self, data: Any, answers: Any) -> Numbered:
+    def paired(self, data: object, answers: object) -> Numbered:
         return numbered_in_memory(data, answers, text=self.settings.text)
 
     @accepts("pairs of a text or a window [time, features] and its number")
@@ -151,7 +151,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             take_weights(net, start.net)
 
     @torch.inference_mode()
-    def _network(self, sequences: Sequence[Any]) -> np.ndarray:
+    def _network(self, sequences: Sequence[object]) -> np.ndarray:
         """What the network adds, scaled, float64 [items]; zeros for an empty item."""
         fitted = self.ready()
         result = np.zeros(len(sequences))
@@ -159,7 +159,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             result[places] = fitted.net.numbers(batch).double().cpu().numpy()
         return result
 
-    def _numbers(self, sequences: Sequence[Any]) -> np.ndarray:
+    def _numbers(self, sequences: Sequence[object]) -> np.ndarray:
         fitted = self.fitted
         return fitted.baseline.numbers(sequences) + fitted.share * fitted.spread * self._network(sequences)
 
@@ -176,7 +176,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         return replace(fitted, share=share, low=low, high=high)
 
     def predict_all(
-        self, items: Iterable[Any], *, highlights: bool = False, names: Sequence[str] = ()
+        self, items: Iterable[object], *, highlights: bool = False, names: Sequence[str] = ()
     ) -> list[Estimated]:
         """The number of each of some texts or windows; `names` of windows, numbers if not given."""
         fitted = self.fitted
@@ -216,7 +216,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         data = read_windows(table, values=names, series=series, label=None, decimal=decimal, learnt=self.read_as)
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
-    def evaluate(self, data: Any) -> dict[str, Any]:
+    def evaluate(self, data: object) -> dict[str, Any]:
         """MAE, RMSE and R² on items with their numbers; the model's, the baseline's, and those of the mean of the
         training part.
         """
@@ -242,7 +242,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         )
         return metrics | {"n_items": len(data), "comparison": compared.to_dict()}
 
-    def score(self, data: Any, answers: Any = None) -> float:
+    def score(self, data: object, answers: object = None) -> float:
         """R², as of scikit-learn's regressors; arguments as of `evaluate`, or items and their numbers."""
         return float(self.evaluate(data if answers is None else self.paired(data, answers))["model"]["r2"])
 

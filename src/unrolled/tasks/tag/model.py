@@ -191,7 +191,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             return self.predict_all([items])[0]
         return Answers(self.predict_all(items), index=index_of(given))
 
-    def predict_all(self, items: Iterable[Any]) -> list[TaggedText]:
+    def predict_all(self, items: Iterable[object]) -> list[TaggedText]:
         """What is found in each of some texts or sentences of tokens."""
         fitted = self.fitted
         texts, tokens = [], []
@@ -211,7 +211,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             return [Token(char, i, i + 1) for i, char in enumerate(text) if not char.isspace()]
         return refined(text, self.fitted.vocabulary)
 
-    def evaluate(self, data: Any) -> dict[str, Any]:
+    def evaluate(self, data: object) -> dict[str, Any]:
         """Metrics on tagged files or sentences: precision, recall and F1 of spans by kind, or the accuracy of plain
         tags; the model's and the baseline's.
         """
@@ -230,7 +230,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         )
         return metrics | {"n_sentences": len(data), "comparison": compared.to_dict()}
 
-    def judge(self, job: Any) -> dict[str, Any]:
+    def judge(self, job: object) -> dict[str, Any]:
         """Metrics on the validation part, and on its sentences as plain text, which `predict` cuts by itself."""
         fitted, metrics = self.fitted, super().judge(job)
         part = cast(Tagged, self.held).part(range(min(_MOST_TEXTS, len(cast(Tagged, self.held)))))

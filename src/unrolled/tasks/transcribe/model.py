@@ -272,7 +272,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             **self._by_baselines(data),
         }
 
-    def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
+    def evaluate(self, data: object, *, beam: int | None = None) -> dict[str, Any]:
         """Word and character error rates, and the share of sounds with any error; the model's and the baselines', and
         the network's alone where a baseline answers some of them.
         """

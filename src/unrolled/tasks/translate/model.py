@@ -281,7 +281,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         return Translation(text, written_out, sure, source, target, attention, ids=ids)
 
     def predict(
-        self, items: Any, *, beam: int | None = None, answer: str | None = None, highlights: bool = False
+        self, items: object, *, beam: int | None = None, answer: str | None = None, highlights: bool = False
     ) -> Any:
         """The translation of a text, or of each of a list of texts. `answer` overrules the settings', `highlights`
         tells what each source word did for it.
@@ -325,7 +325,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             COPY: list(texts),
         }
 
-    def evaluate(self, data: Any, *, beam: int | None = None) -> dict[str, Any]:
+    def evaluate(self, data: object, *, beam: int | None = None) -> dict[str, Any]:
         """BLEU and chrF of translated pairs, the model's and the baselines', with the signature of the measure; the
         network's alone too where a baseline answers some of them.
         """

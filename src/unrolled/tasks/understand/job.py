@@ -1,7 +1,6 @@
 """The task as the training loop sees it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class UnderstandJob(ExampleJob):
 
     def __init__(
         self,
-        model: Any,
+        model: object,
         fitted: UnderstandFitted,
         sentences: list[list[str]],
         tags: list[list[str]],

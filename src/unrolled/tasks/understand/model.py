@@ -234,7 +234,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             within[place] += [fitted.tags[number] for number in numbers[i]]
         return intents, [tags_of(spans_of(tags, "BIOES"), len(tags), fitted.scheme) for tags in within]
 
-    def predict(self, items: Any, *, highlights: bool = False) -> Any:
+    def predict(self, items: object, *, highlights: bool = False) -> Any:
         """What a text wants; or each of a list of texts. Words are cut at spaces; unknown ones at punctuation too.
         `highlights` tells what each token did for the intent.
         """
@@ -269,7 +269,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         intents, _ = self._blended([forms for _, _, forms in versions], found, [])
         return effects(tokens, np.log(np.maximum(intents[:, intent], 1e-12)), "nats")
 
-    def evaluate(self, data: Any) -> dict[str, Any]:
+    def evaluate(self, data: object) -> dict[str, Any]:
         """Intent accuracy, slot F1 as conlleval counts it, and the share of sentences that are right in both; the
         model's and the baselines'.
         """
@@ -343,9 +343,8 @@ def _metrics(
     """The metrics, and which sentences are right as a whole."""
     of_slots = scores(gold, found, scheme)
     rights = [a == b for a, b in zip(intents, found_intents, strict=True)]
-    whole = [
-        right and spans_of(a, scheme) == spans_of(b, scheme) for right, a, b in zip(rights, gold, found, strict=True)
-    ]
+    same = [spans_of(a, scheme) == spans_of(b, scheme) for a, b in zip(gold, found, strict=True)]
+    whole = [right and is_same for right, is_same in zip(rights, same, strict=True)]
     metrics = {
         "intent": sum(rights) / len(rights),
         "slot_f1": of_slots["f1"],
