@@ -232,10 +232,8 @@ class _Layer(nn.RNNBase, Generic[State]):
             xs, lengths = pad_packed_sequence(input)
         elif input.dim() == 2:
             xs, hx = input.unsqueeze(1), _each(hx, lambda state: state.unsqueeze(1))
-        elif self.batch_first:
-            xs = input.transpose(0, 1)
         else:
-            xs = input
+            xs = input.transpose(0, 1) if self.batch_first else input
         step, first, clip = self._step("l0", self._parameters), self._first_states(xs, hx)[0], self.clip_state_grad
         return explain(step, xs, first, lengths=lengths, clip_state_grad=clip, verbose=verbose, timed=timed)
 
