@@ -532,3 +532,51 @@ def test_years_of_other_calendars_are_told(first, told, form):
     found = read_series(table([form.format(year) for year in range(first, first + 10)]))
     assert found.frequency.words == "every year"
     assert [note for note in found.notes if "calendar" in note] == ([told] if told else [])
+
+
+OF_LANGUAGES = {
+    "de": (
+        "{day}. {month} {year}",
+        "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    ),
+    "fr": (
+        "{day} {month} {year}",
+        "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    ),
+    "es": (
+        "{day} de {month} de {year}",
+        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    ),
+    "es short": ("{day}-{month}-{year}", "ene feb mar abr may jun jul ago sep oct nov dic"),
+    "ru": ("{day} {month} {year}", "января февраля марта апреля мая июня июля августа сентября октября ноября декабря"),
+    "zh": ("{year}年{month}{day}日", "一月 二月 三月 四月 五月 六月 七月 八月 九月 十月 十一月 十二月"),
+    "ja": ("令和6年{month}{day}日", "1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月"),
+    "ko": ("{year}년 {month} {day}일", "1월 2월 3월 4월 5월 6월 7월 8월 9월 10월 11월 12월"),
+}
+
+
+@pytest.mark.parametrize("name", ["date", "Datum", "when", "x", "日期"])
+@pytest.mark.parametrize("language", OF_LANGUAGES)
+@pytest.mark.parametrize("begin", ["2024-01-01", "2024-04-20", "2024-05-01"])
+def test_months_in_other_languages_are_told_with_what_to_do(name, language, begin):
+    form, names = OF_LANGUAGES[language][0], OF_LANGUAGES[language][1].split()
+    days = [each.item() for each in np.arange(begin, np.datetime64(begin) + 80)]
+    texts = [form.format(day=each.day, month=names[each.month - 1], year=each.year) for each in days]
+    columns = {name: texts, "v": list(map(str, range(80)))}
+    table = Table(columns, [f"t.csv, line {i + 2}" for i in range(80)], "t.csv")
+    told = "Names of months are read in English; write others as numbers, such as 2024-05-03"
+    try:
+        found = read_series(table)
+    except DataError as fault:
+        assert told in str(fault)  # noqa: PT017 - or a note
+    else:  # May, June and July in Spanish are short as in English
+        assert told in found.notes[0] or (found.first, found.frequency.words) == ([np.datetime64(begin)], "every day")
+
+
+def test_chinese_days_are_read_and_written_so():
+    days = [each.item() for each in np.arange("2024-04-20", "2024-06-20", dtype="datetime64[D]")]
+    for form in ("{}年{}月{}日", "{} 年 {} 月 {} 日", "{}年{:02}月{:02}日"):
+        texts = [form.format(each.year, each.month, each.day) for each in days]
+        table = Table({"日期": texts, "v": list(map(str, range(61)))}, [f"line {i}" for i in range(61)], "t.csv")
+        found = read_series(table)
+        assert (found.frequency.words, found.stamps(0, 61, 62)) == ("every day", [form.format(2024, 6, 20)])

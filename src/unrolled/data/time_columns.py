@@ -28,8 +28,12 @@ _TOGETHER = (("date", "time"), ("date", "hour"), ("date",), ("datetime",), ("tim
              ("year", "week"))  # fmt: skip
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?(\s*[AaPp][Mm])?")
 _RESEMBLES = re.compile(
-    r"\b(?:1[89]|20)\d\d\D+\d|\d\D+(?:1[89]|20)\d\d\b|\d.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I
+    r"\b(?:1[89]|20)\d\d\D+\d|\d\D+(?:1[89]|20)\d\d\b|\d.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|\w年.*月.*\d",
+    re.I,
 )
+#: a day or a year beside a word, in which a month may stand; in East Asia beside the sign of months
+_WORDED = re.compile(r"(?=.*\d)(?:.*[^\W\d_]{3}|.*\w月|.*月\w|.*월)", re.DOTALL)
 _DATED = re.compile(r"\b(?:date|datetime|day|datum|fecha|ds)\b|(?<=[a-z_ ])(?:date|Date|DATE)\b|日期", re.I)
 _MOST_TRAILING = 3  # rows after the last stamp that are left out
 _READABLE = 0.8  # share of a column's texts that makes it one of stamps
@@ -264,13 +268,21 @@ def _is_order(numbers: np.ndarray, groups: Sequence[np.ndarray]) -> bool:
     return all((each > 0).all() for each in steps) or all((each < 0).all() for each in steps)
 
 
+def _in_words(text: str) -> str:
+    """What to do where a month may be written in another language; "" where a text has no word beside a number."""
+    if not _WORDED.match(text):
+        return ""
+    return ". Names of months are read in English; write others as numbers, such as 2024-05-03"
+
+
 def _unreadable(table: Table, name: str, texts: Sequence[str], reads: Reads) -> str:
     found = read_stamps(texts, reads) if not _are_numbers(texts) else None
     bad = found.bad if found is not None else [i for i, text in enumerate(texts) if not readings(text.strip())]
     row = int(bad[0]) if len(bad) else 0
     return (
-        f"{table.places[row]}, column {name!r}: {shortened(texts[row])} is no time. Expected such as 2024-01-31 or "
-        "2024-01-31 13:00; pass --time-format, such as '%d.%m.%Y', or --time row to take the rows in their order"
+        f"{table.places[row]}, column {name!r}: {shortened(texts[row])} is no time{_in_words(texts[row])}. Expected "
+        "such as 2024-01-31 or 2024-01-31 13:00; pass --time-format, such as '%d.%m.%Y', or --time row to take the "
+        "rows in their order"
     )
 
 
@@ -292,5 +304,8 @@ def rows_with_stamps(table: Table, times: Times, faults: Faults) -> tuple[np.nda
     for i in bad:
         if not notes or int(i) not in trailing:
             shown = shortened(times.texts[i])
-            faults.add(f"{table.places[i]}, column {times.name!r}: {shown} is no time; expected it as {like!r}")
+            faults.add(
+                f"{table.places[i]}, column {times.name!r}: {shown} is no time; expected it as {like!r}"
+                f"{_in_words(times.texts[i])}"
+            )
     return good, notes
