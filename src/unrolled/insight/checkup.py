@@ -23,6 +23,7 @@ from unrolled.insight.modes import modes_of
 from unrolled.insight.names import state_names
 from unrolled.insight.past import past_of
 from unrolled.insight.reach import Reach, reach_of
+from unrolled.insight.restarts import restarts_of
 from unrolled.insight.subject import Run, Subject, check, nothing_ran
 from unrolled.insight.tangents import OF_OTHER_ROWS, Linear, n_finite_steps, path_of
 from unrolled.insight.verdict import Figures, verdict_of
@@ -86,7 +87,8 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
     past = past_of(subject, run.chains) if is_finite else None
     modes = modes_of(subject) if is_finite else None
     direct = [_reach({"all": run}, i) if subject.returns_loss else None for i in range(len(run.chains))]
-    figures = Figures(layers, run.chains, direct, past, modes, trouble, run.loss)
+    restarts = restarts_of(subject, run.chains, run.loss) if is_finite else None
+    figures = Figures(layers, run.chains, direct, past, modes, restarts, trouble, run.loss)
     felt = [layer.reach for layer in layers if layer.reach is not None]
     farthest = max((reach.horizon for reach in felt), default=0)
     return Checkup(

@@ -15,6 +15,7 @@ from unrolled.insight.modes import Modes
 from unrolled.insight.past import Past
 from unrolled.insight.reach import DECADES, FAR, LEAST_STEPS, Reach
 from unrolled.insight.record import Trouble
+from unrolled.insight.restarts import Restarts
 
 _DECADES_OF_LEARNED = 6.0  # of a net that has learned in spite of it: then float32 has no digits left
 _SATURATED = 0.5  # share of a gate's values, or units
@@ -22,6 +23,7 @@ _CLOSED, _OPEN = 0.1, 0.9  # means of a sigmoid: it may be open always, and clos
 _DEAD, _DEAD_OF_LEARNED = 0.2, 0.5  # share of units
 _GROWTH = 100.0  # of a state's norm over four times the sequence: above any cubic growth
 _ALIVE = 0.1  # share of a gradient that is left where it is cut off
+_CARRIED = 0.1  # share of the loss that a state saves where it is carried into the next window
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Figures:
     Attributes:
         layers, chains: of each layer and direction, in the same order.
         direct: likewise, of a model that returns its loss, how far the gradient of all steps reaches; else None.
-        past, modes: None where not measured.
+        past, modes, restarts: None where not measured.
         trouble: the first number that is not finite.
         loss: the value of the loss.
     """
@@ -41,6 +43,7 @@ class Figures:
     direct: Sequence[Reach | None]
     past: Past | None
     modes: Modes | None
+    restarts: Restarts | None
     trouble: Trouble | None
     loss: float
 
@@ -54,6 +57,7 @@ def verdict_of(figures: Figures) -> list[Finding]:
         *exploding,
         *_vanishing(figures),
         *_truncated(figures),
+        *_restarted(figures),
         *_saturated(figures),
         *_dead(figures),
         *_unstable(figures),
@@ -172,6 +176,19 @@ def _truncated(figures: Figures) -> Iterator[Finding]:
         )
         advice = f"Let it run over more steps at once, at least {2 * cut} (k2 of truncated_bptt, or longer windows)."
         yield Finding("truncation too short", layer.name, evidence, advice)
+
+
+def _restarted(figures: Figures) -> Iterator[Finding]:
+    restarts = figures.restarts
+    knows_its_rows = figures.past is not None and figures.past.of_loss  # else the loss falls by chance
+    if restarts is None or not knows_its_rows or restarts.fall < _CARRIED:
+        return
+    evidence = (
+        f"{restarts.n_windows} windows of {restarts.n_steps} steps begin from the same state. With the state carried "
+        f"from one to the next the loss is {restarts.carried:.4g} in place of {restarts.loss:.4g}."
+    )
+    advice = "Carry the state from window to window (`truncated_bptt`), or take longer windows."
+    yield Finding("truncation too short", restarts.layer, evidence, advice)
 
 
 def _saturated(figures: Figures) -> Iterator[Finding]:
