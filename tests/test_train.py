@@ -223,7 +223,7 @@ def test_a_run_goes_on_until_it_beats_its_baseline(monkeypatch):
     assert notes == ["no better than the baseline yet: goes on to 2 minutes"]
     never = train(Slow(training=range(200, 0, -1), losses=[3.0], baseline_loss=1.0), bounded)
     assert (never.reason, never.steps) == ("5 minutes over", 100)
-    assert train(Slow(training=FALLING, losses=[0.5], baseline_loss=1.0), bounded).reason == "1 minutes over"
+    assert train(Slow(training=FALLING, losses=[0.5], baseline_loss=1.0), bounded).reason == "1 minute over"
     with pytest.raises(SettingsError, match=r"^most_minutes: nothing says what the baseline's loss is here; set minut"):
         train(Regression(), bounded)
     with pytest.raises(SettingsError, match=r"^most_minutes=1: expected minutes=2 or more; it is how long a run"):

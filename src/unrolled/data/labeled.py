@@ -259,7 +259,9 @@ def read_windows(
     items = [columns[places] for places in rows.values()]
     lengths = [len(each) for each in items]
     span = f"{min(lengths):,}" + (f" to {max(lengths):,}" if max(lengths) > min(lengths) else "")
-    note = f"{counted(len(items), 'window')} of {span} rows of {counted(len(values), 'number')}"
+    note = (
+        f"{counted(len(items), 'window')} of {span} row{'' if span == '1' else 's'} of {counted(len(values), 'number')}"
+    )
     notes, read_as = [note, *notes, *table.notes], {"decimal": mark_to_keep(table, values, decimal)}
     return Labeled(items, labels, notes=tuple(notes), names=tuple(rows), sha256=table.sha256, read_as=read_as)
 
