@@ -10,13 +10,17 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unrolled import optional_libraries
 from unrolled.errors import ModelFileError
 from unrolled.json_values import JsonObject
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 PAD, BEGIN, END, UNKNOWN = range(4)
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space within a subword
@@ -40,15 +44,23 @@ class Cut:
         return len(self.ids)
 
 
+def read_tokenizer(library: ModuleType, description: str) -> "Tokenizer":
+    """The tokenizer that a text describes, as the library writes it.
+
+    Raises:
+        ModelFileError: it describes none.
+    """
+    try:
+        return library.Tokenizer.from_str(description)
+    except Exception as fault:  # the library raises bare Exception for a description that it cannot read
+        raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
+
+
 class Subwords:
     """A vocabulary of subwords, fitted on the training part only."""
 
     def __init__(self, description: str) -> None:
-        library = _tokenizers()
-        try:
-            self._tokenizer = library.Tokenizer.from_str(description)
-        except Exception as fault:  # the library raises bare Exception for a description that it cannot read
-            raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
+        self._tokenizer = read_tokenizer(_tokenizers(), description)
         if self._tokenizer.token_to_id("<unk>") != 0:
             raise ModelFileError("its subwords are damaged: the unknown subword is not the first")
         if set(self._tokenizer.get_vocab().values()) != set(range(self._tokenizer.get_vocab_size())):
@@ -121,5 +133,5 @@ def _clean(text: str) -> str:
     return _HALVES.sub("\N{REPLACEMENT CHARACTER}", text.replace(_SPACE, " "))
 
 
-def _tokenizers() -> Any:
+def _tokenizers() -> ModuleType:
     return optional_libraries.library("tokenizers", "translation needs", "translate")

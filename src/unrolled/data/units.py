@@ -9,11 +9,12 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
 from unrolled import optional_libraries
+from unrolled.data.subwords import read_tokenizer
 from unrolled.errors import DataError, ModelFileError
 from unrolled.json_values import JsonObject
 
@@ -138,11 +139,7 @@ class Subwords(Units):
     """
 
     def __init__(self, description: str) -> None:
-        tokenizers = _tokenizers()
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(description)
-        except Exception as fault:  # the library raises bare Exception for a description that it cannot read
-            raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
+        self._tokenizer = read_tokenizer(_tokenizers(), description)
         self.size = self._tokenizer.get_vocab_size()
         self._bytes = _byte_alphabet()
 
@@ -211,5 +208,5 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
 
 
-def _tokenizers() -> Any:
+def _tokenizers() -> ModuleType:
     return optional_libraries.library("tokenizers", "--units subword needs", "subword")

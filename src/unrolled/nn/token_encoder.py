@@ -18,6 +18,12 @@ from unrolled.nn.named_layers import LAYER_NAMES, make_layers, start_orthogonal
 from unrolled.settings import Settings, option
 
 
+def ensemble_option() -> int:
+    """The option of how many networks there are."""
+    words = "networks trained side by side, which answer together"
+    return option(1, words, least=1, most=20, was="members", with_start="fixed")
+
+
 @dataclass(frozen=True)
 class EncoderSettings(Settings):
     """How sentences are read."""
@@ -40,14 +46,7 @@ class EncoderSettings(Settings):
     least: int = option(1, "occurrences from which on a word is known", least=1, most=10**6, with_start="fixed")
     dropout: float = option(0.5, "share of features dropped in training", least=0, most=0.95)
     word_dropout: float = option(0.05, "share of words shown as unknown in training", least=0, most=0.95)
-    ensemble: int = option(
-        1,
-        "networks trained side by side, which answer together",
-        least=1,
-        most=20,
-        was="members",
-        with_start="fixed",
-    )
+    ensemble: int = ensemble_option()
 
     def vocabulary_of(self, sentences: Sequence[Sequence[str]]) -> TokenVocabulary:
         """The vocabulary of some sentences of tokens."""

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +39,17 @@ Files = Sequence[Path | str] | Path | str
 Begun = Beginning | None  # what a training starts from
 S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
+
+
+class Parted(Protocol):
+    """Examples of which a part can be taken."""
+
+    def __len__(self) -> int: ...
+
+    def part(self, places: list[int]) -> Self: ...
+
+
+P = TypeVar("P", bound=Parted)
 _ADVICE = {
     True: "Texts go with their answers: fit(texts, answers)",
     False: "Write the texts to a file, and name it",
@@ -347,7 +358,7 @@ class ExampleJob:
         self.model.keep(path, record)
 
 
-def drawn_folds(data: Any, n: int, seed: int) -> Iterator[tuple[Any, Any]]:
+def drawn_folds(data: P, n: int, seed: int) -> Iterator[tuple[P, P]]:
     """Parts for training and for validation, `n` times, drawn by the seed."""
     if len(data) < n:
         raise SettingsError(f"folds: {n} of {len(data)} examples; take fewer")
@@ -358,7 +369,7 @@ def drawn_folds(data: Any, n: int, seed: int) -> Iterator[tuple[Any, Any]]:
         yield data.part(rest.tolist()), data.part(held.tolist())
 
 
-def split_in_two(data: Any, share: float, seed: int) -> tuple[Any, Any]:
+def split_in_two(data: P, share: float, seed: int) -> tuple[P, P]:
     """A part for training and one for validation, drawn by the seed."""
     n_valid = max(1, round(share * len(data)))
     if len(data) - n_valid < 1:

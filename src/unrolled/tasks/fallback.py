@@ -8,7 +8,6 @@ texts, which cannot be blended as scores of classes are.
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ _BOUNDS = 20  # at most that are tried
 Counts = Mapping[str, np.ndarray]  # by who answers, float [items, counts]
 
 
-def answer_option() -> Any:
+def answer_option() -> str:
     """The setting of the tasks that have it."""
     return option(
         "best", "who answers: the best on the validation part, or always the network", choices=("best", MODEL)

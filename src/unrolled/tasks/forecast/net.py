@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from unrolled.data.windows import Windows
 from unrolled.engine.trees import Tree
 from unrolled.nn.named_layers import LAYER_NAMES, make_layers
+from unrolled.nn.token_encoder import ensemble_option
 from unrolled.randomness import set_aside
 from unrolled.settings import Settings, option
 
@@ -38,14 +39,7 @@ class ForecastNetSettings(Settings):
         with_start="fixed",
     )
     output: str = option("quantiles", "what is forecast of each value", choices=tuple(OUTPUTS), with_start="fixed")
-    ensemble: int = option(
-        1,
-        "networks trained side by side, which answer together",
-        least=1,
-        most=20,
-        was="members",
-        with_start="fixed",
-    )
+    ensemble: int = ensemble_option()
 
 
 class ForecastMember(nn.Module):
