@@ -111,7 +111,7 @@ def reason_to_stop(at: Position, settings: TrainSettings) -> str:
         return f"{counted(settings.steps, 'step')} done"
     if time_share(at, settings) >= 1:
         minutes = at.minutes or settings.minutes
-        return f"{minutes:g} minute{'' if minutes == 1 else 's'} over"
+        return f"{minutes:.3g} minute{'' if minutes == 1 else 's'} over"
     is_unbounded = settings.steps is None and settings.minutes is None
     is_long_enough = at.n_waited >= _AT_THE_START * settings.patience > 0
     if is_unbounded and is_long_enough and not has_left_its_start(at):
