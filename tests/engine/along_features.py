@@ -56,6 +56,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmin": lambda a: F.softmin(a, -1),
     "logsumexp": _spread(lambda a: torch.logsumexp(a, 1, keepdim=True)),
     "layer_norm": lambda a: F.layer_norm(a, a.shape[1:]),
+    "group_norm": lambda a: F.group_norm(a, 1),
     "rms_norm": lambda a: F.rms_norm(a, a.shape[1:], eps=1e-6),
     "normalize": lambda a: F.normalize(a, dim=1),
     "normalize by sum": lambda a: F.normalize(a, p=1, dim=1),

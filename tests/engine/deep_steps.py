@@ -109,6 +109,18 @@ class Slices(Deep):
         return new[:, 1], torch.tanh(new) / math.sqrt(2)
 
 
+class GroupNorm(Deep):
+    """Groups of the heads together, with gains; and of a wide product, each group by itself."""
+
+    state_shape = (HEADS, WIDTH)
+
+    def forward(self, x, h):
+        wide = F.group_norm(F.linear(x, self.inner), 2, self.bias.flatten())
+        whole = F.group_norm(h, 1, self.gains.squeeze(1), self.gains.squeeze(1), eps=0.1)
+        new = torch.tanh(whole + wide.view(-1, HEADS, WIDTH) + F.group_norm(h, HEADS))
+        return wide, new
+
+
 class Largest(Deep):
     """Reductions over both axes."""
 
@@ -121,7 +133,7 @@ class Largest(Deep):
         return new.sum(2), new
 
 
-STEPS = [Einsum, EinsumOtherWay, Bmm, StateOfHeads, Shared, Memory, Delta, Slices, Largest]
+STEPS = [Einsum, EinsumOtherWay, Bmm, StateOfHeads, Shared, Memory, Delta, Slices, GroupNorm, Largest]
 
 
 class Square(nn.Module):

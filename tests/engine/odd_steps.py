@@ -29,6 +29,7 @@ UNARY = {
     "elu": F.elu,
     "softmax": lambda a: torch.softmax(a, -1),
     "layer_norm": lambda a: F.layer_norm(a, (HIDDEN,)),
+    "group_norm": lambda a: F.group_norm(a, 2),
     "rms_norm": lambda a: a * torch.rsqrt(a.square().mean(-1, keepdim=True) + 0.1),
     "l2_norm": lambda a: a / (1 + a.norm(dim=-1, keepdim=True)),
     "less_mean": lambda a: a - a.mean(1, keepdim=True),

@@ -88,10 +88,36 @@ def _layer_norm(
     return result.to(a.dtype), mean.to(a.dtype), rstd.to(a.dtype)
 
 
+def _group_norm(
+    a: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    n_rows: int,
+    channels: int,
+    n_each: int,
+    groups: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """torch's `native_group_norm` as a layer norm of each group, of which torch knows the derivative."""
+    width = channels // groups * n_each
+    if width == 0:
+        return NotImplemented
+    exact = a.to(get_computation_dtype(a.dtype)).reshape(n_rows, groups, width)
+    normed, mean, rstd = aten.native_layer_norm(exact, [width], None, None, eps)
+    result = normed.reshape(a.shape)
+    shape = (channels, *(1,) * (a.dim() - 2))
+    result = result if weight is None else result * weight.view(shape)
+    result = result if bias is None else result + bias.view(shape)
+    return result.to(a.dtype), mean.view(n_rows, groups).to(a.dtype), rstd.view(n_rows, groups).to(a.dtype)
+
+
 OF_VARIANCE: dict[Any, Callable] = {
     aten.var.correction: _over(_var, with_mean=False),
     aten.std.correction: _over(_std, with_mean=False),
     aten.var_mean.correction: _over(_var, with_mean=True),
     aten.std_mean.correction: _over(_std, with_mean=True),
 }
-DECOMPOSITIONS: dict[Any, Callable] = OF_VARIANCE | {aten.native_layer_norm.default: _layer_norm}
+DECOMPOSITIONS: dict[Any, Callable] = OF_VARIANCE | {
+    aten.native_layer_norm.default: _layer_norm,
+    aten.native_group_norm.default: _group_norm,
+}

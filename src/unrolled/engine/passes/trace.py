@@ -193,9 +193,9 @@ def trace(
             # but for rows, as running means, of which some operations have no derivative
             each.requires_grad_(each.is_floating_point() and each.dim() > 1)
         fakes += [_empty(leaf, (batch, *leaf.shape[1:])) for leaf in (*xs, *states)]
-        # not taken apart yet: what the derivative of an operation is, torch knows of the whole one; but for this one,
-        # which has none by its running means
-        apart = {op: decompositions()[op] for op in (aten.native_batch_norm.default,)}
+        # not taken apart yet: what the derivative of an operation is, torch knows of the whole one; but for these: one
+        # has none by its running means, the other takes the number of rows as a number
+        apart = {op: decompositions()[op] for op in (aten.native_batch_norm.default, aten.native_group_norm.default)}
         graph = make_graph(flat, fakes, table=apart)
     made = lift_captured(graph, after=n)
     for node in list(graph.graph.nodes):
