@@ -26,6 +26,8 @@ def assemble(
     n_after = _operations(outside.after)
     for part in (outside.before, outside.after):
         take_products(part)
+    for part in (outside.invariant, outside.held, outside.before, outside.after):
+        _take_any_strides(part)
     # what the backward reads, and what is read outside
     read_states = {i for kind, i in programs.backward_inputs if kind in ("previous", "next")} | set(parts.sequences)
     return Plan(
@@ -70,6 +72,16 @@ def _depends(parts: Split) -> list[list[int]]:
     kept = zip(parts.kept, detached_results(parts), strict=False)
     reached = [*(known[node] for node in parts.next_states), *(set() if cut else known[node] for node, cut in kept)]
     return [sorted(each) for each in reached]
+
+
+def _take_any_strides(part: fx.GraphModule) -> None:
+    """What a step reshapes was traced on contiguous tensors, of which torch makes views; those of a call have any
+    strides.
+    """
+    for node in part.graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
+    part.recompile()
 
 
 def _unless_empty(part: fx.GraphModule) -> fx.GraphModule | None:

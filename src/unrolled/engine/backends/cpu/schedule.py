@@ -113,7 +113,7 @@ class Schedule:
         for i, value in enumerate(self.program.outputs):
             self._store(value, f"o{i}", str(value.width))
         for i, value in enumerate(self.program.totals):
-            self._loop_of(value).stores.append(((f"g{i}", str(value.width), 0), value))
+            self._write(value, f"g{i}", str(value.width))
         for value in self.values:
             if value.op in BROADCASTS and not self._is_in_memory(value.args[0]):
                 self._store(value.args[0], self._new_scratch(value.args[0]), None)
@@ -130,12 +130,15 @@ class Schedule:
 
     def _store(self, value: Value, pointer: str, stride: str | None) -> None:
         stride = stride or f"{pointer}_width"
+        self._write(value, pointer, stride)
+        self.place.setdefault(id(value), (pointer, stride, 0))
+
+    def _write(self, value: Value, pointer: str, stride: str) -> None:
         parts = value.args if value.op == "cat" else (value,)
         at = 0
         for part in parts:
             self._loop_of(part, value).stores.append(((pointer, stride, at), part))
             at += part.width
-        self.place.setdefault(id(value), (pointer, stride, 0))
 
     def _loop_of(self, value: Value, whole: Value | None = None) -> Loop:
         """The one that stores a value, at the level of the whole that it is a part of."""
