@@ -7,8 +7,8 @@ from torch import fx
 
 from unrolled.engine.ir.program import Builder, Value
 from unrolled.engine.passes.decompositions import decompositions
-from unrolled.engine.passes.lower.lowering import Lowering
-from unrolled.engine.passes.lower.product_operands import Weight, Weights
+from unrolled.engine.passes.lower.lowering import Lowering, operation
+from unrolled.engine.passes.lower.product_operands import OverBatch, Weight, Weights
 from unrolled.engine.passes.outside import Outside
 from unrolled.engine.passes.split import RANDOM
 from unrolled.engine.passes.trace import BATCH, NO_NUMBERS, fake_like, make_graph
@@ -59,6 +59,8 @@ def _check(part: fx.GraphModule, inputs: list[fx.Node]) -> None:
             n_steps += 1
         elif node.op == "call_function":
             lowering.lower([node])
+            if isinstance(lowering.env[node], OverBatch):  # here it would be one of all time steps
+                raise NotTraceable(f"{operation(node)} sums over the batch{line_of_node(node)}")
 
 
 def _is_pointwise(node: fx.Node) -> bool:
