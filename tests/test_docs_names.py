@@ -27,7 +27,7 @@ def options(command):
 
 
 def all_options():
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     found = {"--help", "--version", *FOREIGN}
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
