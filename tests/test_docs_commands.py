@@ -50,7 +50,9 @@ def fault(line):
 def parsed(rest):
     """What click's parser says to a command's words, with all paths taken as existing."""
     command, path = cli, ["unrolled"]
-    context = click.Context(command, info_name="unrolled", **command.context_settings)  # click keeps the names of --help
+    context = click.Context(
+        command, info_name="unrolled", **command.context_settings
+    )  # click keeps the names of --help
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name, command, rest = rest[0], command.get_command(context, rest[0]), rest[1:]
         if command is None:

@@ -18,6 +18,7 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node, line_of_stack
 from unrolled.engine.step.doing import CANNOT, LOGS, NOT_CAPTURED, RANDOM, READS, TEXT, Doing
+from unrolled.engine.step.hidden_writes import hidden_write
 
 _BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
 _WRITES = "it writes to an object that outlives the step; put what changes into the state"
@@ -31,6 +32,10 @@ _CALLS = "it calls {name}" + CANNOT
 _NUMPY = "it computes with numpy, whose results have no gradient; torch and math have the same functions"
 _AUTOCAST = "it switches torch.autocast on or off; convert by tensor.to(dtype) where it should"
 _DATA = "it reads tensor.data, which hides how gradients flow; tensor.detach() does not"
+_HIDDEN = (
+    "it writes to what tensor.detach() gave, which is the tensor itself, hidden from gradients; "
+    "tensor.detach().clone() is a tensor of its own"
+)
 _TRANSFORM = "it runs a transform of torch.func, which a graph of plain operations does not hold"
 _NOT_TRACED = "torch cannot trace it as a graph of its own operations"
 _TOO_DEEP = "its functions call each other too deeply to be captured"
@@ -221,6 +226,12 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
             words = _refused(node.target)
         if words:  # where torch notes no line, it is that of what follows
             raise NotTraceable(words + next(filter(None, map(line_of_node, nodes[at:])), ""))
+    try:
+        writes = hidden_write(graph)
+    except RuntimeError as fault:  # of an operation of the step's
+        raise NotTraceable(_NOT_TRACED) from fault
+    if writes is not None:
+        raise NotTraceable(_HIDDEN + line_of_node(writes))
 
 
 def _refused(target: Callable) -> str | None:
