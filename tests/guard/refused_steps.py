@@ -589,6 +589,17 @@ def transform(x, h):
     return h, new(x, h) * slope
 
 
+@refused(
+    "it writes to what tensor.detach() gave, which is the tensor itself, hidden from gradients; "
+    "tensor.detach().clone() is a tensor of its own",
+    "y.detach().mul_(0.5)",
+)
+def hidden(x, h):
+    y = new(x, h)
+    y.detach().mul_(0.5)
+    return h, y
+
+
 @refused("it uses nested tensors", "return h, new(x, h) + NESTED.unbind()[0]")
 def nested_held(x, h):
     return h, new(x, h) + NESTED.unbind()[0]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._guards import detect_fake_mode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 
 
@@ -65,4 +66,5 @@ class _Finding(fx.Interpreter):
     def _hides(self, result: Tensor, given: Tensor) -> bool:
         """Whether a result without a gradient is an alias of a tensor that has one, or of such an alias."""
         has_gradient = given.requires_grad or any(given is each for each in self._hidden)
-        return has_gradient and result is not given and torch._C._is_alias_of(result, given)
+        places = {StorageWeakRef(each.untyped_storage()) for each in (result, given)}
+        return has_gradient and result is not given and len(places) == 1
