@@ -15,7 +15,7 @@ install: .venv/installed
 demo: install  ## learns Python's own source for three minutes (nine, where it is no better than its baseline before) and writes some
 	@run=runs/demo-$$(date +%Y%m%d-%H%M%S); set -e; \
 	$(BIN)/unrolled train text --minutes 3 --most-minutes 9 --folder $$run; \
-	$(BIN)/unrolled generate $$run/model.safetensors --prompt "def " --temperature 0.6 --length 400 --seed 1; \
+	$(BIN)/unrolled generate $$run/model.safetensors --prompt "def " --temperature 0.8 --length 400 --seed 1; \
 	echo; echo "More of it:       $(BIN)/unrolled generate $$run/model.safetensors --prompt 'class '"; \
 	echo "Your own text:    $(BIN)/unrolled train text FILE --minutes 15"
 
