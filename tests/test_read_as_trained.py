@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import unrolled
 from tests.tasks.test_tokens import SMALL
+from unrolled.cli.main import cli
 from unrolled.errors import DataError
 
 BRIEF = unrolled.TrainSettings(steps=2, precision="float32")
@@ -50,6 +52,22 @@ def test_a_table_with_more_columns_in_another_order_is_read_by_those_of_the_trai
     data = model.as_data([table(tmp_path / "new.csv", {**beside, "mood": answers, text: TEXTS})])
     assert (data.items, answers_of(data)) == (TEXTS, answers)
     assert model.evaluate([tmp_path / "new.csv"]) == model.evaluate(list(zip(TEXTS, answers, strict=True)))
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_an_earlier_model_file_notes_the_column_of_texts_alone(task, tmp_path):
+    model = trained_on_texts(task, tmp_path, "words", "mood", list(range(40)) if task == "regress" else MOODS)
+    earlier = model.fitted.without("read_as").noting({"text_column": "words"})
+    model._fitted = earlier
+    loaded = reloaded(model, tmp_path)
+    assert loaded.read_as == {"text": "words"}
+    found = CliRunner().invoke(cli, ["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "t.csv")])
+    assert (found.exit_code, found.stderr) == (
+        0,
+        f"{tmp_path / 't.csv'}: a table of 40 rows, texts in column 'words'\n",
+    )
+    model._fitted = earlier.without("text_column")
+    assert reloaded(model, tmp_path).read_as == {}
 
 
 @pytest.mark.parametrize("task", ["classify", "regress"])

@@ -22,6 +22,7 @@ from unrolled.training.loop import train
 from unrolled.training.optimizers import OPTIMIZERS
 from unrolled.training.run_folder import Run
 from unrolled.training.settings import TrainSettings
+from unrolled.training.stopping import Position, reason_to_stop
 
 
 class Killed(BaseException):
@@ -230,6 +231,21 @@ def test_a_run_goes_on_until_it_beats_its_baseline(monkeypatch):
         TrainSettings(minutes=2, most_minutes=1)
     with pytest.raises(SettingsError, match=r"^most_minutes=1: expected minutes=M or more"):
         TrainSettings(steps=2, most_minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "told"),
+    [
+        (1, "1 minute"),
+        (2.5, "2.5 minutes"),
+        (0.123456, "0.123 minutes"),
+        (1440, "1,440 minutes"),
+        (1e6, "1,000,000 minutes"),
+    ],
+)
+def test_a_bound_of_minutes_is_told_without_an_exponent(minutes, told):
+    at = Position(seconds=60 * minutes)
+    assert reason_to_stop(at, replace(SETTINGS, steps=None, minutes=minutes)) == f"{told} over"
 
 
 def test_stops_at_the_minute():

@@ -265,6 +265,20 @@ def test_intervals_of_few_errors_are_wider_by_students_t(origins, factors):
     assert widening(origins, 4) == pytest.approx([outer, inner, 1.0, inner, outer], rel=2e-4)
 
 
+@pytest.mark.parametrize("output", ["quantiles", "mean"])
+def test_quantiles_stand_in_order_also_where_all_errors_have_one_sign(output):
+    rising = np.arange(30.0) + np.random.default_rng(0).normal(size=30) * 0.3  # the last value errs upwards alone
+    model = unrolled.ForecastModel(horizon=3, output=output, hidden=2).fit(
+        rising, train=unrolled.TrainSettings(steps=1)
+    )
+    assert (model.fitted.residuals["last value"][0] > 0).all()
+    for answer in ("model", *model.fitted.baseline_names):
+        [forecast] = model.predict(rising, answer=answer)
+        levels = np.stack([forecast.quantiles[level] for level in sorted(forecast.quantiles)])
+        assert (np.diff(levels, axis=0) >= 0).all()
+        assert levels[2].tolist() == forecast.values.tolist()
+
+
 @pytest.mark.slow
 def test_eighty_per_cent_intervals_of_short_random_walks_hold_about_that():
     held = []

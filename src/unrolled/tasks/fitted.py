@@ -84,8 +84,10 @@ class Fitted(ABC):
 
     @property
     def read_as(self) -> dict[str, Any]:
-        """What reading the training data found out by itself: texts, or lists of them, by name."""
-        noted = self.training.get("read_as")
+        """What reading the training data found out by itself: texts, or lists of them, by name. Earlier model files
+        note the column of texts alone.
+        """
+        noted = self.training.get("read_as", {"text": self.training.get("text_column")})
         return {name: value for name, value in noted.items() if _is_text(value)} if isinstance(noted, dict) else {}
 
     def noting(self, more: Mapping[str, Json]) -> Self:

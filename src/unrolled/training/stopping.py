@@ -110,8 +110,9 @@ def reason_to_stop(at: Position, settings: TrainSettings) -> str:
     if settings.steps and at.step >= settings.steps:
         return f"{counted(settings.steps, 'step')} done"
     if time_share(at, settings) >= 1:
-        minutes = at.minutes or settings.minutes
-        return f"{minutes:.3g} minute{'' if minutes == 1 else 's'} over"
+        minutes = at.minutes or settings.minutes or 0.0
+        told = f"{minutes:.3g}" if minutes < 1000 else f"{minutes:,.0f}"
+        return f"{told} minute{'' if told == '1' else 's'} over"
     is_unbounded = settings.steps is None and settings.minutes is None
     is_long_enough = at.n_waited >= _AT_THE_START * settings.patience > 0
     if is_unbounded and is_long_enough and not has_left_its_start(at):

@@ -92,8 +92,7 @@ class FromOrigins:
         whole = np.concatenate([net.levels(part).double().cpu().numpy() for part in parts])
         if whole.shape[2] == 1:
             return self._around("model", whole[..., 0])
-        middle = whole[..., MIDDLE, None]
-        return middle + self.fitted.wider * (whole - middle)
+        return widened(whole, self.fitted.wider)
 
     def _of_baseline(self, name: str) -> np.ndarray:
         if name == "last value":
@@ -103,12 +102,15 @@ class FromOrigins:
         return baselines.autoregression(self.windows, self.scale, self.fitted.weights)
 
     def _around(self, name: str, points: np.ndarray) -> np.ndarray:
-        """Quantiles around point forecasts: what their errors over the scale were on the validation part."""
+        """Quantiles around point forecasts: what their errors over the scale were on the validation part. Where these
+        were all of one sign an interval begins or ends at the point.
+        """
         if name not in self.fitted.residuals:
             return np.repeat(points[..., None], len(LEVELS), 2)
         around = points[..., None] + self.fitted.residuals[name] * self.scale[..., None]
-        around[..., MIDDLE] = points
-        return around
+        middle = points[..., None]
+        low, high = np.minimum(around[..., :MIDDLE], middle), np.maximum(around[..., MIDDLE + 1 :], middle)
+        return np.concatenate((low, middle, high), axis=-1)
 
     def _bounded(self, levels: np.ndarray) -> np.ndarray:
         """Levels, at least zero where the series was before their origins, unless they may be below."""
@@ -122,3 +124,9 @@ def quantiles_of(errors: np.ndarray) -> np.ndarray:
     columns = [each[~np.isnan(each)] for each in errors.T]
     whole = errors[~np.isnan(errors)]
     return np.stack([np.quantile(each if len(each) else whole, LEVELS) for each in columns])
+
+
+def widened(levels: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Quantiles [..., levels] that many times as far from their middle."""
+    middle = levels[..., MIDDLE, None]
+    return middle + factors * (levels - middle)

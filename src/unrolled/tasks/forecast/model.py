@@ -18,7 +18,7 @@ from unrolled.tasks.forecast.backtest import backtest
 from unrolled.tasks.forecast.compared import clock_of
 from unrolled.tasks.forecast.fitted import ForecastFitted, check_frequency, fitted_on
 from unrolled.tasks.forecast.forecast import Forecast, Forecasts
-from unrolled.tasks.forecast.from_origins import MIDDLE, FromOrigins, quantiles_of
+from unrolled.tasks.forecast.from_origins import MIDDLE, FromOrigins, quantiles_of, widened
 from unrolled.tasks.forecast.highlights import lag_effects
 from unrolled.tasks.forecast.job import ForecastJob
 from unrolled.tasks.forecast.net import LEVELS
@@ -138,7 +138,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             scaled = {name: np.concatenate((error, more[name])) for name, error in scaled.items()}
             origins = [*origins, *learnt]
         wider, horizon = widening(origins, self.settings.horizon), self.settings.horizon
-        residuals = {name: wider * quantiles_of(error) for name, error in scaled.items()}  # [horizon, levels]
+        residuals = {name: widened(quantiles_of(error), wider) for name, error in scaled.items()}  # [horizon, levels]
         best = min(errors, key=lambda name: errors[name])
         return replace(fitted, residuals=residuals, wider=widening(learnt, horizon), best=best, errors=errors)
 

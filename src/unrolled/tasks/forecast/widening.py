@@ -19,7 +19,7 @@ _FARTHEST = 100.0  # of Student's t at a quantile
 
 
 def widening(origins: Origins, horizon: int) -> np.ndarray:
-    """Factors [levels] by which quantiles of errors lie farther from the point than among the errors themselves.
+    """Factors [levels] by which quantiles of errors lie farther from their middle than among the errors themselves.
 
     They are Student's t over the normal quantile. Forecasts less than a horizon apart tell of the same time, so the
     errors from `horizon` origins of a series count as one.
