@@ -122,8 +122,7 @@ def test_too_little_address_space_is_one_line(megabytes, way):
     )
 
 
-@pytest.mark.parametrize("fault", [MemoryError, ImportError, SystemError])
-def test_torch_that_finds_no_room_is_told_where_there_is_a_limit(fault, monkeypatch, capsys):
+def fail_to_load(fault, monkeypatch):
     class Failing:
         def find_spec(self, name, path=None, target=None):
             if name == "unrolled.cli.main":
@@ -132,6 +131,18 @@ def test_torch_that_finds_no_room_is_told_where_there_is_a_limit(fault, monkeypa
     monkeypatch.delitem(sys.modules, "unrolled.cli.main", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
     monkeypatch.setattr(sys, "argv", ["unrolled", "info", "m.safetensors"])
+
+
+def test_a_library_that_is_not_there_is_no_want_of_room(monkeypatch):
+    fail_to_load(ModuleNotFoundError("No module named 'click'"), monkeypatch)
+    monkeypatch.setattr(unrolled_command, "address_space", lambda: 1 << 36)
+    with pytest.raises(ModuleNotFoundError, match="click"):
+        unrolled_command.main()
+
+
+@pytest.mark.parametrize("fault", [MemoryError, ImportError, SystemError])
+def test_torch_that_finds_no_room_is_told_where_there_is_a_limit(fault, monkeypatch, capsys):
+    fail_to_load(fault, monkeypatch)
     monkeypatch.setattr(unrolled_command, "address_space", lambda: 1 << 31)
     with pytest.raises(SystemExit) as ended:
         unrolled_command.main()

@@ -26,8 +26,8 @@ def main() -> None:
         from unrolled.cli.main import main as command
     except KeyboardInterrupt:  # while torch is loaded, so before the command can tell it
         _end(CTRL_C, "\nunrolled: interrupted.")
-    except (MemoryError, ImportError, SystemError):
-        if limit is None:
+    except (MemoryError, ImportError, SystemError) as fault:
+        if limit is None or isinstance(fault, ModuleNotFoundError):  # a library that is not installed
             raise
         _end(FAULT, _too_small(limit))
 
