@@ -34,6 +34,22 @@ def test_one_file_and_two(tmp_path):
     assert two.targets == ["a dog", "yes"]
 
 
+@pytest.mark.parametrize("names", ["en\tde", "English\tGerman\tlicence", "source\ttarget", " src \tTGT\r", "zh\ten"])
+def test_a_first_line_that_names_the_columns_is_no_pair(tmp_path, names):
+    first, second = (name.strip() for name in names.split("\t")[:2])
+    found = read_pairs([written(tmp_path / "a.tsv", f"{names}\nja\t\nein Hund\ta dog\n")])
+    assert (found.sources, found.targets) == (["ein Hund"], ["a dog"])
+    assert found.notes[1].endswith(f"a.tsv, line 1: {first!r} and {second!r} name the columns; left out")
+    assert found.notes[-1] == "1 pair with an empty side is left out (line 2)"
+
+
+@pytest.mark.parametrize("pair", ["no\tno", "German\tdeutsch", "text\tTexte", "the source\ttarget", "en\t"])
+def test_a_first_line_of_words_is_a_pair(tmp_path, pair):
+    found = read_pairs([written(tmp_path / "a.tsv", f"{pair}\nein Hund\ta dog\nen\tde\n")])
+    first = [pair.split("\t")[0]] if pair.split("\t")[1] else []
+    assert found.sources == [*first, "ein Hund", "en"]
+
+
 def test_faults_are_told_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written(tmp_path / "a.tsv", "ein Hund\ta dog\nohne\nja\tyes\n" + "x" * 50 + "\n")

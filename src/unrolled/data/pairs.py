@@ -1,7 +1,8 @@
 """Pairs of sentences in two languages.
 
-Inputs: one table, or two files with the same number of lines. Outputs: sources and targets. The user is told of each
-rule that was applied: a pair with an empty side is skipped; of a table's columns the first two count.
+Inputs: one file with a tab in each line, or two files with the same number of lines. Outputs: sources and targets. The
+user is told of each rule that was applied: a pair with an empty side is skipped, and a first line that names the
+columns; of more than two columns the first two count.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,15 @@ from pathlib import Path
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_texts, shortened
 from unrolled.errors import DataError
+
+_WORDS = (
+    "source target src tgt trg original translation sentence text input output "
+    "ar cs da de el en es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv th tr uk vi zh "
+    "arabic chinese czech danish dutch english finnish french german greek hebrew hindi hungarian indonesian italian "
+    "japanese korean norwegian persian polish portuguese romanian russian spanish swedish thai turkish ukrainian "
+    "vietnamese"
+)
+_NAMES = frozenset(_WORDS.split())  # of columns, where both sides of a first line are among them
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,12 @@ def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> li
     is_wider = False
     for number, line in enumerate(lines, 1):
         columns = line.split("\t")
-        if len(columns) > 1:
+        if number == 1 and _are_names(columns):
+            notes.append(
+                f"{name}, line 1: {columns[0].strip()!r} and {columns[1].strip()!r} name the columns; left out"
+            )
+            rows.append(("", ""))
+        elif len(columns) > 1:
             rows.append((columns[0], columns[1]))
             is_wider = is_wider or len(columns) > 2
         elif line.strip():
@@ -93,3 +108,9 @@ def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> li
     if is_wider:
         notes.append("columns after the second are left out")
     return rows
+
+
+def _are_names(columns: Sequence[str]) -> bool:
+    """Whether the first two cells of a line are names of columns, as predict takes them, and no sentences."""
+    first, second = ([each.strip().lower() for each in columns] + ["", ""])[:2]
+    return first != second and first in _NAMES and second in _NAMES

@@ -1,7 +1,7 @@
 """The translation task: sentences of one language into another.
 
-Inputs: pairs of sentences, in one table or in two files. Outputs: a model that translates. Baselines on the same split:
-a dictionary that translates word by word, and the source itself.
+Inputs: pairs of sentences, in one file with a tab in each line or in two files. Outputs: a model that translates.
+Baselines on the same split: a dictionary that translates word by word, and the source itself.
 """
 
 from unrolled.tasks.translate.made_up import made_up as made_up
