@@ -4,7 +4,7 @@ Inputs: a user's table, folder or files. Outputs: items with their classes.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ _LABEL_NAMES = ("label", "class", "sentiment", "category", "target", "intent", "
 
 MOST_CLASSES = 3000  # the baseline has a number for each word and class
 _MANY = 20  # texts
+_SEPARATORS = ";|,/+&"  # what usually stands between labels
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,24 @@ def read_labeled(
             f"column {names[1]!r} holds {n_kinds:,} numbers, taken as classes; to predict them as numbers: "
             f"unrolled train regress ... --target {names[1]!r}"
         )
+    if separator is None:
+        notes += _joined(kinds, names[1])
     if n_empty:
         notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
     read_as = {"text": names[0], "label": names[1]}
     return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256, read_as=read_as)
+
+
+def _joined(kinds: Collection[str], column: str) -> list[str]:
+    """A note on a label that is several others put together, where there is one."""
+    for label in sorted(kinds):
+        for mark in _SEPARATORS:
+            parts = [each.strip() for each in label.split(mark)]
+            if len(parts) > 1 and all(part in kinds for part in parts):
+                return [
+                    f"column {column!r}: {label!r} is taken as one label; if it is several, pass --separator {mark!r}"
+                ]
+    return []
 
 
 def check_count(n: int, noun: str) -> None:
@@ -309,5 +324,7 @@ def labeled_frame(
     of_text, answers = column_of(frame, roles.text, (), "text"), as_list(column_of(frame, roles.answer, (), "label"))
     if separator is not None:
         answers = [[each.strip() for each in str(row).split(separator) if each.strip()] for row in answers]
+    found = labeled_in_memory(of_text, answers)
+    several = [] if found.is_multiple else _joined({each for row in found.labels for each in row}, roles.answer)
     read_as = {"text": roles.text, "label": roles.answer}
-    return replace(labeled_in_memory(of_text, answers), notes=roles.notes, read_as=read_as)
+    return replace(found, notes=(*roles.notes, *several), read_as=read_as)
