@@ -4,13 +4,14 @@ import contextlib
 import json
 import time
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.data import schemes
 from unrolled.data.intents import read_intents
-from unrolled.data.labeled import Labeled, read_labeled
+from unrolled.data.labeled import Labeled, labeled_frame, read_labeled
 from unrolled.data.schemes import spans_of
 from unrolled.data.table import of_frame, read_table
 from unrolled.data.tagged import read_tagged
@@ -208,6 +209,20 @@ def test_faults_of_labeled_tables(tmp_path, text, options, told):
     assert faults(lambda: read_labeled([written(tmp_path, text)], **options), tmp_path) == told
 
 
+@pytest.mark.parametrize("mark", [";", "|", ",", "/", "+", "&"])
+def test_a_label_that_is_others_together_is_told(tmp_path, mark):
+    rows = [("a", "x"), ("b", "y"), ("c", f"x{mark} y"), ("d", f"x{mark}z")]
+    told = f"column 'label': 'x{mark} y' is taken as one label; if it is several, pass --separator {mark!r}"
+    path = written(tmp_path, "text,label\n" + "".join(f'{text},"{label}"\n' for text, label in rows))
+    assert told in read_labeled([path]).notes
+    frame = pd.DataFrame(rows, columns=["text", "label"])
+    assert told in labeled_frame(frame, text=None, label=None, separator=None).notes
+    several = (read_labeled([path], separator=mark), labeled_frame(frame, text=None, label=None, separator=mark))
+    alone = written(tmp_path, f'text,label\na,x\nb,"x{mark}z"\n', "alone.csv")  # z stands nowhere by itself
+    for found in (*several, read_labeled([alone])):
+        assert not any("one label" in note for note in found.notes)
+
+
 def test_many_faults_are_cut_short(tmp_path):
     found = faults(lambda: read_labeled([written(tmp_path, "text,label\n" + "x,\n" * 50)]), tmp_path)
     assert len(found) == 21
@@ -256,6 +271,11 @@ def test_faults_of_intents(tmp_path):
     (path / "label").unlink()
     assert faults(lambda: read_intents([path]), tmp_path) == [
         "atis: has no label; expected the files seq.in, seq.out, label."
+    ]
+    table = written(tmp_path, "text,intent\nto rome,flight\n", "commands.csv")
+    assert faults(lambda: read_intents([table]), tmp_path) == [
+        "commands.csv: is neither a folder of seq.in, seq.out, label nor JSON lines, such as "
+        '{"tokens": ["to", "rome"], "tags": ["O", "B-city"], "intent": "flight"}'
     ]
 
 

@@ -136,6 +136,12 @@ def _folder(folder: Path, encoding: str, faults: Faults) -> tuple[list[_Row], st
 def _json_lines(file: Path, encoding: str, faults: Faults) -> tuple[list[_Row], str]:
     texts, sha256 = read_texts([file], encoding=encoding)
     rows: list[_Row] = []
+    if not texts[str(file)].lstrip().startswith("{"):
+        faults.add(
+            f"{file}: is neither a folder of {', '.join(PARTS)} nor JSON lines, such as "
+            '{"tokens": ["to", "rome"], "tags": ["O", "B-city"], "intent": "flight"}'
+        )
+        return rows, sha256
     for _, place, item in json_lines(str(file), texts[str(file)], faults):
         intent = item.get("intent") if isinstance(item, dict) else None
         if not isinstance(intent, str) or not intent.strip():
