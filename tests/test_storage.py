@@ -56,6 +56,17 @@ def test_shared_and_strided_tensors_are_written_whole(tmp_path):
     assert_equal(read, {"a": base, "b": base, "c": base.T.contiguous(), "d": base[1:]})
 
 
+def test_a_write_into_no_folder_names_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for path, kind in ((tmp_path / "no" / "out", FileNotFoundError), (tmp_path / "file" / "out", NotADirectoryError)):
+        with pytest.raises(kind) as told:
+            whole.write_aside(path, lambda aside: aside.write_text("x"))
+        assert told.value.filename == str(path)
+        with pytest.raises(kind) as told, whole.opened(path):
+            pass
+        assert told.value.filename == str(path)
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")

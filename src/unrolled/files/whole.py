@@ -88,7 +88,10 @@ def _beside(path: Path) -> Iterator[Path]:
     if before is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     folder = name_aside(target)
-    folder.mkdir(mode=0o700)  # nobody reads a file that has not its mode yet
+    try:
+        folder.mkdir(mode=0o700)  # nobody reads a file that has not its mode yet
+    except OSError as fault:  # the user named the file, not what is beside it
+        raise OSError(fault.errno, fault.strerror, str(path)) from None
     try:
         aside = folder / "whole"
         os.close(os.open(aside, os.O_CREAT | os.O_WRONLY, 0o666))
