@@ -27,8 +27,12 @@ def test_a_record_reads_as_text_and_is_a_picture():
     assert axes.images[0].get_array().shape == (9, 7)
 
 
-def test_a_probe_around_nothing_says_so():
-    with unrolled.probe(unrolled.LSTM(3, 5)) as record:
+def test_a_probe_around_one_scan_or_nothing_says_so():
+    layer = unrolled.LSTM(3, 5)
+    with unrolled.probe(layer) as record:
+        layer(torch.randn(2, 1, 3))
+    assert repr(record).startswith("record of 1 scan\n")
+    with unrolled.probe(layer) as record:
         pass
     assert repr(record) == "record of 0 scans: no scan ran within the probe"
     assert len(record.to_frame()) == 0

@@ -62,6 +62,9 @@ def test_it_learns_and_stands_beside_its_baseline(fitted):
     assert figures["mean"]["r2"] <= 0
     report = Report(model, figures)
     assert report.table()[0].split() == ["MAE", "RMSE", "R²"]
+    far = Report(model, {name: figures[name] | {"r2": -4601462.062} for name in ("model", "baseline", "mean")}).table()
+    assert {len(line) for line in far} == {len(far[0])}
+    assert [line.split()[-1] for line in far[1:]] == ["-4.6e+06"] * 3
     assert report.last_line().startswith("The model ")
     assert "RMSE" in report.last_line()
     assert model.score([each for each, _ in test], [number for _, number in test]) == figures["model"]["r2"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from unrolled.data.counted import counted
 from unrolled.errors import ProbeError
 from unrolled.optional_libraries import library
 
@@ -185,7 +186,9 @@ class Record:
         return figure
 
     def __repr__(self) -> str:
-        lines = [f"record of {len(self.scans)} scans" + ("" if self.scans else ": no scan ran within the probe")]
+        lines = [
+            f"record of {counted(len(self.scans), 'scan')}" + ("" if self.scans else ": no scan ran within the probe")
+        ]
         for scan in self.scans:
             lines.append(f"  {scan.name} ({scan.path}, {scan.n_steps} steps)")
             for leaf, norms in scan.states.items():

@@ -23,7 +23,7 @@ class RegressReport(TaskReport[RegressModel]):
         lines = [f"{'':<{width}}{'MAE':>12}{'RMSE':>12}{'R²':>10}"]
         for key, name in who.items():
             row = self.metrics[key]
-            lines.append(f"{name:<{width}}{row['mae']:>12.6g}{row['rmse']:>12.6g}{round(row['r2'], 3) + 0.0:>10.3f}")
+            lines.append(f"{name:<{width}}{row['mae']:>12.6g}{row['rmse']:>12.6g}{_short(row['r2']):>10}")
         return lines
 
     def in_words(self, figure: float) -> str:
@@ -51,6 +51,11 @@ class RegressReport(TaskReport[RegressModel]):
         yield Section(
             "Where it is farthest off", elements.table(("item", "as it is", "predicted", "off by"), rows, "worst items")
         )
+
+
+def _short(r2: float) -> str:
+    """R² with three digits after the point; of other units than those of the training it may be -10⁶."""
+    return f"{round(r2, 3) + 0.0:.3f}" if r2 > -1000 else f"{r2:.3g}"
 
 
 Report = RegressReport
