@@ -282,12 +282,13 @@ def test_quantiles_stand_in_order_also_where_all_errors_have_one_sign(output):
 @pytest.mark.slow
 def test_eighty_per_cent_intervals_of_short_random_walks_hold_about_that():
     held = []
-    for seed in range(60):
+    for seed in range(300):
         walk = np.random.default_rng(seed).normal(size=28).cumsum()
         model = unrolled.ForecastModel(horizon=4, hidden=2).fit(walk[:24], train=unrolled.TrainSettings(steps=1))
         [forecast] = model.predict(walk[:24], answer="last value")
         held.append((forecast.quantiles[0.1] <= walk[24:]) & (walk[24:] <= forecast.quantiles[0.9]))
-    assert 0.74 < np.mean(held) < 0.92  # 0.68 without the factor
+    # of 600 other walks 0.755, with a standard error of 0.013, and 0.648 without the factor
+    assert 0.70 < np.mean(held) < 0.86
 
 
 def test_a_network_is_widened_and_its_file_keeps_it(tmp_path):
