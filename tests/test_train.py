@@ -22,7 +22,7 @@ from unrolled.training.loop import train
 from unrolled.training.optimizers import OPTIMIZERS
 from unrolled.training.run_folder import Run
 from unrolled.training.settings import TrainSettings
-from unrolled.training.stopping import Position, reason_to_stop
+from unrolled.training.stopping import Position, in_minutes, reason_to_stop
 
 
 class Killed(BaseException):
@@ -244,6 +244,7 @@ def test_a_run_goes_on_until_it_beats_its_baseline(monkeypatch):
     ],
 )
 def test_a_bound_of_minutes_is_told_without_an_exponent(minutes, told):
+    assert in_minutes(minutes) == told
     at = Position(seconds=60 * minutes)
     assert reason_to_stop(at, replace(SETTINGS, steps=None, minutes=minutes)) == f"{told} over"
 

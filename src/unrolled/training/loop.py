@@ -262,7 +262,8 @@ class _Training:
     def reason_to_stop(self) -> str:
         """Why to stop here, or nothing; a bound of minutes may be extended first."""
         if stopping.is_extended(self.position, self.settings, self.job.baseline_loss):
-            self.display.note(f"no better than the baseline yet: goes on to {self.position.minutes:.3g} minutes")
+            until = stopping.in_minutes(self.position.minutes or 0.0)
+            self.display.note(f"no better than the baseline yet: goes on to {until}")
         return stopping.reason_to_stop(self.position, self.settings) or self.display.stop_reason
 
     def is_evaluation_due(self) -> bool:

@@ -97,6 +97,12 @@ def time_share(at: Position, settings: TrainSettings) -> float:
     return min(1.0, at.seconds / (60 * minutes)) if minutes else 0.0
 
 
+def in_minutes(minutes: float) -> str:
+    """A bound in words, with three digits at least."""
+    told = f"{minutes:.3g}" if minutes < 1000 else f"{minutes:,.0f}"
+    return f"{told} minute{'' if told == '1' else 's'}"
+
+
 def progress(at: Position, settings: TrainSettings) -> float:
     """0 at the start to 1 at the nearer bound; 0 throughout where there is none."""
     by_steps = at.step / settings.steps if settings.steps else 0.0
@@ -110,9 +116,7 @@ def reason_to_stop(at: Position, settings: TrainSettings) -> str:
     if settings.steps and at.step >= settings.steps:
         return f"{counted(settings.steps, 'step')} done"
     if time_share(at, settings) >= 1:
-        minutes = at.minutes or settings.minutes or 0.0
-        told = f"{minutes:.3g}" if minutes < 1000 else f"{minutes:,.0f}"
-        return f"{told} minute{'' if told == '1' else 's'} over"
+        return f"{in_minutes(at.minutes or settings.minutes or 0.0)} over"
     is_unbounded = settings.steps is None and settings.minutes is None
     is_long_enough = at.n_waited >= _AT_THE_START * settings.patience > 0
     if is_unbounded and is_long_enough and not has_left_its_start(at):
