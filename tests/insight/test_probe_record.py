@@ -48,6 +48,9 @@ def test_layers_of_torch_are_named_as_not_seen():
         net["a"](torch.randn(2, 1, 3))
     assert record.unseen == ["a"]
     assert repr(record).endswith("not seen: a, torch's own layers. unrolled.swap(model) exchanges them.")
+    told = r"no scan ran within the probe\. Not seen: a, torch's own layers\. unrolled\.swap\(model\) exchanges them\.$"
+    with pytest.raises(ProbeError, match=told):
+        record.plot()
 
 
 def test_inference_is_recorded_without_gradients():

@@ -163,7 +163,8 @@ class Record:
             ProbeError: no scan ran within the probe.
         """
         if not self.scans:
-            raise ProbeError("record.plot: no scan ran within the probe. Call the model inside the `with`.")
+            reason = f"Not seen: {self._not_seen()}" if self.unseen else "Call the model inside the `with`."
+            raise ProbeError(f"record.plot: no scan ran within the probe. {reason}")
         matplotlib = library("matplotlib.figure", "pictures need", "pictures")
         has_gradient = any(scan.gradients for scan in self.scans)
         names, rows = [], []
@@ -202,10 +203,11 @@ class Record:
                     f"    {name}: mean {gate.mean.mean():.2f}, {saturated:.0%} saturated, {gate.dead:.0%} dead"
                 )
         lines += [str(self.trouble)] if self.trouble else []
-        if self.unseen:
-            names = ", ".join(self.unseen)
-            lines.append(f"not seen: {names}, torch's own layers. unrolled.swap(model) exchanges them.")
+        lines += [f"not seen: {self._not_seen()}"] if self.unseen else []
         return "\n".join(lines)
+
+    def _not_seen(self) -> str:
+        return f"{', '.join(self.unseen)}, torch's own layers. unrolled.swap(model) exchanges them."
 
 
 def _range(values: Tensor) -> str:
