@@ -5,11 +5,15 @@ weights' gradients) leave the loop: the backward keeps their factors, and one la
 """
 
 import dataclasses
+import math
+
+import torch
 
 from unrolled.engine.ir.loop_programs import Gradient, LoopPrograms, RowGradient
 from unrolled.engine.ir.program import (
     ALONG,
     EXPENSIVE,
+    INPUTS,
     MATRIX_SUMS,
     REDUCTIONS,
     Program,
@@ -22,11 +26,13 @@ from unrolled.engine.passes.lower.product_operands import Gradients, OverBatch
 
 # what the backward does not compute again
 _SAVED = (*REDUCTIONS, *ALONG, *MATRIX_SUMS, "matmul")
+# what a rounded argument may change as a whole: no number is equal to a maximum of them that was rounded
+_JUMPS = ("eq", "ne", "gt", "lt", "ge", "le", "sign", "floor", "ceil", "trunc", "round", "copysign")
 
 
-def partition(joint: JointValues) -> LoopPrograms:
-    """The three programs of a loop."""
-    builder, backward = joint.builder, _Backward(joint)
+def partition(joint: JointValues, dtype: torch.dtype) -> LoopPrograms:
+    """The three programs of a loop whose tensors in memory are of this dtype."""
+    builder, backward = joint.builder, _Backward(joint, is_rounded=dtype == torch.bfloat16)
     step_gradients = [
         None if gradient is None else backward.output(backward.moved(gradient)) for gradient in joint.step_gradients
     ]
@@ -66,8 +72,8 @@ class _Backward:
         outputs, totals: of the backward.
     """
 
-    def __init__(self, joint: JointValues) -> None:
-        self.builder, self.joint = joint.builder, joint
+    def __init__(self, joint: JointValues, *, is_rounded: bool) -> None:
+        self.builder, self.joint, self._is_rounded = joint.builder, joint, is_rounded
         self.inputs: list[tuple[str, int]] = []
         self.input_widths: list[int] = []
         self.saved: list[Value] = []
@@ -141,28 +147,53 @@ class _Backward:
             return self._input("saved", self.saved.index(value), value.width)
         if value.op == "slice" and value.args[0].op != "matmul":
             return self.builder.slice(self.moved(value.args[0]), int(value.attribute or 0), value.width)
-        if value.row_width:  # a matrix within a row: its vectors are kept, and it is made again
-            return self._rebuilt(value)
-        if value.op not in (*EXPENSIVE, *_SAVED, "slice", "cat"):
-            needed = {id(leaf) for leaf in self._leaves(value)}
-            if len(needed) <= 1:
-                return self._rebuilt(value)
-        if not value.per_row:
+        if not value.per_row or (self._is_made_again(value) and not self._may_jump(value)):
             return self._rebuilt(value)
         self.saved.append(value)
         return self._input("saved", len(self.saved) - 1, value.width)
+
+    def _is_made_again(self, value: Value) -> bool:
+        """Whether its arguments are kept in its place."""
+        if value.row_width:  # a matrix within a row
+            return True
+        return value.op not in (*EXPENSIVE, *_SAVED, "slice", "cat") and len(set(self._leaves(value))) <= 1
+
+    def _may_jump(self, value: Value) -> bool:
+        """Whether it might be another one, computed again of what was rounded when it was stored."""
+        if not self._is_rounded or value.op not in _JUMPS or self._is_exact(value):
+            return False
+        # one rounded number stays on its side of those that rounding leaves as they are
+        others = [arg for arg in value.args if not self._is_stored(arg)]
+        is_fixed = all(each.op in INPUTS or (each.op == "const" and _is_short(each.number)) for each in others)
+        return not is_fixed or len(others) < len(value.args) - 1
+
+    def _is_stored(self, value: Value) -> bool:
+        return value in self.joint.next_states or value in self.joint.kept or value in self.saved
+
+    def _is_exact(self, value: Value) -> bool:
+        """Whether the backward has the value with all digits that it had in the loop."""
+        if not value.args or not value.per_row:
+            return True
+        if self._is_stored(value) or value.op in (*EXPENSIVE, *_SAVED, "cat"):
+            return False
+        return all(map(self._is_exact, value.args))
 
     def _leaves(self, value: Value) -> list[Value]:
         """What would have to be saved to compute the value again."""
         if not value.args or not value.per_row:
             return []
-        if value in self.joint.next_states or value in self.joint.kept or value in self.saved:
+        if self._is_stored(value):
             return []
-        if value.op in (*EXPENSIVE, *_SAVED):
+        if value.op in (*EXPENSIVE, *_SAVED) or self._may_jump(value):
             return [value]
         if value.op == "slice" and value.args[0].op == "matmul":
             return [value]
         return [leaf for arg in value.args for leaf in self._leaves(arg)]
+
+
+def _is_short(number: float) -> bool:
+    """Whether the eight binary digits of bfloat16 hold it."""
+    return math.ldexp(math.frexp(number)[0], 8).is_integer()
 
 
 def _constant_gradients(

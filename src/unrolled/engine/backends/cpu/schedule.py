@@ -108,10 +108,12 @@ class Schedule:
         return name
 
     def _place_results(self) -> None:
+        # a rounded result is no place to read a value from: to its own maximum, not rounded, it is not equal
+        result = self._write if self.is_narrow else self._store
         for i, value in enumerate(self.program.next_states):
-            self._store(value, f"n{i}", str(value.width))
+            result(value, f"n{i}", str(value.width))
         for i, value in enumerate(self.program.outputs):
-            self._store(value, f"o{i}", str(value.width))
+            result(value, f"o{i}", str(value.width))
         for i, value in enumerate(self.program.totals):
             self._write(value, f"g{i}", str(value.width))
         for value in self.values:

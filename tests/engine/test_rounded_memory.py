@@ -1,0 +1,79 @@
+"""In bfloat16 a loop computes in float32 and stores rounded: a number is equal to its maximum, in the backward as well.
+
+Numbers are multiples of 1/16, so that float32 has them exactly: the oracle is the eager loop in float64 with rounded
+states, and a difference is the rounding of what else is stored, of some per mille.
+"""
+
+import pytest
+import torch
+
+import unrolled
+from unrolled.engine.step import guarded
+
+BATCH, WIDTH = 4, 6
+VALUES = {
+    "pointwise": lambda x, h, w: x * h + h,
+    "product": lambda x, h, w: h @ w + x,
+}
+COMPARED = {
+    "amax": lambda u: u.amax(1, keepdim=True),
+    "amin": lambda u: u.amin(1, keepdim=True),
+    "less_max": lambda u: u - u.amax(1, keepdim=True),
+    "abs": lambda u: (u - u.amax(1, keepdim=True)).abs(),
+    "norm": lambda u: u / (1 + torch.linalg.vector_norm(u, float("inf"), 1, keepdim=True)),
+    "eq": lambda u: torch.where(u == u.amax(1, keepdim=True), u, 0.5 * u),
+    "ge": lambda u: torch.where(u >= u.amax(1, keepdim=True), u, 0.5 * u),
+    "sign": lambda u: torch.sign(u - u.amax(1, keepdim=True)) * u,
+    "floor": lambda u: u * (1 + torch.floor((u - u.amax(1, keepdim=True)) / 64)),
+    "copysign": lambda u: torch.copysign(u, u - u.amax(1, keepdim=True)),
+    "first of cumsum": lambda u: torch.where(u == u.cumsum(1), u, 0.5 * u),
+    "mirrored": lambda u: torch.where(
+        torch.cat((u, u.flip(1)), 1).flip(1) == torch.cat((u, u.flip(1)), 1), 0.5 * torch.cat((u, u), 1), 0.0
+    )[:, :WIDTH],
+    "heads": lambda u: (u.view(-1, 2, 3) - u.view(-1, 2, 3).amax(2, keepdim=True)).flatten(1),
+    "maximum": lambda u: torch.where(torch.maximum(u, 0.5 * u) == u, u, 2 * u),
+    "memory": lambda u, m: (u.unsqueeze(1) * m).amax(2).amax(1, keepdim=True),
+}
+RETURNED = {"state": lambda h, u, z: h, "value": lambda h, u, z: u, "compared": lambda h, u, z: z + 0 * u}
+
+
+def sixteenths(*shape, seed):
+    whole = torch.randint(-24, 25, shape, generator=torch.Generator().manual_seed(seed))
+    return (whole / 16).bfloat16()
+
+
+def results(engine, dtype, value, compared, returned):
+    """Outputs, last state, and gradients of a mixture of them to all that is read."""
+    given = [
+        sixteenths(2, BATCH, WIDTH, seed=0),
+        sixteenths(BATCH, WIDTH, seed=1),
+        sixteenths(WIDTH, WIDTH, seed=2),
+        sixteenths(BATCH, 2, WIDTH, seed=3),
+    ]
+    xs, state, weight, memory = (each.to(dtype).requires_grad_() for each in given)
+
+    def step(x, h):
+        u = VALUES[value](x, h, weight)
+        z = COMPARED[compared](u, memory) if compared == "memory" else COMPARED[compared](u)
+        new = torch.tanh(0.25 * h + 0.25 * z)
+        if dtype == torch.float64:  # the next step reads what was stored
+            new = new + (new.bfloat16().double() - new).detach()
+        return RETURNED[returned](h, u, z), new
+
+    guarded._changes.clear()  # a step of its own each time
+    outputs = unrolled.scan(step, xs, state, engine=engine)
+    total = sum((out.double() * sixteenths(*out.shape, seed=4).double()).sum() for out in outputs)
+    gradients = torch.autograd.grad(total, [xs, state, weight, memory], allow_unused=True)
+    return [each.detach().double() for each in (*outputs, *gradients) if each is not None]
+
+
+@pytest.mark.parametrize("compared", COMPARED)
+def test_what_is_equal_in_the_loop_is_equal_in_its_backward(compared):
+    at = list(COMPARED).index(compared)
+    for i, value in enumerate(VALUES):
+        returned = list(RETURNED)[(at + i) % len(RETURNED)]
+        found = results("fused", torch.bfloat16, value, compared, returned)
+        exact = results("eager", torch.float64, value, compared, returned)
+        for number, (a, b) in enumerate(zip(found, exact, strict=True)):
+            error = ((a - b).abs().max() / b.abs().max().clamp(min=1)).item()
+            assert error < 0.05, f"{value}, {returned} returned, result {number}: {error:.3g}"
