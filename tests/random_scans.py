@@ -291,6 +291,7 @@ class Scan:
     options: dict[str, Any] = field(default_factory=dict)
     around: str = "plain"
     aliases: str = ""
+    noise: torch.Generator | None = None  # by which the mixtures of its outputs are moved too
 
 
 FORMS = {
@@ -378,25 +379,34 @@ def arguments(scan: Scan) -> tuple[Any, Any]:
 
 
 def moved(scan: Scan, seed: int) -> Scan:
-    """The same scan, in place, with its numbers moved by about two rounding units."""
-    generator = torch.Generator().manual_seed(seed)
-    eps = torch.finfo(scan.step.dtype).eps
+    """The same scan, in place, with its numbers and those of its mixtures moved by about two rounding units.
+
+    The mixtures are where gradients begin: of `a - logsumexp(a)` over equal numbers all gradients cancel, whatever the
+    numbers are, and only another beginning shows how they are rounded.
+    """
+    scan.noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for each in (*scan.x_bases, *scan.state_bases, *scan.step.held):
             if each.is_floating_point():
-                noise = torch.randn(each.shape, generator=generator, dtype=DOUBLE)
-                each.copy_((each.double() * (1 + 2 * eps * noise)).to(each.dtype))
+                each.copy_(_moved(each, scan))
     return scan
 
 
-def mixture(outputs: list[Tensor], seed: int = 7) -> Any:
+def _moved(numbers: Tensor, scan: Scan) -> Tensor:
+    if scan.noise is None:
+        return numbers
+    noise = torch.randn(numbers.shape, generator=scan.noise, dtype=DOUBLE)
+    return (numbers.double() * (1 + 2 * torch.finfo(scan.step.dtype).eps * noise)).to(numbers.dtype)
+
+
+def mixture(outputs: list[Tensor], scan: Scan, seed: int = 7) -> Any:
     """A fixed mixture of outputs that have a gradient."""
     total: Any = 0
     for i, out in enumerate(outputs):
         if out is None:
             continue
         generator = torch.Generator().manual_seed(seed + i)
-        numbers = torch.randn(out.shape, generator=generator, dtype=DOUBLE)
+        numbers = _moved(torch.randn(out.shape, generator=generator, dtype=DOUBLE), scan)
         if out.requires_grad and (out.is_floating_point() or out.is_complex()):
             out = out.real if out.is_complex() else out
             total = total + (out.double() * numbers).sum()
@@ -412,7 +422,7 @@ def run(scan: Scan, engine: str) -> list[Any]:
 
 def _plain(call: Callable, xs: Any, state: Any, scan: Scan) -> list[Any]:
     outputs = pytree.tree_leaves(call(xs, state))
-    total = mixture(outputs)
+    total = mixture(outputs, scan)
     flags = [out.requires_grad for out in outputs]
     wanted = scan.wanted if isinstance(total, Tensor) else []
     found = torch.autograd.grad(total, wanted, allow_unused=True) if wanted else []
@@ -421,11 +431,11 @@ def _plain(call: Callable, xs: Any, state: Any, scan: Scan) -> list[Any]:
 
 def _double(call: Callable, xs: Any, state: Any, scan: Scan) -> list[Any]:
     outputs = pytree.tree_leaves(call(xs, state))
-    total = mixture(outputs)
+    total = mixture(outputs, scan)
     if not isinstance(total, Tensor) or not scan.wanted:
         return [out.detach() for out in outputs]
     first = torch.autograd.grad(total, scan.wanted, allow_unused=True, create_graph=True)
-    second_total = mixture(first, 8)
+    second_total = mixture(first, scan, 8)
     second = []
     if isinstance(second_total, Tensor):
         second = torch.autograd.grad(second_total, scan.wanted, allow_unused=True)
@@ -436,7 +446,7 @@ def _double(call: Callable, xs: Any, state: Any, scan: Scan) -> list[Any]:
 
 def _batched(call: Callable, xs: Any, state: Any, scan: Scan) -> list[Any]:
     outputs = pytree.tree_leaves(call(xs, state))
-    total = mixture(outputs)
+    total = mixture(outputs, scan)
     if not isinstance(total, Tensor) or not scan.wanted:
         return [out.detach() for out in outputs]
     directions = torch.tensor([1.0, -2.0], dtype=DOUBLE)

@@ -1,7 +1,8 @@
 """Scans made at random are what the plain loop gives: outputs, what has a gradient, and all gradients.
 
 The oracle is `engine="eager"` on the same scan. Random steps amplify rounding, so a difference counts where it is larger
-than what the plain loop itself differs by when its numbers are moved by two rounding units.
+than what the plain loop itself differs by when its numbers, and those of the mixture that its gradients begin at, are
+moved by two rounding units.
 """
 
 import math
@@ -12,13 +13,18 @@ import torch
 
 import unrolled
 from tests import random_scans
-from tests.random_scans import drawn, moved, run
+from tests.random_scans import DOUBLE, WIDTH, Scan, Step, drawn, moved, run
 from unrolled.engine.step import guarded
 from unrolled.errors import NotFusedError
 
 LIMIT = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1}  # of a tensor's largest number
 BEYOND = 30  # times what the plain loop differs by
-FEW = [3384, 3418, *range(10)]  # the first two are of a fault that there was
+FEW = [
+    3384,
+    3418,
+    10067,
+    *range(10),
+]  # the first two are of a fault that there was, the third is of gradients that cancel
 
 
 def outcome(scan, engine):
@@ -51,7 +57,7 @@ def _difference(a, b):
     return ((a - b)[~is_same].abs().max() / b[b.isfinite()].abs().max().clamp(min=torch.finfo().tiny)).item()
 
 
-def assert_is_the_loop(seed):
+def assert_is_the_loop(seed, drawn=drawn):
     guarded._changes.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -101,6 +107,43 @@ def test_a_wrong_result_is_seen(monkeypatch):
     monkeypatch.setattr("tests.test_random_scans.run", wrong)
     with pytest.raises(AssertionError, match="the loop's own"):
         assert_is_the_loop(seed)
+
+
+# of equal numbers these are constant, so that gradients cancel: what is left of them is rounding alone
+CANCELLING = ["logsumexp", "softmax", "less_mean", "less_max", "normalize", "layer_norm"]
+
+
+def cancelling(name):
+    """Draws of scans whose gradients are zero but for rounding."""
+
+    def made(seed):
+        generator = torch.Generator().manual_seed(seed)
+        dtype = list(LIMIT)[seed % len(LIMIT)]
+        number = lambda *shape: torch.randn(shape, generator=generator, dtype=DOUBLE).to(dtype).requires_grad_()
+        batch = 1 + seed % 4
+        held = [number(WIDTH, WIDTH), number(WIDTH), number(batch, 1)]
+        xs, states = [number(1 + seed % 5, batch, WIDTH)], [number(batch, WIDTH)]
+        step = Step([("add", 0, 1), ("first", 3, 0), (name, 4, 0)], [("new", 0)], [("value", 0)], "one", held, dtype)
+        return Scan(seed, step, xs, ["plain"], "one", states, ["plain"], "one", wanted=[*xs, *states])
+
+    return made
+
+
+@pytest.mark.parametrize("name", CANCELLING)
+def test_gradients_of_rounding_alone_are_the_loops(name):
+    assert all(assert_is_the_loop(seed, cancelling(name)) for seed in range(len(LIMIT)))
+
+
+def test_a_wrong_gradient_is_seen_where_it_should_cancel(monkeypatch):
+    right = random_scans.run
+
+    def wrong(scan, engine):
+        *others, last = right(scan, engine)
+        return [*others, last if engine == "eager" else last + 1e-6]
+
+    monkeypatch.setattr("tests.test_random_scans.run", wrong)
+    with pytest.raises(AssertionError, match="the loop's own"):
+        assert_is_the_loop(0, cancelling("logsumexp"))
 
 
 OVER_ROWS = {
