@@ -170,6 +170,7 @@ def test_evaluations_in_every_form(runs, call, folder, form):
     code, out, err = call("evaluate", runs / "c", "r.csv", "--format", form)
     assert (code, err) == (
         0,
+        "60 texts in column 'review', 2 classes in column 'stars'\n"
         "r.csv: the model learnt from this, so the metrics flatter it; name what it has not seen\n",
     )
     assert call("evaluate", runs / "c", "r.csv", "--format", form, "--out", "e.txt")[1] == ""

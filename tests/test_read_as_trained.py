@@ -288,3 +288,20 @@ def test_a_training_anew_guesses_anew_and_what_a_file_says_of_it_may_be_damaged(
     for damaged in (3, [], {"text": 3, "label": None, "decimal": [3]}):
         model._fitted = replace(model.fitted, training=model.training | {"read_as": damaged})
         assert reloaded(model, tmp_path).read_as == {}
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "checkup"])
+@pytest.mark.parametrize(("trained", "later", "is_read"), [(",", "1,302", "1.302"), (".", "1.302,5", "1302.5")])
+def test_the_mark_of_numbers_that_may_be_read_in_two_ways_is_told(tmp_path, verb, trained, later, is_read):
+    """A later file in English, read by a model that learnt from German numbers, gave other numbers without a word."""
+    rows = [f"{i}{trained}{i % 7}5;{3 * i}{trained}25" for i in range(60)]
+    (tmp_path / "a.csv").write_text("x;z\n" + "\n".join(rows) + "\n")
+    (tmp_path / "b.csv").write_text("x;z\n" + "\n".join([f"{later};{i}" for i in range(20)]) + "\n")
+    run = CliRunner().invoke
+    words = ["--values", "x", "--series", "row", "--target", "z", "--steps", "2", "--folder", str(tmp_path / "run")]
+    begun = run(cli, ["train", "regress", str(tmp_path / "a.csv"), *words])
+    assert begun.exit_code == 0, begun.output
+    found = run(cli, [verb, str(tmp_path / "run"), str(tmp_path / "b.csv")])
+    assert found.exit_code == 0, found.output
+    told = f"column 'x': numbers with a decimal comma ({later!r} is {is_read})"
+    assert told in found.stderr

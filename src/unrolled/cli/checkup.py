@@ -64,7 +64,10 @@ def _data(model: Path, loaded: Estimator, files: tuple[Path, ...], encoding: str
     """What the model is looked at on, and that in words."""
     if files:
         loaded.settings = replace(loaded.settings, encoding=encoding or encoding_for(files[0], loaded))
-        return loaded.read(files), ", ".join(map(str, files))
+        found = loaded.read(files)
+        for note in found.notes:  # how the files are read, and what of them is left out
+            click.echo(note, err=True)
+        return found, ", ".join(map(str, files))
     try:
         run = Run.open(model if model.is_dir() else model.parent)
     except UnrolledError:  # a model file alone

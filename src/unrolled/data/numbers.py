@@ -68,7 +68,10 @@ def numbers_of(
                 continue
         elif not mark and all(_mark_in(text) is None for text in values) and any("." in text for text in values):
             mark = _mark_of_points(table, name, of_table, notes)
-        found[name] = _column(table, name, mark or ".", thousands, faults, notes, is_asked=bool(decimal))
+        why = "" if decimal else "; if that is wrong, pass --decimal"
+        if learnt and mark == learnt and not decimal:
+            why = "; the data that the model learnt from have the same decimal mark"
+        found[name] = _column(table, name, mark or ".", thousands, faults, notes, why)
     return found
 
 
@@ -154,7 +157,7 @@ def _mark_in(text: str) -> str | None:
 
 
 def _column(
-    table: Table, name: str, mark: str, thousands: str, faults: Faults, notes: list[str], *, is_asked: bool
+    table: Table, name: str, mark: str, thousands: str, faults: Faults, notes: list[str], why: str
 ) -> np.ndarray:
     values = table.columns[name]
     result = np.full(len(values), np.nan)
@@ -176,10 +179,7 @@ def _column(
         else:
             result[i] = number
     if shown:
-        notes.append(
-            f"column {name!r}: numbers with {' and '.join(shown)} ({', '.join(shown.values())})"
-            + ("" if is_asked else "; if that is wrong, pass --decimal")
-        )
+        notes.append(f"column {name!r}: numbers with {' and '.join(shown)} ({', '.join(shown.values())}){why}")
     return result
 
 

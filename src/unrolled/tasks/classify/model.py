@@ -192,6 +192,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         """The class of each window in a table; it needs no column of labels."""
         self.ready()
         data = LabeledReader(self.settings, self.read_as).windows(files, None)
+        self.notes = list(data.notes)
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     @torch.inference_mode()

@@ -214,6 +214,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         table = read_table(list(files), encoding=self.settings.encoding, header=self.settings.header)
         decimal = self.settings.decimal or ""
         data = read_windows(table, values=names, series=series, label=None, decimal=decimal, learnt=self.read_as)
+        self.notes = list(data.notes)
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     def evaluate(self, data: object) -> dict[str, Any]:
