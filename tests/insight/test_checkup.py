@@ -198,6 +198,17 @@ def test_a_gate_that_is_open_is_not_to_be_opened():
     ("model", "batch", "loss", "kind", "text"),
     [
         (3, None, None, ArgumentError, "checkup: a model of type int. Expected a torch.nn.Module."),
+        *(
+            (
+                unrolled.GRU(3, 4),
+                batch,
+                None,
+                ArgumentError,
+                f"checkup: a batch of type {type(batch).__name__}, in which there is no tensor. Expected what the model "
+                "takes: a tensor, or a tuple of its arguments.",
+            )
+            for batch in ([1, 2], 3, "x", None, {"a": 1.0}, ())
+        ),
         (
             nn.Linear(4, 4),
             torch.zeros(4, 2, 4),

@@ -68,7 +68,7 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
         >>> [finding.kind for finding in found.verdict]
         ['vanishing']
     """
-    check(model)
+    check(model, batch)
     subject = Subject(model, batch, loss)
     run = subject.run()
     if not run.chains:

@@ -303,14 +303,19 @@ def _kind(value: object) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def check(model: object) -> None:
+def check(model: object, batch: Tree) -> None:
     """Holds what `checkup` was given to its type.
 
     Raises:
-        ArgumentError: `model` is no module.
+        ArgumentError: `model` is no module, or there is no tensor in `batch`.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"checkup: a model of type {type(model).__name__}. Expected a torch.nn.Module.")
+    if all(isinstance(leaf, str | bytes | int | float | None) for leaf in pytree.tree_leaves(batch)):
+        raise ArgumentError(
+            f"checkup: a batch of type {type(batch).__name__}, in which there is no tensor. Expected what the model "
+            "takes: a tensor, or a tuple of its arguments."
+        )
 
 
 def nothing_ran(subject: Subject) -> ShapeError:
