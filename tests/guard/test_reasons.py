@@ -6,6 +6,7 @@ refused with a reason that tells what it is.
 
 import ast
 import contextlib
+import linecache
 import re
 import threading
 import warnings
@@ -757,3 +758,40 @@ def test_a_step_is_not_kept_alive():
     gone = run()
     gc.collect()
     assert gone() is None
+
+
+def _branching(x, h):
+    return h, (h if h.sum() > 1e9 else torch.tanh(h + x.sum(1, keepdim=True)))
+
+
+class _Branching(nn.Module):
+    input_size, hidden_size = INPUT, HIDDEN
+
+    def initial_state(self, batch_size):
+        return torch.zeros(batch_size, HIDDEN)
+
+    def forward(self, x, h):
+        return h, (h if h.sum() > 1e9 else torch.tanh(h + x.sum(1, keepdim=True)))
+
+
+class _Scanning(nn.Module):
+    def forward(self, xs):
+        return unrolled.scan(_branching, xs, torch.zeros(xs.shape[1], HIDDEN))[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (_Scanning(), "return unrolled.scan(_branching, xs, torch.zeros(xs.shape[1], HIDDEN))[0]"),
+        (unrolled.Recurrent(_Branching()), "call(torch.zeros(3, 2, INPUT))"),
+        (lambda xs: unrolled.checkup(_Scanning(), xs), "return unrolled.scan(_branching, xs"),
+    ],
+)
+def test_the_warning_points_at_the_users_line(call, line, monkeypatch):
+    monkeypatch.setattr(dispatch, "_warned", set())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call(torch.zeros(3, 2, INPUT))
+    [warning] = [each for each in caught if each.category is NotFusedWarning]
+    assert warning.filename == __file__
+    assert line in linecache.getline(__file__, warning.lineno)

@@ -5,6 +5,7 @@ for the eager loop, the reason in words.
 """
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
@@ -161,5 +162,13 @@ def warn_once(reason: str) -> None:
             f"scan: the step runs eagerly, many times slower than a fused loop: {reason}. "
             "Pass engine='eager' if that is what you want.",
             NotFusedWarning,
-            stacklevel=5,
+            stacklevel=_level_of_caller(),
         )
+
+
+def _level_of_caller() -> int:
+    """How many calls above `warn_once` the user's own line is: above this library, and torch's calls of its layers."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in ("unrolled", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level
