@@ -170,7 +170,7 @@ def test_a_joint_graph_that_does_not_fit_its_loop_is_told(parts):
 
 
 def test_programs_of_different_loops_are_told(parts):
-    programs = partition(lower_loop(parts, differentiate(parts)))
+    programs = partition(lower_loop(parts, differentiate(parts)), torch.float32)
     assert verify_programs(programs) is programs
     forward = programs.forward
     wrong = [

@@ -24,7 +24,7 @@ from unrolled.insight.names import state_names
 from unrolled.insight.past import past_of
 from unrolled.insight.reach import Reach, reach_of
 from unrolled.insight.restarts import restarts_of
-from unrolled.insight.subject import Run, Subject, check, nothing_ran
+from unrolled.insight.subject import Run, Subject, check, nothing_ran, told_of
 from unrolled.insight.tangents import OF_OTHER_ROWS, Linear, n_finite_steps, path_of
 from unrolled.insight.verdict import Figures, verdict_of
 
@@ -68,9 +68,10 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
         >>> [finding.kind for finding in found.verdict]
         ['vanishing']
     """
-    check(model, batch)
+    check(model)
     subject = Subject(model, batch, loss)
-    run = subject.run()
+    with told_of(batch):
+        run = subject.run()
     if not run.chains:
         raise nothing_ran(subject)
     runs = {"all": run}

@@ -303,19 +303,32 @@ def _kind(value: object) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def check(model: object, batch: Tree) -> None:
+def check(model: object) -> None:
     """Holds what `checkup` was given to its type.
 
     Raises:
-        ArgumentError: `model` is no module, or there is no tensor in `batch`.
+        ArgumentError: `model` is no module.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"checkup: a model of type {type(model).__name__}. Expected a torch.nn.Module.")
-    if all(isinstance(leaf, str | bytes | int | float | None) for leaf in pytree.tree_leaves(batch)):
+
+
+@contextlib.contextmanager
+def told_of(batch: Tree) -> Iterator[None]:
+    """Tells of a batch without a tensor where the model cannot be called with it; a model may take texts.
+
+    Raises:
+        ArgumentError: there is no tensor in it, and the model failed.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError) as fault:
+        if any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(batch)):
+            raise
         raise ArgumentError(
             f"checkup: a batch of type {type(batch).__name__}, in which there is no tensor. Expected what the model "
             "takes: a tensor, or a tuple of its arguments."
-        )
+        ) from fault
 
 
 def nothing_ran(subject: Subject) -> ShapeError:
