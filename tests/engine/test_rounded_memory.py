@@ -77,3 +77,34 @@ def test_what_is_equal_in_the_loop_is_equal_in_its_backward(compared):
         for number, (a, b) in enumerate(zip(found, exact, strict=True)):
             error = ((a - b).abs().max() / b.abs().max().clamp(min=1)).item()
             assert error < 0.05, f"{value}, {returned} returned, result {number}: {error:.3g}"
+
+
+EXTREMES = {
+    "amax": lambda u: (u, u.amax(1, keepdim=True)),
+    "amin": lambda u: (u, u.amin(1, keepdim=True)),
+    "max": lambda u: (u, u.max(1, keepdim=True).values),
+    "norm": lambda u: (u.abs(), torch.linalg.vector_norm(u, float("inf"), 1, keepdim=True)),
+}
+AGAIN = {
+    "as it was": lambda x, h, w: x * h + h @ w,
+    "sum turned": lambda x, h, w: h @ w + x * h,
+    "product turned": lambda x, h, w: h * x + h @ w,
+}
+
+
+@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_what_is_written_twice_is_equal_outside_the_loop_too(extreme, again):
+    """Only the extreme feeds the state, so that the second writing of the value need not be in the loop."""
+    xs, state, weight = (
+        sixteenths(8, BATCH, WIDTH, seed=5), sixteenths(BATCH, WIDTH, seed=6), sixteenths(WIDTH, WIDTH, seed=7)
+    )  # fmt: skip
+
+    def step(x, h):
+        _, found = EXTREMES[extreme](x * h + h @ weight)
+        same, _ = EXTREMES[extreme](AGAIN[again](x, h, weight))
+        return (same == found).to(h.dtype), torch.tanh(0.25 * h + 0.25 * found)
+
+    guarded._changes.clear()
+    is_extreme, _ = unrolled.scan(step, xs, state, engine="fused")
+    assert is_extreme.amax(2).all(), "each row has a number that is its extreme"

@@ -2,12 +2,15 @@
 
 A product over a concatenation, W·[x, h], becomes two, so that its x half leaves the loop. A score of each place of a
 memory becomes a sum within a row of the batch. What depends on the shape of a tensor alone is made of that shape, so
-that it does not depend on the tensor.
+that it does not depend on the tensor. What is written twice is computed once.
 """
 
+import operator
+from collections.abc import Hashable
 from typing import Any
 
-from torch import fx, ops
+from torch import Tag, fx, ops
+from torch._ops import OpOverload
 
 from unrolled.engine.passes.products import PRODUCTS
 from unrolled.engine.passes.shapes import is_by_row, shape_of
@@ -30,6 +33,10 @@ LIKES = {
 }  # fmt: skip
 
 
+# whose two arguments may change places
+COMMUTATIVE = {aten.add.Tensor, aten.mul.Tensor, aten.maximum.default, aten.minimum.default}
+
+
 def normalize(traced: Traced) -> Traced:
     """Rewrites the graph in place; returns what it was given."""
     graph = traced.graph.graph
@@ -37,8 +44,36 @@ def normalize(traced: Traced) -> Traced:
         _take_scores_apart(graph)
     _take_products_apart(graph)
     _take_shapes_alone(graph)
+    _merge_equals(graph)
     graph.eliminate_dead_code()
     return traced
+
+
+def _merge_equals(graph: fx.Graph) -> None:
+    """Makes one of operations that are the same of the same arguments. In bfloat16 they would not be equal, one within
+    the loop, which rounds what it stores, and one outside, where torch rounds each result.
+    """
+    known: dict[Hashable, fx.Node] = {}
+    for node in list(graph.nodes):
+        is_getitem = node.target is operator.getitem
+        if not is_getitem and (
+            not isinstance(node.target, OpOverload) or Tag.nondeterministic_seeded in node.target.tags
+        ):
+            continue
+        args = _hashable(node.args)
+        if node.target in COMMUTATIVE and len(node.args) == 2:
+            args = frozenset(args) if len(set(args)) == 2 else args
+        first = known.setdefault((node.target, args, _hashable(tuple(node.kwargs.items()))), node)
+        if first is not node:
+            node.replace_all_uses_with(first)
+            graph.erase_node(node)
+
+
+def _hashable(value: Any) -> Any:
+    """Arguments as a key: 1, 1.0 and True are told apart."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_hashable, value))
+    return value if isinstance(value, fx.Node) else (type(value), value)
 
 
 def _take_scores_apart(graph: fx.Graph) -> None:
