@@ -26,9 +26,7 @@ def number(value: Json) -> float:
     Raises:
         TypeError: it is none. ValueError means the same.
     """
-    if isinstance(value, int | float | str):
-        return float(value)
-    raise TypeError(f"expected a number, got {type(value).__name__}")
+    return float(_scalar(value, "a number"))
 
 
 def whole(value: Json) -> int:
@@ -37,9 +35,13 @@ def whole(value: Json) -> int:
     Raises:
         TypeError: it is none. ValueError means the same.
     """
+    return int(_scalar(value, "a whole number"))
+
+
+def _scalar(value: Json, expected: str) -> int | float | str:
     if isinstance(value, int | float | str):
-        return int(value)
-    raise TypeError(f"expected a whole number, got {type(value).__name__}")
+        return value
+    raise TypeError(f"expected {expected}, got {type(value).__name__}")
 
 
 def table(value: Json) -> JsonObject:

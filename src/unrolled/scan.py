@@ -109,17 +109,20 @@ def scan(
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
     step, clip = as_step(step), checked_clip(clip_state_grad, "scan")
     is_in_graph = torch.compiler.is_compiling()
-    if probing.current is not None and (is_in_graph or probing.watcher()):
-        return _run_watched(step, xs, state, lengths, resets, reverse=reverse, engine=engine, clip=clip)
-    if not is_in_graph:
-        reason = why_definition()
-        if reason is not None:
-            return _run_definition(reason, step, xs, state, lengths, resets, reverse=reverse, engine=engine, clip=clip)
-        if lengths is None and resets is None and not recompute and engine != "eager":
-            found = dispatch.again(step, xs, state, is_reversed=reverse, clip=clip)
-            if found is not None:
-                return found
+    watcher = None if probing.current is None else _watcher(is_in_graph=is_in_graph)
+    is_plain = not is_in_graph and watcher is None
+    reason = why_definition() if is_plain else None
+    if is_plain and reason is None and lengths is None and resets is None and not recompute and engine != "eager":
+        found = dispatch.again(step, xs, state, is_reversed=reverse, clip=clip)
+        if found is not None:
+            return found
     arguments = checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip)
+    if watcher is not None:  # `recompute` is of no effect, as a probe looks at all steps
+        return watcher.run(arguments, engine=engine)
+    if reason is not None:  # nor here: what reads the definition's operations saves as it will
+        if engine == "fused":
+            raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
+        return eager.run_scan(arguments)
     recompute = recompute and torch.is_grad_enabled()
     if is_in_graph:
         from unrolled.engine.torch_compile import in_graph  # it loads torch's compiler, which takes seconds
@@ -155,48 +158,22 @@ def scan_both_ways(
     return dispatch.run_both_ways(scans, engine=engine)
 
 
-def _run_watched(
-    step: Callable,
-    xs: Tree,
-    state: Tree,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    *,
-    reverse: bool,
-    engine: Engine,
-    clip: float | None,
-) -> tuple[Tree, Tree]:
-    """By way of the probe that is on; `recompute` is of no effect, as a probe looks at all steps."""
+def _watcher(*, is_in_graph: bool) -> probing.Watcher | None:
+    """The probe that is on in this thread.
+
+    Raises:
+        ProbeError: it cannot look into a scan here.
+    """
     words = "probe: a scan cannot be looked into: {}. Run the model as it is within `with unrolled.probe(...)`."
-    if torch.compiler.is_compiling():
+    if is_in_graph:
         from unrolled.engine.torch_compile import in_graph
 
         in_graph.refuse(ProbeError(words.format("it runs within torch.compile")))
-    reason = why_definition()
+    watcher = probing.watcher()
+    reason = None if watcher is None else why_definition()
     if reason is not None:
         raise ProbeError(words.format(reason))
-    watcher = probing.watcher()
-    assert watcher is not None, "`scan` has seen it"
-    return watcher.run(checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip), engine=engine)
-
-
-def _run_definition(
-    reason: str,
-    step: Callable,
-    xs: Tree,
-    state: Tree,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    *,
-    reverse: bool,
-    engine: Engine,
-    clip: float | None,
-) -> tuple[Tree, Tree]:
-    """The definition's own operations; `recompute` saves none of them, as what reads them saves as it will."""
-    arguments = checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip)
-    if engine == "fused":
-        raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
-    return eager.run_scan(arguments)
+    return watcher
 
 
 def checked(

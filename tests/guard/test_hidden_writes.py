@@ -20,6 +20,7 @@ ALIASES = {
     "split": lambda z: z.detach().split(2, 1)[1],
     "twice": lambda z: z.detach().detach(),
     "bits": lambda z: z.view(torch.int64),
+    "bits by name": lambda z: z.view(dtype=torch.int64),
 }
 WRITES = {
     "method": lambda d, x: d.mul_(2),
@@ -57,7 +58,7 @@ PAIRS = [
     (alias, write)
     for alias in ALIASES
     for write in WRITES
-    if not (alias == "bits" and write in NUMBERS) and not (alias in PARTS and write == "out")
+    if not (alias.startswith("bits") and write in NUMBERS) and not (alias in PARTS and write == "out")
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from unrolled.cli.formats import write_lines
-from unrolled.cli.models import encoding_for, opened
+from unrolled.cli.models import encoding_for, opened, tell
 from unrolled.cli.options import PATH
 from unrolled.errors import UnrolledError
 from unrolled.files.whole import write_aside
@@ -65,8 +65,7 @@ def _data(model: Path, loaded: Estimator, files: tuple[Path, ...], encoding: str
     if files:
         loaded.settings = replace(loaded.settings, encoding=encoding or encoding_for(files[0], loaded))
         found = loaded.read(files)
-        for note in found.notes:  # how the files are read, and what of them is left out
-            click.echo(note, err=True)
+        tell(found.notes)
         return found, ", ".join(map(str, files))
     try:
         run = Run.open(model if model.is_dir() else model.parent)

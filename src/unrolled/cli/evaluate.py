@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from unrolled.cli.formats import csv_line, write_lines
-from unrolled.cli.models import encoding_for, given, opened
+from unrolled.cli.models import encoding_for, given, opened, tell
 from unrolled.cli.options import PATH
 from unrolled.errors import RunError
 from unrolled.tasks.capabilities import who
@@ -59,8 +59,7 @@ def evaluate(
     of_files = encoding or encoding_for(files[0], loaded)
     loaded.settings = dataclasses.replace(loaded.settings, encoding=of_files)
     data = loaded.read(files)
-    for note in data.notes:  # how the files are read, and what of them is left out
-        click.echo(note, err=True)
+    tell(data.notes)
     judges_ends = loaded.takes == "TABLE"  # of series, which training leaves out
     if not judges_ends and data.sha256 and data.sha256 in _digest_of_training(model):
         names = ", ".join(map(str, files))

@@ -3,7 +3,7 @@
 import io
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +30,12 @@ _FILE_NAMES = re.compile(
 def is_named_as_file(text: str) -> bool:
     """Whether a text looks like the name of a file."""
     return _FILE_NAMES.fullmatch(text) is not None
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Says how files are read, and what of them is left out."""
+    for note in notes:
+        click.echo(note, err=True)
 
 
 def opened(path: Path, device: str) -> tuple[ModuleType, Estimator]:

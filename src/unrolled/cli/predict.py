@@ -13,7 +13,7 @@ import click
 
 from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
-from unrolled.cli.models import answering, encoding_for, given, is_named_as_file, standard_input
+from unrolled.cli.models import answering, encoding_for, given, is_named_as_file, standard_input, tell
 from unrolled.cli.options import PATH
 from unrolled.data.items import Beside, ItemForm, lines_of, lines_without_names, opened_file, read_items
 from unrolled.errors import DataError
@@ -79,8 +79,7 @@ def predict(
         if not paths:
             raise click.UsageError(f"{loaded.needs_table}: unrolled predict MODEL table.csv")
         answers = loaded.predict_table(paths, **more)
-        for note in loaded.notes:  # what of the file was left out, or taken in another way than it stands
-            click.echo(note, err=True)
+        tell(loaded.notes)
         write(((found, {}) for found in answers), form, out)
     elif isinstance(loaded, Predicts):
         more = given(model, loaded, "predict_all", options)

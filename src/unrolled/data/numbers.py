@@ -83,7 +83,14 @@ def mark_shown(table: Table, names: Iterable[str]) -> str:
 
 def mark_to_keep(table: Table, names: Iterable[str], decimal: str) -> str:
     """The decimal mark by which a model reads other files that leave it open: as asked, or as columns show it."""
-    return decimal or ("" if table.is_frame else mark_shown(table, names))
+    if decimal or table.is_frame:
+        return decimal
+    firsts = {_first_mark(table.columns[name]) for name in names} - {""}  # a column that is read shows one alone
+    return firsts.pop() if len(firsts) == 1 else ""
+
+
+def _first_mark(texts: Iterable[str]) -> str:
+    return next((mark for text in texts if (mark := _mark_in(text)) and is_number(text)), "")
 
 
 class _Shown:

@@ -58,7 +58,9 @@ def run_scan(scan: CheckedScan) -> tuple[Any, Any]:
             y_leaves = [choose(active[t], leaf, torch.zeros_like(leaf)) for leaf in y_leaves]
         outputs[t] = y_leaves
     if ys_spec is None:
-        outputs, ys_spec = _outputs_of_no_steps(step, xs_leaves, xs_spec, initial, state_spec)
+        with torch.no_grad():
+            y_leaves, ys_spec = pytree.tree_flatten(_on_zeros(scan))
+        outputs = [leaf.new_zeros((0, *leaf.shape)) for leaf in y_leaves]
     else:
         outputs = [torch.stack(leaves) for leaves in zip(*outputs, strict=True)]
     # the step may have returned its input, its first state, a tensor that it holds, or one tensor twice
@@ -71,13 +73,18 @@ def run_nothing(scan: CheckedScan) -> tuple[Any, Any]:
     """A scan in which no row runs: outputs are zeros. Gradients of inputs and state are those of what does not move
     them, and what the step reads has none.
     """
-    step, xs, state, *_ = scan
-    x_leaves, (leaves, spec) = pytree.tree_leaves(xs), pytree.tree_flatten(state)
-    zeros = pytree.tree_map(lambda leaf: leaf.new_zeros(leaf.shape[1:]), xs)
+    n_steps = pytree.tree_leaves(scan.xs)[0].shape[0]
+    given = pytree.tree_leaves((scan.xs, scan.state))
+    ys = pytree.tree_map(lambda leaf: _Zeros.apply(n_steps, leaf, *given), _on_zeros(scan))
+    return ys, pytree.tree_map(torch.clone, scan.state)
+
+
+def _on_zeros(scan: CheckedScan) -> Any:
+    """What the step returns at one time step of zeros, which tells the outputs' shapes."""
+    leaves, spec = pytree.tree_flatten(scan.state)
+    zeros = pytree.tree_map(lambda leaf: leaf.new_zeros(leaf.shape[1:]), scan.xs)
     with set_aside(leaves[0].device):
-        y, _ = call_step(step, zeros, state, leaves, spec)
-    ys = pytree.tree_map(lambda leaf: _Zeros.apply(x_leaves[0].shape[0], leaf, *x_leaves, *leaves), y)
-    return ys, pytree.tree_map(torch.clone, state)
+        return call_step(scan.step, zeros, scan.state, leaves, spec)[0]
 
 
 class _Zeros(torch.autograd.Function):
@@ -157,27 +164,6 @@ def call_step(
                 "A step must return a state of the dtype it got."
             )
     return y, leaves
-
-
-def _outputs_of_no_steps(
-    step: Step,
-    xs_leaves: list[Tensor],
-    xs_spec: pytree.TreeSpec,
-    state_leaves: list[Tensor],
-    state_spec: pytree.TreeSpec,
-) -> tuple[list[Tensor], pytree.TreeSpec]:
-    """Empty outputs for time = 0: one call on zeros tells their shapes."""
-    zeros = [leaf.new_zeros(leaf.shape[1:]) for leaf in xs_leaves]
-    with torch.no_grad(), set_aside(zeros[0].device):
-        y, _ = call_step(
-            step,
-            pytree.tree_unflatten(zeros, xs_spec),
-            pytree.tree_unflatten(state_leaves, state_spec),
-            state_leaves,
-            state_spec,
-        )
-    leaves, spec = pytree.tree_flatten(y)
-    return [leaf.new_zeros((0, *leaf.shape)) for leaf in leaves], spec
 
 
 def choose(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ def hidden_write(graph: fx.GraphModule) -> fx.Node | None:
 
 def _may_hide(node: fx.Node) -> bool:
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.startswith("detach") or (name == "view" and any(isinstance(arg, torch.dtype) for arg in node.args))
+    dtypes = [each for each in (*node.args, *node.kwargs.values()) if isinstance(each, torch.dtype)]
+    return name.startswith("detach") or (name == "view" and bool(dtypes))
 
 
 def _with_gradient(example: Any) -> Any:
