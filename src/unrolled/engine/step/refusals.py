@@ -174,8 +174,8 @@ def reason_of(fault: BaseException, doing: Doing | None = None, noted: str = "")
                     return NotTraceable(noted)
                 return NotTraceable(f"{of_torch or words}{line}")
             scans = _CALLS.format(name="unrolled.scan")
-            if _LEFT_OUT in words and doing is not None and doing.words() == scans:
-                words = scans
+            if _LEFT_OUT in words and noted.startswith(scans):
+                return NotTraceable(noted)
             return NotTraceable(f"{words}{line}")
     if noted:
         return NotTraceable(noted)
