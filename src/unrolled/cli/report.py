@@ -49,6 +49,10 @@ def report(
     target = out or _target(runs)
     if target.is_dir():
         raise DataError(f"{target}: is a folder; expected a file to write, such as {target / 'report.html'}")
+    if not target.absolute().parent.is_dir():  # before the check-up, which can take minutes
+        raise DataError(f"{target}: the folder that it is to be in is not there")
+    if encoding is not None and not data:
+        raise click.UsageError("--encoding is of the files that --data names; it names none")
     found = [source(path, data, device=device) for path in runs]
     for model in (each.model for each in found if each.model is not None and data):
         model.settings = replace(model.settings, encoding=encoding or encoding_for(data[0], model))
