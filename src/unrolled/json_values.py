@@ -26,7 +26,10 @@ def number(value: Json) -> float:
     Raises:
         TypeError: it is none. ValueError means the same.
     """
-    return float(_scalar(value, "a number"))
+    try:
+        return float(_scalar(value, "a number"))
+    except OverflowError:  # a whole number beyond a float's range
+        raise ValueError("expected a number, got one of more than 300 digits") from None
 
 
 def whole(value: Json) -> int:
@@ -35,7 +38,10 @@ def whole(value: Json) -> int:
     Raises:
         TypeError: it is none. ValueError means the same.
     """
-    return int(_scalar(value, "a whole number"))
+    try:
+        return int(_scalar(value, "a whole number"))
+    except OverflowError:
+        raise ValueError("expected a whole number, got infinity") from None
 
 
 def _scalar(value: Json, expected: str) -> int | float | str:

@@ -1,7 +1,6 @@
 """Parquet files that ask for too much memory, or are damaged: one line each."""
 
 import io
-import os
 import random
 
 import pytest
@@ -60,17 +59,3 @@ def test_damaged_files_are_read_or_told(tmp_path, capfd):
             n_refused += 1
     assert n_refused > 20
     assert capfd.readouterr() == ("", "")  # polars' runtime prints a trace of each panic
-
-
-def written_and_raised(text, fault):
-    with parquet._without_panics(KeyError):
-        os.write(2, text)
-        raise fault
-
-
-def test_what_else_is_written_to_standard_error_meanwhile_is_kept(capfd):
-    with pytest.raises(ValueError, match="odd"):
-        written_and_raised(b"a warning\n", ValueError("odd"))
-    with pytest.raises(KeyError):
-        written_and_raised(b"panicked\n", KeyError())
-    assert capfd.readouterr().err == "a warning\n"

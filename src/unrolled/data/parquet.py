@@ -4,11 +4,7 @@ Inputs: the bytes of a file. Outputs: a frame of polars. A file of its own, as a
 amount of memory, and as polars ends in a panic of its own on some damaged files.
 """
 
-import contextlib
 import io
-import os
-import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 from unrolled import optional_libraries
@@ -17,7 +13,6 @@ from unrolled.files.bounds import lacks_memory
 
 MOST_CELLS = 50_000_000  # values, one of which takes some 60 bytes as text
 MOST_TEXT = 2**30  # bytes of all texts: one that is kept once in the file may stand in each row
-_STANDARD_ERROR = 2
 
 
 def read_parquet(name: str, content: bytes) -> Any:
@@ -28,7 +23,7 @@ def read_parquet(name: str, content: bytes) -> Any:
     """
     polars = optional_libraries.library("polars", "Parquet files need", "tables")
     try:
-        with _without_panics(polars.exceptions.PanicException):
+        with optional_libraries.panics_as_errors():
             lazy = polars.scan_parquet(io.BytesIO(content))
             n_cells = lazy.select(polars.len()).collect().item() * len(lazy.collect_schema())
             if n_cells > MOST_CELLS:  # known from the file's end
@@ -38,10 +33,12 @@ def read_parquet(name: str, content: bytes) -> Any:
             return frame
     except DataError:
         raise
-    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError, ValueError) as fault:
+    except (polars.exceptions.PolarsError, OSError, ValueError) as fault:
         if lacks_memory(fault):
             raise MemoryError from fault
-        raise DataError(f"{name}: cannot be read as Parquet: {str(fault).splitlines()[0]}") from fault
+        raise DataError(
+            f"{name}: cannot be read as Parquet: {(str(fault) or type(fault).__name__).splitlines()[0]}"
+        ) from fault
 
 
 def _check_values(name: str, frame: Any, polars: Any) -> None:
@@ -56,24 +53,3 @@ def _check_values(name: str, frame: Any, polars: Any) -> None:
 
 def _of(frame: Any, kind: object) -> list[str]:
     return [name for name, each in frame.schema.items() if each == kind]
-
-
-@contextlib.contextmanager
-def _without_panics(panic: type[BaseException]) -> Iterator[None]:
-    """Keeps from standard error what polars' runtime prints there of a panic before it raises; all else goes there."""
-    with tempfile.TemporaryFile() as aside:
-        kept = os.dup(_STANDARD_ERROR)
-        os.dup2(aside.fileno(), _STANDARD_ERROR)
-        is_panic = False
-        try:
-            yield
-        except panic:
-            is_panic = True
-            raise
-        finally:
-            os.dup2(kept, _STANDARD_ERROR)
-            os.close(kept)
-            aside.seek(0)
-            if not is_panic and (written := aside.read()):
-                with contextlib.suppress(OSError):
-                    os.write(_STANDARD_ERROR, written)

@@ -51,7 +51,8 @@ def read_tokenizer(library: ModuleType, description: str) -> "Tokenizer":
         ModelFileError: it describes none.
     """
     try:
-        return library.Tokenizer.from_str(description)
+        with optional_libraries.panics_as_errors():
+            return library.Tokenizer.from_str(description)
     except Exception as fault:  # the library raises bare Exception for a description that it cannot read
         raise ModelFileError(f"its subwords cannot be read: {fault}") from fault
 
