@@ -233,8 +233,8 @@ def test_text_trained_there_is_the_same_there_and_on_the_cpu(tmp_path):
     for device in ("cuda", "cpu"):
         loaded = unrolled.TextModel.load(tmp_path / "model", device=device)
         texts.append("".join(loaded.generate("The ", length=20, temperature=0, seed=1)))
-        figures = loaded.evaluate(test_text.TEXT)
-        assert figures["nats"] == pytest.approx(model.evaluate(test_text.TEXT)["nats"], abs=2e-3)
+        metrics = loaded.evaluate(test_text.TEXT)
+        assert metrics["nats"] == pytest.approx(model.evaluate(test_text.TEXT)["nats"], abs=2e-3)
     assert texts[0] == texts[1]
 
 

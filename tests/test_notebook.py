@@ -1,7 +1,9 @@
 """What a notebook shows: progress by itself, models and answers as HTML, pictures; and nothing of it elsewhere."""
 
+import dataclasses
 import html
 import html.parser
+import json
 import re
 import sys
 import types
@@ -282,7 +284,7 @@ def test_a_model_shows_what_it_is_and_its_baseline(name):
     assert report.verdict() in assert_sound(report._repr_html_()).texts
     assert str(report).splitlines() == [*report.table(), "", *report.last_line().splitlines()]
     assert_sound(model.result._repr_html_())
-    assert [row[model.result.curve.figure] for row in model.record]
+    assert [row[model.result.curve.metric] for row in model.record]
 
 
 @pytest.mark.parametrize("name", tasks.names())
@@ -382,6 +384,20 @@ def test_a_curve_of_a_thousand_evaluations_is_small():
     assert len(text) < 12_000
     assert_sound(text)
     assert Curve().chart(record[:1]) == ""
+
+
+@pytest.mark.parametrize("key", ["metric", "figure"], ids=["now", "as earlier files say it"])
+@pytest.mark.parametrize("baseline", [0.5, 1, None])
+def test_a_curve_is_read_from_a_model_file(key, baseline):
+    data = {key: "accuracy", "label": "accuracy", "baseline": baseline, "name": "naive Bayes"}
+    found = Curve.from_data(json.loads(json.dumps(data)))
+    assert found == Curve("accuracy", "accuracy", baseline, "naive Bayes")
+    assert Curve.from_data(dataclasses.asdict(found)) == found
+
+
+@pytest.mark.parametrize("data", [None, [], "loss", {}, {"metric": 1, "label": "loss", "name": ""}])
+def test_without_a_curve_in_a_model_file_the_loss_is_shown(data):
+    assert Curve.from_data(data) == Curve()
 
 
 def series(n, n_series=1):

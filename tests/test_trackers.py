@@ -26,8 +26,8 @@ class Kept:
     def start(self, config):
         self.calls.append(("start", config))
 
-    def row(self, step, figures):
-        self.calls.append(("row", step, figures))
+    def row(self, step, metrics):
+        self.calls.append(("row", step, metrics))
 
     def end(self, summary):
         self.calls.append(("end", summary))
@@ -148,9 +148,9 @@ def test_a_tracker_that_there_is_not_is_told():
 def test_a_callback_sees_every_row_and_stops_the_training():
     seen = []
 
-    def enough(step, figures):
-        seen.append((step, sorted(figures)[0]))
-        return step >= 10 and "accuracy" in figures
+    def enough(step, metrics):
+        seen.append((step, sorted(metrics)[0]))
+        return step >= 10 and "accuracy" in metrics
 
     model = fit(callbacks=[enough])
     assert model.result.reason == "stopped by the callback enough"
@@ -169,7 +169,7 @@ def test_a_callback_that_stops_between_evaluations_leaves_an_evaluated_model():
 
 @pytest.mark.parametrize("kind", ["text", "forecast"])
 def test_other_tasks_take_them_too(kind):
-    kept, stop = Kept(), lambda step, figures: step == 10
+    kept, stop = Kept(), lambda step, metrics: step == 10
     if kind == "text":
         model = unrolled.TextModel(hidden=8, layers=1, batch=4, k1=20, steps=30)
         model.fit(text="to be or not to be\n" * 200, log=kept, callbacks=[stop])

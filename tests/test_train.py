@@ -58,8 +58,8 @@ class Regression:
         with torch.no_grad():
             return {"loss": float((self.module[1].weight.T - self.truth).square().sum())}
 
-    def describe(self, figures):
-        return f"{figures['loss']:.3f}"
+    def describe(self, metrics):
+        return f"{metrics['loss']:.3f}"
 
     def save(self, path, record):
         safetensors_tree.write_tensors(path, dict(self.module.state_dict()), {"rows": str(len(record))})
@@ -418,8 +418,8 @@ def test_the_display_is_told_of_every_step_and_evaluation():
         def step(self, step, progress, seconds, loss, gradient_norm):
             told.append((step, progress))
 
-        def evaluated(self, row, figure, *, is_best):
-            told.append((row["step"], figure, is_best))
+        def evaluated(self, row, metric, *, is_best):
+            told.append((row["step"], metric, is_best))
 
     train(Regression(losses=[2.0, 3.0]), replace(SETTINGS, steps=4, eval_every=2), display=Listening())
     assert told == [(1, 0.25), (2, 0.5), (2, "2.000", True), (3, 0.75), (4, 1.0), (4, "3.000", False)]

@@ -1,4 +1,4 @@
-"""--watch-gradients: figures of each recurrent layer in the log, and a line where something is wrong."""
+"""--watch-gradients: metrics of each recurrent layer in the log, and a line where something is wrong."""
 
 import csv
 from dataclasses import replace
@@ -49,8 +49,8 @@ class Job:
     def evaluate(self):
         return {"loss": 1.0}
 
-    def describe(self, figures):
-        return f"loss {figures['loss']}"
+    def describe(self, metrics):
+        return f"loss {metrics['loss']}"
 
     def save(self, path, record):
         path.write_text("")

@@ -1,4 +1,4 @@
-"""Figures of a probe against plain formulas."""
+"""Measures of a probe against plain formulas."""
 
 import pytest
 import torch

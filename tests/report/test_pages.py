@@ -212,6 +212,18 @@ def test_metrics_that_are_damaged_are_said(run):
     assert "its metrics are damaged: " in words_of(run)
 
 
+def test_a_file_in_which_the_metric_of_the_curve_is_called_figure_shows_the_same_curve(run):
+    before = source(run).curve
+    tensors, metadata = safetensors_tree.read_tensors(run / "model.safetensors")
+    settings = json.loads(metadata["settings"])
+    curve = settings["training"]["curve"]
+    curve["figure"] = curve.pop("metric")
+    assert curve["figure"] != "loss"
+    metadata["settings"] = json.dumps(settings)
+    safetensors_tree.write_tensors(run / "model.safetensors", tensors, metadata)
+    assert source(run).curve == before
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "tests/tasks/old_models").glob("*.safetensors")), ids=lambda path: path.stem
 )

@@ -49,7 +49,7 @@ def test_the_page_waits_for_a_run_grows_with_its_log_and_becomes_the_report(tmp_
         waiting = get(server.address)
         assert f"Waiting for the run {folder}: it is shown here as soon as its training begins." in waiting
         assert faults_of(waiting) == []
-        model.fit(files, run=folder, callbacks=[lambda step, figures: seen.append((step, get(server.address)))])
+        model.fit(files, run=folder, callbacks=[lambda step, metrics: seen.append((step, get(server.address)))])
         ended = get(server.address)
     assert [step for step, _ in seen] == [2, 4, 6]
     for n, (_, text) in enumerate(seen, 1):

@@ -119,10 +119,10 @@ def test_a_translator_that_learnt_nothing_answers_word_by_word(untrained):
     assert [each.translation for each in model.predict(["", " "])] == ["", ""]
     long = model.predict("ein hund " * 2000)
     assert long.attention.strides == (0, 0)
-    figures = model.evaluate(SENTENCES)
-    assert figures["by"] == {WORD_BY_WORD: len(SENTENCES)}
-    assert figures["model"] == figures[WORD_BY_WORD]
-    assert figures["network alone"]["bleu"] < figures["model"]["bleu"]
+    metrics = model.evaluate(SENTENCES)
+    assert metrics["by"] == {WORD_BY_WORD: len(SENTENCES)}
+    assert metrics["model"] == metrics[WORD_BY_WORD]
+    assert metrics["network alone"]["bleu"] < metrics["model"]["bleu"]
 
 
 def test_a_transcriber_that_learnt_nothing_answers_by_the_nearest_template_and_so_does_its_stream(untrained):

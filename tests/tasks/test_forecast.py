@@ -33,8 +33,8 @@ def model():
 
 
 def test_learns_and_stands_beside_the_baseline(model):
-    figures = model.metrics
-    assert set(figures) == {
+    metrics = model.metrics
+    assert set(metrics) == {
         "model",
         "last value",
         "seasonal naive",
@@ -45,10 +45,10 @@ def test_learns_and_stands_beside_the_baseline(model):
         "comparison",
     }
     assert model.record[-1]["loss"] < model.record[0]["loss"]
-    assert figures["model"]["mase"] < figures["seasonal naive"]["mase"] < figures["last value"]["mase"]
-    assert len(figures["model"]["mae_by_step"]) == 6
-    assert 0.5 < figures["seasonal naive"]["coverage"] <= 1
-    assert len(ForecastReport(model, figures).table()) == 11
+    assert metrics["model"]["mase"] < metrics["seasonal naive"]["mase"] < metrics["last value"]["mase"]
+    assert len(metrics["model"]["mae_by_step"]) == 6
+    assert 0.5 < metrics["seasonal naive"]["coverage"] <= 1
+    assert len(ForecastReport(model, metrics).table()) == 11
 
 
 def test_figures_are_their_formulas(model):
@@ -59,17 +59,17 @@ def test_figures_are_their_formulas(model):
     levels = model.forecasts_from(PAIR, origins).levels("model")
     targets = np.stack([PAIR.values[i][t : t + 6] for i, t in origins])
     scales = np.array([mase_scale(PAIR.values[i][: round(0.8 * len(PAIR.values[i]))], 12) for i, _ in origins])
-    point, figures = levels[..., 2], model.evaluate(PAIR)["model"]
-    assert figures["mae"] == pytest.approx(np.abs(point - targets).mean())
-    assert figures["rmse"] == pytest.approx(np.sqrt(np.square(point - targets).mean()))
-    assert figures["mase"] == pytest.approx((np.abs(point - targets).mean(1) / scales).mean())
-    assert figures["smape"] == pytest.approx(smape(targets, point))
+    point, metrics = levels[..., 2], model.evaluate(PAIR)["model"]
+    assert metrics["mae"] == pytest.approx(np.abs(point - targets).mean())
+    assert metrics["rmse"] == pytest.approx(np.sqrt(np.square(point - targets).mean()))
+    assert metrics["mase"] == pytest.approx((np.abs(point - targets).mean(1) / scales).mean())
+    assert metrics["smape"] == pytest.approx(smape(targets, point))
     losses = [
         2 * np.maximum(q * (targets - levels[..., k]), (q - 1) * (targets - levels[..., k])).sum()
         for k, q in enumerate(LEVELS)
     ]
-    assert figures["wql"] == pytest.approx(np.mean(losses) / np.abs(targets).sum())
-    assert figures["coverage"] == pytest.approx(((levels[..., 0] <= targets) & (targets <= levels[..., 4])).mean())
+    assert metrics["wql"] == pytest.approx(np.mean(losses) / np.abs(targets).sum())
+    assert metrics["coverage"] == pytest.approx(((levels[..., 0] <= targets) & (targets <= levels[..., 4])).mean())
 
 
 def test_errors_by_hand():

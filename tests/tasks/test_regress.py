@@ -54,20 +54,20 @@ def fitted(request):
 
 def test_it_learns_and_stands_beside_its_baseline(fitted):
     model, test, item = fitted
-    figures = model.evaluate(test)
-    assert figures["model"]["rmse"] < 1.05 * figures["baseline"]["rmse"]
-    assert figures["baseline"]["rmse"] < figures["mean"]["rmse"]
+    metrics = model.evaluate(test)
+    assert metrics["model"]["rmse"] < 1.05 * metrics["baseline"]["rmse"]
+    assert metrics["baseline"]["rmse"] < metrics["mean"]["rmse"]
     if not isinstance(item, str):
-        assert figures["model"]["rmse"] < 0.8 * figures["baseline"]["rmse"]
-    assert figures["mean"]["r2"] <= 0
-    report = Report(model, figures)
+        assert metrics["model"]["rmse"] < 0.8 * metrics["baseline"]["rmse"]
+    assert metrics["mean"]["r2"] <= 0
+    report = Report(model, metrics)
     assert report.table()[0].split() == ["MAE", "RMSE", "R²"]
-    far = Report(model, {name: figures[name] | {"r2": -4601462.062} for name in ("model", "baseline", "mean")}).table()
+    far = Report(model, {name: metrics[name] | {"r2": -4601462.062} for name in ("model", "baseline", "mean")}).table()
     assert {len(line) for line in far} == {len(far[0])}
     assert [line.split()[-1] for line in far[1:]] == ["-4.6e+06"] * 3
     assert report.last_line().startswith("The model ")
     assert "RMSE" in report.last_line()
-    assert model.score([each for each, _ in test], [number for _, number in test]) == figures["model"]["r2"]
+    assert model.score([each for each, _ in test], [number for _, number in test]) == metrics["model"]["r2"]
 
 
 def test_answers_are_numbers_with_intervals_saved_as_fitted(fitted, tmp_path):
@@ -87,8 +87,8 @@ def test_answers_are_numbers_with_intervals_saved_as_fitted(fitted, tmp_path):
 
 def test_a_network_that_learnt_nothing_answers_as_its_baseline():
     model = unrolled.RegressModel(**SMALL).fit(houses(100, 0), train=unrolled.TrainSettings(steps=1, lr=1e-9))
-    figures = model.evaluate(houses(60, 1))
-    assert figures["model"]["rmse"] == pytest.approx(figures["baseline"]["rmse"], rel=0.1)
+    metrics = model.evaluate(houses(60, 1))
+    assert metrics["model"]["rmse"] == pytest.approx(metrics["baseline"]["rmse"], rel=0.1)
 
 
 def test_ridge_is_that_of_scikit_learn():

@@ -1,4 +1,4 @@
-"""The text task from Python: figures, generation, evaluation, and streams that equal batches."""
+"""The text task from Python: metrics, generation, evaluation, and streams that equal batches."""
 
 import math
 from dataclasses import replace
@@ -54,10 +54,10 @@ def test_evaluation_carries_the_state_through_the_whole_text(model):
             logits, state = model.net(now.view(1, 1), state)
             by_net = logits[0, 0].double().log_softmax(0).numpy()
             total -= mixed(by_net, baseline.next_log_p(ids[: i + 1].numpy()), share)[then]
-    figures = model.evaluate(text)
-    assert figures["nats"] == pytest.approx(total / len(text), rel=1e-5)
-    assert figures["bits"] == pytest.approx(figures["nats"] / math.log(2))
-    assert figures["items"] == len(text)
+    metrics = model.evaluate(text)
+    assert metrics["nats"] == pytest.approx(total / len(text), rel=1e-5)
+    assert metrics["bits"] == pytest.approx(metrics["nats"] / math.log(2))
+    assert metrics["items"] == len(text)
 
 
 def test_streams_side_by_side_come_near_the_exact_figure(model):

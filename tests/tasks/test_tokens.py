@@ -72,8 +72,8 @@ CASES = {
 }  # fmt: skip
 
 
-def report(model, figures=None):
-    return tasks.task(model.task).Report(model, figures)
+def report(model, metrics=None):
+    return tasks.task(model.task).Report(model, metrics)
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -238,10 +238,10 @@ def test_several_labels(tmp_path):
 def test_a_label_that_training_never_saw_counts_as_wrong(case):
     model, _, _ = case
     if isinstance(model, unrolled.ClassifyModel):
-        figures = model.evaluate([("good food, great", "up"), ("odd", "sideways")])
-        assert figures["model"]["accuracy"] == 0.5
-        assert figures["model"]["classes"]["sideways"]["recall"] == 0.0
-        assert np.isfinite(figures["model"]["log_loss"])
+        metrics = model.evaluate([("good food, great", "up"), ("odd", "sideways")])
+        assert metrics["model"]["accuracy"] == 0.5
+        assert metrics["model"]["classes"]["sideways"]["recall"] == 0.0
+        assert np.isfinite(metrics["model"]["log_loss"])
 
 
 def windows():

@@ -70,11 +70,11 @@ KINDS = [(loss, direction) for loss in ("ctc", "transducer") for direction in ("
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_and_stands_beside_its_baseline(hearing, kind, tmp_path):
     model = hearing[kind]
-    figures = model.evaluate(PAIRS)
-    assert figures["model"]["wer"] < 0.5
-    assert figures["most frequent transcript"]["wer"] > 0.7
-    assert figures["nearest template"]["wer"] == 0  # they are the same sounds but for the noise
-    assert TranscribeReport(model, figures).last_line().startswith(("The model ", "Too few "))
+    metrics = model.evaluate(PAIRS)
+    assert metrics["model"]["wer"] < 0.5
+    assert metrics["most frequent transcript"]["wer"] > 0.7
+    assert metrics["nearest template"]["wer"] == 0  # they are the same sounds but for the noise
+    assert TranscribeReport(model, metrics).last_line().startswith(("The model ", "Too few "))
     found = model.predict((spoken("bab"), RATE))
     assert 0 < found.confidence <= 1
     for word in found.words:

@@ -39,11 +39,11 @@ def fitted():
 
 
 def test_it_learns_and_stands_beside_its_baseline(fitted, tmp_path):
-    figures = fitted.evaluate(PAIRS)
-    assert figures["model"]["bleu"] == pytest.approx(100)
-    assert 0 < figures[fitted.fitted.baseline.name]["bleu"] < 100.1
-    assert figures["copy of the source"]["bleu"] < 20
-    assert figures["model"]["signature"].startswith("BLEU nrefs:1|case:mixed|eff:no|tok:13a")
+    metrics = fitted.evaluate(PAIRS)
+    assert metrics["model"]["bleu"] == pytest.approx(100)
+    assert 0 < metrics[fitted.fitted.baseline.name]["bleu"] < 100.1
+    assert metrics["copy of the source"]["bleu"] < 20
+    assert metrics["model"]["signature"].startswith("BLEU nrefs:1|case:mixed|eff:no|tok:13a")
     found = fitted.predict("ein kater singt.")
     assert str(found) == "a cat sings."
     assert found.source[0] == "e" or found.source[0].startswith("ein")
@@ -51,7 +51,7 @@ def test_it_learns_and_stands_beside_its_baseline(fitted, tmp_path):
     assert found.attention.sum(1) == pytest.approx(1, abs=1e-5)
     assert found.score <= 0
     assert found.picture(tmp_path / "attention.png").stat().st_size > 1000
-    assert TranslateReport(fitted, figures).last_line().startswith(("The model ", "Too few "))
+    assert TranslateReport(fitted, metrics).last_line().startswith(("The model ", "Too few "))
 
 
 @pytest.mark.parametrize(

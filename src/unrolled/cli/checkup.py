@@ -43,7 +43,7 @@ def checkup(
     picture: Path | None,
     device: str,
 ) -> None:
-    """What ails a model's network, in sentences, with the figures: how far back the gradient reaches, what it uses of
+    """What ails a model's network, in sentences, with the numbers: how far back the gradient reaches, what it uses of
     the past, saturated gates, dead units, and more.
 
     MODEL is a model file or the folder of its run; DATA have the form of the training files. Without DATA it takes the

@@ -26,7 +26,7 @@ from unrolled.insight.reach import Reach, reach_of
 from unrolled.insight.restarts import restarts_of
 from unrolled.insight.subject import Run, Subject, check, nothing_ran, told_of
 from unrolled.insight.tangents import OF_OTHER_ROWS, Linear, n_finite_steps, path_of
-from unrolled.insight.verdict import Figures, verdict_of
+from unrolled.insight.verdict import Measurements, verdict_of
 
 _ROWS = 8  # whose Jacobians are looked at
 _EXPONENTS = 16
@@ -52,7 +52,7 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
             if not given. With a loss the check-up knows whether the model does its task.
 
     Returns:
-        The findings, `verdict`, and all figures; `print` shows them.
+        The findings, `verdict`, and all measurements; `print` shows them.
 
     Raises:
         ArgumentError: an argument is of another type than expected, the model cannot be copied, or the loss is no
@@ -89,11 +89,11 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
     modes = modes_of(subject) if is_finite else None
     direct = [_reach({"all": run}, i) if subject.returns_loss else None for i in range(len(run.chains))]
     restarts = restarts_of(subject, run.chains, run.loss) if is_finite else None
-    figures = Figures(layers, run.chains, direct, past, modes, restarts, trouble, run.loss)
+    measurements = Measurements(layers, run.chains, direct, past, modes, restarts, trouble, run.loss)
     felt = [layer.reach for layer in layers if layer.reach is not None]
     farthest = max((reach.horizon for reach in felt), default=0)
     return Checkup(
-        verdict=verdict_of(figures),
+        verdict=verdict_of(measurements),
         half_life=max((reach.half_life for reach in felt), default=math.nan),
         horizon=farthest if past is None else past.horizon,
         lyapunov=sorted((each for layer in layers for each in layer.lyapunov), reverse=True)[:_EXPONENTS],
@@ -124,7 +124,7 @@ def _reach(runs: dict[str, Run], i: int) -> Reach | None:
 
 
 def _layer(chain: Chain, reach: Reach | None) -> LayerCheckup:
-    """The figures of one layer and direction."""
+    """The measurements of one layer and direction."""
     names, states, active = state_names(chain.step, chain.scans[0].arguments.state), chain.states(), chain.active
     n_finite = n_finite_steps(chain)
     gates: dict[str, tuple[float, float, float]] = {}

@@ -1,6 +1,6 @@
 """Pictures of a check-up, by matplotlib (extra: pictures).
 
-Inputs: figures of layers, the record of a probe. Outputs: a figure with the gradient-flow map,
+Inputs: measurements of layers, the record of a probe. Outputs: a figure with the gradient-flow map,
 forgetting times, Lyapunov exponents and gates over time.
 """
 

@@ -1,6 +1,6 @@
-"""What a check-up has found: figures of each layer, findings in sentences.
+"""What a check-up has found: measurements of each layer, findings in sentences.
 
-Inputs: figures, as `checkup.py` puts them in. Outputs: a text, plain data, pictures.
+Inputs: measurements, as `checkup.py` puts them in. Outputs: a text, plain data, pictures.
 """
 
 import math
@@ -36,7 +36,7 @@ class Finding:
         kind: one of "NaN", "exploding", "vanishing", "truncation too short", "saturated gates", "dead units", "unstable
             in evaluation", "no memory needed".
         layer: where, such as "encoder, layer 1, forward"; empty where it is the whole model.
-        evidence: what was measured, a sentence with the figures.
+        evidence: what was measured, a sentence with the numbers.
         advice: what to do.
     """
 
@@ -61,7 +61,7 @@ class Checkup:
         horizon: steps before the last one that still count: what comes before them changes the loss, or without a loss
             the output, by less than 5 % of what is to be known.
         lyapunov: the leading exponents of all layers, in 1/step, the largest first.
-        layers: the figures of each layer and direction.
+        layers: the measurements of each layer and direction.
         past: what the past is worth, by steps; None where it could not be measured.
         loss: its value in evaluation mode.
         n_steps: of the longest layer.
@@ -86,7 +86,7 @@ class Checkup:
         return not self.verdict
 
     def to_dict(self) -> JsonObject:
-        """All figures as plain data, for JSON; what is infinite or NaN is None."""
+        """All measurements as plain data, for JSON; what is infinite or NaN is None."""
         past = self.past
         return {
             "verdict": [vars(finding) | {"text": str(finding)} for finding in self.verdict],

@@ -1,6 +1,6 @@
-"""The figures of one layer and direction in a check-up.
+"""The measurements of one layer and direction in a check-up.
 
-Inputs: figures, as `checkup.py` puts them in. Outputs: a text, plain data.
+Inputs: measurements, as `checkup.py` puts them in. Outputs: a text, plain data.
 """
 
 import math
@@ -17,7 +17,7 @@ from unrolled.json_values import JsonObject
 
 @dataclass(frozen=True, eq=False)
 class LayerCheckup:
-    """The figures of one layer and direction.
+    """The measurements of one layer and direction.
 
     Attributes:
         name: the layer in words; `module` is its module, empty for the model itself.
@@ -50,7 +50,7 @@ class LayerCheckup:
     growth: float
 
     def to_dict(self) -> JsonObject:
-        """The figures as plain data."""
+        """The measurements as plain data."""
         reach = self.reach
         return {
             "name": self.name,

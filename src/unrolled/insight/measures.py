@@ -1,4 +1,4 @@
-"""Figures of a probe: norms by row, terms of a weight's gradient, statistics of gates, where numbers are not finite.
+"""Measures of a probe: norms by row, terms of a weight's gradient, statistics of gates, where numbers are not finite.
 
 Inputs: tensors [time, batch, ...]. Outputs: numbers by time step.
 """

@@ -1,6 +1,6 @@
-"""From figures to findings: what counts as an illness, said in a sentence.
+"""From measurements to findings: what counts as a fault, in a sentence.
 
-Inputs: the figures of a check-up. Outputs: findings. Why the limits are what they are: docs/design/checkup.md.
+Inputs: the measurements of a check-up. Outputs: findings. Why the limits are what they are: docs/design/checkup.md.
 """
 
 import math
@@ -27,7 +27,7 @@ _CARRIED = 0.1  # share of the loss that a state saves where it is carried into 
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
+class Measurements:
     """All that a verdict is made of.
 
     Attributes:
@@ -48,26 +48,26 @@ class Figures:
     loss: float
 
 
-def verdict_of(figures: Figures) -> list[Finding]:
+def verdict_of(measurements: Measurements) -> list[Finding]:
     """The findings, the gravest first."""
-    exploding = list(_exploding(figures))
-    is_too_large = bool(exploding) and figures.trouble is not None and figures.trouble.is_of_gradient
+    exploding = list(_exploding(measurements))
+    is_too_large = bool(exploding) and measurements.trouble is not None and measurements.trouble.is_of_gradient
     found = [
-        *([] if is_too_large else _not_finite(figures)),  # a gradient beyond all numbers has exploded
+        *([] if is_too_large else _not_finite(measurements)),  # a gradient beyond all numbers has exploded
         *exploding,
-        *_vanishing(figures),
-        *_truncated(figures),
-        *_restarted(figures),
-        *_saturated(figures),
-        *_dead(figures),
-        *_unstable(figures),
-        *_no_memory(figures),
+        *_vanishing(measurements),
+        *_truncated(measurements),
+        *_restarted(measurements),
+        *_saturated(measurements),
+        *_dead(measurements),
+        *_unstable(measurements),
+        *_no_memory(measurements),
     ]
     return sorted(found, key=lambda finding: KINDS.index(finding.kind))
 
 
-def _not_finite(figures: Figures) -> Iterator[Finding]:
-    trouble = figures.trouble
+def _not_finite(measurements: Measurements) -> Iterator[Finding]:
+    trouble = measurements.trouble
     if trouble is not None:
         where = f"step {trouble.step}, row {trouble.row}: {trouble.quantity}{trouble.line}"
         advice = (
@@ -76,14 +76,14 @@ def _not_finite(figures: Figures) -> Iterator[Finding]:
             else "Look at that line; a smaller learning rate, clipping, or a larger epsilon in a division helps."
         )
         yield Finding("NaN", trouble.scan, f"A number is not finite, first at {where}.", advice)
-    elif not math.isfinite(figures.loss):
-        evidence = f"The loss is {figures.loss}, while all states and gates are finite."
+    elif not math.isfinite(measurements.loss):
+        evidence = f"The loss is {measurements.loss}, while all states and gates are finite."
         yield Finding("NaN", "", evidence, "The fault lies after the recurrence: in the head or in the loss itself.")
 
 
-def _exploding(figures: Figures) -> Iterator[Finding]:
-    limit = _DECADES_OF_LEARNED if figures.past is not None and figures.past.has_learned else DECADES
-    for layer in figures.layers:
+def _exploding(measurements: Measurements) -> Iterator[Finding]:
+    limit = _DECADES_OF_LEARNED if measurements.past is not None and measurements.past.has_learned else DECADES
+    for layer in measurements.layers:
         steps, decades = layer.n_steps - 1, _decades(layer)
         if decades < limit or steps + 1 < LEAST_STEPS:
             continue
@@ -103,11 +103,11 @@ def _decades(layer: LayerCheckup) -> float:
     return layer.lyapunov[0] * (layer.n_steps - 1) / math.log(10) if layer.lyapunov else 0.0
 
 
-def _vanishing(figures: Figures) -> Iterator[Finding]:
-    past = figures.past
+def _vanishing(measurements: Measurements) -> Iterator[Finding]:
+    past = measurements.past
     if past is not None and past.has_learned:
         return  # it does its task with what it reaches
-    for _, group in groupby(figures.layers, key=lambda layer: layer.module):
+    for _, group in groupby(measurements.layers, key=lambda layer: layer.module):
         layers = [layer for layer in group if layer.reach is not None]
         if not layers:
             continue
@@ -115,7 +115,7 @@ def _vanishing(figures: Figures) -> Iterator[Finding]:
         reach, steps = best.reach, best.n_steps
         assert reach is not None, "only such were taken"
         limit = FAR * (steps - 1)
-        direct = figures.direct[list(figures.layers).index(best)]
+        direct = measurements.direct[list(measurements.layers).index(best)]
         if direct is not None and direct.horizon >= limit:
             continue  # every step has a way of its own to the loss
         if steps < LEAST_STEPS or reach.horizon >= limit or (past is not None and past.horizon >= limit):
@@ -154,9 +154,9 @@ def _against_vanishing(layer: LayerCheckup) -> str:
     return f"Give the {words} a bias of 1 to 4, or attend over all states; clipping does not help."
 
 
-def _truncated(figures: Figures) -> Iterator[Finding]:
-    past = figures.past
-    for layer, chain in zip(figures.layers, figures.chains, strict=True):
+def _truncated(measurements: Measurements) -> Iterator[Finding]:
+    past = measurements.past
+    for layer, chain in zip(measurements.layers, measurements.chains, strict=True):
         reach = layer.reach
         if reach is None or layer.n_steps < 2:
             continue
@@ -178,9 +178,9 @@ def _truncated(figures: Figures) -> Iterator[Finding]:
         yield Finding("truncation too short", layer.name, evidence, advice)
 
 
-def _restarted(figures: Figures) -> Iterator[Finding]:
-    restarts = figures.restarts
-    knows_its_rows = figures.past is not None and figures.past.of_loss  # else the loss falls by chance
+def _restarted(measurements: Measurements) -> Iterator[Finding]:
+    restarts = measurements.restarts
+    knows_its_rows = measurements.past is not None and measurements.past.of_loss  # else the loss falls by chance
     if restarts is None or not knows_its_rows or restarts.fall < _CARRIED:
         return
     evidence = (
@@ -191,10 +191,10 @@ def _restarted(figures: Figures) -> Iterator[Finding]:
     yield Finding("truncation too short", restarts.layer, evidence, advice)
 
 
-def _saturated(figures: Figures) -> Iterator[Finding]:
-    if figures.past is not None and figures.past.has_learned:
+def _saturated(measurements: Measurements) -> Iterator[Finding]:
+    if measurements.past is not None and measurements.past.has_learned:
         return  # its gates switch as they should
-    for layer, chain in zip(figures.layers, figures.chains, strict=True):
+    for layer, chain in zip(measurements.layers, measurements.chains, strict=True):
         functions = {name: gate.function for entry in chain.entries for name, gate in entry.gates.items()}
         stuck = {
             name: share
@@ -217,9 +217,9 @@ def _is_at_work(name: str, function: str, layer: LayerCheckup) -> bool:
     return mean > _OPEN or (mean < _CLOSED and layer.stuck[name] < _SATURATED)
 
 
-def _dead(figures: Figures) -> Iterator[Finding]:
-    has_learned = figures.past is not None and figures.past.has_learned
-    for layer, chain in zip(figures.layers, figures.chains, strict=True):
+def _dead(measurements: Measurements) -> Iterator[Finding]:
+    has_learned = measurements.past is not None and measurements.past.has_learned
+    for layer, chain in zip(measurements.layers, measurements.chains, strict=True):
         if not layer.dead or not layer.saturated or layer.n_steps < 2:
             continue
         leaf, share = max(layer.dead.items(), key=lambda each: each[1])
@@ -235,8 +235,8 @@ def _dead(figures: Figures) -> Iterator[Finding]:
         yield Finding("dead units", layer.name, evidence, advice)
 
 
-def _unstable(figures: Figures) -> Iterator[Finding]:
-    modes = figures.modes
+def _unstable(measurements: Measurements) -> Iterator[Finding]:
+    modes = measurements.modes
     if modes is not None and modes.is_unstable:
         evidence = (
             f"In evaluation mode the output is another one: it differs from training mode's by {modes.change:.1f} "
@@ -247,7 +247,7 @@ def _unstable(figures: Figures) -> Iterator[Finding]:
             "check what else depends on model.training."
         )
         yield Finding("unstable in evaluation", "", evidence, advice)
-    for layer in figures.layers:
+    for layer in measurements.layers:
         if not layer.growth <= _GROWTH:
             factor = (
                 "beyond all numbers" if not math.isfinite(layer.growth) else f"by {_power(math.log10(layer.growth))}"
@@ -257,9 +257,9 @@ def _unstable(figures: Figures) -> Iterator[Finding]:
             yield Finding("unstable in evaluation", layer.name, evidence, advice)
 
 
-def _no_memory(figures: Figures) -> Iterator[Finding]:
-    past = figures.past
-    if past is None or past.horizon > 0 or max(layer.n_steps for layer in figures.layers) < 2:
+def _no_memory(measurements: Measurements) -> Iterator[Finding]:
+    past = measurements.past
+    if past is None or past.horizon > 0 or max(layer.n_steps for layer in measurements.layers) < 2:
         return
     what = "loss" if past.of_loss else "output"
     evidence = f"No memory is used: where each step knows itself alone, the {what} changes by {past.shares[0]:.1%}."

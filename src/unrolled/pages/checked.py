@@ -1,4 +1,4 @@
-"""A check-up as a section of a page: the findings in sentences, and the figures that they are made of.
+"""A check-up as a section of a page: the findings in sentences, and the measurements that they are made of.
 
 Inputs: a `Checkup`. Outputs: HTML.
 """
@@ -31,13 +31,13 @@ def section(found: Checkup, on: str) -> Section:
     drawn = "".join(
         filter(None, (_gradients(found.layers), _past(found), _forgetting(found.layers), _exponents(found.layers)))
     )
-    figures = elements.preformatted(str(found).splitlines(), "all figures of the check-up")
+    measurements = elements.preformatted(str(found).splitlines(), "all measurements of the check-up")
     return Section(
         TITLE,
         elements.paragraph(f"What ails the network, as unrolled.checkup measures it on {on}.", "dim")
         + said
         + f'<div class="grid">{drawn}</div>'
-        + elements.details("all figures", figures),
+        + elements.details("all measurements", measurements),
     )
 
 

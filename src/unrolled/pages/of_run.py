@@ -164,7 +164,7 @@ def _number(value: object) -> float:
 
 def _curve(found: Source, curve: Curve) -> str:
     """The metric that decides by update, with the baseline as a line."""
-    steps, values = column(found.record, curve.figure)
+    steps, values = column(found.record, curve.metric)
     if not steps:
         return ""
     lines = [Line("model", steps, values, TONES[0])]

@@ -162,12 +162,12 @@ def _curves(sources: Sequence[Source], names: Sequence[str]) -> str:
     """Curves of the same metric in one picture, with the baselines as lines; a picture a metric."""
     pictures: dict[tuple[str, str], list[int]] = {}
     for i, found in enumerate(sources):
-        pictures.setdefault((found.curve.figure, found.curve.label), []).append(i)
+        pictures.setdefault((found.curve.metric, found.curve.label), []).append(i)
     drawn = ""
-    for (figure, label), places in pictures.items():
+    for (metric, label), places in pictures.items():
         lines, baselines = [], {}
         for i in places:
-            steps, values = column(sources[i].record, figure)
+            steps, values = column(sources[i].record, metric)
             if not steps:
                 continue
             lines.append(Line(names[i], steps, values, TONES[i % len(TONES)]))

@@ -71,11 +71,7 @@ class Source:
     @property
     def curve(self) -> Curve:
         """What the learning curve shows; the loss in files that do not say."""
-        noted = self.training.get("curve")
-        try:
-            return Curve(**noted) if isinstance(noted, dict) else Curve()
-        except TypeError:
-            return Curve()
+        return Curve.from_data(self.training.get("curve"))
 
     @property
     def training(self) -> JsonObject:

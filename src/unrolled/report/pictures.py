@@ -199,7 +199,7 @@ def confusion(counts: dict[str, dict[str, int]], path: Path) -> Path:
 
 
 def bars(model: dict[str, float], baseline: dict[str, float], title: str, path: Path) -> Path:
-    """A figure by label, the model's beside the baseline's."""
+    """A metric by label, the model's beside the baseline's."""
     names = list(model)
     figure, (axes,) = _canvas(7, 1.2 + 0.32 * len(names))
     places = np.arange(len(names))

@@ -56,9 +56,9 @@ class TaskReport(ABC, Generic[M]):
         )
         return found.of_the_best(len(self.model.record)) if is_chosen_on else found
 
-    def in_words(self, figure: float) -> str:
+    def in_words(self, value: float) -> str:
         """The metric that decides."""
-        return f"{100 * figure:.2f} %"
+        return f"{100 * value:.2f} %"
 
     def claim(self, found: Comparison) -> str:
         """What the comparison says of the model, in a sentence."""
@@ -91,7 +91,7 @@ class TaskReport(ABC, Generic[M]):
         is of the same examples.
         """
         found = self.comparison()
-        if curve.figure == "loss" or found.metric != curve.label or "part" in self.metrics:
+        if curve.metric == "loss" or found.metric != curve.label or "part" in self.metrics:
             return curve
         return replace(curve, baseline=found.baseline, name=found.name)
 

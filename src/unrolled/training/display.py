@@ -31,8 +31,8 @@ class Display:
     def step(self, step: int, progress: float, seconds: float, loss: float, gradient_norm: float) -> None:
         """A step is done; `progress` runs from 0 to 1, `seconds` since the run's first start."""
 
-    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
-        """An evaluation is done; `figure` is the one that the user knows, in words."""
+    def evaluated(self, row: EvaluationRow, metric: str, *, is_best: bool) -> None:
+        """An evaluation is done; `metric` is the one that the user knows, with its unit."""
 
     def stop(self) -> None:
         """The training is over, or cut off."""
@@ -66,9 +66,9 @@ class PlainDisplay(Display):
             self.last = time.monotonic()
             self._print(f"step {step}: {self._line(loss, gradient_norm)}")
 
-    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
+    def evaluated(self, row: EvaluationRow, metric: str, *, is_best: bool) -> None:
         self.last = time.monotonic()
-        self._print(_evaluation(row, figure, is_best=is_best))
+        self._print(_evaluation(row, metric, is_best=is_best))
 
     def _line(self, loss: float, gradient_norm: float) -> str:
         return "  ".join(self.speed.parts(loss, gradient_norm, self.items_per_step, self.item))
@@ -138,7 +138,7 @@ class Speed:
         return told + ([f"{clock(left)} left"] if left is not None else [])
 
 
-def _evaluation(row: EvaluationRow, figure: str, *, is_best: bool) -> str:
+def _evaluation(row: EvaluationRow, metric: str, *, is_best: bool) -> str:
     best = "  best" if is_best else ""
     at = f"{clock(row['seconds'])}  step {row['step']}"
-    return f"{at}: validation {figure}{best}  (training loss {row['train_loss']:.3f})"
+    return f"{at}: validation {metric}{best}  (training loss {row['train_loss']:.3f})"

@@ -13,6 +13,7 @@ from unrolled import markup
 from unrolled.engine.trees import Tree
 from unrolled.errors import SettingsError
 from unrolled.files.model_file import EvaluationRow
+from unrolled.json_values import Json
 from unrolled.report import pictures
 from unrolled.training.settings import TrainSettings
 
@@ -25,24 +26,36 @@ class Curve:
     """What a learning curve shows.
 
     Attributes:
-        figure: its name in the rows of the record.
+        metric: its name in the rows of the record.
         label: in words, such as "accuracy".
         baseline: the same of the baseline; None where it is not known.
         name: of the baseline.
     """
 
-    figure: str = "loss"
+    metric: str = "loss"
     label: str = "validation loss"
     baseline: float | None = None
     name: str = "baseline"
 
+    @classmethod
+    def from_data(cls, data: Json) -> "Curve":
+        """The curve that a model file describes; the loss where a file describes none."""
+        if not isinstance(data, dict):
+            return cls()
+        # earlier files call the metric "figure"
+        metric, label, name = data.get("metric", data.get("figure")), data.get("label"), data.get("name")
+        baseline = data.get("baseline")
+        if not (isinstance(metric, str) and isinstance(label, str) and isinstance(name, str)):
+            return cls()
+        return cls(metric, label, float(baseline) if isinstance(baseline, int | float) else None, name)
+
     def chart(self, record: list[EvaluationRow]) -> str:
         """The curve of a record beside the baseline, as HTML; nothing for fewer than two rows."""
-        rows = [row for row in record if self.figure in row]
+        rows = [row for row in record if self.metric in row]
         if len(rows) < 2:
             return ""
         steps = [float(row["step"]) for row in rows]
-        lines = [markup.Line(f"{self.label}, validation part", steps, [float(row[self.figure]) for row in rows])]
+        lines = [markup.Line(f"{self.label}, validation part", steps, [float(row[self.metric]) for row in rows])]
         if self.baseline is not None:
             lines.append(
                 markup.Line(self.name, (steps[0], steps[-1]), [self.baseline] * 2, markup.GRAY, is_dashed=True)
@@ -91,7 +104,7 @@ class Job(Protocol):
         ...
 
     def describe(self, metrics: dict[str, float]) -> str:
-        """The figure that the user knows, in words, such as "2.31 bits/char"."""
+        """The metric that the user knows, with its unit, such as "2.31 bits/char"."""
         ...
 
     def save(self, path: Path, record: list[EvaluationRow]) -> None:
@@ -136,7 +149,7 @@ class TrainResult:
             MissingExtraError: matplotlib is not installed.
         """
         return pictures.learning(
-            self.record, self.curve.figure, self.curve.label, baseline=self.curve.baseline, name=self.curve.name
+            self.record, self.curve.metric, self.curve.label, baseline=self.curve.baseline, name=self.curve.name
         )
 
 

@@ -169,7 +169,7 @@ class _Training:
         self.display.evaluated(self.position.record[-1], self.job.describe(metrics), is_best=is_best)
         self._tell(seen)
 
-    def _tell(self, seen: list[watch.LayerFigures]) -> None:
+    def _tell(self, seen: list[watch.LayerMetrics]) -> None:
         """What is wrong with the gradients, each kind once."""
         baseline = self.job.baseline_loss
         at = self.position

@@ -85,10 +85,10 @@ class NotebookDisplay(Display):
         if time.monotonic() - self.last >= _EVERY_S:
             self._show()
 
-    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
+    def evaluated(self, row: EvaluationRow, metric: str, *, is_best: bool) -> None:
         self.record.append(row)
         best = "best so far" if is_best else ""
-        told = (clock(row["seconds"]), f"{row['step']:,}", figure, f"{row['train_loss']:.3f}", best)
+        told = (clock(row["seconds"]), f"{row['step']:,}", metric, f"{row['train_loss']:.3f}", best)
         self.evaluations.append(told)
         self._show()
 

@@ -203,8 +203,8 @@ class Rows(Display):
         if step % _EVERY == 0:
             self._row(step, {"train_loss": loss, "gradient_norm": gradient_norm})
 
-    def evaluated(self, row: EvaluationRow, figure: str, *, is_best: bool) -> None:
-        self.shown.evaluated(row, figure, is_best=is_best)
+    def evaluated(self, row: EvaluationRow, metric: str, *, is_best: bool) -> None:
+        self.shown.evaluated(row, metric, is_best=is_best)
         self._row(int(row["step"]), {name: value for name, value in _numbers(row).items() if name != "step"})
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
-"""Gradients watched while a run trains: figures of each recurrent layer, and a line where something is wrong.
+"""Gradients watched while a run trains: metrics of each recurrent layer, and a line where something is wrong.
 
-Inputs: a job, and the number of an update. Outputs: figures, as columns of the log, and advice. What is measured comes
+Inputs: a job, and the number of an update. Outputs: metrics, as columns of the log, and advice. What is measured comes
 of one batch, that of the next update: its loss under a probe, and each scan once more with a gradient that enters at
 its last state alone, as only that tells how far back it reaches.
 """
@@ -29,8 +29,8 @@ _NOT_GATED = "Try --cell lstm or gru, or cut the sequences shorter."
 
 
 @dataclass(frozen=True)
-class LayerFigures:
-    """What is seen of a layer and direction.
+class LayerMetrics:
+    """Metrics of one layer and direction.
 
     Attributes:
         name: such as "encoder, layer 1, forward".
@@ -61,8 +61,8 @@ class LayerFigures:
         return {f"{self.column}/{name}": value for name, value in told.items()}
 
 
-def watched(job: Job, step: int, carried: Tree) -> list[LayerFigures]:
-    """The figures of each recurrent layer, by the loss of an update; weights and random numbers stay as they are."""
+def watched(job: Job, step: int, carried: Tree) -> list[LayerMetrics]:
+    """The metrics of each recurrent layer, by the loss of an update; weights and random numbers stay as they are."""
     module, weights = job.module, list(job.module.parameters())
     module.train()
     try:
@@ -70,13 +70,13 @@ def watched(job: Job, step: int, carried: Tree) -> list[LayerFigures]:
             with probe_keeping(module) as (_, kept):
                 loss, _ = job.loss(module, step, carried)
                 loss.backward()
-            return [_figures(module, chain) for chain in chains_of(kept)]
+            return [_metrics(module, chain) for chain in chains_of(kept)]
     finally:
         for weight in weights:
             weight.grad = None
 
 
-def advice(layers: Sequence[LayerFigures], *, is_learning: bool) -> dict[str, str]:
+def advice(layers: Sequence[LayerMetrics], *, is_learning: bool) -> dict[str, str]:
     """A sentence for each thing that is wrong, by its name. What vanishes or saturates is told of a run that does not
     learn: one that does may well need no more.
     """
@@ -104,12 +104,12 @@ def advice(layers: Sequence[LayerFigures], *, is_learning: bool) -> dict[str, st
     return found
 
 
-def _figures(module: nn.Module, chain: Chain) -> LayerFigures:
+def _metrics(module: nn.Module, chain: Chain) -> LayerMetrics:
     norms = chain.gradients().mean(1)
     reach = reach_of(*_from_last_state(module, chain))
     gates = [gate.saturated.mean().item() for entry in chain.entries for gate in entry.gates.values()]
     half_life = _LONGEST if reach is None else min(_LONGEST, reach.half_life)
-    return LayerFigures(
+    return LayerMetrics(
         chain.name,
         "/".join([chain.module or "model", str(chain.layer), chain.entries[0].direction]),
         chain.n_steps,

@@ -96,9 +96,9 @@ def counts(of: Mapping[str, Mapping[str, int]], rows: str, columns: str, label: 
     return scrolling(whole_table, label)
 
 
-def bars(rows: Mapping[str, tuple[float, float, int]], figure: str, of: str, label: str) -> str:
+def bars(rows: Mapping[str, tuple[float, float, int]], metric: str, of: str, label: str) -> str:
     """Shares by name, as bars in a table: the model's, the baseline's, and of how many."""
-    heads = ("", f"model, {figure}", f"baseline, {figure}", of)
+    heads = ("", f"model, {metric}", f"baseline, {metric}", of)
     top = "<td></td>" + "".join(f'<th scope="col">{text(name)}</th>' for name in heads[1:])
     lines = "".join(
         f'<tr><th scope="row">{text(name, 60)}</th>{_bar(model, TONES[0])}{_bar(baseline, GRAY)}'

@@ -50,10 +50,10 @@ class ForecastReport(TaskReport[ForecastModel]):
             "wQL: all values to forecast are zero": model["wql"],
             "at a step: none of its values is known": sum(by_step["model"][step - 1] for step in steps),
         }
-        return lines + [none + reason for reason, figure in reasons.items() if math.isnan(figure)]
+        return lines + [none + reason for reason, value in reasons.items() if math.isnan(value)]
 
-    def in_words(self, figure: float) -> str:
-        return f"{figure:.4g}"
+    def in_words(self, value: float) -> str:
+        return f"{value:.4g}"
 
     def last_line(self) -> str:
         settings, answers = self.model.settings, self.model.answers
@@ -119,9 +119,9 @@ class ForecastReport(TaskReport[ForecastModel]):
             yield Section("How far ahead it sees", shown)
 
 
-def _cell(figure: float) -> str:
+def _cell(value: float) -> str:
     """A metric in a column; a dash where there is none."""
-    return f"{'-':>11}" if math.isnan(figure) else f"{figure:>11.4g}"
+    return f"{'-':>11}" if math.isnan(value) else f"{value:>11.4g}"
 
 
 def _panel(panel: pictures.Beside) -> str:

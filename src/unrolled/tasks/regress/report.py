@@ -26,8 +26,8 @@ class RegressReport(TaskReport[RegressModel]):
             lines.append(f"{name:<{width}}{row['mae']:>12.6g}{row['rmse']:>12.6g}{_short(row['r2']):>10}")
         return lines
 
-    def in_words(self, figure: float) -> str:
-        return f"{figure:.6g}"
+    def in_words(self, value: float) -> str:
+        return f"{value:.6g}"
 
     def exhibits(self, held: Any) -> Iterator[Section]:
         if held is None:

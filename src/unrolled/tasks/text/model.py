@@ -36,7 +36,7 @@ from unrolled.training.trackers import Callback, Log
 Start = TextFitted | None
 LEAST_UNITS = 1000
 LEAST_SEGMENT, MOST_SEGMENTS = 100, 100  # units of a segment, and segments, that are compared with the baseline's
-# more would tell the figure no better, and take its time from the training
+# more would make the metric no more exact, and take its time from the training
 MOST_VALIDATION = 120_000
 NOT_GIVEN: Any = object()  # in place of files
 

@@ -25,8 +25,8 @@ class TextReport(TaskReport[TextModel]):
             f"baseline  {in_words(metrics['baseline_nats'], item)}, {baseline}",
         ]
 
-    def in_words(self, figure: float) -> str:
-        return f"{figure:.3f}"
+    def in_words(self, value: float) -> str:
+        return f"{value:.3f}"
 
     def last_line(self) -> str:
         return self.claim(self.comparison())  # what can help is the next step

@@ -27,8 +27,8 @@ class TranslateReport(TaskReport[TranslateModel]):
         last = f"{counted(self.metrics['n_sentences'], 'sentence')}; {self.metrics['model']['signature']}"
         return [f"{'':<28}{'BLEU':>8}{'chrF':>8}", *rows, last]
 
-    def in_words(self, figure: float) -> str:
-        return f"{figure:.2f}"
+    def in_words(self, value: float) -> str:
+        return f"{value:.2f}"
 
     def last_line(self) -> str:
         fallback = self.model.fallback()
