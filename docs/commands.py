@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-import unrolled_command
 from unrolled.cli.main import cli
+from unrolled_command.command import KEPT, WIDTHS
 
 PAGE = Path(__file__).parent / "commands.md"
 HEAD = """# Commands
@@ -52,11 +52,11 @@ def kept() -> dict[str, dict[str, str]]:
             .output
             for path in sorted(_paths(cli))
         }
-        for width in unrolled_command.WIDTHS
+        for width in WIDTHS
     }
 
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     texts = json.dumps(kept(), ensure_ascii=False, indent=1)
-    unrolled_command.KEPT.write_text(texts + "\n", encoding="utf-8")
+    KEPT.write_text(texts + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ ends; of any other command line nothing.
 
 import sys
 
-from unrolled_command import before_torch
+from unrolled_command import ending_signals
 
 
 def is_run_now() -> bool:
@@ -16,4 +16,7 @@ def is_run_now() -> bool:
 
 
 if is_run_now():
+    ending_signals.end_the_process()
+    from unrolled_command.command import before_torch
+
     before_torch(sys.argv[1:])

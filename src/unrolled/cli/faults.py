@@ -17,6 +17,7 @@ from unrolled.cli.train import interrupt_hint
 from unrolled.errors import DataError, UnrolledError
 from unrolled.files.bounds import lacks_memory
 from unrolled.training.interrupts import Terminated, ending_signals_interrupt
+from unrolled_command.ending_signals import AsUsual
 
 _FAULT, _INTERNAL, _CTRL_C = 2, 1, 130
 
@@ -31,7 +32,7 @@ def run(command: Callable[[], int | None]) -> int:
             raise DataError("standard output is closed. Send it somewhere, such as > answers.txt")
         if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
             sys.stdout.reconfigure(errors="backslashreplace")  # bytes of a file's name that are no text
-        with ending_signals_interrupt():
+        with AsUsual(), ending_signals_interrupt():
             code = command() or 0
         sys.stdout.flush()  # what cannot be written is told here, not when the interpreter ends
         return code
