@@ -9,7 +9,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[subword,translate,speech,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[subword,translate,speech,compiler,dev]'
 	touch $@
 
 demo: install  ## learns Python's own source for three minutes (nine, where it is no better than its baseline before) and writes some
