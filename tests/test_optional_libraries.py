@@ -9,7 +9,7 @@ from unrolled.data.subwords import Subwords
 from unrolled.errors import ModelFileError
 
 
-class PanicException(BaseException):  # noqa: N818 - the name that it has
+class PanicException(BaseException):
     """As PyO3 makes one in each library of its own."""
 
 
@@ -34,9 +34,9 @@ def test_what_is_written_without_a_fault_is_kept(capfd):
 
 
 def test_a_panic_is_an_error_without_its_trace(capfd):
-    with pytest.raises(ValueError, match="^odd$"):
+    with pytest.raises(ValueError, match=r"^odd$"):
         written_and_raised(b"panicked\n", PanicException("odd"))
-    with pytest.raises(ValueError, match="^the library has panicked$"):
+    with pytest.raises(ValueError, match=r"^the library has panicked$"):
         written_and_raised(b"panicked\n", PanicException())
     assert capfd.readouterr().err == ""
 
@@ -55,6 +55,6 @@ def test_standard_error_may_be_closed():
 def test_subwords_on_which_the_library_panics_are_told(capfd):
     data = Subwords.fit(["an old man and an old cat"] * 3, 30).to_data()
     data["model"]["continuing_subword_prefix"] = "longer than each subword"
-    with pytest.raises(ModelFileError, match="^its subwords cannot be read: range end index"):
+    with pytest.raises(ModelFileError, match=r"^its subwords cannot be read: range end index"):
         Subwords.from_data(data)
     assert capfd.readouterr().err == ""
