@@ -2,12 +2,17 @@
 
 import itertools
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.guard.checks import scan_quietly
 
 import unrolled
+from unrolled.engine.ir.layout import BatchLayout
+from unrolled.engine.run.with_gradient import with_gradient
 
 #: a new state out of x, the states a and b, and a weight w
 STATES = {
@@ -83,3 +88,45 @@ def test_a_state_that_comes_and_goes():
         first = torch.ones(2, 4, requires_grad=True), torch.ones(2, 4)
         _, (a, b) = unrolled.scan(step, torch.zeros(n_steps, 2, 4), first, engine=engine)
         assert (a.requires_grad, b.requires_grad) == (n_steps % 2 == 0, n_steps % 2 == 1)
+
+
+@pytest.mark.parametrize("option", ["none", "lengths"])
+@pytest.mark.parametrize(
+    "needs", [(False, False, False, True), (True, False, False, False), (False, False, True, False)]
+)
+def test_outputs_of_a_state_that_gets_its_gradient_later(needs, option):
+    """The first state follows the second, so outputs that read it as it was have a gradient two steps after it."""
+    for n_steps in (1, 2, 3, 4):
+        options = {"lengths": torch.tensor([n_steps, 1, 1])} if option == "lengths" else {}
+        ours, theirs = (
+            asked(("other", "of_w", "state", "summed"), needs, n_steps, engine, **options)[:2]
+            for engine in ("fused", "eager")
+        )
+        assert ours[0] == theirs[0]
+        torch.testing.assert_close(ours[1], theirs[1])
+
+
+def step_by_step(depends, n_states, needed, n_steps, *, may_stay):
+    """Whether last states and all results of any step have a gradient, without the search for a period."""
+    constants, now, ever = list(needed[:-n_states]), list(needed[-n_states:]), [False] * len(depends)
+    for _ in range(n_steps):
+        found = [any([*constants, *now][i] for i in places) for places in depends]
+        ever = [a or b for a, b in zip(ever, found, strict=True)]
+        now = [new or (may_stay and old) for new, old in zip(found, now, strict=False)]
+    return [*now, *ever]
+
+
+@given(st.data(), st.integers(1, 5), st.integers(0, 3), st.integers(0, 2))
+def test_gradients_of_any_loop_are_those_of_its_steps(data, n_states, n_constants, n_kept):
+    n_inputs = n_constants + n_states
+    places = st.lists(st.integers(0, n_inputs - 1), max_size=3)
+    depends = data.draw(st.lists(places, min_size=n_states + n_kept, max_size=n_states + n_kept))
+    loop = SimpleNamespace(
+        sources=[], constant_sources=[None] * n_constants, states=[()] * n_states, sequences=list(range(n_states)),
+        depends=depends, has_gradient={},
+    )  # fmt: skip
+    flags = st.lists(st.booleans(), min_size=n_inputs, max_size=n_inputs)
+    for needed, n_steps, ends in data.draw(st.lists(st.tuples(flags, st.integers(1, 200), st.booleans()), max_size=6)):
+        layout = BatchLayout(n_steps, 2, False, n_steps, torch.ones(n_steps) if ends else None)
+        wanted = step_by_step(depends, n_states, needed, n_steps, may_stay=ends)
+        assert with_gradient(loop, layout, needed) == wanted
