@@ -1010,6 +1010,61 @@ def defaults_of_the_step(patch):
     return Case(step, lambda: setattr(step, "__defaults__", (0.25,)))
 
 
+# ---- parts of functions, changed in place
+
+
+def _squash(y, factor=0.5, *, rate=0.5):
+    return torch.tanh(y) * factor * rate
+
+
+def _squash_again(y, factor=0.5, *, rate=0.5):
+    return torch.sigmoid(y) * factor * rate
+
+
+def _copy_of(function: types.FunctionType) -> types.FunctionType:
+    copy = types.FunctionType(function.__code__, globals(), function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = dict(function.__kwdefaults__)
+    return copy
+
+
+HOLDERS: dict[str, Callable[[Any], Callable]] = {
+    "helper": lambda function: function,
+    "helper_of_a_method": lambda function: type("Holder", (), {"call": lambda self, y: function(y)})().call,
+    "static_method": lambda function: type("Holder", (), {"call": staticmethod(function)}).call,
+    "partial": functools.partial,
+}
+PARTS = {"__code__": _squash_again.__code__, "__defaults__": (0.25,), "__kwdefaults__": {"rate": 0.25}}
+
+
+def part_changed(holder: str, part: str, patch: Any) -> Case:
+    """A step that calls a function of which one part is exchanged, or of keyword defaults one value."""
+    function = _copy_of(_squash)
+    call = HOLDERS[holder](function)
+    step, wanted = plain_step(lambda y: call(y))
+    return Case(step, lambda: setattr(function, part, PARTS[part]), wanted)
+
+
+CHANGES.update(
+    {
+        f"{part.strip('_')}_of_a_{holder}": functools.partial(part_changed, holder, part)
+        for holder in HOLDERS
+        for part in PARTS
+    }
+)
+
+
+@row
+def keyword_default_changed_in_its_dictionary(patch):
+    function = _copy_of(_squash)
+    step, wanted = plain_step(lambda y: function(y))
+    return Case(step, lambda: function.__kwdefaults__.update(rate=0.25), wanted)
+
+
+@module_row
+def code_of_a_function_of_torch_exchanged(step, patch):
+    patch.setattr(nn.Linear.forward, "__code__", (lambda self, x: F.linear(x, self.weight) * 0.5).__code__)
+
+
 @row
 def module_reloaded(patch):
     module = types.ModuleType("a_module_of_a_test")

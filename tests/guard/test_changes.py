@@ -27,6 +27,7 @@ SAMPLE += """
     gradient_mode_asked_for abstract_class_registers forward_of_a_cell_of_torch_exchanged special_method__call__
     state_of_pythons_generator special_method__contains__ attribute_of_a_tensor defaults_of_the_step module_reloaded
     missing_attribute_that_is_handled default_of_a_dataclass generic_alias ctypes_number weak_proxy
+    code_of_a_function_of_torch_exchanged kwdefaults_of_a_helper
 """.split()  # noqa: SIM905 - a list of names
 
 

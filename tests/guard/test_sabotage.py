@@ -79,6 +79,7 @@ SABOTAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "methods of tensors": (without(_present=[], _absent=[]), "method_of_tensor_exchanged"),
     "names that hide another": (without(_absent=[]), "name_hides_a_builtin"),
     "code of functions": (without(_functions={}), "code_of_a_method_exchanged"),
+    "code of torch's functions": (without(_codes={}), "code_of_a_function_of_torch_exchanged"),
     "the environment": (without(_environment=None), "environment_variable_by_getenv"),
     "registered classes": (without(_registered=None), "abstract_class_registers"),
     "signs of zeros": (without(_zeros=[]), "callable_object-zero_to_minus_zero"),
