@@ -1,0 +1,73 @@
+"""The design pages name the folders and files that there are, and none that is gone."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import unrolled
+from unrolled.engine import backends
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(unrolled.__file__).parent
+DESIGN = sorted((ROOT / "docs/design").glob("*.md"))
+BACKENDS = Path(backends.__file__).parent
+
+
+def folders_of(package):
+    """The paths of the folders in a package that hold modules."""
+    return {path.parent.relative_to(package).as_posix() for path in package.rglob("__init__.py")} - {"."}
+
+
+def files_of(package):
+    return {path for path in package.rglob("*.py") if not path.name.startswith("__")}
+
+
+def folders_in(page):
+    """The paths of the folders in the tree that a page draws by indentation, four spaces before its root."""
+    tree = page[page.index("    src/unrolled/\n") :].split("\n\n", 1)[0]
+    found, parents = set(), {}
+    for line in tree.splitlines()[1:]:
+        indent = len(line) - len(line.lstrip())
+        if names := re.match(r" {6,16}((?:[a-z_]+/ ?)+)(?:  |$)", line):
+            above = "".join(parents[i] for i in sorted(parents) if i < indent)
+            parents = {i: name for i, name in parents.items() if i < indent}
+            found |= {above + name.rstrip("/") for name in names[1].split()}
+            parents[indent] = names[1].split()[-1]
+    return found
+
+
+def test_the_tree_of_the_architecture_has_every_folder():
+    assert folders_in((ROOT / "docs/design/architecture.md").read_text(encoding="utf-8")) == folders_of(PACKAGE)
+
+
+def test_a_folder_that_is_left_out_is_noticed():
+    page = (ROOT / "docs/design/architecture.md").read_text(encoding="utf-8")
+    assert folders_in(page.replace("          lower/ ", "          raise/ ")) ^ folders_of(PACKAGE) == {
+        "engine/passes/lower",
+        "engine/passes/raise",
+    }
+
+
+def test_the_architecture_names_the_modules_at_the_top():
+    page = (ROOT / "docs/design/architecture.md").read_text(encoding="utf-8")
+    assert {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")} <= set(
+        re.findall(r"\w+\.py", page)
+    )
+
+
+def test_the_list_of_the_engine_has_every_file_but_those_of_other_back_ends():
+    pages = [(ROOT / "docs/design" / name).read_text(encoding="utf-8") for name in ("engine.md", "guard.md")]
+    named = {name for page in pages for name in re.findall(r"\w+\.py", page)}
+    files = {path for path in files_of(PACKAGE / "engine") if path.parent.parent != BACKENDS}
+    files |= files_of(BACKENDS / "cpu")
+    assert sorted(str(path.relative_to(PACKAGE)) for path in files if path.name not in named) == []
+
+
+@pytest.mark.parametrize("page", DESIGN, ids=lambda page: page.name)
+def test_a_design_page_names_no_file_that_is_gone(page):
+    kinds = ("*.py", "*.h", "*.cpp")
+    folders = ("src", "tests", "benchmarks", "docs", "examples")
+    there = [path for folder in folders for kind in kinds for path in (ROOT / folder).rglob(kind)]
+    for name in re.findall(r"[\w/]+\.(?:py|h|cpp)\b", page.read_text(encoding="utf-8")):
+        assert any(f"/{path.as_posix()}".endswith(f"/{name}") for path in there), name
