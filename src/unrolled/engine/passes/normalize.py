@@ -61,7 +61,7 @@ def _merge_equals(graph: fx.Graph) -> None:
         ):
             continue
         args = _hashable(node.args)
-        if node.target in COMMUTATIVE and len(node.args) == 2:
+        if node.target in COMMUTATIVE and len(node.args) == 2 and not node.kwargs:  # `alpha` is of the second alone
             args = frozenset(args) if len(set(args)) == 2 else args
         first = known.setdefault((node.target, args, _hashable(tuple(node.kwargs.items()))), node)
         if first is not node:
@@ -70,9 +70,11 @@ def _merge_equals(graph: fx.Graph) -> None:
 
 
 def _hashable(value: Any) -> Any:
-    """Arguments as a key: 1, 1.0 and True are told apart."""
+    """Arguments as a key: 1, 1.0 and True are told apart, and zeros of the other sign."""
     if isinstance(value, tuple | list):
         return tuple(map(_hashable, value))
+    if isinstance(value, float | complex):
+        return type(value), repr(value)
     return value if isinstance(value, fx.Node) else (type(value), value)
 
 
