@@ -118,6 +118,19 @@ def test_parts_that_are_missing_or_unknown_are_refused(data):
                 plan_data.from_data(whole)
 
 
+def test_what_programs_take_is_held_to_the_plan(data):
+    """Of numbers that are each in range: one fewer, one more, another order."""
+    taken = ("steps", "states", "rows", "weights", "held", "shifted")
+    lists = [path for path in places(data) if path[:1] == ("programs",) and path[-1] in taken]
+    assert len(lists) == 3 * len(taken)
+    for path in lists:
+        part = at(data, path)
+        for value in (part[1:], [*part, *(part[-1:] or [0])], part[::-1]):
+            if value != part:
+                with changed(data, path, value) as whole, pytest.raises(Damaged):
+                    plan_data.from_data(whole)
+
+
 @pytest.mark.parametrize("whole", [None, [], {}, 1, "text", [[]], {"graph": []}])
 def test_other_data_is_refused(whole):
     with pytest.raises(Damaged):

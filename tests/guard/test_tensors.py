@@ -170,6 +170,22 @@ def test_two_functions_of_one_code_in_one_step():
     assert reason == 'it calls two functions of one code that have different globals ("<cell>", line 1)'
 
 
+@pytest.mark.parametrize(
+    "read", [lambda t: t.sum(1, keepdim=True), lambda t: t.amax(1, keepdim=True), lambda t: t.softmax(1)[:, :1]]
+)
+def test_widths_of_a_tensor_by_sequence_that_change_often(read):
+    """A graph that leaves sizes open serves each width by a plan of its own."""
+    held = [torch.ones(1)]
+
+    def step(x, h):
+        h = torch.tanh(x + h * read(held[0] + h.mean(1, keepdim=True)))
+        return h, h
+
+    for n_rows, width in [(2, 5), (2, 7), (2, 5), (3, 7), (3, 6), (3, 1), (3, 7)]:
+        held[0] = torch.randn(n_rows, width)
+        assert_same_as_eager(step, torch.randn(3, n_rows, HIDDEN), torch.zeros(n_rows, HIDDEN))
+
+
 @pytest.mark.parametrize("read", [lambda t: t.shape[0], len, lambda t: t.numel(), lambda t: t[-2:].sum().item() + 1])
 def test_sizes_of_a_held_tensor_that_change_often(read):
     """Two steps of one form: what is learnt of one must not be taken for the other."""
