@@ -24,7 +24,7 @@ settings.register_profile(
 settings.load_profile("here")
 
 
-# no test cuts the power, and a file is read before it is on the disk too; that this is asked for has tests of its own
+# no test cuts the power, so no write need reach the disk; tests of their own check that fsync is called
 os.fsync = os.fstat
 
 # an error inside a pass is a bug here, and no reason to run eagerly
@@ -38,8 +38,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-    """What is loaded by now stays, and to walk it at each full collection takes a tenth of the time. The young are
-    collected as often as ever, amid whatever runs.
+    """Modules that are loaded by now are never freed; to traverse them at each full collection takes a tenth of the
+    time. Young generations are collected as often as before, at any point of a test.
     """
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
-"""Rows that have ended, or never run, give nothing to any gradient: neither by what the padding holds, nor by what the
-step computes of it, however steep the step is there.
+"""Rows that have ended, or that never run, add nothing to any gradient, whatever the padding holds.
 
-The oracle runs each row by itself over the steps that it has.
+The steps have functions whose derivatives are infinite or NaN at some numbers, as 0 · NaN is NaN. The oracle runs each
+row by itself over the steps that it has.
 """
 
 import math
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 WIDTH = 3
 FILLS = (0.0, 1.0, -1.0, math.nan, math.inf, 1e30)
-#: by name, functions of a row of numbers whose derivatives are not finite at zeros, at ones, at equal numbers or at
-#: what the padding holds
+#: functions of a row of numbers whose derivatives are not finite at zeros, at ones, at equal numbers or at what the
+#: padding holds
 STEEP = {
     "norm": lambda z: z / z.norm(dim=-1, keepdim=True),
     "norm squared": lambda z: z / z.square().sum(-1, keepdim=True).sqrt(),
@@ -52,7 +52,7 @@ ARGUMENTS = {
     "difference of products": lambda x, h, w: x @ w - h,
     "product": lambda x, h, w: x * h,
 }
-#: what is remembered; with the last, a state is what the row was given, so that a frozen row meets its own state
+#: the next state; in "given" it is the input, so that x - h would be 0 in a row that reads its last input once more
 NEXT = {
     "activated": lambda x, h, w, z: torch.tanh(h @ w + x + z),
     "added": lambda x, h, w, z: h / 2 + torch.tanh(z) @ w,
@@ -62,7 +62,7 @@ NEXT = {
 
 
 class Steep(nn.Module):
-    """A step."""
+    """A step that returns a steep function of an argument."""
 
     def __init__(self, function, argument, following, w):
         super().__init__()
@@ -87,7 +87,7 @@ def gradients(run, xs, state, w):
 
 
 def by_itself(step, lengths, *, reverse, resets):
-    """Each row over the steps that it has, as the loop without any option does it."""
+    """Each row by itself over the steps that it has, in a plain loop."""
 
     def run(xs, state):
         rows, lasts = [], []
@@ -173,7 +173,7 @@ def test_nor_where_the_loop_is_fused(case):
     ],
 )
 def test_nor_within_torch_compile(function, argument, following, reverse, recompute, has_resets):
-    """There rows end as a mask within the loop."""
+    """There the loop runs all rows over all steps, with a mask of those that have ended."""
     torch.compiler.reset()
     options = {"reverse": reverse, "recompute": recompute}
     lengths = [1, 0, 1] if following == "kept" else [3, 0, 5, 1]  # its second step is 0/0
