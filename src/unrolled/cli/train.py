@@ -182,7 +182,7 @@ def _cross_validate(
     kind: type[Estimator] = module.Model
     parts = kind(**settings)
     data = parts.read(paths)
-    reports: list[TaskReport[Any]] = []
+    reports: list[TaskReport] = []
     for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
         model = kind(**settings)
         model.fit(part, train=training, start=start, display=display_for(sys.stderr), valid=held)

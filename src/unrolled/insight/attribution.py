@@ -8,7 +8,8 @@ Gauss-Legendre rule; `integrated` is also what the tasks' highlights are made of
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from types import EllipsisType
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ ENOUGH = 0.01  # of the difference that is explained
 _FIRST, _MOST = 16, 512  # steps of the path, if they are not given
 _SHOWN = 10
 
+#: an index of the last axis; a tuple, which is an index of the whole; a function of the output
+Target = int | slice | tuple[int | slice | EllipsisType | None, ...] | Callable[[Tree], Tensor] | None
 #: inputs as they are on the path → the numbers that are explained, of any shape
 Run = Callable[[Sequence[Tensor]], Tensor]
 
@@ -117,7 +120,7 @@ def attribute(
     model: nn.Module,
     inputs: Tree,
     *,
-    target: Any = None,
+    target: Target = None,
     method: Method = "integrated_gradients",
     steps: int | None = None,
     baseline: Tensor | float | None = None,
@@ -337,7 +340,7 @@ def _first_recurrent(model: nn.Module) -> nn.Module:
     return found
 
 
-def _chosen(out: Tree, target: Any) -> Tensor:
+def _chosen(out: Tree, target: Target) -> Tensor:
     if callable(target):
         found = target(out)
         if not isinstance(found, Tensor) or not found.is_floating_point():

@@ -7,7 +7,6 @@ It stands for what `engine/passes/taps.py` reads in the graph of a step that run
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from unrolled.engine.trees import Tree
 
 _HERE = str(Path(__file__).parent)
 _F = nn.functional
-_GATES: dict[Any, str] = {
+_GATES: dict[Callable, str] = {
     torch.sigmoid: "sigmoid", Tensor.sigmoid: "sigmoid", _F.sigmoid: "sigmoid",
     torch.tanh: "tanh", Tensor.tanh: "tanh", _F.tanh: "tanh",
     torch.relu: "relu", Tensor.relu: "relu", _F.relu: "relu",
@@ -49,7 +48,7 @@ def _rnn(activation: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 
 
 #: torch's own cells, one operation each
-_CELLS: dict[Any, Callable[..., Any]] = {
+_CELLS: dict[Callable, Callable] = {
     torch.lstm_cell: _lstm,
     torch.gru_cell: _gru,
     torch.rnn_tanh_cell: _rnn(torch.tanh),

@@ -6,7 +6,6 @@ library's and torch's; others by function and number.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch.utils import _pytree as pytree
 
@@ -54,7 +53,7 @@ def is_recurrence(step: Callable) -> bool:
     are scans too.
     """
     own = declared(step)
-    name: Any = "" if own is None else own.key[0]  # type: ignore[index]
+    name = own.key[0] if own is not None and isinstance(own.key, tuple) else ""
     return not isinstance(name, str) or not name.startswith("unrolled.nn.") or name.startswith(_LAYERS)
 
 
@@ -71,8 +70,7 @@ def numbered(names: Sequence[str], *, always: bool = False) -> list[str]:
 def _kind_of(step: Callable) -> str:
     """The class of a cell or the function of a layer's step; empty for a step of the user's."""
     own = declared(step)
-    if own is None:
+    if own is None or not isinstance(own.key, tuple):
         return ""
-    name: Any = own.key
-    first, second = name[0], name[1:2]
-    return first.rsplit(".", 1)[1] if isinstance(first, str) else second[0][2]
+    first, *others = own.key
+    return first.rsplit(".", 1)[1] if isinstance(first, str) else str(others[0][2])

@@ -5,7 +5,7 @@ Inputs: numbers, as `probe.py` puts them in. Outputs: a table of pandas, a pictu
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -145,7 +145,7 @@ class Record:
             MissingExtraError: pandas is not installed.
         """
         pandas = library("pandas", "a record's to_frame needs", "pandas")
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[object, ...]] = []
         for scan in self.scans:
             place = (scan.module, scan.layer, scan.direction, scan.call)
             for quantity, name, values in scan.curves():

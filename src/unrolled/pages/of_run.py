@@ -6,7 +6,6 @@ pictures, the check-up, what was trained on what, speed, and the commands.
 
 import datetime
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from unrolled import tasks
 from unrolled.errors import UnrolledError
@@ -78,7 +77,7 @@ def foot() -> str:
     return f"Written by unrolled {__version__} on {datetime.date.today().isoformat()}."
 
 
-def _report_of(found: Source) -> TaskReport[Any] | None:
+def _report_of(found: Source) -> TaskReport | None:
     """The report, if its metrics are whole."""
     report = found.report
     if report is None:
@@ -92,7 +91,7 @@ def _report_of(found: Source) -> TaskReport[Any] | None:
     return report
 
 
-def _lead(found: Source, report: TaskReport[Any] | None) -> str:
+def _lead(found: Source, report: TaskReport | None) -> str:
     """The verdict, or where the training stands; and what is missing."""
     said = ""
     if report is not None and not found.is_on:
@@ -107,7 +106,7 @@ def _lead(found: Source, report: TaskReport[Any] | None) -> str:
     return said + (f'<p>Missing here:</p><ul class="dim">{missing}</ul>' if missing else "")
 
 
-def _metrics(report: TaskReport[Any]) -> str:
+def _metrics(report: TaskReport) -> str:
     """The metric that decides, and the whole table folded."""
     beside = report.comparison()
     rows = [("model", report.in_words(beside.model)), (beside.name, report.in_words(beside.baseline))]
@@ -178,7 +177,7 @@ def caption_of(label: str) -> str:
     return label if "validation" in label else f"{label}, validation part"
 
 
-def _exhibits(found: Source, report: TaskReport[Any] | None) -> Iterator[Section]:
+def _exhibits(found: Source, report: TaskReport | None) -> Iterator[Section]:
     """The task's own pictures; what cannot be drawn is said, and is no reason to fail."""
     if report is None:
         return
@@ -202,7 +201,7 @@ def _checkup(found: Source) -> Section:
         return Section(checked.TITLE, "")
 
 
-def _facts(found: Source, report: TaskReport[Any] | None) -> str:
+def _facts(found: Source, report: TaskReport | None) -> str:
     """Data, sizes, versions, and the settings, those that are not the usual ones first."""
     config, training = (found.run.config if found.run is not None else {}), found.training
     kind = tasks.task(found.task).Model

@@ -61,11 +61,11 @@ class Source:
         return path.parent.name if self.run is not None and path.name == MODEL else path.name
 
     @property
-    def report(self) -> TaskReport[Any] | None:
+    def report(self) -> TaskReport | None:
         """The model's metrics; None where it has none, as amid a training."""
         if self.model is None or "comparison" not in self.model.metrics:
             return None
-        found: TaskReport[Any] = tasks.task(self.task).Report(self.model)
+        found: TaskReport = tasks.task(self.task).Report(self.model)
         return found
 
     @property

@@ -13,12 +13,14 @@ import numpy as np
 from unrolled import optional_libraries
 from unrolled.data.tokens import is_without_spaces, tokens_of
 
+#: metrics by name, nested: by who answers, by class, by step. What is in them depends on the task, so that a union of
+#: all types would make each reader check what it knows
+Metrics = dict[str, Any]
+
 _MOST_CONFUSED = 200  # classes of a table of who was taken for whom
 
 
-def metrics_by_class(
-    gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]
-) -> dict[str, Any]:
+def metrics_by_class(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> Metrics:
     """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
     names = sorted({*classes, *(name for row in gold for name in row)}, key=_in_order)
     marked, chosen, rights = (
@@ -94,9 +96,7 @@ def mase_scale(values: np.ndarray, season: int) -> float:
     return float(change.mean()) if len(change) and change.mean() > 0 else math.nan
 
 
-def forecast_metrics(
-    levels: np.ndarray, at: Sequence[float], targets: np.ndarray, scales: np.ndarray
-) -> dict[str, Any]:
+def forecast_metrics(levels: np.ndarray, at: Sequence[float], targets: np.ndarray, scales: np.ndarray) -> Metrics:
     """Metrics of quantiles [n, horizon, levels] at some levels; targets [n, horizon], scales [n, 1] for MASE.
 
     Targets that are NaN are left out of all.
@@ -121,7 +121,7 @@ def forecast_metrics(
     }
 
 
-def bleu(found: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
+def bleu(found: Sequence[str], targets: Sequence[str]) -> Metrics:
     """BLEU and chrF of translations against one reference each, as sacrebleu counts them, with its signature (extra:
     translate). References in a script without spaces are cut by characters.
 

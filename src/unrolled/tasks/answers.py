@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from unrolled import markup, optional_libraries
 
@@ -18,7 +19,7 @@ class Shown:
     """What every answer can do: be a short text, a table in a notebook, and a data frame."""
 
     @property
-    def value(self) -> Any:
+    def value(self) -> object:
         """What was asked for, by itself: a label, tags, numbers, a text."""
         raise NotImplementedError
 
@@ -61,7 +62,7 @@ class Answers(list[A]):
         """Of the array of values."""
         return np.asarray(self).shape
 
-    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> np.ndarray:
         """The values [n], or [n, horizon] of forecasts; of those that are lists an array of objects."""
         values = [each.value for each in self]
         if values and isinstance(values[0], list):

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -101,6 +101,15 @@ class Generates(Protocol):
         ...
 
 
+class HasText(Protocol):
+    """A transcript."""
+
+    @property
+    def text(self) -> str:
+        """What was said."""
+        ...
+
+
 class Hearing(Protocol):
     """Sound under way.
 
@@ -121,8 +130,8 @@ class Hearing(Protocol):
         """Takes samples; returns the text so far."""
         ...
 
-    def finish(self) -> Any:
-        """The sound is over; `text` of what is returned is the whole."""
+    def finish(self) -> HasText:
+        """The sound is over; returns the whole transcript."""
         ...
 
 

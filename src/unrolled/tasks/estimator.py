@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from unrolled.errors import DataError, RunError, SettingsError
 from unrolled.files.model_file import EvaluationRow
 from unrolled.json_values import JsonObject, texts
 from unrolled.randomness import set_aside
+from unrolled.report.metrics import Metrics
 from unrolled.settings import Settings
 from unrolled.tasks.arguments import check_no_texts, checked_training
 from unrolled.tasks.fitted import F, HasFitted, versions
@@ -56,7 +57,7 @@ _ADVICE = {
 }  # on texts in place of files, by whether the validation part may be a file
 
 
-def _read_as(data: object) -> dict[str, Any]:
+def _read_as(data: object) -> Learnt:
     """What reading data found out by itself; nothing of data in memory."""
     return {name: value for name, value in getattr(data, "read_as", NOTHING).items() if value}
 
@@ -258,7 +259,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             self.notes = [] if begun is None else [f"starts from {begun.name}, whose sizes are kept"]
             fitted, job = self.prepare(part, self.held, training, device, None if begun is None else begun.model.fitted)
         check_baseline(job, training)
-        described: dict[str, Any] = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
+        described: JsonObject = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
         self.read_as = _read_as(whole)
         described |= {"read_as": self.read_as} if self.read_as else {}
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
@@ -280,7 +281,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                     result = train(job, training, run=run, display=display)
                 finally:
                     display.stop()
-                fitted = self._fitted = replace(self.finish(self.held), record=result.record)
+                fitted = self._fitted = replace(self.finish(cast("D", self.held)), record=result.record)
                 self._fitted = replace(fitted, metrics=self.judge(job))
                 report = self.report()
                 self.result = result = replace(result, curve=report.curve(curve))
@@ -293,17 +294,17 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 self.save(run.model_path)
         return result
 
-    def finish(self, valid: Any) -> F:
+    def finish(self, valid: D) -> F:
         """What is fitted, with what the trained network needs from the validation part; with its metrics there where
         they would be too good by what is fitted on the same examples.
         """
         return self.fitted
 
-    def judge(self, job: Any) -> dict[str, Any]:
+    def judge(self, job: Any) -> Metrics:
         """Metrics of the trained model on the validation part, unless `finish` found them."""
         return self.fitted.metrics or self.evaluate(self.held)
 
-    def keep(self, path: Path, record: list[EvaluationRow], metrics: dict[str, Any] | None = None) -> None:
+    def keep(self, path: Path, record: list[EvaluationRow], metrics: Metrics | None = None) -> None:
         """Writes the model file amid a training, with the metrics so far."""
         fitted = self.fitted
         self._fitted = replace(fitted, record=record, metrics=fitted.metrics if metrics is None else metrics)

@@ -13,9 +13,11 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from unrolled.data.table import Learnt
 from unrolled.errors import ModelFileError, SettingsError
 from unrolled.files.model_file import EvaluationRow, ModelFile, load_weights, read_model, write_model
 from unrolled.json_values import Json, JsonObject, table
+from unrolled.report.metrics import Metrics
 from unrolled.settings import Settings
 from unrolled.training.devices import choose_device
 
@@ -35,7 +37,7 @@ class Fitted(ABC):
     """
 
     net: nn.Module
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
     record: list[EvaluationRow] = field(default_factory=list)
     training: JsonObject = field(default_factory=dict)
 
@@ -83,7 +85,7 @@ class Fitted(ABC):
         )
 
     @property
-    def read_as(self) -> dict[str, Any]:
+    def read_as(self) -> Learnt:
         """What reading the training data found out by itself: texts, or lists of them, by name. Earlier model files
         note the column of texts alone.
         """
@@ -98,12 +100,12 @@ class Fitted(ABC):
         """The same, without one thing that is said of its training."""
         return replace(self, training={each: value for each, value in self.training.items() if each != name})
 
-    def metrics_part(self) -> dict[str, Any]:
+    def metrics_part(self) -> Metrics:
         """The metrics, as they stand beside the baseline in the file."""
         return {"figures": self.metrics}
 
     @classmethod
-    def metrics_of(cls, baseline: JsonObject) -> dict[str, Any]:
+    def metrics_of(cls, baseline: JsonObject) -> Metrics:
         """The metrics, from there."""
         return table(baseline.get("figures", {}))
 
@@ -152,12 +154,12 @@ class HasFitted(Generic[F]):
         return None if self._fitted is None else self._fitted.net
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """Metrics on the validation part, the model's and the baseline's; empty before `fit`."""
         return {} if self._fitted is None else self._fitted.metrics
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Metrics:
         """The metrics, by the name that they had in 0.1.0."""
         return self.metrics
 

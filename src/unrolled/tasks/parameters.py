@@ -67,7 +67,7 @@ class Parameters(Generic[S]):
         return {**self._usual(), **self.settings.to_dict(), **self._training_values}
 
     @classmethod
-    def _unusual(cls, settings: Any) -> set[str]:
+    def _unusual(cls, settings: Settings) -> set[str]:
         """Names of settings that are not the default ones."""
         usual = cls.kind().to_dict()
         return {name for name, value in settings.to_dict().items() if value != usual[name]}
@@ -100,7 +100,7 @@ class Parameters(Generic[S]):
         changed = {name: value for name, value in self.get_params().items() if value != usual[name]}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> object:
         """What scikit-learn asks of a model; only it calls this."""
         sklearn = optional_libraries.library("sklearn.utils", "this needs", "sklearn")
         is_classifier, is_regressor = (self.estimator_type == name for name in ("classifier", "regressor"))

@@ -8,20 +8,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from unrolled import markup
 from unrolled.data.counted import counted
 from unrolled.errors import ModelFileError, UnrolledError
 from unrolled.report.comparison import LEAST_BLOCKS, Comparison, p_of_folds
 from unrolled.report.html.page import Section
-from unrolled.tasks.estimator import Estimator
+from unrolled.report.metrics import Metrics
+from unrolled.tasks.estimator import D, Estimator
 from unrolled.training.job import Curve, TrainResult
 
 M = TypeVar("M", bound=Estimator)
 
 
-class TaskReport(ABC, Generic[M]):
+class TaskReport(ABC, Generic[M, D]):
     """A model's metrics in words.
 
     Attributes:
@@ -31,7 +32,7 @@ class TaskReport(ABC, Generic[M]):
 
     for_more: ClassVar[str] = ""  # what makes more examples, where there are too few
 
-    def __init__(self, model: M, metrics: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: M, metrics: Metrics | None = None) -> None:
         self.model = model
         self.metrics = model.fitted.metrics if metrics is None else metrics
 
@@ -155,7 +156,7 @@ class TaskReport(ABC, Generic[M]):
         """
         return None
 
-    def exhibits(self, held: object) -> Iterator[Section]:
+    def exhibits(self, held: D | None) -> Iterator[Section]:
         """What the task shows of a model on a page, section by section: pictures of its metrics, and examples.
 
         Args:
@@ -208,7 +209,7 @@ def shortened(names: Sequence[str]) -> str:
     return shown if len(names) <= 8 else f"{shown}, ... {len(names):,} in all"
 
 
-def of_folds(reports: Sequence[TaskReport[Any]]) -> Iterator[str]:
+def of_folds(reports: Sequence[TaskReport]) -> Iterator[str]:
     """What a cross-validation came to, in lines: mean and spread of the metric that decides, and whether the gains of
     the folds, which are pairs of model and baseline, are more than chance.
     """

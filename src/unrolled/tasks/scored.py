@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from unrolled import tasks
 from unrolled.data.in_memory import as_list, same_number
+from unrolled.report.metrics import Metrics
 
 
 class Scored(ABC):
@@ -16,7 +17,7 @@ class Scored(ABC):
     task: ClassVar[str]
 
     @abstractmethod
-    def evaluate(self, data: Any) -> dict[str, Any]:
+    def evaluate(self, data: Any) -> Metrics:
         """Metrics on data with the answers, the model's and the baseline's."""
 
     def paired(self, data: object, answers: object) -> Any:
@@ -43,7 +44,7 @@ class Scored(ABC):
             return self._report(None)
         return self._report(self.evaluate(data if answers is None else self.paired(data, answers)))
 
-    def _report(self, metrics: dict[str, Any] | None) -> Any:
+    def _report(self, metrics: Metrics | None) -> Any:
         return tasks.task(self.task).Report(self, metrics)
 
     def score(self, data: object, answers: object = None) -> float:

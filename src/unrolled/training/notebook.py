@@ -8,7 +8,7 @@ ipywidgets there and leaves nothing in the saved file.
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 from unrolled import markup
 from unrolled.data.counted import counted
@@ -36,10 +36,16 @@ def in_notebook() -> bool:
     return any(kind.__name__ == _SHELL for kind in type(shell).__mro__)
 
 
+class _Handle(Protocol):
+    """An output of IPython's that can be exchanged."""
+
+    def update(self, seen: dict[str, str], *, raw: bool) -> None: ...
+
+
 def _output() -> Update:
     """A new output of the cell that runs, made at the first update."""
-    show: Any = sys.modules["IPython"].display.display
-    made: list[Any] = []
+    show = sys.modules["IPython"].display.display
+    made: list[_Handle] = []
 
     def update(seen: dict[str, str]) -> None:
         if made:

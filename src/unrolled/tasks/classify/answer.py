@@ -26,7 +26,7 @@ class Classified(Shown):
     is_multiple: bool = False
 
     @property
-    def value(self) -> Any:
+    def value(self) -> object:
         """The label, or the list of labels where a text may have several."""
         return self.labels if self.is_multiple else self.labels[0]
 

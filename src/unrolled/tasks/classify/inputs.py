@@ -5,9 +5,9 @@ written to the model file as plain data, and read from it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,9 +18,30 @@ from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.errors import DataError, ModelFileError
 from unrolled.json_values import JsonObject
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder, recurrent_over, run_recurrent
+from unrolled.tasks.highlights import Encoded
 
 
-class InputLayer(ABC):
+class Batch(Protocol):
+    """Encoded items side by side.
+
+    Attributes:
+        lengths: int64 [batch].
+    """
+
+    lengths: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        ...
+
+
+T = TypeVar("T")  # an item: a text, or a window
+Q = TypeVar("Q", bound=Sized)  # an item as a sequence over time: tokens, or a scaled window
+E = TypeVar("E")  # an encoded sequence
+B = TypeVar("B", bound=Batch)
+
+
+class InputLayer(ABC, Generic[T, Q, E, B]):
     """How items are read.
 
     Attributes:
@@ -30,23 +51,23 @@ class InputLayer(ABC):
     kind: str
 
     @abstractmethod
-    def sequence(self, item: Any) -> Any:
+    def sequence(self, item: T) -> Q:
         """An item as a sequence over time; its `len` is its length."""
 
     @abstractmethod
-    def encode(self, sequence: Any) -> Any:
+    def encode(self, sequence: Q) -> E:
         """The same as numbers."""
 
     @abstractmethod
-    def batch(self, encoded: Sequence[Any]) -> Any:
+    def batch(self, encoded: Sequence[E]) -> B:
         """Encoded items, none of them empty, side by side."""
 
     @abstractmethod
-    def made_up(self, draw: np.random.Generator, length: int) -> Any:
+    def made_up(self, draw: np.random.Generator, length: int) -> T:
         """An item of some length at random."""
 
     @abstractmethod
-    def encoder(self, settings: EncoderSettings) -> Any:
+    def encoder(self, settings: EncoderSettings) -> "TokenEncoder | NumberEncoder":
         """The network that reads batches: [time, batch, size] goes out."""
 
     @abstractmethod
@@ -54,7 +75,7 @@ class InputLayer(ABC):
         """Plain data for the model file; `input_layer_from_data` takes it."""
 
 
-class TextInput(InputLayer):
+class TextInput(InputLayer[str, list[str], Encoded, TokenBatch]):
     """Texts as tokens; of a long text the begin and the end."""
 
     kind = "text"
@@ -75,10 +96,10 @@ class TextInput(InputLayer):
     def sequence(self, item: str) -> list[str]:
         return [token.text for token in self.tokens(item)]
 
-    def encode(self, sequence: list[str]) -> Any:
+    def encode(self, sequence: list[str]) -> Encoded:
         return self.vocabulary.encode(sequence)
 
-    def batch(self, encoded: Sequence[Any]) -> TokenBatch:
+    def batch(self, encoded: Sequence[Encoded]) -> TokenBatch:
         return self.vocabulary.batch(encoded)
 
     def made_up(self, draw: np.random.Generator, length: int) -> str:
@@ -107,7 +128,7 @@ class NumberBatch:
         return NumberBatch(self.values.to(device), self.lengths)
 
 
-class NumberInput(InputLayer):
+class NumberInput(InputLayer[object, np.ndarray, np.ndarray, NumberBatch]):
     """Windows of numbers [time, features], each feature less its mean and over its spread in the training part."""
 
     kind = "numbers"

@@ -1,7 +1,6 @@
 """The task as the training loop sees it."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Sized
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ class ClassifyJob(SequenceJob):
         self,
         model: object,
         fitted: ClassifyFitted,
-        sequences: list[Any],
+        sequences: Sequence[Sized],
         labels: Sequence[Sequence[str]],
         valid: Labeled,
         training: TrainSettings,

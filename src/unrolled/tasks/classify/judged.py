@@ -4,19 +4,18 @@ Inputs: labels, and those that model and baselines found. Outputs: metrics of ea
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from unrolled.report.comparison import compare, shares
-from unrolled.report.metrics import metrics_by_class, rights_of
+from unrolled.report.metrics import Metrics, metrics_by_class, rights_of
 
 Labels = Sequence[Sequence[str]]
 
 
 def judged(
     gold: Labels, found: Mapping[str, Labels], classes: Sequence[str], *, baseline: str, of: str, by: str = "accuracy"
-) -> dict[str, Any]:
+) -> Metrics:
     """Metrics of "model", "baseline" and "majority".
 
     Args:

@@ -3,8 +3,6 @@
 Inputs: a fitted model. Outputs: examples, as `as_data` takes them.
 """
 
-from typing import Any
-
 import numpy as np
 
 from unrolled.data.in_memory import LABEL_KINDS
@@ -13,7 +11,7 @@ from unrolled.tasks.classify.fitted import ClassifyFitted
 N_ITEMS, LENGTH = 16, 40
 
 
-def made_up(fitted: ClassifyFitted, draw: np.random.Generator) -> list[tuple[Any, Any]]:
+def made_up(fitted: ClassifyFitted, draw: np.random.Generator) -> list[tuple[object, object]]:
     """Texts of words that the model knows, or windows of noise, with classes at random."""
     items = [fitted.input_layer.made_up(draw, LENGTH) for _ in range(N_ITEMS)]
     kind = LABEL_KINDS[fitted.label_kind]

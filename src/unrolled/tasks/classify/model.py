@@ -1,7 +1,7 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from unrolled.data.in_memory import LABEL_KINDS
 from unrolled.data.labeled import Labeled, check_count
 from unrolled.errors import DataError, SettingsError
-from unrolled.report.metrics import calibration_metrics
+from unrolled.report.metrics import Metrics, calibration_metrics
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.blend import blended, calibrated, calibration
@@ -122,7 +122,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return found
 
     @torch.inference_mode()
-    def logits(self, items: Sequence[object]) -> Tensor:
+    def logits(self, items: Sequence[Sized]) -> Tensor:
         """[items, classes], of items in the input layer's sequences, before the temperature."""
         return blended(self._network(items), self._by_baseline(items), self.fitted.weights)
 
@@ -134,7 +134,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return calibrated(fitted.baseline.scores(items), fitted.scale, is_multiple=fitted.is_multiple)
 
     @torch.inference_mode()
-    def _network(self, items: Sequence[object]) -> Tensor:
+    def _network(self, items: Sequence[Sized]) -> Tensor:
         """The network's logits, [items, classes]; zeros for an empty item."""
         fitted = self.ready()
         result = torch.zeros(len(items), len(fitted.classes))
@@ -207,7 +207,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         log = self._probabilities(logits)[:, of_class].clamp_min(1e-12).log()
         return effects(tokens, log.numpy(), "nats")
 
-    def evaluate(self, data: object) -> dict[str, Any]:
+    def evaluate(self, data: object) -> Metrics:
         """Metrics on labeled items: accuracy (of all labels of a text together), macro F1, log-loss and calibration
         error, precision, recall and F1 by class, confusion matrix; the model's, the baseline's and the majority's.
         """
@@ -216,7 +216,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         sequences = [fitted.input_layer.sequence(item) for item in data.items]
         return self._judged(data.labels, sequences, self.logits(sequences))
 
-    def _judged(self, labels: Sequence[Sequence[str]], sequences: Sequence[Any], logits: Tensor) -> dict[str, Any]:
+    def _judged(self, labels: Sequence[Sequence[str]], sequences: Sequence[Any], logits: Tensor) -> Metrics:
         fitted, probabilities = self.fitted, self._probabilities(logits).numpy()
         baseline = fitted.baseline.scores(sequences)
         found: dict[str, Sequence[Sequence[str]]] = {

@@ -1,6 +1,6 @@
 """The network that classifies, and its loss."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unrolled.nn.heads import Pooling
 from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.token_encoder import EncoderSettings, TokenEncoder
-from unrolled.tasks.classify.inputs import InputLayer
+from unrolled.tasks.classify.inputs import Batch, InputLayer
 
 
 class _Member(nn.Module):
@@ -19,7 +19,7 @@ class _Member(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(2 * self.encoder.size, n_classes)
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         pooled, _ = self.pooling(self.encoder(batch), batch.lengths)
         return self.output(self.dropout(pooled))
 
@@ -40,12 +40,12 @@ class ClassifyNet(nn.Module):
         self.is_multiple = is_multiple
         self.members = nn.ModuleList(_Member(input_layer, n_classes, settings) for _ in range(settings.ensemble))
 
-    def forward(self, batch: object, targets: Tensor) -> Tensor:
+    def forward(self, batch: Batch, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets [batch, classes], 0 or 1."""
         losses = [loss_of(member(batch), targets, is_multiple=self.is_multiple) for member in self.members]
         return torch.stack(losses).mean()
 
-    def logits(self, batch: object) -> Tensor:
+    def logits(self, batch: Batch) -> Tensor:
         """[batch, classes]."""
         return torch.stack([member(batch) for member in self.members]).mean(0)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from unrolled.data.labeled import Labeled
 from unrolled.report import pictures
 from unrolled.report.html import elements
 from unrolled.report.html.page import Section
@@ -15,7 +15,7 @@ from unrolled.tasks.report import TaskReport, shortened, spread
 _MOST_CLASSES, _N_EXAMPLES = 30, 8
 
 
-class ClassifyReport(TaskReport[ClassifyModel]):
+class ClassifyReport(TaskReport[ClassifyModel, Labeled]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
@@ -50,7 +50,7 @@ class ClassifyReport(TaskReport[ClassifyModel]):
         f1 = [{name: each["f1"] for name, each in part["classes"].items()} for part in (model, baseline)]
         return pictures.bars(f1[0], f1[1], "F1", folder / "classes.png")
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: Labeled | None) -> Iterator[Section]:
         model, baseline = self.metrics["model"], self.metrics["baseline"]
         if model["confusion"] and len(model["classes"]) <= _MOST_CLASSES:
             shown = elements.counts(model["confusion"], "label", "found", "confusion table")
@@ -73,7 +73,7 @@ class ClassifyReport(TaskReport[ClassifyModel]):
             )
             yield Section("Examples", elements.paragraph(words, "dim") + elements.examples(self._examples(part)))
 
-    def _examples(self, part: Any) -> Iterator[str]:
+    def _examples(self, part: Labeled) -> Iterator[str]:
         """Texts with the words that moved the answer, and whether it is right."""
         found = self.model.predict_all(part.items, highlights=True)
         for answer, labels in zip(found, part.labels, strict=True):

@@ -4,7 +4,7 @@ Inputs: items, an input layer. Outputs: predictions, the network's batches, and 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from unrolled.data.tokens import Token
 from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.tasks.answers import Answers
-from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
+from unrolled.tasks.classify.inputs import Batch, InputLayer, NumberInput, TextInput
 from unrolled.tasks.estimator import D, Estimator, ExampleJob
 from unrolled.tasks.fitted import Fitted
 from unrolled.tasks.highlights import hidden_versions, in_batches
@@ -72,7 +72,7 @@ class SequenceModel(Estimator[S, D, F]):
         """Why predictions are made for tables, of windows; empty where they are made for texts."""
         return "" if isinstance(self.fitted.input_layer, TextInput) else "this model reads windows of numbers"
 
-    def _batches(self, sequences: Sequence[Any]) -> Iterator[tuple[list[int], Any]]:
+    def _batches(self, sequences: Sequence[Sized]) -> Iterator[tuple[list[int], Batch]]:
         """Batches of sequences of like lengths, each with the places of its sequences; empty ones are left out."""
         fitted = self.ready()
         device = next(fitted.net.parameters()).device
@@ -84,7 +84,7 @@ class SequenceModel(Estimator[S, D, F]):
 
     @torch.inference_mode()
     def _hidden(
-        self, text: str, run: Callable[[Any], np.ndarray]
+        self, text: str, run: Callable[[Batch], np.ndarray]
     ) -> tuple[Sequence[Token], list[list[str]], np.ndarray]:
         """The tokens of a text; the words of the text and of the same with each token hidden; and what `run` returns
         for batches of these, one below the other.
@@ -109,8 +109,8 @@ class SequenceJob(ExampleJob):
         self,
         model: object,
         fitted: SequenceFitted,
-        sequences: Sequence[Any],
-        valid_items: Sequence[Any],
+        sequences: Sequence[Sized],
+        valid_items: Sequence[object],
         training: TrainSettings,
         device: torch.device,
     ) -> None:

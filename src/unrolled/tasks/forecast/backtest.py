@@ -3,19 +3,17 @@
 Inputs: forecasts from the origins of a part. Outputs: metrics, and the comparison with a baseline.
 """
 
-from typing import Any
-
 import numpy as np
 
 from unrolled.report.comparison import Comparison
-from unrolled.report.metrics import forecast_metrics, mase_scale
+from unrolled.report.metrics import Metrics, forecast_metrics, mase_scale
 from unrolled.tasks.forecast.compared import blocks_of, compared
 from unrolled.tasks.forecast.from_origins import FromOrigins
 from unrolled.tasks.forecast.net import LEVELS
 from unrolled.tasks.forecast.parts import Parts
 
 
-def backtest(at: FromOrigins, answers: str) -> tuple[dict[str, dict[str, Any]], Comparison]:
+def backtest(at: FromOrigins, answers: str) -> tuple[dict[str, Metrics], Comparison]:
     """Metrics of "model" and of each baseline by name, and the comparison: with all baselines where the model answers,
     else with the baseline that does.
     """

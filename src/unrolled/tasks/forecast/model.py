@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from unrolled.data.series import Series
 from unrolled.data.windows import Origins
 from unrolled.errors import DataError, SettingsError
 from unrolled.json_values import JsonObject
+from unrolled.report.metrics import Metrics
 from unrolled.tasks.estimator import Estimator, Files
 from unrolled.tasks.forecast.backtest import backtest
 from unrolled.tasks.forecast.compared import clock_of
@@ -151,7 +151,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         fitted = self.fitted
         return fitted.best if settings.answer == "best" else settings.answer
 
-    def evaluate(self, data: object, *, part: str | None = None) -> dict[str, Any]:
+    def evaluate(self, data: object, *, part: str | None = None) -> Metrics:
         """A backtest: metrics of the forecasts from rolling origins, of the model and of each baseline.
 
         Args:

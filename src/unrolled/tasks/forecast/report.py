@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from unrolled.tasks.forecast.model import ForecastModel
 from unrolled.tasks.report import TaskReport
 
 
-class ForecastReport(TaskReport[ForecastModel]):
+class ForecastReport(TaskReport[ForecastModel, Series]):
     """What a model of the task reached, in words."""
 
     for_more = " A smaller --horizon or a larger --test gives more."
@@ -103,7 +102,7 @@ class ForecastReport(TaskReport[ForecastModel]):
             for row, (i, t) in enumerate(at.origins)
         ]  # fmt: skip
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: Series | None) -> Iterator[Section]:
         if held is not None:
             shown = "".join(_panel(each) for each in self.panels(held))
             yield Section("Forecasts beside what came", f'<div class="grid">{shown}</div>')

@@ -1,6 +1,6 @@
 """The task as the training loop sees it."""
 
-from typing import Any
+from collections.abc import Sequence, Sized
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ class RegressJob(SequenceJob):
         self,
         model: object,
         fitted: RegressFitted,
-        sequences: list[Any],
+        sequences: Sequence[Sized],
         scaled: np.ndarray,
         valid: Numbered,
         training: TrainSettings,

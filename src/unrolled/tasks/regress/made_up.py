@@ -3,8 +3,6 @@
 Inputs: a fitted model. Outputs: examples, as `as_data` takes them.
 """
 
-from typing import Any
-
 import numpy as np
 
 from unrolled.tasks.regress.fitted import RegressFitted
@@ -12,6 +10,6 @@ from unrolled.tasks.regress.fitted import RegressFitted
 N_ITEMS, LENGTH = 16, 40
 
 
-def made_up(fitted: RegressFitted, draw: np.random.Generator) -> list[tuple[Any, float]]:
+def made_up(fitted: RegressFitted, draw: np.random.Generator) -> list[tuple[object, float]]:
     """Texts of words that the model knows, or windows of noise, with numbers at random."""
     return [(fitted.input_layer.made_up(draw, LENGTH), float(fitted.spread * draw.normal())) for _ in range(N_ITEMS)]

@@ -1,6 +1,6 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from unrolled.data.numbered import Numbered, numbered_frame, numbered_in_memory,
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.comparison import compare, root_ratio
+from unrolled.report.metrics import Metrics
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.classify.sequences import SequenceModel
@@ -151,7 +152,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             take_weights(net, start.net)
 
     @torch.inference_mode()
-    def _network(self, sequences: Sequence[object]) -> np.ndarray:
+    def _network(self, sequences: Sequence[Sized]) -> np.ndarray:
         """What the network adds, scaled, float64 [items]; zeros for an empty item."""
         fitted = self.ready()
         result = np.zeros(len(sequences))
@@ -159,7 +160,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             result[places] = fitted.net.numbers(batch).double().cpu().numpy()
         return result
 
-    def _numbers(self, sequences: Sequence[object]) -> np.ndarray:
+    def _numbers(self, sequences: Sequence[Sized]) -> np.ndarray:
         fitted = self.fitted
         return fitted.baseline.numbers(sequences) + fitted.share * fitted.spread * self._network(sequences)
 
@@ -217,7 +218,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         self.notes = list(data.notes)
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
-    def evaluate(self, data: object) -> dict[str, Any]:
+    def evaluate(self, data: object) -> Metrics:
         """MAE, RMSE and R² on items with their numbers; the model's, the baseline's, and those of the mean of the
         training part.
         """
@@ -229,7 +230,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
             "baseline": baseline.numbers(sequences),
             "mean": np.full(len(data), baseline.intercept),
         }
-        metrics: dict[str, Any] = {name: metrics_of(data.targets, each) for name, each in found.items()}
+        metrics: Metrics = {name: metrics_of(data.targets, each) for name, each in found.items()}
         counts = {
             name: np.stack([np.square(data.targets - each), np.ones(len(data))], 1) for name, each in found.items()
         }

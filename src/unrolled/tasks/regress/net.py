@@ -1,6 +1,6 @@
 """The network that finds what the baseline leaves, in units of its spread; and its loss."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unrolled.nn.heads import Pooling
 from unrolled.nn.label_axes import LabelAxes
 from unrolled.nn.token_encoder import TokenEncoder
-from unrolled.tasks.classify.inputs import InputLayer
+from unrolled.tasks.classify.inputs import Batch, InputLayer
 from unrolled.tasks.regress.settings import RegressSettings
 
 
@@ -23,7 +23,7 @@ class _Member(nn.Module):
             self.output.weight *= 0.1
             nn.init.zeros_(self.output.bias)
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         pooled, _ = self.pooling(self.encoder(batch), batch.lengths)
         return self.output(self.dropout(pooled)).squeeze(1)
 
@@ -38,11 +38,11 @@ class RegressNet(nn.Module):
         self.loss = settings.loss
         self.members = nn.ModuleList(_Member(input_layer, settings) for _ in range(settings.ensemble))
 
-    def forward(self, batch: object, targets: Tensor) -> Tensor:
+    def forward(self, batch: Batch, targets: Tensor) -> Tensor:
         """The mean of the members' losses; targets float32 [batch], scaled."""
         return torch.stack([loss_of(member(batch), targets, self.loss) for member in self.members]).mean()
 
-    def numbers(self, batch: object) -> Tensor:
+    def numbers(self, batch: Batch) -> Tensor:
         """[batch], scaled."""
         return torch.stack([member(batch) for member in self.members]).mean(0)
 

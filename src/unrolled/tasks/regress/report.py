@@ -1,8 +1,8 @@
 """The report of the task's models: table and verdict."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from unrolled.data.numbered import Numbered
 from unrolled.markup import Line
 from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
@@ -14,7 +14,7 @@ from unrolled.tasks.report import TaskReport
 _MOST_POINTS, _N_WORST = 2000, 8
 
 
-class RegressReport(TaskReport[RegressModel]):
+class RegressReport(TaskReport[RegressModel, Numbered]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
@@ -29,7 +29,7 @@ class RegressReport(TaskReport[RegressModel]):
     def in_words(self, value: float) -> str:
         return f"{value:.6g}"
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: Numbered | None) -> Iterator[Section]:
         if held is None:
             return
         part = held.part(range(min(_MOST_POINTS, len(held))))

@@ -29,6 +29,7 @@ from unrolled.data.tokens import Token, words_of
 from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare
+from unrolled.report.metrics import Metrics
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
@@ -211,7 +212,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             return [Token(char, i, i + 1) for i, char in enumerate(text) if not char.isspace()]
         return refined(text, self.fitted.vocabulary)
 
-    def evaluate(self, data: object) -> dict[str, Any]:
+    def evaluate(self, data: object) -> Metrics:
         """Metrics on tagged files or sentences: precision, recall and F1 of spans by kind, or the accuracy of plain
         tags; the model's and the baseline's.
         """
@@ -230,7 +231,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         )
         return metrics | {"n_sentences": len(data), "comparison": compared.to_dict()}
 
-    def judge(self, job: object) -> dict[str, Any]:
+    def judge(self, job: object) -> Metrics:
         """Metrics on the validation part, and on its sentences as plain text, which `predict` cuts by itself."""
         fitted, metrics = self.fitted, super().judge(job)
         part = cast(Tagged, self.held).part(range(min(_MOST_TEXTS, len(cast(Tagged, self.held)))))

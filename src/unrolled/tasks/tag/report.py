@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from unrolled.data.schemes import spans_of
+from unrolled.data.tagged import Tagged
 from unrolled.data.tagging import located, rewritten
 from unrolled.data.tokens import Token, words_of
 from unrolled.report import pictures
@@ -17,7 +17,7 @@ _MUCH_WORSE = 0.1  # of F1 or accuracy
 _MOST_LABELS, _N_EXAMPLES = 30, 8
 
 
-class TagReport(TaskReport[TagModel]):
+class TagReport(TaskReport[TagModel, Tagged]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
@@ -59,7 +59,7 @@ class TagReport(TaskReport[TagModel]):
         )
         return pictures.bars(model, baseline, "span F1", folder / "labels.png") if model else None
 
-    def exhibits(self, held: object) -> Iterator[Section]:
+    def exhibits(self, held: Tagged | None) -> Iterator[Section]:
         model, baseline = self.metrics["model"], self.metrics["baseline"]
         if labels := model.get("labels"):
             most = sorted(labels, key=lambda name: -labels[name]["n"])[:_MOST_LABELS]
@@ -69,7 +69,7 @@ class TagReport(TaskReport[TagModel]):
         if held is not None:
             yield Section("Examples", elements.examples(self._examples(held)))
 
-    def _examples(self, held: Any) -> Iterator[str]:
+    def _examples(self, held: Tagged) -> Iterator[str]:
         """Sentences as they are tagged, and as they were found."""
         scheme = self.model.fitted.scheme
         gold = rewritten(held.tags, held.scheme, scheme)

@@ -1,13 +1,14 @@
 """What is fitted in the task, and its parts in a model file."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from unrolled.baselines.ngram import NGram
 from unrolled.data.units import Units, units_from_data
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, without_numbers
 from unrolled.json_values import JsonObject, number, table
+from unrolled.report.metrics import Metrics
 from unrolled.tasks.fitted import Fitted, Parts
 from unrolled.tasks.text.net import TextNet
 from unrolled.tasks.text.settings import TextSettings
@@ -45,11 +46,11 @@ class TextFitted(Fitted):
             net = TextNet(units.size, settings)
         return cls(net=net, units=units, baseline=NGram.from_tensors(units.size, file.tensors), share=share)
 
-    def metrics_part(self) -> dict[str, Any]:
+    def metrics_part(self) -> Metrics:
         return self.metrics
 
     @classmethod
-    def metrics_of(cls, baseline: JsonObject) -> dict[str, Any]:
+    def metrics_of(cls, baseline: JsonObject) -> Metrics:
         return {
             name: value for name, value in baseline.items() if name == "comparison" or isinstance(value, int | float)
         }

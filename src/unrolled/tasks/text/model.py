@@ -15,6 +15,7 @@ from unrolled.data.units import Units, fit_units
 from unrolled.errors import ArgumentError, DataError, SettingsError
 from unrolled.json_values import JsonObject
 from unrolled.report.comparison import compare
+from unrolled.report.metrics import Metrics
 from unrolled.tasks.arguments import accepts, check_no_texts, named
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files
@@ -38,7 +39,7 @@ LEAST_UNITS = 1000
 LEAST_SEGMENT, MOST_SEGMENTS = 100, 100  # units of a segment, and segments, that are compared with the baseline's
 # more would make the metric no more exact, and take its time from the training
 MOST_VALIDATION = 120_000
-NOT_GIVEN: Any = object()  # in place of files
+NOT_GIVEN: object = object()  # in place of files
 
 
 class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
@@ -171,12 +172,12 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         """Sets the share of the n-gram model, 0 to 1, in all that the model says."""
         self._fitted = replace(self.fitted, share=share)
 
-    def judge(self, job: "TextJob") -> dict[str, Any]:
+    def judge(self, job: "TextJob") -> Metrics:
         return self._metrics(job.valid_ids, job.n_valid_items, context=job.train_ids)
 
     def _metrics(
         self, ids: np.ndarray, n_items: int, *, context: np.ndarray | None = None, n_streams: int = 1
-    ) -> dict[str, Any]:
+    ) -> Metrics:
         """Losses per item, in nats, with carried state; and model and baseline by segment of the text."""
         fitted = self.fitted
         by_net = self._net_log_p(ids, context=context, n_streams=n_streams)
@@ -205,7 +206,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         before = np.array([_start_unit(fitted.units)]) if context is None else context[-1 - WARM_UP :]
         return log_p_of(fitted.net, ids, before, n_streams=n_streams)
 
-    def evaluate(self, text: str | bytes | Corpus, *, n_streams: int | None = None) -> dict[str, Any]:
+    def evaluate(self, text: str | bytes | Corpus, *, n_streams: int | None = None) -> Metrics:
         """How well the model tells a text that it has not seen.
 
         Args:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from unrolled.data.corpus import Corpus
 from unrolled.report.html import elements
 from unrolled.report.html.page import Section
 from unrolled.tasks.report import TaskReport
@@ -13,7 +14,7 @@ from unrolled.training.job import TrainResult
 _TEMPERATURES, _LENGTH = (0.5, 0.8, 1.0), 400
 
 
-class TextReport(TaskReport[TextModel]):
+class TextReport(TaskReport[TextModel, Corpus]):
     """What a language model reached, in words."""
 
     def table(self) -> list[str]:
@@ -60,7 +61,7 @@ class TextReport(TaskReport[TextModel]):
             return f"it was still improving: --minutes {4 * minutes}."
         return "it no longer improved: more text, or a larger model (--hidden, --layers), can help."
 
-    def exhibits(self, held: object) -> Iterator[Section]:
+    def exhibits(self, held: Corpus | None) -> Iterator[Section]:
         parts = ""
         for temperature in _TEMPERATURES:
             written = "".join(self.model.generate(length=_LENGTH, temperature=temperature, seed=0)).strip("\n")

@@ -20,7 +20,7 @@ from unrolled.data.sound import Sound, as_sound, read_sound
 from unrolled.data.transcripts import Transcribed, described, read_transcribed, sounds_of
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare
-from unrolled.report.metrics import error_rates, word_errors
+from unrolled.report.metrics import Metrics, error_rates, word_errors
 from unrolled.search import ctc, transducer
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items
@@ -272,7 +272,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             **self._by_baselines(data),
         }
 
-    def evaluate(self, data: object, *, beam: int | None = None) -> dict[str, Any]:
+    def evaluate(self, data: object, *, beam: int | None = None) -> Metrics:
         """Word and character error rates, and the share of sounds with any error; the model's and the baselines', and
         the network's alone where a baseline answers some of them.
         """
@@ -283,14 +283,12 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         return _metrics(data, answers, counts, self.fallback().who(confidences))
 
 
-def _metrics(
-    data: Transcribed, answers: Mapping[str, Sequence[str]], counts: Counts, who: Sequence[str]
-) -> dict[str, Any]:
+def _metrics(data: Transcribed, answers: Mapping[str, Sequence[str]], counts: Counts, who: Sequence[str]) -> Metrics:
     """Metrics of transcripts, and of counts of word errors in them, by who answers; the model's are those of `who`."""
     texts = {**answers, MODEL: [answers[name][i] for i, name in enumerate(who)]}
     if set(who) != {MODEL}:
         texts[NETWORK] = answers[MODEL]
-    metrics: dict[str, Any] = {name: error_rates(each, data.transcripts) for name, each in texts.items()}
+    metrics: Metrics = {name: error_rates(each, data.transcripts) for name, each in texts.items()}
     baselines = {f"the {name}": each for name, each in counts.items() if name != MODEL}
     model = np.stack([counts[name][i] for i, name in enumerate(who)])
     compared = compare(model, baselines, metric="word error", of="sounds", is_error=True)

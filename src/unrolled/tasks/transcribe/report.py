@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from unrolled.baselines.template import Templates
 from unrolled.data.counted import counted
 from unrolled.data.fbank import STEP_S
+from unrolled.data.transcripts import Transcribed
 from unrolled.report import pictures
 from unrolled.report.html import charts, elements
 from unrolled.report.html.page import Section
@@ -18,7 +18,7 @@ from unrolled.tasks.transcribe.model import TranscribeModel
 _N_EXAMPLES = 8
 
 
-class TranscribeReport(TaskReport[TranscribeModel]):
+class TranscribeReport(TaskReport[TranscribeModel, Transcribed]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
@@ -42,7 +42,7 @@ class TranscribeReport(TaskReport[TranscribeModel]):
         path = folder / "heard.png"
         return pictures.heard(self.model.frames(sound), STEP_S, found.words, held.transcripts[0], path)
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: Transcribed | None) -> Iterator[Section]:
         if held is None:
             return
         some = held.part(spread(len(held), _N_EXAMPLES))

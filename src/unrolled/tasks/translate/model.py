@@ -23,7 +23,7 @@ from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.report import pictures
 from unrolled.report.comparison import compare
-from unrolled.report.metrics import bleu, bleu_counts, bleu_of
+from unrolled.report.metrics import Metrics, bleu, bleu_counts, bleu_of
 from unrolled.search.beam import Found, beam_search
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text
@@ -325,7 +325,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             COPY: list(texts),
         }
 
-    def evaluate(self, data: object, *, beam: int | None = None) -> dict[str, Any]:
+    def evaluate(self, data: object, *, beam: int | None = None) -> Metrics:
         """BLEU and chrF of translated pairs, the model's and the baselines', with the signature of the measure; the
         network's alone too where a baseline answers some of them.
         """
@@ -348,12 +348,12 @@ def _confidences(found: Sequence[Translation]) -> np.ndarray:
 
 def _metrics(
     answers: Mapping[str, Sequence[str]], counts: Counts, who: Sequence[str], targets: Sequence[str]
-) -> dict[str, Any]:
+) -> Metrics:
     """Metrics of translations, and of BLEU's counts of them, by who answers; the model's are those of `who`."""
     texts = {**answers, MODEL: [answers[name][i] for i, name in enumerate(who)]}
     if set(who) != {MODEL}:
         texts[NETWORK] = answers[MODEL]
-    metrics: dict[str, Any] = {name: bleu(each, targets) for name, each in texts.items()}
+    metrics: Metrics = {name: bleu(each, targets) for name, each in texts.items()}
     named = {words: counts[name] for name, words in IN_WORDS.items()}
     model = np.stack([counts[name][i] for i, name in enumerate(who)])
     compared = compare(model, named, metric="BLEU", of="sentences", score=bleu_of(targets))

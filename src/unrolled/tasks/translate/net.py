@@ -115,7 +115,7 @@ class TranslateNet(nn.Module):
         self.start = nn.Linear(size, size)
         self.attention = Attention(settings.attention, size, size, size)
         if settings.decoder == "fed":
-            self.cell: Any = _SINGLE_CELLS[cell](2 * words, size)
+            self.cell: nn.RNNCellBase = _SINGLE_CELLS[cell](2 * words, size)
         else:
             self.lower, self.upper = make_layers(cell, words, size), make_layers(cell, 2 * size, size)
         self.readout = nn.Linear(2 * size + words, words)

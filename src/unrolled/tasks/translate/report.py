@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from unrolled.data.counted import counted
+from unrolled.data.pairs import Pairs
 from unrolled.report.html import charts, elements
 from unrolled.report.html.page import Section
 from unrolled.tasks.fallback import MODEL, NETWORK
@@ -15,7 +15,7 @@ from unrolled.tasks.translate.model import TranslateModel
 _N_EXAMPLES = 8
 
 
-class TranslateReport(TaskReport[TranslateModel]):
+class TranslateReport(TaskReport[TranslateModel, Pairs]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
@@ -41,7 +41,7 @@ class TranslateReport(TaskReport[TranslateModel]):
             return None
         return self.model.predict(held.sources[self._readable(held)]).picture(folder / "attention.png")
 
-    def exhibits(self, held: Any) -> Iterator[Section]:
+    def exhibits(self, held: Pairs | None) -> Iterator[Section]:
         if held is None:
             return
         first = self._readable(held)
@@ -58,7 +58,7 @@ class TranslateReport(TaskReport[TranslateModel]):
         rows = [(held.sources[i], each.translation, held.targets[i]) for i, each in zip(places, answers, strict=True)]
         yield Section("Examples", elements.table(("source", "translation", "reference"), rows, "translations"))
 
-    def _readable(self, held: Any) -> int:
+    def _readable(self, held: Pairs) -> int:
         """The first sentence whose picture is neither empty nor crowded."""
         cuts = self.model.fitted.source.cut(held.sources[:200])
         return next((i for i, cut in enumerate(cuts) if 5 <= len(cut) <= 25), 0)

@@ -24,6 +24,7 @@ from unrolled.data.tagging import LONGEST, complete, in_parts, located, refined,
 from unrolled.data.tokens import Token
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare, shares
+from unrolled.report.metrics import Metrics
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration, cross_blended
@@ -269,7 +270,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         intents, _ = self._blended([forms for _, _, forms in versions], found, [])
         return effects(tokens, np.log(np.maximum(intents[:, intent], 1e-12)), "nats")
 
-    def evaluate(self, data: object) -> dict[str, Any]:
+    def evaluate(self, data: object) -> Metrics:
         """Intent accuracy, slot F1 as conlleval counts it, and the share of sentences that are right in both; the
         model's and the baselines'.
         """
@@ -278,7 +279,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         self.check_answers(data)
         return self._judged(data, *self.understand(data.tagged.sentences))
 
-    def _judged(self, data: Intents, intents: np.ndarray, tags: list[list[str]]) -> dict[str, Any]:
+    def _judged(self, data: Intents, intents: np.ndarray, tags: list[list[str]]) -> Metrics:
         fitted = self.fitted
         gold = rewritten(data.tagged.tags, data.tagged.scheme, fitted.scheme)
         found = [fitted.intents[i] for i in intents.argmax(1)]
@@ -304,7 +305,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         fitted = self.fitted
         return [fitted.intents[int(i)] for i in fitted.intent_baseline.scores(data.tagged.sentences).argmax(1)]
 
-    def _of_baseline(self, data: Intents, gold: Sequence[Sequence[str]]) -> tuple[dict[str, Any], list[bool]]:
+    def _of_baseline(self, data: Intents, gold: Sequence[Sequence[str]]) -> tuple[Metrics, list[bool]]:
         fitted = self.fitted
         by_words = [fitted.slot_baseline.predict(tokens) for tokens in data.tagged.sentences]
         bayes = self._bayes_of(data)
@@ -339,7 +340,7 @@ def _metrics(
     intents: Sequence[str],
     found_intents: Sequence[str],
     found: Sequence[Sequence[str]],
-) -> tuple[dict[str, Any], list[bool]]:
+) -> tuple[Metrics, list[bool]]:
     """The metrics, and which sentences are right as a whole."""
     of_slots = scores(gold, found, scheme)
     rights = [a == b for a, b in zip(intents, found_intents, strict=True)]

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from unrolled.data.intents import Intents
 from unrolled.data.schemes import spans_of
 from unrolled.data.tagging import located
 from unrolled.data.tokens import words_of
@@ -16,7 +16,7 @@ from unrolled.tasks.understand.model import UnderstandModel
 _MOST_LABELS, _N_EXAMPLES = 30, 8
 
 
-class UnderstandReport(TaskReport[UnderstandModel]):
+class UnderstandReport(TaskReport[UnderstandModel, Intents]):
     """What a model of the task reached, in words."""
 
     def table(self) -> list[str]:
@@ -37,7 +37,7 @@ class UnderstandReport(TaskReport[UnderstandModel]):
         baseline = {name: each["f1"] for name, each in self.metrics["baseline"]["labels"].items()}
         return pictures.bars(model, baseline, "slot F1", folder / "slots.png") if model else None
 
-    def exhibits(self, held: object) -> Iterator[Section]:
+    def exhibits(self, held: Intents | None) -> Iterator[Section]:
         labels, others = (self.metrics[who]["labels"] for who in ("model", "baseline"))
         if labels:
             most = sorted(labels, key=lambda name: -labels[name]["n"])[:_MOST_LABELS]
@@ -46,7 +46,7 @@ class UnderstandReport(TaskReport[UnderstandModel]):
         if held is not None:
             yield Section("Examples", elements.examples(self._examples(held)))
 
-    def _examples(self, held: Any) -> Iterator[str]:
+    def _examples(self, held: Intents) -> Iterator[str]:
         """Sentences with the slots that were found, and what is right where that is something else."""
         data, scheme = held.tagged, held.tagged.scheme
         n = min(_N_EXAMPLES, len(held))
