@@ -1,7 +1,6 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,13 +29,14 @@ from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare
 from unrolled.report.metrics import Metrics
-from unrolled.tasks.answers import Answers, Shown
+from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_answers import check_known, kinds_of
 from unrolled.tasks.known_tags import MOST_NUMBERS, TaggedSentences, common_scheme
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
+from unrolled.tasks.tag.answer import TaggedText
 from unrolled.tasks.tag.fitted import TagFitted
 from unrolled.tasks.tag.net import TagNet
 from unrolled.tasks.tag.settings import TagSettings
@@ -45,42 +45,6 @@ from unrolled.training.job import Curve
 from unrolled.training.settings import TrainSettings
 
 _MOST_TEXTS = 2000  # sentences of the validation part that are tagged as plain text too
-
-
-@dataclass(frozen=True, repr=False)
-class TaggedText(Shown):
-    """A text with what was found in it.
-
-    Attributes:
-        text: as given; tokens joined by spaces where tokens were given.
-        tokens, tags: its tokens and the tag of each, in the scheme of the training files.
-        spans: start and end in `text`, in characters, label, and the words themselves; empty for plain tags.
-    """
-
-    text: str
-    tokens: list[str]
-    tags: list[str]
-    spans: list[schemes.LocatedSpan]
-
-    @property
-    def value(self) -> list[str]:
-        """The tags."""
-        return self.tags
-
-    def to_dict(self) -> dict[str, object]:
-        return {"text": self.text, "tokens": self.tokens, "tags": self.tags, "spans": self.spans}
-
-    def rows(self, sentence: int = 1) -> list[dict[str, object]]:
-        """A row for each token, with the numbers of the sentence and of the token in it, from 1."""
-        return [
-            {"sentence": sentence, "number": number, "token": token, "tag": tag}
-            for number, (token, tag) in enumerate(zip(self.tokens, self.tags, strict=True), 1)
-        ]
-
-    def __str__(self) -> str:
-        if any(tag != "O" for tag in self.tags) and not self.spans:
-            return " ".join(f"{token}/{tag}" for token, tag in zip(self.tokens, self.tags, strict=True))
-        return "; ".join(f"{span['label']}: {span['text']}" for span in self.spans) or "(nothing found)"
 
 
 class TagModel(Estimator[TagSettings, Tagged, TagFitted]):

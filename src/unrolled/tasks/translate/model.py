@@ -1,10 +1,9 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
 import functools
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,16 @@ from unrolled.data.tagging import padded
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined, tokens_of
 from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
-from unrolled.report import pictures
 from unrolled.report.comparison import compare
 from unrolled.report.metrics import Metrics, bleu, bleu_counts, bleu_of
 from unrolled.search.beam import Found, beam_search
-from unrolled.tasks.answers import Answers, Shown
+from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who, fitted_fallback
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.highlights import Highlight, in_words
 from unrolled.tasks.starting import take_weights, unknown_note
+from unrolled.tasks.translate.answer import Translation
 from unrolled.tasks.translate.fitted import COPY, IN_WORDS, TranslateFitted
 from unrolled.tasks.translate.highlights import by_word, source_effects
 from unrolled.tasks.translate.job import TranslateJob
@@ -41,57 +39,6 @@ from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
 
 Start = TranslateFitted | None
-
-
-@dataclass(frozen=True, repr=False)
-class Translation(Shown):
-    """A text and its translation.
-
-    Attributes:
-        text: the source, as given.
-        translation: of it.
-        score: mean log-probability of a subword by the network, in nats; None of a baseline's translation.
-        source, target: the subwords; of a baseline's, the words.
-        attention: float32 [target + 1, source], what was read for each subword and for the end.
-        by: who answers: "model", or the name of a baseline.
-        highlights: if asked for, of the network's translation what each word of the source, or subword where no spaces
-            part words, adds to its log-probability, in `nats`; None of a baseline's.
-        ids: of each part that was translated by itself, the numbers of its source and its target subwords.
-    """
-
-    text: str
-    translation: str
-    score: float | None
-    source: list[str] = field(repr=False)
-    target: list[str] = field(repr=False)
-    attention: np.ndarray = field(repr=False)
-    by: str = MODEL
-    highlights: list[Highlight] | None = field(default=None, repr=False)
-    ids: list[tuple[list[int], list[int]]] = field(default_factory=list, repr=False, compare=False)
-
-    @property
-    def value(self) -> str:
-        """The translation."""
-        return self.translation
-
-    @property
-    def confidence(self) -> float:
-        """Geometric mean of the subwords' probabilities; 0 of a baseline's translation."""
-        return 0.0 if self.score is None else math.exp(self.score)
-
-    def to_dict(self) -> dict[str, object]:
-        result = {"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
-
-    def rows(self) -> list[dict[str, object]]:
-        return [{"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}]
-
-    def __str__(self) -> str:
-        return self.translation + (in_words(self.highlights, "token", "nats") if self.highlights else "")
-
-    def picture(self, path: Path | str) -> Path:
-        """Draws what was read in the source for each subword."""
-        return pictures.attention(self.source, [*self.target, "(end)"], self.attention, Path(path))
 
 
 class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):

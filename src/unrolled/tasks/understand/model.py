@@ -1,9 +1,8 @@
 """The model of the task: it reads files, trains its network, and answers."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from unrolled.data.tokens import Token
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare, shares
 from unrolled.report.metrics import Metrics
-from unrolled.tasks.answers import Answers, Shown
+from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration, cross_blended
 from unrolled.tasks.class_weights import NONE, in_words, weights_of
@@ -33,55 +32,16 @@ from unrolled.tasks.classify.judged import class_counts, macro_f1, macro_f1_of
 from unrolled.tasks.estimator import Estimator, Files, split_in_two
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
-from unrolled.tasks.highlights import in_words as told_in_words
 from unrolled.tasks.known_answers import check_known
 from unrolled.tasks.known_tags import MOST_NUMBERS
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
+from unrolled.tasks.understand.answer import Understood
 from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.tasks.understand.job import BASELINE, DECIDING, UnderstandJob, log_of, targets_of
 from unrolled.tasks.understand.net import UnderstandNet
 from unrolled.tasks.understand.settings import UnderstandSettings
 from unrolled.training.batches import by_length
 from unrolled.training.settings import TrainSettings
-
-
-@dataclass(frozen=True, repr=False)
-class Understood(Shown):
-    """A sentence understood.
-
-    Attributes:
-        text: as given.
-        intent: what it wants.
-        probability: of that intent.
-        slots: start and end in `text`, in characters, label, and the words themselves.
-        highlights: if asked for, what each token did for the intent: by how much, in nats, its log-probability falls
-            when the token is hidden, with the token's place in the text.
-    """
-
-    text: str
-    intent: str
-    probability: float
-    slots: list[schemes.LocatedSpan]
-    highlights: list[Highlight] | None = None
-
-    @property
-    def value(self) -> str:
-        """The intent."""
-        return self.intent
-
-    def to_dict(self) -> dict[str, object]:
-        result = {"text": self.text, "intent": self.intent, "probability": self.probability, "slots": self.slots}
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
-
-    def rows(self) -> list[dict[str, object]]:
-        """One row; slots as JSON."""
-        row = {"text": self.text, "intent": self.intent, "probability": self.probability}
-        return [row | {"slots": json.dumps(self.slots, ensure_ascii=False)}]
-
-    def __str__(self) -> str:
-        slots = "".join(f"; {slot['label']}: {slot['text']}" for slot in self.slots)
-        moved = told_in_words(self.highlights, "token", "nats") if self.highlights else ""
-        return f"{self.intent} ({100 * self.probability:.0f} %){slots}{moved}"
 
 
 class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
