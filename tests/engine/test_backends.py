@@ -1,9 +1,9 @@
 """Back-ends: each is what the protocol says, is found by its device, and another one runs what the CPU's runs."""
 
 import inspect
-import pkgutil
 from pathlib import Path
 
+import grimp
 import pytest
 import torch
 from tests import strategies
@@ -72,8 +72,17 @@ def test_a_change_of_a_signature_is_noticed():
 
 
 def test_each_folder_is_a_back_end_of_a_device():
-    folders = {each.name for each in pkgutil.iter_modules([Path(backends.__file__).parent]) if each.ispkg}
-    assert folders == {name.rpartition(".")[2] for name in registry.MODULES.values()}
+    folders = {path.parent.name for path in Path(backends.__file__).parent.glob("*/__init__.py")}
+    assert registry.MODULES.keys() == folders
+    for name in folders:
+        assert torch.device(name).type == name
+
+
+@pytest.mark.parametrize("module", registry.MODULES.values())
+def test_a_back_end_is_imported_by_its_own_files_alone(module):
+    graph = grimp.build_graph("unrolled")
+    own = {module, *graph.find_descendants(module)}
+    assert {each for one in own for each in graph.find_modules_that_directly_import(one)} - own == set()
 
 
 def test_a_device_without_a_back_end_has_a_reason():

@@ -1,6 +1,8 @@
-"""The back-end of a device, loaded when it is first asked for."""
+"""The back-end of a device, loaded when it is first asked for. Each folder here is one, by its device's name."""
 
 import importlib
+import pkgutil
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -11,7 +13,11 @@ from unrolled.engine.context import importing
 from unrolled.engine.reasons import NotTraceable
 
 #: the module of each kind of device that has a back-end
-MODULES = {"cpu": "unrolled.engine.backends.cpu"}
+MODULES = {
+    module.name: f"{__package__}.{module.name}"
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+    if module.ispkg
+}
 _loaded: dict[str, Backend] = {}
 
 
