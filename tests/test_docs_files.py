@@ -37,16 +37,24 @@ def folders_in(page):
     return found
 
 
+def faults_of_tree(page):
+    """Folders that the tree lacks, and those that are gone. A task or a back-end more is no news to the tree."""
+    found, there = folders_in(page), folders_of(PACKAGE)
+    of_many = {path for path in there if path.rpartition("/")[0] in ("tasks", "engine/backends")}
+    return (there - of_many - found) | (found - there)
+
+
 def test_the_tree_of_the_architecture_has_every_folder():
-    assert folders_in((ROOT / "docs/design/architecture.md").read_text(encoding="utf-8")) == folders_of(PACKAGE)
+    assert faults_of_tree((ROOT / "docs/design/architecture.md").read_text(encoding="utf-8")) == set()
 
 
 def test_a_folder_that_is_left_out_is_noticed():
     page = (ROOT / "docs/design/architecture.md").read_text(encoding="utf-8")
-    assert folders_in(page.replace("          lower/ ", "          raise/ ")) ^ folders_of(PACKAGE) == {
+    assert faults_of_tree(page.replace("          lower/ ", "          raise/ ")) == {
         "engine/passes/lower",
         "engine/passes/raise",
     }
+    assert faults_of_tree(page.replace("classify/ forecast/", "classify/ foretell/")) == {"tasks/foretell"}
 
 
 def test_the_architecture_names_the_modules_at_the_top():
