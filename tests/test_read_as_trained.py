@@ -78,11 +78,12 @@ def test_a_table_without_a_column_of_the_training_is_refused(task, lost, tmp_pat
     names = {"words": "words", "mood": "mood", lost: "label"}
     path = table(tmp_path / "new.csv", {names["words"]: TEXTS, names["mood"]: answers})
     shown = ", ".join(map(repr, names.values()))
+    option = "text" if lost == "words" else "target" if task == "regress" else "label"
     with pytest.raises(DataError) as told:
         model.evaluate([path])
     assert str(told.value) == (
-        f"{path}: has no column {lost!r}, from which the model learnt. It has {shown}; name the columns as in the "
-        "training"
+        f"{path}: has no column {lost!r}, from which the model learnt. It has {shown}; pass --{option} with the one that is "
+        "meant"
     )
 
 

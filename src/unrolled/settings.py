@@ -27,15 +27,19 @@ def option(
     against: str | None = None,
     was: str | None = None,
     with_start: str = "usual",
+    reads: str | None = None,
 ) -> Any:
     """A dataclass field with its help text and its range: `least` <= value <= `most`, value > `above`.
 
     `against` names the other side of what is true or false on the command line, such as "month-first" of --day-first;
     `was` is the field's name in files of earlier versions. `with_start`: where a training starts from a model, the
     value is "fixed"; "usual", unless the user chooses another; or "new", as without a model: how files are written.
+    `reads` says that the value is of how files are read, and so may be another for a later file: of "inputs", or of the
+    "answers" in it.
     """
     metadata = {"help": help, "choices": choices, "least": least, "most": most, "above": above, "against": against}
-    return dataclasses.field(default=default, metadata={**metadata, "was": was, "with_start": with_start})
+    metadata |= {"was": was, "with_start": with_start, "reads": reads}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_the_command_line_writes_it_beside_the_run(call, run):
         2, "", f"unrolled: {lost}: the folder that it is to be in is not there\n",
     )  # fmt: skip
     code, _, err = call("report", run, "--encoding", "latin-1")
-    assert (code, err.splitlines()[-1]) == (2, "unrolled: --encoding is of the files that --data names; it names none")
+    assert (code, err.splitlines()[-1]) == (2, "unrolled: --encoding says how files are read; none is named")
     code, _, err = call("report", run, "--out", run)
     assert (code, err) == (
         2, f"unrolled: {run}: is a folder; expected a file to write, such as {run / 'report.html'}\n",

@@ -5,14 +5,14 @@ Inputs: a model, data or none. Outputs: what ails its network, and what to do; a
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from unrolled.cli.formats import write_lines
-from unrolled.cli.models import encoding_for, opened, tell
+from unrolled.cli.models import opened, tell
 from unrolled.cli.options import PATH
+from unrolled.cli.reading import read_by, reading_options
 from unrolled.errors import UnrolledError
 from unrolled.files.whole import write_aside
 from unrolled.insight.diagnosis import Checkup
@@ -27,7 +27,7 @@ _PICTURES = (".png", ".svg")
 @click.command("checkup", short_help="What ails a model's network, and what to do.")
 @click.argument("model", type=PATH)
 @click.argument("data", nargs=-1, type=PATH, metavar="[DATA]...")
-@click.option("--encoding", help="of the files  [utf-8, or that of the training files]")
+@reading_options("checkup")
 @click.option("--out", type=PATH, help="file to write; whole or not at all  [standard output]")
 @click.option(
     "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True, help="of the findings"
@@ -35,13 +35,14 @@ _PICTURES = (".png", ".svg")
 @click.option("--picture", type=PATH, help="file for the pictures too, .png or .svg: gradients, memory, gates")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 def checkup(
+    *,
     model: Path,
     data: tuple[Path, ...],
-    encoding: str | None,
     out: Path | None,
     form: str,
     picture: Path | None,
     device: str,
+    **read: object,
 ) -> None:
     """What ails a model's network, in sentences, with the numbers: how far back the gradient reaches, what it uses of
     the past, saturated gates, dead units, and more.
@@ -52,7 +53,8 @@ def checkup(
     if picture is not None and picture.suffix not in _PICTURES:
         raise click.UsageError(f"--picture {picture}: expected a name that ends in .png or .svg")
     _, loaded = opened(model, device)
-    given, on = _data(model, loaded, data, encoding)
+    read_by(loaded, model, "checkup", read, data)
+    given, on = _data(model, loaded, data)
     found = checkup_of(loaded, given)
     if picture is not None:
         figure = found.plot()
@@ -60,10 +62,9 @@ def checkup(
     write_lines(_lines(found, model, on, form), out)
 
 
-def _data(model: Path, loaded: Estimator, files: tuple[Path, ...], encoding: str | None) -> tuple[object, str]:
+def _data(model: Path, loaded: Estimator, files: tuple[Path, ...]) -> tuple[object, str]:
     """What the model is looked at on, and that in words."""
     if files:
-        loaded.settings = replace(loaded.settings, encoding=encoding or encoding_for(files[0], loaded))
         found = loaded.read(files)
         tell(found.notes)
         return found, ", ".join(map(str, files))

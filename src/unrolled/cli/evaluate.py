@@ -4,7 +4,6 @@ Inputs: files with the answers. Outputs: a report, or the metrics as JSON or CSV
 """
 
 import contextlib
-import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from typing import Any
 import click
 
 from unrolled.cli.formats import csv_line, write_lines
-from unrolled.cli.models import encoding_for, given, opened, tell
+from unrolled.cli.models import given, opened, tell
 from unrolled.cli.options import PATH
+from unrolled.cli.reading import read_by, reading_options
 from unrolled.errors import RunError
 from unrolled.tasks.capabilities import who
 from unrolled.training.run_folder import Run
@@ -24,7 +24,7 @@ from unrolled.training.run_folder import Run
 @click.command("evaluate", short_help="How well a model does on files with the answers.")
 @click.argument("model", type=PATH)
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
-@click.option("--encoding", help="of the files  [utf-8, or that of the training files]")
+@reading_options("evaluate")
 @click.option(
     "--streams",
     "n_streams",
@@ -42,13 +42,14 @@ from unrolled.training.run_folder import Run
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 def evaluate(
+    *,
     model: Path,
     files: tuple[Path, ...],
-    encoding: str | None,
     n_streams: int | None,
     out: Path | None,
     form: str,
     device: str,
+    **read: object,
 ) -> None:
     """How well a model does on files with the answers, which it has not seen, beside its baseline.
 
@@ -56,8 +57,7 @@ def evaluate(
     """
     module, loaded = opened(model, device)
     more = given(model, loaded, "evaluate", {"n_streams": n_streams})
-    of_files = encoding or encoding_for(files[0], loaded)
-    loaded.settings = dataclasses.replace(loaded.settings, encoding=of_files)
+    read_by(loaded, model, "evaluate", read, files)
     data = loaded.read(files)
     tell(data.notes)
     judges_ends = loaded.takes == "TABLE"  # of series, which training leaves out

@@ -23,24 +23,29 @@ def options(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         for kind in reversed(kinds):
             for field in reversed(dataclasses.fields(kind)):
-                plain, _ = value_type(field)
-                limits = field.metadata
-                shown = click.Choice(limits["choices"]) if limits["choices"] else plain
                 default = (defaults or {}).get(field.name, field.default)
-                name = f"--{field.name.replace('_', '-')}"
-                if plain is bool:
-                    name += f"/--{limits['against'] or f'no-{name[2:]}'}"
                 command = click.option(
-                    name,
+                    flag(field),
                     field.name,
-                    type=shown,
+                    type=declared(field),
                     default=default,
                     show_default=default not in (None, ""),
-                    help=limits["help"] + (notes or {}).get(field.name, ""),
+                    help=field.metadata["help"] + (notes or {}).get(field.name, ""),
                 )(command)
         return command
 
     return decorate
+
+
+def flag(field: dataclasses.Field) -> str:
+    """A field's name on the command line; both names of what is true or false."""
+    name, (plain, _) = f"--{field.name.replace('_', '-')}", value_type(field)
+    return name if plain is not bool else f"{name}/--{field.metadata['against'] or f'no-{name[2:]}'}"
+
+
+def declared(field: dataclasses.Field) -> type | click.Choice:
+    """A field's type on the command line."""
+    return click.Choice(choices) if (choices := field.metadata["choices"]) else value_type(field)[0]
 
 
 def given_of(kind: type[Settings], values: Mapping[str, object]) -> dict[str, object]:

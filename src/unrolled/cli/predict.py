@@ -15,6 +15,7 @@ from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
 from unrolled.cli.models import answering, encoding_for, given, is_named_as_file, standard_input, tell
 from unrolled.cli.options import PATH
+from unrolled.cli.reading import check_files, read_by, reading_options
 from unrolled.data.items import Beside, ItemForm, lines_of, lines_without_names, opened_file, read_items
 from unrolled.errors import DataError
 from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsItems, who
@@ -41,9 +42,7 @@ def _help() -> str:
 @click.argument("model", type=PATH)
 @click.argument("items", nargs=-1, metavar="[TEXT | FILE | FOLDER]...")
 @click.option("--file", type=PATH, help="the same as FILE; for sounds, their names, one a line")
-@click.option("--text", help="column with the texts, in a table  [guessed from its name]")
-@click.option("--header/--no-header", default=None, help="whether a table's first line names the columns")
-@click.option("--encoding", help="of files and standard input  [utf-8, or that of the training files]")
+@reading_options("predict")
 @click.option("--out", type=PATH, help="file to write; whole or not at all  [standard output]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="of the results")
 @click.option(
@@ -57,15 +56,13 @@ def predict(
     model: Path,
     items: tuple[str, ...],
     file: Path | None,
-    text: str | None,
-    header: bool | None,
-    encoding: str | None,
     out: Path | None,
     form: str,
     highlights: bool,
     answer: str | None,
     beam: int | None,
     device: str,
+    **read: Any,
 ) -> None:
     """What a model says of new items."""
     if file is not None and items:
@@ -78,15 +75,15 @@ def predict(
         paths = [Path(item) for item in items] or ([file] if file else [])
         if not paths:
             raise click.UsageError(f"{loaded.needs_table}: unrolled predict MODEL table.csv")
+        read_by(loaded, model, "predict", read, paths)
         answers = loaded.predict_table(paths, **more)
         tell(loaded.notes)
         write(((found, {}) for found in answers), form, out)
     elif isinstance(loaded, Predicts):
         more = given(model, loaded, "predict_all", options)
-        of_model = loaded.settings.to_dict()
-        header = of_model.get("header") if header is None else header
-        wanted = ItemForm(text or of_model.get("text"), header, learnt=loaded.read_as.get("text"))
-        pairs = _pairs(loaded, items, file, wanted, encoding)
+        names = list(items) if file is None else [str(file)]
+        read_by(loaded, model, "predict", read, [Path(name) for name in names] or [Path(_STANDARD_INPUT)])
+        pairs = _pairs(loaded, names, read, is_file=file is not None)
         write(_answers(loaded, pairs, more), form, out)
 
 
@@ -110,25 +107,33 @@ def _answers(
         )
 
 
+def _form(model: Estimator, read: Mapping[str, Any]) -> ItemForm:
+    """How files of items are written: as told, else as the training files were."""
+    settings = model.settings.to_dict()
+    text, header = (settings.get(name) if read[name] is None else read[name] for name in ("text", "header"))
+    return ItemForm(text, header, learnt=model.read_as.get("text"))
+
+
 def _pairs(
-    model: Estimator, items: Sequence[str], file: Path | None, form: ItemForm, encoding: str | None
+    model: Estimator, names: Sequence[str], read: Mapping[str, Any], *, is_file: bool
 ) -> Iterator[tuple[Any, Beside]]:
-    """Items with what stands beside them, from wherever a user has them."""
-    names = list(items) if file is None else [str(file)]
+    """Items with what stands beside them, from wherever a user has them; `read` are the options of reading."""
+    form, encoding = _form(model, read), read["encoding"]
     if not names:
         return ((line, {}) for line in _standard_input(form, encoding))
-    if file is not None and model.takes == "SOUND":
-        return ((line, {}) for line in lines_of(opened_file(file), str(file)))
+    if is_file and model.takes == "SOUND":
+        return ((line, {}) for line in lines_of(opened_file(Path(names[0])), names[0], encoding or "utf-8"))
     files = [name for name in names if _exists(name)]
     texts = [name for name in names if name not in set(files)]
-    if file is not None and texts:
-        raise DataError(f"{file}: no such file")
+    if is_file and texts:
+        raise DataError(f"{texts[0]}: no such file")
     if files and texts:
         raise DataError(f"{files[0]!r} is a file and {texts[0]!r} is none; give either files or texts")
     absent = [text for text in texts if is_named_as_file(text)]
     if absent and model.takes == "TEXT":
         raise DataError(f"{absent[0]}: no such file. If it is a text, pass it through standard input")
     if not files:
+        check_files(read, files)
         return ((text, {}) for text in texts)
     return itertools.chain.from_iterable(_of_file(model, Path(name), form, encoding) for name in files)
 

@@ -1,12 +1,11 @@
 """`unrolled report`: a page of HTML about a run, a model, or several side by side."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from unrolled.cli.models import encoding_for
 from unrolled.cli.options import PATH
+from unrolled.cli.reading import check_files, read_by, reading_options, words_of
 from unrolled.errors import DataError
 from unrolled.files.whole import write_aside
 from unrolled.pages import of_run, of_runs
@@ -22,7 +21,7 @@ from unrolled.pages.source import source
     multiple=True,
     help="file with the answers, for the examples; again for several  [the run's validation part]",
 )
-@click.option("--encoding", help="of those files  [utf-8, or that of the training files]")
+@reading_options("report")
 @click.option(
     "--checkup/--no-checkup",
     "is_checked",
@@ -32,13 +31,13 @@ from unrolled.pages.source import source
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda ...")
 def report(
+    *,
     runs: tuple[Path, ...],
     out: Path | None,
     data: tuple[Path, ...],
-    encoding: str | None,
-    device: str,
-    *,
     is_checked: bool,
+    device: str,
+    **read: object,
 ) -> None:
     """Write one HTML file about a run or a model: what was trained on what, learning curves beside the baseline, the
     task's own pictures, the check-up, speed, and the commands to do it again. Of several it compares settings, curves
@@ -51,11 +50,12 @@ def report(
         raise DataError(f"{target}: is a folder; expected a file to write, such as {target / 'report.html'}")
     if not target.absolute().parent.is_dir():  # before the check-up, which can take minutes
         raise DataError(f"{target}: the folder that it is to be in is not there")
-    if encoding is not None and not data:
-        raise click.UsageError("--encoding is of the files that --data names; it names none")
+    check_files(read, data)
     found = [source(path, data, device=device) for path in runs]
-    for model in (each.model for each in found if each.model is not None and data):
-        model.settings = replace(model.settings, encoding=encoding or encoding_for(data[0], model))
+    for each in found:
+        each.reading = words_of("report", read)
+        if each.model is not None:
+            read_by(each.model, each.path, "report", read, data)
     if len(found) == 1 and is_checked and found[0].model is not None and not found[0].is_on:
         click.echo("check-up of the network, which can take minutes; --no-checkup leaves it out", err=True)
     text = of_run.page(found[0], is_checked=is_checked) if len(found) == 1 else of_runs.page(found)

@@ -1,6 +1,7 @@
 """`unrolled units`: what single units of a text model follow, and text colored by one."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import click
 
 from unrolled import tasks
-from unrolled.cli.models import encoding_for, is_named_as_file, opened
+from unrolled.cli.models import is_named_as_file, opened
 from unrolled.cli.options import PATH
+from unrolled.cli.reading import read_by, reading_options
 from unrolled.data.corpus import read_corpus
 from unrolled.errors import DataError, ModelFileError
 from unrolled.files.whole import write_aside
@@ -24,7 +26,7 @@ _FORMS = {".html": "html", ".svg": "svg"}
 @click.command("units", short_help="What single units of a text model follow.")
 @click.argument("model", type=PATH)
 @click.argument("text", required=False, metavar="[TEXT | FILE]")
-@click.option("--encoding", help="of FILE  [utf-8, or that of the training files]")
+@reading_options("units")
 @click.option("--unit", help="show the text colored by this unit, by its name or number")
 @click.option("--out", type=PATH, help="file for the colored text, .html or .svg  [the terminal]")
 @click.option(
@@ -35,11 +37,11 @@ def units(
     *,
     model: Path,
     text: str | None,
-    encoding: str | None,
     unit: str | None,
     out: Path | None,
     form: str,
     device: str,
+    **read: object,
 ) -> None:
     """Find the units of a text model that follow something: quotes, brackets, the position in the line, indentation,
     digits, capitals. Each is chosen on the first half of the text and judged on the second, beside what chance gives.
@@ -57,7 +59,7 @@ def units(
     if not isinstance(loaded, ShowsUnits):
         those = " or ".join(repr(name) for name in tasks.names() if hasattr(tasks.task(name).Model, "activity"))
         raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of {those}")
-    activity = loaded.activity(_text(loaded, text, encoding))
+    activity = loaded.activity(_text(loaded, text, model, read))
     if unit is None:
         _print(activity.search(), activity, form)
     elif out is None:
@@ -68,8 +70,9 @@ def units(
         click.echo(out)
 
 
-def _text(model: Any, given: str | None, encoding: str | None) -> str:
+def _text(model: Any, given: str | None, path: Path, read: Mapping[str, object]) -> str:
     if given is None:
+        read_by(model, path, "units", read, ())
         click.echo(f"no text given; it reads {_OWN:,} {model.item}s that the model writes", err=True)
         return "".join(model.generate(length=_OWN, seed=0))
     try:
@@ -80,10 +83,10 @@ def _text(model: Any, given: str | None, encoding: str | None) -> str:
         raise DataError(f"{given}: is a folder; expected a text or a file")
     if not is_file and is_named_as_file(given):
         raise DataError(f"{given}: no such file. If it is a text, write it to a file, and name that")
+    read_by(model, path, "units", read, [Path(given)] if is_file else ())
     if not is_file:
         return given
-    of_file = encoding or encoding_for(Path(given), model)
-    text = read_corpus([Path(given)], encoding=of_file, as_bytes=False).text
+    text = read_corpus([Path(given)], encoding=model.settings.encoding, as_bytes=False).text
     if not text:
         raise DataError(f"{given}: is empty")
     return text

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_texts, shortened
+from unrolled.data.items import ItemForm, Items, column_in, lines_of, opened_file
 from unrolled.errors import DataError
 
 _WORDS = (
@@ -73,6 +74,34 @@ def read_pairs(files: Sequence[Path | str], *, encoding: str = "utf-8") -> Pairs
         notes.append(counted(len(empty), f"pair[|s] with an empty side [is|are] left out (line[|s] {shown})"))
     sources, targets = map(list, zip(*pairs, strict=True))
     return Pairs(sources, targets, (f"{counted(len(pairs), 'pair')} of sentences", *notes), sha256)
+
+
+def sources_in(path: Path, form: ItemForm, *, is_backward: bool) -> Items | None:
+    """The sources in a file with a tab in each line, whose columns have no names or those of pairs; None of another.
+
+    Args:
+        path: of the file.
+        form: how it is written.
+        is_backward: whether the second column has them.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if form.text is not None or form.header is not None or not path.is_file():
+        return None
+    first = next(lines_of(opened_file(path), str(path), form.encoding), "")
+    columns = first.split("\t")
+    if len(columns) != 2 or (column_in(first, None) and not _are_names(columns)):
+        return None
+    pairs = read_pairs([path], encoding=form.encoding)
+    rows = (
+        zip(pairs.targets, pairs.sources, strict=True)
+        if is_backward
+        else zip(pairs.sources, pairs.targets, strict=True)
+    )
+    column = "second" if is_backward else "first"
+    note = f"{path}: {counted(len(pairs), 'pair')} of sentences, the {column} column is translated"
+    return Items(((source, {"reference": reference}) for source, reference in rows), note)
 
 
 def _of_two(lines: dict[str, list[str]], faults: Faults) -> list[tuple[str, str]]:

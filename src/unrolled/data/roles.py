@@ -4,8 +4,8 @@ Inputs: names and first rows. Outputs: two names, and what was guessed. A file o
 read from the same tables.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unrolled.data.in_memory import as_list
@@ -52,7 +52,7 @@ class Wanted:
         option: the name of the option for answers, such as "label".
         usual: names that answers often have.
         are_numbers: whether answers are numbers.
-        learnt: the columns that a model learnt from, and the user did not name.
+        learnt: the columns that a model learnt from, and the user did not name, by their options.
     """
 
     text: str | None
@@ -60,13 +60,14 @@ class Wanted:
     option: str
     usual: Sequence[str]
     are_numbers: bool = False
-    learnt: tuple[str, ...] = ()
+    learnt: Mapping[str, str] = field(default_factory=dict)
 
     def like(self, learnt: Learnt) -> "Wanted":
         """The same, with the columns that a model learnt from where the user named none."""
         text, answer = learnt.get("text"), learnt.get(self.option)
-        taken = [each for own, each in ((self.text, text), (self.answer, answer)) if own is None and each is not None]
-        return replace(self, text=self.text or text, answer=self.answer or answer, learnt=tuple(taken))
+        both = (("text", self.text, text), (self.option, self.answer, answer))
+        taken = {option: each for option, own, each in both if own is None and each is not None}
+        return replace(self, text=self.text or text, answer=self.answer or answer, learnt=taken)
 
 
 def roles_of(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], wanted: Wanted) -> Roles:
@@ -81,7 +82,8 @@ def roles_of(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], want
     Raises:
         DataError: a column is not there, or several may be meant.
     """
-    check_learnt(name, head, wanted.learnt)
+    for option, column in wanted.learnt.items():
+        check_learnt(name, head, [column], option=option)
     text = wanted.text or of_usual_name(head, TEXT_NAMES)
     some = rows[: max(2, _MOST_CELLS // max(1, len(head)))] if text is None else []
     cells = {column: [row[i].strip() for row in some if row[i].strip()] for i, column in enumerate(head)}

@@ -131,7 +131,9 @@ def _learnt_time(table: Table, learnt: Learnt) -> str | None:
     """
     time = learnt.get("time")
     if time is not None and time != ROWS:
-        check_learnt(table.name, list(table.columns), [time] if time in table.columns else time.split(", "))
+        check_learnt(
+            table.name, list(table.columns), [time] if time in table.columns else time.split(", "), option="time"
+        )
     return time
 
 
@@ -144,7 +146,7 @@ def _learnt_targets(table: Table, target: str | None, learnt: Learnt) -> list[st
     """
     targets = list(learnt.get("targets", ())) if target in (None, "*") else []
     if target is None:
-        check_learnt(table.name, list(table.columns), targets)
+        check_learnt(table.name, list(table.columns), targets, option="target")
     return targets if all(each in table.columns for each in targets) else []
 
 

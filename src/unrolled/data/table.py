@@ -76,17 +76,23 @@ def no_column(table: str, head: Sequence[str], name: str) -> str:
     return f"{table}: has no column {name!r}. {hint}"
 
 
-def check_learnt(name: str, head: Sequence[str], columns: Sequence[str]) -> None:
+def check_learnt(name: str, head: Sequence[str], columns: Sequence[str], *, option: str = "") -> None:
     """Holds a table to have the columns that a model learnt from.
+
+    Args:
+        name: of the table.
+        head: names of its columns.
+        columns: those that the model learnt from.
+        option: that names another one; "" where none does.
 
     Raises:
         DataError: one is not there.
     """
     for each in columns:
         if each not in head:
+            way = f"pass --{option} with the one that is meant" if option else "name the columns as in the training"
             raise DataError(
-                f"{name}: has no column {each!r}, from which the model learnt. It has {names_shown(head)}; name the "
-                "columns as in the training"
+                f"{name}: has no column {each!r}, from which the model learnt. It has {names_shown(head)}; {way}"
             )
 
 

@@ -189,7 +189,7 @@ def _of_manifest(
     head, rows = rows_of(name, content, faults, notes)
     for option, usual in (("path", _PATH_NAMES), ("text", _TEXT_NAMES)):
         own, learnt = asked[option]
-        check_learnt(name, head, [learnt] if learnt and own is None else [])
+        check_learnt(name, head, [learnt] if learnt and own is None else [], option=option)
         read_as[option] = choose_column(name, head, own or learnt, usual, option)
     places = head.index(read_as["path"]), head.index(read_as["text"])
     found = []

@@ -31,13 +31,13 @@ def commands(found: Source) -> list[str]:
         else:
             lines += ["# what the model says", f"unrolled predict {model} {kind.takes}"]
         lines += ["# how good it is on files that it has not seen", f"unrolled evaluate {model} FILE"]
-    return [*lines, "# this page again", report_command([found.path], found.files)]
+    return [*lines, "# this page again", report_command([found.path], found.files, found.reading)]
 
 
-def report_command(paths: Sequence[Path], files: Sequence[Path]) -> str:
+def report_command(paths: Sequence[Path], files: Sequence[Path], reading: Sequence[str]) -> str:
     """What writes the page again."""
     more = [word for file in files for word in ("--data", str(file))]
-    return shlex.join(["unrolled", "report", *map(str, paths), *more])
+    return shlex.join(["unrolled", "report", *map(str, paths), *more, *reading])
 
 
 def train_command(found: Source) -> str:

@@ -205,5 +205,5 @@ def _known(found: Source) -> JsonObject:
 
 def _again(sources: Sequence[Source]) -> list[str]:
     return [again.train_command(found) for found in sources if found.run is not None] + [
-        again.report_command([found.path for found in sources], sources[0].files)
+        again.report_command([found.path for found in sources], sources[0].files, sources[0].reading)
     ]

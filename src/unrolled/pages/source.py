@@ -42,6 +42,7 @@ class Source:
         is_on: whether a process trains the run now.
         missing: what is not there, and why, in words.
         files: to take examples from, in place of those of the run.
+        reading: options of the command line by which these files are read.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Source:
     is_on: bool = False
     missing: list[str] = field(default_factory=list)
     files: Sequence[Path] = ()
+    reading: Sequence[str] = ()
 
     @property
     def name(self) -> str:

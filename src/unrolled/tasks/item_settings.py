@@ -15,16 +15,29 @@ from unrolled.settings import option
 class ItemSettings(EncoderSettings):
     """How items are read, and the network that reads them."""
 
-    text: str | None = option(None, "column with the texts  [guessed from its name, or from the cells of two columns]")
-    values: str = option("", "columns of numbers, with commas between: windows of them are read, not texts")
-    series: str | None = option(None, "with --values: the column that tells windows apart; row: each row is one")
+    text: str | None = option(
+        None, "column with the texts  [guessed from its name, or from the cells of two columns]", reads="inputs"
+    )
+    values: str = option(
+        "", "columns of numbers, with commas between: windows of them are read, not texts", reads="inputs"
+    )
+    series: str | None = option(
+        None, "with --values: the column that tells windows apart; row: each row is one", reads="inputs"
+    )
     decimal: str | None = option(
-        None, "decimal mark of numbers  [told from the column]", choices=(",", "."), with_start="new"
+        None,
+        "decimal mark of numbers  [told from the column]",
+        choices=(",", "."),
+        with_start="new",
+        reads="inputs",
     )
     header: bool | None = option(
-        None, "whether a table's first line names the columns  [yes; refused if it looks like data]", with_start="new"
+        None,
+        "whether a table's first line names the columns  [yes; refused if it looks like data]",
+        with_start="new",
+        reads="inputs",
     )
-    encoding: str = option("utf-8", "of the files", with_start="new")
+    encoding: str = option("utf-8", "of the files", with_start="new", reads="inputs")
     most_tokens: int = option(
         400,
         "tokens of a text that are read: half from its begin, half from its end",

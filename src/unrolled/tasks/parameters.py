@@ -62,6 +62,16 @@ class Parameters(Generic[S]):
             whole["minutes"] = usual.minutes
         return TrainSettings.from_dict(whole)
 
+    @classmethod
+    def reading(cls, *, of_answers: bool) -> dict[str, dataclasses.Field]:
+        """The settings of how files are read, by name: of inputs alone, or of the answers in them too."""
+        wanted = ("inputs", "answers") if of_answers else ("inputs",)
+        return {field.name: field for field in dataclasses.fields(cls.kind) if field.metadata["reads"] in wanted}
+
+    def reads_by(self, *, of_answers: bool) -> set[str]:
+        """Names of those that make a difference for this model."""
+        return set(self.reading(of_answers=of_answers))
+
     def get_params(self, *, deep: bool = True) -> dict[str, object]:
         """All settings by name, the model's and its training's; without steps and minutes the training's are None."""
         return {**self._usual(), **self.settings.to_dict(), **self._training_values}

@@ -61,6 +61,9 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
     def paired(self, data: object, answers: object) -> Labeled:
         return LabeledReader(self.settings, self.read_as).paired(data, answers)
 
+    def reads_by(self, *, of_answers: bool) -> set[str]:
+        return super().reads_by(of_answers=of_answers) - (set() if self.fitted.is_multiple else {"separator"})
+
     def split(self, data: Labeled, seed: int) -> tuple[Labeled, Labeled]:
         if len(data) < 2:
             raise DataError("there is one sample only; expected at least 2 of each class, better hundreds")

@@ -67,6 +67,13 @@ class SequenceModel(Estimator[S, D, F]):
             isinstance(input_layer, NumberInput) and len(shape) == 2 and (input_layer.n_features > 1 or shape[1] == 1)
         )
 
+    def reads_by(self, *, of_answers: bool) -> set[str]:
+        found = super().reads_by(of_answers=of_answers)
+        if self.needs_table:
+            return found - {"text", "separator"}
+        are_numbers = of_answers and self.estimator_type == "regressor"
+        return found - {"values", "series"} - (set() if are_numbers else {"decimal"})
+
     @property
     def needs_table(self) -> str:
         """Why predictions are made for tables, of windows; empty where they are made for texts."""

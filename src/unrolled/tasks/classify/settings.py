@@ -12,8 +12,10 @@ from unrolled.tasks.item_settings import ItemSettings
 class ClassifySettings(ItemSettings):
     """What the model is, and how the files are read."""
 
-    label: str | None = option(None, "column with the classes  [guessed from its name]")
-    separator: str | None = option(None, "what stands between the labels of a text that may have several")
+    label: str | None = option(None, "column with the classes  [guessed from its name]", reads="answers")
+    separator: str | None = option(
+        None, "what stands between the labels of a text that may have several", reads="answers"
+    )
     class_weights: str | Mapping = option(
         "none",
         "how much each class counts in training: none, balanced (a rare class more, n / (classes · count)), or weights "

@@ -14,33 +14,56 @@ ANSWERS = ("best", "model", *baselines.NAMES)
 class ForecastSettings(ForecastNetSettings):
     """What is forecast from what, how, and who answers."""
 
-    target: str | None = option(None, "column to forecast; several with commas; '*' for all  [the one of numbers]")
+    target: str | None = option(
+        None, "column to forecast; several with commas; '*' for all  [the one of numbers]", reads="inputs"
+    )
     horizon: int = option(24, "steps to forecast", least=1, most=10**5, with_start="fixed")
     time: str | None = option(
-        None, "column with the time stamps; several that make one, with commas; 'row': none  [guessed]"
+        None,
+        "column with the time stamps; several that make one, with commas; 'row': none  [guessed]",
+        reads="inputs",
     )
     day_first: bool | None = option(
         None,
         "whether 01/02/2010 is in February  [what makes the stamps regular]",
         against="month-first",
         with_start="new",
+        reads="inputs",
     )
-    time_format: str = option("", "form of the stamps, such as '%d.%m.%y %H:%M'  [guessed]", with_start="new")
+    time_format: str = option(
+        "", "form of the stamps, such as '%d.%m.%y %H:%M'  [guessed]", with_start="new", reads="inputs"
+    )
     zone: str = option(
-        "", "the place whose clock the stamps show, such as Europe/Berlin, for changes to summer time", with_start="new"
+        "",
+        "the place whose clock the stamps show, such as Europe/Berlin, for changes to summer time",
+        with_start="new",
+        reads="inputs",
     )
-    duplicates: str = option("refuse", "what becomes of rows with the same stamp", choices=DUPLICATES)
-    max_missing: float = option(0.3, "share of a series that may be missing, and is drawn between", least=0, most=1)
-    series: str | None = option(None, "column that tells series apart, in a table with many below each other")
+    duplicates: str = option("refuse", "what becomes of rows with the same stamp", choices=DUPLICATES, reads="inputs")
+    max_missing: float = option(
+        0.3, "share of a series that may be missing, and is drawn between", least=0, most=1, reads="inputs"
+    )
+    series: str | None = option(
+        None, "column that tells series apart, in a table with many below each other", reads="inputs"
+    )
     future: str = option("", "covariates known in advance, numbers or kinds such as holidays, with commas between")
     past: str = option("", "covariates known for the past alone, likewise")
     static: str = option("", "columns of one value a series, with commas between")
-    thousands: str = option("", "what groups thousands in numbers  [told from the column]", with_start="new")
+    thousands: str = option(
+        "", "what groups thousands in numbers  [told from the column]", with_start="new", reads="inputs"
+    )
     decimal: str | None = option(
-        None, "decimal mark of numbers  [told from the column]", choices=(",", "."), with_start="new"
+        None,
+        "decimal mark of numbers  [told from the column]",
+        choices=(",", "."),
+        with_start="new",
+        reads="inputs",
     )
     header: bool | None = option(
-        None, "whether the first line names the columns  [yes; refused if it looks like data]", with_start="new"
+        None,
+        "whether a table's first line names the columns  [yes; refused if it looks like data]",
+        with_start="new",
+        reads="inputs",
     )
     season: int | None = option(
         None,
@@ -72,4 +95,4 @@ class ForecastSettings(ForecastNetSettings):
     )
     answer: str = option("best", "who answers: the best on the validation part, or a named one", choices=ANSWERS)
     batch: int = option(64, "windows of an update", least=1, most=10**6)
-    encoding: str = option("utf-8", "of the files", with_start="new")
+    encoding: str = option("utf-8", "of the files", with_start="new", reads="inputs")

@@ -12,5 +12,5 @@ LOSSES = ("squared", "huber")
 class RegressSettings(ItemSettings):
     """What the model is, and how the files are read."""
 
-    target: str | None = option(None, "column with the numbers to predict  [guessed from its name]")
+    target: str | None = option(None, "column with the numbers to predict  [guessed from its name]", reads="answers")
     loss: str = option("squared", "squared, or huber: far errors count less", choices=LOSSES)

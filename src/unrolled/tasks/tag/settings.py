@@ -13,11 +13,15 @@ class TagSettings(EncoderSettings):
     """What the model is, and how the files are read."""
 
     scheme: str = option(
-        "auto", "of the tags; auto recognizes it", choices=("auto", *schemes.SCHEMES), with_start="new"
+        "auto",
+        "of the tags; auto recognizes it",
+        choices=("auto", *schemes.SCHEMES),
+        with_start="new",
+        reads="answers",
     )
     most_batch: ClassVar[int] = 16
     batch: int | None = option(
         None, "sentences of an update  [an eighth of the training part, 4 to 16]", least=1, most=10**6
     )
     validation: float = option(0.1, "share of the sentences kept for validation, where no file is", above=0, most=0.5)
-    encoding: str = option("utf-8", "of the files", with_start="new")
+    encoding: str = option("utf-8", "of the files", with_start="new", reads="inputs")

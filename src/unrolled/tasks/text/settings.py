@@ -35,7 +35,7 @@ class TextSettings(Settings):
     validation: float = option(
         0.1, "share of the text, its end, kept for validation; at most 120,000 characters", above=0, most=0.5
     )
-    encoding: str = option("utf-8", "of the files", with_start="new")
+    encoding: str = option("utf-8", "of the files", with_start="new", reads="inputs")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,8 +21,8 @@ class TranscribeSettings(HearSettings):
     language: str = option("", "file with lines of text, for a language model that guides the search", with_start="new")
     language_kind: str = option("char", "n-grams of characters or words", choices=KINDS, with_start="new")
     language_weight: float = option(0.5, "of the language model", least=0, most=10)
-    path: str | None = option(None, "column with the paths  [guessed from its name]")
-    text: str | None = option(None, "column with the transcripts  [guessed from its name]")
+    path: str | None = option(None, "column with the paths  [guessed from its name]", reads="inputs")
+    text: str | None = option(None, "column with the transcripts  [guessed from its name]", reads="answers")
     longest: float = option(30.0, "seconds of a sound at most; longer ones are left out of training", above=0, most=600)
     answer: str = answer_option()
     most_batch: ClassVar[int] = 16
@@ -30,7 +30,7 @@ class TranscribeSettings(HearSettings):
         None, "sounds of an update  [an eighth of the training part, 4 to 16]", least=1, most=10**6
     )
     validation: float = option(0.1, "share of the sounds kept for validation, where no file is", above=0, most=0.5)
-    encoding: str = option("utf-8", "of manifests and texts", with_start="new")
+    encoding: str = option("utf-8", "of manifests and texts", with_start="new", reads="inputs")
 
     def __post_init__(self) -> None:
         super().__post_init__()

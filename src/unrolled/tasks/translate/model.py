@@ -14,7 +14,8 @@ from torch import Tensor
 from unrolled.baselines.dictionary import Dictionary
 from unrolled.data.counted import counted
 from unrolled.data.in_memory import as_list, index_of
-from unrolled.data.pairs import Pairs, read_pairs
+from unrolled.data.items import ItemForm, Items
+from unrolled.data.pairs import Pairs, read_pairs, sources_in
 from unrolled.data.subwords import BEGIN, END, PAD, UNKNOWN, Cut, fit_subwords
 from unrolled.data.tagging import padded
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined, tokens_of
@@ -67,6 +68,10 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         if self.settings.direction == "backward":
             return replace(pairs, sources=pairs.targets, targets=pairs.sources)
         return pairs
+
+    def items_of(self, path: Path, form: ItemForm) -> Items | None:
+        """The sources of a file of pairs, each with its translation beside it; None of another."""
+        return sources_in(path, form, is_backward=self.settings.direction == "backward")
 
     @accepts("pairs of a text and its translation")
     def as_data(self, data: Any) -> Pairs:

@@ -33,7 +33,10 @@ class TranslateSettings(NetSettings):
         None, "pairs of an update  [an eighth of the training part, 4 to 64]", least=1, most=10**6
     )
     direction: str = option(
-        "forward", "forward: from the first column or file to the second", choices=("forward", "backward")
+        "forward",
+        "forward: from the first column or file to the second",
+        choices=("forward", "backward"),
+        reads="inputs",
     )
     validation: float = option(0.05, "share of the pairs kept for validation, where no file is", above=0, most=0.5)
-    encoding: str = option("utf-8", "of the files", with_start="new")
+    encoding: str = option("utf-8", "of the files", with_start="new", reads="inputs")

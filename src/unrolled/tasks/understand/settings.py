@@ -28,7 +28,7 @@ class UnderstandSettings(EncoderSettings):
     validation: float = option(
         0.1, "share of the sentences kept for validation, where none are given", above=0, most=0.5
     )
-    encoding: str = option("utf-8", "of the files", with_start="new")
+    encoding: str = option("utf-8", "of the files", with_start="new", reads="inputs")
 
     def __post_init__(self) -> None:
         super().__post_init__()
