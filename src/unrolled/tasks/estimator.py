@@ -14,7 +14,7 @@ from torch import nn
 from unrolled.data.table import NOTHING, Learnt
 from unrolled.errors import DataError, RunError, SettingsError
 from unrolled.files.model_file import EvaluationRow
-from unrolled.json_values import JsonObject, texts
+from unrolled.json_values import JsonObject, number, texts
 from unrolled.randomness import set_aside
 from unrolled.report.metrics import Metrics
 from unrolled.settings import Settings
@@ -119,9 +119,9 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
     def read(self, files: Files) -> D:
         """Data of the task, from files; with `sha256`, and `notes` for the user."""
 
-    @abstractmethod
-    def split(self, data: D, seed: int) -> tuple[D, D]:
+    def split(self, data: Any, seed: int) -> tuple[D, D]:
         """A part for training and one for validation."""
+        return split_in_two(data, number(self.settings.to_dict()["validation"]), seed)
 
     def folds(self, data: Any, n: int, seed: int) -> Iterator[tuple[D, D | None]]:
         """`n` parts for training, each with the part that it is validated on; None where that is cut from the first.
@@ -377,6 +377,11 @@ def split_in_two(data: P, share: float, seed: int) -> tuple[P, P]:
         raise DataError(f"there is {len(data)} example only; expected at least 2, better hundreds")
     order = np.random.default_rng((seed, 0x5917)).permutation(len(data))
     return data.part(sorted(order[n_valid:])), data.part(sorted(order[:n_valid]))
+
+
+def paths_of(files: Files) -> list[Path | str]:
+    """Files as a list."""
+    return [files] if isinstance(files, str | Path) else list(files)
 
 
 def are_files(data: object) -> bool:

@@ -4,7 +4,7 @@ Inputs: tokens, and what an answer comes to for versions of the text. Outputs: t
 tells of the whole answer, the baseline's part in it too, which has no gradient.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypedDict, TypeVar
 
 import numpy as np
@@ -59,6 +59,11 @@ def effects(tokens: Sequence[Token], values: np.ndarray, unit: Unit) -> list[Hig
         found.append({"token": token.text, "start": token.start, "end": token.end})
         found[-1][unit] = value
     return found
+
+
+def with_highlights(answer: Mapping[str, object], highlights: Sequence[Highlight] | None) -> dict[str, object]:
+    """An answer as plain data, with its highlights if they were asked for."""
+    return {**answer, **({} if highlights is None else {"highlights": highlights})}
 
 
 def in_words(highlights: Sequence[Highlight], name: Literal["token", "stamp"], unit: Unit) -> str:

@@ -17,9 +17,10 @@ from unrolled.data.tagging import padded
 from unrolled.data.vocabulary import TokenBatch, TokenVocabulary
 from unrolled.errors import DataError
 from unrolled.nn.heads import TagPrior
+from unrolled.nn.token_encoder import EncoderSettings
 
 _SCHEME_WORDS = {True: "plain ones", False: "of a scheme with spans, such as B-city and I-city"}
-MOST_NUMBERS = 20_000_000  # of a table: a larger one costs more than it gains
+_MOST_NUMBERS = 20_000_000  # of a table: a larger one costs more than it gains
 
 
 def common_scheme(scheme: str, of_start: str | None) -> str:
@@ -34,6 +35,16 @@ def common_scheme(scheme: str, of_start: str | None) -> str:
             f"{_SCHEME_WORDS[of_start == 'plain']}"
         )
     return of_start or scheme
+
+
+def reading(
+    settings: EncoderSettings, sentences: Sequence[Sequence[str]], tags: Sequence[str], start: "HasTags | None"
+) -> tuple[TokenVocabulary, bool]:
+    """The vocabulary of a training, with that of the model it starts from, and whether its network has a prior."""
+    vocabulary = settings.vocabulary_of(sentences)
+    if start is not None:
+        return start.vocabulary.with_new(vocabulary), start.net.prior is not None
+    return vocabulary, len(vocabulary.words) * len(tags) <= _MOST_NUMBERS
 
 
 class KnownTags:

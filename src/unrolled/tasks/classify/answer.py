@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.tasks.answers import Shown
-from unrolled.tasks.highlights import Highlight, in_words
+from unrolled.tasks.highlights import Highlight, in_words, with_highlights
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,7 +32,7 @@ class Classified(Shown):
 
     def to_dict(self) -> dict[str, object]:
         result: dict[str, object] = {"text": self.text, "labels": self.labels, "probabilities": self.probabilities}
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
+        return with_highlights(result, self.highlights)
 
     def rows(self) -> list[dict[str, object]]:
         """One row: the text, its labels, and the probability of each class."""

@@ -13,7 +13,7 @@ from unrolled.data.labeled import Labeled, labeled_frame, labeled_in_memory, rea
 from unrolled.data.table import Learnt, Table, of_frame, read_table
 from unrolled.errors import DataError
 from unrolled.tasks.classify.settings import ClassifySettings
-from unrolled.tasks.estimator import Files, are_files
+from unrolled.tasks.estimator import Files, are_files, paths_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LabeledReader:
 
     def files(self, files: Files) -> Labeled:
         """Texts or windows in files."""
-        paths = [files] if isinstance(files, str | Path) else list(files)
+        paths = paths_of(files)
         settings = self.settings
         if settings.values:
             return self.windows(paths, settings.label or "label")

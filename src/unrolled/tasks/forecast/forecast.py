@@ -12,7 +12,7 @@ from unrolled.errors import SettingsError
 from unrolled.report import pictures
 from unrolled.tasks.answers import Answers, Shown
 from unrolled.tasks.forecast.net import LEVELS
-from unrolled.tasks.highlights import Highlight, in_words
+from unrolled.tasks.highlights import Highlight, in_words, with_highlights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ class Forecast(Shown):
             "series": self.series, "by": self.by, "stamps": self.stamps,
             "values": [float(value) for value in self.values], "quantiles": quantiles,
         }  # fmt: skip
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
+        return with_highlights(result, self.highlights)
 
     def rows(self) -> list[dict[str, object]]:
         """A row for each step."""

@@ -5,7 +5,6 @@ Inputs: data and settings. Outputs: series. A frame's index of dates is its time
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from unrolled.data.stamps import Reads
 from unrolled.data.table import Table, of_frame, read_table
 from unrolled.errors import DataError
 from unrolled.tasks.arguments import accepts
-from unrolled.tasks.estimator import Files, are_files
+from unrolled.tasks.estimator import Files, are_files, paths_of
 from unrolled.tasks.forecast.fitted import ForecastFitted
 from unrolled.tasks.forecast.settings import ForecastSettings
 
@@ -52,7 +51,7 @@ class Reader:
         return self._of_frame(data)
 
     def files(self, files: Files) -> Series:
-        paths = [files] if isinstance(files, str | Path) else list(files)
+        paths = paths_of(files)
         return self._of_table(read_table(paths, encoding=self.settings.encoding, header=self.settings.header))
 
     def _of_frame(self, frame: Any) -> Series:

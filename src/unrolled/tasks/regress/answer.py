@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from unrolled.tasks.answers import Shown
-from unrolled.tasks.highlights import Highlight, in_words
+from unrolled.tasks.highlights import Highlight, in_words, with_highlights
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,7 +31,7 @@ class Estimated(Shown):
 
     def to_dict(self) -> dict[str, object]:
         result = {"text": self.text, "number": self.number, "low": self.low, "high": self.high}
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
+        return with_highlights(result, self.highlights)
 
     def rows(self) -> list[dict[str, object]]:
         """One row."""

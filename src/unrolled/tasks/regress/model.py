@@ -21,7 +21,7 @@ from unrolled.report.metrics import Metrics
 from unrolled.tasks.arguments import accepts, checked_items, is_text, window
 from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.classify.sequences import SequenceModel
-from unrolled.tasks.estimator import Files, are_files, split_in_two
+from unrolled.tasks.estimator import Files, are_files, paths_of
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight, effects
 from unrolled.tasks.regress.answer import Estimated
@@ -56,7 +56,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
     default_training = TrainSettings(minutes=5, lr=1e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Numbered:
-        settings, paths = self.settings, [files] if isinstance(files, str | Path) else list(files)
+        settings, paths = self.settings, paths_of(files)
         if settings.values:
             return self._windows(read_table(paths, encoding=settings.encoding, header=settings.header))
         return read_numbered(
@@ -93,9 +93,6 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         if not are_files(data):
             raise DataError("a regression requires y to be passed, but the target y is None: give the numbers too")
         return self.read(data)
-
-    def split(self, data: Numbered, seed: int) -> tuple[Numbered, Numbered]:
-        return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
         self, data: Numbered, valid: Numbered, training: TrainSettings, device: torch.device, start: Start = None

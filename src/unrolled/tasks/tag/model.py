@@ -31,10 +31,10 @@ from unrolled.report.comparison import compare
 from unrolled.report.metrics import Metrics
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
-from unrolled.tasks.estimator import Estimator, ExampleJob, Files, split_in_two
+from unrolled.tasks.estimator import Estimator, ExampleJob, Files, paths_of
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_answers import check_known, kinds_of
-from unrolled.tasks.known_tags import MOST_NUMBERS, TaggedSentences, common_scheme
+from unrolled.tasks.known_tags import TaggedSentences, common_scheme, reading
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.tag.answer import TaggedText
 from unrolled.tasks.tag.fitted import TagFitted
@@ -66,7 +66,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
     default_training = TrainSettings(minutes=5, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Tagged:
-        paths = [files] if isinstance(files, str | Path) else list(files)
+        paths = paths_of(files)
         settings = self.settings
         return read_tagged(paths, scheme=settings.scheme, encoding=settings.encoding, learnt=self.read_as)
 
@@ -74,9 +74,6 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
         """The sentences of a file of tagged ones, whose tags are left out; None of another."""
         tags = self.fitted.tags
         return sentences_of(path, form.encoding, tags, self.read_as)
-
-    def split(self, data: Tagged, seed: int) -> tuple[Tagged, Tagged]:
-        return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
         self,
@@ -95,10 +92,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             tags = with_new(start.tags, tags)
         if len(tags) < 2:
             raise DataError("there is one tag only; a tagger needs two to tell apart")
-        vocabulary = settings.vocabulary_of(data.sentences)
-        if start is not None:
-            vocabulary = start.vocabulary.with_new(vocabulary)
-        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS if start is None else start.net.prior is not None
+        vocabulary, has_prior = reading(settings, data.sentences, tags, start)
         net = TagNet(vocabulary, tags, settings, has_scheme=scheme != "plain", has_prior=has_prior).to(device)
         reads_texts = all(len(token) == 1 for tokens in data.sentences[:200] for token in tokens)
         if start is not None:

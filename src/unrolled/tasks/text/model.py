@@ -18,7 +18,7 @@ from unrolled.report.comparison import compare
 from unrolled.report.metrics import Metrics
 from unrolled.tasks.arguments import accepts, check_no_texts, named
 from unrolled.tasks.capabilities import GenerateSettings
-from unrolled.tasks.estimator import Estimator, Files
+from unrolled.tasks.estimator import Estimator, Files, paths_of
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.starting import take_weights, told
 from unrolled.tasks.text.activity import ReadsUnits
@@ -311,7 +311,7 @@ def _start_unit(units: Units) -> int:
 
 def _paths(files: Files | None) -> list[Path | str]:
     """Files as a list; none of them for None, which stands for the standard library."""
-    paths = [] if files is None else [files] if isinstance(files, str | Path) else list(files)
+    paths = [] if files is None else paths_of(files)
     if not paths and files is not None:
         raise ArgumentError(
             f"expected text files, or nothing for the source of Python's standard library; got {named(files)}"

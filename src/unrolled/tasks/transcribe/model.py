@@ -24,7 +24,7 @@ from unrolled.report.metrics import Metrics, error_rates, word_errors
 from unrolled.search import ctc, transducer
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items
-from unrolled.tasks.estimator import Estimator, Files, split_in_two
+from unrolled.tasks.estimator import Estimator, Files, paths_of
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.starting import take_weights, told, with_new
@@ -67,7 +67,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
     default_training = TrainSettings(minutes=20, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Transcribed:
-        paths = [files] if isinstance(files, str | Path) else list(files)
+        paths = paths_of(files)
         settings = self.settings
         return read_transcribed(
             paths, path=settings.path, text=settings.text, encoding=settings.encoding, learnt=self.read_as
@@ -91,9 +91,6 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
             seconds, rates = np.array([each.seconds for each in sounds]), [each.rate for each in sounds]
             return Transcribed(list(sounds), transcripts, seconds, rates, (described(seconds, transcripts, rates),))
         return self.read(data)
-
-    def split(self, data: Transcribed, seed: int) -> tuple[Transcribed, Transcribed]:
-        return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
         self, data: Transcribed, valid: Transcribed, training: TrainSettings, device: torch.device, start: Start = None

@@ -9,7 +9,7 @@ import numpy as np
 from unrolled.report import pictures
 from unrolled.tasks.answers import Shown
 from unrolled.tasks.fallback import MODEL
-from unrolled.tasks.highlights import Highlight, in_words
+from unrolled.tasks.highlights import Highlight, in_words, with_highlights
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +50,7 @@ class Translation(Shown):
 
     def to_dict(self) -> dict[str, object]:
         result = {"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
+        return with_highlights(result, self.highlights)
 
     def rows(self) -> list[dict[str, object]]:
         return [{"text": self.text, "translation": self.translation, "score": self.score, "by": self.by}]

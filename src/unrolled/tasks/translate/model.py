@@ -4,7 +4,6 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from unrolled.report.metrics import Metrics, bleu, bleu_counts, bleu_of
 from unrolled.search.beam import Found, beam_search
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text
-from unrolled.tasks.estimator import Estimator, Files, split_in_two
+from unrolled.tasks.estimator import Estimator, Files, paths_of
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who, fitted_fallback
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.starting import take_weights, unknown_note
@@ -63,7 +62,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
     default_training = TrainSettings(minutes=30, lr=2e-3, average=0.998)
 
     def read(self, files: Files) -> Pairs:
-        paths = [files] if isinstance(files, str | Path) else list(files)
+        paths = paths_of(files)
         pairs = read_pairs(paths, encoding=self.settings.encoding)
         if self.settings.direction == "backward":
             return replace(pairs, sources=pairs.targets, targets=pairs.sources)
@@ -84,9 +83,6 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
                 raise DataError(f"pairs {wrong[:10]}: have an empty side")
             return Pairs([a for a, _ in data], [b for _, b in data])
         return self.read(data)
-
-    def split(self, data: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-        return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
         self, data: Pairs, valid: Pairs, training: TrainSettings, device: torch.device, start: Start = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from unrolled.data import schemes
 from unrolled.tasks.answers import Shown
-from unrolled.tasks.highlights import Highlight, in_words
+from unrolled.tasks.highlights import Highlight, in_words, with_highlights
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +34,7 @@ class Understood(Shown):
 
     def to_dict(self) -> dict[str, object]:
         result = {"text": self.text, "intent": self.intent, "probability": self.probability, "slots": self.slots}
-        return result | ({"highlights": self.highlights} if self.highlights is not None else {})
+        return with_highlights(result, self.highlights)
 
     def rows(self) -> list[dict[str, object]]:
         """One row; slots as JSON."""

@@ -29,11 +29,11 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.blend import NETWORK_ALONE, best_weights, blended, calibrated, calibration, cross_blended
 from unrolled.tasks.class_weights import NONE, in_words, weights_of
 from unrolled.tasks.classify.judged import class_counts, macro_f1, macro_f1_of
-from unrolled.tasks.estimator import Estimator, Files, split_in_two
+from unrolled.tasks.estimator import Estimator, Files, paths_of
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
 from unrolled.tasks.known_answers import check_known
-from unrolled.tasks.known_tags import MOST_NUMBERS
+from unrolled.tasks.known_tags import reading
 from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
 from unrolled.tasks.understand.answer import Understood
 from unrolled.tasks.understand.fitted import UnderstandFitted
@@ -63,16 +63,13 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
     default_training = TrainSettings(minutes=5, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Intents:
-        paths = [files] if isinstance(files, str | Path) else list(files)
+        paths = paths_of(files)
         return read_intents(paths, encoding=self.settings.encoding, learnt=self.read_as)
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a folder with seq.in, or of tagged ones; None of another file."""
         tags = self.fitted.tags
         return sentences_in(path, form.encoding, tags)
-
-    def split(self, data: Intents, seed: int) -> tuple[Intents, Intents]:
-        return split_in_two(data, self.settings.validation, seed)
 
     def prepare(
         self,
@@ -97,10 +94,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         check_count(len(intents), "intents")
         if len(intents) < 2:
             raise DataError(f"there is one intent only, {intents[0]!r}; expected at least two to tell apart")
-        vocabulary = settings.vocabulary_of(tagged.sentences)
-        if start is not None:
-            vocabulary = start.vocabulary.with_new(vocabulary)
-        has_prior = len(vocabulary.words) * len(tags) <= MOST_NUMBERS if start is None else start.net.prior is not None
+        vocabulary, has_prior = reading(settings, tagged.sentences, tags, start)
         net = UnderstandNet(vocabulary, tags, len(intents), settings, has_prior=has_prior).to(device)
         if start is not None:
             rows: dict[str, tuple[Sequence[str], Sequence[str]]] = {
