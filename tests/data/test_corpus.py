@@ -49,7 +49,7 @@ def test_all_faults_are_told_at_once_word_for_word(tmp_path):
         f"{tmp_path}: is a folder",
         f"name the files in it, such as {tmp_path}/*.txt".replace(f"{tmp_path}/", ""),
         f"bad, line 2: byte 0xfc is not utf-8. Pass --encoding with the right one (such as latin-1), {advice}",
-        f"wide: every other byte is zero, as in utf-16-le. Pass --encoding utf-16-le, {advice}",
+        f"wide: has two bytes for each character, as in utf-16-le. Pass --encoding utf-16-le, {advice}",
         f"cut, line 1: byte 0xc3 is not utf-8. Pass --encoding with the right one (such as latin-1), {advice}",
     ]
 

@@ -98,8 +98,8 @@ def decode(content: bytes, name: str, encoding: str, otherwise: str = "") -> str
         ) from None
     except UnicodeError as fault:
         at = getattr(fault, "start", 0)
-        if _is_no_text(content[:_LOOKED_AT].decode("latin-1")):
-            raise DataError(f"{name}: is no text, but binary data; expected text{otherwise}") from None
+        if _is_no_text(content[:_LOOKED_AT].decode("latin-1")) or _wide(content[:_LOOKED_AT]):
+            raise DataError(_binary(content, name, otherwise)) from None
         line = content.count(b"\n", 0, at) + 1
         found = f"byte 0x{content[at]:02x}" if at < len(content) else "its end"
         raise DataError(
@@ -107,10 +107,15 @@ def decode(content: bytes, name: str, encoding: str, otherwise: str = "") -> str
             f"Pass --encoding with the right one (such as {_guessed(content[at : at + _LOOKED_AT])}){otherwise}"
         ) from None
     if _is_no_text(text[:_LOOKED_AT]):
-        if wide := _wide(content[:_LOOKED_AT]):
-            raise DataError(f"{name}: every other byte is zero, as in {wide}. Pass --encoding {wide}{otherwise}")
-        raise DataError(f"{name}: is no text, but binary data; expected text{otherwise}")
+        raise DataError(_binary(content, name, otherwise))
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _binary(content: bytes, name: str, otherwise: str) -> str:
+    """What is said of bytes that are no text, or one of two bytes a character."""
+    if wide := _wide(content[:_LOOKED_AT]):
+        return f"{name}: has two bytes for each character, as in {wide}. Pass --encoding {wide}{otherwise}"
+    return f"{name}: is no text, but binary data; expected text{otherwise}"
 
 
 _LOOKED_AT = 4096  # bytes, or characters, that tell what a file is
@@ -118,6 +123,7 @@ _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+_EAST_ASIAN = re.compile(r"[\n\r\t -~\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -132,10 +138,14 @@ def _is_no_text(text: str) -> bool:
 
 
 def _wide(content: bytes) -> str | None:
-    """The encoding of text with a zero beside nearly each character."""
+    """The encoding of text of two bytes a character: nearly each has a zero in it, or is Chinese or Japanese."""
+    if 0 not in content:  # as in no text of single bytes
+        return None
     for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         half = content[start::2]
-        if 10 * half.count(0) > 9 * len(half) and not content[1 - start :: 2].count(0):
+        has_zeros = 10 * half.count(0) > 9 * len(half) and not content[1 - start :: 2].count(0)
+        text = content[: len(content) // 2 * 2].decode(name, "replace")
+        if has_zeros or 10 * len(_EAST_ASIAN.findall(text)) > 9 * len(text) > 0:
             return name
     return None
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.counted import counted
-from unrolled.data.files import MISSING, Faults, read_texts
+from unrolled.data.files import MISSING, Faults, read_texts, shortened
 from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, labels_of, same_number
 from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
 from unrolled.data.roles import ROWS, TEXT_NAMES, Roles, Wanted, roles_of, roles_of_frame
@@ -109,20 +109,22 @@ def read_labeled(
         roles = found_roles[0]
         return roles.in_head(name, head)
 
-    faults, n_empty = Faults(), 0
+    faults, n_empty, unlabeled = Faults(), 0, list[str]()
     table = read_table(paths, encoding=encoding, header=header, choose=choose, faults=faults)
     names = (found_roles[0].text, found_roles[0].answer)
     found: list[str] = []
     labels: list[list[str]] = []
     for place, value, classes in zip(table.places, *(table.columns[name] for name in names), strict=True):
         if not classes.strip() and separator is None:
-            faults.add(f"{place}, column {names[1]!r}: is empty; expected a label")
+            unlabeled.append(f"{place}, column {names[1]!r}: is empty; expected a label")
         elif not value.strip():
             n_empty += 1
         else:
             found.append(value.strip())
             cut = [classes] if separator is None else classes.split(separator)
             labels.append(sorted({each.strip() for each in cut if each.strip()}))
+    for i, told in enumerate(unlabeled):
+        faults.add(told if i else f"{told}{_several(table.columns[names[1]])}")
     faults.stop()
     if not found:
         raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {names[0]!r}")
@@ -146,6 +148,15 @@ def read_labeled(
         notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
     read_as = {"text": names[0], "label": names[1]}
     return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256, read_as=read_as)
+
+
+def _several(cells: Sequence[str]) -> str:
+    """What to do about a cell without a label, where others seem to hold several."""
+    held = {mark: [cell for cell in cells if mark in cell] for mark in _SEPARATORS[:3]}
+    mark = max(held, key=lambda each: len(held[each]))
+    if not held[mark]:
+        return ""
+    return f". If a text has none, one or several, as in {shortened(held[mark][0])}, pass --separator {mark!r}"
 
 
 def _joined(kinds: Collection[str], column: str) -> list[str]:

@@ -36,7 +36,7 @@ def numbers_of(
     faults: Faults,
     notes: list[str],
     *,
-    thousands: str = "",
+    thousands: str | None = None,
     decimal: str = "",
     learnt: str = "",
 ) -> dict[str, np.ndarray]:
@@ -47,14 +47,14 @@ def numbers_of(
         names: of the columns, all of them there.
         faults: gets what is no number, or may be two.
         notes: gets each column that is not written as in 1234.5.
-        thousands: what groups thousands; "" for the usual ones.
+        thousands: what groups thousands; "" for the usual ones, None where no option tells it.
         decimal: "," or "."; "" to tell it from the columns.
         learnt: the mark of the data that a model learnt from, taken where the table leaves it open; "" for none.
     """
     if thousands and thousands == decimal:
         faults.add(f"{decimal!r} cannot be the decimal mark and stand between thousands; leave one out")
         return {name: np.full(len(table), np.nan) for name in names}
-    decimal = decimal or {",": ".", ".": ","}.get(thousands, "")
+    decimal = decimal or {",": ".", ".": ","}.get(thousands or "", "")
     found = {}
     of_table = _Shown(table, learnt)
     for name in names:
@@ -164,7 +164,7 @@ def _mark_in(text: str) -> str | None:
 
 
 def _column(
-    table: Table, name: str, mark: str, thousands: str, faults: Faults, notes: list[str], why: str
+    table: Table, name: str, mark: str, thousands: str | None, faults: Faults, notes: list[str], why: str
 ) -> np.ndarray:
     values = table.columns[name]
     result = np.full(len(values), np.nan)
@@ -174,7 +174,7 @@ def _column(
             continue
         number = _plain(text) if mark == "." else None
         if number is None:
-            number = _read(text, mark, thousands)
+            number = _read(text, mark, thousands or "")
             if number is not None and number != _plain(text.replace(_MINUS, "-")):
                 how = "a decimal comma" if mark == "," and "," in text else "thousands apart"
                 shown.setdefault(how, f"{text.strip()!r} is {number:.15g}")
@@ -190,13 +190,14 @@ def _column(
     return result
 
 
-def _hint(text: str, mark: str, thousands: str) -> str:
+def _hint(text: str, mark: str, thousands: str | None) -> str:
     other = "," if mark == "." else "."
     if _read(text, other, "") is not None:
         return f" with '{mark}' as the decimal mark. If '{other}' is, pass --decimal {other}"
     groups = next((each for each in text if not each.isalnum() and each not in "+-.,"), "")
     if groups and not thousands and _read(text, mark, groups) is not None:
-        return f". If {groups!r} groups thousands, pass --thousands {groups!r}"
+        way = f"pass --thousands {groups!r}" if thousands is not None else "take it out of the column"
+        return f". If {groups!r} groups thousands, {way}"
     return "."
 
 

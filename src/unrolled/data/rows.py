@@ -31,7 +31,7 @@ _STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
 
 
 def rows_of(
-    name: str, content: str, faults: Faults, notes: list[str], *, header: bool | None = None
+    name: str, content: str, faults: Faults, notes: list[str], *, header: bool | None = None, has_option: bool = True
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The names of the columns, and the rows with the line that each begins on; faults are told as rows are taken.
     Titles above the names are left out and told.
@@ -42,6 +42,7 @@ def rows_of(
         faults: gets what is wrong with rows.
         notes: get what is left out.
         header: whether the first line names the columns; None if it should, and is to be refused if it looks like data.
+        has_option: whether a user can tell it.
 
     Raises:
         DataError: the first line looks like data, or names two columns alike.
@@ -52,11 +53,18 @@ def rows_of(
         head = list(dict.fromkeys(key for item in objects for key, _ in item))
         rows = _of_objects(name, head, read(name, content, faults), faults)
         return head, rows if head else iter(list(rows))  # without names no row is taken: its fault is told here
-    return headed(name, _csv_rows(name, content, faults, notes), faults, notes, header=header)
+    return headed(name, _csv_rows(name, content, faults, notes), faults, notes, header=header, has_option=has_option)
 
 
 def headed(
-    name: str, rows: Iterator[Row], faults: Faults, notes: list[str], *, header: bool | None, place: str = "line"
+    name: str,
+    rows: Iterator[Row],
+    faults: Faults,
+    notes: list[str],
+    *,
+    header: bool | None,
+    has_option: bool = True,
+    place: str = "line",
 ) -> tuple[list[str], Iterator[Row]]:
     """The names of the columns out of the first row, and the rows after it; without a header, numbers as names.
 
@@ -75,11 +83,12 @@ def headed(
     head = [each.strip() or str(i + 1) for i, each in enumerate(first)]
     others = [row for _, row in some if row != first] or [row for _, row in some]
     if header is None and (reason := _looks_like_data([each.strip() for each in first], others)):
+        way = "Pass --no-header if it is data, --header if these are the names"
         raise DataError(
-            f"{name}, {place} {line}: {reason}, so it looks like data and not like the names of the columns. Pass "
-            "--no-header if it is data, --header if these are the names"
+            f"{name}, {place} {line}: {reason}, so it looks like data and not like the names of the columns. "
+            f"{way if has_option else 'Begin the file with a line of their names'}"
         )
-    _check_names(f"{name}, {place} {line}", head)
+    _check_names(f"{name}, {place} {line}", head, ", or pass --no-header to number them" if has_option else "")
     return head, _without(name, place, first, itertools.chain(some, rows), faults)
 
 
@@ -129,7 +138,7 @@ def _without(name: str, place: str, head: list[str], rows: Iterator[Row], faults
             yield line, row
 
 
-def _check_names(where: str, head: Sequence[str]) -> None:
+def _check_names(where: str, head: Sequence[str], otherwise: str) -> None:
     twice = [name for name, count in Counter(head).items() if count > 1][:5]
     faults = []
     for name in twice:
@@ -137,9 +146,7 @@ def _check_names(where: str, head: Sequence[str]) -> None:
         shown = ", ".join(map(str, at[:-1][:10])) + f" and {at[-1]}"
         faults.append(f"the columns {shown} are all named {name!r}".replace("all", "both" if len(at) == 2 else "all"))
     if faults:
-        raise DataError(
-            f"{where}: {'; '.join(faults)}. Give each a name of its own, or pass --no-header to number them"
-        )
+        raise DataError(f"{where}: {'; '.join(faults)}. Give each a name of its own{otherwise}")
 
 
 def _looks_like_data(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:

@@ -137,6 +137,7 @@ def read_table(
     *,
     encoding: str = "utf-8",
     header: bool | None = None,
+    has_option: bool = True,
     choose: Chosen | None = None,
     faults: Faults | None = None,
 ) -> Table:
@@ -147,6 +148,7 @@ def read_table(
         encoding: of texts.
         header: whether the first line names the columns; None if it should, and is to be refused if it looks like data.
             Without one the columns are named 1, 2, 3 ...
+        has_option: whether a user can tell it.
         choose: takes a file's name, its columns' and its first rows, returns the names of the columns to keep; None for
             all of them.
         faults: gets what is wrong, for a caller that finds more and raises it all; None to raise it here.
@@ -162,7 +164,7 @@ def read_table(
         try:
             content = read_bytes(file)
             digest += hashlib.sha256(content).hexdigest()
-            head, rows = _rows(str(file), content, encoding, found, notes, header=header)
+            head, rows = _rows(str(file), content, encoding, found, notes, header=header, has_option=has_option)
             if not head:
                 continue  # no row could be read: what is wrong with them is told, or that there are none
             some = list(itertools.islice(rows, _LOOKED_AT))
@@ -190,7 +192,14 @@ def read_table(
 
 
 def _rows(
-    name: str, content: bytes, encoding: str, faults: Faults, notes: list[str], *, header: bool | None
+    name: str,
+    content: bytes,
+    encoding: str,
+    faults: Faults,
+    notes: list[str],
+    *,
+    header: bool | None,
+    has_option: bool,
 ) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
     """The names of a file's columns, and its rows with their places."""
     content = unpacked(content, name)
@@ -198,9 +207,10 @@ def _rows(
         found = of_frame(read_parquet(name, content), name)
         return list(found.columns), zip(found.places, map(list, zip(*found.columns.values(), strict=True)), strict=True)
     if is_workbook(content):
-        head, rows = headed(name, _sheet(name, content, notes), faults, notes, header=header, place="row")
+        sheet = _sheet(name, content, notes)
+        head, rows = headed(name, sheet, faults, notes, header=header, has_option=has_option, place="row")
         return head, ((f"{name}, row {row}", values) for row, values in rows)
-    head, rows = rows_of(name, decode(content, name, encoding), faults, notes, header=header)
+    head, rows = rows_of(name, decode(content, name, encoding), faults, notes, header=header, has_option=has_option)
     return head, ((f"{name}, line {line}", values) for line, values in rows)
 
 

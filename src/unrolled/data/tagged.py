@@ -244,7 +244,7 @@ def _of_table(name: str, encoding: str, read_as: dict[str, Any]) -> tuple[list[S
                 ) from None
         return list(dict.fromkeys(read_as[option] for option in usual))
 
-    table = read_table([name], encoding=encoding, choose=choose)
+    table = read_table([name], encoding=encoding, has_option=False, choose=choose)
     found: list[tuple[list[str], list[str], list[int]]] = []
     last = None
     for i, (sentence, token, tag) in enumerate(zip(*(table.columns[read_as[each]] for each in usual), strict=True)):

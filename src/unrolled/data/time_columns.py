@@ -279,10 +279,11 @@ def _unreadable(table: Table, name: str, texts: Sequence[str], reads: Reads) -> 
     found = read_stamps(texts, reads) if not _are_numbers(texts) else None
     bad = found.bad if found is not None else [i for i, text in enumerate(texts) if not readings(text.strip())]
     row = int(bad[0]) if len(bad) else 0
+    words = _in_words(texts[row])
+    form = "" if words else "--time-format, such as '%d.%m.%Y', or "  # which knows no other names of months
     return (
-        f"{table.places[row]}, column {name!r}: {shortened(texts[row])} is no time{_in_words(texts[row])}. Expected "
-        "such as 2024-01-31 or 2024-01-31 13:00; pass --time-format, such as '%d.%m.%Y', or --time row to take the "
-        "rows in their order"
+        f"{table.places[row]}, column {name!r}: {shortened(texts[row])} is no time{words}. Expected "
+        f"such as 2024-01-31 or 2024-01-31 13:00; pass {form}--time row to take the rows in their order"
     )
 
 

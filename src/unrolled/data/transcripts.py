@@ -186,7 +186,7 @@ def _of_manifest(
     """Rows of a manifest; `asked` has for each column its name as the user gave it, and as a model learnt it."""
     texts, _ = read_texts([manifest], encoding=encoding)
     [(name, content)] = texts.items()
-    head, rows = rows_of(name, content, faults, notes)
+    head, rows = rows_of(name, content, faults, notes, has_option=False)
     for option, usual in (("path", _PATH_NAMES), ("text", _TEXT_NAMES)):
         own, learnt = asked[option]
         check_learnt(name, head, [learnt] if learnt and own is None else [], option=option)
