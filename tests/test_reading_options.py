@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from functools import cache
 
 import click
@@ -255,3 +256,50 @@ def test_an_option_without_files_is_refused(trained):
             2,
             "Error: --encoding says how files are read; none is named",
         )
+
+
+# --- of which file an error is
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "latin-1"])
+def test_an_error_of_an_encoding_names_the_file(name, encoding, trained):
+    model, file = trained(name)
+    task, settings, content = MODELS[name]
+    wrong = file.with_name(f"wrong-{name}-{encoding}{file.suffix}")
+    wrong.write_bytes("\n".join(f"{line}é" if line else "" for line in content.decode().split("\n")).encode(encoding))
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
+    verbs = [["train", task, wrong, *words, "--steps", "1"], ["evaluate", model, wrong], ["checkup", model, wrong]]
+    verbs += [["report", model, "--data", wrong, "--out", model.with_suffix(".html")]]
+    verbs += [["units" if task == "text" else "predict", model, wrong]]
+    for verb in verbs:
+        done = run(*verb)
+        assert done.exit_code == 1, verb  # raised, which the command tells in one line
+        told = str(done.exception)
+        assert (told.startswith(str(wrong)), "--encoding" in told) == (True, True), (verb, told)
+
+
+def test_characters_that_a_model_does_not_know_are_told_with_the_file(trained):
+    model, file = trained("text")
+    odd = file.with_name("odd.txt")
+    odd.write_bytes("здесь\n".encode() * 50)
+    done = run("units", model, odd)
+    assert str(done.exception).startswith(f"{odd}, read as utf-8: 'д', 'е', 'з', 'с', 'ь' did not occur in the text")
+    assert str(run("units", model, "здесь").exception).startswith("text: 'д', 'е', ")
+
+
+@pytest.mark.parametrize(("task", "content", "more", "told"), [
+    ("classify", table({"label": ["+"] * 9, "text": TEXTS[:9]}), [], "there is one class only"),
+    ("classify", table({"label": MOODS[:2], "text": ["", "..."]}), [], "holds no texts|there is"),
+    ("regress", table({"target": [3] * 9, "text": TEXTS[:9]}), [], "all targets are 3"),
+    ("tag", tagged([("a", "O"), ("", "")]), [], "there is one tag only"),
+    ("forecast", table({"day": DAYS[:9], "sales": range(9)}), ["--horizon", "9"], "series are too short"),
+    ("understand", lines(each.replace('"b"', '"a"') for each in SAID), [], "there is one intent only"),
+    ("translate", lines(PAIRS[:1]), [], "there is 1 example only"),
+])  # fmt: skip
+def test_an_error_of_a_training_names_its_file(task, content, more, told, tmp_path):
+    path = tmp_path / {"tag": "t.conll", "understand": "t.jsonl", "translate": "t.tsv"}.get(task, "t.csv")
+    path.write_bytes(content)
+    done = run("train", task, path, "--steps", "1", "--hidden", "4", "--folder", tmp_path / "run", *more)
+    assert done.exit_code == 1
+    assert re.match(rf"{path}: .*(?:{told})", str(done.exception)), done.exception

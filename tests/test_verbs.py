@@ -195,7 +195,7 @@ def test_folds_of_a_forecast_know_nothing_of_what_comes_later():
         (["train", "classify", "r.csv", "--label", "stars", "--hidden", "0"], "hidden=0: expected at least 1"),
         (["train", "understand", "."], ".: has no seq.in, seq.out, label; expected the files seq.in, seq.out, label."),
         (["train", "forecast", "s.csv", "--target", "sale"], "s.csv: has no column 'sale'. Did you mean 'sales'?"),
-        (["train", "forecast", "s.csv", "--horizon", "80"], "series are too short for a horizon of 80: 'sales' has"),
+        (["train", "forecast", "s.csv", "--horizon", "80"], "s.csv: series are too short for a horizon of 80: 'sales' has"),
         (["train", "forecast", "s.csv", "--horizon", "5", "--folds", "50"], "folds: a series of 12"),
         (["train", "tag", "c.conll", "--folds", "99"], "folds: 99 of 60 examples; take fewer"),
         (["predict", "absent"], "absent: no such file"),

@@ -29,6 +29,7 @@ NOT_FITTED = {
     "get_params",
     "set_params",
     "paired",
+    "reads_by",
 }
 # what says how data are cut, and what `fit` calls amid a training
 OF_A_TRAINING = {"is_of_files", "files_of", "amounts", "judge", "origins", "every_origin"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from unrolled.cli.formats import write_lines
-from unrolled.cli.models import opened, tell
+from unrolled.cli.models import about, opened, tell
 from unrolled.cli.options import PATH
 from unrolled.cli.reading import read_by, reading_options
 from unrolled.errors import UnrolledError
@@ -55,7 +55,8 @@ def checkup(
     _, loaded = opened(model, device)
     read_by(loaded, model, "checkup", read, data)
     given, on = _data(model, loaded, data)
-    found = checkup_of(loaded, given)
+    with about(data):
+        found = checkup_of(loaded, given)
     if picture is not None:
         figure = found.plot()
         write_aside(picture, lambda aside: figure.savefig(aside, format=picture.suffix[1:], dpi=120))
@@ -65,7 +66,8 @@ def checkup(
 def _data(model: Path, loaded: Estimator, files: tuple[Path, ...]) -> tuple[object, str]:
     """What the model is looked at on, and that in words."""
     if files:
-        found = loaded.read(files)
+        with about(files):
+            found = loaded.read(files)
         tell(found.notes)
         return found, ", ".join(map(str, files))
     try:

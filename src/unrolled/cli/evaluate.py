@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from unrolled.cli.formats import csv_line, write_lines
-from unrolled.cli.models import given, opened, tell
+from unrolled.cli.models import about, given, opened, tell
 from unrolled.cli.options import PATH
 from unrolled.cli.reading import read_by, reading_options
 from unrolled.errors import RunError
@@ -58,7 +58,8 @@ def evaluate(
     module, loaded = opened(model, device)
     more = given(model, loaded, "evaluate", {"n_streams": n_streams})
     read_by(loaded, model, "evaluate", read, files)
-    data = loaded.read(files)
+    with about(files):
+        data = loaded.read(files)
     tell(data.notes)
     judges_ends = loaded.takes == "TABLE"  # of series, which training leaves out
     if not judges_ends and data.sha256 and data.sha256 in _digest_of_training(model):
@@ -66,7 +67,8 @@ def evaluate(
         click.echo(
             f"{names}: the model learnt from this, so the metrics flatter it; name what it has not seen", err=True
         )
-    metrics = loaded.evaluate(data, **more)
+    with about(files):
+        metrics = loaded.evaluate(data, **more)
     if form == "text":
         lines = module.Report(loaded, metrics).of_evaluation(", ".join(map(str, files)))
     elif form == "json":

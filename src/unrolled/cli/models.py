@@ -1,9 +1,10 @@
 """What commands read: a model file, what they ask of its model, and standard input."""
 
+import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,6 +37,17 @@ def tell(notes: Iterable[str]) -> None:
     """Says how files are read, and what of them is left out."""
     for note in notes:
         click.echo(note, err=True)
+
+
+@contextlib.contextmanager
+def about(files: Sequence[Path]) -> Iterator[None]:
+    """A block in which every fault of the data names the files that they are from."""
+    try:
+        yield
+    except DataError as fault:
+        if not files or any(str(file) in str(fault) for file in files):
+            raise
+        raise DataError(f"{', '.join(map(str, files))}: {fault}") from fault
 
 
 def opened(path: Path, device: str) -> tuple[ModuleType, Estimator]:

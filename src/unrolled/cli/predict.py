@@ -13,7 +13,7 @@ import click
 
 from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
-from unrolled.cli.models import answering, encoding_for, given, is_named_as_file, standard_input, tell
+from unrolled.cli.models import about, answering, encoding_for, given, is_named_as_file, standard_input, tell
 from unrolled.cli.options import PATH
 from unrolled.cli.reading import check_files, read_by, reading_options
 from unrolled.data.items import Beside, ItemForm, lines_of, lines_without_names, opened_file, read_items
@@ -76,7 +76,8 @@ def predict(
         if not paths:
             raise click.UsageError(f"{loaded.needs_table}: unrolled predict MODEL table.csv")
         read_by(loaded, model, "predict", read, paths)
-        answers = loaded.predict_table(paths, **more)
+        with about(paths):
+            answers = loaded.predict_table(paths, **more)
         tell(loaded.notes)
         write(((found, {}) for found in answers), form, out)
     elif isinstance(loaded, Predicts):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from unrolled.cli.models import about
 from unrolled.cli.options import PATH
 from unrolled.cli.reading import check_files, read_by, reading_options, words_of
 from unrolled.errors import DataError
@@ -58,7 +59,8 @@ def report(
             read_by(each.model, each.path, "report", read, data)
     if len(found) == 1 and is_checked and found[0].model is not None and not found[0].is_on:
         click.echo("check-up of the network, which can take minutes; --no-checkup leaves it out", err=True)
-    text = of_run.page(found[0], is_checked=is_checked) if len(found) == 1 else of_runs.page(found)
+    with about(data):
+        text = of_run.page(found[0], is_checked=is_checked) if len(found) == 1 else of_runs.page(found)
     write_aside(target, lambda aside: aside.write_text(text, encoding="utf-8"))
     click.echo(target)
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from unrolled import tasks
+from unrolled.cli.models import about
 from unrolled.cli.options import PATH, given_of, options
 from unrolled.data.intents import sub_folder
 from unrolled.tasks.estimator import Estimator
@@ -98,14 +99,17 @@ def train_command(name: str, module: ModuleType) -> click.Command:
         for part, paths_of in (("validation", valid), ("test", test_files)):
             if paths_of and display is not None:
                 display.note(f"{part} part: {', '.join(map(str, paths_of))}")
-        test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
+        with about(test_files):
+            test = model.read(test_files) if test_files else None  # a fault in it must not cost a training
         run = Path(processes.same_text(str(folder or free_folder(name))))
         hint_on_interrupt(run)
         some = [paths] if paths else []  # without files a text model learns from Python's own source
-        model.fit(*some, valid=valid or None, train=training, start=start, run=run, display=display, log=log)
-        if getattr(test, "read_as", model.read_as) != model.read_as:
-            test = model.read(test_files)  # as the training files were read
-        _report(module, model, run, test)
+        with about([*paths, *valid]):
+            model.fit(*some, valid=valid or None, train=training, start=start, run=run, display=display, log=log)
+        with about(test_files):
+            if getattr(test, "read_as", model.read_as) != model.read_as:
+                test = model.read(test_files)  # as the training files were read
+            _report(module, model, run, test)
 
     for option in _options_of(kind, name):
         command = option(command)
@@ -181,7 +185,8 @@ def _cross_validate(
     """Trains a model for each part held out, and tells the mean and the spread of the figure that decides."""
     kind: type[Estimator] = module.Model
     parts = kind(**settings)
-    data = parts.read(paths)
+    with about(paths):
+        data = parts.read(paths)
     reports: list[TaskReport] = []
     for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
         model = kind(**settings)

@@ -59,7 +59,8 @@ def units(
     if not isinstance(loaded, ShowsUnits):
         those = " or ".join(repr(name) for name in tasks.names() if hasattr(tasks.task(name).Model, "activity"))
         raise ModelFileError(f"{model}: is a model of the task {loaded.task!r}; expected one of {those}")
-    activity = loaded.activity(_text(loaded, text, model, read))
+    whole, name = _text(loaded, text, model, read)
+    activity = loaded.activity(whole, name=name)
     if unit is None:
         _print(activity.search(), activity, form)
     elif out is None:
@@ -70,11 +71,12 @@ def units(
         click.echo(out)
 
 
-def _text(model: Any, given: str | None, path: Path, read: Mapping[str, object]) -> str:
+def _text(model: Any, given: str | None, path: Path, read: Mapping[str, object]) -> tuple[str, str]:
+    """The text, and what errors call it."""
     if given is None:
         read_by(model, path, "units", read, ())
         click.echo(f"no text given; it reads {_OWN:,} {model.item}s that the model writes", err=True)
-        return "".join(model.generate(length=_OWN, seed=0))
+        return "".join(model.generate(length=_OWN, seed=0)), "text"
     try:
         is_file, is_folder = bool(given.strip()) and Path(given).is_file(), Path(given).is_dir()
     except (OSError, ValueError):  # too long, or with a zero in it
@@ -85,11 +87,12 @@ def _text(model: Any, given: str | None, path: Path, read: Mapping[str, object])
         raise DataError(f"{given}: no such file. If it is a text, write it to a file, and name that")
     read_by(model, path, "units", read, [Path(given)] if is_file else ())
     if not is_file:
-        return given
-    text = read_corpus([Path(given)], encoding=model.settings.encoding, as_bytes=False).text
+        return given, "text"
+    encoding = model.settings.encoding
+    text = read_corpus([Path(given)], encoding=encoding, as_bytes=False).text
     if not text:
         raise DataError(f"{given}: is empty")
-    return text
+    return text, f"{given}, read as {encoding}"
 
 
 def _print(found: list[Follower], activity: UnitActivity, form: str) -> None:

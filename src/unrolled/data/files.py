@@ -98,7 +98,7 @@ def decode(content: bytes, name: str, encoding: str, otherwise: str = "") -> str
         ) from None
     except UnicodeError as fault:
         at = getattr(fault, "start", 0)
-        if _is_no_text(content[:_LOOKED_AT].decode("latin-1")) or _wide(content[:_LOOKED_AT]):
+        if is_binary(content) or _wide(content[:_LOOKED_AT]):
             raise DataError(_binary(content, name, otherwise)) from None
         line = content.count(b"\n", 0, at) + 1
         found = f"byte 0x{content[at]:02x}" if at < len(content) else "its end"
@@ -130,6 +130,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 def _marked(content: bytes) -> str:
     """The encoding that a byte-order mark tells; utf-8 without."""
     return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+
+
+def is_binary(content: bytes) -> bool:
+    """Whether the begin of a file is no text in any encoding of single bytes."""
+    return _is_no_text(content[:_LOOKED_AT].decode("latin-1"))
 
 
 def _is_no_text(text: str) -> bool:

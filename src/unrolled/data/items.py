@@ -8,13 +8,15 @@ import codecs
 import csv
 import io
 import itertools
+import lzma
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unrolled.data.counted import counted
-from unrolled.data.files import decode, read_bytes
+from unrolled.data.files import decode, is_binary, read_bytes
 from unrolled.data.packed import kind_of, opened, unpacked
 from unrolled.data.roles import TEXT_NAMES
 from unrolled.data.table import is_table, names_shown, no_column, of_usual_name, read_table
@@ -181,9 +183,12 @@ def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> I
     number = 0
     with stream:
         source = opened(stream)
-        begin = source.peek(_LOOKED_AT)
+        try:
+            begin = source.peek(_LOOKED_AT)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as fault:  # of a packed file
+            raise DataError(f"{name}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
         is_wide = begin.startswith(_WIDE_MARKS) or encoding.lower().startswith(("utf-16", "utf-32", "utf16", "utf32"))
-        if is_wide or begin.startswith(b"PK\x03\x04") or kind_of(begin):
+        if is_wide or begin.startswith(b"PK\x03\x04") or kind_of(begin) or is_binary(begin):
             text = decode(unpacked(read_whole(source, name), name), name, encoding)
             yield from text.removesuffix("\n").split("\n")
             return

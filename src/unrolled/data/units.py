@@ -43,8 +43,8 @@ class Units(ABC):
     def to_data(self) -> JsonObject:
         """Plain data for the model file; `from_data` takes it."""
 
-    def check(self, text: str) -> None:
-        """Raises DataError where the text holds what the model cannot read."""
+    def check(self, text: str, name: str) -> None:
+        """Raises DataError, which names the text, where it holds what the model cannot read."""
 
     def with_new(self, text: str) -> "Units":
         """The same, and behind its units those that a text has beside them; itself where they can write any text."""
@@ -91,12 +91,12 @@ class Chars(Units):
     def to_data(self) -> JsonObject:
         return {"kind": "char", "chars": "".join(self.chars)}
 
-    def check(self, text: str) -> None:
+    def check(self, text: str, name: str) -> None:
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
             shown = ", ".join(map(repr, unknown[:5])) + (" ..." if len(unknown) > 5 else "")
             raise DataError(
-                f"prompt: {shown} did not occur in the text the model was trained on. Leave it out, "
+                f"{name}: {shown} did not occur in the text the model was trained on. Leave it out, "
                 "or train with --units byte or subword, which know every character"
             )
 

@@ -78,8 +78,8 @@ class GenerateSettings(Settings):
 class ShowsUnits(Protocol):
     """Shows what its single units do as they read a text."""
 
-    def activity(self, text: str) -> UnitActivity:
-        """The value of every unit after each character."""
+    def activity(self, text: str, *, name: str = "text") -> UnitActivity:
+        """The value of every unit after each character; errors call the text by its name."""
         ...
 
 

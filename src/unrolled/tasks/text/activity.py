@@ -26,7 +26,7 @@ class ReadsUnits:
         """What is fitted, which the model has."""
         raise NotImplementedError
 
-    def activity(self, text: str) -> UnitActivity:
+    def activity(self, text: str, *, name: str = "text") -> UnitActivity:
         """The value of every unit of the network after each character of a text.
 
         Each layer's state counts: h, and of an LSTM c too. `activity.search()` finds units that follow something,
@@ -34,6 +34,7 @@ class ReadsUnits:
 
         Args:
             text: at most 20,000 characters are read.
+            name: what errors call it.
 
         Raises:
             ArgumentError: it is no text.
@@ -51,7 +52,7 @@ class ReadsUnits:
         fitted, text = self.fitted, text[:MOST_CHARS]
         if not text:
             raise DataError("activity: the text is empty")
-        fitted.units.check(text)
+        fitted.units.check(text, name)
         ids = fitted.units.encode(text)
         pieces = list(text) if len(ids) == len(text) else list(fitted.units.decode(ids.tolist()))
         fitted.net.eval()

@@ -265,7 +265,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         fitted = self.fitted
         net, units, baseline, share = fitted.net, fitted.units, fitted.baseline, fitted.share
         GenerateSettings(length=length, temperature=temperature, top_k=top_k, top_p=top_p)
-        units.check(prompt)
+        units.check(prompt, "prompt")
         generator = torch.Generator()
         generator.manual_seed(seed) if seed is not None else generator.seed()
         start = units.encode(prompt) if prompt else np.array([_start_unit(units)])

@@ -71,6 +71,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sources of a file of pairs, each with its translation beside it; None of another."""
+        self.ready()
         return sources_in(path, form, is_backward=self.settings.direction == "backward")
 
     @accepts("pairs of a text and its translation")
