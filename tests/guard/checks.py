@@ -22,7 +22,7 @@ from unrolled.errors import NotFusedError, NotFusedWarning
 
 INPUT, HIDDEN = 3, 4
 FORBIDDEN = re.compile(
-    r"AttributeError|IndexError|KeyError|1203400007|1417300009|10007|10,007|FakeTensor|SymInt|\bs\d+\b|(?<!weakref\.)proxy|dynamo|Unsupported|"
+    r"AttributeError|IndexError|KeyError|1203400007|1417300658|10007|10,007|FakeTensor|SymInt|\bs\d+\b|(?<!weakref\.)proxy|dynamo|Unsupported|"
     r"fullgraph|torch\.compile|InternalTorch|__\w+_\d+__|\bL\['|<eval_with_key>",
     re.IGNORECASE,
 )

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import unrolled
+from unrolled.engine.passes.batch_sizes import BATCH, OTHER_BATCH
+from unrolled.engine.step.found import ROWS
 
 BATCHES = [1, 2, 3, 5, 17, 64]
 ORDERS = {"up": BATCHES, "down": BATCHES[::-1], "mixed": [3, 1, 64, 2, 17, 5], "one_last": [2, 3, 2, 1]}
@@ -60,6 +62,8 @@ SIZES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "math_log": lambda y, x, h: y * math.log(1 + x.shape[0]),
     "square": lambda y, x, h: y / x.shape[0] ** 2,
     "remainder": lambda y, x, h: y * (x.shape[0] % 2 + 1),
+    "last_bit": lambda y, x, h: y * ((x.shape[0] & 1) + 1),
+    "remainder_of_numel": lambda y, x, h: y * (h.numel() % 8 + 1),
     "floor_division": lambda y, x, h: y / (x.shape[0] // 2 + 1),
     "negated": lambda y, x, h: y * -x.shape[0],
     "float": lambda y, x, h: y / float(x.shape[0]),
@@ -283,10 +287,20 @@ def assert_for_batches(step: Callable, batches: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", slow_but_for(["divided", "len", "prod_of_shape", "math_sqrt", "is_one", "larger", "text"], SIZES)
+    "name",
+    slow_but_for(
+        ["divided", "len", "remainder", "last_bit", "clamped", "math_sqrt", "is_one", "larger", "text"], SIZES
+    ),
 )
 def test_a_size_as_a_number(name):
     assert_for_batches(step_of(SIZES[name]), ORDERS["mixed"])
+
+
+def test_sizes_that_a_capture_tries_differ_in_each_remainder_and_bit():
+    """Else a step that computes with it would have one graph for all of them."""
+    tried = (BATCH, OTHER_BATCH, ROWS)
+    assert all(len({size % divisor for size in tried}) > 1 for divisor in range(2, 1000))
+    assert all(len({size >> place & 1 for size in tried}) > 1 for place in range(10))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ give the same graph.
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from unrolled.engine.passes.trace import BATCH, OTHER_BATCH, StepFunction, Traced, compare, trace
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
+from unrolled.engine.source_lines import line_of_node
 from unrolled.engine.step.capture import Captured, Refused, Unguarded, capture
 from unrolled.engine.step.found import ROWS, Found, Leaves
 from unrolled.engine.step.refusals import RAISES
@@ -19,6 +21,8 @@ _LAYOUT = (
     "it does something else for tensors of other strides, with a gradient, or that are parameters, which a state may "
     "be at one step and not at another"
 )
+# the same of all numbers of rows that are tried, and not of fewer rows
+_BOUNDS = (torch.sym_min, torch.sym_max)
 _ONE_ROW = "it does something else for a batch of a single row"
 
 
@@ -95,6 +99,9 @@ def _compared(
     *,
     is_one: bool,
 ) -> Traced:
+    for node in [] if base.graph is None else base.graph.graph.nodes:
+        if node.target in _BOUNDS:
+            raise NotTraceable(f"it computes with the number of rows of the batch{line_of_node(node)}")
     tensors = base.tensors(step, *examples)
     traced = trace(function_of(base), tensors, leaves.xs, leaves.states, by_row=base.by_row)
     # the other graph may read the same tensors in another order
