@@ -14,7 +14,7 @@ import threading
 import torch
 
 from benchmarks.harness import append, interleaved, quartiles
-from unrolled.tasks.transcribe.net import HearNet, HearSettings
+from unrolled.tasks.transcribe.net import SpeechNet, SpeechNetSettings
 
 SHAPES = ((16, 50, 8), (16, 120, 25), (16, 300, 60), (8, 1000, 200))
 CLASSES = 30
@@ -28,8 +28,8 @@ def losses(shape):
     lengths, n = torch.full((n_rows,), n_steps), torch.full((n_rows,), n_labels)
     found = {}
     for loss in ("ctc", "transducer"):
-        settings = HearSettings(loss=loss, direction="forward", dropout=0.0)
-        net = HearNet(CLASSES, settings)
+        settings = SpeechNetSettings(loss=loss, direction="forward", dropout=0.0)
+        net = SpeechNet(CLASSES, settings)
         outputs = torch.randn(n_steps, n_rows, settings.hidden)
         net.encode = lambda steps, _, net=net: net._heard(steps)  # the encoder is the same for both
 

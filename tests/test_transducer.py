@@ -139,7 +139,7 @@ def test_a_bonus_moves_the_choice_of_both_searches():
 def test_greedy_transducer_is_the_definition_and_goes_on_where_it_stopped(cut, seed):
     toy = Toy(4, seed)
     features = torch.randn(6, 4, generator=torch.Generator().manual_seed(seed + 1))
-    start = transducer.Written(state=toy.first)
+    start = transducer.Hypothesis(state=toy.first)
     whole = transducer.greedy(features, start, 0, toy.join, toy.predict, most=3)
     part = transducer.greedy(features[:cut], start, 0, toy.join, toy.predict, most=3)
     both = transducer.greedy(features[cut:], part, cut, toy.join, toy.predict, most=3)
@@ -172,7 +172,7 @@ def test_ctc_search_and_its_greedy_form(n_time, n_classes, seed):
     for path, _ in found:
         assert path.frames == sorted(set(path.frames))
         assert len(path.frames) == len(path.ids) == len(path.log_p)
-    greedy = ctc.Path()
+    greedy = ctc.Alignment()
     greedy.read(log_p[:2])
     greedy.read(log_p[2:])
     assert tuple(greedy.ids) == collapsed(log_p.argmax(1))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import unrolled
-from unrolled.training import watch
+from unrolled.training import gradient_metrics
 from unrolled.training.display import Display
 from unrolled.training.loop import train
 from unrolled.training.settings import TrainSettings
@@ -57,7 +57,7 @@ class Job:
 
 
 def seen(job):
-    return {each.name: each for each in watch.watched(job, 0, None)}
+    return {each.name: each for each in gradient_metrics.layer_metrics(job, 0, None)}
 
 
 @pytest.mark.parametrize(("gain", "half_life"), [(0.5, 1.0), (0.9, 6.6)])
@@ -76,7 +76,9 @@ def test_a_gradient_that_does_not_fall_has_a_half_life_of_a_million():
 
 
 def test_it_says_what_is_wrong_with_advice():
-    told = lambda job, learns=False: watch.advice(watch.watched(job, 0, None), is_learning=learns)
+    told = lambda job, learns=False: gradient_metrics.advice(
+        gradient_metrics.layer_metrics(job, 0, None), is_learning=learns
+    )
     exploding = told(Job(gain=1.5, size=1e-6), learns=True)["explodes"]
     assert exploding.replace("backward", "forward") == (
         "gradients explode in recurrent, layer 1, forward: 1e5 times over 30 steps. "

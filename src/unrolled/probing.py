@@ -1,4 +1,4 @@
-"""Which probe is on: `scan` asks here, `unrolled.insight` answers.
+"""The hook that scans run through: `unrolled.insight` sets it, `scan` reads it.
 
 It is a file of its own below `scan`, so that a scan outside a probe pays for one read of a global.
 """
@@ -11,8 +11,8 @@ from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.trees import Tree
 
 
-class Watcher(Protocol):
-    """A probe that is on."""
+class Hook(Protocol):
+    """A hook that is set."""
 
     #: of the scan that comes next, from 1; a stack of layers sets it, and puts it back to 1
     layer: int
@@ -20,18 +20,18 @@ class Watcher(Protocol):
     places: Tensor | None
 
     def is_here(self) -> bool:
-        """Whether it watches this thread."""
+        """Whether it is set in this thread."""
         ...
 
     def run(self, scan: CheckedScan, *, engine: str) -> tuple[Tree, Tree]:
-        """Its result, as `scan` has it."""
+        """Runs a scan; returns what `scan` returns."""
         ...
 
 
-#: the probe that is on, in any thread
-current: Watcher | None = None
+#: the hook that is set, in any thread
+current: Hook | None = None
 
 
-def watcher() -> Watcher | None:
-    """The probe that watches this thread."""
+def hook() -> Hook | None:
+    """The hook of this thread; None where none is set."""
     return current if current is not None and current.is_here() else None

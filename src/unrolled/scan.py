@@ -109,16 +109,16 @@ def scan(
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
     step, clip = as_step(step), checked_clip(clip_state_grad, "scan")
     is_in_graph = torch.compiler.is_compiling()
-    watcher = None if probing.current is None else _watcher(is_in_graph=is_in_graph)
-    is_plain = not is_in_graph and watcher is None
+    hook = None if probing.current is None else _hook(is_in_graph=is_in_graph)
+    is_plain = not is_in_graph and hook is None
     reason = why_definition() if is_plain else None
     if is_plain and reason is None and lengths is None and resets is None and not recompute and engine != "eager":
         found = dispatch.again(step, xs, state, is_reversed=reverse, clip=clip)
         if found is not None:
             return found
     arguments = checked(step, xs, state, lengths, resets, reverse=reverse, clip=clip)
-    if watcher is not None:  # `recompute` is of no effect, as a probe looks at all steps
-        return watcher.run(arguments, engine=engine)
+    if hook is not None:  # `recompute` is of no effect, as a probe looks at all steps
+        return hook.run(arguments, engine=engine)
     if reason is not None:  # nor here: what reads the definition's operations saves as it will
         if engine == "fused":
             raise NotFusedError(f"scan: the step cannot run fused: {reason}.")
@@ -144,7 +144,7 @@ def scan_both_ways(
     side where there are two threads. Arguments and errors are those of `scan`, `clip` its `clip_state_grad`; `states`
     has one for each step, and so has what is returned, `(ys, state)`.
     """
-    if torch.compiler.is_compiling() or why_definition() is not None or probing.watcher() is not None:
+    if torch.compiler.is_compiling() or why_definition() is not None or probing.hook() is not None:
         return [
             scan(step, xs, state, lengths=lengths, reverse=reverse, engine=engine, clip_state_grad=clip)
             for step, state, reverse in zip(steps, states, (False, True), strict=True)
@@ -158,7 +158,7 @@ def scan_both_ways(
     return dispatch.run_both_ways(scans, engine=engine)
 
 
-def _watcher(*, is_in_graph: bool) -> probing.Watcher | None:
+def _hook(*, is_in_graph: bool) -> probing.Hook | None:
     """The probe that is on in this thread.
 
     Raises:
@@ -169,11 +169,11 @@ def _watcher(*, is_in_graph: bool) -> probing.Watcher | None:
         from unrolled.engine.torch_compile import in_graph
 
         in_graph.refuse(ProbeError(words.format("it runs within torch.compile")))
-    watcher = probing.watcher()
-    reason = None if watcher is None else why_definition()
+    hook = probing.hook()
+    reason = None if hook is None else why_definition()
     if reason is not None:
         raise ProbeError(words.format(reason))
-    return watcher
+    return hook
 
 
 def checked(

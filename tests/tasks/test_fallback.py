@@ -187,7 +187,7 @@ def test_the_baseline_answers_where_the_network_is_less_confident(untrained, mon
         monkeypatch.setattr(model, "fallback", lambda answer=None, some=some: some)
         found = model.predict(items)
         assert [each.by == "model" for each in found] == [each >= least for each in confidences]
-        assert some.told("the dog", {"model": 3, some.baseline: 1}, "texts") == (
+        assert some.sentence("the dog", {"model": 3, some.baseline: 1}, "texts") == (
             "Where the network is less confident (1 of 4 texts), the dog answers; --answer model takes the network all "
             "the same."
         )

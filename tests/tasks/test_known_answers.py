@@ -4,7 +4,7 @@ import pytest
 
 from unrolled import ClassifyModel, TagModel, UnderstandModel
 from unrolled.errors import DataError
-from unrolled.tasks.looked_into import checkup_of
+from unrolled.tasks.checkup import checkup_of
 
 SMALL = {"hidden": 4, "words": 4, "steps": 2}
 DATA = {

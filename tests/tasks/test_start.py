@@ -15,7 +15,7 @@ from unrolled.files import safetensors_tree
 from unrolled.search.beam import beam_search
 from unrolled.tasks import blend
 from unrolled.tasks.classify.net import loss_of
-from unrolled.tasks.known_tags import KnownTags
+from unrolled.tasks.known_tags import CrossFittedPrior
 from unrolled.training.batches import batch_for
 
 # as good as no training: what is left is the start
@@ -105,7 +105,7 @@ def nn_one_hot(classes):
 
 def test_known_tags_of_a_sentence_are_by_others():
     words, tags = [np.array([i]) for i in range(20)], [np.array([i % 2]) for i in range(20)]
-    known = KnownTags(words, tags, (20, 2), seed=0)
+    known = CrossFittedPrior(words, tags, (20, 2), seed=0)
     own = known.at(torch.arange(20).view(1, 20), np.arange(20))[0]
     assert torch.equal(known.whole.argmax(1), torch.arange(20) % 2)
     assert (own[:, 0] - own[:, 1]).abs().max() < 1  # no other sentence has the word

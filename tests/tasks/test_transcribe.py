@@ -21,7 +21,7 @@ from unrolled.search import ctc
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.transcribe import net as speech
 from unrolled.tasks.transcribe.decoding import bonus_of
-from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.transcribe.net import SpeechNet
 from unrolled.tasks.transcribe.report import TranscribeReport
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 from unrolled.tasks.transcribe.stream import transcript_of
@@ -183,7 +183,7 @@ def test_a_run_gives_the_same_weights_twice():
 
 def test_a_large_lattice_goes_in_parts_to_the_same_gradients(monkeypatch):
     torch.manual_seed(0)
-    net = HearNet(5, TranscribeSettings(**{**SMALL, "loss": "transducer"})).double()
+    net = SpeechNet(5, TranscribeSettings(**{**SMALL, "loss": "transducer"})).double()
     generator = torch.Generator().manual_seed(1)
     steps = torch.randn(9, 4, 40, generator=generator, dtype=torch.float64)
     lengths, n_labels = torch.tensor([9, 4, 6, 2]), torch.tensor([3, 1, 0, 5])
@@ -330,14 +330,14 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(corpus, monkeypatch):
     training = unrolled.TrainSettings(steps=8, precision="float32", checkpoint_s=0)
     whole = unrolled.TranscribeModel(settings)
     whole.fit("m.csv", train=training, run="whole")
-    forward, calls = HearNet.forward, itertools.count()
+    forward, calls = SpeechNet.forward, itertools.count()
 
     def interrupted(self, *arguments):
         if next(calls) == 5:
             raise KeyboardInterrupt
         return forward(self, *arguments)
 
-    monkeypatch.setattr(HearNet, "forward", interrupted)
+    monkeypatch.setattr(SpeechNet, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         unrolled.TranscribeModel(settings).fit("m.csv", train=training, run="cut")
     resumed, _ = unrolled.TranscribeModel.resume(Run.open("cut"))

@@ -166,11 +166,11 @@ def test_the_loss_is_that_of_each_subword_and_its_gradients_are_right():
 
 
 def test_unknown_subwords_are_copied_from_where_they_were_read(fitted, monkeypatch):
-    from unrolled.search.beam import Found
+    from unrolled.search.beam import Hypothesis
 
     def search(cuts, *, beam=None):
         attention = torch.eye(len(cuts[0]) + 1, len(cuts[0]))
-        return [Found([UNKNOWN if i == UNKNOWN else int(i) for i in cuts[0].ids], 0.0, 0.0, attention)]
+        return [Hypothesis([UNKNOWN if i == UNKNOWN else int(i) for i in cuts[0].ids], 0.0, 0.0, attention)]
 
     monkeypatch.setattr(fitted, "search", search)
     assert fitted.predict("der Жук singt.").translation == "der Жук singt."
@@ -180,10 +180,10 @@ def test_long_texts_go_sentence_by_sentence(fitted, monkeypatch):
     seen = []
 
     def search(cuts, *, beam=None):
-        from unrolled.search.beam import Found
+        from unrolled.search.beam import Hypothesis
 
         seen.extend(len(cut) for cut in cuts)
-        return [Found([], 0.0, 0.0, torch.ones(1, len(cut))) for cut in cuts]
+        return [Hypothesis([], 0.0, 0.0, torch.ones(1, len(cut))) for cut in cuts]
 
     monkeypatch.setattr(fitted, "search", search)
     fitted.predict("ein hund geht. " * 30 + "x" * 500)

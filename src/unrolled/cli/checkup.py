@@ -1,6 +1,6 @@
 """`unrolled checkup`.
 
-Inputs: a model, data or none. Outputs: what ails its network, and what to do; a picture.
+Inputs: a model, data or none. Outputs: what is wrong with its network, and what to do; a picture.
 """
 
 import json
@@ -17,14 +17,14 @@ from unrolled.errors import UnrolledError
 from unrolled.files.whole import write_aside
 from unrolled.insight.diagnosis import Checkup
 from unrolled.pages.source import validation_part
+from unrolled.tasks.checkup import SYNTHETIC, checkup_of
 from unrolled.tasks.estimator import Estimator
-from unrolled.tasks.looked_into import MADE_UP, checkup_of
 from unrolled.training.run_folder import Run
 
 _PICTURES = (".png", ".svg")
 
 
-@click.command("checkup", short_help="What ails a model's network, and what to do.")
+@click.command("checkup", short_help="What is wrong with a model's network, and what to do.")
 @click.argument("model", type=PATH)
 @click.argument("data", nargs=-1, type=PATH, metavar="[DATA]...")
 @reading_options("checkup")
@@ -44,8 +44,8 @@ def checkup(
     device: str,
     **read: object,
 ) -> None:
-    """What ails a model's network, in sentences, with the numbers: how far back the gradient reaches, what it uses of
-    the past, saturated gates, dead units, and more.
+    """What is wrong with a model's network, in sentences, with the numbers: how far back the gradient reaches, what it
+    uses of the past, saturated gates, dead units, and more.
 
     MODEL is a model file or the folder of its run; DATA have the form of the training files. Without DATA it takes the
     run's validation part, and of a model file alone input that is made up.
@@ -73,12 +73,12 @@ def _data(model: Path, loaded: Estimator, files: tuple[Path, ...]) -> tuple[obje
     try:
         run = Run.open(model if model.is_dir() else model.parent)
     except UnrolledError:  # a model file alone
-        return None, MADE_UP
+        return None, SYNTHETIC
     try:
         return validation_part(loaded, run), "the validation part of its run"
     except UnrolledError as fault:
         click.echo(f"{fault}; so the input is made up", err=True)
-        return None, MADE_UP
+        return None, SYNTHETIC
 
 
 def _lines(found: Checkup, model: Path, on: str, form: str) -> Iterable[str]:

@@ -15,7 +15,7 @@ from unrolled.cli.models import opened
 from unrolled.cli.options import PATH
 from unrolled.errors import ModelFileError
 from unrolled.files.model_file import ModelFile, read_model
-from unrolled.tasks.seen import of_training
+from unrolled.tasks.notebook_view import of_training
 from unrolled.training.settings import TrainSettings
 
 

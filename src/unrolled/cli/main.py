@@ -32,7 +32,7 @@ def _help() -> str:
         ('unrolled generate MODEL --prompt "Once"', "write"),
         ("unrolled predict MODEL ...", "what a model says"),
         ("unrolled stream MODEL", "what it hears, as sound comes in"),
-        ("unrolled checkup MODEL", "what ails it, and what to do"),
+        ("unrolled checkup MODEL", "what is wrong with it, and what to do"),
     ]
     lines = "\n".join(f"{command:<50} {purpose}" for command, purpose in rows)
     return f"Recurrent neural networks: train on your files, predict, look inside.\n\n\b\n{lines}"

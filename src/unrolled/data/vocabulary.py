@@ -116,7 +116,7 @@ class TokenVocabulary:
         pairs = zip((self.words, self.chars, self.pairs), (other.words, other.chars, other.pairs), strict=True)
         return TokenVocabulary(*(mine.with_new(its) for mine, its in pairs))
 
-    def made_up(self, draw: np.random.Generator, length: int) -> list[str]:
+    def synthetic(self, draw: np.random.Generator, length: int) -> list[str]:
         """A sentence of `length` known words at random."""
         known = [word for word in self.words.names if word.strip()] or ["a"]
         return [known[i] for i in draw.integers(len(known), size=length)]

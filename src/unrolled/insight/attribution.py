@@ -40,7 +40,7 @@ Run = Callable[[Sequence[Tensor]], Tensor]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
-    """What each input did.
+    """How much each input moved an output.
 
     Attributes:
         values: in the shape of the input; of a PackedSequence [time, batch, features], zero beyond a row's end; of
@@ -187,8 +187,7 @@ def integrated(
     method: Method = "integrated_gradients",
     steps: int | None = None,
 ) -> tuple[list[Tensor], Attribution]:
-    """The values of each of several inputs that are moved together, and what is known of them all (whose values are
-    those of the first).
+    """The attributions of several inputs that move together, and an `Attribution` with the values of the first.
 
     Args:
         run: see `Run`; its result is summed, and held row by row where it has one axis.
@@ -260,7 +259,7 @@ def _missing(values: list[Tensor], wanted: Tensor) -> float:
 
 
 def integrated_at(call: Callable[[], Tensor], places: Sequence[nn.Module]) -> tuple[list[Tensor], Attribution]:
-    """`integrated` over what some modules are given first when a model is called; zeros are where the path begins."""
+    """`integrated` for the first arguments of some modules when a model is called; the path begins at zero."""
     path = _Path(call, places)
     return integrated(path.run_with(lambda out: out), path.points)
 
@@ -269,7 +268,7 @@ class _Path:
     """A call of a model, in which the first argument of some modules is replaced.
 
     Attributes:
-        points: what is explained, as the model has it.
+        points: the inputs that are explained, as the model computes them.
     """
 
     def __init__(self, call: Callable[[], Tree], places: Sequence[nn.Module]) -> None:

@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.trees import Tree
 from unrolled.insight.names import is_recurrence
+from unrolled.insight.probed_scan import ProbedScan
 from unrolled.insight.record import ScanRecord
-from unrolled.insight.watched import WatchedScan
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Chain:
     """
 
     entries: list[ScanRecord]
-    scans: list[WatchedScan]
+    scans: list[ProbedScan]
     numbers: list[int]
 
     @property
@@ -123,7 +123,7 @@ class Chain:
         return values.flip(0) if self.is_reversed else values
 
 
-def chains_of(kept: Sequence[tuple[ScanRecord, WatchedScan]]) -> list[Chain]:
+def chains_of(kept: Sequence[tuple[ScanRecord, ProbedScan]]) -> list[Chain]:
     """The chains of a run, in the order in which they began."""
     chains: list[Chain] = []
     for number, (entry, scan) in enumerate(kept):
@@ -140,7 +140,7 @@ def chains_of(kept: Sequence[tuple[ScanRecord, WatchedScan]]) -> list[Chain]:
     return chains
 
 
-def _goes_on(chain: Chain, entry: ScanRecord, scan: WatchedScan) -> bool:
+def _goes_on(chain: Chain, entry: ScanRecord, scan: ProbedScan) -> bool:
     first, last = chain.entries[0], chain.scans[-1]
     place = (first.module, first.layer, first.direction)
     if (

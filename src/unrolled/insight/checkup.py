@@ -1,4 +1,4 @@
-"""`checkup`: what ails a recurrent network, in sentences.
+"""`checkup`: a diagnosis of a recurrent network, in sentences.
 
 Inputs: a model and a batch. Outputs: a `Checkup`. Each measure has a file of its own; here they are put together.
 """
@@ -24,8 +24,8 @@ from unrolled.insight.names import state_names
 from unrolled.insight.past import past_of
 from unrolled.insight.reach import Reach, reach_of
 from unrolled.insight.restarts import restarts_of
-from unrolled.insight.subject import Run, Subject, check, nothing_ran, told_of
-from unrolled.insight.tangents import OF_OTHER_ROWS, Linear, n_finite_steps, path_of
+from unrolled.insight.subject import Run, Subject, batch_errors, check, nothing_ran
+from unrolled.insight.tangents import OF_OTHER_ROWS, Linear, n_finite_steps, trajectory_of
 from unrolled.insight.verdict import Measurements, verdict_of
 
 _ROWS = 8  # whose Jacobians are looked at
@@ -36,7 +36,7 @@ _REST = 10  # one of so many inputs is zero where zero is the input at rest
 
 
 def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | None = None) -> Checkup:
-    """Says what ails a recurrent network, and what to do.
+    """Diagnoses a recurrent network: what is wrong, and what to do.
 
     It looks at a copy of the model in evaluation mode: how far back the gradient of the last step reaches, whether
     states along the data come together or drift apart (Lyapunov exponents), what the model uses of the past,
@@ -70,7 +70,7 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
     """
     check(model)
     subject = Subject(model, batch, loss)
-    with told_of(batch):
+    with batch_errors(batch):
         run = subject.run()
     if not run.chains:
         raise nothing_ran(subject)
@@ -159,7 +159,7 @@ def _along(chain: Chain, moving: dict[str, Tensor], n_finite: int) -> tuple[list
     """Lyapunov exponents and forgetting times along the data, as far as they are finite."""
     if n_finite < 2 or not moving:
         return [], {}
-    path = path_of(chain, _ROWS, n_finite)
+    path = trajectory_of(chain, _ROWS, n_finite)
     if path.n_steps < 2:
         return [], {}
     linear = Linear(path)

@@ -30,7 +30,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """An illness.
+    """A fault of a network.
 
     Attributes:
         kind: one of "NaN", "exploding", "vanishing", "truncation too short", "saturated gates", "dead units", "unstable

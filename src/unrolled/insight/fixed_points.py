@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.trees import Step, Tree
-from unrolled.insight.tangents import Path
+from unrolled.insight.tangents import Trajectory
 
 MOST_NUMBERS = 256  # of a state
 _ROUNDS = 100
@@ -99,13 +99,13 @@ class _Field:
         eye = torch.eye(states.shape[1], dtype=torch.float64, device=states.device).expand(len(states), -1, -1)
         return self(states), self._path(states).jacobian_product(slice(0, 1), eye)
 
-    def _path(self, states: Tensor) -> Path:
+    def _path(self, states: Tensor) -> Trajectory:
         parts = states.split([leaf[0].numel() for leaf in self._like], 1)
         before = [
             part.reshape(-1, *leaf.shape[1:]).to(leaf.dtype) for part, leaf in zip(parts, self._like, strict=True)
         ]
         xs = pytree.tree_map(lambda leaf: leaf[:, :1].expand(1, len(states), *leaf.shape[2:]), self._xs)
-        return Path(self._step, xs, [leaf.unsqueeze(0) for leaf in before], self._form)
+        return Trajectory(self._step, xs, [leaf.unsqueeze(0) for leaf in before], self._form)
 
 
 def _descend(field: _Field, states: Tensor) -> tuple[Tensor, Tensor]:

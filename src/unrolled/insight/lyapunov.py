@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from unrolled.engine.trees import Step, Tree
 from unrolled.errors import ShapeError
-from unrolled.insight.tangents import Linear, Path
+from unrolled.insight.tangents import Linear, Trajectory
 
 _LEAST = 1e-30  # what vanishes within one step counts as this
 _WARM_UP = 300  # steps, of several passes where the sequence is shorter
@@ -60,7 +60,7 @@ def lyapunov_exponents(step: Step, xs: Tree, state: Tree, *, n: int = 8, every: 
             x = pytree.tree_map(lambda leaf, t=t: leaf[t], xs)
             now = pytree.tree_leaves(step(x, pytree.tree_unflatten(now, form))[1])
     before = [torch.stack(each) for each in zip(*passed, strict=True)]
-    return exponents_of(Linear(Path(step, xs, before, form)), n=n, every=every)
+    return exponents_of(Linear(Trajectory(step, xs, before, form)), n=n, every=every)
 
 
 def exponents_of(linear: Linear, *, n: int, every: int = 1) -> Tensor:

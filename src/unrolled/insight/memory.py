@@ -1,4 +1,4 @@
-"""What each unit keeps, and for how long.
+"""How long each unit keeps what it knows, and which units move.
 
 Inputs: states of a chain, Jacobians along it. Outputs: forgetting times, dead units, effective rank.
 """
@@ -14,7 +14,7 @@ _STILL = 1e-3  # a unit that moves less than this share of what states are is de
 
 
 def forgetting_times(linear: Linear) -> tuple[Tensor, Tensor]:
-    """How long each unit's mark lasts: the steps until a small change of it has halved, wherever it went meanwhile.
+    """Steps until a small change of a unit has halved, in whichever units it has gone on.
 
     Args:
         linear: Jacobians along a path.

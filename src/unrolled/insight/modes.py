@@ -11,7 +11,7 @@ import torch
 
 from unrolled.insight.subject import Subject
 
-_DRAWS = 8  # of dropout, whose mean is about what evaluation has
+_N_SAMPLES = 8  # of dropout, whose mean is about what evaluation has
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def modes_of(subject: Subject) -> Modes | None:
     outputs, losses = [], []
     try:
         subject.model = copy.deepcopy(model)  # running means move in training mode
-        for draw in range(_DRAWS):
+        for draw in range(_N_SAMPLES):
             found, other, _ = subject.output(is_training=True, draw=draw)
             if draw == 0 and other is not None and torch.equal(other, output):
                 return None

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unrolled.insight.ablations import PermutedRows, TruncatedContext
 from unrolled.insight.chains import Chain
-from unrolled.insight.cutting import Cut, Strange
 from unrolled.insight.subject import Subject
 
-FELT = 0.05  # a share below this of what there is to know is not felt
-LEARNED = 2 / 3  # of the loss that a stranger's output has: as much as half of the variance explained
+NEGLIGIBLE = 0.05  # a smaller share of what there is to know does not count
+LEARNED = 2 / 3  # of the loss with another row's output: as much as half of the variance explained
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,29 +47,27 @@ class Past:
 def past_of(subject: Subject, chains: Sequence[Chain]) -> Past | None:
     """How much of the past a model uses; None where its output tells nothing apart."""
     n_steps = max(chain.n_steps for chain in chains)
-    judge = _Judge(subject, chains)
-    if not judge.whole > 0:
+    ablation = _ContextAblation(subject, chains)
+    if not ablation.whole > 0:
         return None
-    found = {n_steps: (judge.loss, 0.0)}
+    found = {n_steps: (ablation.loss, 0.0)}
     at = 1
     while at < n_steps:
-        found[at] = judge.cut(at)
+        found[at] = ablation.cut(at)
         at *= 2
-    low = max((at for at, (_, share) in found.items() if share > FELT), default=0)
+    low = max((at for at, (_, share) in found.items() if share > NEGLIGIBLE), default=0)
     high = min(at for at in found if at > low)
     while high - low > 1:
         middle = (low + high) // 2
-        found[middle] = judge.cut(middle)
-        low, high = (middle, high) if found[middle][1] > FELT else (low, middle)
+        found[middle] = ablation.cut(middle)
+        low, high = (middle, high) if found[middle][1] > NEGLIGIBLE else (low, middle)
     contexts = sorted(found)
     losses, shares = ([found[at][i] for at in contexts] for i in (0, 1))
-    return Past(contexts, shares, losses, high - 1, judge.of_loss, judge.gain)
+    return Past(contexts, shares, losses, high - 1, ablation.of_loss, ablation.gain)
 
 
-class _Judge:
-    """Says how much is lost where the past is cut off, as a share of what there is to lose: what the output of another
-    row is worth.
-    """
+class _ContextAblation:
+    """Measures how much is lost with a truncated past, as a share of what is lost with another row's output."""
 
     def __init__(self, subject: Subject, chains: Sequence[Chain]) -> None:
         self._subject = subject
@@ -81,40 +79,40 @@ class _Judge:
                 self._after[number] = rest
                 rest = rest + (entry.n_steps if entry.running is None else entry.running.sum(0).cpu())
         self.loss, self._output, self._out = subject.output()
-        self._stranger = self._of_another_row()
+        self._other_rows = self._of_another_row()
         self.gain, self.of_loss, of_others = math.nan, False, math.nan
         if subject.loss is not None:
-            of_others = self._loss_of_strangers(chains)
+            of_others = self._loss_of_permuted_rows(chains)
             self.gain = (of_others - self.loss) / abs(of_others) if of_others else math.nan
-            self.of_loss = self.gain > FELT
-        self.whole = of_others - self.loss if self.of_loss and not self._has_rows else self._lost(self._stranger, 1)
+            self.of_loss = self.gain > NEGLIGIBLE
+        self.whole = of_others - self.loss if self.of_loss and not self._has_rows else self._lost(self._other_rows, 1)
 
     @property
     def _has_rows(self) -> bool:
         """Whether the output has rows, that can be another row's; a model may also return its loss alone."""
         return self._output is not None and self._subject.layout.rows is not None
 
-    def _loss_of_strangers(self, chains: Sequence[Chain]) -> float:
+    def _loss_of_permuted_rows(self, chains: Sequence[Chain]) -> float:
         """The loss where each row has the output of another one."""
-        if self._has_rows and self._stranger is not None:
-            return self._subject.loss_with(self._out, self._stranger)
+        if self._has_rows and self._other_rows is not None:
+            return self._subject.loss_with(self._out, self._other_rows)
         if max(chain.n_rows for chain in chains) < 2:
             return math.nan
         deepest = {
             chain.module: max(other.layer for other in chains if other.module == chain.module) for chain in chains
         }
         lasts = {number for chain in chains if chain.layer == deepest[chain.module] for number in chain.numbers}
-        return self._subject.output(Strange(lasts))[0]
+        return self._subject.output(PermutedRows(lasts))[0]
 
     def cut(self, context: int) -> tuple[float, float]:
         """The loss of a run in which each state knows `context` steps at most, and the share of what is lost at those
         steps that know so many.
         """
-        loss, output, _ = self._subject.output(Cut(context, self._after, self._begins))
+        loss, output, _ = self._subject.output(TruncatedContext(context, self._after, self._begins))
         if self.of_loss and not self._has_rows:
             share = (loss - self.loss) / self.whole
             return loss, share if math.isfinite(share) else 1.0
-        lost, whole = self._lost(output, context), self._lost(self._stranger, context)
+        lost, whole = self._lost(output, context), self._lost(self._other_rows, context)
         share = lost / whole if whole else 0.0
         return loss, share if math.isfinite(share) else 1.0
 

@@ -19,9 +19,9 @@ from unrolled.engine.dispatch import by_engine
 from unrolled.engine.probed import run_probed
 from unrolled.engine.trees import Tree
 from unrolled.errors import ArgumentError
+from unrolled.insight.probed_scan import ProbedScan, note_fused, run_eager
 from unrolled.insight.record import Record, ScanRecord
-from unrolled.insight.watched import WatchedScan, note_fused, run_eager
-from unrolled.insight.watching import Watching
+from unrolled.insight.scan_hook import ScanHook
 
 _OF_TORCH = (nn.RNN, nn.LSTM, nn.GRU)  # themselves: ours are subclasses
 
@@ -60,8 +60,8 @@ def probe(model: nn.Module) -> Iterator[Record]:
 
 @contextlib.contextmanager
 def probe_keeping(
-    model: nn.Module, change: Callable[[ScanRecord, WatchedScan, Tree], Tree] | None = None
-) -> Iterator[tuple[Record, list[tuple[ScanRecord, WatchedScan]]]]:
+    model: nn.Module, change: Callable[[ScanRecord, ProbedScan, Tree], Tree] | None = None
+) -> Iterator[tuple[Record, list[tuple[ScanRecord, ProbedScan]]]]:
     """As `probe`; the arguments and the states of each scan are kept too, and `change` may exchange its outputs."""
     work = _Probe(model)
     work.kept, work.change = [], change
@@ -69,9 +69,9 @@ def probe_keeping(
         yield work.record, work.kept
 
 
-class _Probe(Watching):
-    kept: list[tuple[ScanRecord, WatchedScan]] | None = None
-    change: Callable[[ScanRecord, WatchedScan, Tree], Tree] | None = None
+class _Probe(ScanHook):
+    kept: list[tuple[ScanRecord, ProbedScan]] | None = None
+    change: Callable[[ScanRecord, ProbedScan, Tree], Tree] | None = None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__("probe")
@@ -90,7 +90,7 @@ class _Probe(Watching):
         if any(leaf.numel() == 0 for leaf in leaves):
             return eager.run_scan(scan)
         kept: list[Tensor] | None = None if self.kept is None else []
-        watched = WatchedScan(scan, self._weights, self.places, kept)
+        watched = ProbedScan(scan, self._weights, self.places, kept)
 
         def fused() -> tuple[Tree, Tree]:
             found = run_probed(scan)
@@ -105,10 +105,10 @@ class _Probe(Watching):
 
         return by_engine(engine, fused, in_python)
 
-    def _changed(self, entry: ScanRecord, scan: WatchedScan, ys: Tree) -> Tree:
+    def _changed(self, entry: ScanRecord, scan: ProbedScan, ys: Tree) -> Tree:
         return ys if self.change is None else self.change(entry, scan, ys)
 
-    def _entry(self, scan: WatchedScan, path: str) -> ScanRecord:
+    def _entry(self, scan: ProbedScan, path: str) -> ScanRecord:
         direction = "backward" if scan.arguments.is_reversed else "forward"
         place = self._module_of(scan.arguments.step), self.layer, direction
         entry = ScanRecord(*place, self._calls[place], path, scan.running)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FELT = 0.01  # a gradient below this share of what it is at the end is not felt
+NEGLIGIBLE = 0.01  # a gradient below this share of its norm at the end does not count
 LEAST_STEPS = 5  # of sequences whose gradient is judged
 FAR = 0.4  # of the sequence: a gradient that reaches less far has vanished
 DECADES = 2.0  # by which a gradient grows that has exploded
@@ -58,7 +58,7 @@ def reach_of(norms: Tensor, running: Tensor | None = None) -> Reach | None:
     near = curve[first : first + 1 + (len(curve) - first) // 10]
     level = near[near.isfinite()].max().item()
     end = _end_of_way(curve, first, level)
-    felt = (curve[:end] >= level + math.log10(FELT)).nonzero()[:, 0]
+    felt = (curve[:end] >= level + math.log10(NEGLIGIBLE)).nonzero()[:, 0]
     own = there[there < end]
     slope = _slope(own.double(), curve[own])
     faded = curve[last].item() < max(level - 20, _ROUNDED)  # so small that the rest is rounded to zero
@@ -71,12 +71,12 @@ def _end_of_way(curve: Tensor, first: int, level: float) -> int:
     """The distance up to which the gradient came through the loop: beyond its lowest step where it comes back, but
     not where it then grows past all that is near the end, as a gradient that explodes may fall before.
     """
-    faint = (curve[first:] < level + math.log10(FELT)).nonzero()[:, 0] + first
+    faint = (curve[first:] < level + math.log10(NEGLIGIBLE)).nonzero()[:, 0] + first
     if not len(faint):
         return len(curve)
     beyond = curve[int(faint[0]) :].nan_to_num(nan=-math.inf)
     most = int(beyond.argmax())
-    if not level + math.log10(FELT) <= beyond[most] < level + DECADES:
+    if not level + math.log10(NEGLIGIBLE) <= beyond[most] < level + DECADES:
         return len(curve)
     return int(faint[0]) + int(beyond[: most + 1].argmin()) + 1
 

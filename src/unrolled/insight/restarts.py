@@ -14,8 +14,8 @@ from unrolled.engine import dispatch
 from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.trees import Tree
 from unrolled.insight.chains import Chain
+from unrolled.insight.scan_hook import ScanHook
 from unrolled.insight.subject import Subject
-from unrolled.insight.watching import Watching
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _is_alike(one: Chain, other: Chain) -> bool:
     return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(*firsts, strict=True))
 
 
-class _Carried(Watching):
+class _Carried(ScanHook):
     """Begins scans from the last state of earlier ones; `before` has the number of each one's predecessor."""
 
     def __init__(self, before: dict[int, int]) -> None:

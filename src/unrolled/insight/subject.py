@@ -18,9 +18,9 @@ from unrolled.engine.trees import Tree
 from unrolled.errors import ArgumentError, ShapeError
 from unrolled.insight.chains import Chain, chains_of
 from unrolled.insight.probe import probe_keeping
+from unrolled.insight.probed_scan import ProbedScan
 from unrolled.insight.record import Record, ScanRecord
-from unrolled.insight.watched import WatchedScan
-from unrolled.insight.watching import Watching
+from unrolled.insight.scan_hook import ScanHook
 from unrolled.nn.swap import swap
 from unrolled.randomness import set_aside
 
@@ -126,7 +126,7 @@ class Subject:
         """
         self.model.zero_grad()
         change = self._only_ends if self.layout.time is None and reads != "all" else None
-        with self._apart(), torch.enable_grad(), probe_keeping(self.model, change) as (record, kept):
+        with self._seeded(), torch.enable_grad(), probe_keeping(self.model, change) as (record, kept):
             out = self.model(*self._arguments(asks_gradient=True))
             chains = chains_of(kept)
             if not chains:
@@ -144,7 +144,7 @@ class Subject:
                 loss.backward()
         return Run(chains, record, loss.item(), None if main is None else main.detach())
 
-    def _only_ends(self, entry: ScanRecord, scan: WatchedScan, ys: Tree) -> Tree:
+    def _only_ends(self, entry: ScanRecord, scan: ProbedScan, ys: Tree) -> Tree:
         """Outputs of a layer whose gradient flows at the last step of its loop alone: of a last layer where the model
         returns its loss; else of one that runs backward, as one does not know which of its steps the output reads.
         """
@@ -169,14 +169,14 @@ class Subject:
         return pytree.tree_map(cut, ys)
 
     def output(
-        self, watcher: Watching | None = None, *, is_training: bool = False, draw: int = 0
+        self, hook: ScanHook | None = None, *, is_training: bool = False, draw: int = 0
     ) -> tuple[float, Tensor | None, Tree]:
-        """Loss, main output and whole output of a run without gradients; scans go by way of the watcher, `draw` chooses
+        """Loss, main output and whole output of a run without gradients; scans go by way of the hook, `draw` chooses
         the random numbers.
         """
         self.model.train(is_training)
         try:
-            with self._apart(draw), torch.no_grad(), contextlib.nullcontext() if watcher is None else watcher.on():
+            with self._seeded(draw), torch.no_grad(), contextlib.nullcontext() if hook is None else hook.on():
                 out = self.model(*self._arguments())
                 return self._loss_of(out).item(), main_of(out), out
         finally:
@@ -221,8 +221,8 @@ class Subject:
         return loss.sum()
 
     @contextlib.contextmanager
-    def _apart(self, seed: int = 0) -> Iterator[None]:
-        """Draws the same random numbers at every run, and none of the user's."""
+    def _seeded(self, seed: int = 0) -> Iterator[None]:
+        """Seeds every run alike, and puts the user's random state back."""
         with set_aside(self.device, seed):
             yield
 
@@ -314,8 +314,8 @@ def check(model: object) -> None:
 
 
 @contextlib.contextmanager
-def told_of(batch: Tree) -> Iterator[None]:
-    """Tells of a batch without a tensor where the model cannot be called with it; a model may take texts.
+def batch_errors(batch: Tree) -> Iterator[None]:
+    """Within the block, a model that fails on a batch without a tensor raises an error that says so.
 
     Raises:
         ArgumentError: there is no tensor in it, and the model failed.

@@ -1,4 +1,4 @@
-"""A recurrence along its data, made linear: what a small change of the state becomes a step later.
+"""Linearization of a recurrence along its data: what a small change of the state becomes a step later.
 
 Inputs: a step, the inputs and the states that it went through. Outputs: products with the Jacobians ∂s_t/∂s_{t-1}.
 """
@@ -21,7 +21,7 @@ OF_OTHER_ROWS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Trajectory:
     """A trajectory: a step, and what it was given.
 
     Attributes:
@@ -78,7 +78,7 @@ class Linear:
         path: the trajectory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Trajectory) -> None:
         self.path, self.n_steps, self.n_rows, self.n = path, path.n_steps, path.n_rows, path.n_numbers
         self._whole: Tensor | None = None
         if self.n <= MOST_WHOLE and _is_by_row(path):
@@ -98,7 +98,7 @@ class Linear:
         return self.path.jacobian_product(slice(t, t + 1), tangents)
 
 
-def path_of(chain: Chain, most_rows: int, n_finite: int) -> Path:
+def trajectory_of(chain: Chain, most_rows: int, n_finite: int) -> Trajectory:
     """The trajectory of some of a chain's longest rows, up to its first step that is not finite."""
     active = chain.active
     lengths = torch.full((chain.n_rows,), chain.n_steps) if active is None else active.sum(0)
@@ -109,9 +109,9 @@ def path_of(chain: Chain, most_rows: int, n_finite: int) -> Path:
     before, form = chain.states_before(), pytree.tree_structure(chain.scans[0].arguments.state)
     rows = rows[torch.linspace(0, len(rows) - 1, min(most_rows, len(rows))).long()].to(before[0].device)
 
-    def path(rows: Tensor) -> Path:
+    def path(rows: Tensor) -> Trajectory:
         part = lambda leaf: leaf[begin:end].index_select(1, rows)
-        return Path(chain.step, pytree.tree_map(part, chain.inputs()), [part(leaf) for leaf in before], form)
+        return Trajectory(chain.step, pytree.tree_map(part, chain.inputs()), [part(leaf) for leaf in before], form)
 
     found = path(rows)
     # a step may hold tensors with a row for each of the batch: then it runs with all of them
@@ -126,12 +126,12 @@ def n_finite_steps(chain: Chain) -> int:
     return int(bad.int().argmax()) if bad.any() else chain.n_steps
 
 
-def _is_by_row(path: Path) -> bool:
+def _is_by_row(path: Trajectory) -> bool:
     """Whether steps may run side by side, as rows of one batch."""
     return _follows(path, min(path.n_steps - 1, 8))
 
 
-def _follows(path: Path, n_steps: int) -> bool:
+def _follows(path: Trajectory, n_steps: int) -> bool:
     """Whether the step, run over some steps at once, makes the states of the path."""
     if path.n_steps <= n_steps or n_steps < 1:
         return False

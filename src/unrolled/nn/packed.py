@@ -33,14 +33,14 @@ def run_packed(
     places = _places(packed.batch_sizes) if is_transformed() else None
     in_order = PackedSequence(packed.data, packed.batch_sizes)
     padded, lengths = pad_packed_sequence(in_order) if places is None else _padded(packed.data, *places)
-    watcher = None if torch.compiler.is_compiling() else probing.watcher()
-    if watcher is not None:
-        watcher.places = packed.unsorted_indices
+    hook = None if torch.compiler.is_compiling() else probing.hook()
+    if hook is not None:
+        hook.places = packed.unsorted_indices
     try:
         ys, last = run(padded, _selected(state, packed.sorted_indices), lengths)
     finally:
-        if watcher is not None:
-            watcher.places = None
+        if hook is not None:
+            hook.places = None
     if places is None:
         data = pack_padded_sequence(ys, lengths).data
     else:

@@ -269,10 +269,10 @@ def run_layers(
         ShapeError, StepError, NotFusedError: as `scan`.
     """
     last: list[Tree] = []
-    watcher = None if torch.compiler.is_compiling() else probing.watcher()
+    hook = None if torch.compiler.is_compiling() else probing.hook()
     for layer, of_layer in enumerate(steps):
-        if watcher is not None:
-            watcher.layer = layer + 1
+        if hook is not None:
+            hook.layer = layer + 1
         if layer and dropout:
             xs = nn.functional.dropout(xs, dropout)
         if len(of_layer) == 2:
@@ -285,8 +285,8 @@ def run_layers(
             ys, state = scan(of_layer[0], xs, states[layer], lengths=lengths, engine=engine, clip_state_grad=clip)
             last.append(state)
             xs = _tensor(ys)
-    if watcher is not None:
-        watcher.layer = 1
+    if hook is not None:
+        hook.layer = 1
     return xs, last
 
 

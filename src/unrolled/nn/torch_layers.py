@@ -146,7 +146,7 @@ class _Layer(nn.RNNBase, Generic[State]):
                 return self._forward_scan(input, hx, "fused")
             except NotFusedError:
                 pass  # torch's own implementation is the faster one then
-        is_scan = is_transformed() or probing.watcher() is not None or self._clips(input)
+        is_scan = is_transformed() or probing.hook() is not None or self._clips(input)
         return self._forward_scan(input, hx, "eager") if is_scan else super().forward(input, hx)
 
     def _forward_autocast(self, input: Input, hx: State | None) -> tuple[Input, State]:
@@ -181,7 +181,7 @@ class _Layer(nn.RNNBase, Generic[State]):
             return f"the input is of {data.dtype}"
         if torch.compiler.is_compiling():
             return "it runs within torch.compile or torch.export"
-        if probing.watcher() is not None or self._clips(input):
+        if probing.hook() is not None or self._clips(input):
             return None  # a probe sees no step of torch's own
         if self.mode != "LSTM":
             if data is input and self._n_rows(data) * self.hidden_size > _LARGE and is_autocast(input):

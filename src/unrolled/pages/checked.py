@@ -34,7 +34,7 @@ def section(found: Checkup, on: str) -> Section:
     measurements = elements.preformatted(str(found).splitlines(), "all measurements of the check-up")
     return Section(
         TITLE,
-        elements.paragraph(f"What ails the network, as unrolled.checkup measures it on {on}.", "dim")
+        elements.paragraph(f"What is wrong with the network, as unrolled.checkup measures it on {on}.", "dim")
         + said
         + f'<div class="grid">{drawn}</div>'
         + elements.details("all measurements", measurements),

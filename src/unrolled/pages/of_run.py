@@ -17,8 +17,8 @@ from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
 from unrolled.report.html.elements import TONES
 from unrolled.report.html.page import Section, document
+from unrolled.tasks.checkup import SYNTHETIC, checkup_of
 from unrolled.tasks.fitted import versions
-from unrolled.tasks.looked_into import MADE_UP, checkup_of
 from unrolled.tasks.report import TaskReport
 from unrolled.training.job import Curve
 
@@ -190,10 +190,10 @@ def _exhibits(found: Source, report: TaskReport | None) -> Iterator[Section]:
 
 
 def _checkup(found: Source) -> Section:
-    """What ails the network; where it cannot be looked into, that is said."""
+    """What is wrong with the network; or why no check-up can run."""
     if found.model is None:
         return Section(checked.TITLE, "")
-    on = MADE_UP if found.held is None else "the files given" if found.files else "the validation part"
+    on = SYNTHETIC if found.held is None else "the files given" if found.files else "the validation part"
     try:
         return checked.section(checkup_of(found.model, found.held), on)
     except (*DAMAGED, UnrolledError, RuntimeError) as fault:

@@ -12,7 +12,7 @@ from unrolled.json_values import JsonObject, table, texts
 from unrolled.markup import Line
 from unrolled.pages import again, of_run, speed
 from unrolled.pages.source import DAMAGED, Source, column
-from unrolled.report.comparison import LEAST_BLOCKS, Counted, counting
+from unrolled.report.comparison import LEAST_BLOCKS, PairedCounts, collected_counts
 from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
 from unrolled.report.html.elements import TONES
@@ -76,7 +76,7 @@ def _differences(sources: Sequence[Source], names: Sequence[str]) -> Iterator[st
         yield _sentence(sources[i], first, second, (names[i], names[j]), len(pairs))
 
 
-def _why_not(one: Source, other: Source, first: Counted | None, second: Counted | None) -> str:
+def _why_not(one: Source, other: Source, first: PairedCounts | None, second: PairedCounts | None) -> str:
     """Why two runs cannot be compared, in words; empty where they can."""
     if one.task != other.task:
         return f"they are of the tasks {one.task} and {other.task}"
@@ -97,7 +97,7 @@ def _part(found: Source) -> tuple[object, ...]:
     return config.get("sha256"), train.get("seed"), cut, bool(config.get("valid"))
 
 
-def _sentence(found: Source, first: Counted, second: Counted, names: tuple[str, str], n_pairs: int) -> str:
+def _sentence(found: Source, first: PairedCounts, second: PairedCounts, names: tuple[str, str], n_pairs: int) -> str:
     """Which of two models is the better one, if that is more than chance."""
     beside = first.beside(second, names[1])
     assert beside is not None
@@ -122,12 +122,12 @@ def _sentence(found: Source, first: Counted, second: Counted, names: tuple[str, 
     return f"{better} is better than {worse}: {metrics} ({shown}, {beside.n:,} {beside.of})."
 
 
-def _counts(found: Source) -> Counted | None:
+def _counts(found: Source) -> PairedCounts | None:
     """A model's counts on its examples; None where there are none, or it cannot be judged."""
     if found.model is None or found.is_on or found.held is None:
         return None
     try:
-        with counting() as kept:
+        with collected_counts() as kept:
             found.model.evaluate(found.held)
     except UnrolledError as fault:
         found.missing.append(f"it cannot be judged: {fault}")

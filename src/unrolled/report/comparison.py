@@ -83,7 +83,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Counted:
+class PairedCounts:
     """What `compare` was given of a model: its counts [examples, counts], and how they are compared."""
 
     counts: np.ndarray
@@ -93,7 +93,7 @@ class Counted:
     is_error: bool
     blocks: np.ndarray | None
 
-    def beside(self, other: "Counted", name: str) -> Comparison | None:
+    def beside(self, other: "PairedCounts", name: str) -> Comparison | None:
         """This model and another one on the same examples; None where these are not the same."""
         mine, others = (each.counts.shape for each in (self, other))
         if (self.metric, self.of, mine) != (other.metric, other.of, others):
@@ -104,13 +104,13 @@ class Counted:
         )  # fmt: skip
 
 
-_counted: contextvars.ContextVar[list[Counted] | None] = contextvars.ContextVar("counted", default=None)
+_counted: contextvars.ContextVar[list[PairedCounts] | None] = contextvars.ContextVar("counted", default=None)
 
 
 @contextlib.contextmanager
-def counting() -> Iterator[list[Counted]]:
+def collected_counts() -> Iterator[list[PairedCounts]]:
     """Keeps the counts of each model that is compared with its baseline within: to compare models with each other."""
-    found: list[Counted] = []
+    found: list[PairedCounts] = []
     token = _counted.set(found)
     try:
         yield found
@@ -141,7 +141,7 @@ def compare(
             where there are more than 512.
     """
     if (kept := _counted.get()) is not None:
-        kept.append(Counted(model, metric, of, score, is_error, blocks))
+        kept.append(PairedCounts(model, metric, of, score, is_error, blocks))
     score = score or ratio
     whole = {name: float(score(counts.sum(0))) for name, counts in baselines.items()}
     name = (min if is_error else max)(whole, key=lambda each: whole[each])

@@ -17,11 +17,11 @@ from unrolled.data.tokens import is_without_spaces, tokens_of
 #: all types would make each reader check what it knows
 Metrics = dict[str, Any]
 
-_MOST_CONFUSED = 200  # classes of a table of who was taken for whom
+_MOST_CONFUSED = 200  # classes up to which there is a confusion matrix
 
 
 def metrics_by_class(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]], classes: Sequence[str]) -> Metrics:
-    """Accuracy, macro F1, precision, recall and F1 by class, and who was taken for whom where a text has one class."""
+    """Accuracy, macro F1, precision, recall and F1 by class, and the confusion matrix where each text has one class."""
     names = sorted({*classes, *(name for row in gold for name in row)}, key=_in_order)
     marked, chosen, rights = (
         Counter(name for row in rows for name in set(row))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMS = (".png", ".svg", ".pdf", ".jpg")  # of pictures, by the ends of their names
 
 
-class Future(TypedDict):
+class ForecastPanel(TypedDict):
     """The past of a series and what is forecast.
 
     Attributes:
@@ -42,8 +42,8 @@ class Future(TypedDict):
     times: np.ndarray | None
 
 
-class Beside(TypedDict):
-    """A forecast beside what came.
+class BacktestPanel(TypedDict):
+    """A forecast beside the values that came.
 
     Attributes:
         name: of the series.
@@ -64,7 +64,7 @@ class Beside(TypedDict):
     times: np.ndarray | None
 
 
-class HeardWord(TypedDict):
+class TimedWord(TypedDict):
     """A word of a sound: when it begins and ends, in seconds, and how sure the model is of it."""
 
     word: str
@@ -143,7 +143,7 @@ def learning(
     return _shown(figure)
 
 
-def futures(panels: Sequence[Future], remark: str = "") -> "Figure":
+def futures(panels: Sequence[ForecastPanel], remark: str = "") -> "Figure":
     """A figure of matplotlib's: the past of series and what is forecast.
 
     Args:
@@ -181,7 +181,7 @@ def _dated(axes: "Axes", times: np.ndarray | None) -> None:
 
 
 def confusion(counts: dict[str, dict[str, int]], path: Path) -> Path:
-    """Who was taken for whom: rows are labels, columns what was found, both in the order of the rows."""
+    """The confusion matrix: rows are labels, columns what was found, both in the order of the rows."""
     names = columns = list(counts)
     shares = np.array([[row[name] / max(1, sum(row.values())) for name in columns] for row in counts.values()])
     size = 2.5 + 0.5 * len(columns)
@@ -213,7 +213,7 @@ def bars(model: dict[str, float], baseline: dict[str, float], title: str, path: 
     return _save(figure, path)
 
 
-def forecasts(panels: Sequence[Beside], path: Path) -> Path:
+def forecasts(panels: Sequence[BacktestPanel], path: Path) -> Path:
     """Series with forecasts, one below the other; without times an axis counts the steps from the forecast's first."""
     figure, rows = _canvas(9, 2.4 * len(panels), len(panels))
     for axes, panel in zip(rows, panels, strict=True):
@@ -244,7 +244,7 @@ def attention(source: Sequence[str], target: Sequence[str], weights: np.ndarray,
     return _save(figure, path)
 
 
-def heard(frames: np.ndarray, step_s: float, words: Sequence[HeardWord], said: str, path: Path) -> Path:
+def heard(frames: np.ndarray, step_s: float, words: Sequence[TimedWord], said: str, path: Path) -> Path:
     """A sound's features [frames, mels] with the words that were heard in it, where they were heard."""
     seconds = len(frames) * step_s
     figure, (axes,) = _canvas(max(5.0, min(14.0, 3 * seconds)), 3)

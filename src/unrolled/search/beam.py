@@ -16,8 +16,8 @@ Step = Callable[[Tensor, Tree], tuple[Tensor, Tensor, Tree]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """A sequence that was found.
+class Hypothesis:
+    """A finished sequence of the search.
 
     Attributes:
         ids: its numbers, without begin and end.
@@ -43,7 +43,7 @@ def beam_search(
     end: int,
     length_penalty: float = 0.0,
     coverage_penalty: float = 0.0,
-) -> list[list[Found]]:
+) -> list[list[Hypothesis]]:
     """The best sequences of each row, the best first, up to `beam` of them.
 
     A sequence's score is log P / ((5 + length) / 6)^length_penalty + coverage_penalty · Σ over places of
@@ -63,7 +63,7 @@ def beam_search(
         coverage_penalty: 0 does not mind places that were never read.
     """
     search = _Search(beam, 0.0 if beam == 1 else length_penalty, 0.0 if beam == 1 else coverage_penalty)
-    found: list[list[Found]] = [[] for _ in range(n_rows)]
+    found: list[list[Hypothesis]] = [[] for _ in range(n_rows)]
     rows = list(range(n_rows))  # those that are looked for still
     state = _rows_of(state, torch.arange(n_rows).repeat_interleave(beam))
     log_p = torch.full((n_rows, beam), -torch.inf)
@@ -118,17 +118,17 @@ class _Search:
     length_penalty: float
     coverage_penalty: float
 
-    def ended(self, ids: Tensor, log_p: Tensor, attention: Tensor) -> Found:
+    def ended(self, ids: Tensor, log_p: Tensor, attention: Tensor) -> Hypothesis:
         score = float(log_p) / self.divisor(len(ids) + 1)
         if self.coverage_penalty:
             score += self.coverage_penalty * float(attention.sum(0).clamp(1e-9, 1).log().sum())
         # a copy: a view keeps what all candidates of all rows read, 2 GB over the sentences of a book
-        return Found(ids.tolist(), score, float(log_p), attention.clone())
+        return Hypothesis(ids.tolist(), score, float(log_p), attention.clone())
 
     def divisor(self, length: int) -> float:
         return ((5 + length) / 6) ** self.length_penalty
 
-    def is_done(self, found: list[Found], best_log_p: float, longest: int) -> bool:
+    def is_done(self, found: list[Hypothesis], best_log_p: float, longest: int) -> bool:
         """Whether no candidate can come before those that are found: at best it ends as the longest, at no cost."""
         if len(found) < self.beam:
             return best_log_p == -torch.inf

@@ -15,7 +15,7 @@ BLANK = 0
 
 
 @dataclass
-class Path:
+class Alignment:
     """Labels read off a path.
 
     Attributes:
@@ -71,7 +71,7 @@ def beam(
     width: int = 10,
     bonus: Callable[[tuple[int, ...], int], float] | None = None,
     least: float = -math.inf,
-) -> list[tuple[Path, float]]:
+) -> list[tuple[Alignment, float]]:
     """The likeliest labels with their scores, the best first: paths to the same labels are added up.
 
     Args:
@@ -108,6 +108,6 @@ def beam(
     scores = {ids: one.total + extra[ids] + (bonus(ids, BLANK) if bonus else 0.0) for ids, one in kept.items()}
     order = sorted(kept, key=lambda ids: -scores[ids])
     return [
-        (Path(list(ids), list(kept[ids].frames), list(kept[ids].sure), n_frames=len(log_p)), scores[ids])
+        (Alignment(list(ids), list(kept[ids].frames), list(kept[ids].sure), n_frames=len(log_p)), scores[ids])
         for ids in order
     ]

@@ -81,8 +81,8 @@ def _diagonals(cells: Tensor, width: int) -> Tensor:
 
 
 @dataclass
-class Written:
-    """Labels on the way.
+class Hypothesis:
+    """Labels of a search so far.
 
     Attributes:
         ids: the labels.
@@ -103,7 +103,9 @@ Join = Callable[[Tensor, Tree], Tensor]  # features of a time step [rows, size] 
 Predict = Callable[[Tree, list[int]], Tree]  # states of rows and a label each → states
 
 
-def greedy(features: Tensor, before: Written, first: int, join: Join, predict: Predict, *, most: int = 10) -> Written:
+def greedy(
+    features: Tensor, before: Hypothesis, first: int, join: Join, predict: Predict, *, most: int = 10
+) -> Hypothesis:
     """The likeliest label or blank at each time step, up to `most` labels a step; goes on from what was written before.
 
     Args:
@@ -132,7 +134,7 @@ def greedy(features: Tensor, before: Written, first: int, join: Join, predict: P
             frames.append(t)
             sure.append(float(log_p[label]))
             state = predict(state, [label])
-    return Written(tuple(ids), tuple(frames), tuple(sure), total, state)
+    return Hypothesis(tuple(ids), tuple(frames), tuple(sure), total, state)
 
 
 def beam(
@@ -144,7 +146,7 @@ def beam(
     width: int = 5,
     most: int = 4,
     bonus: Callable[[tuple[int, ...], int], float] | None = None,
-) -> list[Written]:
+) -> list[Hypothesis]:
     """The likeliest labels, the best first: time step by time step, ways to the same labels added up.
 
     After the breadth-first search of A. Graves, arXiv:1211.3711, with up to `most` labels a time step.
@@ -160,16 +162,16 @@ def beam(
             the end.
     """
     extra: dict[tuple[int, ...], float] = {(): 0.0}
-    kept = [Written(state=state)]
+    kept = [Hypothesis(state=state)]
 
-    def score(one: Written) -> float:
+    def score(one: Hypothesis) -> float:
         return one.total + extra[one.ids]
 
     for t, feature in enumerate(features):
-        ended: dict[tuple[int, ...], Written] = {}
+        ended: dict[tuple[int, ...], Hypothesis] = {}
         going = kept
         for n in range(most + 1):
-            further: list[tuple[float, Written, int, float, float]] = []
+            further: list[tuple[float, Hypothesis, int, float, float]] = []
             for one in going:
                 log_p = join(feature.unsqueeze(0), one.state)[0].tolist()
                 total = one.total + log_p[BLANK]
@@ -185,7 +187,7 @@ def beam(
                 ids = (*one.ids, label)
                 extra[ids] = extra[one.ids] + gain
                 after = predict(one.state, [label])
-                going.append(Written(ids, (*one.frames, t), (*one.log_p, sure), one.total + sure, after))
+                going.append(Hypothesis(ids, (*one.frames, t), (*one.log_p, sure), one.total + sure, after))
         kept = sorted(ended.values(), key=lambda one: -score(one))[:width]
     if bonus:
         for one in kept:

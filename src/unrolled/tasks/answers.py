@@ -16,7 +16,7 @@ _MOST_SHORT = 5  # answers in the text of several
 
 
 class Shown:
-    """What every answer can do: be a short text, a table in a notebook, and a data frame."""
+    """Base of all answers: a short text, a table in a notebook, a data frame."""
 
     @property
     def value(self) -> object:

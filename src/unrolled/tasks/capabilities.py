@@ -110,8 +110,8 @@ class HasText(Protocol):
         ...
 
 
-class Hearing(Protocol):
-    """Sound under way.
+class AudioStream(Protocol):
+    """Sound that comes in chunk by chunk.
 
     Attributes:
         rate: samples a second of what comes in.
@@ -137,9 +137,9 @@ class Hearing(Protocol):
 
 @runtime_checkable
 class Streams(Protocol):
-    """Hears sound while it comes in."""
+    """Transcribes sound while it comes in."""
 
-    def stream(self, rate: int | None = None) -> Hearing:
+    def stream(self, rate: int | None = None) -> AudioStream:
         """Takes samples a second of what will come; the model's own if None."""
         ...
 

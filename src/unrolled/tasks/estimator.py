@@ -20,10 +20,10 @@ from unrolled.report.metrics import Metrics
 from unrolled.settings import Settings
 from unrolled.tasks.arguments import check_no_texts, checked_training
 from unrolled.tasks.fitted import F, HasFitted, versions
+from unrolled.tasks.notebook_view import NotebookView
 from unrolled.tasks.parameters import Parameters
 from unrolled.tasks.scored import Scored
-from unrolled.tasks.seen import Seen
-from unrolled.tasks.starting import START, Beginning
+from unrolled.tasks.starting import START, StartModel
 from unrolled.training import processes
 from unrolled.training.batches import Batches, batch_for
 from unrolled.training.devices import choose_device, choose_precision
@@ -37,12 +37,12 @@ from unrolled.training.settings import TrainSettings
 from unrolled.training.trackers import Callback, Log, flat, listed, tracked, with_rows
 
 Files = Sequence[Path | str] | Path | str
-Begun = Beginning | None  # what a training starts from
+Start = StartModel | None  # what a training starts from
 S = TypeVar("S", bound=Settings)  # its settings
 D = TypeVar("D")  # its data
 
 
-class Parted(Protocol):
+class Splittable(Protocol):
     """Examples of which a part can be taken."""
 
     def __len__(self) -> int: ...
@@ -50,7 +50,7 @@ class Parted(Protocol):
     def part(self, places: list[int]) -> Self: ...
 
 
-P = TypeVar("P", bound=Parted)
+P = TypeVar("P", bound=Splittable)
 _ADVICE = {
     True: "Texts go with their answers: fit(texts, answers)",
     False: "Write the texts to a file, and name it",
@@ -75,7 +75,7 @@ def _tell(display: Display, notes: Sequence[str]) -> None:
         display.note(note)
 
 
-class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
+class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D, F]):
     """A model with a task's verbs. It takes settings, keywords such as `hidden=64` and `steps=200`, or both.
 
     Attributes:
@@ -189,10 +189,10 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             DivergedError: the loss became NaN or infinite.
         """
         self._check_given(answers, valid)
-        begun = None if start is None else Beginning.of(start, type(self))
-        train = checked_training(train, self.training_of(self._training_values, has_start=begun is not None))
-        if begun is not None:
-            self.settings = begun.settings(self.settings, self._named)
+        base = None if start is None else StartModel.of(start, type(self))
+        train = checked_training(train, self.training_of(self._training_values, has_start=base is not None))
+        if base is not None:
+            self.settings = base.settings(self.settings, self._named)
         if answers is not None:
             data = self.paired(data, answers)
         if run is not None and not self.is_of_files(data):
@@ -201,15 +201,15 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
-        whole, held, sha256 = self._data(data, valid, begun)
+        whole, held, sha256 = self._data(data, valid, base)
         _tell(display, whole.notes)
-        job = self._job(whole, held, train, device, begun)
+        job = self._job(whole, held, train, device, base)
         kept = None
         if run is not None:
             files, of_valid = self.files_of(data), None if valid is None else self.files_of(valid)
             config: JsonObject = {"settings": self.settings.to_dict(), "train": train.to_dict(), "files": files}
             config |= {"task": self.task, "valid": of_valid, "sha256": sha256}
-            kept = _new_run(run, config, log, begun)
+            kept = _new_run(run, config, log, base)
         self._train(job, train, kept, display)
         return self
 
@@ -227,8 +227,8 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
                 training = TrainSettings.from_dict(config["train"])
                 files, digest = texts(config["files"]), config["sha256"]
                 valid = None if config.get("valid") is None else texts(config["valid"])
-            begun = Beginning.again(run.folder, config.get("start"), cls)
-            whole, held, sha256 = model._data(files or None, valid, begun)
+            base = StartModel.of_run(run.folder, config.get("start"), cls)
+            whole, held, sha256 = model._data(files or None, valid, base)
             if sha256 != digest:
                 raise RunError(
                     f"{run.folder}: {', '.join(files) or cls.source} changed since the run began. Train anew on it"
@@ -236,7 +236,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
             device = choose_device(training.device)
             processes.join(device)
             display = with_rows(display or display_of_call(), texts(config.get("log", [])), (), run.folder, cls.task)
-            job = model._job(whole, held, training, device, begun)
+            job = model._job(whole, held, training, device, base)
             return model, model._train(job, training, run, display)
 
     def is_of_files(self, data: object) -> bool:
@@ -247,19 +247,19 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         """Absolute paths of the files that `fit` was given."""
         return [str(Path(file).absolute()) for file in ([data] if isinstance(data, str | Path) else data)]
 
-    def _data(self, data: object, valid: object, begun: Begun) -> tuple[Any, Any, str]:
+    def _data(self, data: object, valid: object, base: Start) -> tuple[Any, Any, str]:
         """Data, the validation part if one is given, and a digest of their files."""
         for given in (data, valid):
             check_no_texts(given, _ADVICE[self.validates_on_files])
         return _read_both(type(self)(self.settings), data, valid)
 
-    def _job(self, whole: D, held: D | None, training: TrainSettings, device: torch.device, begun: Begun = None) -> Job:
+    def _job(self, whole: D, held: D | None, training: TrainSettings, device: torch.device, base: Start = None) -> Job:
         part, self.held = (whole, held) if held is not None else self.split(whole, training.seed)
         with set_aside(device, training.seed):
-            self.notes = [] if begun is None else [f"starts from {begun.name}, whose sizes are kept"]
-            fitted, job = self.prepare(part, self.held, training, device, None if begun is None else begun.model.fitted)
+            self.notes = [] if base is None else [f"starts from {base.name}, whose sizes are kept"]
+            fitted, job = self.prepare(part, self.held, training, device, None if base is None else base.model.fitted)
         check_baseline(job, training)
-        described: JsonObject = {} if begun is None else {"start": begun.name, "start_notes": list(self.notes)}
+        described: JsonObject = {} if base is None else {"start": base.name, "start_notes": list(self.notes)}
         self.read_as = _read_as(whole)
         described |= {"read_as": self.read_as} if self.read_as else {}
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
@@ -327,12 +327,12 @@ class Estimator(Parameters[S], HasFitted[F], Scored, Seen, Generic[S, D, F]):
         return model
 
 
-def _new_run(folder: Path | str, config: JsonObject, log: Log, begun: Begun) -> Run:
+def _new_run(folder: Path | str, config: JsonObject, log: Log, base: Start) -> Run:
     """A new run folder, made by the first process."""
-    noted: JsonObject = {"start": None if begun is None else begun.name}
+    noted: JsonObject = {"start": None if base is None else base.name}
     noted["log"] = [each for each in listed(log) if isinstance(each, str)]
     if processes.rank() == 0:
-        Run.create(folder, config | noted, {} if begun is None else {START: begun.model.save})
+        Run.create(folder, config | noted, {} if base is None else {START: base.model.save})
     processes.barrier()
     return Run.open(folder)
 

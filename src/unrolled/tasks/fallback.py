@@ -59,7 +59,7 @@ class Fallback:
         """By the network's confidence [items]: "model" or the baseline's name for each."""
         return [self.baseline if each < self.least else MODEL for each in confidences]
 
-    def told(self, name: str, by: Mapping[str, int], of: str) -> str:
+    def sentence(self, name: str, by: Mapping[str, int], of: str) -> str:
         """A sentence for the report: that it answers, `name` in words; nothing where it never does.
 
         Args:

@@ -47,8 +47,8 @@ def reading(
     return vocabulary, len(vocabulary.words) * len(tags) <= _MOST_NUMBERS
 
 
-class KnownTags:
-    """log P(tag | word), by fold.
+class CrossFittedPrior:
+    """log P(tag | word) for each sentence, by the sentences of the other folds (cross-fitted).
 
     Attributes:
         whole: float32 [words, tags], by all sentences.
@@ -120,10 +120,10 @@ class TaggedSentences:
         self._encoded = [fitted.vocabulary.encode(sentence) for sentence in sentences]
         numbers = {tag: i for i, tag in enumerate(fitted.tags)}
         self._tags = [np.array([numbers[tag] for tag in each]) for each in tags]
-        self._known: KnownTags | None = None
+        self._known: CrossFittedPrior | None = None
         if fitted.net.prior is not None:
             words = [of_words for of_words, _, _ in self._encoded]
-            self._known = KnownTags(words, self._tags, fitted.net.prior.table.shape, seed)
+            self._known = CrossFittedPrior(words, self._tags, fitted.net.prior.table.shape, seed)
             self._known.put_into(fitted.net.prior)
 
     def batch(self, places: np.ndarray, device: torch.device) -> tuple[TokenBatch, Tensor | None, Tensor]:

@@ -12,7 +12,7 @@ from unrolled.report.metrics import Metrics
 
 
 class Scored(ABC):
-    """What has metrics on data with the answers."""
+    """A model with metrics on data that have the answers."""
 
     task: ClassVar[str]
 

@@ -28,7 +28,7 @@ Names = Sequence[str]
 
 
 @dataclass(frozen=True)
-class Beginning:
+class StartModel:
     """What a training starts from.
 
     Attributes:
@@ -40,7 +40,7 @@ class Beginning:
     name: str
 
     @classmethod
-    def of(cls, start: object, kind: type[Any]) -> "Beginning":
+    def of(cls, start: object, kind: type[Any]) -> "StartModel":
         """A model, or the one in a file or a run folder, for a training of a kind of models.
 
         Raises:
@@ -56,7 +56,7 @@ class Beginning:
         return cls(copy.copy(start), "a model in memory")  # it may be the one that learns
 
     @classmethod
-    def again(cls, folder: Path, name: Json, kind: type[Any]) -> "Beginning | None":
+    def of_run(cls, folder: Path, name: Json, kind: type[Any]) -> "StartModel | None":
         """What a run started from, out of its folder; None for a run without."""
         return None if name is None else cls(kind.load(folder / START), str(name))
 
@@ -92,7 +92,7 @@ def with_new(old: Names, found: Names) -> list[str]:
     return [*old, *(name for name in found if name not in known)]
 
 
-def told(noun: str, old: Names, names: Names) -> str:
+def labels_note(noun: str, old: Names, names: Names) -> str:
     """Which labels are kept, and which are new, for the user."""
     known = set(old)
     new = [name for name in names if name not in known]

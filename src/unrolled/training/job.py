@@ -1,4 +1,4 @@
-"""What a task and the training loop are to each other: a `Job` goes in, a `TrainResult` comes out.
+"""The interface between a task and the training loop, which takes a `Job` and returns a `TrainResult`.
 
 A file of its own, as tasks and loop both name it.
 """

@@ -20,9 +20,10 @@ from unrolled.engine.trees import Tree
 from unrolled.errors import DivergedError, RunError
 from unrolled.nn.bptt import detached
 from unrolled.randomness import set_aside
-from unrolled.training import processes, stopping, watch
+from unrolled.training import processes, stopping
 from unrolled.training.devices import random_state
 from unrolled.training.display import Display
+from unrolled.training.gradient_metrics import LayerMetrics, advice, layer_metrics
 from unrolled.training.interrupts import ctrl_c_waits
 from unrolled.training.job import Job, TrainResult, check_baseline
 from unrolled.training.optimizers import optimizer_of
@@ -156,10 +157,11 @@ class _Training:
 
         An interrupt amid it leaves all as it was before: a resumed run evaluates first.
         """
-        seen = watch.watched(self.job, self.position.step, self.carried) if self.settings.watch_gradients else []
+        is_watched = self.settings.watch_gradients
+        layers = layer_metrics(self.job, self.position.step, self.carried) if is_watched else []
         with self._averaged():
             metrics = self.job.evaluate()
-            for layer in seen:
+            for layer in layers:
                 metrics |= layer.columns()
             with ctrl_c_waits():
                 self.is_whole = False
@@ -167,15 +169,15 @@ class _Training:
                 self.is_whole = True
         # only then does it show: Ctrl-C may be the answer to what it shows
         self.display.evaluated(self.position.record[-1], self.job.describe(metrics), is_best=is_best)
-        self._tell(seen)
+        self._advise(layers)
 
-    def _tell(self, seen: list[watch.LayerMetrics]) -> None:
+    def _advise(self, layers: list[LayerMetrics]) -> None:
         """What is wrong with the gradients, each kind once."""
         baseline = self.job.baseline_loss
         at = self.position
         is_learning = stopping.has_left_its_start(at) if baseline is None else at.best_loss < baseline
         is_early = self.progress() < _EARLY and at.step < _EARLY_STEPS
-        for kind, text in watch.advice(seen, is_learning=is_learning or is_early).items():
+        for kind, text in advice(layers, is_learning=is_learning or is_early).items():
             if kind not in self.told:
                 self.told.add(kind)
                 self.display.note(f"step {at.step}: {text}")

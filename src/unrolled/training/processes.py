@@ -30,7 +30,7 @@ def is_launched() -> bool:
 
 
 def join(device: torch.device) -> None:
-    """Meets the other processes; call it once before training."""
+    """Joins the process group; call it once before training."""
     if world_size() > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
@@ -42,7 +42,7 @@ def barrier() -> None:
 
 
 def leave() -> None:
-    """Parts from the other processes."""
+    """Leaves the process group."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 

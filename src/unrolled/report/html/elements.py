@@ -80,7 +80,7 @@ def _is_number(value: object) -> bool:
 
 
 def counts(of: Mapping[str, Mapping[str, int]], rows: str, columns: str, label: str) -> str:
-    """Who was taken for whom: a row a label, shaded by its share of the row."""
+    """A confusion matrix: a row per label, shaded by its share of the row."""
     names = list(of)
     top = "".join(f'<th scope="col">{text(name, 40)}</th>' for name in names)
     lines = ""

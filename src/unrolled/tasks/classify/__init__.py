@@ -5,9 +5,9 @@ shows which words decided. Baselines on the same split: the most frequent class 
 class mean).
 """
 
-from unrolled.tasks.classify.made_up import made_up as made_up
 from unrolled.tasks.classify.model import HELP as HELP
 from unrolled.tasks.classify.model import ClassifyModel as ClassifyModel
 from unrolled.tasks.classify.model import Model as Model
 from unrolled.tasks.classify.report import Report as Report
 from unrolled.tasks.classify.settings import ClassifySettings as ClassifySettings
+from unrolled.tasks.classify.synthetic import synthetic as synthetic

@@ -15,7 +15,7 @@ from unrolled.tasks.classify.fitted import ClassifyFitted
 from unrolled.tasks.classify.inputs import InputLayer, NumberInput, TextInput
 from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.settings import ClassifySettings
-from unrolled.tasks.starting import rows_of_tokens, take_weights, told
+from unrolled.tasks.starting import labels_note, rows_of_tokens, take_weights
 
 
 def check_fits(data: Labeled, start: ClassifyFitted) -> None:
@@ -60,10 +60,10 @@ def input_layer_with_new(input_layer: InputLayer, items: Sequence[Any], settings
 def take_classes(net: ClassifyNet, start: ClassifyFitted, input_layer: InputLayer, classes: Sequence[str]) -> list[str]:
     """Gives a network the model's weights; returns what is kept and what is new, for the user."""
     rows: dict[str, tuple[Sequence[str], Sequence[str]]] = {"classes": (start.classes, classes)}
-    notes = [told("classes", *rows["classes"])]
+    notes = [labels_note("classes", *rows["classes"])]
     if isinstance(input_layer, TextInput) and isinstance(start.input_layer, TextInput):
         old, new = start.input_layer.vocabulary, input_layer.vocabulary
         rows |= rows_of_tokens(old, new)
-        notes.append(told("words", old.words.names, new.words.names))
+        notes.append(labels_note("words", old.words.names, new.words.names))
     take_weights(net, start.net, rows)
     return notes

@@ -63,7 +63,7 @@ class InputLayer(ABC, Generic[T, Q, E, B]):
         """Encoded items, none of them empty, side by side."""
 
     @abstractmethod
-    def made_up(self, draw: np.random.Generator, length: int) -> T:
+    def synthetic(self, draw: np.random.Generator, length: int) -> T:
         """An item of some length at random."""
 
     @abstractmethod
@@ -102,8 +102,8 @@ class TextInput(InputLayer[str, list[str], Encoded, TokenBatch]):
     def batch(self, encoded: Sequence[Encoded]) -> TokenBatch:
         return self.vocabulary.batch(encoded)
 
-    def made_up(self, draw: np.random.Generator, length: int) -> str:
-        return " ".join(self.vocabulary.made_up(draw, length))
+    def synthetic(self, draw: np.random.Generator, length: int) -> str:
+        return " ".join(self.vocabulary.synthetic(draw, length))
 
     def encoder(self, settings: EncoderSettings) -> TokenEncoder:
         return TokenEncoder(self.vocabulary, settings)
@@ -166,7 +166,7 @@ class NumberInput(InputLayer[object, np.ndarray, np.ndarray, NumberBatch]):
             values[: len(each), i] = each
         return NumberBatch(torch.from_numpy(values), lengths)
 
-    def made_up(self, draw: np.random.Generator, length: int) -> np.ndarray:
+    def synthetic(self, draw: np.random.Generator, length: int) -> np.ndarray:
         return self.means + self.spreads * draw.normal(size=(length, self.n_features))
 
     def encoder(self, settings: EncoderSettings) -> "NumberEncoder":

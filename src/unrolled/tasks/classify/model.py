@@ -28,7 +28,7 @@ from unrolled.tasks.classify.net import ClassifyNet
 from unrolled.tasks.classify.reader import LabeledReader
 from unrolled.tasks.classify.sequences import SequenceModel
 from unrolled.tasks.classify.settings import ClassifySettings
-from unrolled.tasks.classify.start import Learnt, chosen, cross_weighted, targets_of, weighted
+from unrolled.tasks.classify.start import BaselineOfExamples, chosen, cross_weighted, targets_of, weighted
 from unrolled.tasks.estimator import Files
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight, effects
@@ -98,7 +98,9 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         if start is not None:
             self.notes += take_classes(net, start, input_layer, classes)
         class_weights = self._class_weights(counts, classes, len(data) if data.is_multiple else None)
-        learnt = Learnt(sequences, data.labels, classes, is_multiple=data.is_multiple, class_weights=class_weights)
+        learnt = BaselineOfExamples(
+            sequences, data.labels, classes, is_multiple=data.is_multiple, class_weights=class_weights
+        )
         targets = targets_of(data.labels, classes, class_weights)
         fitted = ClassifyFitted(
             net=net,

@@ -33,8 +33,8 @@ def targets_of(
     return targets if class_weights is None else targets * torch.from_numpy(class_weights)
 
 
-class Learnt:
-    """The baseline of some examples."""
+class BaselineOfExamples:
+    """Fits the baseline on some of the examples, and scores others by it."""
 
     def __init__(
         self,

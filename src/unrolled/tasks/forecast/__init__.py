@@ -4,9 +4,9 @@ Inputs: a table of one or many series. Outputs: a model that predicts the next v
 the same windows: last value, last season, linear autoregression. If one of them is better, it makes the predictions.
 """
 
-from unrolled.tasks.forecast.made_up import made_up as made_up
 from unrolled.tasks.forecast.model import HELP as HELP
 from unrolled.tasks.forecast.model import ForecastModel as ForecastModel
 from unrolled.tasks.forecast.model import Model as Model
 from unrolled.tasks.forecast.report import Report as Report
 from unrolled.tasks.forecast.settings import ForecastSettings as ForecastSettings
+from unrolled.tasks.forecast.synthetic import synthetic as synthetic

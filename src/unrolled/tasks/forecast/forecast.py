@@ -129,7 +129,7 @@ def _percents(low: float, high: float) -> str:
 
 
 def _drawn(forecasts: Sequence[Forecast], most: int) -> "Figure":
-    panels: list[pictures.Future] = [
+    panels: list[pictures.ForecastPanel] = [
         {
             "name": f"{each.series + ', ' if each.series else ''}by {each.by}",
             "past": each.past, "point": each.values, "times": each.times,

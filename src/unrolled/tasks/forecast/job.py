@@ -24,7 +24,7 @@ _PART = 512  # windows at once
 _MOST_WINDOWS = 500  # of the training part, for the baseline's intervals
 
 
-class Trains(Protocol):
+class TrainedModel(Protocol):
     """What a job asks of its model."""
 
     settings: ForecastSettings
@@ -43,7 +43,7 @@ class ForecastJob:
 
     def __init__(
         self,
-        model: Trains,
+        model: TrainedModel,
         data: Series,
         origins: Sequence[tuple[int, int]],
         valid: Sequence[tuple[int, int]],

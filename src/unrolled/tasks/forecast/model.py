@@ -28,7 +28,7 @@ from unrolled.tasks.forecast.settings import ForecastSettings
 from unrolled.tasks.forecast.widening import widening
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight
-from unrolled.tasks.starting import Beginning
+from unrolled.tasks.starting import StartModel
 from unrolled.training.settings import TrainSettings
 
 MIN_ORIGINS = 10  # of the validation part, for the quantiles of its errors
@@ -62,11 +62,11 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         """From files, a data frame, an array [time], or a list of those."""
         return Reader(self.settings, self._fitted).series(data)
 
-    def _data(self, data: object, valid: object, begun: Beginning | None) -> tuple[Series, None, str]:
+    def _data(self, data: object, valid: object, base: StartModel | None) -> tuple[Series, None, str]:
         """Data of a training: read anew, whatever the model learnt before, or as for the one that it starts from;
         without series that are too short.
         """
-        like = None if begun is None else begun.model.fitted.without("read_as")
+        like = None if base is None else base.model.fitted.without("read_as")
         try:
             whole = self.parts.long_enough(Reader(self.settings, like).series(data))
         except DataError:

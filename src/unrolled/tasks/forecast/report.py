@@ -82,7 +82,7 @@ class ForecastReport(TaskReport[ForecastModel, Series]):
         pictures.check_name(path := Path(path))
         return pictures.forecasts(self.panels(data, most=most), path)
 
-    def panels(self, data: Series, *, most: int = 4) -> list[pictures.Beside]:
+    def panels(self, data: Series, *, most: int = 4) -> list[pictures.BacktestPanel]:
         """The same, as `pictures.forecasts` takes it."""
         parts, fitted = self.model.parts, self.model.fitted
         latest: dict[int, int] = {}
@@ -123,7 +123,7 @@ def _cell(value: float) -> str:
     return f"{'-':>11}" if math.isnan(value) else f"{value:>11.4g}"
 
 
-def _panel(panel: pictures.Beside) -> str:
+def _panel(panel: pictures.BacktestPanel) -> str:
     """A forecast with its interval, after the past that it was made from."""
     n, horizon, times = len(panel["past"]), len(panel["point"]), panel["times"]
     at, after = np.arange(-n, horizon), np.arange(horizon)

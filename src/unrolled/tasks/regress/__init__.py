@@ -5,9 +5,9 @@ answers are numbers with intervals. Baselines on the same split: the mean, and r
 simple statistics).
 """
 
-from unrolled.tasks.regress.made_up import made_up as made_up
 from unrolled.tasks.regress.model import HELP as HELP
 from unrolled.tasks.regress.model import Model as Model
 from unrolled.tasks.regress.model import RegressModel as RegressModel
 from unrolled.tasks.regress.report import Report as Report
 from unrolled.tasks.regress.settings import RegressSettings as RegressSettings
+from unrolled.tasks.regress.synthetic import synthetic as synthetic

@@ -29,7 +29,7 @@ from unrolled.tasks.regress.fitted import RegressFitted
 from unrolled.tasks.regress.job import RegressJob, best_share
 from unrolled.tasks.regress.net import RegressNet
 from unrolled.tasks.regress.settings import RegressSettings
-from unrolled.tasks.starting import rows_of_tokens, take_weights, told
+from unrolled.tasks.starting import labels_note, rows_of_tokens, take_weights
 from unrolled.training.settings import TrainSettings
 
 _LEAST_ERRORS = 20  # of the validation part, for an interval
@@ -143,7 +143,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         """Gives a network the weights of the model that the training starts from."""
         if isinstance(input_layer, TextInput) and isinstance(start.input_layer, TextInput):
             rows = rows_of_tokens(start.input_layer.vocabulary, input_layer.vocabulary)
-            self.notes.append(told("words", *rows["words"]))
+            self.notes.append(labels_note("words", *rows["words"]))
             take_weights(net, start.net, rows)
         else:
             take_weights(net, start.net)

@@ -35,7 +35,7 @@ from unrolled.tasks.estimator import Estimator, ExampleJob, Files, paths_of
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_answers import check_known, kinds_of
 from unrolled.tasks.known_tags import TaggedSentences, common_scheme, reading
-from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
+from unrolled.tasks.starting import labels_note, rows_of_tokens, take_weights, with_new
 from unrolled.tasks.tag.answer import TaggedText
 from unrolled.tasks.tag.fitted import TagFitted
 from unrolled.tasks.tag.net import TagNet
@@ -99,7 +99,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             reads_texts = start.reads_texts
             words = rows_of_tokens(start.vocabulary, vocabulary)
             take_weights(net, start.net, {"tags": (start.tags, tags), **words})
-            self.notes += [told("tags", start.tags, tags), told("words", *words["words"])]
+            self.notes += [labels_note("tags", start.tags, tags), labels_note("words", *words["words"])]
         fitted = TagFitted(
             net=net,
             vocabulary=vocabulary,

@@ -20,7 +20,7 @@ from unrolled.tasks.arguments import accepts, check_no_texts, named
 from unrolled.tasks.capabilities import GenerateSettings
 from unrolled.tasks.estimator import Estimator, Files, paths_of
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.starting import take_weights, told
+from unrolled.tasks.starting import labels_note, take_weights
 from unrolled.tasks.text.activity import ReadsUnits
 from unrolled.tasks.text.fitted import TextFitted
 from unrolled.tasks.text.job import TextJob
@@ -300,7 +300,7 @@ def _made(
     net = TextNet(units.size, settings).to(device)
     if start is not None:
         take_weights(net, start.net, {"units": (start.units.rows, units.rows)})
-        notes.append(told("units", start.units.rows, units.rows))
+        notes.append(labels_note("units", start.units.rows, units.rows))
     return settings, units, net, notes
 
 

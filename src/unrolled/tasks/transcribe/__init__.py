@@ -5,9 +5,9 @@ confidence, a whole sound or a stream. Baselines on the same split: the most fre
 nearest training sound.
 """
 
-from unrolled.tasks.transcribe.made_up import made_up as made_up
 from unrolled.tasks.transcribe.model import HELP as HELP
 from unrolled.tasks.transcribe.model import Model as Model
 from unrolled.tasks.transcribe.model import TranscribeModel as TranscribeModel
 from unrolled.tasks.transcribe.report import Report as Report
 from unrolled.tasks.transcribe.settings import TranscribeSettings as TranscribeSettings
+from unrolled.tasks.transcribe.synthetic import synthetic as synthetic

@@ -13,7 +13,7 @@ _LEAST = -12.0  # log-probability of labels that the search looks at
 
 def decoded(
     fitted: TranscribeFitted, settings: TranscribeSettings, heard: Tensor, beam: int
-) -> transducer.Written | ctc.Path:
+) -> transducer.Hypothesis | ctc.Alignment:
     """Labels of what was heard, [time, size]."""
     net = fitted.net
     bonus = bonus_of(fitted, settings.language_weight) if beam > 1 else None
@@ -21,13 +21,13 @@ def decoded(
         log_p = net.class_log_p(heard).float().cpu().numpy()
         if beam > 1:
             return ctc.beam(log_p, width=beam, bonus=bonus, least=_LEAST)[0][0]
-        path = ctc.Path()
+        path = ctc.Alignment()
         path.read(log_p)
         return path
     state = net.first_written()
     if beam > 1:
         return transducer.beam(heard, state, net.join, net.predict, width=beam, bonus=bonus)[0]
-    return transducer.greedy(heard, transducer.Written(state=state), 0, net.join, net.predict)
+    return transducer.greedy(heard, transducer.Hypothesis(state=state), 0, net.join, net.predict)
 
 
 def bonus_of(fitted: TranscribeFitted, weight: float) -> Callable[[tuple[int, ...], int], float] | None:

@@ -14,7 +14,7 @@ from unrolled.json_values import JsonObject, texts, whole
 from unrolled.search.ngram_fusion import LanguageModel
 from unrolled.tasks.fallback import NEVER, Fallback
 from unrolled.tasks.fitted import Fitted, Parts
-from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.transcribe.net import SpeechNet
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 
 MOST_HZ = 16_000
@@ -35,7 +35,7 @@ class TranscribeFitted(Fitted):
         fallback: when a baseline answers.
     """
 
-    net: HearNet
+    net: SpeechNet
     characters: list[str]
     rate: int
     frequent: str
@@ -76,7 +76,7 @@ class TranscribeFitted(Fitted):
         names = [FREQUENT, *[Templates.name] * bool(transcripts)]
         fallback = Fallback.from_data(file.baseline.get("answers"), names)
         with without_numbers():
-            net = HearNet(len(characters) + 1, settings)
+            net = SpeechNet(len(characters) + 1, settings)
         return cls(
             net=net,
             characters=characters,

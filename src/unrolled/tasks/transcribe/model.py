@@ -27,11 +27,11 @@ from unrolled.tasks.arguments import accepts, checked_items
 from unrolled.tasks.estimator import Estimator, Files, paths_of
 from unrolled.tasks.fallback import MODEL, NETWORK, NEVER, Counts, Fallback, cross_fitted_who
 from unrolled.tasks.help import TaskHelp
-from unrolled.tasks.starting import take_weights, told, with_new
+from unrolled.tasks.starting import labels_note, take_weights, with_new
 from unrolled.tasks.transcribe.decoding import decoded
 from unrolled.tasks.transcribe.fitted import MOST_HZ, TranscribeFitted, language_of
 from unrolled.tasks.transcribe.job import TranscribeJob, check_possible, fitted_by_errors, side_by_side
-from unrolled.tasks.transcribe.net import HearNet
+from unrolled.tasks.transcribe.net import SpeechNet
 from unrolled.tasks.transcribe.settings import TranscribeSettings
 from unrolled.tasks.transcribe.stream import Stream, Transcript, located, transcript_of
 from unrolled.training.batches import by_length
@@ -120,10 +120,10 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         language = None if start is None else start.language
         if settings.language:
             language = language_of(settings)
-        net = HearNet(len(characters) + 1, settings).to(device)
+        net = SpeechNet(len(characters) + 1, settings).to(device)
         if start is not None:
             take_weights(net, start.net, {"characters": (["", *start.characters], ["", *characters])})
-            self.notes.append(told("characters", start.characters, characters))
+            self.notes.append(labels_note("characters", start.characters, characters))
         else:
             some = np.random.default_rng(training.seed).permutation(kept)[:_MOST_MEASURED]
             frames = np.concatenate([self._frames(data.load(int(i)), rate) for i in some])
@@ -194,7 +194,7 @@ class TranscribeModel(Estimator[TranscribeSettings, Transcribed, TranscribeFitte
         longest = self.settings.longest if self.settings.direction == "both" else math.inf
         parts = [(i, part) for i, sound in enumerate(sounds) for part in sound.at(rate).in_parts(longest)]
         frames = [self._features(part, rate) for _, part in parts]
-        read: dict[int, transducer.Written | ctc.Path] = {}
+        read: dict[int, transducer.Hypothesis | ctc.Alignment] = {}
         for group in by_length([len(each) for each in frames], 20_000):
             batch = side_by_side([frames[i] for i in group]).to(device)
             lengths = torch.tensor([len(frames[i]) // self.settings.reduction for i in group])

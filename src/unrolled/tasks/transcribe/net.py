@@ -28,7 +28,7 @@ _MOST_NUMBERS = 1 << 26  # of a lattice at once: 256 MB, and a few times that on
 
 
 @dataclass(frozen=True)
-class HearSettings(Settings):
+class SpeechNetSettings(Settings):
     """What the network is."""
 
     loss: str = option("ctc", "ctc, or a recurrent transducer", choices=LOSSES, with_start="fixed")
@@ -59,7 +59,7 @@ class HearSettings(Settings):
         return math.ceil((WINDOW_S + (self.reduction - 1) * STEP_S) * rate) + 1
 
 
-class HearNet(nn.Module):
+class SpeechNet(nn.Module):
     """Encoder and head; class 0 is the blank.
 
     Buffers `mean` and `spread`, [mels], are the features' over the training part.
@@ -73,7 +73,7 @@ class HearNet(nn.Module):
         "labels.weight": ("characters", None),
     }
 
-    def __init__(self, n_classes: int, settings: HearSettings) -> None:
+    def __init__(self, n_classes: int, settings: SpeechNetSettings) -> None:
         super().__init__()
         self.settings = settings
         self.register_buffer("mean", torch.zeros(settings.mels))

@@ -30,7 +30,7 @@ class TranscribeReport(TaskReport[TranscribeModel, Transcribed]):
 
     def last_line(self) -> str:
         fallback = self.model.fallback()
-        who = fallback.told(f"the {fallback.baseline}", self.metrics.get("by", {}), "sounds")
+        who = fallback.sentence(f"the {fallback.baseline}", self.metrics.get("by", {}), "sounds")
         return " ".join(filter(None, (super().last_line(), who, self.advice() if fallback.is_always else "")))
 
     def picture(self, folder: Path) -> Path | None:

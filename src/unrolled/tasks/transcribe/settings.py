@@ -7,11 +7,11 @@ from unrolled.errors import SettingsError
 from unrolled.search.ngram_fusion import KINDS
 from unrolled.settings import option
 from unrolled.tasks.fallback import answer_option
-from unrolled.tasks.transcribe.net import HearSettings
+from unrolled.tasks.transcribe.net import SpeechNetSettings
 
 
 @dataclass(frozen=True)
-class TranscribeSettings(HearSettings):
+class TranscribeSettings(SpeechNetSettings):
     """What the model is, how it trains and searches, and how the files are read."""
 
     speed: float = option(0.1, "sounds are played faster or slower in training, by up to this share", least=0, most=0.5)

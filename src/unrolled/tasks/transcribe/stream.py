@@ -13,7 +13,7 @@ from unrolled.data.fbank import Fbank
 from unrolled.data.sound import Resampler, as_sound
 from unrolled.engine.trees import Tree
 from unrolled.errors import SettingsError
-from unrolled.report.pictures import HeardWord
+from unrolled.report.pictures import TimedWord
 from unrolled.search import ctc, transducer
 from unrolled.tasks.answers import Shown
 from unrolled.tasks.fallback import MODEL, Fallback
@@ -36,7 +36,7 @@ class Transcript(Shown):
     name: str
     text: str
     confidence: float | None
-    words: list[HeardWord] = field(repr=False)
+    words: list[TimedWord] = field(repr=False)
     seconds: float
     by: str = MODEL
 
@@ -60,7 +60,7 @@ class Transcript(Shown):
 
 
 def located(
-    read: transducer.Written | ctc.Path, characters: Sequence[str], step_s: float, offset_s: float = 0.0
+    read: transducer.Hypothesis | ctc.Alignment, characters: Sequence[str], step_s: float, offset_s: float = 0.0
 ) -> list[tuple[str, float, float]]:
     """Characters, when they begin, and their log-probabilities."""
     return [
@@ -71,7 +71,7 @@ def located(
 
 def transcript_of(characters: Sequence[tuple[str, float, float]], seconds: float, step_s: float) -> Transcript:
     """Characters with when they begin and their log-probabilities, as words."""
-    words: list[HeardWord] = []
+    words: list[TimedWord] = []
     group: list[tuple[str, float, float]] = []
     for each in (*characters, (" ", 0.0, 0.0)):
         if each[0] != " ":
@@ -119,12 +119,12 @@ class Stream:
         self._first = np.zeros((0, settings.mels), np.float32)  # what the baseline compares
         self._left = np.zeros((0, settings.mels), np.float32)
         self._state: Tree = None
-        self._path = ctc.Path()
+        self._path = ctc.Alignment()
         self._n_steps = self.n_samples = 0
         self.busy_s = 0.0
         with torch.inference_mode():
             is_ctc = settings.loss == "ctc"
-            self._written = transducer.Written(state=None if is_ctc else self.net.first_written())
+            self._written = transducer.Hypothesis(state=None if is_ctc else self.net.first_written())
 
     @property
     def seconds(self) -> float:
@@ -167,7 +167,7 @@ class Stream:
         self.busy_s += time.perf_counter() - began
         return found
 
-    def _read(self) -> transducer.Written | ctc.Path:
+    def _read(self) -> transducer.Hypothesis | ctc.Alignment:
         return self._path if self.net.settings.loss == "ctc" else self._written
 
     @torch.inference_mode()

@@ -23,7 +23,7 @@ from unrolled.engine.trees import Tree
 from unrolled.errors import DataError
 from unrolled.report.comparison import compare
 from unrolled.report.metrics import Metrics, bleu, bleu_counts, bleu_of
-from unrolled.search.beam import Found, beam_search
+from unrolled.search.beam import Hypothesis, beam_search
 from unrolled.tasks.answers import Answers
 from unrolled.tasks.arguments import accepts, checked_items, is_text
 from unrolled.tasks.estimator import Estimator, Files, paths_of
@@ -128,12 +128,12 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
         )
 
     @torch.inference_mode()
-    def search(self, cuts: Sequence[Cut], *, beam: int | None = None) -> list[Found]:
+    def search(self, cuts: Sequence[Cut], *, beam: int | None = None) -> list[Hypothesis]:
         """The best translation of each text in subwords; none of them empty."""
         net = self.ready().net
         settings, device = self.settings, next(net.parameters()).device
         beam = beam or settings.beam
-        results: dict[int, Found] = {}
+        results: dict[int, Hypothesis] = {}
         for group in by_length([len(cut) for cut in cuts], max(1, 4096 // beam)):
             chosen = [cuts[i] for i in group]
             lengths = torch.tensor([len(cut) for cut in chosen])
@@ -213,7 +213,7 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
             ]
         return parts
 
-    def _joined(self, text: str, found: list[tuple[Cut, Found]]) -> Translation:
+    def _joined(self, text: str, found: list[tuple[Cut, Hypothesis]]) -> Translation:
         """The translation of the parts of a text, unknown subwords copied from where they were read."""
         written = []
         for cut, each in found:

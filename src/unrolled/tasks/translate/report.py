@@ -32,7 +32,7 @@ class TranslateReport(TaskReport[TranslateModel, Pairs]):
 
     def last_line(self) -> str:
         fallback = self.model.fallback()
-        who = fallback.told(IN_WORDS.get(fallback.baseline, ""), self.metrics.get("by", {}), "sentences")
+        who = fallback.sentence(IN_WORDS.get(fallback.baseline, ""), self.metrics.get("by", {}), "sentences")
         return " ".join(filter(None, (super().last_line(), who, self.advice() if fallback.is_always else "")))
 
     def picture(self, folder: Path) -> Path | None:

@@ -4,9 +4,9 @@ Inputs: a folder of seq.in, seq.out and label, or JSON lines. Outputs: a model t
 its slots. Baselines on the same split: naive Bayes and the most frequent tag of each word.
 """
 
-from unrolled.tasks.understand.made_up import made_up as made_up
 from unrolled.tasks.understand.model import HELP as HELP
 from unrolled.tasks.understand.model import Model as Model
 from unrolled.tasks.understand.model import UnderstandModel as UnderstandModel
 from unrolled.tasks.understand.report import Report as Report
 from unrolled.tasks.understand.settings import UnderstandSettings as UnderstandSettings
+from unrolled.tasks.understand.synthetic import synthetic as synthetic

@@ -34,7 +34,7 @@ from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
 from unrolled.tasks.known_answers import check_known
 from unrolled.tasks.known_tags import reading
-from unrolled.tasks.starting import rows_of_tokens, take_weights, told, with_new
+from unrolled.tasks.starting import labels_note, rows_of_tokens, take_weights, with_new
 from unrolled.tasks.understand.answer import Understood
 from unrolled.tasks.understand.fitted import UnderstandFitted
 from unrolled.tasks.understand.job import BASELINE, DECIDING, UnderstandJob, log_of, targets_of
@@ -103,7 +103,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
             }
             rows |= rows_of_tokens(start.vocabulary, vocabulary)
             take_weights(net, start.net, rows)
-            self.notes += [told(noun, *rows[noun]) for noun in ("intents", "tags", "words")]
+            self.notes += [labels_note(noun, *rows[noun]) for noun in ("intents", "tags", "words")]
         class_weights = self._class_weights(data.intents, intents)
         fitted = UnderstandFitted(
             net=net,

@@ -1,6 +1,6 @@
-"""What all watchers of scans share: one is on at a time, in one thread.
+"""Base class of the hooks that scans run through: one at a time, in one thread.
 
-Inputs: none. Outputs: a context within which each scan goes by way of the watcher.
+Inputs: none. Outputs: a context within which every scan runs through the hook.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from unrolled.engine.trees import Tree
 from unrolled.errors import ProbeError
 
 
-class Watching:
-    """Base of watchers, see `probing.Watcher`.
+class ScanHook:
+    """Base of hooks, see `probing.Hook`.
 
     Args:
-        name: of who watches, which an error begins with.
+        name: of the function that sets the hook; errors begin with it.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,15 +31,15 @@ class Watching:
         self._thread = threading.get_ident()
 
     def is_here(self) -> bool:
-        """Whether it watches this thread."""
+        """Whether it is set in this thread."""
         return self._thread == threading.get_ident()
 
     @contextlib.contextmanager
     def on(self) -> Iterator[Self]:
-        """Each scan of this thread within goes by way of it.
+        """Every scan of this thread runs through it within the block.
 
         Raises:
-            ProbeError: another watcher is on.
+            ProbeError: another hook is on.
         """
         if probing.current is not None:
             raise ProbeError(f"{self._name}: another probe is on. Leave its `with` first.")
@@ -51,4 +51,4 @@ class Watching:
 
     @abstractmethod
     def run(self, scan: CheckedScan, *, engine: str) -> tuple[Tree, Tree]:
-        """Its result, as `scan` has it."""
+        """Runs a scan; returns what `scan` returns."""

@@ -1,4 +1,4 @@
-"""Sentences with tags at random, for a look at a tagger without data.
+"""Synthetic sentences with tags, for a look at a tagger without data.
 
 Inputs: a fitted model. Outputs: examples, as `as_data` takes them.
 """
@@ -12,10 +12,10 @@ from unrolled.tasks.tag.fitted import TagFitted
 N_SENTENCES, LENGTH = 16, 20
 
 
-def made_up(fitted: TagFitted, draw: np.random.Generator) -> Tagged:
+def synthetic(fitted: TagFitted, draw: np.random.Generator) -> Tagged:
     """Words that the model knows, with tags at random: single tokens, or none."""
     known = [tag for tag in fitted.tags if fitted.scheme == "plain" or tag[:2] in ("O", "S-")]
-    sentences = [fitted.vocabulary.made_up(draw, LENGTH) for _ in range(N_SENTENCES)]
+    sentences = [fitted.vocabulary.synthetic(draw, LENGTH) for _ in range(N_SENTENCES)]
     tags = [[str(tag) for tag in draw.choice(known, len(each))] for each in sentences]
     if fitted.scheme not in ("plain", "BIOES"):
         tags = [tags_of(spans_of(each, "BIOES"), len(each), fitted.scheme) for each in tags]

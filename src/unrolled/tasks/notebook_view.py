@@ -19,8 +19,8 @@ _SHAPE = ("cell", "encoder", "layers", "hidden", "units", "horizon")  # settings
 _MOST_CHARS = 300  # of the settings
 
 
-class Seen(ABC):
-    """What has settings, and after `fit` a network with metrics."""
+class NotebookView(ABC):
+    """A model as HTML in a notebook: its settings, and after `fit` its network and metrics."""
 
     task: ClassVar[str]
     result: TrainResult | None

@@ -61,7 +61,7 @@ class LayerMetrics:
         return {f"{self.column}/{name}": value for name, value in told.items()}
 
 
-def watched(job: Job, step: int, carried: Tree) -> list[LayerMetrics]:
+def layer_metrics(job: Job, step: int, carried: Tree) -> list[LayerMetrics]:
     """The metrics of each recurrent layer, by the loss of an update; weights and random numbers stay as they are."""
     module, weights = job.module, list(job.module.parameters())
     module.train()
@@ -130,9 +130,9 @@ def _from_last_state(module: nn.Module, chain: Chain) -> tuple[Tensor, Tensor | 
     scan = chain.scans[-1].arguments
     detached = pytree.tree_map(lambda leaf: leaf.detach(), (scan.xs, scan.state))
     with probe_keeping(module) as (record, _):
-        watcher = probing.watcher()
-        assert watcher is not None, "it is on"
-        _, last = watcher.run(scan._replace(xs=detached[0], state=detached[1]), engine="auto")
+        hook = probing.hook()
+        assert hook is not None, "it is on"
+        _, last = hook.run(scan._replace(xs=detached[0], state=detached[1]), engine="auto")
         floats = [leaf for leaf in pytree.tree_leaves(last) if leaf.requires_grad]
         if floats:
             torch.autograd.backward(floats, [torch.randn_like(leaf) for leaf in floats])

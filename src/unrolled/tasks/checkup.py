@@ -16,12 +16,12 @@ from unrolled.insight.diagnosis import Checkup
 from unrolled.randomness import set_aside
 from unrolled.tasks.estimator import Estimator
 from unrolled.tasks.known_answers import KnowsAnswers
-from unrolled.tasks.starting import Beginning
+from unrolled.tasks.starting import StartModel
 from unrolled.training.job import Job
 from unrolled.training.settings import TrainSettings
 
 _MOST_EXAMPLES = 2000  # that one batch is drawn from
-MADE_UP = "made-up input: what the model knows in random order, with random answers"
+SYNTHETIC = "made-up input: what the model knows in random order, with random answers"
 
 
 def checkup_of(model: Estimator, data: object = None) -> Checkup:
@@ -31,7 +31,7 @@ def checkup_of(model: Estimator, data: object = None) -> Checkup:
 
     Args:
         model: fitted.
-        data: of its task, as its `read` and `as_data` return them; made up if None, see `MADE_UP`.
+        data: of its task, as its `read` and `as_data` return them; made up if None, see `SYNTHETIC`.
 
     Raises:
         DataError: the data do not fit the model.
@@ -40,13 +40,13 @@ def checkup_of(model: Estimator, data: object = None) -> Checkup:
     with set_aside(device, 0):
         module = tasks.task(model.task)
         if data is None:
-            data = module.made_up(model.fitted, np.random.default_rng(0))
+            data = module.synthetic(model.fitted, np.random.default_rng(0))
         job = _job(model, data)
         _, carried = job.loss(job.module.eval(), 0, None)  # of a text: what goes before it
-    return checkup(_OnItsLoss(job.module, job, carried), (), loss=_itself)
+    return checkup(_LossModule(job.module, job, carried), (), loss=_itself)
 
 
-class _OnItsLoss(nn.Module):
+class _LossModule(nn.Module):
     """A network that returns its loss on the second batch of its training."""
 
     def __init__(self, net: nn.Module, job: Job, carried: Tree) -> None:
@@ -76,4 +76,4 @@ def _job(model: Estimator, data: object) -> Job:
         whole = whole.part(range(_MOST_EXAMPLES))
     device = next(model.fitted.net.parameters()).device
     training = TrainSettings(steps=1, precision="float32")
-    return learner._job(whole, None, training, device, Beginning.of(model, kind))
+    return learner._job(whole, None, training, device, StartModel.of(model, kind))

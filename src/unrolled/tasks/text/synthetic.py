@@ -1,4 +1,4 @@
-"""Text at random, for a look at a text model without data.
+"""Synthetic text, for a look at a text model without data.
 
 Inputs: a fitted model. Outputs: a text, as `as_data` takes it.
 """
@@ -11,7 +11,7 @@ from unrolled.tasks.text.fitted import TextFitted
 N_UNITS = 12_000
 
 
-def made_up(fitted: TextFitted, draw: np.random.Generator) -> Corpus:
+def synthetic(fitted: TextFitted, draw: np.random.Generator) -> Corpus:
     """Units that the model knows, one after the other."""
     ids = draw.integers(1, fitted.net.output.out_features, size=N_UNITS)
     text = "".join(fitted.units.decode(ids.tolist()))

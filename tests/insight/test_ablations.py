@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import unrolled
+from unrolled.insight.ablations import TruncatedContext
 from unrolled.insight.chains import chains_of
-from unrolled.insight.cutting import Cut
-from unrolled.insight.past import _Judge, past_of
+from unrolled.insight.past import _ContextAblation, past_of
 from unrolled.insight.probe import probe_keeping
 from unrolled.insight.subject import Subject
 
@@ -54,7 +54,7 @@ def plainly(xs, lengths, context, *, reverse):
 def test_each_row_is_cut_as_counted_from_its_own_end(lengths, context, reverse, seed):
     xs = torch.randn(max(lengths), len(lengths), 1, generator=torch.Generator().manual_seed(seed))
     model, given_lengths = Decay(reverse=reverse), torch.tensor(lengths)
-    with torch.no_grad(), Cut(context, {0: torch.zeros(len(lengths), dtype=torch.int64)}, {0}).on():
+    with torch.no_grad(), TruncatedContext(context, {0: torch.zeros(len(lengths), dtype=torch.int64)}, {0}).on():
         found = model(xs, given_lengths)
     torch.testing.assert_close(found, plainly(xs, lengths, context, reverse=reverse))
 
@@ -68,14 +68,14 @@ def test_segments_count_the_steps_that_later_ones_have():
         second, state = layer(xs[4:9], state)
         return torch.cat((first, second, layer(xs[9:], state)[0]))
 
-    whole = Cut(3, {0: torch.zeros(3, dtype=torch.int64)}, {0})
+    whole = TruncatedContext(3, {0: torch.zeros(3, dtype=torch.int64)}, {0})
     with torch.no_grad(), whole.on():
         wanted = layer(xs)[0]
     with probe_keeping(layer) as (_, kept):
         run()
     [chain] = chains_of(kept)
     after = {number: torch.full((3,), rest) for number, rest in zip(chain.numbers, (7, 2, 0), strict=True)}
-    with torch.no_grad(), Cut(3, after, {0}).on():
+    with torch.no_grad(), TruncatedContext(3, after, {0}).on():
         torch.testing.assert_close(run(), wanted)
 
 
@@ -101,7 +101,7 @@ def test_padding_changes_nothing_of_what_the_past_is_worth(n_padding):
 def test_steps_at_which_a_row_knows_a_context_are_its_own():
     xs, lengths = torch.randn(6, 3, 1), torch.tensor([6, 4, 1])
     subject = Subject(Decay(reverse=False), (xs, lengths), lambda ys: ys.square().mean())
-    judge = _Judge(subject, subject.run().chains)
+    judge = _ContextAblation(subject, subject.run().chains)
     chosen = subject.layout.every(judge._output, 2)[:, :, 0]
     wanted = torch.tensor([[0, 0, 1], [1, 1, 0], [0, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]], dtype=torch.bool)
     assert torch.equal(chosen, wanted)

@@ -1,4 +1,4 @@
-"""Series at random, for a look at a forecaster without data.
+"""Synthetic series, for a look at a forecaster without data.
 
 Inputs: a fitted model. Outputs: examples, as `as_data` takes them.
 """
@@ -11,7 +11,7 @@ from unrolled.tasks.forecast.fitted import ForecastFitted
 N_SERIES, LEAST = 8, 200
 
 
-def made_up(fitted: ForecastFitted, draw: np.random.Generator) -> Series:
+def synthetic(fitted: ForecastFitted, draw: np.random.Generator) -> Series:
     """Waves with the model's season in noise; covariates and what describes a series are noise."""
     n_steps = LEAST + 2 * (len(fitted.weights) - 1 + fitted.cut.horizon)
     t = np.arange(n_steps)

@@ -1,4 +1,4 @@
-"""Pairs of texts at random, for a look at a translator without data.
+"""Synthetic pairs of texts, for a look at a translator without data.
 
 Inputs: a fitted model. Outputs: examples, as `as_data` takes them.
 """
@@ -11,7 +11,7 @@ from unrolled.tasks.translate.fitted import TranslateFitted
 N_PAIRS, LENGTH = 16, 20
 
 
-def made_up(fitted: TranslateFitted, draw: np.random.Generator) -> list[tuple[str, str]]:
+def synthetic(fitted: TranslateFitted, draw: np.random.Generator) -> list[tuple[str, str]]:
     """Texts of subwords that the model knows, each beside another that is no translation."""
 
     def text(subwords: Subwords) -> str:

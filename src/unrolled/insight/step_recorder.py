@@ -56,7 +56,7 @@ _CELLS: dict[Callable, Callable] = {
 }
 
 
-class Listening(TorchFunctionMode):
+class StepRecorder(TorchFunctionMode):
     """The gates and products of one call of a step.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""One scan under a probe: what it gives is noted, as it runs and as its gradients come.
+"""One scan under a probe: its states and gates are recorded as it runs, its gradients in the backward.
 
 Inputs: a scan, and its entry in the record. Outputs: the entry, filled; of a scan that runs eagerly its result too.
 """
@@ -15,14 +15,14 @@ from unrolled.engine.backends import eager
 from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.probed import Probed
 from unrolled.engine.trees import Tree
-from unrolled.insight.listening import Listening, line_not_finite
 from unrolled.insight.measures import first_not_finite, gate_of, may_not_be_finite, norms_of, norms_of_terms
 from unrolled.insight.names import gate_names, numbered, state_names
 from unrolled.insight.record import Record, ScanRecord, Trouble
+from unrolled.insight.step_recorder import StepRecorder, line_not_finite
 
 
 @dataclass(frozen=True)
-class WatchedScan:
+class ProbedScan:
     """A scan under a probe.
 
     Attributes:
@@ -65,7 +65,7 @@ class WatchedScan:
 # ---- as one compiled loop
 
 
-def note_fused(scan: WatchedScan, entry: ScanRecord, record: Record, found: Probed) -> None:
+def note_fused(scan: ProbedScan, entry: ScanRecord, record: Record, found: Probed) -> None:
     """Notes what a fused scan has given, and asks for its gradients."""
     taps, names = found.taps, state_names(scan.arguments.step, scan.arguments.state)
     states = [found.tapped[tap] for tap, _ in taps.states]
@@ -88,7 +88,7 @@ def note_fused(scan: WatchedScan, entry: ScanRecord, record: Record, found: Prob
         listeners[i].append(functools.partial(_note_terms, entry, rows_of))
 
 
-def _note_state(scan: WatchedScan, entry: ScanRecord, record: Record, name: str, gradient: Tensor) -> None:
+def _note_state(scan: ProbedScan, entry: ScanRecord, record: Record, name: str, gradient: Tensor) -> None:
     _put(entry.gradients, name, scan.norms_of(gradient), list(entry.states))
     if record.trouble is None:
         _locate_gradient(scan, entry, record)
@@ -110,7 +110,7 @@ def _put(found: dict[str, Tensor], name: str, value: Tensor, order: Sequence[str
 # ---- as the plain loop
 
 
-def run_eager(scan: WatchedScan, entry: ScanRecord, record: Record) -> tuple[Tree, Tree]:
+def run_eager(scan: ProbedScan, entry: ScanRecord, record: Record) -> tuple[Tree, Tree]:
     """Runs a scan as its definition, and notes what it gives."""
     loop = _EagerLoop(scan, entry, record)
     result = eager.run_scan(scan.arguments._replace(step=loop.step))
@@ -121,7 +121,7 @@ def run_eager(scan: WatchedScan, entry: ScanRecord, record: Record) -> tuple[Tre
 class _EagerLoop:
     """A step that notes what it computes; the loop calls it once for each time step."""
 
-    def __init__(self, scan: WatchedScan, entry: ScanRecord, record: Record) -> None:
+    def __init__(self, scan: ProbedScan, entry: ScanRecord, record: Record) -> None:
         self.scan, self.entry, self.record = scan, entry, record
         self.order, self.names = scan.order(), state_names(scan.arguments.step, scan.arguments.state)
         self.states: list[list[Tensor]] = []
@@ -130,7 +130,7 @@ class _EagerLoop:
     def step(self, x: Tree, state: Tree) -> tuple[Tree, Tree]:
         """The scan's step."""
         t = self.order[len(self.states)]
-        with Listening() as heard:
+        with StepRecorder() as heard:
             result = self.scan.arguments.step(x, state)
         if not isinstance(result, tuple) or len(result) != 2:
             return result  # which the loop refuses
@@ -187,7 +187,7 @@ def _root(weight: Tensor) -> Tensor:
     return weight if weight._base is None else weight._base
 
 
-def _weight_name(scan: WatchedScan, weight: Tensor) -> str:
+def _weight_name(scan: ProbedScan, weight: Tensor) -> str:
     return scan.weights.get(id(_root(weight)), "weight")
 
 
@@ -195,7 +195,7 @@ def _weight_name(scan: WatchedScan, weight: Tensor) -> str:
 
 
 def _note_forward(
-    scan: WatchedScan,
+    scan: ProbedScan,
     entry: ScanRecord,
     record: Record,
     states: list[Tensor],
@@ -226,7 +226,7 @@ def _note_forward(
 
 
 def _locate(
-    scan: WatchedScan, entry: ScanRecord, record: Record, found: list[tuple[str, Tensor]], states: list[Tensor]
+    scan: ProbedScan, entry: ScanRecord, record: Record, found: list[tuple[str, Tensor]], states: list[Tensor]
 ) -> None:
     """Where a number first is not finite, in the order of the loop; with the line of the step that made it."""
     places = []
@@ -242,7 +242,7 @@ def _locate(
     record.trouble = Trouble(entry.name, step, row, quantity, line)
 
 
-def _line_of(scan: WatchedScan, at: int, row: int, states: list[Tensor]) -> str:
+def _line_of(scan: ProbedScan, at: int, row: int, states: list[Tensor]) -> str:
     order, (_, xs, first, active, resets, *_) = scan.order(), scan.arguments
     firsts, form = pytree.tree_flatten(first)
     now = [state[order[at - 1]] for state in states] if at else firsts
@@ -254,7 +254,7 @@ def _line_of(scan: WatchedScan, at: int, row: int, states: list[Tensor]) -> str:
     return line_not_finite(scan.arguments.step, x, pytree.tree_unflatten(now, form), row, len(now[0]))
 
 
-def _locate_gradient(scan: WatchedScan, entry: ScanRecord, record: Record) -> None:
+def _locate_gradient(scan: ProbedScan, entry: ScanRecord, record: Record) -> None:
     """Where a gradient first is not finite, in the order of the backward."""
     found = []
     for name, norms in entry.gradients.items():

@@ -1,6 +1,6 @@
-"""Runs of a model whose scans know less than they would: of the past, or of their row.
+"""Ablations: a model runs with its past truncated, or with the rows of its batch permuted.
 
-Inputs: scans, as a model runs them. Outputs: what they give then.
+Inputs: scans, as a model runs them. Outputs: their results under the ablation.
 """
 
 import itertools
@@ -12,10 +12,10 @@ from torch.utils import _pytree as pytree
 from unrolled.engine import dispatch
 from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.trees import Tree
-from unrolled.insight.watching import Watching
+from unrolled.insight.scan_hook import ScanHook
 
 
-class Cut(Watching):
+class TruncatedContext(ScanHook):
     """Cuts the past off: after every `context` steps, counted from its own end, a row goes on from the state of the row
     before it in the batch; a single row from the first state.
 
@@ -63,8 +63,8 @@ class Cut(Watching):
         return runs & has_begun & (left % self._context == 0)
 
 
-class Strange(Watching):
-    """Gives each row what the last layers made of the row before it: no scan knows anything of its row."""
+class PermutedRows(ScanHook):
+    """Each row gets the last layers' results of the row before it, so that no output depends on its own row."""
 
     def __init__(self, lasts: set[int]) -> None:
         super().__init__("checkup")
