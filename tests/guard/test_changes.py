@@ -28,6 +28,8 @@ SAMPLE += """
     state_of_pythons_generator special_method__contains__ attribute_of_a_tensor defaults_of_the_step module_reloaded
     missing_attribute_that_is_handled default_of_a_dataclass generic_alias ctypes_number weak_proxy
     code_of_a_function_of_torch_exchanged kwdefaults_of_a_helper
+    override_on_a_subclass-zero_of_a_subclass override_on_an_instance-nan_of_a_subclass simple_namespace-zeros_in_a_set
+    property_of_a_module-decimal_compared weak_key_dictionary-one_and_true_in_a_key_in_a_tuple
 """.split()  # noqa: SIM905 - a list of names
 
 

@@ -82,7 +82,7 @@ SABOTAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "code of torch's functions": (without(_codes={}), "code_of_a_function_of_torch_exchanged"),
     "the environment": (without(_environment=None), "environment_variable_by_getenv"),
     "registered classes": (without(_registered=None), "abstract_class_registers"),
-    "signs of zeros": (without(_zeros=[]), "callable_object-zero_to_minus_zero"),
+    "signs of zeros": (without(_values=[]), "callable_object-zero_to_minus_zero"),
     "global hooks": (without_hooks, "global_forward_hook"),
     "exceptions that are handled": (without_reasons, "missing_attribute_that_is_handled"),
     "attributes that a method makes up": (without_reasons, "attribute_over_getattr_method-number"),

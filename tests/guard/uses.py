@@ -8,6 +8,7 @@ import enum
 import functools
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -81,6 +82,52 @@ def _half(y: Tensor) -> Tensor:
 def _quarter(y: Tensor) -> Tensor:
     return y * 0.25
 
+
+def _signed(y: Tensor, value: float) -> Tensor:
+    return y * math.copysign(0.5, value)
+
+
+#: equal values that are told apart, in each kind of thing that a guard compares by `==`; what tells them apart
+EQUALS: dict[str, tuple[Any, Any, Callable[[Tensor, Any], Tensor]]] = {
+    "zeros": (0.0, -0.0, _signed),
+    "one_and_true": (1, True, lambda y, v: y * (0.5 if isinstance(v, bool) else 0.25)),
+    "one_and_a_float": (1, 1.0, lambda y, v: y * (0.5 if isinstance(v, int) else 0.25)),
+}
+HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "set": (lambda v: {v}, lambda held: list(held)[0]),  # noqa: RUF015
+    "frozen_set": (lambda v: frozenset({v}), lambda held: list(held)[0]),  # noqa: RUF015
+    "set_of_tuples": (lambda v: {(v,)}, lambda held: list(held)[0][0]),  # noqa: RUF015
+    "key": (lambda v: {v: 2}, lambda held: list(held)[0]),  # noqa: RUF015
+    "key_in_a_tuple": (lambda v: {(v,): 2}, lambda held: list(held)[0][0]),  # noqa: RUF015
+    "key_in_a_set": (lambda v: {frozenset({v}): 2}, lambda held: list(list(held)[0])[0]),  # noqa: RUF015
+    "tuple": (lambda v: (v,), lambda held: held[0]),
+    "slice": (slice, lambda held: held.stop),
+}
+
+
+class Rate(float):
+    """A float of a class of its own."""
+
+
+class Code(bytes):
+    """Bytes of a class of its own."""
+
+
+_EQUAL_USES = {
+    f"{name}_in_a_{holder}": (hold(first), hold(second), lambda y, v, read=read, use=use: use(y, read(v)))
+    for name, (first, second, use) in EQUALS.items()
+    for holder, (hold, read) in HOLDERS.items()
+}
+_HELD = [bytearray, memoryview, Code]  # of bytes
+_COMPARED_USES = {
+    f"{kind.__name__}_{how}": (kind(b"a"), kind(b"b"), lambda y, v, is_a=is_a: y * (0.5 if is_a(v) else 0.25))
+    for kind in _HELD
+    for how, is_a in {
+        "compared": lambda v: v == b"a",
+        "compared_within": lambda v: (v, 1) == (b"a", 1),
+        "found": lambda v: v in (b"a",),
+    }.items()
+}
 
 USES: dict[str, tuple[Any, Any, Callable[[Tensor, Any], Tensor]]] = {
     "number": (0.5, 0.25, lambda y, v: y * v),
@@ -166,6 +213,14 @@ USES: dict[str, tuple[Any, Any, Callable[[Tensor, Any], Tensor]]] = {
     "numpy_array": (np.array([0.5, 2.0]), np.array([0.25, 2.0]), lambda y, v: y * float(v[0])),
     "numpy_as_tensor": (np.array([0.5] * 4), np.array([0.25] * 4), lambda y, v: y * torch.from_numpy(v)),
     "memory_format": (0, 1, lambda y, v: y.flip(1) if v else y),
+    "zero_of_a_subclass": (Rate(0.0), Rate(-0.0), _signed),
+    "nan_of_a_subclass": (Rate("nan"), Rate(0.5), lambda y, v: y * float(v)),
+    "zero_of_a_complex_number": (complex(0.0, 1.0), complex(-0.0, 1.0), lambda y, v: _signed(y, v.real)),
+    "zero_of_an_imaginary_number": (complex(1.0, 0.0), complex(1.0, -0.0), lambda y, v: _signed(y, v.imag)),
+    "order_of_a_set": ({8, 0}, {0, 8}, lambda y, v: y / (list(v)[0] + 1)),  # noqa: RUF015
+    "decimal_compared": (Decimal(1), Decimal(2), lambda y, v: y * (0.5 if v == 1 else 0.25)),
+    **_EQUAL_USES,
+    **_COMPARED_USES,
 }
 PLAIN = {
     "number",

@@ -73,6 +73,10 @@ class _Gathered(Exception):  # noqa: N818 - no fault: how the inputs of a graph 
         self.inputs = inputs
 
 
+class Unguarded(Exception):  # noqa: N818 - no fault
+    """A step cannot be captured, and for how long that holds cannot be told; its text says why."""
+
+
 def _gather(*inputs: Any) -> Any:
     raise _Gathered(inputs)
 
@@ -97,7 +101,10 @@ class _Guards(guards.CheckFunctionManager):
     """Torch's guards; what they compare by address is noted."""
 
     def __init__(self, code: types.CodeType, output: OutputGraphCommon, path: Path) -> None:
-        super().__init__(code, output)
+        try:
+            super().__init__(code, output)
+        except AssertionError as fault:  # no guard holds then
+            raise Unguarded("it reads a value that is not equal to itself, as a nan of its own class") from fault
         self._check_nodes(self.guard_manager.root, path.globals)
 
     def id_ref(self, obj: object, obj_str: str) -> int:
@@ -116,10 +123,6 @@ class _Guards(guards.CheckFunctionManager):
             if kind is types.FunctionType and child.get_accessors():
                 child.add_lambda_guard(_has_globals_of(names), ["the globals of a function"], None)
             self._check_nodes(child, names)
-
-
-class Unguarded(Exception):  # noqa: N818 - no fault
-    """A step cannot be captured, and for how long that holds cannot be told; its text says why."""
 
 
 class _Lines(fx.Interpreter):
@@ -165,7 +168,10 @@ class Guarded:
         made_of: list[Any] = list(output.guards)
         objects = [guard.obj_weakref() for guard in made_of if guard.obj_weakref is not None]
         conditions = [part for guard in made_of for part in guard.code_list or ()]
-        self._extra = ExtraGuards([*by_address, *objects, *path.classes], conditions, path.frames.values())
+        of_subclasses = [guard.name for guard in made_of if guard.create_fn_name() == "CONSTANT_SUBCLASS_MATCH"]
+        read = {"L": output.local_scope, "G": scope}
+        conditions += [f"float({name}) == 0.0" for name in of_subclasses if isinstance(eval(name, {}, read), float)]
+        self._extra = ExtraGuards([*by_address, *objects, *path.classes], conditions, path.frames.values(), read)
         self._is_dead = False
         self._held: list[Any] = []
         for each in by_address:

@@ -8,6 +8,7 @@ import ast
 import inspect
 import linecache
 import sys
+import types
 from typing import Any
 
 from torch._dynamo.variables import (
@@ -268,3 +269,14 @@ def _shown(module: str) -> str:
             break
         public.append(part)
     return ".".join([first, *public]) + "."
+
+
+def words_of_compared(variable: Any, how: str) -> str:
+    """What prevents a loop where an object is compared, `how` being "__eq__" or the like: torch compares one that the
+    step did not make by its code in C, as it finds it, and guards its class alone.
+    """
+    kind = type(variable.value)
+    found = next(vars(each)[how] for each in kind.__mro__ if how in vars(each))
+    is_by_c = not isinstance(found, types.FunctionType) and found is not vars(object)[how]
+    is_unguarded = is_by_c and variable.source is not None and variable._base_vt is None
+    return f"it compares a {kind.__name__} that it holds, whose changes no guard sees" if is_unguarded else ""

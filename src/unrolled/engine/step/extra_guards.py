@@ -2,14 +2,14 @@
 
 Inputs: the objects that torch's guards met, and the frames that the capture went through. Output: whether all of it is
 as it was: methods and special methods of classes, functions of modules, imported modules, names that hide a builtin,
-the environment, registered abstract classes, the sign of zeros, global hooks.
+the environment, registered abstract classes, what `==` does not tell apart, as 0.0 and -0.0, global hooks.
 """
 
 import abc
+import ast
 import builtins
 import dis
 import functools
-import math
 import os
 import re
 import sys
@@ -45,7 +45,9 @@ OPERATORS = [
     )
 ]  # fmt: skip
 _FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)
-_ZERO = re.compile(r"(.+) == -?0\.0")
+_NUMBERS = (bool, int, float, complex)
+# that two values are equal may leave out what tells them apart
+_HAS_SUCH = re.compile(r" == .*(\b0\.0\b|\dj\b|[\[({])")
 _IMPORTS = dis.opmap["IMPORT_NAME"]
 # what torch takes for constants
 _STATES = (sys.getrecursionlimit,)
@@ -72,9 +74,12 @@ class ExtraGuards:
         met: objects that guards compare by address, or whose class they compare.
         conditions: of guards, as torch words them.
         frames: that the capture went through.
+        scope: what conditions read.
     """
 
-    def __init__(self, met: Iterable[Any], conditions: Iterable[str], frames: Iterable[Frame]) -> None:
+    def __init__(
+        self, met: Iterable[Any], conditions: Iterable[str], frames: Iterable[Frame], scope: dict[str, Any]
+    ) -> None:
         frames = list(frames)
         self._items: dict[tuple[int, str], tuple[Any, Any]] = {}
         self._views: dict[type, Any] = {}
@@ -92,9 +97,8 @@ class ExtraGuards:
         self._environment = dict(os.environ) if {"environ", "getenv"} & asked else None
         self._states = [(state, state()) for state in _STATES if state.__name__ in asked]
         self._registered = abc.get_cache_token() if {"isinstance", "issubclass"} & asked else None
-        found = [_ZERO.fullmatch(condition) for condition in conditions]
-        self._zeros = [compile(each[1], "<guard>", "eval") for each in found if each]  # torch's own words
-        self._signs: list[float] | None = None
+        self._values = [compile(each, "<guard>", "eval") for each in filter(None, map(_blurred, conditions))]
+        self._texts = self._read(scope)
         self._group()
 
     def _group(self) -> None:
@@ -187,7 +191,7 @@ class ExtraGuards:
             and all([state() == then for state, then in self._states])  # noqa: C419 - a generator takes longer
             and (self._environment is None or self._environment == os.environ)
             and (self._registered is None or self._registered == abc.get_cache_token())
-            and (not self._zeros or self._have_signs(scope))
+            and (not self._values or self._texts == self._read(scope))
         )
 
     def _are_present(self) -> bool:
@@ -200,15 +204,36 @@ class ExtraGuards:
                 return False
         return True
 
-    def _have_signs(self, scope: dict[str, Any]) -> bool:
-        signs = [math.copysign(1.0, eval(each, {}, scope)) for each in self._zeros]
-        if self._signs is None:
-            self._signs = signs
-        return signs == self._signs
+    def _read(self, scope: dict[str, Any]) -> list[str]:
+        """As text, in which 0.0 is not -0.0, nor 1 True."""
+        return [repr(eval(each, {}, scope)) for each in self._values]
 
 
 _code = attrgetter("__code__")
 _parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
+
+
+def _blurred(condition: str) -> str | None:
+    """What a condition compares by `==` alone with numbers that others equal: 0.0 and -0.0 are equal, and within a set
+    or keys 1 and True, or sets of another order.
+    """
+    if not _HAS_SUCH.search(condition):
+        return None
+    try:
+        compared = ast.parse(condition, mode="eval").body
+    except SyntaxError:  # torch's words for what it compares by itself
+        return None
+    if not isinstance(compared, ast.Compare) or not isinstance(compared.ops[0], ast.Eq):
+        return None
+    [other] = compared.comparators
+    numbers = [
+        each.value for each in ast.walk(other) if isinstance(each, ast.Constant) and type(each.value) in _NUMBERS
+    ]
+    is_within = any(isinstance(each, ast.Set | ast.List | ast.Tuple | ast.Dict) for each in ast.walk(other))
+    is_such = is_within or any(isinstance(each, complex) or (isinstance(each, float) and not each) for each in numbers)
+    names = {each.id for each in ast.walk(compared.left) if isinstance(each, ast.Name)}
+    is_readable = names <= {"L", "G", *vars(builtins)}  # not by torch's own helpers
+    return ast.unparse(compared.left) if numbers and is_such and is_readable else None
 
 
 def _packages_of(names: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ from torch._dynamo.variables.lists import BaseListVariable
 from torch._dynamo.variables.user_defined import FrozenDataClassVariable, UserDefinedObjectVariable
 
 from unrolled.engine.source_lines import is_of_a_step, is_of_torch
-from unrolled.engine.step.doing import RANDOM, Doing, line_of
+from unrolled.engine.step.doing import RANDOM, Doing, line_of, words_of_compared
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 
@@ -60,6 +60,10 @@ _FORMATS = ("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC")
 _TEXTS = ("__str__", "__repr__", "__format__")
 _PLAIN_VALUES = (str, int, float, bool, complex, type(None), torch.dtype, torch.device)
 _WITHOUT_TEXTS = (Mapping, MappingView, Set, types.FunctionType, types.MethodType, type)
+[_COMPARE] = {"richcompare_impl", "tp_richcompare_impl"} & {
+    *dir(UserDefinedObjectVariable)
+}  # as torch's version has it
+_compare = getattr(UserDefinedObjectVariable, _COMPARE)
 # functions that a step may have, by whatever name
 _ASKS: dict[Any, str] = {
     **dict.fromkeys(
@@ -100,11 +104,8 @@ _HIDDEN = {
     "WrapperUserMethodVariable": "it calls a method that keeps its results, or that wraps another in C",
 }
 
-
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _ASYNC_WORDS = "it calls an async function, whose result is there only after an await"
-
-
 _SETS = ("set_", "enable_", "use_deterministic")
 _SETS_WORDS = "it changes a setting of torch; set it before the scan"
 
@@ -168,6 +169,7 @@ class Path:
                 )
             texts = builtin.BuiltinVariable
             patch(texts, "call_function", self._refusing_texts(texts.call_function))
+            patch(UserDefinedObjectVariable, _COMPARE, self._noting_compared())
             patch(HashableTracker, "__init__", self._refusing_keys(HashableTracker.__init__))
             for module in (functions, nn_module):
                 patch(module, "invoke_and_store_as_constant", self._refusing_assumed)
@@ -180,6 +182,15 @@ class Path:
         if self.doing is not None and not is_of_a_step(translator.f_code.co_filename):
             words = self.doing.words()
         self.reason = words + (line_of(translator) or (self.doing.line if self.doing else ""))
+
+    def _noting_compared(self) -> Any:
+        def compared(variable: Any, translator: Any, other: Any, how: str) -> Any:
+            words = words_of_compared(variable, how)
+            if words:
+                self._note(words, translator)
+            return _compare(variable, translator, other, how)
+
+        return compared
 
     def _refusing_keys(self, make: Any) -> Any:
         def hashed(tracker: Any, variable: Any) -> None:
