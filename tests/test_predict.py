@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import shutil
 import sys
 
 import pytest
@@ -164,6 +165,12 @@ def test_a_model_of_intents_reads_what_it_was_trained_on(runs, call, folder):
     assert [json.loads(line)["intent"] for line in out.splitlines()] == ["open", "shut"]
 
 
+FLATTERED = (
+    "On data that it learnt from, which flatters it, the model does as well as naive Bayes: accuracy 100.00 % against 100.00 % "
+    "(p = 1.00, 60 texts). Evaluate files that it has not seen."
+)
+
+
 @pytest.mark.parametrize("form", ["text", "json", "csv"])
 def test_evaluations_in_every_form(runs, call, folder, form):
     (folder / "r.csv").write_text(REVIEWS)
@@ -178,10 +185,14 @@ def test_evaluations_in_every_form(runs, call, folder, form):
     if form == "json":
         found = json.loads(out)
         assert (found["task"], found["files"], found["model"]["accuracy"]) == ("classify", ["r.csv"], 1.0)
+        assert (found["is_flattered"], found["verdict"]) == (True, FLATTERED)
     elif form == "csv":
         found = {row["metric"]: row["value"] for row in rows_of(out)}
         assert found["model.accuracy"] == "1.0"
         assert found["model.classes.up.n"] == "30"
+        assert (found["is_flattered"], found["verdict"]) == ("True", FLATTERED)
+    else:
+        assert out.splitlines()[-1] == FLATTERED
 
 
 def test_a_run_folder_is_a_model(runs, call, folder):
@@ -249,3 +260,11 @@ def test_a_file_that_is_not_there_is_no_text(runs, call, suffix):
     code, out, err = call("predict", runs / "c", f"absent{suffix}")
     assert (code, out) == (2, "")
     assert f"absent{suffix}: no such file. If it is a text, pass it through standard input" in err
+
+
+def test_a_model_file_by_itself_knows_what_it_learnt_from(runs, call, folder):
+    (folder / "r.csv").write_text(REVIEWS)
+    shutil.copy(runs / "c/model.safetensors", "moved.safetensors")
+    assert call("evaluate", "moved.safetensors", "r.csv")[1].splitlines()[-1] == FLATTERED
+    (folder / "r.csv").write_text(REVIEWS + "61,good food,up\n")
+    assert call("evaluate", "moved.safetensors", "r.csv")[1].splitlines()[-1].startswith("The model does as well as ")

@@ -290,7 +290,7 @@ def test_series_of_another_frequency_or_with_other_covariates_are_refused(call, 
     code, _, err = call("train", "forecast", "days.csv", "--steps", 5, "--from", "first", "--folder", "second")
     assert (code, err.splitlines()[-1]) == (
         2,
-        "unrolled: there is a value every day; the model that training starts from reads series with one every hour",
+        "unrolled: days.csv: there is a value every day; the model that training starts from reads series with one every hour",
     )
     code, _, err = call(
         "train", "forecast", "hours.csv", "--steps", 5, "--past", "", "--from", "first", "--folder", "b"

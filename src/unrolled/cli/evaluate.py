@@ -62,25 +62,29 @@ def evaluate(
         data = loaded.read(files)
     tell(data.notes)
     judges_ends = loaded.takes == "TABLE"  # of series, which training leaves out
-    if not judges_ends and data.sha256 and data.sha256 in _digest_of_training(model):
+    learnt_from = str(loaded.training.get("sha256") or _digest_of_training(model))
+    is_flattered = not judges_ends and bool(data.sha256) and data.sha256 in learnt_from
+    if is_flattered:
         names = ", ".join(map(str, files))
         click.echo(
             f"{names}: the model learnt from this, so the metrics flatter it; name what it has not seen", err=True
         )
     with about(files):
         metrics = loaded.evaluate(data, **more)
+    report = module.Report(loaded, metrics, is_flattered=is_flattered)
+    told = {**_plain(metrics), "is_flattered": is_flattered, "verdict": report.verdict()}
     if form == "text":
-        lines = module.Report(loaded, metrics).of_evaluation(", ".join(map(str, files)))
+        lines = report.of_evaluation(", ".join(map(str, files)))
     elif form == "json":
-        whole = {"model_file": str(model), "task": loaded.task, "files": list(map(str, files)), **_plain(metrics)}
+        whole = {"model_file": str(model), "task": loaded.task, "files": list(map(str, files)), **told}
         lines = iter([json.dumps(whole, ensure_ascii=False, indent=1)])
     else:
-        lines = (csv_line(row) for row in (["metric", "value"], *_flat("", _plain(metrics))))
+        lines = (csv_line(row) for row in (["metric", "value"], *_flat("", told)))
     write_lines(lines, out)
 
 
 def _digest_of_training(model: Path) -> str:
-    """Of the files that a run was started with; empty where the model lies in no run folder."""
+    """Of the files of a run, for an earlier model that does not say it; empty where it lies in no run folder."""
     with contextlib.suppress(RunError):
         return str(Run.open(model if model.is_dir() else model.parent).config.get("sha256", ""))
     return ""

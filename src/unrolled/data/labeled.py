@@ -123,8 +123,7 @@ def read_labeled(
             found.append(value.strip())
             cut = [classes] if separator is None else classes.split(separator)
             labels.append(sorted({each.strip() for each in cut if each.strip()}))
-    for i, told in enumerate(unlabeled):
-        faults.add(told if i else f"{told}{_several(table.columns[names[1]])}")
+    _tell_unlabeled(unlabeled, table.columns[names[1]], faults)
     faults.stop()
     if not found:
         raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {names[0]!r}")
@@ -148,6 +147,12 @@ def read_labeled(
         notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
     read_as = {"text": names[0], "label": names[1]}
     return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256, read_as=read_as)
+
+
+def _tell_unlabeled(texts: Sequence[str], cells: Sequence[str], faults: Faults) -> None:
+    """Tells of cells without a label, and at the first what to do about them."""
+    for i, text in enumerate(texts):
+        faults.add(text if i else f"{text}{_several(cells)}")
 
 
 def _several(cells: Sequence[str]) -> str:

@@ -262,6 +262,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
         described: JsonObject = {} if base is None else {"start": base.name, "start_notes": list(self.notes)}
         self.read_as = _read_as(whole)
         described |= {"read_as": self.read_as} if self.read_as else {}
+        described |= {"sha256": "".join(getattr(each, "sha256", "") for each in (whole, held))}
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
         return job
 

@@ -28,12 +28,14 @@ class TaskReport(ABC, Generic[M, D]):
     Attributes:
         model: fitted.
         metrics: what `model.evaluate` returned; by default the metrics on the validation part.
+        is_flattered: whether the metrics are of data that the model learnt from, which every verdict says.
     """
 
     for_more: ClassVar[str] = ""  # what makes more examples, where there are too few
 
-    def __init__(self, model: M, metrics: Metrics | None = None) -> None:
+    def __init__(self, model: M, metrics: Metrics | None = None, *, is_flattered: bool = False) -> None:
         self.model = model
+        self.is_flattered = is_flattered
         self.metrics = model.fitted.metrics if metrics is None else metrics
 
     @abstractmethod
@@ -75,7 +77,10 @@ class TaskReport(ABC, Generic[M, D]):
                 f"from {LEAST_BLOCKS} on).{self.for_more}"
             )
         verb = "LOSES to" if found.verdict == "loses to" else found.verdict
-        return f"The model {verb} {found.name}: {metrics} ({found.evidence()})."
+        told = f"he model {verb} {found.name}: {metrics} ({found.evidence()})."
+        if self.is_flattered:
+            return f"On data that it learnt from, which flatters it, t{told} Evaluate files that it has not seen."
+        return f"T{told}"
 
     def verdict(self) -> str:
         """What the comparison says of this model, in a sentence."""
