@@ -5,9 +5,10 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from unrolled.engine.explain import Explanation, explained
+from unrolled.engine.step.torch_cells import as_step
 from unrolled.engine.trees import Step, Tree
 from unrolled.errors import ShapeError
-from unrolled.scan import as_step, checked, checked_clip
+from unrolled.scan import checked, checked_clip
 
 
 class Layer(nn.Module):

@@ -17,15 +17,12 @@ from unrolled.engine import dispatch
 from unrolled.engine.backends import eager
 from unrolled.engine.checked_scan import CheckedScan
 from unrolled.engine.context import has_values, why_definition
-from unrolled.engine.step.declared import declared
+from unrolled.engine.step.torch_cells import as_step
 from unrolled.engine.trees import Step, Tree, flatten
 from unrolled.errors import ArgumentError, NotFusedError, ProbeError, SettingsError, ShapeError
 
 Engine = Literal["auto", "fused", "eager"]
 ENGINES = ("auto", "fused", "eager")
-# of torch, which return their state alone; names of torch.nn may be exchanged for others later
-_LSTM_CELL = nn.LSTMCell
-_CELLS = (nn.RNNCell, nn.GRUCell, _LSTM_CELL)
 
 
 def scan(
@@ -107,8 +104,8 @@ def scan(
     """
     if engine not in ENGINES:
         raise ShapeError(f"scan: engine={engine!r} is not known. Expected one of 'auto', 'fused', 'eager'.")
-    step, clip = as_step(step), checked_clip(clip_state_grad, "scan")
-    is_in_graph = torch.compiler.is_compiling()
+    clip, is_in_graph = checked_clip(clip_state_grad, "scan"), torch.compiler.is_compiling()
+    step = step if is_in_graph else as_step(step)
     hook = None if probing.current is None else _hook(is_in_graph=is_in_graph)
     is_plain = not is_in_graph and hook is None
     reason = why_definition() if is_plain else None
@@ -221,36 +218,6 @@ def checked_clip(limit: object, name: str) -> float | None:
     if not value > 0:
         raise SettingsError(f"{name}: clip_state_grad={limit}. Expected a number above 0, or None to clip nothing.")
     return None if value == math.inf else value
-
-
-def as_step(step: Callable) -> Callable:
-    """A cell of torch as a step, whose output is its state; any other step as it is."""
-    if not isinstance(step, _CELLS):
-        return step
-    own = None if torch.compiler.is_compiling() else declared(step)
-    return _step_of(step) if own is None else own
-
-
-def _step_of(cell: nn.Module) -> Callable:
-    return _first_of_state_is_output(cell) if isinstance(cell, _LSTM_CELL) else _hidden_is_output(cell)
-
-
-def _hidden_is_output(cell: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    def step(x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        result = cell(x, hidden)
-        return result if isinstance(result, tuple) else (result, result)  # a subclass may be a step itself
-
-    return step
-
-
-def _first_of_state_is_output(cell: nn.Module) -> Callable[[Tensor, Tree], tuple[Tensor, Tree]]:
-    def step(x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        hidden, memory = cell(x, tuple(state))
-        if not isinstance(memory, Tensor):  # of a subclass that is a step itself
-            return hidden, memory
-        return hidden, [hidden, memory] if isinstance(state, list) else (hidden, memory)
-
-    return step
 
 
 def _check_trees(xs: Tree, state: Tree) -> int:

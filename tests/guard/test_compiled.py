@@ -1,5 +1,7 @@
 """What a compiled model reads, changed between two calls: it answers as the model itself does then."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -186,3 +188,52 @@ def test_a_graph_holds_no_tensor_that_torch_would_take_for_a_constant(place, eng
         f"a buffer: {NAMES.get(place, 'one of shape [5]')}. Register it (`self.register_buffer(name, tensor)`), or "
         "leave fullgraph=True out.\n"
     ) in str(error.value)
+
+
+class Callable:
+    def __call__(self, x, h):
+        return plain(x, h)
+
+    def method(self, x, h):
+        return plain(x, h)
+
+
+def plain(x, h):
+    h = torch.tanh(x + h)
+    return h, h
+
+
+@pytest.mark.parametrize(
+    "step", [plain, lambda x, h: plain(x, h), functools.partial(plain), Callable(), Callable().method]
+)
+def test_a_graph_takes_a_module_as_step_alone(step):
+    """With fullgraph=True, where torch saw no tensor of another step."""
+    torch._dynamo.reset()
+    xs, state = torch.randn(4, 2, 5), torch.zeros(2, 5)
+    run = lambda xs, state: unrolled.scan(step, xs, state)
+    assert_close(torch.compile(run, backend="aot_eager")(xs, state), run(xs, state))
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported) as error:
+        torch.compile(run, backend="aot_eager", fullgraph=True)(xs, state)
+    assert (
+        "StepError('scan: within torch.compile(fullgraph=True) the step has to be an nn.Module, as torch sees the "
+        "tensors of modules alone. Make it the `forward` of a module that has them as parameters and buffers, or leave "
+        "fullgraph=True out.')"
+    ) in str(error.value)
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize("is_one", [False, True])
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+def test_cells_of_torch_are_steps_of_a_graph_too(kind, is_one, engine):
+    torch._dynamo.reset()
+    cell, xs, state = kind(3, 5), torch.randn(4, 2, 3), torch.zeros(2, 5)
+    state = (state, state) if kind is nn.LSTMCell else state
+    run = lambda xs, state: unrolled.scan(cell, xs, state, engine=engine)
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=is_one)
+    for _ in range(2):
+        found, exact = compiled(xs, state), run(xs, state)
+        assert_close(found, exact)
+        ours, theirs = (torch.autograd.grad(ys.square().sum(), list(cell.parameters())) for ys, _ in (found, exact))
+        assert_close(ours, theirs)
+        cell.weight_hh.data.mul_(1.5)

@@ -34,6 +34,7 @@ from unrolled.engine.reasons import ROWS_MATTER, NotTraceable, RunsEagerly
 from unrolled.engine.run.checkpointed import run_in_chunks
 from unrolled.engine.run.side_by_side import side_by_side
 from unrolled.engine.step.declared import declared
+from unrolled.engine.step.torch_cells import as_step
 from unrolled.engine.torch_compile import operator
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import StepError
@@ -43,11 +44,15 @@ _NOT_OF_GRAPH = (
     "scan: within torch.compile(fullgraph=True) the step reads a tensor that is neither a parameter nor a buffer: {}. "
     "Register it (`self.register_buffer(name, tensor)`), or leave fullgraph=True out."
 )
+_NO_MODULE = (
+    "scan: within torch.compile(fullgraph=True) the step has to be an nn.Module, as torch sees the tensors of modules "
+    "alone. Make it the `forward` of a module that has them as parameters and buffers, or leave fullgraph=True out."
+)
 _OF_LIBRARY = "unrolled.cells."  # cells that torch.compile can go through, and that do nothing else
 
 
 def run_scan(scan: CheckedScan, *, engine: str, recompute: bool) -> tuple[Any, Any]:
-    """As `dispatch.run_scan`."""
+    """As `dispatch.run_scan`; the step of the scan is as it was given."""
     step, xs, state, active, resets, is_reversed, _, clip, _ = scan
     masks = {name: mask for name, mask in (("active", active), ("resets", resets)) if mask is not None}
     limit = math.inf if clip is None else clip  # None is no argument of what torch.compile calls as a whole
@@ -56,12 +61,15 @@ def run_scan(scan: CheckedScan, *, engine: str, recompute: bool) -> tuple[Any, A
     if isinstance(step, nn.Module) and (type(step).__module__.startswith(_OF_LIBRARY) or _is_one_graph()):
         _guard(step, xs, state)
         return _whole(step, xs, state, masks, limit, is_reversed, engine, recompute)
+    if _is_one_graph():
+        raise StepError(_NO_MODULE)
+    scan = scan._replace(step=as_step(step))
     return torch.compiler.disable(dispatch.run_scan)(scan, engine=engine, recompute=recompute)
 
 
 def _guard(step: nn.Module, xs: Any, state: Any) -> None:
     """One time step for torch.compile to go through, which guards what the step reads; its result is dropped."""
-    step(pytree.tree_map(lambda x: x.new_zeros(x.shape[1:]), xs), state)
+    as_step(step)(pytree.tree_map(lambda x: x.new_zeros(x.shape[1:]), xs), state)
 
 
 @torch._dynamo.assume_constant_result
@@ -114,7 +122,7 @@ def _run(
         return dispatch.by_engine(engine, lambda: _fused(scan), lambda: _eagerly(scan))
 
     clip = None if limit == math.inf else float(limit)  # by that a graph is guarded, where torch leaves numbers open
-    scan = CheckedScan(step, xs, state, masks.get("active"), masks.get("resets"), is_reversed, clip=clip)
+    scan = CheckedScan(as_step(step), xs, state, masks.get("active"), masks.get("resets"), is_reversed, clip=clip)
     if not recompute or has_free_unbacked_symbols(flatten(xs)[0][0].shape[0]):
         return part(scan)
     if engine != "eager":
