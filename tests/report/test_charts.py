@@ -12,7 +12,7 @@ import unrolled
 from tests.report.pages import Page
 from unrolled.markup import Band, Line
 from unrolled.pages import checked
-from unrolled.report.comparison import compare, counting
+from unrolled.report.comparison import collected_counts, compare
 from unrolled.report.html import charts, elements
 from unrolled.report.html.charts import Axis
 from unrolled.report.html.page import STYLE, Section, document, policy
@@ -164,15 +164,15 @@ def test_colors_can_be_told_from_the_page(place):
         assert contrast(colors["text"], mixed(tone, 0.3)) >= 4.5, tone
 
 
-def test_counting_keeps_what_models_are_compared_by():
+def test_collected_counts_are_those_that_models_are_compared_by():
     model, baseline, other = (np.stack([np.arange(40) % n < 1, np.ones(40)], 1).astype(float) for n in (2, 4, 3))
-    with counting() as kept:
+    with collected_counts() as kept:
         compare(model, {"b": baseline}, metric="accuracy", of="texts")
         compare(other, {"b": baseline}, metric="accuracy", of="texts")
     first, second = kept
     assert first.beside(second, "c") == compare(model, {"c": other}, metric="accuracy", of="texts")
     assert first.beside(first, "itself").p == 1.0
-    with counting() as kept:
+    with collected_counts() as kept:
         compare(model[:9], {"b": baseline[:9]}, metric="accuracy", of="texts")
     assert first.beside(kept[0], "c") is None
 

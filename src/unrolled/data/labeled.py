@@ -106,8 +106,7 @@ def read_labeled(
         if not found_roles:
             wanted = Wanted(text, label, "label", _LABEL_NAMES).like(learnt)
             found_roles.append(roles_of(name, head, rows, wanted))
-        roles = found_roles[0]
-        return roles.in_head(name, head)
+        return found_roles[0].in_head(name, head)
 
     faults, n_empty, unlabeled = Faults(), 0, list[str]()
     table = read_table(paths, encoding=encoding, header=header, choose=choose, faults=faults)

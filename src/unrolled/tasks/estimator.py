@@ -307,8 +307,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
 
     def keep(self, path: Path, record: list[EvaluationRow], metrics: Metrics | None = None) -> None:
         """Writes the model file amid a training, with the metrics so far."""
-        fitted = self.fitted
-        self._fitted = replace(fitted, record=record, metrics=fitted.metrics if metrics is None else metrics)
+        self._fitted = replace(self.fitted, record=record, metrics=self.metrics if metrics is None else metrics)
         self.save(path)
 
     def save(self, path: Path | str) -> None:
