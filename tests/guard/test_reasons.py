@@ -8,6 +8,7 @@ import ast
 import contextlib
 import linecache
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from unittest import mock
 
 import pytest
 import torch
-from tests.guard import function_steps, python_steps, refused_steps, unfused_steps
+from tests.guard import function_steps, instruction_steps, python_steps, refused_steps, unfused_steps
 from tests.guard.checks import (
     FORBIDDEN,
     HIDDEN,
@@ -57,12 +58,18 @@ def line_of(refusal: Refusal) -> str:
     return f' ("{refusal.file}", line {number}: {refusal.line})'
 
 
-assert unfused_steps  # which puts its steps into the table
+assert instruction_steps  # which put their steps into the table
+assert unfused_steps
 IN_PYTHON = (python_steps.__file__, function_steps.__file__)
 
 
-#: torch 2.14 captures them, so there they are held to the plain loop
-FUSED_BY_NEWER = ("context_variable", "product_of_its_own", "power_by_a_function")
+IS_NEWER = torch.__version__ >= "2.14"
+#: whether they are captured, and so held to the plain loop: torch 2.14 does; so is since Python 3.12 what copies plain
+#: values by no function that torch leaves out
+IS_FUSED = {
+    **dict.fromkeys(("context_variable", "product_of_its_own", "power_by_a_function"), IS_NEWER),
+    "dataclass_as_a_dictionary": sys.version_info >= (3, 12),
+}
 
 
 def first_of_each_reason() -> list[Any]:
@@ -94,7 +101,7 @@ def test_the_exact_reason_of_a_step(name, monkeypatch):
     xs, state = case.arguments()
     with refusal.around():
         explanation = unrolled.explain(step, xs, state)
-    if name in FUSED_BY_NEWER and IS_NEWER:
+    if IS_FUSED.get(name):
         assert explanation.path == "fused", explanation.reason
         assert_as_eager(case, times=2)
         return
@@ -282,7 +289,6 @@ def test_the_warning_of_a_step_that_is_built_again_and_again(monkeypatch):
     )
 
 
-IS_NEWER = torch.__version__ >= "2.14"
 MODULES = (
     "step/doing",
     "step/refusals",

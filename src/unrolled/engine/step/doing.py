@@ -19,6 +19,7 @@ from torch._dynamo.variables import (
     SymNodeVariable,
     TensorVariable,
 )
+from torch._dynamo.variables.ctx_manager import WithEnterFunctionVariable
 from torch._dynamo.variables.misc import NullVariable
 
 from unrolled.engine.source_lines import is_of_a_step, shown_line
@@ -70,6 +71,12 @@ _DEEDS = {
 # modules of C by the names that users import
 _MODULES = {"posix": "os", "nt": "os", "_thread": "threading", "_pydecimal": "decimal"}
 _CALLS = ("CALL", "CALL_FUNCTION", "CALL_FUNCTION_EX", "CALL_KW", "PRECALL")
+#: instructions that look an attribute up of what lies on top
+ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR")
+_SUBSCRIPT = 26  # the number of [] among the operators of BINARY_OP, since Python 3.14
+# where on the stack lies what an instruction changes, and what it takes an item of
+_CHANGED_AT = {"STORE_ATTR": -1, "DELETE_ATTR": -1, "STORE_SUBSCR": -2, "DELETE_SUBSCR": -2, "STORE_SLICE": -3}
+_TAKEN_AT = {"BINARY_SUBSCR": -2, "BINARY_SLICE": -3}
 
 
 class Doing:
@@ -81,10 +88,11 @@ class Doing:
     """
 
     def __init__(self, translator: Any, instruction: Any) -> None:
-        n = instruction.arg if instruction.opname in _CALLS and isinstance(instruction.arg, int) else 0
-        self._kind, self._argument = instruction.opname, instruction.argval
-        self._stack = translator.stack[-(n + 3) :]
-        self._n = n + 2  # what a call takes: the function, a null or an object, the arguments
+        kind, stack = instruction.opname, translator.stack
+        is_item = kind == "BINARY_OP" and instruction.arg == _SUBSCRIPT
+        self._kind, self._argument = "BINARY_SUBSCR" if is_item else kind, instruction.argval
+        self._n = _taken_by(instruction)
+        self._stack = (stack[:-1] if kind == "CALL_KW" else stack)[-(self._n + 1) :]  # without names of arguments
         self._translator, self._instruction = translator, instruction
 
     @property
@@ -110,7 +118,7 @@ class Doing:
             if any(_is(each, SymNodeVariable) for each in parts):
                 return READS
             return f"it turns {self._odd_of(parts)} into text{CANNOT}"
-        if self._kind in ("LOAD_ATTR", "LOAD_METHOD") and self._stack:
+        if self._kind in ATTRIBUTES and self._stack:
             found = inspect.getattr_static(_value_of(self._stack[-1]), self._name(), None)
             return "" if found is None else self.words()
         return ""
@@ -123,29 +131,39 @@ class Doing:
     def words(self) -> str:
         """What it does."""
         kind, last = self._kind, type_of(self._stack[-1]) if self._stack else ""
+        entered = self._entered()
+        if entered is not None:
+            is_lock = _kind_of(entered).startswith("threading.")
+            return _THREADS if is_lock else f"it enters {type_of(entered)} by `with`{CANNOT}"
         if kind in _CALLS:
             name = self._called()
             return _deed_of(name) or f"it calls {self._written() or name or 'an object'}{self._of_what()}{CANNOT}"
-        if kind in ("LOAD_ATTR", "LOAD_METHOD"):
+        if kind in ATTRIBUTES:
             return f"it reads .{self._name()} of {last}{CANNOT}"
-        if kind in ("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR"):
-            changed = type_of(self._stack[-1 if kind in ("STORE_ATTR", "DELETE_ATTR") else -2])
-            return f"it changes {changed}{CANNOT}"
-        if kind in ("BINARY_SUBSCR", "BINARY_SLICE"):
-            return f"it takes an item of {type_of(self._stack[-2])}{CANNOT}"
+        if kind in _CHANGED_AT:
+            return f"it changes {type_of(self._stack[_CHANGED_AT[kind]])}{CANNOT}"
+        if kind in _TAKEN_AT:
+            return f"it takes an item of {type_of(self._stack[_TAKEN_AT[kind]])}{CANNOT}"
         if kind.startswith(("BINARY", "COMPARE", "UNARY", "INPLACE", "IS_OP", "TO_BOOL", "POP_JUMP")):
             return f"it computes with {self._odd_of(self._stack[-2:])}{CANNOT}"
         if kind == "CONTAINS_OP":
             return f"it looks for something in {last}{CANNOT}"
         if kind in ("GET_ITER", "FOR_ITER", "UNPACK_SEQUENCE", "UNPACK_EX", "LIST_EXTEND", "SET_UPDATE"):
             return f"it loops over {last}{CANNOT}"
-        if kind in ("BEFORE_WITH", "LOAD_SPECIAL"):
-            if _kind_of(self._stack[-1]).startswith("threading."):
-                return _THREADS
-            return f"it enters {last} by `with`{CANNOT}"
-        if kind.startswith("FORMAT"):
+        if kind.startswith(("FORMAT", "CONVERT")):
             return f"it turns {last} into text{CANNOT}"
         return NOT_CAPTURED
+
+    def _entered(self) -> Any:
+        """What a `with` enters: by an instruction of its own, or since Python 3.14 by a call; None elsewhere."""
+        if self._kind in ("BEFORE_WITH", "LOAD_SPECIAL"):
+            return self._stack[-1]
+        called = self._given() if self._kind in _CALLS else []
+        return called[0].ctx if called and _is(called[0], WithEnterFunctionVariable) else None
+
+    def _given(self) -> list[Any]:
+        """The function that is called, and its arguments."""
+        return [each for each in self._stack[-self._n :] if not _is(each, NullVariable)]
 
     def _name(self) -> str:
         argument = self._argument
@@ -153,7 +171,7 @@ class Doing:
 
     def _called(self) -> str:
         """The name of the function that is called."""
-        given = [each for each in self._stack[-self._n :] if not _is(each, NullVariable)]
+        given = self._given()
         return name_of(given[0]) if given else ""
 
     def _written(self) -> str:
@@ -171,7 +189,7 @@ class Doing:
 
     def _of_what(self) -> str:
         """What a builtin function is called with that is neither a tensor nor a constant."""
-        given = [each for each in self._stack[-self._n :] if not _is(each, NullVariable)]
+        given = self._given()
         is_builtin = given and getattr(_value_of(given[0]), "__module__", None) == "builtins"
         odd = [each for each in given[1:] if not (_is(each, ConstantVariable) or _is(each, TensorVariable))]
         return f" of {type_of(odd[0])}" if is_builtin and odd else ""
@@ -181,6 +199,14 @@ class Doing:
         operands = [each for each in operands if not _is(each, ConstantVariable)]
         others = [each for each in operands if not _is(each, TensorVariable)]
         return type_of((others or operands or self._stack)[0])
+
+
+def _taken_by(instruction: Any) -> int:
+    """How many values a call takes: the function, a null or an object, the arguments."""
+    if instruction.opname == "CALL_FUNCTION_EX":  # arguments by keyword too, or, since Python 3.14, a null
+        return 4 if sys.version_info >= (3, 14) else 3 + (instruction.arg & 1)
+    is_call = instruction.opname in _CALLS and isinstance(instruction.arg, int)
+    return 2 + (instruction.arg if is_call else 0)
 
 
 def line_of(translator: Any) -> str:

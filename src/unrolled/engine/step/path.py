@@ -34,7 +34,7 @@ from torch._dynamo.variables.lists import BaseListVariable
 from torch._dynamo.variables.user_defined import FrozenDataClassVariable, UserDefinedObjectVariable
 
 from unrolled.engine.source_lines import is_of_a_step, is_of_torch
-from unrolled.engine.step.doing import RANDOM, Doing, line_of, words_of_compared
+from unrolled.engine.step.doing import ATTRIBUTES, RANDOM, Doing, line_of, words_of_compared
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 
@@ -44,6 +44,7 @@ _store_as_constant = functions.invoke_and_store_as_constant
 _METACLASSES = (type, abc.ABCMeta, enum.EnumMeta, type(torch.Tensor), type(torch.nn.Parameter))
 _WITHOUT_GUARDS = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType)  # of which names they have
 _COMPUTES = ("BINARY_OP", "COMPARE_OP", "UNARY_NEGATIVE", "UNARY_INVERT", "UNARY_NOT", "BINARY_SUBSCR")
+_LOADS = 2  # values that an instruction puts on the stack at most, or one that is called and a null on it
 _PLAIN_DICTIONARIES = ("builtins", "collections")
 _PLAIN = ("builtins", "enum", "numpy")  # modules whose classes keep to the operators of numbers
 # what a step may ask of a tensor: how it came about
@@ -56,7 +57,7 @@ _KEY_WORDS = "it looks for a tensor among keys, which depends on which object it
 _SHARED_WORDS = "it goes through all parameters or buffers of a module; no guard sees which of them become one"
 _EQUAL_WORDS = "it looks for a key of a class that has __eq__ or __hash__ of its own, which a capture does not call"
 _IS_WORDS = "it compares tensors by `is`, which may differ from step to step"
-_FORMATS = ("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC")
+_FORMATS = ("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC", "CONVERT_VALUE")
 _TEXTS = ("__str__", "__repr__", "__format__")
 _PLAIN_VALUES = (str, int, float, bool, complex, type(None), torch.dtype, torch.device)
 _WITHOUT_TEXTS = (Mapping, MappingView, Set, types.FunctionType, types.MethodType, type)
@@ -268,10 +269,9 @@ class Path:
             if code.co_flags & _ASYNC:
                 self._note(_ASYNC_WORDS, translator)
         if at is not None and not is_of_torch(code.co_filename):
-            named = _function_of(translator.stack[-1]) if translator.stack else None
-            if isinstance(named, type):
-                self.classes[named] = None
-            if translator.stack and _is_setter(translator.stack[-1]):  # which torch calls while it captures
+            loaded = list(map(_function_of, translator.stack[-_LOADS:]))
+            self.classes |= dict.fromkeys(each for each in loaded if isinstance(each, type))
+            if any(map(_is_setter, loaded)):  # which torch calls while it captures
                 raise Ended(_SETS_WORDS + line_of(translator))
             words = _words_of(translator, translator.instructions[at])
             if words:
@@ -290,8 +290,8 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
         return "it handles an exception, whose cause no guard sees"
     if kind == "IS_OP" and all(map(_is_tensor, translator.stack[-2:])):
         return _IS_WORDS
-    if translator.stack and kind not in _COMPUTES and translator.f_code.co_filename != enum.__file__:
-        asks = _words_of_function(translator.stack[-1])
+    if kind not in _COMPUTES and translator.f_code.co_filename != enum.__file__:
+        asks = next(filter(None, map(_words_of_function, translator.stack[-_LOADS:])), None)
         if asks:
             return asks
     if kind in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _ORIGIN and _is_tensor(translator.stack[-1]):
@@ -304,7 +304,7 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
         return "it reads an attribute of a class that has a metaclass of its own, whose changes no guard sees"
     if kind in _COMPUTES and any(map(_has_operators, translator.stack[-2:])):
         return "it computes with a number or a text of a class that has operators of its own"
-    return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") else None
+    return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", *ATTRIBUTES) else None
 
 
 def _words_of_text(variable: Any, how: Callable[[Any], str] | None = None) -> str:
@@ -349,9 +349,8 @@ def _is_of_a_dictionary(variable: Any, name: str) -> bool:
     return not hasattr(type(found), "__get__")  # else it is a method, a property, a slot
 
 
-def _is_setter(variable: Any) -> bool:
+def _is_setter(value: Any) -> bool:
     """Whether it is a function of torch that changes a setting."""
-    value = _function_of(variable)
     is_torchs = isinstance(value, _FUNCTIONS) and (getattr(value, "__module__", None) or "").startswith("torch")
     return is_torchs and value.__name__.startswith(_SETS)
 
