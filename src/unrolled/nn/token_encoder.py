@@ -19,7 +19,7 @@ from unrolled.settings import Settings, option
 
 
 def ensemble_option() -> int:
-    """The option of how many networks there are."""
+    """The option for the number of networks of an ensemble."""
     words = "networks trained side by side, which answer together"
     return option(1, words, least=1, most=20, was="members", with_start="fixed")
 
@@ -54,7 +54,7 @@ class EncoderSettings(Settings):
 
 
 class TokenEncoder(nn.Module):
-    """A `TokenBatch` comes in, [time, batch, 2 · hidden] goes out."""
+    """From a `TokenBatch` to features [time, batch, 2 · hidden]."""
 
     label_axes: ClassVar[LabelAxes] = {
         "words.weight": ("words", None),

@@ -1,4 +1,4 @@
-"""What models say of items, as values, tables and in a notebook.
+"""The answers of models, as values, as tables and in a notebook.
 
 Inputs: answers with `rows` and `value`. Outputs: arrays, data frames, HTML. A file of its own, as all tasks share it.
 """

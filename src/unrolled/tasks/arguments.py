@@ -1,4 +1,4 @@
-"""Arguments of the verbs in Python: what does not fit is told in one line, before anything is computed.
+"""Checks of the verbs' arguments in Python: one line says what does not fit, before anything is computed.
 
 Inputs: what a user gave. Outputs: the same, or an ArgumentError. A file of its own, as the models of all tasks ask it.
 """

@@ -68,7 +68,7 @@ class InputLayer(ABC, Generic[T, Q, E, B]):
 
     @abstractmethod
     def encoder(self, settings: EncoderSettings) -> "TokenEncoder | NumberEncoder":
-        """The network that reads batches: [time, batch, size] goes out."""
+        """A network from a batch to features [time, batch, size]."""
 
     @abstractmethod
     def to_data(self) -> JsonObject:
@@ -177,7 +177,7 @@ class NumberInput(InputLayer[object, np.ndarray, np.ndarray, NumberBatch]):
 
 
 class NumberEncoder(nn.Module):
-    """A `NumberBatch` comes in, [time, batch, 2 · hidden] goes out."""
+    """From a `NumberBatch` to features [time, batch, 2 · hidden]."""
 
     def __init__(self, n_features: int, settings: EncoderSettings) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The task as the training loop sees it."""
+"""The training of a classifier, as the loop takes it: loss, metrics and learning curve."""
 
 from collections.abc import Sequence, Sized
 
@@ -18,7 +18,7 @@ from unrolled.training.loop import TrainSettings
 
 
 class ClassifyJob(SequenceJob):
-    """The task as the training loop sees it."""
+    """A classifier's training, as a `Job`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The model of the task: it reads files, trains its network, and answers."""
+"""A classifier: reads files, trains its network, predicts and evaluates."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized

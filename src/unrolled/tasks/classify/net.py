@@ -41,7 +41,7 @@ class ClassifyNet(nn.Module):
         self.members = nn.ModuleList(_Member(input_layer, n_classes, settings) for _ in range(settings.ensemble))
 
     def forward(self, batch: Batch, targets: Tensor) -> Tensor:
-        """The mean of the members' losses; targets [batch, classes], 0 or 1."""
+        """The mean of the networks' losses; targets [batch, classes], 0 or 1."""
         losses = [loss_of(member(batch), targets, is_multiple=self.is_multiple) for member in self.members]
         return torch.stack(losses).mean()
 

@@ -1,4 +1,4 @@
-"""The report of the task's models: table, verdict and picture."""
+"""The report of a classifier: table, verdict and picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _MOST_CLASSES, _N_EXAMPLES = 30, 8
 
 
 class ClassifyReport(TaskReport[ClassifyModel, Labeled]):
-    """What a model of the task reached, in words."""
+    """The metrics of a classifier in words."""
 
     def table(self) -> list[str]:
         model = self.metrics["model"]

@@ -1,4 +1,4 @@
-"""The training of the task, as the training loop sees it."""
+"""The training of a forecaster, as the loop takes it: loss, metrics and learning curve."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class TrainedModel(Protocol):
 
 
 class ForecastJob:
-    """The task as the training loop sees it."""
+    """A forecaster's training, as a `Job`."""
 
     item = "window"
     baseline_loss: float | None = None  # it has an error, but no likelihood

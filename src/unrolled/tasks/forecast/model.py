@@ -1,4 +1,4 @@
-"""The model of the task: it reads files, trains its network, and answers."""
+"""A forecaster: reads files, trains its network, predicts and evaluates."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -195,7 +195,7 @@ class ForecastNet(nn.Module):
                 member.linear.bias.copy_(torch.from_numpy(weights[-1]))  # type: ignore[union-attr, operator]
 
     def forward(self, batch: Windows) -> Tensor:
-        """The mean of the members' losses."""
+        """The mean of the networks' losses."""
         losses = []
         for member in self.members:
             if self.settings.decoder == "direct":

@@ -1,4 +1,4 @@
-"""The report of the task's models: table, verdict and picture."""
+"""The report of a forecaster: table, verdict and picture."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from unrolled.tasks.report import TaskReport
 
 
 class ForecastReport(TaskReport[ForecastModel, Series]):
-    """What a model of the task reached, in words."""
+    """The metrics of a forecaster in words."""
 
     for_more = " A smaller --horizon or a larger --test gives more."
 

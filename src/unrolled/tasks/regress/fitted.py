@@ -1,4 +1,4 @@
-"""What is fitted in the task, and its parts in a model file."""
+"""The fitted parts of a regression, and how a model file holds them."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The task as the training loop sees it."""
+"""The training of a regression, as the loop takes it: loss, metrics and learning curve."""
 
 from collections.abc import Sequence, Sized
 
@@ -15,7 +15,7 @@ _PRECISION = 4.0  # over few items the share stays near one half
 
 
 class RegressJob(SequenceJob):
-    """The task as the training loop sees it."""
+    """A regression's training, as a `Job`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The model of the task: it reads files, trains its network, and answers."""
+"""A regression: reads files, trains its network, predicts and evaluates."""
 
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import replace

@@ -29,7 +29,7 @@ class _Member(nn.Module):
 
 
 class RegressNet(nn.Module):
-    """An ensemble; a batch of the input layer comes in, the loss goes out, or the mean of the members' numbers."""
+    """An ensemble: takes a batch of the input layer, returns the loss, or the mean of its networks' numbers."""
 
     label_axes: ClassVar[LabelAxes] = TokenEncoder.label_axes
 
@@ -39,7 +39,7 @@ class RegressNet(nn.Module):
         self.members = nn.ModuleList(_Member(input_layer, settings) for _ in range(settings.ensemble))
 
     def forward(self, batch: Batch, targets: Tensor) -> Tensor:
-        """The mean of the members' losses; targets float32 [batch], scaled."""
+        """The mean of the networks' losses; targets float32 [batch], scaled."""
         return torch.stack([loss_of(member(batch), targets, self.loss) for member in self.members]).mean()
 
     def numbers(self, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""The report of the task's models: table and verdict."""
+"""The report of a regression: table and verdict."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _MOST_POINTS, _N_WORST = 2000, 8
 
 
 class RegressReport(TaskReport[RegressModel, Numbered]):
-    """What a model of the task reached, in words."""
+    """The metrics of a regression in words."""
 
     def table(self) -> list[str]:
         who = {"model": "model", "baseline": self.model.fitted.baseline.name, "mean": "mean"}

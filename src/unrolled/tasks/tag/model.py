@@ -1,4 +1,4 @@
-"""The model of the task: it reads files, trains its network, and answers."""
+"""A tagger: reads files, trains its network, predicts and evaluates."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -228,7 +228,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
 
 
 class _TagJob(ExampleJob):
-    """The tagging task as the training loop sees it."""
+    """A tagger's training, as a `Job`: loss and metrics."""
 
     def __init__(
         self,

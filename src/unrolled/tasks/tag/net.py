@@ -39,7 +39,7 @@ class TagNet(nn.Module):
         self.prior = TagPrior(len(vocabulary.words), len(tags)) if has_prior else None
 
     def forward(self, batch: TokenBatch, known: Tensor | None, tags: Tensor) -> Tensor:
-        """The mean of the members' losses.
+        """The mean of the networks' losses.
 
         Args:
             batch: of sentences.

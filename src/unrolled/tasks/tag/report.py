@@ -1,4 +1,4 @@
-"""The report of the task's models: table, verdict and picture."""
+"""The report of a tagger: table, verdict and picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ _MOST_LABELS, _N_EXAMPLES = 30, 8
 
 
 class TagReport(TaskReport[TagModel, Tagged]):
-    """What a model of the task reached, in words."""
+    """The metrics of a tagger in words."""
 
     def table(self) -> list[str]:
         return [*self._of_tokens(), *self._of_texts()]

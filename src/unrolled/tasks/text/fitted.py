@@ -1,4 +1,4 @@
-"""What is fitted in the task, and its parts in a model file."""
+"""The fitted parts of a language model, and how a model file holds them."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -1,4 +1,4 @@
-"""The text task as the training loop sees it.
+"""The training of a language model, as the loop takes it.
 
 Inputs: a model, units of text. Outputs: the loss of each update, metrics of the validation part.
 """
@@ -24,7 +24,7 @@ from unrolled.training.settings import TrainSettings
 
 
 class TextJob:
-    """The text task as the training loop sees it: streams of text side by side, windows over time, carried state."""
+    """A language model's training, as a `Job`: streams of text side by side, windows over time, carried state."""
 
     def __init__(
         self,

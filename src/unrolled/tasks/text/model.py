@@ -1,4 +1,4 @@
-"""The model of the task: it reads files, trains its network, and answers."""
+"""A language model: reads files, trains its network, predicts and evaluates."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -11,8 +11,8 @@ from unrolled.tasks.text.settings import TextSettings
 
 
 class TextNet(nn.Module):
-    """Embedding, recurrent layers, output product. Units int64 [time, batch] and a state (None at first) come in,
-    logits [time, batch, size] and the next state go out.
+    """Embedding, recurrent layers, output product. It takes units int64 [time, batch] and a state (None at
+    first), and returns logits [time, batch, size] and the next state.
     """
 
     label_axes: ClassVar[LabelAxes] = {

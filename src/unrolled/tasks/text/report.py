@@ -1,4 +1,4 @@
-"""The report of the task's models: loss beside the n-gram model's, and a sample of what a model writes."""
+"""The report of a language model: loss beside the n-gram model's, and a sample of what a model writes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ _TEMPERATURES, _LENGTH = (0.5, 0.8, 1.0), 400
 
 
 class TextReport(TaskReport[TextModel, Corpus]):
-    """What a language model reached, in words."""
+    """The metrics of a language model in words."""
 
     def table(self) -> list[str]:
         item, metrics = self.model.item, self.metrics

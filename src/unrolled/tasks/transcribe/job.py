@@ -1,4 +1,4 @@
-"""The task as the training loop sees it."""
+"""The training of a transcriber, as the loop takes it: loss, metrics and learning curve."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ _MOST_JUDGED = 200  # sounds of the validation part whose loss counts beside the
 
 
 class TranscribeJob(ExampleJob):
-    """The task as the training loop sees it."""
+    """A transcriber's training, as a `Job`."""
 
     item = "sound"
     curve = Curve("wer", "word error")

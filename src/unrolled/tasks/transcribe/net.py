@@ -110,7 +110,7 @@ class SpeechNet(nn.Module):
         return self._heard(self.dropout(run_recurrent(self.recurrent, steps, lengths)))
 
     def encode_on(self, steps: Tensor, state: Tree) -> tuple[Tensor, Tree]:
-        """The same as sound comes in, for forward networks: goes on from a state, None at first; gives the next."""
+        """The same for a stream, of forward networks: takes a state, None at first; returns the next."""
         outputs, state = self.recurrent(steps, state)
         return self._heard(outputs), state
 

@@ -1,4 +1,4 @@
-"""The report of the task's models: table, verdict and picture."""
+"""The report of a transcriber: table, verdict and picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ _N_EXAMPLES = 8
 
 
 class TranscribeReport(TaskReport[TranscribeModel, Transcribed]):
-    """What a model of the task reached, in words."""
+    """The metrics of a transcriber in words."""
 
     def table(self) -> list[str]:
         lines = [f"{'':<28}{'word':>10}{'character':>12}{'sound':>10}  errors"]

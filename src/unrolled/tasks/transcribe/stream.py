@@ -1,4 +1,4 @@
-"""What was heard: labels become a transcript with times; and the same while sound comes in."""
+"""Transcripts: labels become words with times, for whole sounds and for streams."""
 
 import math
 import time
@@ -93,8 +93,8 @@ def transcript_of(characters: Sequence[tuple[str, float, float]], seconds: float
 
 
 class Stream:
-    """Sound comes in in chunks of any size, text goes out. Chunks do not change a bit of it. Until the sound is over it
-    is the network's; what a baseline answers comes then, as it needs the whole.
+    """Transcribes a sound in chunks, whose sizes do not change the text. Until the sound is over the text is the
+    network's; a baseline answers at the end, as it needs the whole sound.
 
     Example: `stream = model.stream(16000)`, then `text = stream.accept(samples)` again and again, and
     `transcript = stream.finish()`.

@@ -1,4 +1,4 @@
-"""The task as the training loop sees it."""
+"""The training of a translator, as the loop takes it: loss, metrics and learning curve."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ _OWN_FROM = 4000  # updates until the share of own inputs is whole
 
 
 class TranslateJob(ExampleJob):
-    """The task as the training loop sees it."""
+    """A translator's training, as a `Job`."""
 
     curve = Curve("bleu", "BLEU")
 

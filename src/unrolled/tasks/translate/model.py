@@ -1,4 +1,4 @@
-"""The model of the task: it reads files, trains its network, and answers."""
+"""A translator: reads files, trains its network, predicts and evaluates."""
 
 import functools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The report of the task's models: table, verdict and picture."""
+"""The report of a translator: table, verdict and picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _N_EXAMPLES = 8
 
 
 class TranslateReport(TaskReport[TranslateModel, Pairs]):
-    """What a model of the task reached, in words."""
+    """The metrics of a translator in words."""
 
     def table(self) -> list[str]:
         rows = [

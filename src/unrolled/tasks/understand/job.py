@@ -1,4 +1,4 @@
-"""The task as the training loop sees it."""
+"""The training of a model of intents and slots, as the loop takes it: loss, metrics and learning curve."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def targets_of(of_sentences: Sequence[str], intents: Sequence[str], class_weight
 
 
 class UnderstandJob(ExampleJob):
-    """The task as the training loop sees it."""
+    """The training of intents and slots, as a `Job`."""
 
     def __init__(
         self,

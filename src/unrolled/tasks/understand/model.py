@@ -1,4 +1,4 @@
-"""The model of the task: it reads files, trains its network, and answers."""
+"""A model of intents and slots: reads files, trains its network, predicts and evaluates."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

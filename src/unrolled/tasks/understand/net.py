@@ -76,7 +76,7 @@ class UnderstandNet(nn.Module):
     def forward(
         self, batch: TokenBatch, known: Tensor | None, tags: Tensor, intents: Tensor, weights: Tensor
     ) -> Tensor:
-        """The mean of the members' losses, per sentence.
+        """The mean of the networks' losses, per sentence.
 
         Args:
             batch: of sentences.

@@ -1,4 +1,4 @@
-"""The report of the task's models: table, verdict and picture."""
+"""The report of a model of intents and slots: table, verdict and picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ _MOST_LABELS, _N_EXAMPLES = 30, 8
 
 
 class UnderstandReport(TaskReport[UnderstandModel, Intents]):
-    """What a model of the task reached, in words."""
+    """The metrics of a model of intents and slots in words."""
 
     def table(self) -> list[str]:
         shown = {"intent": "intent", "slot_f1": "slot F1", "sentence": "sentence"}
