@@ -118,13 +118,7 @@ class Frequency:
         if self.unit == "row":
             return np.asarray(first) + steps * self.step
         begin = np.datetime64(int(first), "s") if not isinstance(first, np.datetime64) else first
-        begin = begin.astype("datetime64[us]")
-        if self.unit in ("second", "microsecond"):
-            return begin + steps * np.timedelta64(self.count * (_US if self.unit == "second" else 1), "us")
-        if self.unit == "session":
-            return self._session(begin, steps)
-        day = begin.astype("datetime64[D]")
-        return self._month_days(day.astype("datetime64[M]") + steps * self.count, day) + (begin - day)
+        return self._at(begin.astype("datetime64[us]"), steps)
 
     def _session(self, begin: np.datetime64, steps: np.ndarray) -> np.ndarray:
         moved = begin - np.timedelta64(self.start, "s")
