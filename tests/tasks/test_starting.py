@@ -297,7 +297,7 @@ def test_series_of_another_frequency_or_with_other_covariates_are_refused(call, 
     )
     assert (code, err.splitlines()[-1]) == (
         2,
-        "unrolled: the covariates are none; the model that training starts from reads 'temp'. Name the same with "
+        "unrolled: hours.csv: the covariates are none; the model that training starts from reads 'temp'. Name the same with "
         "--future, --past and --static",
     )
     assert not (tmp_path / "second").exists()
