@@ -7,6 +7,7 @@ names none.
 
 import contextlib
 import copy
+import enum
 import functools
 import itertools
 import random
@@ -45,6 +46,13 @@ LAYOUT = (
 )
 ROWS = "what it does depends on the number of rows of the batch"
 COUNTS = "it computes with the number of rows of the batch"
+SEVEN = 7
+
+
+class Sizes(enum.IntEnum):
+    """Numbers of rows as a user may name them."""
+
+    SEVEN = 7
 
 
 @dataclass
@@ -908,3 +916,39 @@ def is_leaf(x, h):
 @refused("it compares tensors by `is`, which may differ from step to step", "return h, h if h is x else new(x, h)")
 def same_tensor(x, h):
     return h, h if h is x else new(x, h)
+
+
+@refused(COUNTS, "return h, new(x, h) / torch.sym_min(len(x), 4)")
+def smaller_of_a_size(x, h):
+    return h, new(x, h) / torch.sym_min(len(x), 4)
+
+
+@refused(COUNTS, "return h, new(x, h) / torch.sym_max(len(x), 4)")
+def larger_of_a_size(x, h):
+    return h, new(x, h) / torch.sym_max(len(x), 4)
+
+
+@refused(COUNTS, "return h, new(x, h) + (len(x) == 7)")
+def condition_as_a_number(x, h):
+    return h, new(x, h) + (len(x) == 7)
+
+
+COMPARES = "it compares a size with an object, or by `is`; compare with a plain number by `==`"
+
+
+@refused(COMPARES, "return h, new(x, h) if len(x) is SEVEN else h")
+def size_by_is(x, h):
+    return h, new(x, h) if len(x) is SEVEN else h
+
+
+@refused(COMPARES, "return h, new(x, h) if len(x) == Sizes.SEVEN else h")
+def size_and_a_member(x, h):
+    return h, new(x, h) if len(x) == Sizes.SEVEN else h
+
+
+@refused(
+    "it looks for a constant among values that are none; compare with each by `==`",
+    "return h, new(x, h) if 7 in x.shape else h",
+)
+def constant_among_sizes(x, h):
+    return h, new(x, h) if 7 in x.shape else h

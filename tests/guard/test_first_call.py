@@ -3,9 +3,13 @@
 Each step runs on several batches, one after the other in several orders, as a plan made for one is used for the next.
 """
 
+import enum
+import fractions
 import itertools
 import math
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -94,6 +98,88 @@ SIZES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "two_conditions": lambda y, x, h: y * (0.5 if x.shape[0] > 2 and len(h) < 20 else 2.0),
     "clamped": lambda y, x, h: y / min(x.shape[0], 4),
     "time_by_range": lambda y, x, h: y + sum(0.1 * i for i in range(min(x.shape[0], 3))),
+}
+
+
+class Rows(enum.IntEnum):
+    """Numbers of rows that a step may ask for."""
+
+    FEW = 7
+    MANY = 1024
+
+
+class Equal:
+    """An object that equals a number."""
+
+    def __eq__(self, other: object) -> bool:
+        return other == 7
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Own(int):
+    """A number of a class of its own."""
+
+
+SEVEN, EQUAL, OWN = 7, Equal(), Own(7)
+FRACTION, COMPLEX = fractions.Fraction(7), complex(7)
+# conditions of a number of rows n, of input x; each is true of some of `OF_CONDITIONS` and false of others
+CONDITIONS: dict[str, Callable[[int, Tensor], Any]] = {
+    "equal": lambda n, x: n == 7,
+    "unequal": lambda n, x: n != 7,
+    "smaller": lambda n, x: n < 8,
+    "larger": lambda n, x: n > 1000,
+    "larger_than_millions": lambda n, x: n > 10**6,
+    "square": lambda n, x: n**2 > 10**9,
+    "between": lambda n, x: 3 < n <= 1024,
+    "both": lambda n, x: (n > 3) & (n < 9),
+    "either": lambda n, x: (n == 7) | (n == 2),
+    "not": lambda n, x: torch.sym_not(n == 7),
+    "among": lambda n, x: n in (2, 7, 1024),
+    "not_among": lambda n, x: n not in [2, 7, 1024],
+    "of_a_quotient": lambda n, x: n / 2 == 3.5,
+    "of_a_remainder": lambda n, x: n % 1000 == 24,
+    "of_a_shape": lambda n, x: x.shape == (7, 1),
+    "in_a_shape": lambda n, x: 7 in x.shape,
+    "in_a_list": lambda n, x: 7 in [n, 3],
+    "in_values": lambda n, x: 7 in {"rows": n}.values(),
+    "in_a_shape_by_a_function": lambda n, x: operator.contains(x.shape, 7),
+    "pair_in_a_list": lambda n, x: (7, 1) in [x.shape],
+    "quotient_in_a_list": lambda n, x: 3.5 in [n / 2],
+    "true_in_a_list": lambda n, x: True in [n == 7],
+    "is": lambda n, x: n is SEVEN,
+    "is_not": lambda n, x: n is not SEVEN,
+    "is_true": lambda n, x: (n == 7) is True,
+    "member": lambda n, x: n == Rows.FEW,
+    "member_first": lambda n, x: Rows.FEW == n,  # noqa: SIM300 - the order is what it is about
+    "not_a_member": lambda n, x: n != Rows.FEW,
+    "smaller_than_a_member": lambda n, x: n < Rows.MANY,
+    "among_members": lambda n, x: n in (Rows.FEW, Rows.MANY),
+    "pair_of_a_member": lambda n, x: (n, 1) == (Rows.FEW, 1),
+    "object": lambda n, x: n == EQUAL,
+    "object_first": lambda n, x: EQUAL == n,  # noqa: SIM300
+    "not_an_object": lambda n, x: n != EQUAL,
+    "among_objects": lambda n, x: n in [EQUAL],
+    "number_of_a_class": lambda n, x: n == OWN,
+    "fraction": lambda n, x: n == FRACTION,
+    "complex": lambda n, x: n == COMPLEX,
+}
+OF_CONDITIONS = [13, 7, 2, 1, 3, 64, 1024, 2_000_000]
+# what a step does with a condition
+USES: dict[str, Callable[[Any, Tensor], Any]] = {
+    "added": lambda condition, x: x + condition,
+    "multiplied": lambda condition, x: x * (1.0 + condition),
+    "branch": lambda condition, x: x + 1 if condition else x,
+    "filled": lambda condition, x: x + torch.full_like(x, condition),
+    "float": lambda condition, x: x + torch.sym_float(condition),
+}
+# numbers of a number of rows
+NUMBERS: dict[str, Callable[[int], Any]] = {
+    "millions": lambda n: n // 10**6,
+    "blocks": lambda n: -(-n // 4096),
+    "bits": lambda n: n.bit_length(),
+    "isqrt": math.isqrt,
+    "one_of_two": lambda n: torch.sym_ite(n == 7, 1, 2),
 }
 # a size as a size
 SHAPES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -289,11 +375,51 @@ def assert_for_batches(step: Callable, batches: list[int]) -> None:
 @pytest.mark.parametrize(
     "name",
     slow_but_for(
-        ["divided", "len", "remainder", "last_bit", "clamped", "math_sqrt", "is_one", "larger", "text"], SIZES
+        [
+            "divided",
+            "len",
+            "prod_of_shape",
+            "remainder",
+            "last_bit",
+            "clamped",
+            "math_sqrt",
+            "is_one",
+            "larger",
+            "text",
+        ],
+        SIZES,
     ),
 )
 def test_a_size_as_a_number(name):
     assert_for_batches(step_of(SIZES[name]), ORDERS["mixed"])
+
+
+def assert_for_rows(of: Callable[[int, Tensor], Any]) -> None:
+    """A step of width 1 that adds what is found of its rows, for many numbers of them."""
+
+    def step(x, h):
+        y = h / 2 + of(x.shape[0], x)
+        return y, y
+
+    for rows in OF_CONDITIONS:
+        xs, state = torch.ones(2, rows, 1), torch.ones(rows, 1)
+        ours, theirs = scan_quietly(step, xs, state), unrolled.scan(step, xs, state, engine="eager")
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, msg=lambda text, rows=rows: f"{rows} rows: {text}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    slow_but_for(["equal", "among", "in_a_shape", "is", "member", "object_first", "larger_than_millions"], CONDITIONS),
+)
+@pytest.mark.parametrize("use", slow_but_for(["added", "branch"], USES))
+def test_a_condition_of_the_rows(name, use):
+    assert_for_rows(lambda n, x: USES[use](CONDITIONS[name](n, x), x))
+
+
+@pytest.mark.parametrize("name", slow_but_for(["blocks", "one_of_two"], NUMBERS))
+def test_a_number_of_the_rows(name):
+    assert_for_rows(lambda n, x: x + NUMBERS[name](n))
 
 
 def test_sizes_that_a_capture_tries_differ_in_each_remainder_and_bit():

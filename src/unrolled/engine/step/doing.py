@@ -9,8 +9,10 @@ import inspect
 import linecache
 import sys
 import types
+from collections.abc import Callable, Mapping, MappingView, Set
 from typing import Any
 
+import torch
 from torch._dynamo.variables import (
     ConstantVariable,
     GetAttrVariable,
@@ -20,7 +22,9 @@ from torch._dynamo.variables import (
     TensorVariable,
 )
 from torch._dynamo.variables.ctx_manager import WithEnterFunctionVariable
+from torch._dynamo.variables.lists import BaseListVariable
 from torch._dynamo.variables.misc import NullVariable
+from torch._dynamo.variables.user_defined import UserDefinedObjectVariable
 
 from unrolled.engine.source_lines import is_of_a_step, shown_line
 
@@ -70,6 +74,10 @@ _DEEDS = {
 }
 # modules of C by the names that users import
 _MODULES = {"posix": "os", "nt": "os", "_thread": "threading", "_pydecimal": "decimal"}
+_PLAIN_VALUES = (str, int, float, bool, complex, type(None), torch.dtype, torch.device)
+_WITHOUT_TEXTS = (Mapping, MappingView, Set, types.FunctionType, types.MethodType, type)
+_SIZE_WORDS = "it compares a size with an object, or by `is`; compare with a plain number by `==`"
+_PLAIN = (bool, int, float, str, type(None))
 _CALLS = ("CALL", "CALL_FUNCTION", "CALL_FUNCTION_EX", "CALL_KW", "PRECALL")
 #: instructions that look an attribute up of what lies on top
 ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR")
@@ -306,3 +314,47 @@ def words_of_compared(variable: Any, how: str) -> str:
     is_by_c = not isinstance(found, types.FunctionType) and found is not vars(object)[how]
     is_unguarded = is_by_c and variable.source is not None and variable._base_vt is None
     return f"it compares a {kind.__name__} that it holds, whose changes no guard sees" if is_unguarded else ""
+
+
+def words_of_size(operands: list[Any], *, by_address: bool = False) -> str:
+    """What prevents a loop where a number that sizes give is compared with an object, or by `is`: torch takes both for
+    different.
+    """
+    if not any(_is(each, SymNodeVariable) for each in operands):
+        return ""
+    if by_address:
+        return "" if any(_realized(each).is_constant_none() for each in operands) else _SIZE_WORDS
+    plain = [_is(each, SymNodeVariable) or _is(each, TensorVariable) or _is_plain(each) for each in operands]
+    return "" if all(plain) else _SIZE_WORDS
+
+
+def _is_plain(variable: Any) -> bool:
+    """Whether it is a constant, and one that is not of a class of the user's."""
+    return _is(variable, ConstantVariable) and type(_value_of(variable)) in _PLAIN
+
+
+def words_of_sought(sought: Any, items: list[Any]) -> str:
+    """What prevents a loop where something is looked for: torch passes over all but constants if it is one."""
+    is_passed = sought.is_python_constant() and not all(each.is_python_constant() for each in items)
+    return "it looks for a constant among values that are none; compare with each by `==`" if is_passed else ""
+
+
+def words_of_text(variable: Any, how: Callable[[Any], str] | None = None) -> str:
+    """What prevents a loop where it is turned into text: torch guards no keys that a dictionary may get, no names of
+    functions and classes, and takes the text of an object without a `__str__` for a constant. `how` is `str` or `repr`;
+    None where torch refuses such an object by itself. Of what `str.format` takes it guards plain values alone.
+    """
+    variable = variable.realize() if isinstance(variable, LazyVariableTracker) else variable
+    if isinstance(variable, BaseListVariable) and how is not str.format:
+        return next(filter(None, (words_of_text(each, repr) for each in variable.items)), "")
+    is_object = isinstance(variable, UserDefinedObjectVariable)
+    if isinstance(variable, TensorVariable) or (is_object and variable.source is None):  # one that the step makes
+        return ""
+    try:
+        kind = variable.python_type()
+    except Exception:  # of some that torch knows no kind of
+        return ""
+    has_text = kind.__str__ is not object.__str__ or (how is repr and kind.__repr__ is not object.__repr__)
+    is_constant = is_object and how is not None and not has_text
+    is_unguarded = kind not in _PLAIN_VALUES if how is str.format else is_constant or issubclass(kind, _WITHOUT_TEXTS)
+    return f"it turns a {kind.__name__} into text, whose changes no guard sees" if is_unguarded else ""

@@ -11,7 +11,7 @@ import inspect
 import operator
 import random
 import types
-from collections.abc import Callable, Iterator, Mapping, MappingView, Set
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -19,22 +19,31 @@ import numpy as np
 import torch
 import torch._dynamo.external_utils
 from torch import fx
-from torch._dynamo import symbolic_convert
+from torch._dynamo import symbolic_convert, utils
 from torch._dynamo.variables import (
     LazyVariableTracker,
     TensorVariable,
     UserDefinedClassVariable,
     builtin,
     functions,
+    lists,
     nn_module,
 )
 from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.hashable import HashableTracker
-from torch._dynamo.variables.lists import BaseListVariable
 from torch._dynamo.variables.user_defined import FrozenDataClassVariable, UserDefinedObjectVariable
 
 from unrolled.engine.source_lines import is_of_a_step, is_of_torch
-from unrolled.engine.step.doing import ATTRIBUTES, RANDOM, Doing, line_of, words_of_compared
+from unrolled.engine.step.doing import (
+    ATTRIBUTES,
+    RANDOM,
+    Doing,
+    line_of,
+    words_of_compared,
+    words_of_size,
+    words_of_sought,
+    words_of_text,
+)
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 
@@ -59,8 +68,6 @@ _EQUAL_WORDS = "it looks for a key of a class that has __eq__ or __hash__ of its
 _IS_WORDS = "it compares tensors by `is`, which may differ from step to step"
 _FORMATS = ("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC", "CONVERT_VALUE")
 _TEXTS = ("__str__", "__repr__", "__format__")
-_PLAIN_VALUES = (str, int, float, bool, complex, type(None), torch.dtype, torch.device)
-_WITHOUT_TEXTS = (Mapping, MappingView, Set, types.FunctionType, types.MethodType, type)
 [_COMPARE] = {"richcompare_impl", "tp_richcompare_impl"} & {
     *dir(UserDefinedObjectVariable)
 }  # as torch's version has it
@@ -93,6 +100,8 @@ _ASKS |= dict.fromkeys(
     ],
     RANDOM,
 )
+_COMPARES = ("IS_OP", "COMPARE_OP")
+_COMPARISONS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type(np.random.rand))
 _ALL_AT_ONCE = "it reads all attributes of an object at once, of which no guard sees new ones"
 # what a step's code may ask, by the name it asks for
@@ -171,14 +180,16 @@ class Path:
             texts = builtin.BuiltinVariable
             patch(texts, "call_function", self._refusing_texts(texts.call_function))
             patch(UserDefinedObjectVariable, _COMPARE, self._noting_compared())
+            for module in (lists, utils):  # dictionaries take it from there when they are asked
+                patch(module, "iter_contains", self._noting_sought(utils.iter_contains))
             patch(HashableTracker, "__init__", self._refusing_keys(HashableTracker.__init__))
             for module in (functions, nn_module):
                 patch(module, "invoke_and_store_as_constant", self._refusing_assumed)
             yield
 
-    def _note(self, words: str, translator: Any) -> None:
-        """Notes what no guard can tell, with the step's line; of what a library does, that the step calls it."""
-        if self.reason:
+    def _note(self, words: str | None, translator: Any) -> None:
+        """Notes what no guard can tell, if given, with the step's line; of a library, that the step calls it."""
+        if self.reason or not words:
             return
         if self.doing is not None and not is_of_a_step(translator.f_code.co_filename):
             words = self.doing.words()
@@ -187,11 +198,19 @@ class Path:
     def _noting_compared(self) -> Any:
         def compared(variable: Any, translator: Any, other: Any, how: str) -> Any:
             words = words_of_compared(variable, how)
-            if words:
-                self._note(words, translator)
+            self._note(words, translator)
             return _compare(variable, translator, other, how)
 
         return compared
+
+    def _noting_sought(self, contains: Any) -> Any:
+        def contained(items: Any, search: Any, translator: Any, *options: Any, **named: Any) -> Any:
+            items = list(items)
+            words = words_of_sought(search, items)
+            self._note(words, translator)
+            return contains(items, search, translator, *options, **named)
+
+        return contained
 
     def _refusing_keys(self, make: Any) -> Any:
         def hashed(tracker: Any, variable: Any) -> None:
@@ -208,9 +227,10 @@ class Path:
     def _refusing_texts(self, call: Any) -> Any:
         def called(variable: Any, translator: Any, arguments: Any, *options: Any) -> Any:
             if variable.fn in (str, repr, str.format) and not is_of_torch(translator.f_code.co_filename):
-                words = next(filter(None, (_words_of_text(each, variable.fn) for each in arguments)), "")
-                if words:
-                    self._note(words, translator)
+                words = next(filter(None, (words_of_text(each, variable.fn) for each in arguments)), "")
+                self._note(words, translator)
+            words = words_of_size(arguments) if variable.fn in _COMPARISONS else ""
+            self._note(words, translator)
             return call(variable, translator, arguments, *options)
 
         return called
@@ -222,8 +242,7 @@ class Path:
             of, name = (_value_of(each) for each in arguments[:2])
             if _is_tensor(arguments[0]):
                 words = _ORIGIN_WORDS if name in _ORIGIN else _OWN_WORDS if not hasattr(torch.Tensor, name) else ""
-                if words:
-                    self._note(words, translator)
+                self._note(words, translator)
             is_guarded = not isinstance(of, _WITHOUT_GUARDS) or (hasattr(of, name) and not refuses_all)
             if not is_guarded and not is_of_torch(translator.f_code.co_filename):
                 self._note("it asks whether a module or a function has an attribute, which no guard sees", translator)
@@ -274,8 +293,7 @@ class Path:
             if any(map(_is_setter, loaded)):  # which torch calls while it captures
                 raise Ended(_SETS_WORDS + line_of(translator))
             words = _words_of(translator, translator.instructions[at])
-            if words:
-                self._note(words, translator)
+            self._note(words, translator)
 
 
 def _words_of(translator: Any, instruction: Any) -> str | None:
@@ -283,13 +301,16 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
     kind = instruction.opname
     if kind in _FORMATS:
         has_form = kind == "FORMAT_WITH_SPEC" or (kind == "FORMAT_VALUE" and instruction.arg & 4)
-        return _words_of_text(translator.stack[-2 if has_form else -1])
+        return words_of_text(translator.stack[-2 if has_form else -1])
     if kind in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _TEXTS:
-        return _words_of_text(translator.stack[-1])
+        return words_of_text(translator.stack[-1])
     if kind == "PUSH_EXC_INFO":
         return "it handles an exception, whose cause no guard sees"
     if kind == "IS_OP" and all(map(_is_tensor, translator.stack[-2:])):
         return _IS_WORDS
+    of_size = words_of_size(translator.stack[-2:], by_address=kind == "IS_OP") if kind in _COMPARES else ""
+    if of_size:
+        return of_size
     if kind not in _COMPUTES and translator.f_code.co_filename != enum.__file__:
         asks = next(filter(None, map(_words_of_function, translator.stack[-_LOADS:])), None)
         if asks:
@@ -305,27 +326,6 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
     if kind in _COMPUTES and any(map(_has_operators, translator.stack[-2:])):
         return "it computes with a number or a text of a class that has operators of its own"
     return _ASKED.get(instruction.argval) if kind in ("LOAD_GLOBAL", *ATTRIBUTES) else None
-
-
-def _words_of_text(variable: Any, how: Callable[[Any], str] | None = None) -> str:
-    """What prevents a loop where it is turned into text: torch guards no keys that a dictionary may get, no names of
-    functions and classes, and takes the text of an object without a `__str__` for a constant. `how` is `str` or `repr`;
-    None where torch refuses such an object by itself. Of what `str.format` takes it guards plain values alone.
-    """
-    variable = _realized(variable)
-    if isinstance(variable, BaseListVariable) and how is not str.format:
-        return next(filter(None, (_words_of_text(each, repr) for each in variable.items)), "")
-    is_object = isinstance(variable, UserDefinedObjectVariable)
-    if isinstance(variable, TensorVariable) or (is_object and variable.source is None):  # one that the step makes
-        return ""
-    try:
-        kind = variable.python_type()
-    except Exception:  # of some that torch knows no kind of
-        return ""
-    has_text = kind.__str__ is not object.__str__ or (how is repr and kind.__repr__ is not object.__repr__)
-    is_constant = is_object and how is not None and not has_text
-    is_unguarded = kind not in _PLAIN_VALUES if how is str.format else is_constant or issubclass(kind, _WITHOUT_TEXTS)
-    return f"it turns a {kind.__name__} into text, whose changes no guard sees" if is_unguarded else ""
 
 
 def _words_of_key(variable: Any) -> str:

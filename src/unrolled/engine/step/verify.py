@@ -8,7 +8,7 @@ give the same graph.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from unrolled.engine.passes.trace import BATCH, OTHER_BATCH, StepFunction, Traced, compare, trace
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
@@ -21,7 +21,7 @@ _LAYOUT = (
     "it does something else for tensors of other strides, with a gradient, or that are parameters, which a state may "
     "be at one step and not at another"
 )
-# the same of all numbers of rows that are tried, and not of fewer rows
+# these, and conditions, may be the same of all numbers of rows that are tried, and not of others
 _BOUNDS = (torch.sym_min, torch.sym_max)
 _ONE_ROW = "it does something else for a batch of a single row"
 
@@ -87,6 +87,11 @@ def function_of(graph: Captured) -> StepFunction:
     return function
 
 
+def _is_condition(node: fx.Node) -> bool:
+    """Whether it is a comparison of sizes, which is no guard where a step computes with it as with a number."""
+    return isinstance(node.meta.get("example_value"), torch.SymBool)
+
+
 def _compared(
     base: Captured,
     other: Captured,
@@ -100,7 +105,7 @@ def _compared(
     is_one: bool,
 ) -> Traced:
     for node in [] if base.graph is None else base.graph.graph.nodes:
-        if node.target in _BOUNDS:
+        if node.target in _BOUNDS or (not _is_condition(node) and any(map(_is_condition, node.all_input_nodes))):
             raise NotTraceable(f"it computes with the number of rows of the batch{line_of_node(node)}")
     tensors = base.tensors(step, *examples)
     traced = trace(function_of(base), tensors, leaves.xs, leaves.states, by_row=base.by_row)
