@@ -114,7 +114,7 @@ def cases(draw):
     return *names, lengths, fills, draw(st.integers(0, 99)), draw(st.booleans()), options
 
 
-def _both(case, engine, compiled=lambda run: run):
+def _both(case, engine, compiled=lambda run: run, state_of=lambda xs, state, w: state):
     function, argument, following, lengths, fills, seed, has_resets, options = case
     generator = torch.Generator().manual_seed(seed)
 
@@ -123,6 +123,7 @@ def _both(case, engine, compiled=lambda run: run):
 
     xs, state = drawn(5, len(lengths), WIDTH), drawn(len(lengths), WIDTH)
     step = Steep(function, argument, following, nn.Parameter(drawn(WIDTH, WIDTH)))
+    state = state_of(xs, state, step.w.detach())
     resets = torch.rand(5, len(lengths), generator=generator) < 0.3 if has_resets else None
     for row, (length, fill) in enumerate(zip(lengths, fills, strict=True)):
         xs[length:, row] = fill
@@ -180,5 +181,18 @@ def test_nor_within_torch_compile(function, argument, following, reverse, recomp
     fills = [0.0, math.nan, 0.0, math.inf][: len(lengths)]
     case = function, argument, following, lengths, fills, 1, has_resets, options
     found, exact = _both(case, "auto", lambda run: torch.compile(run, fullgraph=True))
+    assert _are_finite(exact)
+    _assert_equal(found, exact)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("compiles", [False, True])
+def test_a_row_that_ends_takes_the_step_that_it_begins_with(compiles, recompute):
+    """Reversed, that is its last one: of its first input and first state, log(x w - h) has no derivative."""
+    torch.compiler.reset()
+    options = {"reverse": True, "recompute": recompute}
+    case = "logarithm", "difference of products", "kept", [3, 0, 5, 2], [0.0] * 4, 1, False, options
+    compiled = (lambda run: torch.compile(run, fullgraph=True)) if compiles else lambda run: run
+    found, exact = _both(case, "auto" if compiles else "eager", compiled, lambda xs, state, w: xs[0] @ w)
     assert _are_finite(exact)
     _assert_equal(found, exact)
