@@ -7,6 +7,7 @@ names none.
 
 import contextlib
 import copy
+import decimal
 import enum
 import functools
 import itertools
@@ -952,3 +953,11 @@ def size_and_a_member(x, h):
 )
 def constant_among_sizes(x, h):
     return h, new(x, h) if 7 in x.shape else h
+
+
+PRICE = decimal.Decimal(1)
+
+
+@refused("it compares a Decimal that it holds, whose changes no guard sees", "return h, new(x, h) if PRICE == 1 else h")
+def comparison_in_c(x, h):
+    return h, new(x, h) if PRICE == 1 else h
