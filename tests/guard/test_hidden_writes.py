@@ -128,3 +128,56 @@ def test_an_operation_that_has_no_gradient_is_told():
     unrolled.scan(step, xs, state, engine="eager")
     with pytest.raises(NotFusedError, match="torch cannot trace it as a graph of its own operations"):
         unrolled.scan(step, xs, state, engine="fused")
+
+
+DETACHED = {
+    "state": lambda cell, x, h: (cell(x, h.detach()), h),
+    "input": lambda cell, x, h: (cell(x.detach(), h), h),
+    "output": lambda cell, x, h: (h, cell(x, h).detach()),
+}
+LAYERS = {
+    "RNNCell": lambda: torch.nn.RNNCell(WIDTH, WIDTH, dtype=torch.float64),
+    "GRUCell": lambda: torch.nn.GRUCell(WIDTH, WIDTH, dtype=torch.float64),
+    "LSTMCell": lambda: torch.nn.LSTMCell(WIDTH, WIDTH, dtype=torch.float64),
+    "LayerNorm": lambda: torch.nn.LayerNorm(WIDTH, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("where", DETACHED)
+def test_a_layer_beside_an_alias_keeps_the_batch_open(where, layer):
+    torch.manual_seed(0)
+    module = LAYERS[layer]()
+
+    def called(x, h):
+        result = module(x + h) if layer == "LayerNorm" else module(x, (h, h) if layer == "LSTMCell" else h)
+        return result[0] if layer == "LSTMCell" else result
+
+    def step(x, h, weight):
+        y, state = DETACHED[where](called, x, h)
+        return y @ weight, torch.tanh(state + x)
+
+    eager, fused = both(step)
+    torch.testing.assert_close(fused, eager)
+
+
+@pytest.mark.parametrize("alias", [each for each in ALIASES if not each.startswith("bits")])
+@pytest.mark.parametrize("is_written", [False, True])
+def test_in_inference_mode(alias, is_written):
+    def step(x, h):
+        z = h + x
+        d = ALIASES[alias](z)
+        if is_written:
+            d.mul_(2)
+        return z * d.sum(dim=tuple(range(1, d.dim())))[:, None], torch.tanh(z)
+
+    torch.manual_seed(0)
+    xs, state = torch.randn(3, 2, WIDTH), torch.randn(2, WIDTH)
+    with torch.inference_mode():
+        eager = unrolled.scan(step, xs, state, engine="eager")
+        if is_written:
+            with pytest.raises(NotFusedError) as error:
+                unrolled.scan(step, xs, state, engine="fused")
+            assert str(error.value).startswith(HIDDEN)
+        else:
+            torch.testing.assert_close(unrolled.scan(step, xs, state, engine="fused"), eager)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 
@@ -19,11 +19,11 @@ def hidden_write(graph: fx.GraphModule) -> fx.Node | None:
     if not any(map(_may_hide, nodes)):
         return None
     examples = [node.meta.get("example_value") for node in nodes if node.op == "placeholder"]
-    mode = detect_fake_mode(examples)
-    if mode is None:
+    if not any(isinstance(each, Tensor) for each in examples):
         return None
     finding = _Finding(graph)
-    with mode, torch.enable_grad():
+    # sizes are numbers there, and not the capture's, to which a second run may add what it holds for known of them
+    with torch.inference_mode(False), torch.enable_grad(), FakeTensorMode():
         finding.run(*map(_with_gradient, examples))
     return finding.found
 
@@ -35,9 +35,16 @@ def _may_hide(node: fx.Node) -> bool:
 
 
 def _with_gradient(example: Any) -> Any:
-    if isinstance(example, Tensor) and (example.is_floating_point() or example.is_complex()):
-        return example.detach().clone().requires_grad_().clone()  # not a leaf: a leaf may not be written to
-    return example
+    if not isinstance(example, Tensor):
+        return _number(example)
+    sizes, strides = map(_number, example.shape), map(_number, example.stride())
+    made = torch.empty_strided(list(sizes), list(strides), dtype=example.dtype, device=example.device)
+    has_gradient = made.is_floating_point() or made.is_complex()
+    return made.clone().requires_grad_(has_gradient).clone()  # not a leaf: a leaf may not be written to
+
+
+def _number(size: Any) -> Any:
+    return size.node.hint if isinstance(size, torch.SymInt) else size
 
 
 class _Finding(fx.Interpreter):
