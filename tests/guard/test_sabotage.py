@@ -83,6 +83,7 @@ SABOTAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "the environment": (without(_environment=None), "environment_variable_by_getenv"),
     "registered classes": (without(_registered=None), "abstract_class_registers"),
     "signs of zeros": (without(_values=[]), "callable_object-zero_to_minus_zero"),
+    "keys of dictionaries": (without(_tables=[]), "static_method-zeros_in_a_key_in_a_tuple"),
     "global hooks": (without_hooks, "global_forward_hook"),
     "exceptions that are handled": (without_reasons, "missing_attribute_that_is_handled"),
     "attributes that a method makes up": (without_reasons, "attribute_over_getattr_method-number"),

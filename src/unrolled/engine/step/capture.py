@@ -11,7 +11,7 @@ import operator
 import re
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
-from unrolled.engine.step.extra_guards import ExtraGuards
+from unrolled.engine.step.extra_guards import ExtraGuards, is_plain
 from unrolled.engine.step.path import Ended, Path
 from unrolled.engine.step.refusals import reason_at, reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
@@ -50,6 +50,8 @@ _SETTINGS: dict[str, Any] = {
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
 _DictGuards = torch._C._dynamo.guards.DictGuardManager
+_HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
+_OF_TORCH = re.compile(r"\._(parameters|modules|buffers)$|^G\['__import_torch_|^G\['__builtins_dict__")
 _OF_ONE_KIND = {"TYPE_MATCH", "ID_MATCH", "TENSOR_MATCH"}
 
 
@@ -125,6 +127,12 @@ class _Guards(guards.CheckFunctionManager):
             self._check_nodes(child, names)
 
 
+def _tables(names: Sequence[str], scope: dict[str, Any]) -> dict[str, dict]:
+    """Dicts of the user's among what is read by some names."""
+    found = {name: eval(name, _HELPERS, scope) for name in names if not _OF_TORCH.search(name)}
+    return {name: value for name, value in found.items() if isinstance(value, dict)}
+
+
 class _Lines(fx.Interpreter):
     """Hands the lines of the step on, also of an operation that cannot be traced."""
 
@@ -171,10 +179,12 @@ class Guarded:
         of_subclasses = [guard.name for guard in made_of if guard.create_fn_name() == "CONSTANT_SUBCLASS_MATCH"]
         read = {"L": output.local_scope, "G": scope}
         conditions += [f"float({name}) == 0.0" for name in of_subclasses if isinstance(eval(name, {}, read), float)]
-        self._extra = ExtraGuards([*by_address, *objects, *path.classes], conditions, path.frames.values(), read)
+        tables = _tables([guard.name for guard in made_of if guard.create_fn_name() == "TYPE_MATCH"], read)
+        met = [*by_address, *objects, *path.classes]
+        self._extra = ExtraGuards(met, conditions, path.frames.values(), tables, read, _HELPERS)
         self._is_dead = False
         self._held: list[Any] = []
-        for each in by_address:
+        for each in (*by_address, *(key for table in tables.values() for key in table if not is_plain(key))):
             self._hold(each)
 
     def _hold(self, value: Any) -> None:
