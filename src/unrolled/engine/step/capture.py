@@ -7,11 +7,10 @@ it loads `torch._dynamo`, which takes seconds.
 
 import builtins
 import contextlib
-import operator
 import re
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +25,11 @@ from torch.fx.experimental import _config as _shapes_config
 from torch.utils import _pytree as pytree
 
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
-from unrolled.engine.step.extra_guards import ExtraGuards, is_plain
+from unrolled.engine.step.dict_keys import DictKeys
+from unrolled.engine.step.extra_guards import ExtraGuards
+from unrolled.engine.step.interpreter import Interpreter
 from unrolled.engine.step.path import Ended, Path
-from unrolled.engine.step.refusals import reason_at, reason_of, refuse_nodes
+from unrolled.engine.step.refusals import reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
 from unrolled.engine.step.undisturbed import undisturbed
 
@@ -50,8 +51,6 @@ _SETTINGS: dict[str, Any] = {
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
 _DictGuards = torch._C._dynamo.guards.DictGuardManager
-_HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
-_OF_TORCH = re.compile(r"\._(parameters|modules|buffers)$|^G\['__import_torch_|^G\['__builtins_dict__")
 _OF_ONE_KIND = {"TYPE_MATCH", "ID_MATCH", "TENSOR_MATCH"}
 
 
@@ -127,43 +126,6 @@ class _Guards(guards.CheckFunctionManager):
             self._check_nodes(child, names)
 
 
-def _tables(names: Sequence[str], scope: dict[str, Any]) -> dict[str, dict]:
-    """Dicts of the user's among what is read by some names."""
-    found = {name: eval(name, _HELPERS, scope) for name in names if not _OF_TORCH.search(name)}
-    return {name: value for name, value in found.items() if isinstance(value, dict)}
-
-
-class _Lines(fx.Interpreter):
-    """Hands the lines of the step on, also of an operation that cannot be traced."""
-
-    def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph)
-        self.extra_traceback = False  # torch would add its own words to the reason
-
-    def run_node(self, n: fx.Node) -> Any:
-        try:
-            filled = _filled(self, n)
-            return super().run_node(n) if filled is None else filled
-        except NotTraceable:
-            raise
-        except Exception as fault:
-            raise reason_at(n, fault) from fault
-
-
-def _filled(run: fx.Interpreter, node: fx.Node) -> Tensor | None:
-    """`tensor[condition] = number`, which torch takes apart into the places where it holds, as a fill of those."""
-    if node.target is not operator.setitem:
-        return None
-    tensor, at, value = run.fetch_args_kwargs_from_env(node)[0]
-    is_condition = isinstance(at, Tensor) and at.dtype == torch.bool and at.shape == tensor.shape[: at.dim()]
-    is_number = isinstance(value, bool | int | float) or (
-        isinstance(value, Tensor) and value.dim() == 0 and value.dtype == tensor.dtype
-    )
-    if not (is_condition and is_number):
-        return None
-    return tensor.masked_fill_(at.reshape(at.shape + (1,) * (tensor.dim() - at.dim())), value)
-
-
 class Guarded:
     """When what was found of a step holds for a step."""
 
@@ -179,13 +141,13 @@ class Guarded:
         of_subclasses = [guard.name for guard in made_of if guard.create_fn_name() == "CONSTANT_SUBCLASS_MATCH"]
         read = {"L": output.local_scope, "G": scope}
         conditions += [f"float({name}) == 0.0" for name in of_subclasses if isinstance(eval(name, {}, read), float)]
-        tables = _tables([guard.name for guard in made_of if guard.create_fn_name() == "TYPE_MATCH"], read)
-        met = [*by_address, *objects, *path.classes]
-        self._extra = ExtraGuards(met, conditions, path.frames.values(), tables, read, _HELPERS)
+        self._extra = ExtraGuards([*by_address, *objects, *path.classes], conditions, path.frames.values(), read)
         self._is_dead = False
         self._held: list[Any] = []
-        for each in (*by_address, *(key for table in tables.values() for key in table if not is_plain(key))):
+        for each in by_address:
             self._hold(each)
+        names = [guard.name for guard in made_of if guard.create_fn_name() == "TYPE_MATCH"]
+        self._keys = DictKeys(names, read, self._hold)
 
     def _hold(self, value: Any) -> None:
         """Keeps an address from being another object's; what is no code may die, and ends the guards with it."""
@@ -201,7 +163,10 @@ class Guarded:
     def holds(self, step: Callable, x: Any, state: Any) -> bool:
         """Whether it holds for a step with inputs and states like these examples."""
         given = {"step": step, "x": x, "state": state}
-        return not self._is_dead and self._check(given) and self._extra.hold({"L": given, "G": self._scope})
+        if self._is_dead or not self._check(given):
+            return False
+        scope = {"L": given, "G": self._scope}
+        return self._extra.hold(scope) and self._keys.are_same(scope)
 
     def why_not(self, step: Callable, x: Any, state: Any) -> str:
         """The first guard that fails, as torch words it."""
@@ -350,7 +315,7 @@ class Captured(Guarded):
         results: Any = []
         if self.graph is not None:
             given = [i if kind == "size" else pools[kind][i] for kind, i in self.places]
-            results = _Lines(self.graph).run(*given)
+            results = Interpreter(self.graph).run(*given)
         return [
             results[leaf.index] if isinstance(leaf, _Result) else pools[leaf[0]][leaf[1]]
             for leaf in (*self.outputs, *self.states)

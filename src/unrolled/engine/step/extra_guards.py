@@ -74,19 +74,11 @@ class ExtraGuards:
         met: objects that guards compare by address, or whose class they compare.
         conditions: of guards, as torch words them.
         frames: that the capture went through.
-        tables: names of dicts that are read; torch guards no key that `list` and `sum` read, nor the order in a copy.
-        scope: what conditions and names read.
-        helpers: of torch, which names may call.
+        scope: what conditions read.
     """
 
     def __init__(
-        self,
-        met: Iterable[Any],
-        conditions: Iterable[str],
-        frames: Iterable[Frame],
-        tables: Iterable[str],
-        scope: dict[str, Any],
-        helpers: dict[str, Any],
+        self, met: Iterable[Any], conditions: Iterable[str], frames: Iterable[Frame], scope: dict[str, Any]
     ) -> None:
         frames = list(frames)
         self._items: dict[tuple[int, str], tuple[Any, Any]] = {}
@@ -106,9 +98,7 @@ class ExtraGuards:
         self._states = [(state, state()) for state in _STATES if state.__name__ in asked]
         self._registered = abc.get_cache_token() if {"isinstance", "issubclass"} & asked else None
         self._values = [compile(each, "<guard>", "eval") for each in filter(None, map(_blurred, conditions))]
-        self._helpers = helpers
-        self._tables = [compile(each, "<guard>", "eval") for each in tables]
-        self._texts, self._keys = self._read(scope), self._read_keys(scope)
+        self._texts = self._read(scope)
         self._group()
 
     def _group(self) -> None:
@@ -202,7 +192,6 @@ class ExtraGuards:
             and (self._environment is None or self._environment == os.environ)
             and (self._registered is None or self._registered == abc.get_cache_token())
             and (not self._values or self._texts == self._read(scope))
-            and (not self._tables or self._keys == self._read_keys(scope))
         )
 
     def _are_present(self) -> bool:
@@ -218,20 +207,6 @@ class ExtraGuards:
     def _read(self, scope: dict[str, Any]) -> list[str]:
         """As text, in which 0.0 is not -0.0, nor 1 True."""
         return [repr(eval(each, {}, scope)) for each in self._values]
-
-    def _read_keys(self, scope: dict[str, Any]) -> list[list[Any]]:
-        """The keys of dicts in their order: what is plain as text, all else by its address."""
-        return [
-            [repr(key) if is_plain(key) else id(key) for key in dict.keys(eval(each, self._helpers, scope))]
-            for each in self._tables
-        ]
-
-
-def is_plain(key: Any) -> bool:
-    """Whether a key of a dict is told by its text."""
-    if type(key) in (tuple, frozenset):
-        return all(map(is_plain, key))
-    return type(key) in (*_NUMBERS, str, bytes, type(None))
 
 
 _code = attrgetter("__code__")

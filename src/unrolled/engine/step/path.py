@@ -204,11 +204,11 @@ class Path:
         return compared
 
     def _noting_sought(self, contains: Any) -> Any:
-        def contained(items: Any, search: Any, translator: Any, *options: Any, **named: Any) -> Any:
+        def contained(items: Any, search: Any, translator: Any) -> Any:
             items = list(items)
             words = words_of_sought(search, items)
             self._note(words, translator)
-            return contains(items, search, translator, *options, **named)
+            return contains(items, search, translator)
 
         return contained
 
