@@ -961,3 +961,15 @@ PRICE = decimal.Decimal(1)
 @refused("it compares a Decimal that it holds, whose changes no guard sees", "return h, new(x, h) if PRICE == 1 else h")
 def comparison_in_c(x, h):
     return h, new(x, h) if PRICE == 1 else h
+
+
+class Rate(float):
+    """A float of a class of its own."""
+
+
+NAN = Rate("nan")
+
+
+@refused("it reads a value that is not equal to itself, as a nan of its own class")
+def nan_of_a_class(x, h):
+    return h, new(x, h) * float(NAN)

@@ -317,6 +317,7 @@ NOT_IN_THE_TABLE = {
     "it calls two functions of one code that have different globals": "test_tensors.py has such a step",
     "the globals of a function": "what a guard compares",
     "float(…) == 0.0": "what a guard compares",
+    "torch's guards do not hold for the call that they were made of: {}": "of no step that is known",
     ' ("…", line ……)': "the line, at the end of a text",
     "no floating dtype": "a part of a text, which is tested",
     "a step of the library's own makes no tensors of numbers": "an assertion",

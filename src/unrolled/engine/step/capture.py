@@ -74,6 +74,10 @@ class _Gathered(Exception):  # noqa: N818 - no fault: how the inputs of a graph 
         self.inputs = inputs
 
 
+_NOT_ITSELF = "it reads a value that is not equal to itself, as a nan of its own class"
+_NEVER_HOLDS = "torch's guards do not hold for the call that they were made of: {}"
+
+
 class Unguarded(Exception):  # noqa: N818 - no fault
     """A step cannot be captured, and for how long that holds cannot be told; its text says why."""
 
@@ -104,8 +108,9 @@ class _Guards(guards.CheckFunctionManager):
     def __init__(self, code: types.CodeType, output: OutputGraphCommon, path: Path) -> None:
         try:
             super().__init__(code, output)
-        except AssertionError as fault:  # no guard holds then
-            raise Unguarded("it reads a value that is not equal to itself, as a nan of its own class") from fault
+        except AssertionError as fault:  # no guard holds for the call that it was made of
+            is_nan = re.search(r"\bnan\b", str(fault))
+            raise Unguarded(_NOT_ITSELF if is_nan else _NEVER_HOLDS.format(fault)) from fault
         self._check_nodes(self.guard_manager.root, path.globals)
 
     def id_ref(self, obj: object, obj_str: str) -> int:
