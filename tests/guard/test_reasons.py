@@ -317,7 +317,7 @@ NOT_IN_THE_TABLE = {
     "it calls two functions of one code that have different globals": "test_tensors.py has such a step",
     "the globals of a function": "what a guard compares",
     "float(…) == 0.0": "what a guard compares",
-    "torch's guards do not hold for the call that they were made of: {}": "of no step that is known",
+    "its capture does not hold for the very call that it was made of": "of no step that is known",
     ' ("…", line ……)': "the line, at the end of a text",
     "no floating dtype": "a part of a text, which is tested",
     "a step of the library's own makes no tensors of numbers": "an assertion",
@@ -803,3 +803,14 @@ def test_the_warning_points_at_the_users_line(call, line, monkeypatch):
     [warning] = [each for each in caught if each.category is NotFusedWarning]
     assert warning.filename == __file__
     assert line in linecache.getline(__file__, warning.lineno)
+
+
+@pytest.mark.parametrize("value", [0.5, -0.0])
+def test_a_value_that_is_not_itself_refuses_no_other_step_of_its_code(value):
+    def made(rate):
+        return lambda x, h: (h, torch.tanh(h + x.sum(1, keepdim=True)) * float(rate))
+
+    assert_as_eager(Case(made(refused_steps.Rate("nan"))), words="not equal to itself")
+    case = Case(made(refused_steps.Rate(value)))
+    assert_as_eager(case)
+    assert unrolled.explain(case.step, *case.arguments()).path == "fused"

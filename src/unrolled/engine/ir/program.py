@@ -106,7 +106,9 @@ class Builder:
     ) -> Value:
         # repr tells 0.0 from -0.0 and finds nan equal to itself
         key = (op, tuple(map(id, args)), repr(attribute), width, per_row)
-        return self._values.setdefault(key, Value(op, args, attribute, width, per_row))
+        value = self._values.setdefault(key, Value(op, args, attribute, width, per_row))
+        value.row_width  # noqa: B018 - found now, from the arguments': of a long chain Python would go too deep
+        return value
 
     def input(self, op: str, index: int, width: int) -> Value:
         """step, state, row or held number `index`."""

@@ -75,11 +75,19 @@ class _Gathered(Exception):  # noqa: N818 - no fault: how the inputs of a graph 
 
 
 _NOT_ITSELF = "it reads a value that is not equal to itself, as a nan of its own class"
-_NEVER_HOLDS = "torch's guards do not hold for the call that they were made of: {}"
+_NEVER_HOLDS = "its capture does not hold for the very call that it was made of"
 
 
 class Unguarded(Exception):  # noqa: N818 - no fault
-    """A step cannot be captured, and for how long that holds cannot be told; its text says why."""
+    """A step cannot be captured, and for how long that holds cannot be told; its text says why.
+
+    Attributes:
+        owner: the step, where another of the same code may hold other values; None where its code cannot be captured.
+    """
+
+    def __init__(self, reason: str, owner: Callable | None = None) -> None:
+        super().__init__(reason)
+        self.owner = owner
 
 
 def _gather(*inputs: Any) -> Any:
@@ -106,11 +114,12 @@ class _Guards(guards.CheckFunctionManager):
     """Torch's guards; what they compare by address is noted."""
 
     def __init__(self, code: types.CodeType, output: OutputGraphCommon, path: Path) -> None:
+        step: Any = output.local_scope["step"]
         try:
             super().__init__(code, output)
         except AssertionError as fault:  # no guard holds for the call that it was made of
             is_nan = re.search(r"\bnan\b", str(fault))
-            raise Unguarded(_NOT_ITSELF if is_nan else _NEVER_HOLDS.format(fault)) from fault
+            raise Unguarded(_NOT_ITSELF if is_nan else _NEVER_HOLDS, step) from fault
         self._check_nodes(self.guard_manager.root, path.globals)
 
     def id_ref(self, obj: object, obj_str: str) -> int:
@@ -374,6 +383,8 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path
                 output.tracked_fakes_id_to_source,
             )
             return Refused(reason, common, scope, path)
+    except Unguarded:
+        raise
     except Exception as unguarded:  # torch cannot guard what it met, as tensors that change their shape
         raise Unguarded(str(reason)) from unguarded
     finally:

@@ -3,7 +3,6 @@
 `guarded.py` keeps what was found, `verify.py` finds it. Both use these, so they are a file of their own.
 """
 
-import types
 import weakref
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,8 +60,7 @@ class Found:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
-        # what no guard tells of holds for its object alone; of a function, which may be made anew, for its code
-        self._owner = None if owner is None or isinstance(owner, types.FunctionType) else weakref.ref(owner)
+        self._owner = None if owner is None else weakref.ref(owner)  # what no guard tells of may hold for it alone
 
     def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
         """Whether it holds for a step now, in a call of which these are examples."""

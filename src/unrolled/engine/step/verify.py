@@ -5,6 +5,7 @@ step is captured a second time on tensors of other strides that have gradients, 
 give the same graph.
 """
 
+import types
 from collections.abc import Callable
 
 import torch
@@ -49,7 +50,9 @@ def found(step: Callable, leaves: Leaves, n_rows: int) -> Found:
         others = leaves.examples(other_rows, is_variant=n_rows > 1)
         other = capture(step, *others, shares_rows=shares_rows)
     except Unguarded as fault:
-        return Found(None, NotTraceable(str(fault)), examples, step)
+        # a function may be made anew at each call; its code is the same
+        owner = None if fault.owner is None and isinstance(step, types.FunctionType) else step
+        return Found(None, NotTraceable(str(fault)), examples, owner)
     words = _ONE_ROW if n_rows == 1 else _LAYOUT
     guards = other if n_rows == 1 else base
     try:
