@@ -141,12 +141,12 @@ def int_of_a_tensor(y, h):
     return y + int(y.detach().abs().max() * 3)
 
 
-@step("number|value")
+@step("item")
 def index_by_a_value(y, h):
     return y + y[:, int(y.abs().sum().item()) % HIDDEN].unsqueeze(1)
 
 
-@step("number|value|exception")
+@step("text")
 def text_of_a_tensor(y, h):
     return y * len(f"{y.sum():.0f}")
 
@@ -230,7 +230,7 @@ def scatter(y, h):
 @step("grad|detach")
 def no_grad_inside(y, h):
     with torch.no_grad():
-        scale = y.norm()
+        scale = y.norm(dim=1, keepdim=True)
     return y / (1 + scale)
 
 
@@ -238,7 +238,7 @@ def no_grad_inside(y, h):
 def no_grad_decorator(y, h):
     @torch.no_grad()
     def scale():
-        return y.norm()
+        return y.norm(dim=1, keepdim=True)
 
     return y / (1 + scale())
 

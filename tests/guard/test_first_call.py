@@ -471,6 +471,7 @@ def test_a_batch_that_equals_something_else(batch):
 @pytest.mark.parametrize(
     "name", slow_but_for(["state_requires_grad", "is_leaf", "input_is_contiguous", "stride"], TRAITS)
 )
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # one step reads it
 @pytest.mark.parametrize("is_trained", slow_but_for([True], [True, False]))
 def test_a_branch_on_what_a_tensor_is(name, is_trained):
     """Kinds of inputs take turns: leaves or not, with gradients or not, contiguous or not."""

@@ -712,6 +712,7 @@ def test_what_a_step_returns_as_it_is(returned):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own tracing looks at it
 @pytest.mark.parametrize("kind", ["module", "function"])
 def test_a_step_under_a_users_torch_compile(kind):
     """A step that is compiled by the user is a callable like any other."""
