@@ -41,7 +41,7 @@ def test_unknown_characters_are_unit_0_and_cost_what_it_takes_to_name_them():
     assert units.extra_nats(ids) == pytest.approx(2 * math.log(0x110000 - 3))
     assert there_and_back(units, "a?") == "a\N{REPLACEMENT CHARACTER}"
     with pytest.raises(DataError, match=r"^prompt: '!', '\?' did not occur in the text the model was trained on\."):
-        units.check("a?c!")
+        units.check("a?c!", "prompt")
     units.check("cab")
 
 
