@@ -42,7 +42,7 @@ def test_unknown_characters_are_unit_0_and_cost_what_it_takes_to_name_them():
     assert there_and_back(units, "a?") == "a\N{REPLACEMENT CHARACTER}"
     with pytest.raises(DataError, match=r"^prompt: '!', '\?' did not occur in the text the model was trained on\."):
         units.check("a?c!", "prompt")
-    units.check("cab")
+    units.check("cab", "prompt")
 
 
 def test_subwords_are_fewer_than_characters():
