@@ -105,7 +105,7 @@ def is_caught(process, number):
 def test_a_signal_at_any_moment_is_one_line(number, way, after_s, tmp_path):
     """From the first import of the package to the command that runs; `watch` does so until it is ended."""
     environment = {**os.environ, "PYTHONPATH": str(Path(unrolled.__file__).parents[1])}
-    words = [sys.executable, *WAYS[way], "watch", str(tmp_path), "--port", "0"]
+    words = [sys.executable, *WAYS[way], "watch", str(tmp_path / "run"), "--port", "0"]  # which a training will make
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen(words, **pipes) as process:
         while not is_caught(process, signal.SIGTERM):
