@@ -195,7 +195,8 @@ def run(*words):
 
 def metrics(*words):
     found = run("evaluate", *words, "--format", "json")
-    return {**json.loads(found.stdout), "files": 0} if found.exit_code == 0 else str(found.exception)
+    of_files = {"files": 0, "verdict": "", "is_flattered": None}  # whether they are those of the training
+    return {**json.loads(found.stdout), **of_files} if found.exit_code == 0 else str(found.exception)
 
 
 def those_of(verb, path, options):
