@@ -383,8 +383,6 @@ def _refused(reason: NotTraceable, fault: Exception, scope: dict[str, Any], path
                 output.tracked_fakes_id_to_source,
             )
             return Refused(reason, common, scope, path)
-    except Unguarded:
-        raise
     except Exception as unguarded:  # torch cannot guard what it met, as tensors that change their shape
         raise Unguarded(str(reason)) from unguarded
     finally:
