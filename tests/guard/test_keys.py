@@ -1,10 +1,11 @@
-"""Keys of dictionaries that a step reads, changed between two calls, however it reads them.
+"""Keys of dictionaries and orders of sets that a step reads, changed between two calls, however it reads them.
 
-Torch guards no key that `list`, `[*d]` or `sum` reads, nor the order of those of a copy, nor what `==` does not tell
-apart.
+Torch guards no key that `list`, `[*d]` or `sum` reads, nor the order of those of a copy or a set, nor what `==` does
+not tell apart.
 """
 
 import collections
+import enum
 import functools
 import itertools
 import math
@@ -135,3 +136,47 @@ def test_a_dictionary_that_is_read_by_a_key_still_fuses():
     xs, state = torch.randn(3, 2, 4), torch.zeros(2, 4)
     assert "fused" in str(unrolled.explain(step, xs, state))
     unrolled.scan(step, xs, state, engine="fused")
+
+
+class Item:
+    """An object that is itself alone."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+TEXTS = [f"w{i}" for i in range(60)]
+#: elements of sets, enough of them for two of which the one that is put first comes first
+ELEMENTS: dict[str, list[Any]] = {
+    "texts": TEXTS,
+    "bytes": [each.encode() for each in TEXTS],
+    "tuples": [(each,) for each in TEXTS],
+    "numbers and texts": [*range(10), *TEXTS],
+    "None and texts": [None, *TEXTS],
+    "dtypes": [torch.float64, torch.float32, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool],
+    "members of an enum": list(enum.Enum("Colors", TEXTS)),
+    "members and texts": [*enum.Enum("Colors", TEXTS[:8]), *TEXTS],
+    "classes": [type(each, (), {}) for each in TEXTS],
+    "objects": [Item(i) for i in range(60)],
+}
+
+
+def in_both_orders(elements, kind):
+    """Two equal sets whose elements come in another order: two elements collide in the table."""
+    for first, second in itertools.combinations(elements, 2):
+        sets = kind([first, second]), kind([second, first])
+        if list(sets[0]) != list(sets[1]):
+            return first, sets
+    raise AssertionError("no two collide")
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_the_order_of_a_set_is_seen(name, kind):
+    first, sets = in_both_orders(ELEMENTS[name], kind)
+    step = Step(lambda held: 1.0 if list(held)[0] == first else 0.25)  # noqa: RUF015
+    xs, state = torch.randn(3, 2, 4, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.float64)
+    for held in (*sets, sets[0]):
+        step.held = held
+        exact, _ = unrolled.scan(step, xs, state, engine="eager")
+        torch.testing.assert_close(unrolled.scan(step, xs, state)[0], exact, rtol=1e-10, atol=1e-10)

@@ -51,6 +51,7 @@ _SETTINGS: dict[str, Any] = {
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
 _DictGuards = torch._C._dynamo.guards.DictGuardManager
+_HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
 _OF_ONE_KIND = {"TYPE_MATCH", "ID_MATCH", "TENSOR_MATCH"}
 
 
@@ -154,14 +155,17 @@ class Guarded:
         conditions = [part for guard in made_of for part in guard.code_list or ()]
         of_subclasses = [guard.name for guard in made_of if guard.create_fn_name() == "CONSTANT_SUBCLASS_MATCH"]
         read = {"L": output.local_scope, "G": scope}
-        conditions += [f"float({name}) == 0.0" for name in of_subclasses if isinstance(eval(name, {}, read), float)]
-        self._extra = ExtraGuards([*by_address, *objects, *path.classes], conditions, path.frames.values(), read)
+        conditions += [
+            f"float({name}) == 0.0" for name in of_subclasses if isinstance(eval(name, _HELPERS, read), float)
+        ]
+        met = [*by_address, *objects, *path.classes]
+        self._extra = ExtraGuards(met, conditions, path.frames.values(), read, _HELPERS)
         self._is_dead = False
         self._held: list[Any] = []
         for each in by_address:
             self._hold(each)
         names = [guard.name for guard in made_of if guard.create_fn_name() == "TYPE_MATCH"]
-        self._keys = DictKeys(names, read, self._hold)
+        self._keys = DictKeys(names, read, _HELPERS, self._hold)
 
     def _hold(self, value: Any) -> None:
         """Keeps an address from being another object's; what is no code may die, and ends the guards with it."""

@@ -9,9 +9,6 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch._dynamo import guards
-
-_HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
 # of modules, whose keys torch guards, and what torch itself reads
 _NOT_OF_STEP = re.compile(r"\._(parameters|modules|buffers)$|^G\['__import_torch_|^G\['__builtins_dict__")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -23,11 +20,15 @@ class DictKeys:
     Args:
         names: as torch words them.
         scope: what names read.
+        helpers: of torch, which names may call.
         hold: is given each key that is told by its address, to keep that from being another's.
     """
 
-    def __init__(self, names: Iterable[str], scope: dict[str, Any], hold: Callable[[Any], None]) -> None:
-        read = {name: eval(name, _HELPERS, scope) for name in names if not _NOT_OF_STEP.search(name)}
+    def __init__(
+        self, names: Iterable[str], scope: dict[str, Any], helpers: dict[str, Any], hold: Callable[[Any], None]
+    ) -> None:
+        self._helpers = helpers
+        read = {name: eval(name, helpers, scope) for name in names if not _NOT_OF_STEP.search(name)}
         tables = {name: value for name, value in read.items() if isinstance(value, dict)}
         for key in (key for table in tables.values() for key in table if not _is_plain(key)):
             hold(key)
@@ -39,7 +40,7 @@ class DictKeys:
         return not self._names or self._keys == self._read(scope)
 
     def _read(self, scope: dict[str, Any]) -> list[list[Any]]:
-        tables = (eval(name, _HELPERS, scope) for name in self._names)
+        tables = (eval(name, self._helpers, scope) for name in self._names)
         return [[repr(key) if _is_plain(key) else id(key) for key in dict.keys(table)] for table in tables]
 
 

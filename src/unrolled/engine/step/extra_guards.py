@@ -75,12 +75,18 @@ class ExtraGuards:
         conditions: of guards, as torch words them.
         frames: that the capture went through.
         scope: what conditions read.
+        helpers: of torch, which conditions may call.
     """
 
     def __init__(
-        self, met: Iterable[Any], conditions: Iterable[str], frames: Iterable[Frame], scope: dict[str, Any]
+        self,
+        met: Iterable[Any],
+        conditions: Iterable[str],
+        frames: Iterable[Frame],
+        scope: dict[str, Any],
+        helpers: dict[str, Any],
     ) -> None:
-        frames = list(frames)
+        frames, self._helpers = list(frames), helpers
         self._items: dict[tuple[int, str], tuple[Any, Any]] = {}
         self._views: dict[type, Any] = {}
         self._functions: dict[types.FunctionType, tuple[Any, ...]] = {}
@@ -97,7 +103,9 @@ class ExtraGuards:
         self._environment = dict(os.environ) if {"environ", "getenv"} & asked else None
         self._states = [(state, state()) for state in _STATES if state.__name__ in asked]
         self._registered = abc.get_cache_token() if {"isinstance", "issubclass"} & asked else None
-        self._values = [compile(each, "<guard>", "eval") for each in filter(None, map(_blurred, conditions))]
+        readable = {"L", "G", *vars(builtins), *helpers}
+        found = (_blurred(condition, readable) for condition in conditions)
+        self._values = [compile(each, "<guard>", "eval") for each in found if each]
         self._texts = self._read(scope)
         self._group()
 
@@ -206,14 +214,14 @@ class ExtraGuards:
 
     def _read(self, scope: dict[str, Any]) -> list[str]:
         """As text, in which 0.0 is not -0.0, nor 1 True."""
-        return [repr(eval(each, {}, scope)) for each in self._values]
+        return [repr(eval(each, self._helpers, scope)) for each in self._values]
 
 
 _code = attrgetter("__code__")
 _parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
 
-def _blurred(condition: str) -> str | None:
+def _blurred(condition: str, readable: set[str]) -> str | None:
     """What a condition compares by `==` alone with numbers that others equal: 0.0 and -0.0 are equal, and within a set
     or keys 1 and True, or sets of another order.
     """
@@ -232,8 +240,8 @@ def _blurred(condition: str) -> str | None:
     is_within = any(isinstance(each, ast.Set | ast.List | ast.Tuple | ast.Dict) for each in ast.walk(other))
     is_such = is_within or any(isinstance(each, complex) or (isinstance(each, float) and not each) for each in numbers)
     names = {each.id for each in ast.walk(compared.left) if isinstance(each, ast.Name)}
-    is_readable = names <= {"L", "G", *vars(builtins)}  # not by torch's own helpers
-    return ast.unparse(compared.left) if numbers and is_such and is_readable else None
+    has_order = any(isinstance(each, ast.Set) for each in ast.walk(other))
+    return ast.unparse(compared.left) if (has_order or (numbers and is_such)) and names <= readable else None
 
 
 def _packages_of(names: dict[str, Any]) -> list[str]:
