@@ -44,6 +44,8 @@ def run(command: Callable[[], int | None]) -> int:
         if os.environ.get("UNROLLED_DEBUG"):
             traceback.print_exc()
         with contextlib.suppress(OSError):
+            if code == _CTRL_C and sys.stderr.isatty():
+                click.echo(err=True)  # ends the line of the ^C
             click.echo(text, err=True)
         return code
 

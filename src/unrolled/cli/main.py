@@ -5,6 +5,9 @@ the command with an exit code of its own (`faults.py`).
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 import torch
@@ -38,7 +41,31 @@ def _help() -> str:
     return f"Recurrent neural networks: train on your files, predict, look inside.\n\n\b\n{lines}"
 
 
-@click.group(help=_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Leaves the telling of a signal to `faults.run`: click would print an empty line first, to end that of a ^C."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Click's own; raises Abort for a signal."""
+        with _aborting():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Click's own; raises Abort for a signal."""
+        with _aborting():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _aborting() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as fault:
+        raise click.Abort from fault
+
+
+@click.group(
+    cls=_Commands, help=_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="unrolled")
 def cli() -> None:
     """All commands."""

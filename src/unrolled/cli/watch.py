@@ -22,8 +22,8 @@ def watch(run: Path, port: int | None) -> None:
     Ctrl-C ends it; the training goes on.
     """
     server = listening(run, port)
-    click.echo(f"{server.address}  (Ctrl-C ends it)")
     try:
+        click.echo(f"{server.address}  (Ctrl-C ends it)")
         server.serve_forever(poll_interval=0.2)
     except Terminated:
         raise
