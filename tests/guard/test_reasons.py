@@ -324,6 +324,9 @@ NOT_IN_THE_TABLE = {
     "torch … cannot capture a step as this version of Unrolled does; torch 2.13 and 2.14 can": "of another torch",
     "scan: a step was built … times, as what it reads changes between calls…. Each build takes a second and more; "
     "hold a number that changes in a tensor.": "a warning, which is tested",
+    "scan: the step … gives something else than before, and its guards did not see the change": "test_compared.py",
+    "…. It was captured anew, and is compared at each call now; please report it.": "test_compared.py",
+    "its graph, as torch captures it, gives something else than the step itself": "test_compared.py",
     "it runs within torch.jit.trace": "tested by itself",
     "it calls a method that keeps its results, or that wraps another in C": "torch 2.13 takes methods for functions",
     "a function that torch.compile leaves out, such as unrolled.scan": "a part of a text, which is tested",

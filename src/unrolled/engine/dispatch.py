@@ -5,7 +5,6 @@ for the eager loop, the reason in words.
 """
 
 import contextlib
-import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from unrolled.engine.run.checkpointed import run_in_chunks
 from unrolled.engine.run.packed_rows import packed
 from unrolled.engine.run.plan import LoopCall, LoopResult
 from unrolled.engine.run.side_by_side import side_by_side
+from unrolled.engine.source_lines import level_of_caller
 from unrolled.engine.trees import flatten, unflatten
 from unrolled.errors import NotFusedError, NotFusedWarning
 
@@ -162,13 +162,5 @@ def warn_once(reason: str) -> None:
             f"scan: the step runs eagerly, many times slower than a fused loop: {reason}. "
             "Pass engine='eager' if that is what you want.",
             NotFusedWarning,
-            stacklevel=_level_of_caller(),
+            stacklevel=level_of_caller(),
         )
-
-
-def _level_of_caller() -> int:
-    """How many calls above `warn_once` the user's own line is: above this library, and torch's calls of its layers."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in ("unrolled", "torch"):
-        level, frame = level + 1, frame.f_back
-    return level

@@ -1,4 +1,4 @@
-"""A line of a user's step, in the words that reasons end with.
+"""A line of a user's step, in the words that reasons end with, and the line of theirs that a warning is about.
 
 Input: a stack, a node of a graph or a guard of torch's. Output: file, line and source. Capture, trace and lowering
 say lines, so this lies below them.
@@ -7,6 +7,7 @@ say lines, so this lies below them.
 import functools
 import linecache
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,13 @@ def shown_line(name: str, number: int, source: str = "") -> str:
     """A line of a file, as reasons end with it."""
     source = (source or linecache.getline(name, number)).strip()
     return f' ("{name}", line {number}{f": {source}" if source else ""})'
+
+
+def level_of_caller() -> int:
+    """How many calls above the one that warns the user's own line is: above this library, and torch's calls of its
+    layers.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in ("unrolled", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level

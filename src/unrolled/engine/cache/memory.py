@@ -163,6 +163,8 @@ def cached_for(step: Callable, call: Call) -> tuple[CachedCall, list[Tensor]] | 
         return None
     for slot in slots:
         if slot.found.holds(step, slot.examples):
+            if slot.found.is_due():
+                return None
             tensors = slot.found.tensors(step, slot.examples)
             is_like_then = slot.shapes is None or slot.shapes == [tensor.shape for tensor in tensors]
             if is_like_then and all([tensor.data_ptr() for tensor in tensors]):  # noqa: C419 - guards see views of another kind

@@ -327,13 +327,15 @@ class Captured(Guarded):
             inputs = found.inputs
         return [inputs[at] for at in self._at]
 
-    def run(self, tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int) -> list[Tensor]:
-        """The leaves of outputs and next states."""
+    def run(
+        self, tensors: list[Tensor], xs: list[Tensor], states: list[Tensor], n_rows: int, *, is_traced: bool = True
+    ) -> list[Tensor]:
+        """The leaves of outputs and next states; in the form that tracing takes apart, or just as torch captured it."""
         pools: dict[str, Any] = {"x": xs, "state": states, "tensor": tensors, "rows": [n_rows]}
         results: Any = []
         if self.graph is not None:
-            given = [i if kind == "size" else pools[kind][i] for kind, i in self.places]
-            results = Interpreter(self.graph).run(*given)
+            run = Interpreter(self.graph).run if is_traced else self.graph
+            results = run(*[i if kind == "size" else pools[kind][i] for kind, i in self.places])
         return [
             results[leaf.index] if isinstance(leaf, _Result) else pools[leaf[0]][leaf[1]]
             for leaf in (*self.outputs, *self.states)

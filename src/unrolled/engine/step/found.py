@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unrolled.engine.step.capture import Captured, Refused
 
 
+_OFTEN = 8  # comparisons, one a call; then after 2 calls, 4, 8 …
 ROWS = 13  # of the examples that a step is captured on: no usual size, and small, as a step may loop over them
 
 
@@ -48,6 +49,7 @@ class Found:
         graph: with the step's tensors in the order that plans take.
         plans: made of the graph, or why there is none, by what they depend on.
         traced: the graph of ATen operations, until a plan takes it.
+        is_distrusted: whether it is compared with the step at every call, as its guards missed a change.
     """
 
     def __init__(
@@ -60,10 +62,14 @@ class Found:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
+        self.is_distrusted = self._is_wrong = False
+        self._calls_left = self._n_compared = 0
         self._owner = None if owner is None else weakref.ref(owner)  # what no guard tells of may hold for it alone
 
     def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
         """Whether it holds for a step now, in a call of which these are examples."""
+        if self._is_wrong:
+            return False
         if self._guards is None:
             return self._owner is None or self._owner() is step
         if isinstance(self.graph, NotTraceable):
@@ -74,6 +80,25 @@ class Found:
         """What the step reads now beside its arguments."""
         assert not isinstance(self.graph, NotTraceable)
         return self.graph.tensors(step, *examples)
+
+    def is_due(self) -> bool:
+        """Whether it is to be compared with the step before a call takes it: at each of the first calls, and then ever
+        more rarely, so that it costs next to nothing. Each answer counts as a call.
+        """
+        if not self._calls_left:
+            return True
+        self._calls_left -= 1
+        return False
+
+    def compared(self, *, is_same: bool) -> None:
+        """Notes whether the step gave what the graph gives; if not, it holds no more."""
+        self._n_compared += 1
+        self._calls_left = 0 if self.is_distrusted else 2 ** max(0, self._n_compared - _OFTEN) - 1
+        self._is_wrong = not is_same
+
+    def refused(self, reason: str) -> "Found":
+        """The same, as why there is no graph."""
+        return Found(self._guards, NotTraceable(reason), self._examples)
 
     def why_not(self, step: Callable, examples: tuple[Any, Any]) -> str:
         """What has changed, as torch words it."""

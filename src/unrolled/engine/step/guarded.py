@@ -9,22 +9,23 @@ import types
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
+from unrolled.engine import reasons
 from unrolled.engine.context import importing, making
 from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.source_lines import level_of_caller, line_of_guard
+from unrolled.engine.step.compared import gives_the_same
 from unrolled.engine.step.found import Found, Leaves
 from unrolled.errors import NotFusedWarning
-
-if TYPE_CHECKING:
-    pass
 
 _MOST = 256  # graphs, of half a megabyte each
 _MOST_GRAPHS = 16  # of one step's code and one form of call
 _OFTEN = 8
+_NOT_THE_STEP = "its graph, as torch captures it, gives something else than the step itself"
 _changes: "WeakKeyDictionary[Any, int]" = WeakKeyDictionary()
 _captures: "OrderedDict[Hashable, list[Found]]" = OrderedDict()
 
@@ -51,14 +52,20 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     captures = _captures.setdefault(key, [])
     _captures.move_to_end(key)
     examples = leaves.examples(n_rows)
-    for found in captures:
-        if found.holds(step, examples):
-            break
-    else:
-        if captures:
-            _count_change(step, captures[0].why_not(step, examples))
+    found = next((each for each in captures if each.holds(step, examples)), None)
+    is_missed = False
+    if found is None and captures:
+        _count_change(step, captures[0].why_not(step, examples))
+    elif found is not None and not _is_still_the_step(found, step, leaves, n_rows):
+        captures.remove(found)
+        _tell_of_a_miss(step)
+        found, is_missed = None, True
+    if found is None:
         with making:
             found = find(step, leaves, n_rows)
+        found.is_distrusted = is_missed
+        if not _is_still_the_step(found, step, leaves, n_rows):
+            found = found.refused(_NOT_THE_STEP)
         captures.insert(0, found)
         del captures[_MOST_GRAPHS:]
         while len(_captures) > 1 and sum(map(len, _captures.values())) > _MOST:
@@ -69,6 +76,28 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     if isinstance(found.graph, NotTraceable):
         raise NotTraceable(str(found.graph))
     return found
+
+
+def _is_still_the_step(found: Found, step: Callable, leaves: Leaves, n_rows: int) -> bool:
+    """Whether a graph gives what the step gives, if it is to be compared with it now."""
+    if isinstance(found.graph, NotTraceable) or not found.is_due():
+        return True
+    is_same = gives_the_same(step, found.graph, found.tensors(step, leaves.examples(n_rows)), leaves)
+    found.compared(is_same=is_same)
+    return is_same
+
+
+def _tell_of_a_miss(step: Callable) -> None:
+    """Of a step that changed, and whose guards did not see it."""
+    name = getattr(step, "__qualname__", type(step).__qualname__)
+    words = f"scan: the step {name} gives something else than before, and its guards did not see the change"
+    if reasons.is_strict:
+        raise AssertionError(words)
+    warnings.warn(
+        f"{words}. It was captured anew, and is compared at each call now; please report it.",
+        NotFusedWarning,
+        stacklevel=level_of_caller(),
+    )
 
 
 @functools.cache
@@ -104,11 +133,9 @@ def _count_change(step: Callable, change: str) -> None:
             return
     except TypeError:  # nothing refers to it weakly
         return
-    from unrolled.engine.source_lines import line_of_guard
-
     warnings.warn(
         f"scan: a step was built {_OFTEN} times, as what it reads changes between calls{line_of_guard(change)}. Each "
         "build takes a second and more; hold a number that changes in a tensor.",
         NotFusedWarning,
-        stacklevel=7,
+        stacklevel=level_of_caller(),
     )

@@ -1,0 +1,243 @@
+"""The net below the guards: a graph is compared with its step at the first calls, and at ever rarer ones after."""
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from tests.guard.changes import CHANGES
+from tests.guard.checks import Case, assert_as_eager, assert_change_is_seen
+from tests.guard.test_sabotage import SABOTAGE, by_gradient, with_and_without_gradients
+from tests.plans import forget_plans
+
+import unrolled
+from unrolled.engine import reasons
+from unrolled.engine.cache import disk
+from unrolled.engine.step import compared, found, guarded, verify
+from unrolled.engine.step.found import Leaves
+from unrolled.errors import NotFusedWarning
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch):
+    """Nothing that is made here is used by others, and what the net catches is mended as it is for users."""
+    monkeypatch.setattr(disk, "save", lambda *_: None)
+    monkeypatch.setattr(reasons, "is_strict", False)
+    forget_plans()
+    yield
+    forget_plans()
+
+
+#: a graph calls methods of tensors by their names, as the step does: it gets the new one too
+BY_NAME = {"methods of tensors"}
+
+
+@pytest.mark.parametrize("name", sorted(SABOTAGE.keys() - BY_NAME))
+def test_what_guards_miss_is_caught(name, monkeypatch, patch):
+    """Each kind of guard is dropped in turn, and a change that it alone would see is still seen."""
+    sabotage, row = SABOTAGE[name]
+    sabotage(monkeypatch)
+    assert_change_is_seen(CHANGES[row](patch))
+
+
+def test_what_a_variant_would_show_is_caught(monkeypatch):
+    right = Leaves.examples
+    monkeypatch.setattr(Leaves, "examples", lambda self, n_rows, *, is_variant=False: right(self, n_rows))
+    with_and_without_gradients(by_gradient)
+
+
+def miss_all(monkeypatch):
+    """Guards that always hold."""
+    monkeypatch.setattr(found.Found, "holds", lambda self, *_: not self._is_wrong)
+
+
+def scaled_by(box):
+    def step(x, h):
+        h = torch.tanh(h * box[0] + x.sum(1, keepdim=True))
+        return h, h
+
+    return step
+
+
+def test_a_miss_is_told_and_the_step_is_compared_at_every_call_from_then_on(monkeypatch):
+    miss_all(monkeypatch)
+    box = [0.5]
+    step, seen = scaled_by(box), []
+    right = compared.gives_the_same
+    monkeypatch.setattr(guarded, "gives_the_same", lambda *given: seen.append(1) or right(*given))
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    box[0] = 0.25
+    with pytest.warns(NotFusedWarning) as told:
+        ys, _ = unrolled.scan(step, xs, h)
+    assert [str(each.message) for each in told] == [
+        "scan: the step scaled_by.<locals>.step gives something else than before, and its guards did not see the "
+        "change. It was captured anew, and is compared at each call now; please report it."
+    ]
+    assert told[0].filename == __file__
+    torch.testing.assert_close(ys, unrolled.scan(step, xs, h, engine="eager")[0])
+    seen.clear()
+    for _ in range(20):
+        unrolled.scan(step, xs, h, engine="fused")
+    assert len(seen) == 20
+    box[0] = 0.75
+    with pytest.warns(NotFusedWarning, match="did not see"):
+        ys, _ = unrolled.scan(step, xs, h)
+    torch.testing.assert_close(ys, unrolled.scan(step, xs, h, engine="eager")[0])
+
+
+def test_a_miss_is_a_fault_in_the_tests(monkeypatch):
+    miss_all(monkeypatch)
+    monkeypatch.setattr(reasons, "is_strict", True)
+    box = [0.5]
+    step = scaled_by(box)
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    box[0] = 0.25
+    with pytest.raises(AssertionError, match="its guards did not see the change"):
+        unrolled.scan(step, xs, h)
+
+
+def test_a_graph_that_never_was_the_step_runs_eagerly(monkeypatch):
+    """As if torch's capture had read another number than the step does."""
+    box = [0.5]
+    step = scaled_by(box)
+    right = verify.found
+
+    def wrong(*given):
+        box[0] = 0.25
+        made = right(*given)
+        box[0] = 0.5
+        return made
+
+    monkeypatch.setattr(guarded, "_find", lambda: wrong)
+    monkeypatch.setattr(found.Found, "holds", lambda self, *_: True)
+    xs, h = Case(step).arguments()
+    for _ in range(2):
+        found_path = unrolled.explain(step, xs, h)
+        assert (found_path.path, found_path.reason) == (
+            "eager", "its graph, as torch captures it, gives something else than the step itself",
+        )  # fmt: skip
+        assert_as_eager(Case(step, fuses=False))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_it_is_done_ever_more_rarely(training, monkeypatch):
+    step, calls = scaled_by([0.5]), []
+    right = compared.gives_the_same
+    monkeypatch.setattr(guarded, "gives_the_same", lambda *given: calls.append(n_calls) or right(*given))
+    xs, h = Case(step).arguments()
+    n_calls = 0
+    while n_calls < 300:
+        n_calls += 1
+        unrolled.scan(step, xs, h.requires_grad_(training))
+    assert calls == [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 15, 23, 39, 71, 135, 263]
+
+
+def draws(x, h):
+    h = torch.tanh(h + torch.dropout(x, 0.5, train=True).sum(1, keepdim=True))
+    return h, h
+
+
+@pytest.mark.parametrize("step", [draws, scaled_by([0.5])], ids=["draws", "does not"])
+def test_it_leaves_nothing(step):
+    """Random states, inputs, gradients, hooks on saved tensors: as if there were no net."""
+    xs, h = Case(step).arguments()
+    xs.requires_grad_()
+    unrolled.scan(step, xs, h)
+    saved, before = [], (xs.detach().clone(), h.clone())
+    torch.manual_seed(1)
+    random.seed(1)
+    np.random.seed(1)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.shape) or tensor, lambda t: t):
+        ys, _ = unrolled.scan(step, xs, h)
+    n_saved, drawn = len(saved), (torch.rand(1), random.random(), np.random.rand())
+    saved.clear()
+    torch.manual_seed(1)
+    random.seed(1)
+    np.random.seed(1)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.shape) or tensor, lambda t: t),
+    ):
+        patch.setattr(guarded, "gives_the_same", lambda *_: True)
+        others, _ = unrolled.scan(step, xs, h)
+    assert drawn == (torch.rand(1), random.random(), np.random.rand())
+    assert n_saved == len(saved)
+    assert torch.equal(ys, others)
+    assert torch.equal(xs, before[0])
+    assert torch.equal(h, before[1])
+    assert xs.grad is None
+
+
+NUMBERS = [0.0, -0.0, 1e-30, 1.0, 1e30, float("inf"), -float("inf"), float("nan")]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_no_number_is_taken_for_a_change(number, dtype, monkeypatch):
+    """What is not finite is equal to itself."""
+    monkeypatch.setattr(reasons, "is_strict", True)
+
+    def step(x, h):
+        h = (
+            torch.softmax(h * x.sum(1, keepdim=True), 1)
+            @ torch.ones(4, 4, dtype=dtype)
+            / (x - x).norm(dim=1, keepdim=True)
+        )
+        return {"y": h, "is_large": h > 1}, h
+
+    case = Case(step, dtype=dtype)
+    xs, h = case.arguments()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            unrolled.scan(step, torch.full_like(xs, number), h, engine="fused")
+
+
+def tells_apart(change):
+    """Whether a step that was changed after its capture is told from its graph."""
+    box = {"of": lambda t: t}
+
+    def step(x, h):
+        h = torch.tanh(h + x.sum(1, keepdim=True))
+        return box["of"](h), h
+
+    leaves = [*Case(step).arguments()]
+    xs, h = leaves[0].requires_grad_(), leaves[1].requires_grad_()
+    unrolled.scan(step, xs, h)
+    [[graph]] = guarded._captures.values()
+    form = unrolled.engine.trees.flatten(h)[1]
+    one = Leaves([xs[0]], form, [h], form)
+    assert compared.gives_the_same(step, graph.graph, [], one)
+    box["of"] = change
+    return not compared.gives_the_same(step, graph.graph, [], one)
+
+
+CHANGED = {
+    "value": lambda t: t * 1.001,
+    "one number": lambda t: t.index_fill(0, torch.tensor([0]), 0.0),
+    "not a number": lambda t: t / 0 * 0,
+    "infinite": lambda t: t / 0,
+    "gradient": lambda t: t.detach(),
+    "half the gradient": lambda t: t + t.detach() - t,
+    "dtype": lambda t: t.float(),
+    "shape": lambda t: t[:, :1],
+    "broadcast": lambda t: t.unsqueeze(0),
+    "a list": lambda t: [t],
+    "two": lambda t: (t, t),
+    "no tensor": lambda t: 1.0,
+    "None": lambda t: None,
+    "raises": lambda t: t @ t,
+    "an integer": lambda t: t > 0,
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_a_step_that_differs_is_told(kind):
+    assert tells_apart(CHANGED[kind])
+
+
+def test_what_has_not_changed_is_not_told():
+    assert not tells_apart(lambda t: t)
