@@ -1,11 +1,13 @@
 """Tables as people have them: numbers, headers, delimiters and packings of any usual form, read rightly or refused."""
 
 import bz2
+import codecs
 import gzip
 import io
 import json
 import lzma
 import random
+import re
 import time
 import zipfile
 
@@ -336,6 +338,25 @@ def test_encodings_are_guessed_for_advice(tmp_path):
         ("text,l\n“schön”,gut\n", "cp1252", "cp1252"),
     ):  # fmt: skip
         assert f"Pass --encoding with the right one (such as {name})" in told(tmp_path, text.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "text", ["Größe;Süß\n1;2\n", "n;Süß\n", "créée;créé\n1;2\n", "a;Preis auf Bäume, Größe\n", "naïve\n"]
+)
+@pytest.mark.parametrize("begin", [b"", codecs.BOM_UTF8])
+def test_accents_side_by_side_are_no_chinese(tmp_path, text, begin):
+    first = re.search("[^ -~\n]", text)
+    line = text.count("\n", 0, first.start()) + 1
+    assert told(tmp_path, begin + text.encode("latin-1")) == (
+        f"t.csv, line {line}: byte 0x{ord(first[0]):02x} is not utf-8. Pass --encoding with the right one (such as latin-1)"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "gb18030"])
+def test_what_is_utf_8_is_told(tmp_path, encoding):
+    assert "Pass --encoding with the right one (such as utf-8)" in told(
+        tmp_path, "日期,größe\n三,1\n".encode(), encoding=encoding
+    )
 
 
 def test_arrays_of_json(tmp_path):

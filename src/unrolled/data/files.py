@@ -4,6 +4,7 @@ Inputs: paths. Outputs: bytes and texts.
 """
 
 import codecs
+import contextlib
 import hashlib
 import json
 import re
@@ -100,11 +101,12 @@ def decode(content: bytes, name: str, encoding: str, otherwise: str = "") -> str
         at = getattr(fault, "start", 0)
         if is_binary(content) or _wide(content[:_LOOKED_AT]):
             raise DataError(_binary(content, name, otherwise)) from None
-        line = content.count(b"\n", 0, at) + 1
-        found = f"byte 0x{content[at]:02x}" if at < len(content) else "its end"
+        rest = bytes(getattr(fault, "object", content))  # `at` counts from behind a byte-order mark
+        line = rest.count(b"\n", 0, at) + 1
+        found = f"byte 0x{rest[at]:02x}" if at < len(rest) else "its end"
         raise DataError(
             f"{name}, line {line}: {found} is not {encoding}. "
-            f"Pass --encoding with the right one (such as {_guessed(content[at : at + _LOOKED_AT])}){otherwise}"
+            f"Pass --encoding with the right one (such as {_guessed(rest, at)}){otherwise}"
         ) from None
     if _is_no_text(text[:_LOOKED_AT]):
         raise DataError(_binary(content, name, otherwise))
@@ -124,6 +126,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 _EAST_ASIAN = re.compile(r"[\n\r\t -~\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
+_CHINESE = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\xff]{2,}(?![A-Za-z\x80-\xff])|[\x80-\xff]{4,}")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -155,12 +158,19 @@ def _wide(content: bytes) -> str | None:
     return None
 
 
-def _guessed(content: bytes) -> str:
-    """The likeliest encoding of bytes that are not utf-8: Chinese stands in pairs of high bytes, accents alone."""
-    runs = re.findall(rb"[\x80-\xff]+", content)
-    if any(len(run) > 1 for run in runs) and all(len(run) % 2 == 0 for run in runs[:-1]):
+def _guessed(content: bytes, at: int) -> str:
+    """The likeliest encoding of bytes that are not what was asked for at a place: Chinese stands in pairs of high
+    bytes, accents alone or, as in Größe, a pair within a word.
+    """
+    with contextlib.suppress(UnicodeDecodeError):
+        content.decode()
+        return "utf-8"
+    looked_at = at + _LOOKED_AT
+    runs = re.findall(rb"[\x80-\xff]+", content[at:looked_at])
+    is_chinese = _CHINESE.search(content, at, looked_at) and all(len(run) % 2 == 0 for run in runs[:-1])
+    if is_chinese:
         return "gb18030"
-    return "cp1252" if re.search(rb"[\x80-\x9f]", content) else "latin-1"
+    return "cp1252" if re.search(rb"[\x80-\x9f]", content[at:looked_at]) else "latin-1"
 
 
 def read_texts(files: Sequence[Path | str], *, encoding: str = "utf-8") -> tuple[dict[str, str], str]:
