@@ -79,3 +79,22 @@ def test_a_design_page_names_no_file_that_is_gone(page):
     there = [path for folder in folders for kind in kinds for path in (ROOT / folder).rglob(kind)]
     for name in re.findall(r"[\w/]+\.(?:py|h|cpp)\b", page.read_text(encoding="utf-8")):
         assert any(f"/{path.as_posix()}".endswith(f"/{name}") for path in there), name
+
+
+def names_that_are_gone(page):
+    """Quoted names such as `module.name` that the module does not have; of a name of several files nothing is known."""
+    for module, name in re.findall(r"`(?:\w+/)*([a-z_]+)\.(\w+)(?:\(\))?`", page):
+        texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob(f"{module}.py")]
+        made = rf"^ *(?:def|class) {name}\b|^(?:\w+, )*{name}\b[\w, ]*[:=]"
+        if len(texts) == 1 and name != "py" and not re.search(made, texts[0], re.MULTILINE):
+            yield f"{module}.{name}"
+
+
+@pytest.mark.parametrize("page", DESIGN, ids=lambda page: page.name)
+def test_a_design_page_names_nothing_in_a_module_that_is_gone(page):
+    assert list(names_that_are_gone(page.read_text(encoding="utf-8"))) == []
+
+
+def test_a_name_that_is_gone_is_noticed():
+    page = "`comparison.counting()`, `comparison.compare`, `explain.py`, `program.POINTWISE`, `torch.mm`, `backends/emit.AWAKE`, `cache/dispatch.once`"
+    assert list(names_that_are_gone(page)) == ["comparison.counting", "dispatch.once"]
