@@ -223,6 +223,10 @@ def test_the_encoding_of_the_training_files_is_that_of_others(call, folder):
     answers = [call("predict", "run", name, "--format", "csv")[1] for name in ("g.csv", "u.csv")]
     assert answers[0] == answers[1]
     assert "好吃1" in answers[0]
+    for names in (["g.csv", "u.csv"], ["u.csv", "g.csv"]):  # each file has its own
+        code, out, err = call("predict", "run", *names, "--format", "csv")
+        assert (code, out) == (0, answers[0] + answers[0].split("\n", 1)[1]), err
+    assert call("predict", "run", "好吃" * 3000)[0] == 0  # no file has such a name
 
 
 def test_a_tagger_that_is_useless_on_text_says_so(call, folder):

@@ -15,7 +15,7 @@ from unrolled import tasks
 from unrolled.cli.formats import FORMATS, write
 from unrolled.cli.models import about, answering, encoding_for, given, is_named_as_file, standard_input, tell
 from unrolled.cli.options import PATH
-from unrolled.cli.reading import check_files, read_by, reading_options
+from unrolled.cli.reading import check_files, read_by, reading_options, take_options
 from unrolled.data.items import Beside, ItemForm, lines_of, lines_without_names, opened_file, read_items
 from unrolled.errors import DataError
 from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsItems, who
@@ -83,7 +83,7 @@ def predict(
     elif isinstance(loaded, Predicts):
         more = given(model, loaded, "predict_all", options)
         names = list(items) if file is None else [str(file)]
-        read_by(loaded, model, "predict", read, [Path(name) for name in names] or [Path(_STANDARD_INPUT)])
+        take_options(loaded, model, "predict", read)
         pairs = _pairs(loaded, names, read, is_file=file is not None)
         write(_answers(loaded, pairs, more), form, out)
 
@@ -123,7 +123,8 @@ def _pairs(
     if not names:
         return ((line, {}) for line in _standard_input(form, encoding))
     if is_file and model.takes == "SOUND":
-        return ((line, {}) for line in lines_of(opened_file(Path(names[0])), names[0], encoding or "utf-8"))
+        path = Path(names[0])
+        return ((line, {}) for line in lines_of(opened_file(path), names[0], encoding or encoding_for(path, model)))
     files = [name for name in names if _exists(name)]
     texts = [name for name in names if name not in set(files)]
     if is_file and texts:

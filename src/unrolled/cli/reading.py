@@ -20,6 +20,7 @@ from unrolled.tasks.estimator import Estimator
 #: verbs that read files, and whether they read the answers in them too
 VERBS = {"evaluate": True, "checkup": True, "report": True, "predict": False, "units": False}
 _OF_TEXTS = ("text", "header", "encoding")  # `predict` finds texts in any table, for models of every task
+_OPTION_OF = {"targets": "target"}  # of what a model learnt by reading, where it has another name
 _AS_BEFORE = "  [as in the training]"
 _ENCODING = "of the files  [utf-8, or that of the training files]"
 
@@ -45,7 +46,8 @@ def reading_options(verb: str) -> Callable[[Callable[..., None]], Callable[..., 
 
 
 def read_by(model: Estimator, path: Path, verb: str, options: Mapping[str, object], files: Sequence[Path]) -> None:
-    """Makes a model read files by the options that a user gave, and by what it learnt where none was given.
+    """Makes a model read some files together: by the options that a user gave, and by what it learnt where none was
+    given. The encoding is that of the first file.
 
     Args:
         model: as loaded from `path`.
@@ -57,18 +59,26 @@ def read_by(model: Estimator, path: Path, verb: str, options: Mapping[str, objec
     Raises:
         UsageError: an option makes no difference for this model or without files; it would be ignored.
     """
+    take_options(model, path, verb, options)
+    check_files(options, files)
+    if files and options["encoding"] is None:
+        model.settings = dataclasses.replace(model.settings, encoding=encoding_for(files[0], model))
+
+
+def take_options(model: Estimator, path: Path, verb: str, options: Mapping[str, object]) -> None:
+    """Makes a model read by the options that a user gave; arguments as of `read_by`.
+
+    Raises:
+        UsageError: an option makes no difference for this model; it would be ignored.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in _names(verb, model):
             fields = _fields(verb)[name]
             raise click.UsageError(f"{_shown(name)} {_misfit(model, fields)}; {path} is {_described(model)}")
-    check_files(options, files)
-    if not files:
-        return
     own = {name: value for name, value in given.items() if name in model.reading(of_answers=True)}
-    own |= {"encoding": given.get("encoding") or encoding_for(files[0], model)}
     model.settings = dataclasses.replace(model.settings, **own)
-    model.read_as = {name: value for name, value in model.read_as.items() if own.get(name.rstrip("s")) is None}
+    model.read_as = {name: value for name, value in model.read_as.items() if _OPTION_OF.get(name, name) not in own}
 
 
 def words_of(verb: str, options: Mapping[str, object]) -> tuple[str, ...]:
