@@ -182,17 +182,17 @@ def _cross_validate(
     paths: list[Path],
     folds: int,
 ) -> None:
-    """Trains a model for each part held out, and tells the mean and the spread of the figure that decides."""
+    """Trains a model for each part held out, and tells the mean and the spread of the metric that decides."""
     kind: type[Estimator] = module.Model
     parts = kind(**settings)
+    reports: list[TaskReport] = []
     with about(paths):
         data = parts.read(paths)
-    reports: list[TaskReport] = []
-    for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
-        model = kind(**settings)
-        model.fit(part, train=training, start=start, display=display_for(sys.stderr), valid=held)
-        reports.append(module.Report(model))
-        click.echo(f"fold {i}  {reports[-1].metrics_line()}")
+        for i, (part, held) in enumerate(parts.folds(data, folds, training.seed), 1):
+            model = kind(**settings)
+            model.fit(part, train=training, start=start, display=display_for(sys.stderr), valid=held)
+            reports.append(module.Report(model))
+            click.echo(f"fold {i}  {reports[-1].metrics_line()}")
     for line in of_folds(reports):
         click.echo(line)
 
