@@ -139,6 +139,7 @@ CASES = [
     ("loads", ["--values", "a"], table({"x": [0] * N, "a": SOME["x"], "who": WHO, "load": WHO}), True),
     ("loads", ["--series", "id"], table({"x": SOME["x"], "who": [7] * N, "id": WHO, "load": WHO}), True),
     ("forecast", ["--target", "sold"], table({"day": DAYS, "sales": [0] * N, "sold": SALES}), True),
+    ("forecast", ["--target", "*"], table({"day": DAYS, "sales": SALES, "sold": range(N)}), "predict"),
     ("forecast", ["--time", "when"], table({"day": range(N), "when": DAYS, "sales": SALES}), True),
     ("forecast", ["--day-first"], table({"day": written("%d/%m/%Y", DAYS[:12] - 12), "sales": SALES[:12]}), "predict"),
     ("forecast", ["--time-format", "day %d, month %m, year %Y"], table({"day": written("day %d, month %m, year %Y"), "sales": SALES}), True),
@@ -289,7 +290,7 @@ def test_characters_that_a_model_does_not_know_are_told_with_the_file(trained):
     assert str(run("units", model, "здесь").exception).startswith("text: 'д', 'е', ")
 
 
-@pytest.mark.parametrize(("task", "content", "more", "told"), [
+FAULTY = [
     ("classify", table({"label": ["+"] * 9, "text": TEXTS[:9]}), [], "there is one class only"),
     ("classify", table({"label": MOODS[:2], "text": ["", "..."]}), [], "holds no texts|there is"),
     ("regress", table({"target": [3] * 9, "text": TEXTS[:9]}), [], "all targets are 3"),
@@ -297,10 +298,25 @@ def test_characters_that_a_model_does_not_know_are_told_with_the_file(trained):
     ("forecast", table({"day": DAYS[:9], "sales": range(9)}), ["--horizon", "9"], "series are too short"),
     ("understand", lines(each.replace('"b"', '"a"') for each in SAID), [], "there is one intent only"),
     ("translate", lines(PAIRS[:1]), [], "there is 1 example only"),
-])  # fmt: skip
-def test_an_error_of_a_training_names_its_file(task, content, more, told, tmp_path):
-    path = tmp_path / {"tag": "t.conll", "understand": "t.jsonl", "translate": "t.tsv"}.get(task, "t.csv")
+]  # fmt: skip
+
+
+def train_on(content, task, folder, *more):
+    path = folder / {"tag": "t.conll", "understand": "t.jsonl", "translate": "t.tsv"}.get(task, "t.csv")
     path.write_bytes(content)
-    done = run("train", task, path, "--steps", "1", "--hidden", "4", "--folder", tmp_path / "run", *more)
+    return path, run("train", task, path, "--steps", "1", "--hidden", "4", *more)
+
+
+@pytest.mark.parametrize(("task", "content", "more", "told"), FAULTY)
+def test_an_error_of_a_training_names_its_file(task, content, more, told, tmp_path):
+    path, done = train_on(content, task, tmp_path, "--folder", tmp_path / "run", *more)
     assert done.exit_code == 1
     assert re.match(rf"{path}: .*(?:{told})", str(done.exception)), done.exception
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "_", "told"), [case for case in FAULTY if case[3].startswith(("there is one", "all"))]
+)
+def test_so_does_an_error_of_a_cross_validation(task, content, _, told, tmp_path):
+    path, done = train_on(content, task, tmp_path, "--folds", "2")
+    assert (done.exit_code, str(done.exception)[: len(f"{path}: {told}")]) == (1, f"{path}: {told}")

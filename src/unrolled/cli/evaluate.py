@@ -61,9 +61,7 @@ def evaluate(
     with about(files):
         data = loaded.read(files)
     tell(data.notes)
-    judges_ends = loaded.takes == "TABLE"  # of series, which training leaves out
-    learnt_from = str(loaded.training.get("sha256") or _digest_of_training(model))
-    is_flattered = not judges_ends and bool(data.sha256) and data.sha256 in learnt_from
+    is_flattered = loaded.is_flattered_by(data, "" if "sha256" in loaded.training else _digest_of_training(model))
     if is_flattered:
         names = ", ".join(map(str, files))
         click.echo(

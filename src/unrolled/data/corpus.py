@@ -27,7 +27,7 @@ class Corpus:
         data: the same, as the bytes of the files.
         files: where it comes from, absolute paths; empty for the standard library.
         encoding: that the files were read in.
-        sha256: of the bytes, to tell whether the files have changed since.
+        sha256: of each file, to tell whether they have changed since.
         notes: what was noticed on reading, for the user.
     """
 
@@ -74,7 +74,8 @@ def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_byte
         raise DataError("; ".join(faults))
     data = b"".join(raw)
     paths = tuple(str(Path(file).absolute()) for file in files)
-    return Corpus("".join(texts), data, paths, encoding, hashlib.sha256(data).hexdigest())
+    sha256 = "".join(hashlib.sha256(content).hexdigest() for content in raw)
+    return Corpus("".join(texts), data, paths, encoding, sha256)
 
 
 def _check_name(file: str) -> None:

@@ -174,18 +174,18 @@ def _guessed(content: bytes, at: int) -> str:
 
 
 def read_texts(files: Sequence[Path | str], *, encoding: str = "utf-8") -> tuple[dict[str, str], str]:
-    """Texts by the names of their files, and one checksum of all.
+    """Texts by the names of their files, and the checksums of these in their order, in one text.
 
     Raises:
         DataError: files cannot be read, or are not in that encoding; all of them are told at once.
     """
-    faults, texts, digest = Faults(), {}, hashlib.sha256()
+    faults, texts, sha256 = Faults(), {}, ""
     for file in files:
         try:
             content = read_bytes(Path(file))
-            digest.update(content)
+            sha256 += hashlib.sha256(content).hexdigest()
             texts[str(file)] = decode(unpacked(content, str(file)), str(file), encoding)
         except DataError as fault:
             faults.add(str(fault))
     faults.stop()
-    return texts, digest.hexdigest()
+    return texts, sha256

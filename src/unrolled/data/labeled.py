@@ -3,6 +3,7 @@
 Inputs: a user's table, folder or files. Outputs: items with their classes.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -231,7 +232,9 @@ def _of_classes(classes: dict[str, list[Path]], encoding: str) -> Labeled:
     counts = Counter(name for names in labels for name in names)
     shown = ", ".join(f"{name!r} {n:,}" for name, n in counts.most_common(20)) + (", ..." if len(counts) > 20 else "")
     how = "lines are texts, and files classes" if are_lines else "files are texts, and folders classes"
-    return Labeled(items, labels, notes=(f"{counted(len(items), 'text')}: {how} ({shown})",), sha256=sha256)
+    note = f"{counted(len(items), 'text')}: {how} ({shown})"
+    one = hashlib.sha256(sha256.encode()).hexdigest()  # there may be a file for each text
+    return Labeled(items, labels, notes=(note,), sha256=one)
 
 
 def read_windows(

@@ -35,7 +35,7 @@ class Transcribed:
         seconds: float64 [sounds].
         rates: samples a second, of each.
         notes: what was noticed on reading, for the user.
-        sha256: of manifest and sounds.
+        sha256: of each manifest or folder, with its sounds.
         read_as: the columns "path" and "text" of a manifest, where there was one.
     """
 
@@ -90,11 +90,11 @@ def read_transcribed(
         DataError: a sound is missing or cannot be read, a transcript is empty; all faults are told at once.
     """
     faults = Faults()
-    rows: list[tuple[str, Path, str]] = []
+    rows: list[tuple[int, str, Path, str]] = []
     notes: list[str] = []
-    digest = hashlib.sha256()
+    digests = [hashlib.sha256() for _ in files]
     read_as: dict[str, str] = {}
-    for file in map(Path, files):
+    for number, file in enumerate(map(Path, files)):
         try:
             if file.is_dir() and not any((file / name).is_file() for name in _MANIFESTS):
                 found = _of_folder(file, encoding, faults)
@@ -102,17 +102,17 @@ def read_transcribed(
                 manifest = (
                     next(file / name for name in _MANIFESTS if (file / name).is_file()) if file.is_dir() else file
                 )
-                digest.update(read_bytes(manifest))
+                digests[number].update(read_bytes(manifest))
                 asked = {"path": (path, learnt.get("path")), "text": (text, learnt.get("text"))}
                 found = _of_manifest(manifest, asked, encoding, faults, notes, read_as)
         except DataError as fault:
             faults.add(str(fault))
             continue
-        rows += found
+        rows += [(number, *row) for row in found]
     sounds: list[Path] = []
     transcripts, seconds, rates = [], [], []
     n_clipped = n_wide = 0
-    for place, sound, transcript in rows:
+    for number, place, sound, transcript in rows:
         words = " ".join(transcript.split())
         if not words:
             faults.add(f"{place}: the transcript of {sound.name} is empty")
@@ -121,7 +121,7 @@ def read_transcribed(
         except DataError as fault:
             faults.add(f"{place}: {fault}")
             continue
-        digest.update(read.samples.tobytes())
+        digests[number].update(read.samples.tobytes())
         n_clipped += read.is_clipped
         n_wide += read.n_channels > 1
         sounds.append(sound)
@@ -136,7 +136,8 @@ def read_transcribed(
         notes.append(counted(n_wide, "sound[|s] [has|have] several channels, which are averaged"))
     if n_clipped:
         notes.append(counted(n_clipped, "sound[|s] [is|are] clipped"))
-    return Transcribed(list(sounds), transcripts, np.array(seconds), rates, tuple(notes), digest.hexdigest(), read_as)
+    sha256 = "".join(digest.hexdigest() for digest in digests)
+    return Transcribed(list(sounds), transcripts, np.array(seconds), rates, tuple(notes), sha256, read_as)
 
 
 def sounds_of(path: Path, form: ItemForm, column: str | None = None) -> Items | None:

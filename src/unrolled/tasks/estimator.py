@@ -62,12 +62,17 @@ def _read_as(data: object) -> Learnt:
     return {name: value for name, value in getattr(data, "read_as", NOTHING).items() if value}
 
 
-def _read_both(reader: Any, data: object, valid: object) -> tuple[Any, Any, str]:
+def _read_both(reader: Any, data: object, valid: object) -> tuple[Any, Any]:
     """Data, and as they were read the validation part if one is given, by a model that learnt nothing yet."""
     whole = reader.as_data(data)
     reader.read_as = _read_as(whole)
     held = None if valid is None else reader.as_data(valid)
-    return whole, held, whole.sha256 + (held.sha256 if held is not None else "")
+    return whole, held
+
+
+def sha256_of(*parts: object) -> str:
+    """The checksums of all files that data are from, or that a model learnt from; data in memory have none."""
+    return "".join(getattr(each, "sha256", "") for each in parts)
 
 
 def _tell(display: Display, notes: Sequence[str]) -> None:
@@ -201,14 +206,14 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
         device = choose_device(train.device)
         train = replace(train, precision=choose_precision(train.precision, device))
         processes.join(device)
-        whole, held, sha256 = self._data(data, valid, base)
+        whole, held = self._data(data, valid, base)
         _tell(display, whole.notes)
         job = self._job(whole, held, train, device, base)
         kept = None
         if run is not None:
             files, of_valid = self.files_of(data), None if valid is None else self.files_of(valid)
             config: JsonObject = {"settings": self.settings.to_dict(), "train": train.to_dict(), "files": files}
-            config |= {"task": self.task, "valid": of_valid, "sha256": sha256}
+            config |= {"task": self.task, "valid": of_valid, "sha256": sha256_of(whole, held)}
             kept = _new_run(run, config, log, base)
         self._train(job, train, kept, display)
         return self
@@ -228,8 +233,8 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
                 files, digest = texts(config["files"]), config["sha256"]
                 valid = None if config.get("valid") is None else texts(config["valid"])
             base = StartModel.of_run(run.folder, config.get("start"), cls)
-            whole, held, sha256 = model._data(files or None, valid, base)
-            if sha256 != digest:
+            whole, held = model._data(files or None, valid, base)
+            if sha256_of(whole, held) != digest:
                 raise RunError(
                     f"{run.folder}: {', '.join(files) or cls.source} changed since the run began. Train anew on it"
                 )
@@ -247,8 +252,8 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
         """Absolute paths of the files that `fit` was given."""
         return [str(Path(file).absolute()) for file in ([data] if isinstance(data, str | Path) else data)]
 
-    def _data(self, data: object, valid: object, base: Start) -> tuple[Any, Any, str]:
-        """Data, the validation part if one is given, and a digest of their files."""
+    def _data(self, data: object, valid: object, base: Start) -> tuple[Any, Any]:
+        """Data, and the validation part if one is given."""
         for given in (data, valid):
             check_no_texts(given, _ADVICE[self.validates_on_files])
         return _read_both(type(self)(self.settings), data, valid)
@@ -262,7 +267,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
         described: JsonObject = {} if base is None else {"start": base.name, "start_notes": list(self.notes)}
         self.read_as = _read_as(whole)
         described |= {"read_as": self.read_as} if self.read_as else {}
-        described |= {"sha256": "".join(getattr(each, "sha256", "") for each in (whole, held))}
+        described |= {"sha256": sha256_of(base, whole, held)}
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
         return job
 

@@ -111,11 +111,18 @@ class Fitted(ABC):
 
 
 F = TypeVar("F", bound=Fitted)  # what a model fits
+_LENGTH = 64  # characters of a checksum
 
 
 def _is_text(value: object) -> bool:
     """Whether a value out of a file is a text, or a list of those."""
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
+def _checksums(sha256: object) -> set[str]:
+    """The checksums of single files out of a text that has one after the other."""
+    text = str(sha256)
+    return {text[i : i + _LENGTH] for i in range(0, len(text), _LENGTH)}
 
 
 def versions() -> str:
@@ -172,6 +179,16 @@ class HasFitted(Generic[F]):
     def training(self) -> JsonObject:
         """The training's settings, and how much data it had; empty before `fit`."""
         return {} if self._fitted is None else self._fitted.training
+
+    def is_flattered_by(self, data: object, learnt: str = "") -> bool:
+        """Whether metrics on data would be too good: each of their files is one that the model learnt from.
+
+        Args:
+            data: as `read` returns them; of data in memory nothing is known.
+            learnt: checksums of the files of the training, for a model of an earlier version, which does not note them.
+        """
+        found, known = getattr(data, "sha256", ""), self.fitted.training.get("sha256", learnt)
+        return bool(found) and _checksums(found) <= _checksums(known)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._fitted is not None

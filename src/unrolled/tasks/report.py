@@ -28,7 +28,7 @@ class TaskReport(ABC, Generic[M, D]):
     Attributes:
         model: fitted.
         metrics: what `model.evaluate` returned; by default the metrics on the validation part.
-        is_flattered: whether the metrics are of data that the model learnt from, which every verdict says.
+        is_flattered: whether the metrics are of data that the model learnt from, which its verdict says.
     """
 
     for_more: ClassVar[str] = ""  # what makes more examples, where there are too few
@@ -77,10 +77,13 @@ class TaskReport(ABC, Generic[M, D]):
                 f"from {LEAST_BLOCKS} on).{self.for_more}"
             )
         verb = "LOSES to" if found.verdict == "loses to" else found.verdict
-        told = f"he model {verb} {found.name}: {metrics} ({found.evidence()})."
+        model, more = "The model", ""
         if self.is_flattered:
-            return f"On data that it learnt from, which flatters it, t{told} Evaluate files that it has not seen."
-        return f"T{told}"
+            model, more = (
+                "On data that it learnt from, which flatters it, the model",
+                " Evaluate files that it has not seen.",
+            )
+        return f"{model} {verb} {found.name}: {metrics} ({found.evidence()}).{more}"
 
     def verdict(self) -> str:
         """What the comparison says of this model, in a sentence."""

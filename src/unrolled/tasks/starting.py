@@ -39,6 +39,11 @@ class StartModel:
     model: Any
     name: str
 
+    @property
+    def sha256(self) -> str:
+        """The checksums of the files that it learnt from."""
+        return str(self.model.training.get("sha256", ""))
+
     @classmethod
     def of(cls, start: object, kind: type[Any]) -> "StartModel":
         """A model, or the one in a file or a run folder, for a training of a kind of models.

@@ -56,13 +56,18 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
     default_training = TrainSettings(minutes=3, lr=1e-3, average=0.99, precision="float32")
 
     def read(self, files: Files) -> Series:
-        return Reader(self.settings, self._fitted).files(files)
+        return self._reader().files(files)
 
     def as_data(self, data: object) -> Series:
         """From files, a data frame, an array [time], or a list of those."""
-        return Reader(self.settings, self._fitted).series(data)
+        return self._reader().series(data)
 
-    def _data(self, data: object, valid: object, base: StartModel | None) -> tuple[Series, None, str]:
+    def _reader(self) -> Reader:
+        """Reads series as the model learnt to, of which `read_as` may have been changed since."""
+        fitted = self._fitted
+        return Reader(self.settings, None if fitted is None else fitted.noting({"read_as": self.read_as}))
+
+    def _data(self, data: object, valid: object, base: StartModel | None) -> tuple[Series, None]:
         """Data of a training: read anew, whatever the model learnt before, or as for the one that it starts from;
         without series that are too short.
         """
@@ -73,7 +78,7 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
             if like is not None:  # the reason may be that they have another frequency
                 check_frequency(Reader(self.settings).series(data), like)
             raise
-        return whole, None, whole.sha256
+        return whole, None
 
     @property
     def parts(self) -> Parts:
@@ -171,6 +176,11 @@ class ForecastModel(Estimator[ForecastSettings, Series, ForecastFitted]):
         metrics, comparison = backtest(self.forecasts_from(series, origins), self.answers)
         about = {"part": part, "n_forecasts": len(origins), "answers": self.answers}
         return {**metrics, **about, "comparison": comparison.to_dict()}
+
+    def is_flattered_by(self, data: object, learnt: str = "") -> bool:
+        """No: `evaluate` judges the ends of series, which training leaves out."""
+        self.fitted  # noqa: B018 - raises if there is none
+        return False
 
     def score(self, data: object, answers: object = None) -> float:
         """The negative mean absolute error of forecasts all along some series, also of such as `fit` did not see: of a

@@ -1,0 +1,83 @@
+"""Metrics on files that a model learnt from flatter it: which files those are is known of every task."""
+
+import numpy as np
+import pytest
+
+import unrolled
+from tests.test_reading_options import BRIEF, MODELS, TASKS
+
+NAMES = ["texts", "numbers", "tag", "understand", "transcribe", "text"]  # a translator's two files are one part
+HEADS = {"texts", "numbers", "transcribe"}  # a table has the names of its columns in each file
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Paths of three files of different lengths that are a training file together, by its name."""
+    soundfile = pytest.importorskip("soundfile")
+    folder = tmp_path_factory.mktemp("parts")
+    for i in range(12):
+        soundfile.write(folder / f"{i}.wav", np.sin(np.arange(4000) * (0.1 + 0.02 * (i % 2))), 8000)
+    suffixes = {"tag": "conll", "understand": "jsonl", "text": "txt"}
+
+    def files(name):
+        lines = MODELS[name][2].decode().splitlines(keepends=True)
+        head, rows = (lines[:1], lines[1:]) if name in HEADS else ([], lines)
+        each = 5 if name == "tag" else 1  # lines of an example
+        n = len(rows) // each
+        cuts = [each * at for at in (0, n // 4, n * 3 // 5, n)]
+        paths = [folder / f"{part}-{name}.{suffixes.get(MODELS[name][0], 'csv')}" for part in "abc"]
+        for i, path in enumerate(paths):
+            path.write_text("".join([*head, *rows[cuts[i] : cuts[i + 1]]]), encoding="utf-8")
+        return paths
+
+    return files
+
+
+def fitted(name, files, **more):
+    task, settings, _ = MODELS[name]
+    return TASKS[task](**settings).fit(files, train=BRIEF, **more)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_known_however_they_are_named_again(name, files, tmp_path):
+    a, b, c = files(name)
+    fitted(name, [a, b]).save(tmp_path / "m.safetensors")
+    model = unrolled.load(tmp_path / "m.safetensors")
+    for part in ([a], [b], [a, b], [b, a]):
+        assert model.is_flattered_by(model.read(part)), part
+    for part in ([c], [a, c]):
+        assert not model.is_flattered_by(model.read(part)), part
+    assert not model.is_flattered_by([("a text in memory", "+")])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_of_the_model_that_a_training_starts_from_are_known(name, files):
+    a, b, c = files(name)
+    model = fitted(name, [b, c], start=fitted(name, [a, b]))
+    assert model.is_flattered_by(model.read([a, b, c]))
+    assert not fitted(name, [b, c]).is_flattered_by(model.read([a]))
+
+
+@pytest.mark.parametrize("name", ["texts", "numbers", "tag", "understand", "transcribe"])
+def test_the_validation_part_of_a_training_is_known(name, files):
+    a, b, _ = files(name)
+    model = fitted(name, [a], valid=[b])
+    assert model.is_flattered_by(model.read([b]))
+
+
+def test_two_files_of_a_translator_are_one_part(tmp_path):
+    sides = zip(*(pair.split("\t") for pair in MODELS["translate"][2].decode().splitlines()), strict=True)
+    paths = [tmp_path / "s.en", tmp_path / "s.de"]
+    for path, lines in zip(paths, sides, strict=True):
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    model = fitted("translate", paths)
+    assert model.is_flattered_by(model.read(paths))
+    paths[0].write_text(paths[0].read_text(encoding="utf-8").replace("house", "home"), encoding="utf-8")
+    assert not model.is_flattered_by(model.read(paths))
+
+
+def test_a_forecast_is_judged_on_what_training_leaves_out(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_bytes(MODELS["forecast"][2])
+    model = fitted("forecast", [path])
+    assert not model.is_flattered_by(model.read([path]))
