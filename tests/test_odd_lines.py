@@ -213,7 +213,7 @@ LIMITED = """
 import resource, sys
 from unrolled.cli import main
 import unrolled.data.items, safetensors, safetensors.torch
-from unrolled import json_values, tasks
+from unrolled import tasks
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_AS, (size, size))
 main.main()

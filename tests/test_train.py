@@ -414,14 +414,14 @@ def test_ctrl_c_amid_the_writing_of_a_checkpoint_or_a_model_loses_nothing(
 def test_the_display_is_told_of_every_step_and_evaluation():
     told = []
 
-    class StepRecorder(Display):
+    class Recorder(Display):
         def step(self, step, progress, seconds, loss, gradient_norm):
             told.append((step, progress))
 
         def evaluated(self, row, metric, *, is_best):
             told.append((row["step"], metric, is_best))
 
-    train(Regression(losses=[2.0, 3.0]), replace(SETTINGS, steps=4, eval_every=2), display=StepRecorder())
+    train(Regression(losses=[2.0, 3.0]), replace(SETTINGS, steps=4, eval_every=2), display=Recorder())
     assert told == [(1, 0.25), (2, 0.5), (2, "2.000", True), (3, 0.75), (4, 1.0), (4, "3.000", False)]
 
 

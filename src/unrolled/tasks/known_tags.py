@@ -37,7 +37,7 @@ def common_scheme(scheme: str, of_start: str | None) -> str:
     return of_start or scheme
 
 
-def reading(
+def vocabulary_and_prior(
     settings: EncoderSettings, sentences: Sequence[Sequence[str]], tags: Sequence[str], start: "HasTags | None"
 ) -> tuple[TokenVocabulary, bool]:
     """The vocabulary of a training, with that of the model it starts from, and whether its network has a prior."""

@@ -34,7 +34,7 @@ from unrolled.tasks.arguments import accepts, checked_items, is_text_or_tokens
 from unrolled.tasks.estimator import Estimator, ExampleJob, Files, paths_of
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.known_answers import check_known, kinds_of
-from unrolled.tasks.known_tags import TaggedSentences, common_scheme, reading
+from unrolled.tasks.known_tags import TaggedSentences, common_scheme, vocabulary_and_prior
 from unrolled.tasks.starting import labels_note, rows_of_tokens, take_weights, with_new
 from unrolled.tasks.tag.answer import TaggedText
 from unrolled.tasks.tag.fitted import TagFitted
@@ -92,7 +92,7 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
             tags = with_new(start.tags, tags)
         if len(tags) < 2:
             raise DataError("there is one tag only; a tagger needs two to tell apart")
-        vocabulary, has_prior = reading(settings, data.sentences, tags, start)
+        vocabulary, has_prior = vocabulary_and_prior(settings, data.sentences, tags, start)
         net = TagNet(vocabulary, tags, settings, has_scheme=scheme != "plain", has_prior=has_prior).to(device)
         reads_texts = all(len(token) == 1 for tokens in data.sentences[:200] for token in tokens)
         if start is not None:

@@ -33,7 +33,7 @@ from unrolled.tasks.estimator import Estimator, Files, paths_of
 from unrolled.tasks.help import TaskHelp
 from unrolled.tasks.highlights import Highlight, effects, hidden_versions, in_batches
 from unrolled.tasks.known_answers import check_known
-from unrolled.tasks.known_tags import reading
+from unrolled.tasks.known_tags import vocabulary_and_prior
 from unrolled.tasks.starting import labels_note, rows_of_tokens, take_weights, with_new
 from unrolled.tasks.understand.answer import Understood
 from unrolled.tasks.understand.fitted import UnderstandFitted
@@ -94,7 +94,7 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
         check_count(len(intents), "intents")
         if len(intents) < 2:
             raise DataError(f"there is one intent only, {intents[0]!r}; expected at least two to tell apart")
-        vocabulary, has_prior = reading(settings, tagged.sentences, tags, start)
+        vocabulary, has_prior = vocabulary_and_prior(settings, tagged.sentences, tags, start)
         net = UnderstandNet(vocabulary, tags, len(intents), settings, has_prior=has_prior).to(device)
         if start is not None:
             rows: dict[str, tuple[Sequence[str], Sequence[str]]] = {
