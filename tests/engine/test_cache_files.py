@@ -21,6 +21,7 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     cache_files._own_folder.cache_clear()
+    monkeypatch.setattr(cache_files, "_room", {})  # as in a new process
     return tmp_path / "cache" / "unrolled", tmp_path / "temporary" / f"unrolled-{os.geteuid()}"
 
 
@@ -114,7 +115,7 @@ def test_a_disk_that_takes_nothing(fault, folders, monkeypatch):
 
 
 def test_the_files_used_longest_ago_are_evicted(folders, monkeypatch):
-    monkeypatch.setattr(cache_files, "MOST_BYTES", 5 * 1100)
+    monkeypatch.setattr(cache_files, "MOST_BYTES", 5 * 1200)
     now = time.time()
     for i in range(5):
         assert cache_files.write(str(i), bytes(1000))
@@ -124,13 +125,33 @@ def test_the_files_used_longest_ago_are_evicted(folders, monkeypatch):
     assert sorted(path.name for path in folders[0].iterdir()) == ["0", "2", "3", "4", "5"]
 
 
-def test_what_killed_processes_left_is_removed_after_a_day(folders):
+def test_a_folder_that_has_room_is_scanned_once(folders, monkeypatch):
+    scans, scan = [], cache_files._evict
+    monkeypatch.setattr(cache_files, "_evict", lambda folder: scans.append(0) or scan(folder))
+    for i in range(100):
+        assert cache_files.write(str(i), bytes(1000))
+    assert len(scans) == 1
+
+
+@pytest.mark.parametrize("n_others", [0, 3])
+def test_processes_that_write_at_once_keep_to_the_size(n_others, folders, monkeypatch):
+    monkeypatch.setattr(cache_files, "MOST_BYTES", 100_000)
+    rooms = [{} for _ in range(1 + n_others)]  # of each process
+    for i in range(400):
+        for n, room in enumerate(rooms):
+            monkeypatch.setattr(cache_files, "_room", room)
+            assert cache_files.write(f"{i} {n}", bytes(1000))
+            assert sum(path.stat().st_size for path in folders[0].iterdir()) <= 100_000 + 2000 * n_others
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(folders, monkeypatch):
     folder = folders[0]
     assert cache_files.write("a", b"")
     for name, age in ((".unrolled-old", 90_000), ("tmp-old", 90_000), (".unrolled-new", 80_000)):
         (folder / name).mkdir()
         (folder / name / "loop.so").touch()
         os.utime(folder / name, (time.time() - age,) * 2)
+    monkeypatch.setattr(cache_files, "_room", {})  # as in a new process
     assert cache_files.write("b", b"")
     assert sorted(path.name for path in folder.iterdir()) == [".unrolled-new", "a", "b"]
 
