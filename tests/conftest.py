@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import logging
 import os
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, find, settings
 from hypothesis.strategies import none
+from torch._dynamo import guards
 
 from unrolled.engine import reasons
 
@@ -46,9 +48,12 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], 100)
-    guards = sys.modules.get("torch._dynamo.guards")
-    if guards is not None:  # its caches are flushed to time a capture's guards, for a line of a log: 20 ms each time
-        guards.profile_guard_manager = lambda *_: 0.0
+    # pytest gives its handlers to each logger that does not propagate; to this one they make torch describe in JSON all
+    # that it compiles
+    structured = logging.getLogger("torch.__trace")
+    structured.handlers.clear()
+    structured.propagate = True
+    guards.profile_guard_manager = lambda *_: 0.0  # flushes the processor's caches for a line of a log: 20 ms each time
 
 
 @pytest.fixture(autouse=True)
