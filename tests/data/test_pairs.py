@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data.pairs import read_pairs
+from unrolled.data.items import ItemForm
+from unrolled.data.pairs import read_pairs, sources_in
 from unrolled.data.subwords import BEGIN, END, PAD, UNKNOWN, Subwords, fit_subwords
 from unrolled.data.tokens import in_sentences, is_without_spaces, joined
 from unrolled.errors import DataError, ModelFileError
@@ -17,6 +18,37 @@ TEXTS = ["der Hund läuft im Schnee.", "ein Mann, der singt!", "die Hunde laufen
 def written(path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+TWO = "ein Hund\ta dog\neine Katze\ta cat\n"
+THREE = TWO.replace("\n", "\tCC-BY\n")
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    *((f"p.{suffix}", head + TWO) for suffix in ("txt", "tsv") for head in ("", "de\ten\n", "Source\tTarget\n")),
+    *(("p.txt", head + THREE) for head in ("", "de\ten\tlicence\n")),
+])  # fmt: skip
+def test_a_file_of_pairs_is_translated_by_the_column_that_the_training_read(name, text, tmp_path):
+    path = written(tmp_path / name, text)
+    pairs, form = read_pairs([path]), ItemForm()
+    for is_backward, column in ((False, "first"), (True, "second")):
+        found = sources_in(path, form, is_backward=is_backward)
+        both = (pairs.targets, pairs.sources) if is_backward else (pairs.sources, pairs.targets)
+        assert list(found.pairs) == [(a, {"reference": b}) for a, b in zip(*both, strict=True)]
+        assert found.note == f"{path}: 2 pairs of sentences, the {column} column is translated"
+
+
+@pytest.mark.parametrize(("name", "text", "form"), [
+    ("p.txt", "ein Hund\neine Katze\n", {}),  # no tab
+    ("p.txt", "text\tlabel\n" + TWO, {}),  # a table of texts
+    ("p.tsv", "id\ttext\tlabel\n" + THREE, {}),
+    ("p.tsv", THREE, {}),
+    ("p.tsv", TWO, {"text": "1"}),  # told otherwise
+    ("p.tsv", TWO, {"header": False}),
+])  # fmt: skip
+def test_a_file_of_something_else_is_no_pairs(name, text, form, tmp_path):
+    assert sources_in(written(tmp_path / name, text), ItemForm(**form), is_backward=False) is None
+    assert sources_in(tmp_path, ItemForm(**form), is_backward=False) is None
 
 
 def test_one_file_and_two(tmp_path):

@@ -144,12 +144,7 @@ def _misfit(model: Estimator, fields: Mapping[str, dataclasses.Field]) -> str:
 
 def _described(model: Estimator) -> str:
     """What a model is, and what it reads, where models of its task read one of two things."""
-    reads = getattr(model, "needs_table", None)
-    what = (
-        ""
-        if reads is None or model.takes == "TABLE"
-        else " that reads windows of numbers"
-        if reads
-        else " that reads texts"
-    )
-    return f"a model of the task {model.task!r}{what}"
+    told, needs_table = f"a model of the task {model.task!r}", getattr(model, "needs_table", None)
+    if needs_table is None or model.takes == "TABLE":
+        return told
+    return f"{told} that reads {'windows of numbers' if needs_table else 'texts'}"

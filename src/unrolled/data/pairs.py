@@ -12,6 +12,7 @@ from pathlib import Path
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_texts, shortened
 from unrolled.data.items import ItemForm, Items, column_in, lines_of, opened_file
+from unrolled.data.table import is_table
 from unrolled.errors import DataError
 
 _WORDS = (
@@ -77,7 +78,8 @@ def read_pairs(files: Sequence[Path | str], *, encoding: str = "utf-8") -> Pairs
 
 
 def sources_in(path: Path, form: ItemForm, *, is_backward: bool) -> Items | None:
-    """The sources in a file with a tab in each line, whose columns have no names or those of pairs; None of another.
+    """The sources in a file with a tab in each line, whose columns have no names or those of pairs; None of another, as
+    of a table by its name with more than two columns.
 
     Args:
         path: of the file.
@@ -91,7 +93,9 @@ def sources_in(path: Path, form: ItemForm, *, is_backward: bool) -> Items | None
         return None
     first = next(lines_of(opened_file(path), str(path), form.encoding), "")
     columns = first.split("\t")
-    if len(columns) != 2 or (column_in(first, None) and not _are_names(columns)):
+    if len(columns) < 2 or (len(columns) > 2 and is_table(path)):
+        return None
+    if column_in(first, None) and not _are_names(columns):
         return None
     pairs = read_pairs([path], encoding=form.encoding)
     rows = (
