@@ -174,12 +174,16 @@ class Plain(TaskReport):
         return []
 
 
-def plain(*, model=0.852, baseline=0.807, p=0.003, n=872, n_blocks=512, losses=(0.3, 0.2), part="test"):
+def plain(*, model=0.852, baseline=0.807, p=0.003, n=872, n_blocks=512, losses=(0.3, 0.2), part="test", training=None):
     found = Comparison("accuracy", False, model, baseline, "naive Bayes", p, n, "texts", n_blocks)
     record = [{"step": 10 * i, "loss": loss} for i, loss in enumerate(losses, 1)]
     figures = {"comparison": found.to_dict(), "part": part}
     settings = SimpleNamespace(hidden=8, layers=1)
-    return Plain(SimpleNamespace(fitted=SimpleNamespace(metrics=figures), record=record, settings=settings))
+    return Plain(
+        SimpleNamespace(
+            fitted=SimpleNamespace(metrics=figures), record=record, settings=settings, training=training or {}
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,6 +212,11 @@ def plain(*, model=0.852, baseline=0.807, p=0.003, n=872, n_blocks=512, losses=(
             "The model LOSES to naive Bayes: accuracy 70.00 % against 80.70 % (p = 0.003, 872 texts). It was best at step "
             "20 of 30, so longer training will not help: give it more examples, or try another --lr or a smaller "
             "--hidden or --layers.",
+        ),
+        (
+            {"model": 0.7, "losses": (0.3, 0.2, 0.25), "training": {"has_begun": False}},
+            "The model LOSES to naive Bayes: accuracy 70.00 % against 80.70 % (p = 0.003, 872 texts). It was best at step "
+            "20 of 30, but its training had hardly begun: train longer, or try another --lr.",
         ),
         (
             {"model": 0.7, "losses": [*[0.3] * 9, 0.2, 0.25]},  # at the tenth of eleven evaluations
@@ -296,3 +305,11 @@ def test_bleu_is_compared_by_sentences():
     found = compare(counts["model"], {"a copy": counts["copy"]}, metric="BLEU", of="sentences", score=bleu_of(targets))
     assert (found.verdict, found.n, found.n_blocks) == ("beats", 20, 20)
     assert found.model == pytest.approx(bleu(answers, targets)["bleu"])
+
+
+@pytest.mark.parametrize(("steps", "is_early"), [(4, True), (60, False)])
+def test_a_model_file_says_whether_its_training_was_too_short_to_tell(tmp_path, steps, is_early):
+    texts, labels = ["good food", "bad food", "good wine", "bad wine"] * 30, ["up", "down"] * 60
+    model = unrolled.ClassifyModel(hidden=4, steps=steps, lr=0.02, batch=16).fit(texts, labels)
+    model.save(tmp_path / "m.safetensors")
+    assert unrolled.load(tmp_path / "m.safetensors").report().is_early() == is_early

@@ -138,21 +138,23 @@ def test_converges_when_neither_loss_falls():
     # evaluations at 15, ..., 50 wait, as the training loss falls; those at 55 (the first at 51), 60, 65 and 70 count
     assert result.reason == "converged: no better for 12 evaluations, and the training loss no longer falls"
     assert (result.best_step, result.best_loss, result.steps) == (10, 2.0, 70)
+    assert result.has_begun
     assert train(job, replace(PATIENT, patience=0)).reason == "200 steps done"
 
 
 @pytest.mark.parametrize(
-    ("training", "steps_per_epoch", "why"),
+    ("training", "steps_per_epoch", "has_begun", "why"),
     [
-        ([100 - step / 10 for step in range(300)], 1, "the training loss falls"),
-        ([5.0], 1, "it has not left its starting level"),
-        ([5.0, 5.2, 4.9, 5.1, 5.0] * 60, 1, "nor where that is noisy"),
-        (FALLING, 67, "three epochs are not over"),
+        ([100 - step / 10 for step in range(300)], 1, True, "the training loss falls"),
+        ([5.0], 1, False, "it has not left its starting level"),
+        ([5.0, 5.2, 4.9, 5.1, 5.0] * 60, 1, False, "nor where that is noisy"),
+        (FALLING, 67, False, "three epochs are not over"),
     ],
 )
-def test_patience_does_not_count_before_there_is_anything_to_lose(training, steps_per_epoch, why):
+def test_patience_does_not_count_before_there_is_anything_to_lose(training, steps_per_epoch, has_begun, why):
     result = train(Prescribed(training=training, losses=[1.0], steps_per_epoch=steps_per_epoch), PATIENT)
     assert result.reason == "200 steps done", why
+    assert result.has_begun == has_begun  # else a worse evaluation does not tell that longer training is in vain
 
 
 def test_a_late_improvement_is_not_missed():

@@ -288,7 +288,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
                 finally:
                     display.stop()
                 fitted = self._fitted = replace(self.finish(cast("D", self.held)), record=result.record)
-                self._fitted = replace(fitted, metrics=self.judge(job))
+                self._fitted = replace(fitted.noting({"has_begun": result.has_begun}), metrics=self.judge(job))
                 report = self.report()
                 self.result = result = replace(result, curve=report.curve(curve))
                 self._fitted = self.fitted.noting({"curve": asdict(result.curve)})

@@ -140,11 +140,15 @@ class TaskReport(ABC, Generic[M, D]):
         return self.claim(found) + (f" {self.advice()}" if found.verdict == "loses to" else "")
 
     def advice(self) -> str:
-        """What can help a model that loses: longer training, only if it was still improving when it ended."""
+        """What can help a model that loses: longer training, only if it was still improving when it ended, or had
+        hardly begun.
+        """
         if self.was_improving():
             return "It was still improving when its training ended: train longer."
         record = self.model.record
         best, last = min(record, key=lambda row: row["loss"])["step"], record[-1]["step"]
+        if self.is_early():
+            return f"It was best at step {best:,} of {last:,}, but its training had hardly begun: train longer, or try another --lr."
         ways = [f"--{name}" for name in ("hidden", "layers") if hasattr(self.model.settings, name)]
         return (
             f"It was best at step {best:,} of {last:,}, so longer training will not help: give it more examples, or "
@@ -155,6 +159,10 @@ class TaskReport(ABC, Generic[M, D]):
         """Whether the best evaluation of the training came in its last tenth."""
         record = self.model.record
         return not record or min(record, key=lambda row: row["loss"])["step"] >= 0.9 * record[-1]["step"]
+
+    def is_early(self) -> bool:
+        """Whether the training ended before an evaluation could tell that longer training does not help."""
+        return not self.model.training.get("has_begun", True)
 
     def picture(self, folder: Path) -> Path | None:
         """Draws what the metrics say into a folder; None where there is nothing to draw.

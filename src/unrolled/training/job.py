@@ -123,6 +123,7 @@ class TrainResult:
         best_step, best_loss: where the best weights come from; the job's module holds them now.
         record: a row an evaluation: step, seconds, the metrics, learning rate, gradient norm.
         curve: which of the metrics shows how it learned, and the baseline's.
+        has_begun: whether it ended after three epochs, with the training loss off its starting level.
     """
 
     reason: str
@@ -132,6 +133,7 @@ class TrainResult:
     best_loss: float
     record: list[EvaluationRow]
     curve: Curve = field(default_factory=Curve)
+    has_begun: bool = True
 
     def __str__(self) -> str:
         return f"{self.reason} after {clock(self.seconds)}; best at step {self.best_step:,} of {self.steps:,}"

@@ -285,7 +285,8 @@ class _Training:
         self.job.module.load_state_dict(self.best)
         _clip_states(self.job.module, None)
         at = self.position
-        return TrainResult(reason, at.step, at.seconds, at.best_step, at.best_loss, at.record)
+        has_begun = stopping.has_begun(at, self.job.steps_per_epoch)
+        return TrainResult(reason, at.step, at.seconds, at.best_step, at.best_loss, at.record, has_begun=has_begun)
 
     def _advice(self) -> str:
         at = self.position

@@ -80,10 +80,20 @@ def evaluated(at: Position, loss: float, steps_per_epoch: int) -> bool:
         at.best_loss, at.best_step = loss, at.step
         at.n_waited = at.n_stale = 0
         return True
-    if at.step >= EPOCHS * steps_per_epoch:
+    if is_counted(at, steps_per_epoch):
         at.n_waited += 1
         at.n_stale += has_left_its_start(at) and not falls
     return False
+
+
+def is_counted(at: Position, steps_per_epoch: int) -> bool:
+    """Whether each example has occurred often enough for an evaluation to tell something."""
+    return at.step >= EPOCHS * steps_per_epoch
+
+
+def has_begun(at: Position, steps_per_epoch: int) -> bool:
+    """Whether an evaluation that is no better tells that longer training does not help."""
+    return is_counted(at, steps_per_epoch) and has_left_its_start(at)
 
 
 def has_left_its_start(at: Position) -> bool:

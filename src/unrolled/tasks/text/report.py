@@ -59,6 +59,8 @@ class TextReport(TaskReport[TextModel, Corpus]):
             )
         if self.was_improving():
             return f"it was still improving: --minutes {4 * minutes}."
+        if self.is_early():
+            return f"it had hardly begun to learn: --minutes {4 * minutes}."
         return "it no longer improved: more text, or a larger model (--hidden, --layers), can help."
 
     def exhibits(self, held: Corpus | None) -> Iterator[Section]:
