@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import unrolled
 from unrolled.data.files import Faults, read_texts
+from unrolled.data.items import lines_of, opened_file
 from unrolled.data.labeled import read_labeled
 from unrolled.data.numbers import is_number, numbers_of
 from unrolled.data.table import Table, choose_column, is_table, of_frame, read_table
@@ -302,6 +303,21 @@ def test_packed_tables(tmp_path, pack):
     (tmp_path / "t.txt.gz").write_bytes(packed)
     assert list(read_texts([tmp_path / "t.txt.gz"])[0].values()) == [text.decode()]
     assert "damaged" in (cut := told(tmp_path, packed[:-9], "t.csv.gz")) or "cannot be read" in cut
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lines_of_a_packed_file_that_is_damaged_anywhere_are_told(tmp_path, pack, encoding):
+    packed = pack("\n".join(f"good food {i * 7919 % 1000003}" for i in range(5000)).encode(encoding))
+    path = tmp_path / "t.txt"
+    for part in range(1, 20):
+        at = 11 + (len(packed) - 11) * part // 20
+        for content in (packed[:at], packed[:at] + bytes(9) + packed[at + 9 :]):
+            path.write_bytes(content)
+            with pytest.raises(DataError, match=f"^{re.escape(str(path))}"):
+                list(lines_of(opened_file(path), str(path), encoding))
+    path.write_bytes(packed)
+    assert len(list(lines_of(opened_file(path), str(path), encoding))) == 5000
 
 
 def test_archives_that_hold_too_much(tmp_path):

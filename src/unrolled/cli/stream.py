@@ -14,6 +14,7 @@ import numpy as np
 from unrolled.cli.models import answering, standard_input
 from unrolled.cli.options import PATH
 from unrolled.errors import DataError
+from unrolled.files.bounds import reading
 from unrolled.tasks.capabilities import Streams, has
 
 _SAMPLES = {"s16le": "<i2", "f32le": "<f4"}
@@ -64,7 +65,5 @@ def stream(model: Path, rate: int | None, form: str, chunk_ms: int, device: str)
 
 
 def _read(source: Any, size: int) -> bytes:
-    try:
+    with reading("standard input"):
         return source.read1(size)
-    except OSError as fault:
-        raise DataError(f"standard input: cannot be read: {fault.strerror or fault}") from fault

@@ -8,8 +8,6 @@ import codecs
 import csv
 import io
 import itertools
-import lzma
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from unrolled.data.packed import kind_of, opened, unpacked
 from unrolled.data.roles import TEXT_NAMES
 from unrolled.data.table import is_table, names_shown, no_column, of_usual_name, read_table
 from unrolled.errors import DataError
-from unrolled.files.bounds import bounded_lines, open_no_device, read_whole
+from unrolled.files.bounds import bounded_lines, open_no_device, read_whole, reading
 
 Beside = dict[str, str]  # the other columns of an item's row
 _LONGEST_NAME = 40  # characters of a column's name
@@ -182,15 +180,14 @@ def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> I
     """
     number = 0
     with stream:
-        source = opened(stream)
-        try:
+        with reading(name):
+            source = opened(stream)
             begin = source.peek(_LOOKED_AT)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as fault:  # of a packed file
-            raise DataError(f"{name}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
         is_wide = begin.startswith(_WIDE_MARKS) or encoding.lower().startswith(("utf-16", "utf-32", "utf16", "utf32"))
         if is_wide or begin.startswith(b"PK\x03\x04") or kind_of(begin) or is_binary(begin):
-            text = decode(unpacked(read_whole(source, name), name), name, encoding)
-            yield from text.removesuffix("\n").split("\n")
+            with reading(name):
+                content = read_whole(source, name)
+            yield from decode(unpacked(content, name), name, encoding).removesuffix("\n").split("\n")
             return
         for number, line in enumerate(bounded_lines(source, name), 1):
             yield _decoded(line, number, name, encoding)

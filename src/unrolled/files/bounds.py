@@ -3,6 +3,7 @@
 Inputs: paths, faults. Outputs: the bytes of a file that is not too large; and whether a fault is want of memory.
 """
 
+import contextlib
 import errno
 import itertools
 import lzma
@@ -59,22 +60,33 @@ def read_whole(stream: IO[bytes], name: str, *, first: int = _CHUNK) -> bytes:
 _ADVICE = f"at most {MOST_BYTES:,} are read. Cut it into parts"
 
 
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """A block that reads a stream, of a packed file too.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as fault:
+        raise DataError(f"{name}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
+
+
 def bounded_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """Lines with their ends, as they come.
 
     Raises:
         DataError: a line is longer than `MOST_LINE`, or there is no reading on.
     """
-    for number in itertools.count(1):
-        try:
+    with reading(name):
+        for number in itertools.count(1):
             line = stream.readline(MOST_LINE + 1)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as fault:  # of a packed file too
-            raise DataError(f"{name}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
-        if len(line) > MOST_LINE:
-            raise DataError(f"{name}, line {number}: has more than {MOST_LINE:,} bytes; expected a text a line")
-        if not line:
-            return
-        yield line
+            if len(line) > MOST_LINE:
+                raise DataError(f"{name}, line {number}: has more than {MOST_LINE:,} bytes; expected a text a line")
+            if not line:
+                return
+            yield line
 
 
 def check_no_device(path: Path, status: os.stat_result) -> None:
