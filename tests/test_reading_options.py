@@ -246,6 +246,18 @@ def test_an_option_that_would_be_ignored_is_refused(verb, name, words, told, tra
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "Error: " + told.format(model))
 
 
+def test_an_encoding_is_refused_where_a_model_reads_bytes(tmp_path):
+    (tmp_path / "t.txt").write_bytes(lines(TEXTS))
+    task, settings, _ = MODELS["text"]
+    model = TASKS[task](**settings, units="byte").fit([tmp_path / "t.txt"], train=BRIEF)
+    model.save(tmp_path / "m.safetensors")
+    for verb in ("evaluate", "checkup"):
+        done = run(verb, tmp_path / "m.safetensors", tmp_path / "t.txt", "--encoding", "latin-1")
+        told = f"Error: --encoding makes no difference here; {tmp_path / 'm.safetensors'} is a model of the task 'text'"
+        assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, told)
+    assert run("units", tmp_path / "m.safetensors", tmp_path / "t.txt", "--encoding", "latin-1").exit_code == 0
+
+
 def test_an_option_without_files_is_refused(trained):
     model, _ = trained("texts")
     for words in (

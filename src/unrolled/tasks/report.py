@@ -147,11 +147,12 @@ class TaskReport(ABC, Generic[M, D]):
             return "It was still improving when its training ended: train longer."
         record = self.model.record
         best, last = min(record, key=lambda row: row["loss"])["step"], record[-1]["step"]
+        at = f"It was best at step {best:,} of {last:,}"
         if self.is_early():
-            return f"It was best at step {best:,} of {last:,}, but its training had hardly begun: train longer, or try another --lr."
+            return f"{at}, but its training had hardly begun: train longer, or try another --lr."
         ways = [f"--{name}" for name in ("hidden", "layers") if hasattr(self.model.settings, name)]
         return (
-            f"It was best at step {best:,} of {last:,}, so longer training will not help: give it more examples, or "
+            f"{at}, so longer training will not help: give it more examples, or "
             f"try another --lr or a smaller {' or '.join(ways)}."
         )
 

@@ -118,6 +118,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
     def read(self, files: Files | None) -> Corpus:
         return read_corpus(_paths(files), encoding=self.settings.encoding, as_bytes=self.settings.units == "byte")
 
+    def reads_by(self, *, of_answers: bool) -> set[str]:
+        return super().reads_by(of_answers=of_answers) - ({"encoding"} if of_answers and self.item == "byte" else set())
+
     @accepts("a corpus")
     def as_data(self, data: Any) -> Corpus:
         """From text files; without any, the source of Python's standard library."""
