@@ -239,5 +239,53 @@ def test_a_step_that_differs_is_told(kind):
     assert tells_apart(CHANGED[kind])
 
 
-def test_what_has_not_changed_is_not_told():
-    assert not tells_apart(lambda t: t)
+#: the same by other functions of torch, as its capture may write them
+UNCHANGED = {
+    "the same": lambda t: t,
+    "another order": lambda t: (t * 3 + t * 5) * (1 / 8),
+    "by rows": lambda t: torch.stack(list(t)),
+    "by columns": lambda t: torch.stack([t[:, i] for i in range(t.shape[1])], 1),
+    "unbound": lambda t: torch.stack(t.unbind(1), 1),
+    "there and back": lambda t: t.mT.mT,
+}
+
+
+@pytest.mark.parametrize("kind", UNCHANGED)
+def test_what_has_not_changed_is_not_told(kind):
+    assert not tells_apart(UNCHANGED[kind])
+
+
+TAKEN_APART = {
+    "unpacked": lambda w: sum(iter([a * 1 for a in w])),
+    "starred": lambda w: torch.add(*w[:2]) + w[2],
+    "listed": lambda w: next(iter(w)) + [*w][1] + list(w)[2],
+    "zipped": lambda w: [a + b for a, b in zip(w, w, strict=True)][1],
+    "numbered": lambda w: next(a for i, a in enumerate(w) if i == 1),
+    "summed": sum,
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN_APART)
+def test_a_parameter_taken_apart_by_iteration_fuses(kind):
+    w = torch.nn.Parameter(torch.randn(3, 4, 4, dtype=torch.float64))
+
+    def step(x, h):
+        h = torch.tanh(h @ TAKEN_APART[kind](w) + x.sum(1, keepdim=True))
+        return h, h
+
+    xs, h = Case(step).arguments()
+    for _ in range(2):
+        assert unrolled.explain(step, xs, h).path == "fused"
+    assert_as_eager(Case(step, wanted=lambda: [w]))
+
+
+def test_what_raises_in_both_is_told_once(capfd):
+    places = torch.tensor([7])
+
+    def step(x, h):
+        return h, h + h[:, places]
+
+    xs, h = Case(step).arguments()
+    with pytest.raises(IndexError):
+        unrolled.scan(step, xs, h)
+    assert capfd.readouterr() == ("", "")

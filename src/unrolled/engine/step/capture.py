@@ -334,7 +334,7 @@ class Captured(Guarded):
         pools: dict[str, Any] = {"x": xs, "state": states, "tensor": tensors, "rows": [n_rows]}
         results: Any = []
         if self.graph is not None:
-            run = Interpreter(self.graph).run if is_traced else self.graph
+            run = Interpreter(self.graph).run if is_traced else self.graph.forward  # a call would print what it raises
             results = run(*[i if kind == "size" else pools[kind][i] for kind, i in self.places])
         return [
             results[leaf.index] if isinstance(leaf, _Result) else pools[leaf[0]][leaf[1]]

@@ -2,7 +2,7 @@
 
 Inputs: a step, its graph and the tensors that it reads, and the leaves of one time step. Output: whether both give the
 same. This is the second net under the guards: they say what may have changed, this says what has. Both run the same
-functions of torch in the same order, so results that differ by more than a few roundings are not those of one step.
+functions of torch in the same order, so results that differ by much more than a rounding are not those of one step.
 """
 
 import random
@@ -23,12 +23,11 @@ from unrolled.engine.trees import unflatten
 if TYPE_CHECKING:
     from unrolled.engine.step.capture import Captured
 
-_MOST_ROUNDINGS = 16  # of the largest number of a tensor: products may differ a little from run to run
-
 
 def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], leaves: Leaves) -> bool:
-    """Whether a step does now what its graph does: values, dtypes, and the operations that gradients go back through.
-    Gradients themselves are not taken, as hooks of the user's would see them. Random states stay as they are.
+    """Whether a step does now what its graph does: values and dtypes, the tensors that gradients reach, and gradients
+    of inputs and states. Those of what the step reads are not taken, as hooks of the user's would see them. Random
+    states stay as they are.
     """
 
     def of_step(xs: list[Tensor], states: list[Tensor]) -> tuple[Any, list[Any]]:
@@ -45,13 +44,11 @@ def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], lea
         form, ours = _outcome(of_step, given)
         again()
         other_form, theirs = _outcome(of_graph, other_given)
-        names, other_names = (
-            {id(leaf): i for i, leaf in enumerate((*xs, *states))} for xs, states in (given, other_given)
-        )
         return (
-            (form, len(ours)) == (other_form, len(theirs))
-            and all(map(_are_equal, ours, theirs))
-            and _history(ours, names) == _history(theirs, other_names)
+            form == other_form
+            and _are_equal(ours, theirs)
+            and _reached(ours, given) == _reached(theirs, other_given)
+            and _are_equal(_gradients(ours, given), _gradients(theirs, other_given))
         )
 
 
@@ -64,12 +61,13 @@ def _outcome(run: Callable, given: tuple[list[Tensor], list[Tensor]]) -> tuple[A
 
 
 def _apart(leaves: Leaves) -> tuple[list[Tensor], list[Tensor]]:
-    """Copies of inputs and states, as the step may write into what it is given."""
-    xs, states = (
-        [leaf.detach().clone().requires_grad_(leaf.requires_grad) for leaf in each]
-        for each in (leaves.xs, leaves.states)
-    )
-    return xs, states
+    """Copies of inputs and states, as the step may write into what it is given. A state has a gradient, as it has at
+    the steps after the first.
+    """
+    is_training = torch.is_grad_enabled()
+    xs = [leaf.detach().clone().requires_grad_(leaf.requires_grad) for leaf in leaves.xs]
+    states = [leaf.detach().clone() for leaf in leaves.states]
+    return xs, [leaf.requires_grad_(is_training and leaf.is_floating_point()) for leaf in states]
 
 
 @contextmanager
@@ -92,8 +90,12 @@ def _same_draws() -> "Iterator[Callable[[], None]]":
         again()
 
 
-def _are_equal(one: Any, other: Tensor) -> bool:
-    """Whether two results are one, but for roundings."""
+def _are_equal(results: list[Any], others: list[Any]) -> bool:
+    """Whether results are the same, but for roundings."""
+    return len(results) == len(others) and all(map(_is_equal, results, others))
+
+
+def _is_equal(one: Any, other: Tensor) -> bool:
     if not isinstance(one, Tensor) or (one.shape, one.dtype, one.requires_grad) != (
         other.shape, other.dtype, other.requires_grad,
     ):  # fmt: skip
@@ -104,28 +106,43 @@ def _are_equal(one: Any, other: Tensor) -> bool:
     if not one.is_floating_point() or one.numel() == 0:
         return torch.equal(one, other)
     largest = one.masked_fill(~one.isfinite(), 0).abs().amax()
-    most = _MOST_ROUNDINGS * torch.finfo(one.dtype).eps * largest
+    most = torch.finfo(one.dtype).eps ** 0.5 * largest
     same = (one == other) | (one.isnan() & other.isnan()) | ((one - other).abs() <= most)
     return bool(same.all())
 
 
-def _history(results: list[Tensor], names: dict[int, int]) -> list[Any]:
-    """The operations that gradients go back through, in order, and the tensors that they reach."""
-    found: list[Any] = []
-    numbers: dict[Any, int] = {}
-    waiting: list[Any] = []
+def _reached(results: list[Tensor], given: tuple[list[Tensor], list[Tensor]]) -> list[set[Any]]:
+    """The tensors that the gradient of each result comes to."""
+    names = {id(leaf): i for i, leaf in enumerate((*given[0], *given[1]))}
+    found: list[set[Any]] = []
     for result in results:
-        if result.grad_fn is None:
-            found.append(names.get(id(result), id(result)) if result.requires_grad else None)
-        else:
-            waiting.append(result.grad_fn)
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in numbers:
-            found.append(numbers.get(node))
-            continue
-        numbers[node] = len(numbers)
-        variable = getattr(node, "variable", None)
-        found.append(type(node).__name__ if variable is None else names.get(id(variable), id(variable)))
-        waiting += [each for each, _ in node.next_functions]
+        met: set[Any] = set()
+        reached = {names.get(id(result), id(result))} if result.requires_grad and result.grad_fn is None else set()
+        waiting: list[Any] = [result.grad_fn]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in met:
+                continue
+            met.add(node)
+            variable = getattr(node, "variable", None)
+            if variable is not None:
+                reached.add(names.get(id(variable), id(variable)))
+            waiting += [each for each, _ in node.next_functions]
+        found.append(reached)
     return found
+
+
+def _gradients(results: list[Tensor], given: tuple[list[Tensor], list[Tensor]]) -> list[Tensor]:
+    """Of inputs and states, for gradients of the results that are all different; none where that raises."""
+    wanted = [leaf for each in given for leaf in each if leaf.requires_grad]
+    roots = [result for result in results if result.requires_grad]
+    if not wanted or not roots:
+        return []
+    numbers = [
+        torch.arange(1, root.numel() + 1, dtype=torch.float64, device=root.device).cos().to(root.dtype).view_as(root)
+        for root in roots
+    ]
+    try:
+        return list(torch.autograd.grad(roots, wanted, numbers, allow_unused=True, materialize_grads=True))
+    except RuntimeError:  # the step writes into what a gradient needs
+        return []
