@@ -4,6 +4,7 @@ Inputs: the words of the command line that Python itself got. Outputs: a kept te
 ends; of any other command line nothing.
 """
 
+import gc
 import sys
 
 from unrolled_command import ending_signals
@@ -20,3 +21,4 @@ if is_run_now():
     from unrolled_command.command import before_torch
 
     before_torch(sys.argv[1:])
+    gc.disable()  # until `command.main`
