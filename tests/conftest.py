@@ -27,6 +27,8 @@ settings.register_profile(
 settings.load_profile("here")
 
 
+gc.disable()  # while modules are loaded and tests collected: nothing of it is freed
+
 # no test cuts the power, so no write need reach the disk; tests of their own check that fsync is called
 os.fsync = os.fstat
 
@@ -47,6 +49,7 @@ def pytest_collection_finish():
     find(none(), lambda _: True)  # Hypothesis asks once who holds its random numbers: what is frozen is no answer
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*gc.get_threshold()[:2], 100)
     # pytest gives its handlers to each logger that does not propagate; to this one they make torch describe in JSON all
     # that it compiles
