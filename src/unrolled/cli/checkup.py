@@ -4,6 +4,7 @@ Inputs: a model, data or none. Outputs: what is wrong with its network, and what
 """
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from unrolled.cli.reading import read_by, reading_options
 from unrolled.errors import UnrolledError
 from unrolled.files.whole import write_aside
 from unrolled.insight.diagnosis import Checkup
+from unrolled.insight.progress import Progress
 from unrolled.pages.source import validation_part
 from unrolled.tasks.checkup import SYNTHETIC, checkup_of
 from unrolled.tasks.estimator import Estimator
@@ -48,7 +50,8 @@ def checkup(
     uses of the past, saturated gates, dead units, and more.
 
     MODEL is a model file or the folder of its run; DATA have the form of the training files. Without DATA it takes the
-    run's validation part, and of a model file alone input that is made up.
+    run's validation part, and of a model file alone input that is made up. Of layers with hundreds of units it takes
+    minutes; how many are left is told.
     """
     if picture is not None and picture.suffix not in _PICTURES:
         raise click.UsageError(f"--picture {picture}: expected a name that ends in .png or .svg")
@@ -56,7 +59,7 @@ def checkup(
     read_by(loaded, model, "checkup", read, data)
     given, on = _data(model, loaded, data)
     with about(data):
-        found = checkup_of(loaded, given)
+        found = checkup_of(loaded, given, progress=Progress(sys.stderr))
     if picture is not None:
         figure = found.plot()
         write_aside(picture, lambda aside: figure.savefig(aside, format=picture.suffix[1:], dpi=120))

@@ -17,11 +17,12 @@ from unrolled.insight.chains import Chain
 from unrolled.insight.diagnosis import Checkup
 from unrolled.insight.fixed_points import MOST_NUMBERS, FixedPoint, fixed_points
 from unrolled.insight.layer_checkup import LayerCheckup
-from unrolled.insight.lyapunov import exponents_of
-from unrolled.insight.memory import dead_units, effective_rank, forgetting_times
+from unrolled.insight.lyapunov import exponents_of, n_of_passes
+from unrolled.insight.memory import dead_units, effective_rank, forgetting_times, starts_in
 from unrolled.insight.modes import modes_of
 from unrolled.insight.names import state_names
 from unrolled.insight.past import past_of
+from unrolled.insight.progress import Progress, of_call
 from unrolled.insight.reach import Reach, reach_of
 from unrolled.insight.restarts import restarts_of
 from unrolled.insight.subject import Run, Subject, batch_errors, check, nothing_ran
@@ -35,14 +36,21 @@ _TIMES_AS_LONG = 4
 _REST = 10  # one of so many inputs is zero where zero is the input at rest
 
 
-def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | None = None) -> Checkup:
+def checkup(
+    model: nn.Module,
+    batch: Tree,
+    *,
+    loss: Callable[[Tree], Tensor] | None = None,
+    progress: Progress | None = None,
+) -> Checkup:
     """Diagnoses a recurrent network: what is wrong, and what to do.
 
     It looks at a copy of the model in evaluation mode: how far back the gradient of the last step reaches, whether
     states along the data come together or drift apart (Lyapunov exponents), what the model uses of the past,
     whether gates are saturated and units dead, how long each unit keeps what it knows, how many directions the states
     fill, what changes between training and evaluation, and, where the input rests most of the time, the fixed points.
-    Your model stays as it is: weights, gradients, mode, hooks, random state.
+    Your model stays as it is: weights, gradients, mode, hooks, random state. Of a layer with hundreds of units it takes
+    minutes, which a terminal or a notebook is told.
 
     Args:
         model: holds Unrolled's layers, torch's `RNN`, `LSTM` or `GRU` (which `swap` exchanges in the copy), or calls
@@ -50,6 +58,7 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
         batch: what the model takes: a tensor, or a tuple of arguments. Several rows tell more than one.
         loss: a function of the model's output, a tensor of one number; the mean square of the output's last time step
             if not given. With a loss the check-up knows whether the model does its task.
+        progress: shows how far it is; a line of its own on a terminal or in a notebook, and nothing elsewhere, if None.
 
     Returns:
         The findings, `verdict`, and all measurements; `print` shows them.
@@ -84,7 +93,7 @@ def checkup(model: nn.Module, batch: Tree, *, loss: Callable[[Tree], Tensor] | N
         elif any(chain.is_reversed for chain in run.chains):
             runs["first"] = subject.run(reads="first")
     reaches = [_reach(runs, i) for i in range(len(run.chains))]
-    layers = [_layer(chain, reach) for chain, reach in zip(run.chains, reaches, strict=True)]
+    layers = _layers(run.chains, reaches, progress or of_call())
     past = past_of(subject, run.chains) if is_finite else None
     modes = modes_of(subject) if is_finite else None
     direct = [_reach({"all": run}, i) if subject.returns_loss else None for i in range(len(run.chains))]
@@ -123,7 +132,22 @@ def _reach(runs: dict[str, Run], i: int) -> Reach | None:
     return None
 
 
-def _layer(chain: Chain, reach: Reach | None) -> LayerCheckup:
+def _layers(chains: Sequence[Chain], reaches: Sequence[Reach | None], progress: Progress) -> list[LayerCheckup]:
+    """The measurements of all layers and directions, which take the longest."""
+    progress.start(
+        sum(n_of_passes(n) * n + sum(n - start for start in starts_in(n)) for n in map(_n_looked_at, chains))
+    )
+    try:
+        return [_layer(chain, reach, progress) for chain, reach in zip(chains, reaches, strict=True)]
+    finally:
+        progress.stop()
+
+
+def _n_looked_at(chain: Chain) -> int:
+    return max(1, n_finite_steps(chain))
+
+
+def _layer(chain: Chain, reach: Reach | None, progress: Progress) -> LayerCheckup:
     """The measurements of one layer and direction."""
     names, states, active = state_names(chain.step, chain.scans[0].arguments.state), chain.states(), chain.active
     n_finite = n_finite_steps(chain)
@@ -133,7 +157,7 @@ def _layer(chain: Chain, reach: Reach | None) -> LayerCheckup:
         means, shares = (torch.cat(each) for each in zip(*((g.mean, g.saturated) for g in of_calls), strict=True))
         gates[name] = means.double().mean().item(), shares.double().mean().item(), min(each.dead for each in of_calls)
     moving = {name: leaf for name, leaf in zip(names, states, strict=True) if leaf.is_floating_point()}
-    exponents, forgetting = _along(chain, moving, n_finite)
+    exponents, forgetting = _along(chain, moving, n_finite, progress)
     dead = {
         name: dead_units(leaf, active, is_bounded=bool(gates)).double().mean().item() for name, leaf in moving.items()
     }
@@ -155,14 +179,16 @@ def _layer(chain: Chain, reach: Reach | None) -> LayerCheckup:
     )
 
 
-def _along(chain: Chain, moving: dict[str, Tensor], n_finite: int) -> tuple[list[float], dict[str, Tensor]]:
+def _along(
+    chain: Chain, moving: dict[str, Tensor], n_finite: int, progress: Progress
+) -> tuple[list[float], dict[str, Tensor]]:
     """Lyapunov exponents and forgetting times along the data, as far as they are finite."""
     if n_finite < 2 or not moving:
         return [], {}
     path = trajectory_of(chain, _ROWS, n_finite)
     if path.n_steps < 2:
         return [], {}
-    linear = Linear(path)
+    linear = Linear(path, progress)
     exponents = exponents_of(linear, n=_EXPONENTS).tolist()
     units, times = forgetting_times(linear)
     sizes = torch.tensor([leaf[0, 0].numel() for leaf in moving.values()])

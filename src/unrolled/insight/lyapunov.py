@@ -65,7 +65,7 @@ def lyapunov_exponents(step: Step, xs: Tree, state: Tree, *, n: int = 8, every: 
 
 def exponents_of(linear: Linear, *, n: int, every: int = 1) -> Tensor:
     """As `lyapunov_exponents`, of Jacobians along a path."""
-    n_passes = -(-_WARM_UP // linear.n_steps)
+    n_passes = n_of_passes(linear.n_steps) - 1
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(linear.n_rows, linear.n, min(n, linear.n), generator=generator, dtype=torch.float64)
     directions = torch.linalg.qr(first.to(linear.path.before[0].device))[0]
@@ -77,6 +77,11 @@ def exponents_of(linear: Linear, *, n: int, every: int = 1) -> Tensor:
     weights = weights.to(logs.device)
     found = (weights * logs).sum(0) / weights.sum() * len(logs) / linear.n_steps
     return found.mean(0).sort(descending=True).values.cpu()
+
+
+def n_of_passes(n_steps: int) -> int:
+    """How often the exponents of a sequence go through it: until the directions have found their place, and once."""
+    return -(-_WARM_UP // n_steps) + 1
 
 
 def _pass(linear: Linear, directions: Tensor, every: int) -> tuple[Tensor, Tensor]:

@@ -27,10 +27,8 @@ def forgetting_times(linear: Linear) -> tuple[Tensor, Tensor]:
     n = linear.n
     units = torch.linspace(0, n - 1, min(n, _MOST_DIRECTIONS)).long()
     first = torch.eye(n, dtype=torch.float64)[:, units].to(linear.path.before[0].device)
-    most = max(1, linear.n_steps // 2)
-    starts = sorted({int(each) for each in torch.linspace(0, linear.n_steps - most, _STARTS)})
     found = []
-    for start in starts:
+    for start in starts_in(linear.n_steps):
         changes = first.expand(linear.n_rows, -1, -1)
         times = torch.full((linear.n_rows, len(units)), float(linear.n_steps - start), dtype=torch.float64)
         size, is_there = torch.ones_like(times), torch.ones_like(times, dtype=torch.bool)
@@ -46,6 +44,12 @@ def forgetting_times(linear: Linear) -> tuple[Tensor, Tensor]:
                 break
         found.append(times)
     return units, torch.cat(found).median(0).values
+
+
+def starts_in(n_steps: int) -> list[int]:
+    """The steps at which small changes begin, in the first half of a path."""
+    most = max(1, n_steps // 2)
+    return sorted({int(each) for each in torch.linspace(0, n_steps - most, _STARTS)})
 
 
 def dead_units(states: Tensor, running: Tensor | None, *, is_bounded: bool) -> Tensor:

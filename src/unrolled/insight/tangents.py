@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.trees import Tree
 from unrolled.insight.chains import Chain
 from unrolled.insight.jacobian_products import jacobian_products
+from unrolled.insight.progress import Progress
 
 MOST_WHOLE = 128  # numbers of a state up to which Jacobians are kept whole
 _MOST_NUMBERS = 1 << 25  # of all of them
@@ -76,9 +77,11 @@ class Linear:
 
     Args:
         path: the trajectory.
+        progress: told of each product.
     """
 
-    def __init__(self, path: Trajectory) -> None:
+    def __init__(self, path: Trajectory, progress: Progress | None = None) -> None:
+        self._progress = progress or Progress()
         self.path, self.n_steps, self.n_rows, self.n = path, path.n_steps, path.n_rows, path.n_numbers
         self._whole: Tensor | None = None
         if self.n <= MOST_WHOLE and _is_by_row(path):
@@ -93,6 +96,7 @@ class Linear:
 
     def times(self, t: int, tangents: Tensor) -> Tensor:
         """J_t · tangents, float64 [rows, numbers, k]."""
+        self._progress.step()
         if self._whole is not None:
             return self._whole[t] @ tangents
         return self.path.jacobian_product(slice(t, t + 1), tangents)

@@ -13,6 +13,7 @@ from unrolled import tasks
 from unrolled.engine.trees import Tree
 from unrolled.insight.checkup import checkup
 from unrolled.insight.diagnosis import Checkup
+from unrolled.insight.progress import Progress
 from unrolled.randomness import set_aside
 from unrolled.tasks.estimator import Estimator
 from unrolled.tasks.known_answers import KnowsAnswers
@@ -24,7 +25,7 @@ _MOST_EXAMPLES = 2000  # that one batch is drawn from
 SYNTHETIC = "made-up input: what the model knows in random order, with random answers"
 
 
-def checkup_of(model: Estimator, data: object = None) -> Checkup:
+def checkup_of(model: Estimator, data: object = None, *, progress: Progress | None = None) -> Checkup:
     """The check-up of a fitted model's network on one batch, by the loss that it is trained by.
 
     The model itself stays as it is.
@@ -32,6 +33,7 @@ def checkup_of(model: Estimator, data: object = None) -> Checkup:
     Args:
         model: fitted.
         data: of its task, as its `read` and `as_data` return them; made up if None, see `SYNTHETIC`.
+        progress: shows how far it is; see `checkup`.
 
     Raises:
         DataError: the data do not fit the model.
@@ -43,7 +45,7 @@ def checkup_of(model: Estimator, data: object = None) -> Checkup:
             data = module.synthetic(model.fitted, np.random.default_rng(0))
         job = _job(model, data)
         _, carried = job.loss(job.module.eval(), 0, None)  # of a text: what goes before it
-    return checkup(_LossModule(job.module, job, carried), (), loss=_itself)
+    return checkup(_LossModule(job.module, job, carried), (), loss=_itself, progress=progress)
 
 
 class _LossModule(nn.Module):
