@@ -195,6 +195,14 @@ def plain(*, model=0.852, baseline=0.807, p=0.003, n=872, n_blocks=512, losses=(
             "The model beats naive Bayes: accuracy 85.20 % against 80.70 % (p < 0.001, 872 texts).",
         ),
         (
+            {"model": 0.80702, "baseline": 0.80698, "p": 0.0001},
+            "The model beats naive Bayes: accuracy 80.70 % against 80.70 % (by 0.004 %, p < 0.001, 872 texts).",
+        ),
+        (
+            {"model": 0.80702, "baseline": 0.80698, "p": 0.5},
+            "The model does as well as naive Bayes: accuracy 80.70 % against 80.70 % (p = 0.50, 872 texts).",
+        ),
+        (
             {"p": 0.062},
             "The model does as well as naive Bayes: accuracy 85.20 % against 80.70 % (p = 0.062, 872 texts).",
         ),
@@ -242,6 +250,20 @@ def plain(*, model=0.852, baseline=0.807, p=0.003, n=872, n_blocks=512, losses=(
 )
 def test_the_verdict_in_words(given, line):
     assert plain(**given).last_line() == line
+
+
+@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("gain", [1e-7, -1e-7])
+def test_no_winner_looks_like_the_loser(task, gain):
+    """Whatever digits a task shows: equal figures beside "beats" or "LOSES to" have their difference."""
+    report = tasks.task(task).Report(SimpleNamespace(fitted=SimpleNamespace(metrics={})))
+    for name, is_error in (("error", True), ("gain", False)):
+        found = Comparison(
+            name, is_error, 0.5, 0.5 + (gain if is_error else -gain), "the other", 0.0001, 900, "texts", 500
+        )
+        told = report.claim(found)
+        assert f"(by 1e-0{5 if ' %' in told else 7}" in told
+        assert ("LOSES" in told) == (gain < 0)
 
 
 def test_folds_in_words():

@@ -95,6 +95,11 @@ def test_faults_are_told_at_once(tmp_path, monkeypatch):
             f"  a.tsv, line 4: '{'x' * 37}...' has no tab; expected a source, a tab, its translation",
         ),
         (
+            ["long"],
+            "long, line 1: 'a' has no tab; expected a source, a tab, its translation. No line has one: put tabs in, or "
+            "name the file of the translations too",
+        ),
+        (
             ["a.tsv", "long"],
             "a.tsv has 4 lines, long has 3; expected as many, line by line the same sentences",
         ),

@@ -76,7 +76,22 @@ def test_faults_of_tagged_files_are_told_at_once(tmp_path):
     assert found[2] == "file.txt, line 3: the span 1 to 5, 'b cd', does not begin and end with tokens"
     assert found[3].startswith('file.txt, line 4: a span must be {"start": ...')
     assert found[4] == "file.txt, line 5: 'tokens' must be a list of texts, none of them empty"
+    assert found[5] == (
+        'file.txt, line 6: expected {"tokens": [...], "tags": [...]} or {"text": ..., "spans": [...]}; it is no object'
+    )
     assert len(found) == 6
+
+
+@pytest.mark.parametrize("others", [{}, {"id": 1}, {"ner_tags": ["O"], "x" * 50: 2}])
+@pytest.mark.parametrize("read", [read_tagged, lambda files: read_intents(files)])
+def test_an_object_of_other_keys_is_told_by_what_it_has(tmp_path, read, others):
+    """Of whatever is missing: the faults name the keys that are there."""
+    whole = {"tokens": ["a"], "tags": ["O"], "intent": "i"}
+    for missing in whole if read is not read_tagged else ["tokens", "tags"]:
+        item = {key: value for key, value in whole.items() if key != missing} | others
+        [fault] = faults(lambda item=item: read([written(tmp_path, json.dumps(item))]), tmp_path)
+        has = ", ".join(repr(key if len(key) <= 40 else f"{key[:37]}...") for key in item)
+        assert fault.endswith(f"; it has {has}")
 
 
 def test_tags_that_do_not_fit_are_noted(tmp_path):

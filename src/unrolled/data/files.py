@@ -55,6 +55,13 @@ def json_lines(name: str, text: str, faults: Faults) -> Iterator[tuple[int, str,
         yield number, place, value
 
 
+def in_place(item: object) -> str:
+    """What a line's value has in place of what is expected, for a message."""
+    if not isinstance(item, dict):
+        return "it is no object"
+    return f"it has {', '.join(map(shortened, item))}" if item else "it is empty"
+
+
 def shortened(text: str) -> str:
     """A text for a message, in quotes."""
     return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, json_lines, read_texts
+from unrolled.data.files import Faults, in_place, json_lines, read_texts
 from unrolled.data.items import Items
 from unrolled.data.table import NOTHING, Learnt
 from unrolled.data.tagged import Tagged, json_sentence, sentences_of, settled
@@ -145,7 +145,8 @@ def _json_lines(file: Path, encoding: str, faults: Faults) -> tuple[list[_Row], 
     for _, place, item in json_lines(str(file), texts[str(file)], faults):
         intent = item.get("intent") if isinstance(item, dict) else None
         if not isinstance(intent, str) or not intent.strip():
-            faults.add(f'{place}: has no "intent", a text')
+            found = "" if isinstance(item, dict) and "intent" in item else f"; {in_place(item)}"
+            faults.add(f'{place}: has no "intent", a text{found}')
             continue
         pair = json_sentence(item, place, faults)
         if pair is not None and pair[0]:

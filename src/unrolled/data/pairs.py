@@ -121,7 +121,7 @@ def _of_two(lines: dict[str, list[str]], faults: Faults) -> list[tuple[str, str]
 
 def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
-    is_wider = False
+    is_wider, has_tab = False, any("\t" in line for line in lines)
     for number, line in enumerate(lines, 1):
         columns = line.split("\t")
         if number == 1 and _are_names(columns):
@@ -133,9 +133,11 @@ def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> li
             rows.append((columns[0], columns[1]))
             is_wider = is_wider or len(columns) > 2
         elif line.strip():
-            faults.add(
-                f"{name}, line {number}: {shortened(line)} has no tab; expected a source, a tab, its translation"
-            )
+            found = f"{name}, line {number}: {shortened(line)} has no tab; expected a source, a tab, its translation"
+            if not has_tab:
+                faults.add(f"{found}. No line has one: put tabs in, or name the file of the translations too")
+                break
+            faults.add(found)
         else:
             rows.append(("", ""))
     if is_wider:

@@ -15,7 +15,7 @@ from typing import Any
 
 from unrolled.data import schemes
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, decode, json_lines, read_bytes, read_texts, shortened
+from unrolled.data.files import Faults, decode, in_place, json_lines, read_bytes, read_texts, shortened
 from unrolled.data.items import Items, lines_of, opened_file
 from unrolled.data.packed import unpacked
 from unrolled.data.schemes import Span
@@ -355,13 +355,15 @@ def _words(item: JsonObject, part: str, where: str, faults: Faults) -> list[str]
     value = item.get(part)
     if are_texts(value) and all(map(str.strip, value)):
         return value
-    faults.add(f"{where}: {part!r} must be a list of texts, none of them empty")
+    found = "" if part in item else f"; {in_place(item)}"
+    faults.add(f"{where}: {part!r} must be a list of texts, none of them empty{found}")
     return None
 
 
 def _of_text(item: object, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
     if not isinstance(item, dict) or not isinstance(item.get("text"), str) or not isinstance(item.get("spans"), list):
-        faults.add(f'{where}: expected {{"tokens": [...], "tags": [...]}} or {{"text": ..., "spans": [...]}}')
+        expected = '{"tokens": [...], "tags": [...]} or {"text": ..., "spans": [...]}'
+        faults.add(f"{where}: expected {expected}; {in_place(item)}")
         return None
     tokens = tokens_of(item["text"])
     begins = {token.start: i for i, token in enumerate(tokens)}

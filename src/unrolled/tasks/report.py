@@ -83,7 +83,15 @@ class TaskReport(ABC, Generic[M, D]):
                 "On data that it learnt from, which flatters it, the model",
                 " Evaluate files that it has not seen.",
             )
-        return f"{model} {verb} {found.name}: {metrics} ({found.evidence()}).{more}"
+        return f"{model} {verb} {found.name}: {metrics} ({self._apart(found)}{found.evidence()}).{more}"
+
+    def _apart(self, found: Comparison) -> str:
+        """By how much one is better, where both metrics look the same."""
+        look = self.in_words(found.model)
+        if look != self.in_words(found.baseline) or found.verdict == "does as well as":
+            return ""
+        gain = abs(found.gain)
+        return f"by {100 * gain:.1g} %, " if look.endswith("%") else f"by {gain:.1g}, "
 
     def verdict(self) -> str:
         """What the comparison says of this model, in a sentence."""
