@@ -429,3 +429,83 @@ def test_outputs_may_be_changed_in_place_in_a_graph(backend):
         torch.compile(run, backend=backend)(xs).backward()
     for parameter, gradient in zip(layer.parameters(), wanted, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+#: conditions on the number of rows; torch's own graph has each branch for the numbers that it is guarded by
+OF_ROWS = {
+    "larger": lambda n: n > 64,
+    "much larger": lambda n: n > 5000,
+    "between": lambda n: 64 < n < 512,
+    "beyond the usual": lambda n: 1100 < n < 5000,
+    "even": lambda n: n % 2 == 0,
+    "one of them": lambda n: n != 128,
+    "by table": lambda n: {128: True}.get(n, False),
+}
+
+
+class ByRows(nn.Module):
+    def __init__(self, name, *, computes):
+        super().__init__()
+        self.weight, self.name, self.computes = nn.Parameter(torch.randn(4).double()), name, computes
+
+    def forward(self, x, h):
+        is_so = OF_ROWS[self.name](x.shape[0])
+        if not self.computes:  # a step without an operation
+            return h, (x if is_so else h)
+        h = torch.tanh(h + x * self.weight) if is_so else torch.sigmoid(h - x * self.weight)
+        return h, h
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+@pytest.mark.parametrize("computes", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore::unrolled.errors.NotFusedWarning")
+def test_a_condition_of_the_number_of_rows_holds_in_a_graph(name, computes):
+    """A plan is made of a twin of two rows; it serves only where that is no other case."""
+    torch._dynamo.reset()
+    step = ByRows(name, computes=computes)
+    compiled = torch.compile(
+        lambda xs, state: unrolled.scan(step, xs, state), backend="aot_eager", fullgraph=True, dynamic=True
+    )
+    for n_rows in (128, 3, 2000, 6000):
+        xs, state = torch.randn(2, n_rows, 4).double(), torch.zeros(n_rows, 4).double()
+        torch.testing.assert_close(compiled(xs, state), unrolled.scan(step, xs, state, engine="eager"))
+
+
+def test_a_step_for_all_rows_is_one_operator_whatever_their_number():
+    torch._dynamo.reset()
+
+    class Views(nn.Module):
+        def forward(self, x, h):
+            h = torch.tanh((x + h).view(x.shape[0], 2, 2).flatten(1) + torch.zeros(x.shape[0], 4))
+            return h, h
+
+    step, (xs, state) = Views(), (torch.randn(2, 5, 4), torch.zeros(5, 4))
+    run = lambda xs, state: unrolled.scan(step, xs, state, engine="fused")
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=True)
+    torch.testing.assert_close(compiled(xs, state), unrolled.scan(step, xs, state, engine="eager"))
+
+
+def test_what_has_no_gradient_has_none_in_a_graph_either():
+    torch._dynamo.reset()
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3))
+
+        def forward(self, x, state):
+            a, b = state
+            a, b = torch.tanh(a * self.weight + x), torch.tanh(b + x)
+            return (a, b, b + x), (a, b)
+
+    step, xs, state = Two(), torch.randn(4, 2, 3), (torch.zeros(2, 3), torch.zeros(2, 3))
+    run = lambda xs, state, engine="fused": unrolled.scan(step, xs, state, engine=engine)
+    (found, exact) = (
+        [leaf.requires_grad for leaf in flatten(each)[0]]
+        for each in (
+            torch.compile(run, backend="aot_eager", fullgraph=True)(xs, state),
+            run(xs, state, "eager"),
+        )
+    )
+    assert found == exact
+    assert set(found) == {True, False}

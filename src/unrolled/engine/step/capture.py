@@ -31,6 +31,7 @@ from unrolled.engine.step.interpreter import Interpreter
 from unrolled.engine.step.path import Ended, Path
 from unrolled.engine.step.refusals import reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
+from unrolled.engine.step.sources import HELPERS, all_have_sources
 from unrolled.engine.step.undisturbed import undisturbed
 
 _SETTINGS: dict[str, Any] = {
@@ -51,7 +52,6 @@ _SETTINGS: dict[str, Any] = {
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
 _DictGuards = torch._C._dynamo.guards.DictGuardManager
-_HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
 _OF_ONE_KIND = {"TYPE_MATCH", "ID_MATCH", "TENSOR_MATCH"}
 
 
@@ -156,16 +156,16 @@ class Guarded:
         of_subclasses = [guard.name for guard in made_of if guard.create_fn_name() == "CONSTANT_SUBCLASS_MATCH"]
         read = {"L": output.local_scope, "G": scope}
         conditions += [
-            f"float({name}) == 0.0" for name in of_subclasses if isinstance(eval(name, _HELPERS, read), float)
+            f"float({name}) == 0.0" for name in of_subclasses if isinstance(eval(name, HELPERS, read), float)
         ]
         met = [*by_address, *objects, *path.classes]
-        self._extra = ExtraGuards(met, conditions, path.frames.values(), read, _HELPERS)
+        self._extra = ExtraGuards(met, conditions, path.frames.values(), read, HELPERS)
         self._is_dead = False
         self._held: list[Any] = []
         for each in by_address:
             self._hold(each)
         names = [guard.name for guard in made_of if guard.create_fn_name() == "TYPE_MATCH"]
-        self._keys = DictKeys(names, read, _HELPERS, self._hold)
+        self._keys = DictKeys(names, read, HELPERS, self._hold)
 
     def _hold(self, value: Any) -> None:
         """Keeps an address from being another object's; what is no code may die, and ends the guards with it."""
@@ -210,6 +210,7 @@ class Captured(Guarded):
         outputs_form: the structure of y_t.
         by_row: of the tensors that the step reads beside its arguments, those with a row for each row of the batch.
         shares_rows: whether the sizes of those tensors are left open.
+        is_for_all_rows: whether no condition of its guards is on the number of rows, from 2 on.
     """
 
     def __init__(
@@ -236,8 +237,11 @@ class Captured(Guarded):
         self._read(types.FunctionType(made.bytecode, {**scope, name: self._results}), step, examples)
         self._shorten(made.output_graph.export_metadata.graph_input_idx_to_local_source, step, examples)
         self.by_row: set[int] = set()
+        shapes: Any = made.output_graph.shape_env
+        are_open = all(shapes.replace(size).free_symbols for size in shapes.var_to_sources)
+        self.is_for_all_rows = are_open and not any(shapes.replace(each.expr).free_symbols for each in shapes.guards)
         if self.graph is not None:
-            self._find_rows(made.output_graph.shape_env)
+            self._find_rows(shapes)
 
     def _results(self, *inputs: Any) -> tuple[_Result, ...]:
         self._inputs = inputs
@@ -360,9 +364,10 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
     settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
     shapes = shapes_config.patch(use_duck_shape=not shares_rows)
     context = get_metrics_context(), dynamo_timed("unrolled")
+    read = {"L": {"step": step, "x": x, "state": state}, "G": scope}
     with undisturbed(), own_globals(), torch._dynamo.config.patch(**settings), shapes, context[0], context[1]:
         try:
-            with torch_function_mode_stack_state_mgr, path.followed():
+            with torch_function_mode_stack_state_mgr, path.followed(), all_have_sources(read):
                 found = convert_frame.fullgraph_capture(frame, (step, x, state))
         except Exception as fault:  # torch raises what it finds in a step in many kinds
             reason = NotTraceable(str(fault)) if isinstance(fault, Ended) else reason_of(fault, path.doing, path.reason)

@@ -89,7 +89,7 @@ class ExtraGuards:
         frames, self._helpers = list(frames), helpers
         self._items: dict[tuple[int, str], tuple[Any, Any]] = {}
         self._views: dict[type, Any] = {}
-        self._functions: dict[types.FunctionType, tuple[Any, ...]] = {}
+        self._functions: dict[types.FunctionType, types.CodeType] = {}  # what else they hold torch guards
         self._codes: dict[types.FunctionType, types.CodeType] = {}  # of torch's own functions
         self._classes: list[tuple[Any, list[Any]]] = []
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
@@ -182,10 +182,8 @@ class ExtraGuards:
     def _function(self, value: Any) -> None:
         function = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
         if isinstance(function, types.FunctionType):
-            if function.__code__.co_filename.startswith(_TORCH):
-                self._codes[function] = function.__code__
-            else:
-                self._functions[function] = _parts(function)
+            code = function.__code__
+            (self._codes if code.co_filename.startswith(_TORCH) else self._functions)[function] = code
 
     def hold(self, scope: dict[str, Any]) -> bool:
         """Whether nothing of it was exchanged, added or taken away; `scope` is what conditions of guards read."""
@@ -193,7 +191,7 @@ class ExtraGuards:
             self._are_present()
             and all([keys.isdisjoint(names) for keys, names in self._absent])  # noqa: C419 - a generator takes longer
             and list(map(_code, self._codes)) == list(self._codes.values())
-            and list(map(_parts, self._functions)) == list(self._functions.values())
+            and list(map(_code, self._functions)) == list(self._functions.values())
             and all(len(s) == len(then) and all(map(is_, s.values(), then)) for s, then in self._classes)
             and not has_global_hooks()
             and all([state() == then for state, then in self._states])  # noqa: C419 - a generator takes longer
@@ -218,7 +216,6 @@ class ExtraGuards:
 
 
 _code = attrgetter("__code__")
-_parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
 
 def _blurred(condition: str, readable: set[str]) -> str | None:

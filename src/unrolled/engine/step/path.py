@@ -46,6 +46,7 @@ from unrolled.engine.step.doing import (
 )
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
+from unrolled.engine.step.sources import guard_classes, realized
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
 MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
@@ -290,6 +291,7 @@ class Path:
         if at is not None and not is_of_torch(code.co_filename):
             loaded = list(map(_function_of, translator.stack[-_LOADS:]))
             self.classes |= dict.fromkeys(each for each in loaded if isinstance(each, type))
+            guard_classes(translator.stack[-_LOADS:])
             if any(map(_is_setter, loaded)):  # which torch calls while it captures
                 raise Ended(_SETS_WORDS + line_of(translator))
             words = _words_of(translator, translator.instructions[at])
@@ -367,12 +369,8 @@ def _words_of_function(variable: Any) -> str | None:
     return _ASKS.get(value) if isinstance(value, _FUNCTIONS) else None
 
 
-def _realized(variable: Any) -> Any:
-    return variable.realize() if isinstance(variable, LazyVariableTracker) else variable
-
-
 def _is_tensor(variable: Any) -> bool:
-    return isinstance(_realized(variable), TensorVariable)
+    return isinstance(realized(variable), TensorVariable)
 
 
 def _has_operators(variable: Any) -> bool:
@@ -386,7 +384,7 @@ def _has_operators(variable: Any) -> bool:
 
 def _value_of(variable: Any) -> Any:
     """What torch knows a variable to be; None where it does not tell."""
-    variable = _realized(variable)
+    variable = realized(variable)
     try:
         return getattr(variable, "value", getattr(variable, "fn", None))
     except Exception:  # of a list, which is of variables itself, and whose value is asked for in vain
@@ -394,5 +392,5 @@ def _value_of(variable: Any) -> Any:
 
 
 def _has_metaclass(variable: Any) -> bool:
-    variable = _realized(variable)
+    variable = realized(variable)
     return isinstance(variable, UserDefinedClassVariable) and type(variable.value) not in _METACLASSES

@@ -210,14 +210,12 @@ def _captured(step: Callable, call: Call) -> tuple[Planned, list[Tensor]]:
         copy = twin.of(step)
         with torch._guards.tracing(None), torch.compiler.set_stance("default"):
             found, planned = memory.of_captured(copy, of_twin)
-            leaves = of_twin.of_step()
-            n_rows = call.xs[0].shape[1]
-            if isinstance(n_rows, torch.SymInt) and not all(found.holds(copy, leaves.examples(n)) for n in (2, 1009)):
-                raise NotTraceable(ROWS_MATTER)
     finally:
         twin.restore()
     assert not isinstance(found.graph, NotTraceable)
-    return planned, found.graph.tensors(step, *leaves.examples(2))
+    if isinstance(call.xs[0].shape[1], torch.SymInt) and not found.graph.is_for_all_rows:
+        raise NotTraceable(ROWS_MATTER)
+    return planned, found.graph.tensors(step, *of_twin.of_step().examples(2))
 
 
 def _twin_of(call: Call) -> Call:

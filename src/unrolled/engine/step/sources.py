@@ -1,0 +1,75 @@
+"""Where torch reads the classes and functions that a step uses, by which it guards them.
+
+Inputs: the variables of a capture. Outputs: guards and sources that torch leaves out. An object that the step itself
+makes has no source; so torch guards neither which class is called nor what the functions of that class hold.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+from unittest import mock
+
+from torch._dynamo import guards
+from torch._dynamo.source import GlobalSource
+from torch._dynamo.variables import LazyVariableTracker, UserDefinedClassVariable, functions
+
+from unrolled.engine.source_lines import is_of_torch
+
+HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
+
+
+def realized(variable: Any) -> Any:
+    """A variable that torch has looked at."""
+    return variable.realize() if isinstance(variable, LazyVariableTracker) else variable
+
+
+def guard_classes(variables: Iterable[Any]) -> None:
+    """Guards which classes they are, those that are classes; of others torch looks at none before it has to."""
+    for variable in variables:
+        is_new = isinstance(variable, LazyVariableTracker) and not variable.is_realized()
+        if not is_new or isinstance(variable.peek_value(), type):
+            _guard_class(realized(variable))
+
+
+def _guard_class(variable: Any) -> None:
+    if isinstance(variable, UserDefinedClassVariable) and variable.source is not None:
+        guards.install_guard(variable.source.make_guard(guards.GuardBuilder.CLASS_MATCH))
+
+
+@contextlib.contextmanager
+def all_have_sources(read: dict[str, Any]) -> Iterator[None]:
+    """Within, the class that a step calls is guarded, and each function that it calls has a source.
+
+    Args:
+        read: what guards read: "L", the arguments of the capture; "G", its globals, to which functions are added.
+    """
+    call, source_of = UserDefinedClassVariable.call_function, functions.UserFunctionVariable.get_source
+
+    def called(variable: Any, *arguments: Any) -> Any:
+        _guard_class(variable)
+        return call(variable, *arguments)
+
+    def found(variable: Any) -> Any:
+        source, function = source_of(variable), variable.fn
+        holds = function.__defaults__ or function.__kwdefaults__ or function.__closure__
+        if not holds or is_of_torch(function.__code__.co_filename) or _is_at(function, source, read):
+            return source
+        name = f"__function_{id(function)}"
+        read["G"][name] = function
+        return GlobalSource(name)
+
+    with (
+        mock.patch.object(UserDefinedClassVariable, "call_function", called),
+        mock.patch.object(functions.UserFunctionVariable, "get_source", found),
+    ):
+        yield
+
+
+def _is_at(function: Any, source: Any, read: dict[str, Any]) -> bool:
+    """Whether a source leads to the function: torch takes that of a method by the function's own name."""
+    if source is None:
+        return False
+    try:
+        return eval(source.name, HELPERS, read) is function
+    except Exception:  # there is nothing, or something else
+        return False
