@@ -171,6 +171,77 @@ def test_it_leaves_nothing(step):
     assert xs.grad is None
 
 
+def test_a_step_that_draws_is_not_compared(monkeypatch):
+    monkeypatch.setattr(guarded, "gives_the_same", lambda *_: pytest.fail("it was compared"))
+    xs, h = Case(draws).arguments()
+    for _ in range(3):
+        unrolled.scan(draws, xs, h, engine="fused")
+
+
+def test_no_random_state_is_touched(monkeypatch):
+    """Which other threads draw from too."""
+    step = scaled_by([0.5])
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    for where, names in {torch: ("set_rng_state",), random: ("setstate",), np.random: ("set_state",)}.items():
+        for name in names:
+            monkeypatch.setattr(where, name, lambda *_: pytest.fail("a random state was set"))
+    for _ in range(3):
+        unrolled.scan(step, xs, h)
+
+
+@pytest.mark.parametrize("n_calls_before", [0, 1, 5])
+def test_weights_that_another_thread_trains_are_no_change(n_calls_before, monkeypatch):
+    w = torch.ones(4, dtype=torch.float64)
+
+    def step(x, h):
+        h = torch.tanh(h * w + x.sum(1, keepdim=True))
+        return h, h
+
+    xs, h = Case(step).arguments()
+    for _ in range(n_calls_before):
+        unrolled.scan(step, xs, h)
+    right = compared._apart
+    monkeypatch.setattr(compared, "_apart", lambda leaves: w.add_(0.5) is not None and right(leaves))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        unrolled.scan(step, xs, h, engine="fused")
+    assert w[0] > 1
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_a_signal_raises_comes_out(at, monkeypatch):
+    """As a limit of time that a handler sets, amid the step or amid its graph."""
+    step, right, seen = scaled_by([0.5]), compared._gradients, []
+
+    def interrupted(*given):
+        seen.append(1)
+        if len(seen) == at:
+            raise TimeoutError("too late")
+        return right(*given)
+
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    monkeypatch.setattr(compared, "_gradients", interrupted)
+    with pytest.raises(TimeoutError, match="too late"):
+        unrolled.scan(step, xs, h)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        unrolled.scan(step, xs, h, engine="fused")
+
+
+def test_a_warning_that_was_shown_is_not_shown_again(recwarn):
+    warnings.simplefilter("default")
+    step = scaled_by([0.5])
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    recwarn.clear()
+    for _ in range(5):
+        warnings.warn("of the user's own", UserWarning, stacklevel=1)
+        unrolled.scan(step, xs, h)
+    assert len(recwarn) == 1
+
+
 NUMBERS = [0.0, -0.0, 1e-30, 1.0, 1e30, float("inf"), -float("inf"), float("nan")]
 
 

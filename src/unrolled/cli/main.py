@@ -44,10 +44,10 @@ def _help() -> str:
 class _Commands(click.Group):
     """Leaves the telling of a signal to `faults.run`: click would print an empty line first, to end that of a ^C."""
 
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Click's own; raises Abort for a signal."""
         with _aborting():
-            return super().make_context(*args, **extra)
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Click's own; raises Abort for a signal."""

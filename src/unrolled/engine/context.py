@@ -62,10 +62,24 @@ class _Making:
         self._hooks.append(list(_popped_hooks()))
 
     def __exit__(self, *_: object) -> None:
-        for pack, unpack in reversed(self._hooks.pop()):
-            torch._C._autograd._push_saved_tensors_default_hooks(pack, unpack)
+        _push(self._hooks.pop())
         logging.disable(self._levels.pop())
         self._lock.release()
+
+
+@contextlib.contextmanager
+def without_saved_tensor_hooks() -> Iterator[None]:
+    """Within the block hooks on saved tensors of this thread, as those of a checkpoint, see nothing."""
+    hooks = list(_popped_hooks())
+    try:
+        yield
+    finally:
+        _push(hooks)
+
+
+def _push(hooks: list[tuple[Any, Any]]) -> None:
+    for pack, unpack in reversed(hooks):
+        torch._C._autograd._push_saved_tensors_default_hooks(pack, unpack)
 
 
 def _popped_hooks() -> Iterator[tuple[Any, Any]]:

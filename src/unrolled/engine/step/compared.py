@@ -5,29 +5,31 @@ same. This is the second net under the guards: they say what may have changed, t
 functions of torch in the same order, so results that differ by much more than a rounding are not those of one step.
 """
 
-import random
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from unrolled.engine.context import making
+from unrolled.engine.context import without_saved_tensor_hooks
 from unrolled.engine.step.found import Leaves
 from unrolled.engine.trees import unflatten
 
 if TYPE_CHECKING:
     from unrolled.engine.step.capture import Captured
 
+Run = Callable[[list[Tensor], list[Tensor]], tuple[Any, list[Any]]]  # inputs, states → form and leaves of the results
+
 
 def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], leaves: Leaves) -> bool:
-    """Whether a step does now what its graph does: values and dtypes, the tensors that gradients reach, and gradients
-    of inputs and states. Those of what the step reads are not taken, as hooks of the user's would see them. Random
-    states stay as they are.
+    """Whether a step does now what its graph does, neither of which draws random numbers: values and dtypes, the
+    tensors that gradients reach, and gradients of inputs and states. Those of what the step reads are not taken, as
+    hooks of the user's would see them. A difference counts if it comes again, and the step does not differ from itself,
+    as where another thread trains its weights.
+
+    Raises:
+        Exception: one that only one of the two raised, and not again: no step's, but a signal's, say.
     """
 
     def of_step(xs: list[Tensor], states: list[Tensor]) -> tuple[Any, list[Any]]:
@@ -38,26 +40,43 @@ def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], lea
     def of_graph(xs: list[Tensor], states: list[Tensor]) -> tuple[Any, list[Any]]:
         return graph.outputs_form, graph.run(tensors, xs, states, len(states[0]), is_traced=False)
 
-    with making, _same_draws() as again, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come from the loop
-        given, other_given = _apart(leaves), _apart(leaves)
-        form, ours = _outcome(of_step, given)
-        again()
-        other_form, theirs = _outcome(of_graph, other_given)
+    with without_saved_tensor_hooks():
+        first, of_first = _Outcome(of_step, leaves), _Outcome(of_graph, leaves)
+        if first.equals(of_first):
+            return True
+        second, of_second = _Outcome(of_step, leaves), _Outcome(of_graph, leaves)
+        is_same = second.equals(of_second)
+        fault = first.fault or of_first.fault
+        if is_same and fault is not None and second.fault is None:
+            raise fault
+        return is_same or not first.equals(second)
+
+
+class _Outcome:
+    """What a step or its graph gives."""
+
+    def __init__(self, run: Run, leaves: Leaves) -> None:
+        self.given = _apart(leaves)
+        self.form: Any = None
+        self.results: list[Any] = []
+        self.gradients: list[Tensor] = []
+        self.fault: Exception | None = None
+        try:
+            self.form, self.results = run(*self.given)
+            self.gradients = _gradients(self.results, self.given)
+        except Exception as fault:  # its own words come from the loop
+            self.fault = fault
+
+    def equals(self, other: "_Outcome") -> bool:
+        """Whether both are the same, but for roundings; of two that raise it does not matter what."""
+        if self.fault is not None or other.fault is not None:
+            return self.fault is not None and other.fault is not None
         return (
-            form == other_form
-            and _are_equal(ours, theirs)
-            and _reached(ours, given) == _reached(theirs, other_given)
-            and _are_equal(_gradients(ours, given), _gradients(theirs, other_given))
+            self.form == other.form
+            and _are_equal(self.results, other.results)
+            and _reached(self.results, self.given) == _reached(other.results, other.given)
+            and _are_equal(self.gradients, other.gradients)
         )
-
-
-def _outcome(run: Callable, given: tuple[list[Tensor], list[Tensor]]) -> tuple[Any, list[Any]]:
-    """What it gives; ("raises", []) if it raises, whose words come from the loop."""
-    try:
-        return run(*given)
-    except Exception:
-        return "raises", []
 
 
 def _apart(leaves: Leaves) -> tuple[list[Tensor], list[Tensor]]:
@@ -70,35 +89,15 @@ def _apart(leaves: Leaves) -> tuple[list[Tensor], list[Tensor]]:
     return xs, [leaf.requires_grad_(is_training and leaf.is_floating_point()) for leaf in states]
 
 
-@contextmanager
-def _same_draws() -> "Iterator[Callable[[], None]]":
-    """Gives a function that puts the random states back to what they were before the block; at its end they are."""
-    of_torch, of_python, of_numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
-
-    def again() -> None:
-        # only where something was drawn: another thread may draw meanwhile
-        if not torch.equal(torch.get_rng_state(), of_torch):
-            torch.set_rng_state(of_torch)
-        if random.getstate() != of_python:
-            random.setstate(of_python)
-        if not all(map(np.array_equal, np.random.get_state(), of_numpy)):
-            np.random.set_state(of_numpy)
-
-    try:
-        yield again
-    finally:
-        again()
-
-
 def _are_equal(results: list[Any], others: list[Any]) -> bool:
     """Whether results are the same, but for roundings."""
     return len(results) == len(others) and all(map(_is_equal, results, others))
 
 
-def _is_equal(one: Any, other: Tensor) -> bool:
-    if not isinstance(one, Tensor) or (one.shape, one.dtype, one.requires_grad) != (
-        other.shape, other.dtype, other.requires_grad,
-    ):  # fmt: skip
+def _is_equal(one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return type(one) is type(other)
+    if (one.shape, one.dtype, one.requires_grad) != (other.shape, other.dtype, other.requires_grad):
         return False
     one, other = one.detach(), other.detach()
     if one.is_complex():
@@ -111,11 +110,11 @@ def _is_equal(one: Any, other: Tensor) -> bool:
     return bool(same.all())
 
 
-def _reached(results: list[Tensor], given: tuple[list[Tensor], list[Tensor]]) -> list[set[Any]]:
+def _reached(results: list[Any], given: tuple[list[Tensor], list[Tensor]]) -> list[set[Any]]:
     """The tensors that the gradient of each result comes to."""
-    names = {id(leaf): i for i, leaf in enumerate((*given[0], *given[1]))}
+    names: dict[int, int] = {id(leaf): i for i, leaf in enumerate((*given[0], *given[1]))}
     found: list[set[Any]] = []
-    for result in results:
+    for result in filter(torch.is_tensor, results):
         met: set[Any] = set()
         reached = {names.get(id(result), id(result))} if result.requires_grad and result.grad_fn is None else set()
         waiting: list[Any] = [result.grad_fn]
@@ -132,17 +131,14 @@ def _reached(results: list[Tensor], given: tuple[list[Tensor], list[Tensor]]) ->
     return found
 
 
-def _gradients(results: list[Tensor], given: tuple[list[Tensor], list[Tensor]]) -> list[Tensor]:
-    """Of inputs and states, for gradients of the results that are all different; none where that raises."""
+def _gradients(results: list[Any], given: tuple[list[Tensor], list[Tensor]]) -> list[Tensor]:
+    """Of inputs and states, for gradients of the results that are all different."""
     wanted = [leaf for each in given for leaf in each if leaf.requires_grad]
-    roots = [result for result in results if result.requires_grad]
+    roots = [result for result in results if torch.is_tensor(result) and result.requires_grad]
     if not wanted or not roots:
         return []
     numbers = [
         torch.arange(1, root.numel() + 1, dtype=torch.float64, device=root.device).cos().to(root.dtype).view_as(root)
         for root in roots
     ]
-    try:
-        return list(torch.autograd.grad(roots, wanted, numbers, allow_unused=True, materialize_grads=True))
-    except RuntimeError:  # the step writes into what a gradient needs
-        return []
+    return list(torch.autograd.grad(roots, wanted, numbers, allow_unused=True, materialize_grads=True))

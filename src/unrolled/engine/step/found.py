@@ -49,6 +49,7 @@ class Found:
         graph: with the step's tensors in the order that plans take.
         plans: made of the graph, or why there is none, by what they depend on.
         traced: the graph of ATen operations, until a plan takes it.
+        is_random: whether it draws random numbers: it is not compared with the step, as other threads may draw too.
         is_distrusted: whether it is compared with the step at every call, as its guards missed a change.
     """
 
@@ -62,7 +63,7 @@ class Found:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
-        self.is_distrusted = self._is_wrong = False
+        self.is_random = self.is_distrusted = self._is_wrong = False
         self._calls_left = self._n_compared = 0
         self._owner = None if owner is None else weakref.ref(owner)  # what no guard tells of may hold for it alone
 
@@ -85,6 +86,8 @@ class Found:
         """Whether it is to be compared with the step before a call takes it: at each of the first calls, and then ever
         more rarely, so that it costs next to nothing. Each answer counts as a call.
         """
+        if self.is_random:
+            return False
         if not self._calls_left:
             return True
         self._calls_left -= 1

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx
 
+from unrolled.engine.passes.split import is_random
 from unrolled.engine.passes.trace import BATCH, OTHER_BATCH, StepFunction, Traced, compare, trace
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node
@@ -62,7 +63,7 @@ def found(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     except NotTraceable as reason:
         return Found(guards, reason, others if n_rows == 1 else examples)
     result = Found(guards, base, examples)
-    result.traced = traced
+    result.traced, result.is_random = traced, any(map(is_random, traced.graph.graph.nodes))
     return result
 
 
