@@ -1,10 +1,14 @@
 """Metrics on files that a model learnt from flatter it: which files those are is known of every task."""
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import unrolled
 from tests.test_reading_options import BRIEF, MODELS, TASKS
+from unrolled.cli.main import cli
 
 NAMES = ["texts", "numbers", "tag", "understand", "transcribe", "text"]  # a translator's two files are one part
 HEADS = {"texts", "numbers", "transcribe"}  # a table has the names of its columns in each file
@@ -81,3 +85,70 @@ def test_a_forecast_is_judged_on_what_training_leaves_out(tmp_path):
     path.write_bytes(MODELS["forecast"][2])
     model = fitted("forecast", [path])
     assert not model.is_flattered_by(model.read([path]))
+
+
+N = 40
+WORDS = [f"the soup number {i} is {'good' if i % 2 else 'bad'}" for i in range(N)]
+PLAIN = " ".join(WORDS)
+TOKENS = [word.split() for word in WORDS]
+TAGS = [["O", "B-X", "O", "O", "O", "B-Y"] for _ in range(N)]
+WINDOWS = [np.full((4, 2), i % 2 + 0.01 * i) for i in range(N)]
+#: by name: the task, its settings, what `fit` is given in memory, and others
+IN_MEMORY = {
+    "classify": ({}, (WORDS, ["+-"[i % 2] for i in range(N)]), (WORDS[::-1], ["+-"[i % 2] for i in range(N)])),
+    "regress": ({}, (WORDS, list(range(N))), (WORDS, [i + (i == 7) for i in range(N)])),
+    "tag": ({}, (list(zip(TOKENS, TAGS, strict=True)),), (list(zip(TOKENS, TAGS, strict=True))[1:],)),
+    "understand": ({}, ([(*pair, "ab"[i % 2]) for i, pair in enumerate(zip(TOKENS, TAGS, strict=True))],),
+                   ([(*pair, "ba"[i % 2]) for i, pair in enumerate(zip(TOKENS, TAGS, strict=True))],)),
+    "translate": ({"subwords": 60}, (WORDS, WORDS[::-1]), (WORDS, WORDS)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", IN_MEMORY)
+def test_what_was_learnt_in_memory_is_known_in_the_report(task, tmp_path):
+    settings, given, others = IN_MEMORY[task]
+    TASKS[task](hidden=4, layers=1, **settings).fit(*given, train=BRIEF).save(tmp_path / "m.safetensors")
+    model = unrolled.load(tmp_path / "m.safetensors")
+    assert model.report(*given).is_flattered
+    assert not model.report(*others).is_flattered
+    assert not model.report().is_flattered  # of the part that was kept apart
+    as_lists = [list(each) for each in given]
+    assert model.report(*as_lists).is_flattered
+
+
+def test_windows_and_numbers_in_memory_are_known():
+    labels = ["ab"[i % 2] for i in range(N)]
+    model = unrolled.ClassifyModel(hidden=4, values="x,y", series="s").fit(WINDOWS, labels, train=BRIEF)
+    assert model.report(WINDOWS, labels).is_flattered
+    assert not model.report([*WINDOWS[:-1], WINDOWS[-1] + 1e-9], labels).is_flattered
+
+
+def test_a_validation_part_in_memory_is_known():
+    pairs = list(zip(WORDS, ["+-"[i % 2] for i in range(N)], strict=True))
+    model = unrolled.ClassifyModel(hidden=4, layers=1).fit(pairs[:30], valid=pairs[30:], train=BRIEF)
+    assert [model.report(each).is_flattered for each in (pairs[:30], pairs[30:], pairs)] == [True, True, False]
+
+
+@pytest.mark.parametrize("units", ["char", "byte"])
+def test_a_text_in_memory_is_known(units):
+    model = unrolled.TextModel(hidden=8, layers=1, batch=2, k1=16, size="given", units=units).fit(
+        text=PLAIN, train=BRIEF
+    )
+    assert model.report(PLAIN).is_flattered
+    assert not model.report(PLAIN + " ").is_flattered
+    if units == "byte":
+        assert model.report(PLAIN.encode()).is_flattered
+
+
+@pytest.mark.parametrize("n", [8, 40])
+def test_the_words_of_a_report_are_those_of_the_command_line(n, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f"{word},{'+-'[i % 2]}\n" for i, word in enumerate(WORDS[:n])))
+    model = unrolled.ClassifyModel(hidden=4, layers=1).fit([path], train=BRIEF)
+    model.save(tmp_path / "m.safetensors")
+    told = CliRunner().invoke(cli, ["evaluate", str(tmp_path / "m.safetensors"), str(path), "--format", "json"])
+    found = model.report([path])
+    assert found.is_flattered
+    assert found.verdict() == json.loads(told.stdout)["verdict"]
+    assert "learnt from" in found.verdict()
+    assert "learnt from" in str(found)

@@ -6,7 +6,7 @@ Inputs: paths of text files. Outputs: one text with its origin.
 import hashlib
 import sysconfig
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unrolled.data.files import decode, read_bytes
@@ -42,6 +42,12 @@ class Corpus:
     def name(self) -> str:
         """What to call it."""
         return ", ".join(self.files) if self.files else STANDARD_LIBRARY
+
+    def parts(self, at: int, *, of_bytes: bool) -> tuple["Corpus", "Corpus"]:
+        """What stands before a place in the text, or in the bytes, and the rest."""
+        if of_bytes:
+            return replace(self, data=self.data[:at]), replace(self, data=self.data[at:])
+        return replace(self, text=self.text[:at]), replace(self, text=self.text[at:])
 
 
 def read_corpus(files: Sequence[Path | str], *, encoding: str = "utf-8", as_bytes: bool = False) -> Corpus:

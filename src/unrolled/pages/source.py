@@ -16,7 +16,8 @@ from unrolled import tasks
 from unrolled.errors import DataError, ModelFileError, RunError, SettingsError, UnrolledError
 from unrolled.files.model_file import ModelFile, read_model
 from unrolled.json_values import JsonObject, table, texts, whole
-from unrolled.tasks.estimator import Estimator, sha256_of
+from unrolled.tasks.checksums import checksums_of
+from unrolled.tasks.estimator import Estimator
 from unrolled.tasks.report import TaskReport
 from unrolled.training.job import Curve
 from unrolled.training.run_folder import CHECKPOINT, LOG, MODEL, Run
@@ -198,7 +199,7 @@ def validation_part(model: Estimator, run: Run) -> Any:
     config = run.config
     files, valid = (texts(config.get(part) or []) or None for part in ("files", "valid"))
     data, held = model._data(files, valid, None)
-    if sha256_of(data, held) != config.get("sha256"):
+    if checksums_of(data, held) != config.get("sha256"):
         raise RunError(f"{', '.join(map(str, files or ()))}: changed since the run began")
     if held is not None:
         return held

@@ -19,6 +19,7 @@ from unrolled.randomness import set_aside
 from unrolled.report.metrics import Metrics
 from unrolled.settings import Settings
 from unrolled.tasks.arguments import check_no_texts, checked_training
+from unrolled.tasks.checksums import checksums_of
 from unrolled.tasks.fitted import F, HasFitted, versions
 from unrolled.tasks.notebook_view import NotebookView
 from unrolled.tasks.parameters import Parameters
@@ -68,11 +69,6 @@ def _read_both(reader: Any, data: object, valid: object) -> tuple[Any, Any]:
     reader.read_as = _read_as(whole)
     held = None if valid is None else reader.as_data(valid)
     return whole, held
-
-
-def sha256_of(*parts: object) -> str:
-    """The checksums of all files that data are from, or that a model learnt from; data in memory have none."""
-    return "".join(getattr(each, "sha256", "") for each in parts)
 
 
 def _tell(display: Display, notes: Sequence[str]) -> None:
@@ -144,10 +140,6 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
         weights, vocabulary and scalers; what it does not know is added, and the baseline is fitted anew.
         """
 
-    @abstractmethod
-    def as_data(self, data: object) -> D:
-        """Data of the task, from files, from examples in memory, or as it is."""
-
     def _check_given(self, answers: object, valid: object) -> None:
         """Refuses what the task's `fit` has no use for.
 
@@ -213,7 +205,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
         if run is not None:
             files, of_valid = self.files_of(data), None if valid is None else self.files_of(valid)
             config: JsonObject = {"settings": self.settings.to_dict(), "train": train.to_dict(), "files": files}
-            config |= {"task": self.task, "valid": of_valid, "sha256": sha256_of(whole, held)}
+            config |= {"task": self.task, "valid": of_valid, "sha256": checksums_of(whole, held)}
             kept = _new_run(run, config, log, base)
         self._train(job, train, kept, display)
         return self
@@ -234,7 +226,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
                 valid = None if config.get("valid") is None else texts(config["valid"])
             base = StartModel.of_run(run.folder, config.get("start"), cls)
             whole, held = model._data(files or None, valid, base)
-            if sha256_of(whole, held) != digest:
+            if checksums_of(whole, held) != digest:
                 raise RunError(
                     f"{run.folder}: {', '.join(files) or cls.source} changed since the run began. Train anew on it"
                 )
@@ -267,7 +259,7 @@ class Estimator(Parameters[S], HasFitted[F], Scored, NotebookView, Generic[S, D,
         described: JsonObject = {} if base is None else {"start": base.name, "start_notes": list(self.notes)}
         self.read_as = _read_as(whole)
         described |= {"read_as": self.read_as} if self.read_as else {}
-        described |= {"sha256": sha256_of(base, whole, held)}
+        described |= {"sha256": checksums_of(base, whole, held)}
         self._fitted = replace(fitted, training=training.to_dict() | self.amounts(part, self.held) | described)
         return job
 

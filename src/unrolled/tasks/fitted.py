@@ -19,6 +19,7 @@ from unrolled.files.model_file import EvaluationRow, ModelFile, load_weights, re
 from unrolled.json_values import Json, JsonObject, table
 from unrolled.report.metrics import Metrics
 from unrolled.settings import Settings
+from unrolled.tasks.checksums import apart, checksums_of
 from unrolled.training.devices import choose_device
 
 S = TypeVar("S", bound=Settings)
@@ -111,18 +112,11 @@ class Fitted(ABC):
 
 
 F = TypeVar("F", bound=Fitted)  # what a model fits
-_LENGTH = 64  # characters of a checksum
 
 
 def _is_text(value: object) -> bool:
     """Whether a value out of a file is a text, or a list of those."""
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
-
-
-def _checksums(sha256: object) -> set[str]:
-    """The checksums of single files out of a text that has one after the other."""
-    text = str(sha256)
-    return {text[i : i + _LENGTH] for i in range(0, len(text), _LENGTH)}
 
 
 def versions() -> str:
@@ -181,14 +175,15 @@ class HasFitted(Generic[F]):
         return {} if self._fitted is None else self._fitted.training
 
     def is_flattered_by(self, data: object, learnt: str = "") -> bool:
-        """Whether metrics on data would be too good: each of their files is one that the model learnt from.
+        """Whether metrics on data would be too good: each of their files is one that the model learnt from, or they are
+        what it was given in memory, to learn from or to validate on, as a whole.
 
         Args:
-            data: as `read` returns them; of data in memory nothing is known.
+            data: as `read` and `as_data` return them.
             learnt: checksums of the files of the training, for a model of an earlier version, which does not note them.
         """
-        found, known = getattr(data, "sha256", ""), self.fitted.training.get("sha256", learnt)
-        return bool(found) and _checksums(found) <= _checksums(known)
+        found, known = checksums_of(data), self.fitted.training.get("sha256", learnt)
+        return bool(found) and apart(found) <= apart(known)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._fitted is not None

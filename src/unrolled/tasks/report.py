@@ -20,6 +20,7 @@ from unrolled.tasks.estimator import D, Estimator
 from unrolled.training.job import Curve, TrainResult
 
 M = TypeVar("M", bound=Estimator)
+_FLATTERED = " The model learnt from them, which flatters it. Evaluate files that it has not seen."
 
 
 class TaskReport(ABC, Generic[M, D]):
@@ -74,7 +75,7 @@ class TaskReport(ABC, Generic[M, D]):
             )
             return (
                 f"Too few {found.of} to tell the model from {found.name}: {metrics} ({n}{apart}; a difference can show "
-                f"from {LEAST_BLOCKS} on).{self.for_more}"
+                f"from {LEAST_BLOCKS} on).{self.for_more}{_FLATTERED if self.is_flattered else ''}"
             )
         verb = "LOSES to" if found.verdict == "loses to" else found.verdict
         model, more = "The model", ""

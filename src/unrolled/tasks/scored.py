@@ -20,6 +20,18 @@ class Scored(ABC):
     def evaluate(self, data: Any) -> Metrics:
         """Metrics on data with the answers, the model's and the baseline's."""
 
+    @abstractmethod
+    def as_data(self, data: Any) -> Any:
+        """Data of the task, from files, from examples in memory, or as it is."""
+
+    def data_of(self, data: Any) -> Any:
+        """Data that `evaluate` was given, as it reads them."""
+        return self.as_data(data)
+
+    @abstractmethod
+    def is_flattered_by(self, data: object, learnt: str = "") -> bool:
+        """Whether metrics on data would be too good, as the model learnt from them."""
+
     def paired(self, data: object, answers: object) -> Any:
         """Items and their answers, each a list, an array or a series, as data that `as_data` takes.
 
@@ -38,14 +50,15 @@ class Scored(ABC):
             answers: of the items.
 
         Returns:
-            A `TaskReport`.
+            A `TaskReport`, whose verdict says where the model learnt from these data.
         """
         if data is None:
             return self._report(None)
-        return self._report(self.evaluate(data if answers is None else self.paired(data, answers)))
+        found = self.data_of(data if answers is None else self.paired(data, answers))
+        return self._report(self.evaluate(found), is_flattered=self.is_flattered_by(found))
 
-    def _report(self, metrics: Metrics | None) -> Any:
-        return tasks.task(self.task).Report(self, metrics)
+    def _report(self, metrics: Metrics | None, *, is_flattered: bool = False) -> Any:
+        return tasks.task(self.task).Report(self, metrics, is_flattered=is_flattered)
 
     def score(self, data: object, answers: object = None) -> float:
         """The metric that decides in the report, an error with its sign turned: the larger the better.

@@ -112,7 +112,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         """
         _check_fit(files, text, has_run=run is not None, has_more=valid is not None or answers is not None)
         files = None if files is NOT_GIVEN else files
-        corpus = self.as_data(files) if text is None else Corpus(text, text.encode(), (), "utf-8", "")
+        corpus = self.as_data(files) if text is None else _in_memory(text)
         return super().fit(corpus, train=train, start=start, run=run, display=display, log=log, callbacks=callbacks)
 
     def read(self, files: Files | None) -> Corpus:
@@ -125,6 +125,9 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
     def as_data(self, data: Any) -> Corpus:
         """From text files; without any, the source of Python's standard library."""
         return data if isinstance(data, Corpus) else self.read(data)
+
+    def data_of(self, data: Any) -> Any:
+        return _in_memory(data) if isinstance(data, str | (bytes if self.item == "byte" else str)) else data
 
     def is_of_files(self, data: Any) -> bool:
         return bool(data.sha256)  # a text in memory has none
@@ -140,9 +143,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
                 "Give more text"
             )
         at = len(whole) - min(int(len(whole) * self.settings.validation), MOST_VALIDATION)
-        if self.item == "byte":
-            return replace(data, data=data.data[:at]), replace(data, data=data.data[at:])
-        return replace(data, text=data.text[:at]), replace(data, text=data.text[at:])
+        return data.parts(at, of_bytes=self.item == "byte")
 
     def _content(self, data: Corpus) -> str | bytes:
         return data.data if self.item == "byte" else data.text
@@ -226,16 +227,14 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         """
         fitted = self.fitted
         units = fitted.units
-        if isinstance(text, Corpus):
-            text = self._content(text)
+        text = self._content(text) if isinstance(text, Corpus) else text
         wanted = bytes if self.item == "byte" else str
         if not isinstance(text, str | wanted):
             raise ArgumentError(f"evaluate: expected a text, or what read returned; got {named(text)}")
         if not text:
             raise DataError("evaluate: the text is empty")
         ids = units.encode(text)
-        if n_streams is None:
-            n_streams = 1 if len(ids) <= 200_000 else streams_for(len(ids))
+        n_streams = n_streams or (1 if len(ids) <= 200_000 else streams_for(len(ids)))
         n_items = len(ids) if self.item == "byte" else len(text)
         metrics, bit = self._metrics(ids, n_items, n_streams=n_streams), math.log(2)
         bits = {"bits": metrics["nats"] / bit, "baseline_bits": metrics["baseline_nats"] / bit}
@@ -332,6 +331,11 @@ unrolled train text a.txt b.txt --units subword --steps 2000
 """,
 )
 Model = TextModel
+
+
+def _in_memory(text: str | bytes) -> Corpus:
+    """A text that no file has; bytes are one for a model of bytes."""
+    return Corpus(text, text.encode(), (), "utf-8", "") if isinstance(text, str) else Corpus("", text, (), "utf-8", "")
 
 
 def _check_fit(files: object, text: str | None, *, has_run: bool, has_more: bool) -> None:
