@@ -99,6 +99,61 @@ def test_a_miss_is_a_fault_in_the_tests(monkeypatch):
         unrolled.scan(step, xs, h)
 
 
+@pytest.mark.parametrize("changed", [0.75, torch.tensor(0.75, dtype=torch.float64), lambda t: t * 0.25])
+def test_a_change_of_what_multiplies_a_state_of_zeros_is_caught(changed, monkeypatch):
+    miss_all(monkeypatch)
+    of = [0.5]
+
+    def step(x, h):
+        h = torch.tanh((of[0](h) if callable(of[0]) else h * of[0]) + x.sum(1, keepdim=True))
+        return h, h
+
+    xs, h = Case(step).arguments()
+    h = torch.zeros_like(h)
+    unrolled.scan(step, xs, h)
+    of[0] = changed
+    with pytest.warns(NotFusedWarning, match="did not see"):
+        ys, _ = unrolled.scan(step, xs, h)
+    torch.testing.assert_close(ys, unrolled.scan(step, xs, h, engine="eager")[0])
+
+
+def test_a_state_is_compared_as_one_that_has_a_gradient(monkeypatch):
+    """Which it has at the steps after the first."""
+    miss_all(monkeypatch)
+    of, w = [lambda t: t], torch.ones(4, dtype=torch.float64, requires_grad=True)
+
+    def step(x, h):
+        h = torch.tanh(of[0](h) * w + x.sum(1, keepdim=True))
+        return h, h
+
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    of[0] = lambda t: t.detach()
+    with pytest.warns(NotFusedWarning, match="did not see"):
+        unrolled.scan(step, xs, h)
+    assert_as_eager(Case(step, wanted=lambda: [w], fuses=False))
+
+
+def test_what_is_behind_a_captured_tensor_is_not_walked_through(monkeypatch):
+    """An encoder's result may have a long history, which costs nothing here."""
+    memory = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    for _ in range(30_000):
+        memory = memory + 0
+
+    def step(x, h):
+        h = torch.tanh(h * memory + x.sum(1, keepdim=True))
+        return h, h
+
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    walked = []
+    right = compared._reached
+    monkeypatch.setattr(compared, "_reached", lambda *given: walked.append(right(*given)) or walked[-1])
+    unrolled.scan(step, xs, h, engine="fused")
+    assert len(walked) == 2
+    assert all(memory.grad_fn in reached for found in walked for reached in found)
+
+
 def test_a_graph_that_never_was_the_step_runs_eagerly(monkeypatch):
     """As if torch's capture had read another number than the step does."""
     box = [0.5]

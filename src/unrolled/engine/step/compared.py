@@ -5,7 +5,7 @@ same. This is the second net under the guards: they say what may have changed, t
 functions of torch in the same order, so results that differ by much more than a rounding are not those of one step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,11 +40,12 @@ def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], lea
     def of_graph(xs: list[Tensor], states: list[Tensor]) -> tuple[Any, list[Any]]:
         return graph.outputs_form, graph.run(tensors, xs, states, len(states[0]), is_traced=False)
 
+    ends = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
     with without_saved_tensor_hooks():
-        first, of_first = _Outcome(of_step, leaves), _Outcome(of_graph, leaves)
+        first, of_first = _Outcome(of_step, leaves, ends), _Outcome(of_graph, leaves, ends)
         if first.equals(of_first):
             return True
-        second, of_second = _Outcome(of_step, leaves), _Outcome(of_graph, leaves)
+        second, of_second = _Outcome(of_step, leaves, ends), _Outcome(of_graph, leaves, ends)
         is_same = second.equals(of_second)
         fault = first.fault or of_first.fault
         if is_same and fault is not None and second.fault is None:
@@ -53,17 +54,23 @@ def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], lea
 
 
 class _Outcome:
-    """What a step or its graph gives."""
+    """What a step or its graph gives: at a step, and at a second one that takes the first one's state, as a first
+    state is often zero, of which no number comes through.
+    """
 
-    def __init__(self, run: Run, leaves: Leaves) -> None:
-        self.given = _apart(leaves)
+    def __init__(self, run: Run, leaves: Leaves, ends: set[Any]) -> None:
         self.form: Any = None
         self.results: list[Any] = []
         self.gradients: list[Tensor] = []
+        self.reached: list[set[Any]] = []
         self.fault: Exception | None = None
+        xs, states = _apart(leaves)
         try:
-            self.form, self.results = run(*self.given)
-            self.gradients = _gradients(self.results, self.given)
+            self.form, first = run(xs, states)
+            _, second = run(xs, first[len(first) - len(states) :])
+            self.results = [*first, *second]
+            self.reached = _reached(self.results, (*xs, *states), ends)
+            self.gradients = _gradients(self.results, (*xs, *states))
         except Exception as fault:  # its own words come from the loop
             self.fault = fault
 
@@ -74,7 +81,7 @@ class _Outcome:
         return (
             self.form == other.form
             and _are_equal(self.results, other.results)
-            and _reached(self.results, self.given) == _reached(other.results, other.given)
+            and self.reached == other.reached
             and _are_equal(self.gradients, other.gradients)
         )
 
@@ -110,13 +117,15 @@ def _is_equal(one: Any, other: Any) -> bool:
     return bool(same.all())
 
 
-def _reached(results: list[Any], given: tuple[list[Tensor], list[Tensor]]) -> list[set[Any]]:
-    """The tensors that the gradient of each result comes to."""
-    names: dict[int, int] = {id(leaf): i for i, leaf in enumerate((*given[0], *given[1]))}
+def _reached(results: list[Any], given: Sequence[Tensor], ends: set[Any]) -> list[set[Any]]:
+    """The tensors that the gradient of each result comes to. Of those that a step reads, `ends` says what computed
+    them, behind which nothing is looked at: it may be the whole of a network.
+    """
+    names: dict[int, int] = {id(leaf): i for i, leaf in enumerate(given)}
     found: list[set[Any]] = []
     for result in filter(torch.is_tensor, results):
-        met: set[Any] = set()
         reached = {names.get(id(result), id(result))} if result.requires_grad and result.grad_fn is None else set()
+        met: set[Any] = set()
         waiting: list[Any] = [result.grad_fn]
         while waiting:
             node = waiting.pop()
@@ -126,14 +135,17 @@ def _reached(results: list[Any], given: tuple[list[Tensor], list[Tensor]]) -> li
             variable = getattr(node, "variable", None)
             if variable is not None:
                 reached.add(names.get(id(variable), id(variable)))
-            waiting += [each for each, _ in node.next_functions]
+            elif node in ends:
+                reached.add(node)
+            else:
+                waiting += [each for each, _ in node.next_functions]
         found.append(reached)
     return found
 
 
-def _gradients(results: list[Any], given: tuple[list[Tensor], list[Tensor]]) -> list[Tensor]:
+def _gradients(results: list[Any], given: Sequence[Tensor]) -> list[Tensor]:
     """Of inputs and states, for gradients of the results that are all different."""
-    wanted = [leaf for each in given for leaf in each if leaf.requires_grad]
+    wanted = [leaf for leaf in given if leaf.requires_grad]
     roots = [result for result in results if torch.is_tensor(result) and result.requires_grad]
     if not wanted or not roots:
         return []
