@@ -29,6 +29,9 @@ class Faults:
         self.n_faults = 0
 
     def add(self, text: str) -> None:
+        """Takes a fault; the same is taken once."""
+        if text in self.texts:
+            return
         self.n_faults += 1
         if len(self.texts) < _MOST_SHOWN:
             self.texts.append(text)

@@ -48,7 +48,7 @@ def rows_of(
         DataError: the first line looks like data, or names two columns alike.
     """
     if (begin := content.lstrip()[:1]) in ("{", "["):
-        read = _json_lines if begin == "{" else _json_array
+        read = _json_lines if begin == "{" or _are_arrays(content) else _json_array
         objects = (item for _, item in read(name, content, Faults()) if isinstance(item, _Object))
         head = list(dict.fromkeys(key for item in objects for key, _ in item))
         rows = _of_objects(name, head, read(name, content, faults), faults)
@@ -66,13 +66,17 @@ def headed(
     has_option: bool = True,
     place: str = "line",
 ) -> tuple[list[str], Iterator[Row]]:
-    """The names of the columns out of the first row, and the rows after it; without a header, numbers as names.
+    """The names of the columns out of the first row, and the rows after it; without a header, numbers as names. No
+    names where no row below them could be read: what is wrong is told, and what they would be is not known.
 
     Raises:
         DataError: as `rows_of`.
     """
+    n_faults = faults.n_faults
     line, first = next(rows, (0, []))
     some = list(itertools.islice(rows, max(2, min(1000, _CELLS_LOOKED_AT // max(1, len(first))))))
+    if not some and faults.n_faults > n_faults:
+        return [], iter(())
     if n_above := _n_titles([first, *(row for _, row in some)]):
         notes.append(_left_out(name, place, [(line, first), *some][:n_above]))
         (line, first), some = some[n_above - 1], some[n_above:]
@@ -299,6 +303,15 @@ def _json_lines(name: str, content: str, faults: Faults) -> Iterator[tuple[int, 
                 faults.add(f"{name}, line {line}: is no JSON: {fault}")
 
 
+def _are_arrays(content: str) -> bool:
+    """Whether lines hold a JSON array each, and not one array all of them."""
+    lines = list(itertools.islice((each for each in _lines(content) if each.strip()), 2))
+    try:
+        return len(lines) == 2 and all(isinstance(json.loads(each), list) for each in lines)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _json_array(name: str, content: str, faults: Faults) -> Iterator[tuple[int, Any]]:
     decoder, at, line = json.JSONDecoder(object_pairs_hook=_Object), content.index("[") + 1, 1
     between = re.compile(r"[\s,]*")
@@ -306,7 +319,12 @@ def _json_array(name: str, content: str, faults: Faults) -> Iterator[tuple[int, 
         begin = at
         at = between.match(content, at).end()  # type: ignore[union-attr]
         line += content.count("\n", begin, at)
-        if at >= len(content) or content[at] == "]":
+        if at >= len(content):
+            faults.add(f"{name}, line {line}: the array has no end; is the file cut off?")
+            return
+        if content[at] == "]":
+            if content[at + 1 :].strip():
+                faults.add(f"{name}, line {line}: more stands after the end of the array")
             return
         try:
             item, end = decoder.raw_decode(content, at)

@@ -188,6 +188,8 @@ def _of_manifest(
     texts, _ = read_texts([manifest], encoding=encoding)
     [(name, content)] = texts.items()
     head, rows = rows_of(name, content, faults, notes, has_option=False)
+    if not head:  # what is wrong is told
+        return []
     for option, usual in (("path", _PATH_NAMES), ("text", _TEXT_NAMES)):
         own, learnt = asked[option]
         check_learnt(name, head, [learnt] if learnt and own is None else [], option=option)
