@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 import unrolled
 from unrolled.engine import dispatch
+from unrolled.errors import NotFusedError
 
 
 def lstm():
@@ -142,3 +143,32 @@ def test_it_is_not_asked_where_the_definition_serves(call, monkeypatch):
     assert asked == [1], "what the test watches is what scan asks"
     call(cell, xs, state)
     assert asked == [1]
+
+
+def adds():
+    """A step whose backward reads nothing, so that the plain loop takes tensors made for inference."""
+    weight = torch.randn(4, requires_grad=True)
+    return lambda x, h: ((h := h + x.sum(1, keepdim=True) + weight), h), torch.randn(2, 4), [weight]
+
+
+def cell_alone():
+    cell = unrolled.cells.GRU(3, 4).requires_grad_(False)
+    return cell, torch.randn(2, 4), []
+
+
+@pytest.mark.parametrize("make", [adds, cell_alone])
+@pytest.mark.parametrize("which", [(True, True), (True, False), (False, True)])
+def test_tensors_made_for_inference_run_eagerly_after_others_too(make, which):
+    step, state, wanted = make()
+    given = torch.randn(5, 2, 3), state
+    unrolled.scan(step, *given, engine="fused")
+    with torch.inference_mode():
+        given = [each.clone() if is_made else each for each, is_made in zip(given, which, strict=True)]
+    results = []
+    for engine in ("auto", "eager"):
+        ys, last = unrolled.scan(step, *given, engine=engine)
+        results.append([ys.detach(), last.detach(), *(torch.autograd.grad(ys.sum(), wanted) if wanted else ())])
+    torch.testing.assert_close(*results)
+    words = "its inputs or state were made in torch.inference_mode, and gradients are enabled"
+    with pytest.raises(NotFusedError, match=words):
+        unrolled.scan(step, *given, engine="fused")

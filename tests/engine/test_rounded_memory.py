@@ -108,3 +108,35 @@ def test_what_is_written_twice_is_equal_outside_the_loop_too(extreme, again):
     guarded._changes.clear()
     is_extreme, _ = unrolled.scan(step, xs, state, engine="fused")
     assert is_extreme.amax(2).all(), "each row has a number that is its extreme"
+
+
+#: comparisons with a number that bfloat16 has not: what is stored may lie on the other side of it
+SIDES = {
+    "above": lambda u, number: u > number,
+    "below": lambda u, number: u < number,
+    "not below": lambda u, number: u >= number,
+    "sign": lambda u, number: torch.sign(u - number) > 0,
+    "floor": lambda u, number: torch.floor(u / number) > 0,
+}
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("number", [0.3, 0.7, 1 / 3, 0.2998])
+def test_a_number_is_on_one_side_of_another_in_the_loop_and_in_its_backward(side, number):
+    """The outputs lie within a rounding of the number; where the state is their double, its gradient is."""
+    generator = torch.Generator().manual_seed(8)
+    xs = torch.rand(1, 64, WIDTH, generator=generator).bfloat16()
+    around = number * (1 + (torch.rand(64, WIDTH, generator=generator) - 0.5) / 128)
+    state = (around - xs[0].float()).bfloat16()
+    xs.requires_grad_()
+
+    def step(x, h):
+        u = x + h
+        return u, torch.where(SIDES[side](u, number), 2 * u, u)
+
+    guarded._changes.clear()
+    ys, last = unrolled.scan(step, xs, state, engine="fused")
+    [gradient] = torch.autograd.grad(last.sum(), xs)
+    is_doubled = last.detach() > 1.5 * ys[0].detach()
+    assert 0 < is_doubled.sum() < is_doubled.numel()
+    assert torch.equal(gradient[0] == 2, is_doubled)

@@ -594,3 +594,21 @@ def test_sizes_with_options(name, option):
         ours = scan_quietly(step, xs, state, **options)
         theirs = unrolled.scan(step, xs, state, engine="eager", **options)
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+ONE_ROW: dict[str, Callable] = {
+    "squeezed": lambda x, h: torch.tanh(x[:, :1] + h.squeeze()),
+    "branch": lambda x, h: torch.tanh(h) if x.shape[0] > 1 else torch.tanh(h * float(h.detach().sum())),
+    "branch on the state": lambda x, h: torch.tanh(h) if len(h) != 1 else h * float(h.detach().numpy().sum()),
+}
+
+
+@pytest.mark.parametrize("batches", [(1, 3, 1, 3), (3, 1, 3, 1)])
+@pytest.mark.parametrize("name", ONE_ROW)
+def test_what_prevents_a_loop_for_one_row_prevents_it_for_no_other_number(name, batches):
+    """A refusal is guarded by what the capture read, and the number of rows may not be among it."""
+    step = lambda x, h: (h, ONE_ROW[name](x, h))
+    for n_rows in batches:
+        case = Case(step, inputs=(3, n_rows, INPUT), state=(n_rows, HIDDEN))
+        assert_as_eager(case)
+        assert unrolled.explain(step, *case.arguments()).path == ("eager" if n_rows == 1 else "fused")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
 from tests.guard.checks import HIDDEN, INPUT, assert_reason, assert_same, scan_quietly, slow_but_for
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -108,6 +109,19 @@ def test_explaining_draws_nothing_of_a_step_that_draws():
     unrolled.explain(
         lambda x, h: (h, torch.tanh(h + torch.rand_like(h) + random.random() + np.random.rand())), xs, state
     )
+    assert states_of_generators() == before
+
+
+@torch._dynamo.assume_constant_result
+def noise():
+    """What torch calls while it captures."""
+    return random.random() + np.random.rand() + torch.rand(()).item()
+
+
+def test_explaining_draws_nothing_where_torch_calls_what_draws():
+    before = states_of_generators()
+    found = unrolled.explain(lambda x, h: (h, torch.tanh(h + noise())), *arguments())
+    assert "whose result is assumed to be constant" in found.reason
     assert states_of_generators() == before
 
 
