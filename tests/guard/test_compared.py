@@ -1,6 +1,8 @@
 """The net below the guards: a graph is compared with its step at the first calls, and at ever rarer ones after."""
 
 import random
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -14,6 +16,7 @@ from tests.plans import forget_plans
 import unrolled
 from unrolled.engine import reasons
 from unrolled.engine.cache import disk
+from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.step import compared, found, guarded, verify
 from unrolled.engine.step.found import Leaves
 from unrolled.errors import NotFusedWarning
@@ -49,7 +52,7 @@ def test_what_a_variant_would_show_is_caught(monkeypatch):
 
 def miss_all(monkeypatch):
     """Guards that always hold."""
-    monkeypatch.setattr(found.Found, "holds", lambda self, *_: not self._is_wrong)
+    monkeypatch.setattr(found.Found, "holds", lambda self, *_: not self.is_wrong)
 
 
 def scaled_by(box):
@@ -415,3 +418,53 @@ def test_what_raises_in_both_is_told_once(capfd):
     with pytest.raises(IndexError):
         unrolled.scan(step, xs, h)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", sorted({str(each) for each in vars(torch).values() if isinstance(each, torch.dtype)}))
+def test_outputs_of_every_dtype_are_compared(dtype):
+    """A step that runs as the loop does is no fault of the net's."""
+    warnings.simplefilter("ignore")  # torch's, of numbers that it has on trial; each test has filters of its own
+    dtype = getattr(torch, dtype.removeprefix("torch."))
+
+    def step(x, h):
+        h = torch.tanh(h + x.sum(1, keepdim=True))
+        return h.abs().to(dtype), h
+
+    xs, h = Case(step).arguments()
+    try:
+        wanted = unrolled.scan(step, xs, h, engine="eager")
+    except (RuntimeError, TypeError) as fault:
+        pytest.skip(f"torch has no such number: {fault}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*did not see")
+        for _ in range(3):
+            ys, last = unrolled.scan(step, xs, h)
+    assert ys.dtype == wanted[0].dtype
+    torch.testing.assert_close(last, wanted[1])
+    assert "its graph" not in unrolled.explain(step, xs, h).reason
+
+
+def test_what_is_kept_is_put_in_order_by_several_threads_at_once(monkeypatch):
+    """Each of whom has found its graph, while others drop and move what is kept."""
+    monkeypatch.setattr(guarded, "_MOST", 40)
+    faults, founds = [], [found.Found(None, NotTraceable("no graph"), ()) for _ in range(60)]
+
+    def work(at):
+        try:
+            for i in range(5000):
+                guarded._keep((7 * at + i) % 11, founds[(13 * at + 3 * i) % len(founds)])
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not faults
+    assert all(0 < len(each) <= guarded._MOST_GRAPHS for each in guarded._captures.values())

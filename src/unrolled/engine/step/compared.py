@@ -111,8 +111,10 @@ def _is_equal(one: Any, other: Any) -> bool:
         one, other = torch.view_as_real(one.resolve_conj()), torch.view_as_real(other.resolve_conj())
     if not one.is_floating_point() or one.numel() == 0:
         return torch.equal(one, other)
+    eps = torch.finfo(one.dtype).eps
+    one, other = one.double(), other.double()
     largest = one.masked_fill(~one.isfinite(), 0).abs().amax()
-    most = torch.finfo(one.dtype).eps ** 0.5 * largest
+    most = eps**0.5 * largest
     same = (one == other) | (one.isnan() & other.isnan()) | ((one - other).abs() <= most)
     return bool(same.all())
 

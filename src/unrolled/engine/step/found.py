@@ -50,6 +50,7 @@ class Found:
         plans: made of the graph, or why there is none, by what they depend on.
         traced: the graph of ATen operations, until a plan takes it.
         is_random: whether it draws random numbers: it is not compared with the step, as other threads may draw too.
+        is_wrong: whether it gave something else than the step, and holds no more.
         is_distrusted: whether it is compared with the step at every call, as its guards missed a change.
     """
 
@@ -63,13 +64,13 @@ class Found:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
-        self.is_random = self.is_distrusted = self._is_wrong = False
+        self.is_random = self.is_distrusted = self.is_wrong = False
         self._calls_left = self._n_compared = 0
         self._owner = None if owner is None else weakref.ref(owner)  # what no guard tells of may hold for it alone
 
     def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
         """Whether it holds for a step now, in a call of which these are examples."""
-        if self._is_wrong:
+        if self.is_wrong:
             return False
         if self._guards is None:
             return self._owner is None or self._owner() is step
@@ -97,7 +98,7 @@ class Found:
         """Notes whether the step gave what the graph gives; if not, it holds no more."""
         self._n_compared += 1
         self._calls_left = 0 if self.is_distrusted else 2 ** max(0, self._n_compared - _OFTEN) - 1
-        self._is_wrong = not is_same
+        self.is_wrong = not is_same
 
     def refused(self, reason: str) -> "Found":
         """The same, as why there is no graph."""

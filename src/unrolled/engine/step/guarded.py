@@ -4,6 +4,7 @@ Inputs: a step and the leaves of a call. Output: a `Captured` whose guards hold 
 and again after a change that its guards see.
 """
 
+import contextlib
 import functools
 import types
 import warnings
@@ -50,14 +51,12 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     find = _find()
     key = (code_of(step), leaves.key(), n_rows == 1)
     captures = _captures.setdefault(key, [])
-    _captures.move_to_end(key)
     examples = leaves.examples(n_rows)
-    found = next((each for each in captures if each.holds(step, examples)), None)
+    found = next((each for each in list(captures) if each.holds(step, examples)), None)
     is_missed = False
     if found is None and captures:
         _count_change(step, captures[0].why_not(step, examples))
     elif found is not None and not _is_still_the_step(found, step, leaves, n_rows):
-        captures.remove(found)
         _tell_of_a_miss(step)
         found, is_missed = None, True
     if found is None:
@@ -66,16 +65,22 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
         found.is_distrusted = is_missed
         if not _is_still_the_step(found, step, leaves, n_rows):
             found = found.refused(_NOT_THE_STEP)
-        captures.insert(0, found)
-        del captures[_MOST_GRAPHS:]
-        while len(_captures) > 1 and sum(map(len, _captures.values())) > _MOST:
-            _captures.popitem(last=False)
-    if captures[0] is not found:
-        captures.remove(found)
-        captures.insert(0, found)
+    _keep(key, found)
     if isinstance(found.graph, NotTraceable):
         raise NotTraceable(str(found.graph))
     return found
+
+
+def _keep(key: Hashable, found: Found) -> None:
+    """Puts what holds now first, and drops what is too much. Other threads may do so at the same time."""
+    captures = _captures.setdefault(key, [])
+    if not captures or captures[0] is not found:
+        others = [each for each in captures if each is not found and not each.is_wrong]
+        captures[:] = [found, *others][:_MOST_GRAPHS]
+    with contextlib.suppress(KeyError):  # dropped by another thread
+        _captures.move_to_end(key)
+        while len(_captures) > 1 and sum(map(len, list(_captures.values()))) > _MOST:
+            _captures.popitem(last=False)
 
 
 def _is_still_the_step(found: Found, step: Callable, leaves: Leaves, n_rows: int) -> bool:
