@@ -12,6 +12,7 @@ from unrolled import tasks
 from unrolled.data.tokens import ends_of, tokens_of
 from unrolled.errors import ModelFileError
 from unrolled.files import safetensors_tree
+from unrolled.nn.heads import TagHead, best_tags
 from unrolled.search.beam import beam_search
 from unrolled.tasks import blend
 from unrolled.tasks.classify.net import loss_of
@@ -75,7 +76,7 @@ def test_a_file_of_0_1_0_answers_by_its_network_alone(name, tmp_path):
     metadata["vocabulary"] = json.dumps(
         {name: vocabulary[name] for name in vocabulary if name not in ("weights", "scale")}
     )
-    old = {name: each for name, each in tensors.items() if ".prior." not in name}
+    old = {name: each for name, each in tensors.items() if ".prior." not in name and ".correction." not in name}
     safetensors_tree.write_tensors(tmp_path / "old", old, metadata)
     loaded = kind.load(tmp_path / "old")
     assert loaded.predict_all(["good food, great", "visit rome please"])
@@ -109,6 +110,23 @@ def test_known_tags_of_a_sentence_are_by_others():
     own = known.at(torch.arange(20).view(1, 20), np.arange(20))[0]
     assert torch.equal(known.whole.argmax(1), torch.arange(20) % 2)
     assert (own[:, 0] - own[:, 1]).abs().max() < 1  # no other sentence has the word
+
+
+def test_tags_are_read_twice_where_there_is_a_prior():
+    draw = torch.Generator().manual_seed(0)
+    head = TagHead(6, ["O", "S-a", "S-b"], has_scheme=True, has_prior=True)
+    alone = TagHead(6, ["O", "S-a", "S-b"], has_scheme=True, has_prior=False)
+    features, prior = torch.randn(5, 2, 6, generator=draw), torch.randn(5, 2, 3, generator=draw)
+    tags, lengths = torch.randint(3, (5, 2), generator=draw), torch.tensor([5, 3])
+    without, corrected = head.readings(features, prior)
+    assert torch.equal(corrected, prior)  # before it has learnt anything
+    losses = [-head.crf.log_likelihood(each, tags, lengths).sum() / lengths.sum() for each in (without, corrected)]
+    torch.testing.assert_close(head.loss(features, prior, tags, lengths), sum(losses) / 2)
+    torch.testing.assert_close(head.loss(features, None, tags, lengths), losses[0])
+    assert [each.shape for each in alone.readings(features, None)] == [(5, 2, 3)]
+    with torch.no_grad():
+        loud = best_tags([head], [features], 100 * prior, lengths)
+    assert loud == [prior[:n, i].argmax(1).tolist() for i, n in enumerate(lengths)]
 
 
 def test_small_data_see_small_batches_where_none_is_given():

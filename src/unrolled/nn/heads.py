@@ -15,12 +15,16 @@ from unrolled.nn.label_axes import LabelAxes
 class TagHead(nn.Module):
     """Tags in BIOES from features of tokens, by a conditional random field that holds them to the scheme.
 
-    What it finds in the features is added to scores of another source, its prior, if it has one.
+    With a prior, scores of another source, the features are read twice: `output` finds tags by itself, `correction`
+    what the prior lacks. Each learns by a loss of its own, and the mean of their scores answers. So tags are good from
+    the first minute on, and no worse in the end for it (docs/design/tasks.md).
     """
 
     label_axes: ClassVar[LabelAxes] = {
         "output.weight": ("tags", None),
         "output.bias": ("tags",),
+        "correction.weight": ("tags", None),
+        "correction.bias": ("tags",),
         "crf.transition": ("tags", "tags"),
         "crf.start": ("tags",),
         "crf.end": ("tags",),
@@ -30,28 +34,38 @@ class TagHead(nn.Module):
     def __init__(self, size: int, tags: Sequence[str], *, has_scheme: bool, has_prior: bool) -> None:
         super().__init__()
         self.output = nn.Linear(size, len(tags))
-        if has_prior:  # it starts there
-            nn.init.zeros_(self.output.weight)
-            nn.init.zeros_(self.output.bias)
+        self.correction: nn.Linear | None = None
+        if has_prior:
+            self.correction = nn.Linear(size, len(tags))
+            nn.init.zeros_(self.correction.weight)
+            nn.init.zeros_(self.correction.bias)
         around = [*tags, ""]
         rows = [[not has_scheme or schemes.follows(before, after) for after in around] for before in around]
         self.crf = CRF(len(tags), torch.tensor(rows, device="cpu"))
 
     def loss(self, features: Tensor, prior: Tensor | None, tags: Tensor, lengths: Tensor) -> Tensor:
-        """-log P(tags), per token. features [time, batch, size], prior [time, batch, tags], tags int64 [time,
-        batch].
+        """-log P(tags), per token; with a prior the mean of both readings. features [time, batch, size], prior [time,
+        batch, tags], tags int64 [time, batch].
         """
-        scores = self.output(features) if prior is None else self.output(features) + prior
-        return -self.crf.log_likelihood(scores, tags, lengths).sum() / lengths.sum()
+        readings = self.readings(features, prior)
+        n = len(readings)
+        found = self.crf.log_likelihood(torch.cat(readings, 1), tags.repeat(1, n), lengths.repeat(n))
+        return -found.sum() / (n * lengths.sum())
+
+    def readings(self, features: Tensor, prior: Tensor | None) -> list[Tensor]:
+        """Scores [time, batch, tags]: without the prior, and with it."""
+        alone = self.output(features)
+        if self.correction is None or prior is None:
+            return [alone]
+        return [alone, self.correction(features) + prior]
 
 
 def best_tags(
     heads: Sequence[TagHead], features: Sequence[Tensor], prior: Tensor | None, lengths: Tensor
 ) -> list[list[int]]:
-    """The best tags of each row, of an ensemble: of its mean scores and potentials."""
-    scores = sum(head.output(each) for head, each in zip(heads, features, strict=True)) / len(heads)
-    if prior is not None:
-        scores = scores + prior
+    """The best tags of each row, of an ensemble: of the mean of all scores and potentials."""
+    readings = [each for head, of_head in zip(heads, features, strict=True) for each in head.readings(of_head, prior)]
+    scores = torch.stack(readings).mean(0)
     potentials = [head.crf.potentials() for head in heads]
     means = tuple(sum(parts).cpu().numpy() / len(heads) for parts in zip(*potentials, strict=True))
     return heads[0].crf.best(np.asarray(scores.cpu()), lengths.numpy(), means)
