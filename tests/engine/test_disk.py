@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests import strategies
+from tests.loops import own_cache_with_loops
 from tests.plans import forget_plans
 from torch import nn
 
@@ -19,11 +20,21 @@ from unrolled.engine.step.declared import declared
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module")
+def cache_of_loops(tmp_path_factory):
+    """Has the compiled loops, which tell nothing of plans."""
+    with own_cache_with_loops(tmp_path_factory.mktemp("loops")) as folder:
+        yield folder
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def own_cache(cache_of_loops, monkeypatch):
+    """Has no plan."""
+    for plan in cache_of_loops.glob("*.json"):
+        plan.unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_of_loops.parent))
     forget_plans()
-    yield tmp_path / "unrolled"
+    yield cache_of_loops
     forget_plans()
 
 
@@ -224,8 +235,9 @@ def in_a_process(code, cache):
 
 @pytest.fixture(scope="module")
 def cold_cache(tmp_path_factory):
-    """Has no plan at first; what all loops share is compiled once."""
-    return tmp_path_factory.mktemp("cold")
+    """Has no plan at first."""
+    with own_cache_with_loops(tmp_path_factory.mktemp("cold")) as folder:
+        yield folder.parent
 
 
 def test_a_second_process_of_the_librarys_own_loads_nothing_that_captures(cold_cache):

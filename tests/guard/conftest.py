@@ -1,15 +1,13 @@
 """What the tests of the guard share."""
 
 import contextlib
-import errno
 import os
-import shutil
 from pathlib import Path
 
 import pytest
+from tests.loops import own_cache_with_loops
 from torch._C import _functorch
 
-from unrolled.engine.cache_files import cache_folder
 from unrolled.engine.step import guarded
 
 
@@ -47,27 +45,8 @@ def own_cache(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "guard"
     folder.mkdir(mode=0o700, exist_ok=True)
-    theirs = cache_folder()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        own = cache_folder()
-        if theirs and own:
-            give_loops(theirs, own)
+    with own_cache_with_loops(folder):
         yield folder
-        if theirs and own:
-            give_loops(own, theirs)
-
-
-def give_loops(source, target):
-    """Links the compiled loops that are not there, or copies them to another disk; no file is ever written in place."""
-    for name in {file.name for file in source.glob("*.so")} - {file.name for file in target.glob("*.so")}:
-        with contextlib.suppress(OSError):  # another process was the sooner, or it has gone
-            try:
-                os.link(source / name, target / name)
-            except OSError as fault:
-                if fault.errno != errno.EXDEV:
-                    raise
-                shutil.copy2(source / name, target / name)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import pytest
 from tests.guard.changes import CHANGES
 from tests.guard.checks import are_equal, outcome
 from tests.guard.conftest import Patch
+from tests.loops import own_cache_with_loops
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -71,7 +72,8 @@ def assert_right_across_processes(cache: Path, names: list[str], times: tuple[st
 
 
 def test_changes_between_two_processes(tmp_path):
-    assert_right_across_processes(tmp_path, FEW, ORDER[:2])
+    with own_cache_with_loops(tmp_path):
+        assert_right_across_processes(tmp_path, FEW, ORDER[:2])
 
 
 @pytest.mark.slow
