@@ -18,6 +18,8 @@ from unrolled.data.table import Table
 
 _SPACES = " \u00a0\u2009\u202f'\u2019"  # between thousands, in France and Switzerland
 _LOOKED_AT = 1000  # rows of the other columns
+_LEAST_VALUES = 20  # of a column that tell whether one is far from the others
+_LEAST_PLACEHOLDER = 9
 _MARKS = re.compile(r"[.,]")
 _MINUS = "\u2212"
 
@@ -72,7 +74,25 @@ def numbers_of(
         if learnt and mark == learnt and not decimal:
             why = "; the data that the model learnt from have the same decimal mark"
         found[name] = _column(table, name, mark or ".", thousands, faults, notes, why)
+        notes += _placeholders(name, found[name])
     return found
+
+
+def _placeholders(name: str, values: np.ndarray) -> list[str]:
+    """A note on a whole number such as -200 or 9999 that stands several times, farther from all other values than those
+    are from each other: in many files it means that nothing was measured.
+    """
+    values = values[np.isfinite(values)]
+    for far in {values.min(), values.max()} if len(values) >= _LEAST_VALUES else ():
+        rest = values[values != far]
+        low, high = (rest.min(), rest.max()) if len(rest) >= _LEAST_VALUES // 2 else (0.0, 0.0)
+        n, gap = len(values) - len(rest), max(low - far, far - high)
+        if low < high and n > 1 and gap > high - low and abs(far) >= _LEAST_PLACEHOLDER and far == round(far):
+            return [
+                f"column {name!r}: {far:g} stands {n:,} times, far from all other values ({low:g} to {high:g}); if it "
+                "means that nothing was measured, leave those cells empty"
+            ]
+    return []
 
 
 def mark_shown(table: Table, names: Iterable[str]) -> str:

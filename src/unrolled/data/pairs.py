@@ -2,7 +2,7 @@
 
 Inputs: one file with a tab in each line, or two files with the same number of lines. Outputs: sources and targets. The
 user is told of each rule that was applied: a pair with an empty side is skipped, and a first line that names the
-columns; of more than two columns the first two count.
+columns; of more than two columns the first two count, without those that number the lines or name their languages.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,9 @@ _WORDS = (
     "japanese korean norwegian persian polish portuguese romanian russian spanish swedish thai turkish ukrainian "
     "vietnamese"
 )
+_LOOKED_AT = 1000  # lines that tell which columns hold sentences
+_LEAST = 20  # of them
+_LONGEST_MARK = 12  # characters
 _NAMES = frozenset(_WORDS.split())  # of columns, where both sides of a first line are among them
 
 
@@ -122,15 +125,15 @@ def _of_two(lines: dict[str, list[str]], faults: Faults) -> list[tuple[str, str]
 def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     is_wider, has_tab = False, any("\t" in line for line in lines)
+    source, target = _sides(name, lines, faults, notes)
     for number, line in enumerate(lines, 1):
         columns = line.split("\t")
-        if number == 1 and _are_names(columns):
-            notes.append(
-                f"{name}, line 1: {columns[0].strip()!r} and {columns[1].strip()!r} name the columns; left out"
-            )
-            rows.append(("", ""))
-        elif len(columns) > 1:
-            rows.append((columns[0], columns[1]))
+        if len(columns) > target:
+            pair = columns[source], columns[target]
+            if number == 1 and _are_names(pair):
+                notes.append(f"{name}, line 1: {pair[0].strip()!r} and {pair[1].strip()!r} name the columns; left out")
+                pair = "", ""
+            rows.append(pair)
             is_wider = is_wider or len(columns) > 2
         elif line.strip():
             found = f"{name}, line {number}: {shortened(line)} has no tab; expected a source, a tab, its translation"
@@ -140,9 +143,38 @@ def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> li
             faults.add(found)
         else:
             rows.append(("", ""))
-    if is_wider:
+    if is_wider and (source, target) == (0, 1):
         notes.append("columns after the second are left out")
     return rows
+
+
+def _sides(name: str, lines: list[str], faults: Faults, notes: list[str]) -> tuple[int, int]:
+    """The columns of sources and translations: the first two, or of more than two the first that hold sentences."""
+    rows = [line.split("\t") for line in lines[1:_LOOKED_AT] if line.strip()]
+    width = min(map(len, rows), default=0)
+    if width < 3 or len(rows) < _LEAST:
+        return 0, 1
+    are_marks = [_are_marks([row[i].strip() for row in rows]) for i in range(width)]
+    first, *more = [i for i, are in enumerate(are_marks) if not are] or [0]
+    if (not are_marks[0] and not are_marks[1]) or (are_marks[0] and first == 1 and not more):
+        return 0, 1
+    if more:
+        notes.append(f"{name}: sentences from columns {first + 1} and {more[0] + 1}; others hold numbers or names")
+        return first, more[0]
+    shown = " and ".join(shortened(rows[0][i].strip()) for i in (0, 1))
+    faults.add(
+        f"{name}: the first two columns, such as {shown}, hold numbers or names and no sentences; expected a source, a "
+        "tab, its translation"
+    )
+    return 0, 1
+
+
+def _are_marks(cells: Sequence[str]) -> bool:
+    """Whether a column numbers its lines, or names a few kinds of them, such as languages; no sentences do."""
+    kinds = {each for each in cells if each}
+    return all(map(str.isdecimal, kinds)) or (
+        10 * len(kinds) <= len(cells) and all(len(each) <= _LONGEST_MARK and " " not in each for each in kinds)
+    )
 
 
 def _are_names(columns: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unrolled.data.counted import counted
 from unrolled.data.files import Faults, shortened
 from unrolled.data.frequency import find_frequency
 from unrolled.data.number_stamps import numbers_as_stamps
@@ -288,11 +289,15 @@ def _unreadable(table: Table, name: str, texts: Sequence[str], reads: Reads) -> 
 
 
 def rows_with_stamps(table: Table, times: Times, faults: Faults) -> tuple[np.ndarray, list[str]]:
-    """The rows that have a stamp, and notes on those after the last one, which are left out; others are faults."""
-    bad = times.stamps.bad
-    if not len(bad):
+    """The rows that have a stamp, and notes on empty ones and those after the last one, which are left out; others are
+    faults.
+    """
+    without = times.stamps.bad
+    if not len(without):
         return np.arange(len(table)), []
-    good = np.setdiff1d(np.arange(len(table)), bad)
+    good = np.setdiff1d(np.arange(len(table)), without)
+    bad = [i for i in without if any(values[i].strip() for values in table.columns.values())]
+    of_empty = [counted(n, "empty row[|s] [is|are] left out")] if (n := len(without) - len(bad)) else []
     last = int(good[-1]) if len(good) else -1
     trailing = [int(i) for i in bad if i > last and not readings(times.texts[i].strip())]
     notes = []
@@ -309,4 +314,4 @@ def rows_with_stamps(table: Table, times: Times, faults: Faults) -> tuple[np.nda
                 f"{table.places[i]}, column {times.name!r}: {shown} is no time; expected it as {like!r}"
                 f"{_in_words(times.texts[i])}"
             )
-    return good, notes
+    return good, [*of_empty, *notes]

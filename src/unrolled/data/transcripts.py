@@ -22,6 +22,7 @@ from unrolled.errors import DataError
 
 _PATH_NAMES = ("path", "file", "filename", "file_name", "audio", "audio_path", "audio_filepath", "wav", "sound")
 _TEXT_NAMES = ("transcript", "transcription", "text", "sentence", "normalized_text", "label", "words")
+_CLIPS = "clips"
 _MANIFESTS = ("manifest.csv", "metadata.csv", "manifest.tsv", "metadata.jsonl", "manifest.jsonl")
 
 
@@ -77,7 +78,7 @@ def read_transcribed(
     learnt: Learnt = NOTHING,
 ) -> Transcribed:
     """Reads manifests (CSV, TSV or JSON lines with a column of paths and one of transcripts), or folders: with a
-    manifest in them, or a text file of the same name beside each sound.
+    manifest in them, a text file of the same name beside each sound, or LibriSpeech's *.trans.txt.
 
     Args:
         files: of manifests and folders. Paths in a manifest start at the manifest's folder, or are absolute.
@@ -159,7 +160,7 @@ def sounds_of(path: Path, form: ItemForm, column: str | None = None) -> Items | 
     known = column if column in table.columns else None
     name = choose_column(str(path), list(table.columns), known, _PATH_NAMES, "path")
     rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
-    pairs = [(str(path.parent / row[name].strip()), row) for row in rows]
+    pairs = [(str(_beside(path, row[name].strip())), row) for row in rows]
     return Items(pairs, f"{path}: a table of {counted(len(rows), 'row')}, sounds in column {name!r}")
 
 
@@ -199,9 +200,31 @@ def _of_manifest(
     for line, row in rows:
         of_path, transcript = (row[place] for place in places)
         if of_path.strip():
-            found.append((f"{name}, line {line}", manifest.parent / of_path.strip(), transcript))
+            found.append((f"{name}, line {line}", _beside(manifest, of_path.strip()), transcript))
         else:
             faults.add(f"{name}, line {line}: the path is empty")
+    return found
+
+
+def _beside(manifest: Path, name: str) -> Path:
+    """A sound that a manifest names: in its folder, or in the one of Common Voice's sounds in that."""
+    sound, clip = manifest.parent / name, manifest.parent / _CLIPS / name
+    return clip if not sound.exists() and clip.exists() else sound
+
+
+def _said_in(folder: Path, encoding: str, faults: Faults) -> dict[str, tuple[str, str]]:
+    """Place and transcript by the names of sounds, of LibriSpeech's files: a name and what is said in each line."""
+    found: dict[str, tuple[str, str]] = {}
+    for file in sorted(folder.glob("*.trans.txt")):
+        try:
+            texts, _ = read_texts([file], encoding=encoding)
+        except DataError as fault:
+            faults.add(str(fault))
+            continue
+        for number, line in enumerate(next(iter(texts.values())).split("\n"), 1):
+            name, _, said = line.strip().partition(" ")
+            if name:
+                found[name] = f"{file}, line {number}", said
     return found
 
 
@@ -210,7 +233,12 @@ def _of_folder(folder: Path, encoding: str, faults: Faults) -> list[tuple[str, P
     if not sounds:
         faults.add(f"{folder}: holds neither sounds nor one of {', '.join(_MANIFESTS)}")
     found = []
+    said = {each: _said_in(each, encoding, faults) for each in dict.fromkeys(sound.parent for sound in sounds)}
     for sound in sounds:
+        if sound.stem in said[sound.parent]:
+            place, transcript = said[sound.parent][sound.stem]
+            found.append((place, sound, transcript))
+            continue
         beside = sound.with_suffix(".txt")
         if not beside.is_file():
             faults.add(f"{sound}: has no transcript; expected {beside.name} beside it, or a manifest in the folder")
