@@ -218,7 +218,8 @@ def make_graph(function: Callable, inputs: list[Any], *, table: dict[Any, Callab
     """The function as a graph without changes in place, taken apart by a table."""
     depth = len(torch._C._functorch.get_interpreter_stack() or ())
     try:
-        with warnings.catch_warnings():
+        # which looks for NaN in gradients, and here there are no numbers
+        with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(False):
             warnings.simplefilter("ignore")  # of torch's own forward-mode machinery
             whole = torch.func.functionalize(function, remove="mutations")
             with fx.traceback.preserve_node_meta():
