@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from unrolled.data.frequency import Frequency
 from unrolled.data.series import calendar_of
 from unrolled.data.series_table import read_series
+from unrolled.data.stamps import Reads
 from unrolled.data.table import Table
 from unrolled.errors import DataError
 
@@ -121,6 +122,32 @@ def test_faults(text, options, told):
     with pytest.raises(DataError) as caught:
         read_series(table(text), **options)
     assert str(caught.value).split("\n  ") == told
+
+
+@pytest.mark.parametrize("date", ["Datum", "date"])
+@pytest.mark.parametrize("clock", ["Uhrzeit", "hora", "clock"])
+@pytest.mark.parametrize("form", ["{:02d}:00", "{}:00:00", "{:02d}:30:00.5"])
+def test_times_of_day_in_a_column_of_their_own_are_told(date, clock, form):
+    """Else the advice was to leave out 23 of 24 hours as duplicates."""
+    rows = [f"0{day}.01.2024,x,{form.format(hour)},{hour + day / 2}" for day in range(1, 5) for hour in range(24)]
+    text = "\n".join([f"{date},kind,{clock},load", *rows])
+    told = f"as {clock!r} has times of day; or pass --duplicates first or mean, "
+    with pytest.raises(DataError, match="too, and so are 91 more") as caught:
+        read_series(table(text), target="load", reads=Reads(day_first=True))
+    time = f"{date},{clock}"
+    assert f"Pass --time {time!r}, {told}" in str(caught.value)
+    data = read_series(table(text), target="load", reads=Reads(day_first=True), time=time)
+    assert len(data.values[0]) == 96
+
+
+@pytest.mark.parametrize("other", ["12.50", "12:50 or so", "", "1250"])
+def test_what_is_no_time_of_day_is_no_advice(other):
+    text = "\n".join(["date,price,load", *(f"0{day}.01.2024,{other},{day}" for day in (1, 1, 2))])
+    with pytest.raises(DataError, match=r"too\. Pass --duplicates first"):
+        read_series(table(text), target="load", reads=Reads(day_first=True))
+    text = text.replace(".2024", ".2024 05:00").replace(f",{other},", ",06:30,")  # the stamp has its own
+    with pytest.raises(DataError, match=r"too\. Pass --duplicates first"):
+        read_series(table(text), target="load", reads=Reads(day_first=True))
 
 
 def test_grouped_thousands():

@@ -326,6 +326,47 @@ def test_columns_that_make_a_stamp_together(columns, then):
     assert found.stamps(0, n, n + 1) == [then]
 
 
+_HOURS = [(day, hour) for day in (27, 28, 29) for hour in range(24)]
+
+
+@pytest.mark.parametrize("minute", [0, 30])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"date": "2024-02-{day}", "Uhrzeit": "{hour:02}:{minute:02}"},
+        {"date": "2024-02-{day}", "clock": "{hour}:{minute:02}:00"},
+        {"date": "202402{day}", "hour": "{hour:02}:{minute:02}"},
+        {"date": "2024-02-{day}", "hour": "{hour}", "minute": "{minute}"},
+        {"Datum": "{day}.02.2024", "Uhrzeit": "{hour:02}:{minute:02}"},
+        {"Datum": "{day}.02.2024", "Uhrzeit": "{hour}.{minute:02}"},
+        {"Datum": "{day}.02.2024", "Stunde": "{hour}", "Minute": "{minute}"},
+        {"日期": "2024/2/{day}", "时刻": "{hour:02}:{minute:02}:00"},
+        {"year": "2024", "month": "2", "day": "{day}", "hour": "{hour}", "minute": "{minute}"},
+        {"year": "2024", "month": "2", "day": "{day}", "hour": "{hour}", "minute": "{minute}", "second": "0"},
+        {"year": "2024", "month": "2", "day": "{day}", "time": "{hour:02}:{minute:02}"},
+        {"Jahr": "2024", "Monat": "2", "Tag": "{day}", "Zeit": "{hour:02}:{minute:02}"},
+    ],
+)
+def test_no_part_of_a_stamp_is_lost_whatever_the_columns_are_called(parts, minute):
+    """Minutes were, beside a column `date`, and in a fifth column; elsewhere the stamp was refused, or a crash."""
+    columns = {
+        name: [form.format(day=day, hour=hour, minute=minute) for day, hour in _HOURS] for name, form in parts.items()
+    }
+    n = len(_HOURS)
+    whole = Table({**columns, "x": list(map(str, range(n)))}, [f"line {i}" for i in range(n)], "t")
+    found = read_series(whole, target="x", time=",".join(parts), reads=Reads(day_first=True))
+    assert found.notes[-1] == f"1 series of {n} values, every hour"
+    assert found.values[0].tolist() == list(range(n))
+    assert f"0:{minute:02}" in found.stamps(0, n, n + 1)[0]
+
+
+@pytest.mark.parametrize("kind", ["week", "quarter"])
+def test_a_week_beside_a_year_and_a_day_is_refused(kind):
+    whole = Table({"year": ["2024"] * 3, kind: ["1"] * 3, "day": list("123"), "x": list("123")}, list("123"), "t")
+    with pytest.raises(DataError, match=f"^t: a stamp of year, {kind}, day: expected a {kind} beside a year alone$"):
+        read_series(whole, target="x", time=f"year,{kind},day")
+
+
 def test_a_stray_year_takes_no_memory():
     with pytest.raises(DataError) as caught:
         read_series(table([*(f"2024-01-{day:02}" for day in range(1, 31)), "9999-12-31"]))

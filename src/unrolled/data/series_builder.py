@@ -13,7 +13,7 @@ from unrolled.data.counted import counted
 from unrolled.data.files import Faults
 from unrolled.data.frequency import Frequency
 from unrolled.data.table import Table
-from unrolled.data.time_columns import Times
+from unrolled.data.time_columns import Times, clock_beside
 from unrolled.errors import DataError
 
 DUPLICATES = ("refuse", "first", "mean")
@@ -105,10 +105,12 @@ class Builder:
         places, times, n = self.table.places, self.times, int((~is_first).sum())
         i = int(np.argmin(is_first))
         more = f", and so are {n - 1:,} more" if n > 1 else ""
+        clock = None if ":" in times.texts[order[i]] else clock_beside(self.table, times.name)
+        way = f"Pass --time {f'{times.name},{clock}'!r}, as {clock!r} has times of day; or pass" if clock else "Pass"
         self.faults.add(
             f"{places[order[i]]}, column {times.name!r}: the stamp {times.texts[order[i]]!r} is in "
-            f"{places[order[i - 1]]} too{more}. Pass --duplicates first or mean, name the column that tells series "
-            "apart with --series, or, if a clock was set back, pass --zone"
+            f"{places[order[i - 1]]} too{more}. {way} --duplicates first or mean, name the column that tells "
+            "series apart with --series, or, if a clock was set back, pass --zone"
         )
 
     def drop_sparse(self, max_missing: float, notes: list[str]) -> None:

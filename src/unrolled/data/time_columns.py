@@ -28,6 +28,7 @@ _TOGETHER = (("date", "time"), ("date", "hour"), ("date",), ("datetime",), ("tim
              ("year", "month", "day", "hour"), ("year", "month", "day"), ("year", "month"), ("year", "quarter"),
              ("year", "week"))  # fmt: skip
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?(\s*[AaPp][Mm])?")
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[AaPp][Mm])?")
 _RESEMBLES = re.compile(
     r"\b(?:1[89]|20)\d\d\D+\d|\d\D+(?:1[89]|20)\d\d\b|\d.*\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
     r"|\w年.*月.*\d",
@@ -184,6 +185,18 @@ def has_times(table: Table, reads: Reads, groups: Sequence[np.ndarray]) -> bool:
         return True
 
 
+def clock_beside(table: Table, name: str) -> str | None:
+    """The column that has times of day, beside one that has dates; None where there is none."""
+    return next(
+        (
+            each
+            for each, texts in table.columns.items()
+            if each not in name.split(", ") and all(_TIME_OF_DAY.fullmatch(text.strip()) for text in texts)
+        ),
+        None,
+    )
+
+
 def _belong(table: Table, names: list[str]) -> bool:
     """Whether columns are the parts of one stamp, and the first alone is not; one column: whether it has whole ones."""
     first, *rest = (table.columns[name] for name in names)
@@ -216,22 +229,45 @@ def _joined(table: Table, names: Sequence[str]) -> Sequence[str]:
         return columns[0]
     kinds = [name.strip().lower() for name in names]
     plain = [[re.sub(r"^(\d+)\.0+$", r"\1", text.strip()) for text in column] for column in columns]
-    if kinds[-1] == "time":
-        return [f"{day} {clock.replace('.', ':')}" for day, clock in zip(*plain, strict=True)]
-    if kinds[0] == "date":
-        return [f"{day} {hour.split(':')[0].zfill(2)}:00" for day, hour in zip(*plain, strict=True)]
     if kinds[1] in ("quarter", "week"):
+        if len(kinds) > 2:
+            raise DataError(f"{table.name}: a stamp of {', '.join(names)}: expected a {kinds[1]} beside a year alone")
         mark = "Q" if kinds[1] == "quarter" else "-W"
         numbers = [re.sub(r"^[QqWw]", "", text) for text in plain[1]]
         return [
             f"{year}{mark}{number if mark == 'Q' else number.zfill(2)}"
             for year, number in zip(plain[0], numbers, strict=True)
         ]
-    days = [
-        "-".join(part if not part.isdigit() else part.zfill(2) for part in parts)
-        for parts in zip(*plain[:3], strict=True)
-    ]
-    return days if len(plain) < 4 else [f"{day} {hour.zfill(2)}:00" for day, hour in zip(days, plain[3], strict=True)]
+    n_of_day = _n_of_day(kinds, plain)
+    days = (
+        plain[0] if n_of_day == 1 else ["-".join(map(_of_two, parts)) for parts in zip(*plain[:n_of_day], strict=True)]
+    )
+    if n_of_day == len(plain):
+        return days
+    clocks = [_clock(parts, is_named=kinds[-1] == "time") for parts in zip(*plain[n_of_day:], strict=True)]
+    return [f"{day} {clock}" for day, clock in zip(days, clocks, strict=True)]
+
+
+def _n_of_day(kinds: Sequence[str], plain: Sequence[Sequence[str]]) -> int:
+    """How many of some columns, the first ones, make the day; those after them are its time."""
+    if kinds[0] == "date" or all(re.search(r"\d\D+\d", text) for text in plain[0]):
+        return 1
+    has_clock = kinds[-1] == "time" or all(map(_TIME_OF_DAY.fullmatch, plain[-1]))
+    return min(3, len(plain) - has_clock)
+
+
+def _of_two(part: str) -> str:
+    return part.zfill(2) if part.isdigit() else part
+
+
+def _clock(parts: Sequence[str], *, is_named: bool) -> str:
+    """A time of day: of one text, of an hour, or of an hour, its minute and its second."""
+    if len(parts) > 1:
+        return ":".join(map(_of_two, parts))
+    [text] = parts
+    if is_named or _CLOCK.fullmatch(text):
+        return text.replace(".", ":")
+    return f"{_of_two(text)}:00" if text.isdigit() else text
 
 
 def _is_plain(text: str) -> bool:
