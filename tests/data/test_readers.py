@@ -14,7 +14,7 @@ from unrolled.data.intents import read_intents
 from unrolled.data.labeled import Labeled, labeled_frame, read_labeled
 from unrolled.data.schemes import spans_of
 from unrolled.data.table import of_frame, read_table
-from unrolled.data.tagged import read_tagged
+from unrolled.data.tagged import read_tagged, sentences_of
 from unrolled.errors import DataError
 
 
@@ -80,6 +80,30 @@ def test_faults_of_tagged_files_are_told_at_once(tmp_path):
         'file.txt, line 6: expected {"tokens": [...], "tags": [...]} or {"text": ..., "spans": [...]}; it is no object'
     )
     assert len(found) == 6
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"tokens": ["Anna", "lives"], "tags": ["B-PER", "O"]}] * 3,
+        [["Anna lives", {"entities": [[0, 4, "PER"]]}]],
+        ["Anna lives"],
+        [],
+    ],
+)
+def test_one_json_array_is_no_tokens_and_tags(tmp_path, value, indent):
+    """It was read as CoNLL: the token '[{"tokens":' with the tag '"O"]}]'."""
+    path = written(tmp_path, json.dumps(value, indent=indent))
+    told = ["file.txt: is one JSON array; expected JSON lines, an object a line without commas between"]
+    assert faults(lambda: read_tagged([path]), tmp_path) == told
+    assert faults(lambda: sentences_of(path, "utf-8", ["O"]), tmp_path) == told
+
+
+def test_tokens_may_begin_with_a_bracket(tmp_path):
+    path = written(tmp_path, "[ O\na B-X\n] O\n\n[1] O\n")
+    assert read_tagged([path]).sentences == [["[", "a", "]"], ["[1]"]]
+    assert "2 tagged sentences" in sentences_of(path, "utf-8", ["O", "B-X"]).note
 
 
 @pytest.mark.parametrize("others", [{}, {"id": 1}, {"ner_tags": ["O"], "x" * 50: 2}])

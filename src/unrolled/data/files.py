@@ -58,6 +58,17 @@ def json_lines(name: str, text: str, faults: Faults) -> Iterator[tuple[int, str,
         yield number, place, value
 
 
+def refuse_array(name: str, text: str) -> None:
+    """Raises DataError if a text is one JSON array, which is no lines: columns of CoNLL may begin with a bracket."""
+    if text.lstrip()[:1] != "[":
+        return
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    raise DataError(f"{name}: is one JSON array; expected JSON lines, an object a line without commas between")
+
+
 def in_place(item: object) -> str:
     """What a line's value has in place of what is expected, for a message."""
     if not isinstance(item, dict):

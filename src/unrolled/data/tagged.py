@@ -15,7 +15,7 @@ from typing import Any
 
 from unrolled.data import schemes
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, decode, in_place, json_lines, read_bytes, read_texts, shortened
+from unrolled.data.files import Faults, decode, in_place, json_lines, read_bytes, read_texts, refuse_array, shortened
 from unrolled.data.items import Items, lines_of, opened_file
 from unrolled.data.packed import unpacked
 from unrolled.data.schemes import Span
@@ -91,6 +91,7 @@ def read_tagged(
     read_as = dict(learnt)
     for name in map(str, files):
         if name in texts:
+            refuse_array(name, texts[name])
             reader = _json_lines if texts[name].lstrip()[:1] == "{" else _columns
             found += [(name, each) for each in reader(name, texts[name], faults, notes, read_as)]
         else:
@@ -199,7 +200,10 @@ def sentences_of(path: Path, encoding: str, tags: Sequence[str], learnt: Learnt 
             return None
     else:
         lines = [line for line in itertools.islice(lines_of(opened_file(path), str(path), encoding), 500) if line]
-        is_json = bool(lines) and lines[0].lstrip()[:1] == "{"
+        begin = lines[0].lstrip()[:1] if lines else ""
+        if begin == "[":
+            refuse_array(str(path), decode(unpacked(read_bytes(path), str(path)), str(path), encoding))
+        is_json = begin == "{"
         if not (all('"tokens"' in line for line in lines) if is_json else _are_columns(lines, tags)):
             return None
         text = decode(unpacked(read_bytes(path), str(path)), str(path), encoding)
