@@ -1,5 +1,6 @@
 """`unrolled --help` and its like load no torch, and say what the command line says."""
 
+import gc
 import json
 import os
 import resource
@@ -181,6 +182,7 @@ def test_a_library_that_is_not_there_is_no_want_of_room(monkeypatch):
     monkeypatch.setattr(command, "address_space", lambda: 1 << 36)
     with pytest.raises(ModuleNotFoundError, match="click"):
         command.main()
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("fault", [MemoryError, ImportError, SystemError])

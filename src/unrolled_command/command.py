@@ -32,8 +32,9 @@ def main() -> None:
         if limit is None or isinstance(fault, ModuleNotFoundError):  # a library that is not installed
             raise
         _end(_too_small(limit))
+    finally:
+        gc.enable()
     gc.freeze()
-    gc.enable()
     command()
 
 
