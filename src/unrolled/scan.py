@@ -56,7 +56,10 @@ def scan(
         lengths: integers [batch], each from 0 to time. Row b runs for its first `lengths[b]` steps (with
             `reverse=True`, from its step `lengths[b] - 1` down to 0). Elsewhere its state is frozen, its outputs are
             zero, and what its inputs hold is of no effect, NaN included. Where the loop is not fused, or within
-            torch.compile, the step is called with such a row too: it gets what the row's own first step gets.
+            torch.compile, the step is called with such a row too: it gets what the row's own first step gets, or the
+            longest row's where it has none. Tensors that the step captures it reads as they are: of a row of length 0,
+            one of which a NaN comes gives NaN gradients there, and none where the loop is fused. Where all lengths are
+            0, what the step reads has no gradient (None).
         resets: bool [time, batch]. Where `resets[t, b]` is set, row b is put back to its first state before step t
             runs. Beyond a row's length it has no effect.
         reverse: run from the last time step to the first. `ys[t]` still belongs to `xs[t]`.
@@ -91,6 +94,11 @@ def scan(
 
         Random numbers that a step draws are drawn for all time steps at once where it runs fused: independent and of
         the same law, the same at each call under a seed, but not always those that the loop would draw step by step.
+
+        Change nothing in place between forward and backward but the outputs. Where a tensor that was read has changed
+        (inputs, state, weights), a backward raises or gives the gradient of what was computed; the fused loop raises
+        of some that the plain one has not saved. A step that changes in place what its own gradient needs raises in
+        the plain loop's backward; fused, its gradient is that of what it computed.
 
     Example:
         >>> import torch, unrolled
