@@ -22,13 +22,14 @@ def table(*columns, mark=";", encoding="utf-8", head=None):
     return ("\n".join([head, *rows] if head else rows) + "\n").encode(encoding)
 
 
-def tokens(*columns):
+def tokens(*columns, head=None):
     return table(
         [i // 4 for i in range(N)],
         ["Ada", "met", "Bob", "Li"] * 10,
         ["B-P", "O", "B-P", "I-P"] * 10,
         *columns,
         mark=",",
+        head=head,
     )
 
 
@@ -59,6 +60,10 @@ CASES = {
     "no header of tokens": ("tag", tokens(), {}),
     "columns named alike": ("regress", table(TEXTS, range(N), range(N), head="text;price;price"), {"--no-header": None}),
     "tokens named alike": ("tag", table(*[["a", "b"] * 20] * 3, head="sentence,token,token", mark=","), {}),
+    "which tokens": ("tag", tokens(head="nr,mot,etiq"),
+                     {"--token": ["--token", "mot", "--tag", "etiq", "--sentence", "nr"], "--tag": None}),
+    "which sentence": ("tag", tokens(head="nr,token,tag"), {"--sentence": ["--sentence", "nr"]}),
+    "numbered tokens": ("tag", tokens(range(N), head="nr,token,tag,sentence"), {"--sentence": ["--sentence", "nr"]}),
     "which text": ("classify", table(TEXTS, TEXTS, MOODS, head="a;b;label"), {"--text": ["--text", "a"]}),
     "which label": ("classify", table(TEXTS, MOODS, MOODS, head="text;a;b"), {"--label": ["--label", "a"]}),
     "which target": ("forecast", table(DAYS, range(N), range(N), head="day;a;b"), {"--target": ["--target", "a"]}),

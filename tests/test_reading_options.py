@@ -99,6 +99,10 @@ SOME = {"x": [i % 5 + 1.5 for i in range(N)], "who": WHO, "label": [w % 2 for w 
 PAIRS = [f"the house number {i}\tdas Haus Nummer {i} ist schön" for i in range(N)]
 SAID = [json.dumps({"tokens": ["open", "the", "café" if i % 2 else "box"], "tags": ["O", "O", "B-thing"], "intent": "ab"[i % 2]},
                    ensure_ascii=False) for i in range(N)]  # fmt: skip
+WORDS = ["Ada", "met", "Bob", "Li"] * 15
+MARKS = ["B-P", "O", "B-P", "I-P"] * 15
+OF_TOKENS = {"nr": WHO, "mot": WORDS, "etiq": MARKS}
+OF_INTENTS = {**OF_TOKENS, "but": ["ab"[w % 2] for w in WHO]}
 BIO = [("Ada", "B-P"), ("met", "O"), ("Bob", "B-P"), ("Li", "I-P"), ("", "")]
 SPEECH = {"path": [f"{i}.wav" for i in range(12)], "text": ["öne" if i % 2 else "two" for i in range(12)]}
 #: by name: the task, its settings, the training file
@@ -114,7 +118,9 @@ MODELS = {
     "panel": ("forecast", {"horizon": 3, "context": 7, "hidden": 4, "series": "who"},
               table({"day": [*DAYS, *DAYS], "who": ["a"] * N + ["b"] * N, "sales": SALES * 2})),
     "tag": ("tag", SMALL, tagged(BIO)),
+    "tokens": ("tag", {**SMALL, "sentence": "nr", "token": "mot", "tag": "etiq"}, table(OF_TOKENS)),
     "understand": ("understand", SMALL, lines(SAID)),
+    "intents": ("understand", {**SMALL, "sentence": "nr", "token": "mot", "tag": "etiq", "intent": "but"}, table(OF_INTENTS)),
     "translate": ("translate", {"hidden": 8, "subwords": 60}, lines(PAIRS)),
     "transcribe": ("transcribe", {"hidden": 8, "layers": 1}, table(SPEECH)),
     "text": ("text", {"hidden": 8, "layers": 1, "batch": 2, "k1": 16, "size": "given"}, lines(TEXTS)),
@@ -151,6 +157,15 @@ CASES = [
     ("forecast", ["--max-missing", "0.6"], table({"day": DAYS[::2], "sales": SALES[::2]}), "predict"),
     ("forecast", ["--no-header", "--time", "1", "--target", "2"], table({"day": DAYS, "sales": SALES}, header=False), True),
     ("forecast", ["--encoding", "utf-16-le"], table({"day": DAYS, "sales": SALES}, encoding="utf-16-le"), True),
+    ("tokens", ["--sentence", "id"], table({"nr": ["x"] * N, "id": WHO, "mot": WORDS, "etiq": MARKS}), True),
+    ("tokens", ["--token", "word"], table({"nr": WHO, "mot": MARKS, "word": WORDS, "etiq": MARKS}), True),
+    ("tokens", ["--tag", "ner"], table({**OF_TOKENS, "etiq": ["O", "B-P"] * 30, "ner": MARKS}), True),
+    ("tag", ["--token", "2"], lines(f"x {word} {tag}" if word else "" for word, tag in BIO * 20), True),
+    ("tag", ["--tag", "2"], lines(f"{word} {tag} O" if word else "" for word, tag in BIO * 20), True),
+    ("intents", ["--sentence", "id"], table({**OF_INTENTS, "nr": range(N), "id": WHO}), True),
+    ("intents", ["--token", "word"], table({**OF_INTENTS, "mot": MARKS, "word": WORDS}), True),
+    ("intents", ["--tag", "ner"], table({**OF_INTENTS, "etiq": ["O", "B-P"] * 30, "ner": MARKS}), True),
+    ("intents", ["--intent", "aim"], table({**OF_INTENTS, "but": ["a"] * N, "aim": OF_INTENTS["but"]}), True),
     ("tag", ["--scheme", "IOB1"], tagged(BIO), "evaluate"),
     ("tag", ["--encoding", "utf-16-le"], tagged(BIO).decode().encode("utf-16-le"), True),
     ("understand", ["--encoding", "latin-1"], lines(SAID, "latin-1"), True),
@@ -181,7 +196,7 @@ def trained(tmp_path_factory):
     @cache
     def trained(name):
         task, settings, content = MODELS[name]
-        suffix = {"tag": "conll", "understand": "jsonl", "translate": "tsv", "text": "txt"}.get(task, "csv")
+        suffix = {"tag": "conll", "understand": "jsonl", "translate": "tsv", "text": "txt"}.get(name, "csv")
         path = folder / f"{name}.{suffix}"
         path.write_bytes(content)
         TASKS[task](**settings).fit([path], train=BRIEF).save(folder / f"{name}.safetensors")

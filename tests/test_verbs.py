@@ -190,7 +190,7 @@ def test_folds_of_a_forecast_know_nothing_of_what_comes_later():
     ("arguments", "text"),
     [
         (["train", "tag", "absent"], "absent: no such file"),
-        (["train", "tag", "r.csv"], "r.csv: has no column for each sentence; expected a table with a token a row and the columns sentence, token and tag"),
+        (["train", "tag", "r.csv"], "r.csv: which column has the tokens and which has the tags? Pass --token and --tag with one of 'id', 'review', 'stars'"),
         (["train", "tag", "c.conll", "--test-file", "absent"], "absent: no such file"),
         (["train", "tag"], "Missing argument 'FILE...'."),
         (["train", "classify", "r.csv", "--label", "star"], "r.csv: has no column 'star'. Did you mean 'stars'?"),

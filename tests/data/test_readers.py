@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from unrolled.data import schemes
 from unrolled.data.intents import read_intents
+from unrolled.data.items import ItemForm
 from unrolled.data.labeled import Labeled, labeled_frame, read_labeled
 from unrolled.data.schemes import spans_of
 from unrolled.data.table import of_frame, read_table
@@ -36,7 +37,10 @@ def test_columns(tmp_path):
     assert data.sentences == [["EU", "rejects"], ["Peter", "Black"]]
     assert data.tags == [["B-ORG", "O"], ["B-PER", "I-PER"]]
     assert data.scheme == "BIO"
-    assert data.notes == ["2 sentences, 4 tokens, tags in the scheme BIO"]
+    assert data.notes == [
+        "2 sentences, 4 tokens, tags in the scheme BIO",
+        f"{tmp_path / 'file.txt'}: tokens from column 1, tags from column 3; else pass --token and --tag",
+    ]
 
 
 def test_hash_signs_are_tokens_too(tmp_path):
@@ -97,13 +101,13 @@ def test_one_json_array_is_no_tokens_and_tags(tmp_path, value, indent):
     path = written(tmp_path, json.dumps(value, indent=indent))
     told = ["file.txt: is one JSON array; expected JSON lines, an object a line without commas between"]
     assert faults(lambda: read_tagged([path]), tmp_path) == told
-    assert faults(lambda: sentences_of(path, "utf-8", ["O"]), tmp_path) == told
+    assert faults(lambda: sentences_of(path, ItemForm(), ["O"]), tmp_path) == told
 
 
 def test_tokens_may_begin_with_a_bracket(tmp_path):
     path = written(tmp_path, "[ O\na B-X\n] O\n\n[1] O\n")
     assert read_tagged([path]).sentences == [["[", "a", "]"], ["[1]"]]
-    assert "2 tagged sentences" in sentences_of(path, "utf-8", ["O", "B-X"]).note
+    assert "2 tagged sentences" in sentences_of(path, ItemForm(), ["O", "B-X"]).note
 
 
 @pytest.mark.parametrize("others", [{}, {"id": 1}, {"ner_tags": ["O"], "x" * 50: 2}])
@@ -206,7 +210,8 @@ def test_tables_with_a_token_a_row(tmp_path):
     data = read_tagged([written(tmp_path, text, "ner.csv")])
     assert (data.sentences, data.tags) == ([["EU", "sat"], [","]], [["B-org", "O"], ["O"]])
     with pytest.raises(
-        DataError, match=r"ner\.csv: has no column for each sentence; expected a table with a token a row"
+        DataError,
+        match=r"ner\.csv: which column has the tokens and which has the tags\? Pass --token and --tag with one of 'a', 'b'$",
     ):
         read_tagged([written(tmp_path, "a,b\nx,y\n", "ner.csv")])
 
@@ -313,7 +318,11 @@ def test_faults_of_intents(tmp_path):
     ]
     table = written(tmp_path, "text,intent\nto rome,flight\n", "commands.csv")
     assert faults(lambda: read_intents([table]), tmp_path) == [
-        "commands.csv: is neither a folder of seq.in, seq.out, label nor JSON lines, such as "
+        "commands.csv: which column has the tags? Pass --tag with one of 'text', 'intent'"
+    ]
+    lines = written(tmp_path, "text,intent\nto rome,flight\n", "commands.txt")
+    assert faults(lambda: read_intents([lines]), tmp_path) == [
+        "commands.txt: is neither a folder of seq.in, seq.out, label, nor a table, nor JSON lines, such as "
         '{"tokens": ["to", "rome"], "tags": ["O", "B-city"], "intent": "flight"}'
     ]
 

@@ -1,21 +1,27 @@
 """Sentences with an intent and slots.
 
 Inputs: a folder with seq.in (tokens, a sentence a line), seq.out (their tags) and label (intents); or JSON lines:
-{"text": "...", "intent": "...", "spans": [...]} or {"tokens": [...], "tags": [...], "intent": "..."}. Outputs: lists.
+{"text": "...", "intent": "...", "spans": [...]} or {"tokens": [...], "tags": [...], "intent": "..."}; or a table with a
+sentence or a token a row, its tags and its intent. Outputs: lists.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, in_place, json_lines, read_texts
-from unrolled.data.items import Items
-from unrolled.data.table import NOTHING, Learnt
-from unrolled.data.tagged import Tagged, json_sentence, sentences_of, settled
+from unrolled.data.files import Faults, in_place, json_lines, read_texts, shortened
+from unrolled.data.items import ItemForm, Items
+from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column
+from unrolled.data.tag_columns import TagColumns, no_table
+from unrolled.data.tagged import Tagged, sentences_of, settled
+from unrolled.data.tagged_lines import NO_COLUMNS, json_sentence
+from unrolled.data.tagged_table import is_sheet, read_tagged_table
 from unrolled.errors import DataError
 
 PARTS = ("seq.in", "seq.out", "label")
+_INTENT_NAMES = ("intent", "intents", "label", "class", "category")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Intents:
 
     @property
     def read_as(self) -> Learnt:
-        """What reading found out by itself: the "scheme"."""
+        """What reading found out by itself: the "scheme"; of a table "sentence", "token", "tag", "intent" too."""
         return self.tagged.read_as
 
     def __len__(self) -> int:
@@ -56,53 +62,110 @@ def sub_folder(folder: Path | str, *names: str) -> Path | None:
 
 
 def read_intents(
-    files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8", learnt: Learnt = NOTHING
+    files: Sequence[Path | str],
+    *,
+    scheme: str = "auto",
+    columns: TagColumns = NO_COLUMNS,
+    intent: str | None = None,
+    encoding: str = "utf-8",
+    learnt: Learnt = NOTHING,
 ) -> Intents:
-    """Reads a folder of seq.in, seq.out and label, or files of JSON lines.
+    """Reads folders of seq.in, seq.out and label, files of JSON lines, and tables.
 
     Args:
         files: folders, or files.
         scheme: of the tags; "auto" recognizes it.
+        columns: of sentences, tokens and tags that a user named.
+        intent: the column of intents, likewise.
         encoding: of the files.
         learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: files or lines cannot be used; all of them are told at once.
     """
-    faults = Faults()
-    sentences: list[list[str]] = []
-    tags: list[list[str]] = []
-    intents: list[str] = []
-    where: list[str] = []
+    faults, notes = Faults(), list[str]()
+    rows: list[_Row] = []
     digest = ""
+    read_as = dict(learnt)
     for file in map(Path, files):
-        reader = _folder if file.is_dir() else _json_lines
-        found, sha256 = reader(file, encoding, faults)
+        if file.is_dir():
+            found, sha256 = _folder(file, encoding, faults)
+        elif is_sheet(file, encoding, columns):
+            found, sha256 = _table(str(file), encoding, columns, intent, read_as, faults, notes)
+        else:
+            found, sha256 = _json_lines(file, encoding, faults, columns, intent or "intent")
+        if columns.sentence is not None and not is_sheet(file, encoding, columns):
+            notes.append(no_table(str(file)))
         digest += sha256
-        for tokens, of_tokens, intent, place in found:
-            sentences.append(tokens)
-            tags.append(of_tokens)
-            intents.append(intent)
-            where.append(place)
+        rows += found
     faults.stop()
-    if not sentences:
+    if not rows:
         raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
-    scheme, notes = settled(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}", learnt)
-    return Intents(Tagged(sentences, tags, scheme, notes, read_as={"scheme": scheme}), intents, digest)
+    sentences, tags, intents, where = (list(each) for each in zip(*rows, strict=True))
+    scheme, more = settled(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}", learnt)
+    read_as["scheme"] = scheme
+    return Intents(Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], read_as=read_as), intents, digest)
 
 
-def sentences_in(path: Path, encoding: str, tags: Sequence[str]) -> Items | None:
-    """The sentences of a folder's seq.in, or of JSON lines, as texts; None of anything else."""
+def sentences_in(
+    path: Path, form: ItemForm, tags: Sequence[str], learnt: Learnt = NOTHING, columns: TagColumns = NO_COLUMNS
+) -> Items | None:
+    """The sentences of a folder's seq.in, of JSON lines, or of a table, as texts; None of anything else.
+
+    Args:
+        path: of the folder or file.
+        form: how the file is written; texts, where the user says so.
+        tags: known ones, in any scheme.
+        learnt: how the data were read that a model learnt from.
+        columns: that a user named.
+    """
     file = path / PARTS[0] if path.is_dir() else path
     if file.name != PARTS[0] or not file.is_file():
-        found = None if path.is_dir() else sentences_of(path, encoding, tags)
-        return found and Items([(" ".join(item), beside) for item, beside in found.pairs], found.note)
-    texts, _ = read_texts([file], encoding=encoding)
+        found = None if path.is_dir() else sentences_of(path, form, tags, learnt, columns)
+        return found and Items([(_text(item), beside) for item, beside in found.pairs], found.note)
+    texts, _ = read_texts([file], encoding=form.encoding)
     lines = texts[str(file)].removesuffix("\n").split("\n")
     return Items([(line, {}) for line in lines], f"{file}: {counted(len(lines), 'sentence')}")
 
 
-_Row = tuple[list[str], list[str], str, str]
+def _text(item: str | Sequence[str]) -> str:
+    return item if isinstance(item, str) else " ".join(item)
+
+
+_Row = tuple[list[str], list[str], str, str]  # tokens, tags, intent, place
+
+
+def _table(
+    name: str,
+    encoding: str,
+    columns: TagColumns,
+    intent: str | None,
+    read_as: dict[str, Any],
+    faults: Faults,
+    notes: list[str],
+) -> tuple[list[_Row], str]:
+    """Rows of a table, and its digest."""
+
+    def apart(name: str, head: Sequence[str]) -> str:
+        if intent is None and "intent" in read_as:
+            check_learnt(name, head, [read_as["intent"]], option="intent")
+        asked = {columns.of(role) or read_as.get(role) for role in ("sentence", "token", "tag")}
+        free = [each for each in head if each not in asked]
+        read_as["intent"] = choose_column(name, free, intent or read_as.get("intent"), _INTENT_NAMES, "intent")
+        return str(read_as["intent"])
+
+    found, table, _ = read_tagged_table(name, encoding, columns, read_as, faults, notes, apart=apart)
+    intents = dict(zip(table.lines, map(str.strip, table.columns[read_as["intent"]]), strict=True))
+    places = dict(zip(table.lines, table.places, strict=True))
+    rows: list[_Row] = []
+    for tokens, tags, lines in found:
+        of_sentence = list(dict.fromkeys(each for line in lines if (each := intents[line])))
+        if len(of_sentence) == 1:
+            rows.append((tokens, tags, of_sentence[0], places[lines[0]]))
+        else:
+            shown = f"has the intents {', '.join(map(shortened, of_sentence[:3]))}" if of_sentence else "has no intent"
+            faults.add(f"{places[lines[0]]}: the sentence {shown}; expected one")
+    return rows, table.sha256
 
 
 def _folder(folder: Path, encoding: str, faults: Faults) -> tuple[list[_Row], str]:
@@ -133,22 +196,24 @@ def _folder(folder: Path, encoding: str, faults: Faults) -> tuple[list[_Row], st
     return rows, sha256
 
 
-def _json_lines(file: Path, encoding: str, faults: Faults) -> tuple[list[_Row], str]:
+def _json_lines(
+    file: Path, encoding: str, faults: Faults, columns: TagColumns, of_intents: str
+) -> tuple[list[_Row], str]:
     texts, sha256 = read_texts([file], encoding=encoding)
     rows: list[_Row] = []
     if not texts[str(file)].lstrip().startswith("{"):
         faults.add(
-            f"{file}: is neither a folder of {', '.join(PARTS)} nor JSON lines, such as "
+            f"{file}: is neither a folder of {', '.join(PARTS)}, nor a table, nor JSON lines, such as "
             '{"tokens": ["to", "rome"], "tags": ["O", "B-city"], "intent": "flight"}'
         )
         return rows, sha256
     for _, place, item in json_lines(str(file), texts[str(file)], faults):
-        intent = item.get("intent") if isinstance(item, dict) else None
+        intent = item.get(of_intents) if isinstance(item, dict) else None
         if not isinstance(intent, str) or not intent.strip():
-            found = "" if isinstance(item, dict) and "intent" in item else f"; {in_place(item)}"
-            faults.add(f'{place}: has no "intent", a text{found}')
+            found = "" if isinstance(item, dict) and of_intents in item else f"; {in_place(item)}"
+            faults.add(f'{place}: has no "{of_intents}", a text{found}')
             continue
-        pair = json_sentence(item, place, faults)
+        pair = json_sentence(item, place, faults, columns)
         if pair is not None and pair[0]:
             rows.append((*pair, intent.strip(), place))
     return rows, sha256

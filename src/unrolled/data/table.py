@@ -58,6 +58,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def lines(self) -> list[int]:
+        """The number of each row's line, or row, in its file."""
+        return [int(place.rsplit(" ", 1)[1]) for place in self.places]
+
     def column(self, name: str) -> list[str]:
         """A column.
 

@@ -2,31 +2,28 @@
 
 Inputs: CoNLL columns (a token a line with its tag in the last column, an empty line between sentences; CoNLL-U too);
 JSON lines: a sentence a line, {"tokens": [...], "tags": [...]} or {"text": "...", "spans": [{"start": 0, "end": 5,
-"label": "PER"}]}; or a table with a token a row. Outputs: sentences with their tags.
+"label": "PER"}]}; or a table with a token or a sentence a row. Outputs: sentences with their tags.
 """
 
 import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unrolled.data import schemes
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, decode, in_place, json_lines, read_bytes, read_texts, refuse_array, shortened
-from unrolled.data.items import Items, lines_of, opened_file
+from unrolled.data.files import Faults, decode, read_bytes, read_texts, refuse_array, shortened
+from unrolled.data.items import ItemForm, Items, lines_of, of_table, opened_file
 from unrolled.data.packed import unpacked
-from unrolled.data.schemes import Span
-from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column, is_table, read_table
-from unrolled.data.tokens import tokens_of
+from unrolled.data.table import NOTHING, Learnt
+from unrolled.data.tag_columns import Sentence, TagColumns, no_table
+from unrolled.data.tagged_lines import NO_COLUMNS, conll_sentences, json_sentences
+from unrolled.data.tagged_table import has_words, is_sheet, read_tagged_table
 from unrolled.errors import DataError
-from unrolled.json_values import JsonObject, are_texts
 
-_TOKEN_NAMES = ("token", "word", "tokens", "form", "text")
-_TAG_NAMES = ("tag", "label", "ner", "ner_tag", "tags", "labels", "pos", "upos")
-_SENTENCE_NAMES = ("sentence", "sentence #", "sentence_id", "sentence id", "sent_id", "sent", "sentence number")
 _LONGEST_TOKEN = 10_000  # characters
 _MOST_ODD = 0.1  # share of tags that may be of no scheme
 MOST_TAGS = 3000  # kinds: the work of a tagger grows with their square
@@ -68,36 +65,43 @@ class Tagged:
         return Tagged([self.sentences[i] for i in places], [self.tags[i] for i in places], self.scheme, [])
 
 
-Sentence = tuple[list[str], list[str], Sequence[int]]  # tokens, tags, and the line of each
-
-
 def read_tagged(
-    files: Sequence[Path | str], *, scheme: str = "auto", encoding: str = "utf-8", learnt: Learnt = NOTHING
+    files: Sequence[Path | str],
+    *,
+    scheme: str = "auto",
+    columns: TagColumns = NO_COLUMNS,
+    encoding: str = "utf-8",
+    learnt: Learnt = NOTHING,
 ) -> Tagged:
     """Reads files of tagged sentences.
 
     Args:
-        files: CoNLL columns, JSON lines, or tables with a token a row.
+        files: CoNLL columns, JSON lines, or tables with a token or a sentence a row.
         scheme: of the tags; "auto" recognizes it.
+        columns: that a user named.
         encoding: of the files.
         learnt: how the data were read that a model learnt from.
 
     Raises:
         DataError: lines cannot be used; all such lines are told at once.
     """
-    texts, sha256 = read_texts([file for file in files if not _is_sheet(Path(file))], encoding=encoding)
+    sheets = {str(file) for file in files if is_sheet(Path(file), encoding, columns)}
+    texts, sha256 = read_texts([file for file in files if str(file) not in sheets], encoding=encoding)
     faults, notes = Faults(), list[str]()
     found: list[tuple[str, Sentence]] = []
     read_as = dict(learnt)
     for name in map(str, files):
-        if name in texts:
-            refuse_array(name, texts[name])
-            reader = _json_lines if texts[name].lstrip()[:1] == "{" else _columns
-            found += [(name, each) for each in reader(name, texts[name], faults, notes, read_as)]
+        if name in sheets:
+            read, table, _ = read_tagged_table(name, encoding, columns, read_as, faults, notes)
+            sha256 += table.sha256
+        elif texts[name].lstrip()[:1] == "{":
+            read = json_sentences(name, texts[name], faults, columns)
         else:
-            read, digest = _of_table(name, encoding, read_as)
-            sha256 += digest
-            found += [(name, each) for each in read]
+            refuse_array(name, texts[name])
+            read = conll_sentences(name, texts[name], faults, notes, read_as, columns)
+        if name not in sheets and columns.sentence is not None:
+            notes.append(no_table(name))
+        found += [(name, each) for each in read]
     faults.stop()
     if not found:
         raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
@@ -181,38 +185,73 @@ def _unlike_text(sentences: list[list[str]]) -> list[str]:
     return notes
 
 
-def sentences_of(path: Path, encoding: str, tags: Sequence[str], learnt: Learnt = NOTHING) -> Items | None:
+def sentences_of(
+    path: Path, form: ItemForm, tags: Sequence[str], learnt: Learnt = NOTHING, columns: TagColumns = NO_COLUMNS
+) -> Items | None:
     """The tokens of tagged sentences in a file, to tag anew; None if it has another form.
 
     Args:
         path: of the file.
-        encoding: of the file.
+        form: how the file is written; texts, where the user says so.
         tags: known ones, in any scheme: plain lines of text have none of them in a column.
         learnt: how the data were read that a model learnt from.
+        columns: that a user named.
+
+    Raises:
+        DataError: a column that the user named is not there.
     """
-    if not path.is_file():  # a folder; or a pipe, which can be read once
+    if not path.is_file() or form.text is not None or form.header is not None:  # or a folder, a pipe
         return None
-    faults = Faults()
-    if _is_sheet(path):
-        try:
-            found, _ = _of_table(str(path), encoding, dict(learnt))
-        except DataError:
-            return None
+    faults, encoding = Faults(), form.encoding
+    if is_sheet(path, encoding, columns):
+        return _of_sheet(path, encoding, dict(learnt), columns)
+    lines = [line for line in itertools.islice(lines_of(opened_file(path), str(path), encoding), 500) if line]
+    begin = lines[0].lstrip()[:1] if lines else ""
+    if begin == "[":
+        refuse_array(str(path), decode(unpacked(read_bytes(path), str(path)), str(path), encoding))
+    is_json = begin == "{"
+    key = f'"{columns.token or "tokens"}"'
+    if not (all(key in line for line in lines) if is_json else _are_columns(lines, tags)):
+        return None
+    text = decode(unpacked(read_bytes(path), str(path)), str(path), encoding)
+    if is_json:
+        found = json_sentences(str(path), text, faults, columns, needs_tags=False)
     else:
-        lines = [line for line in itertools.islice(lines_of(opened_file(path), str(path), encoding), 500) if line]
-        begin = lines[0].lstrip()[:1] if lines else ""
-        if begin == "[":
-            refuse_array(str(path), decode(unpacked(read_bytes(path), str(path)), str(path), encoding))
-        is_json = begin == "{"
-        if not (all('"tokens"' in line for line in lines) if is_json else _are_columns(lines, tags)):
-            return None
-        text = decode(unpacked(read_bytes(path), str(path)), str(path), encoding)
-        found = (_json_lines if is_json else _columns)(str(path), text, faults, [], dict(learnt))
-        faults.stop()
-    return Items(
-        [(tokens, {}) for tokens, _, _ in found],
-        f"{path}: {counted(len(found), 'tagged sentence')}; their tokens are read",
-    )
+        found = conll_sentences(str(path), text, faults, [], dict(learnt), replace(columns, tag=None))
+    faults.stop()
+    return Items([(tokens, {}) for tokens, _, _ in found], _told(path, len(found)))
+
+
+def _of_sheet(path: Path, encoding: str, learnt: dict[str, Any], columns: TagColumns) -> Items | None:
+    """The sentences of a table with tokens; None where it may have texts, as columns are neither named nor learnt.
+
+    Raises:
+        DataError: a column that the user named now, and not for the training, is not there; or it holds tokens, of
+            which sentences are not known.
+    """
+    faults, named = Faults(), {role: columns.of(role) for role in ("sentence", "token")}
+    is_known = columns.token is not None or "token" in learnt
+    is_named = any(name and not name.isdecimal() and role not in learnt for role, name in named.items())
+    try:
+        found, table, roles = read_tagged_table(str(path), encoding, columns, learnt, faults, [], needs_tags=False)
+    except DataError:
+        if is_named or has_words(str(path), encoding, columns.token or learnt.get("token", "")):
+            raise
+        return None
+    if roles.tag is None and not is_known:
+        return None
+    faults.stop()
+    if not roles.is_whole:
+        return Items([(tokens, {}) for tokens, _, _ in found], _told(path, len(found)))
+    if roles.tag is None:
+        return of_table(path, ItemForm(roles.token, encoding=encoding))
+    beside = (dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True))
+    rows = dict(zip(table.lines, beside, strict=True))
+    return Items([(tokens, rows[lines[0]]) for tokens, _, lines in found], _told(path, len(found)))
+
+
+def _told(path: Path, n: int) -> str:
+    return f"{path}: {counted(n, 'tagged sentence')}; their tokens are read"
 
 
 def _are_columns(lines: Sequence[str], tags: Sequence[str]) -> bool:
@@ -222,175 +261,3 @@ def _are_columns(lines: Sequence[str], tags: Sequence[str]) -> bool:
     columns = list(zip(*rows, strict=False))[1:]
     n_known = [sum((schemes.split_tag(each.strip())[1] or each.strip()) in known for each in row) for row in columns]
     return bool(n_known) and max(n_known) > 0.8 * len(rows)
-
-
-def _is_sheet(path: Path) -> bool:
-    """Whether a file is a table with a token a row, and not JSON, which has a form of its own here."""
-    return is_table(path) and not any(each.lower() in (".jsonl", ".ndjson", ".json") for each in path.suffixes)
-
-
-def _of_table(name: str, encoding: str, read_as: dict[str, Any]) -> tuple[list[Sentence], str]:
-    """Sentences out of a table with a token a row: a column tells them apart, filled in each row or in first ones.
-
-    `read_as` names the columns, or gets their names.
-    """
-    usual = {"sentence": _SENTENCE_NAMES, "token": _TOKEN_NAMES, "tag": _TAG_NAMES}
-
-    def choose(name: str, head: list[str], _: list[list[str]]) -> list[str]:
-        check_learnt(name, head, [read_as[option] for option in usual if option in read_as])
-        for option, names in usual.items():
-            try:
-                read_as[option] = choose_column(name, head, read_as.get(option), names, option)
-            except DataError:
-                raise DataError(
-                    f"{name}: has no column for each {option}; expected a table with a token a row and the columns "
-                    "sentence, token and tag"
-                ) from None
-        return list(dict.fromkeys(read_as[option] for option in usual))
-
-    table = read_table([name], encoding=encoding, has_option=False, choose=choose)
-    found: list[tuple[list[str], list[str], list[int]]] = []
-    last = None
-    for i, (sentence, token, tag) in enumerate(zip(*(table.columns[read_as[each]] for each in usual), strict=True)):
-        if last is None or (sentence.strip() and sentence != last):
-            found.append(([], [], []))
-            last = sentence
-        if token.strip() and tag.strip():
-            tokens, tags, lines = found[-1]
-            tokens.append(token.strip())
-            tags.append(tag.strip())
-            lines.append(int(table.places[i].rsplit(" ", 1)[1]))
-    return [each for each in found if each[0]], table.sha256
-
-
-def _columns(name: str, text: str, faults: Faults, notes: list[str], read_as: dict[str, Any]) -> list[Sentence]:
-    sentences: list[tuple[list[list[str]], list[int]]] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    for number, line in enumerate([*text.split("\n"), ""], 1):
-        if not line.strip():
-            if rows:
-                sentences.append((rows, lines))
-            rows, lines = [], []
-            continue
-        columns = line.split("\t") if "\t" in line else line.split()
-        if columns[0] == "-DOCSTART-" or (line.startswith("# ") and "\t" not in line and not rows and len(columns) > 2):
-            continue  # a document's begin, a comment of CoNLL-U
-        if len(columns) == _WIDTH_OF_CONLLU and re.fullmatch(r"\d+[-.]\d+", columns[0]):
-            continue  # a word of several tokens, or an empty one
-        if len(columns) < 2 or not columns[0].strip() or not columns[-1].strip():
-            faults.add(
-                f"{name}, line {number}: {shortened(line)} has no tag; expected a token, a space or tab, and its tag"
-            )
-        elif rows and len(columns) != len(rows[0]):
-            faults.add(
-                f"{name}, line {number}: has {counted(len(columns), 'column')}, the sentence's lines before "
-                f"{len(rows[0])}"
-            )
-        else:
-            rows.append(columns)
-            lines.append(number)
-    token, tag = _layout(name, [rows for rows, _ in sentences], notes, read_as)
-    return [
-        ([row[token].strip() for row in rows], [row[tag].strip() for row in rows], lines) for rows, lines in sentences
-    ]
-
-
-_WIDTH_OF_CONLLU = 10
-
-
-def _layout(name: str, sentences: list[list[list[str]]], notes: list[str], read_as: dict[str, Any]) -> tuple[int, int]:
-    """The columns of tokens and of tags: the first and the last, if the first does not count the tokens; or as a model
-    learnt them from lines with as many columns.
-    """
-    some = sentences[:200]
-    width, *learnt = read_as.get("layout", ("0",))
-    if width == str(len(some[0][0]) if some else -1):
-        token, tag = map(int, learnt)
-        return token, tag
-    token, tag = _guessed_layout(name, some, notes)
-    if some:
-        read_as["layout"] = [str(len(some[0][0])), str(token), str(tag)]
-    return token, tag
-
-
-def _guessed_layout(name: str, some: list[list[list[str]]], notes: list[str]) -> tuple[int, int]:
-    are_counted = bool(some) and all(
-        len(rows[0]) > 2 and [row[0] for row in rows] == [str(i + 1) for i in range(len(rows))] for rows in some
-    )
-    if not are_counted or max(map(len, some)) < 2:
-        return 0, -1
-    if all(len(row) == _WIDTH_OF_CONLLU for rows in some for row in rows):
-        notes.append(f"{name}: CoNLL-U; tokens from column 2, tags from column 4, the universal part of speech")
-        return 1, 3
-    notes.append(f"{name}: the first column counts the tokens, which are in the second")
-    return 1, -1
-
-
-def _json_lines(name: str, text: str, faults: Faults, _: list[str], __: dict[str, Any]) -> list[Sentence]:
-    found: list[Sentence] = []
-    for number, where, item in json_lines(name, text, faults):
-        pair = json_sentence(item, where, faults)
-        if pair is not None and pair[0]:
-            found.append((*pair, [number] * len(pair[0])))
-    return found
-
-
-def json_sentence(item: Any, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
-    """Tokens and tags of a line's object; None where it has faults."""
-    is_cut = isinstance(item, dict) and "tokens" in item
-    return _of_tokens(item, where, faults) if is_cut else _of_text(item, where, faults)
-
-
-def _of_tokens(item: JsonObject, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
-    tokens = _words(item, "tokens", where, faults)
-    tags = None if tokens is None else _words(item, "tags", where, faults)
-    if tokens is None or tags is None:
-        return None
-    if len(tokens) != len(tags):
-        faults.add(
-            f"{where}: {counted(len(tokens), 'token')} and {counted(len(tags), 'tag')}; expected as many tags as tokens"
-        )
-        return None
-    return tokens, tags
-
-
-def _words(item: JsonObject, part: str, where: str, faults: Faults) -> list[str] | None:
-    value = item.get(part)
-    if are_texts(value) and all(map(str.strip, value)):
-        return value
-    found = "" if part in item else f"; {in_place(item)}"
-    faults.add(f"{where}: {part!r} must be a list of texts, none of them empty{found}")
-    return None
-
-
-def _of_text(item: object, where: str, faults: Faults) -> tuple[list[str], list[str]] | None:
-    if not isinstance(item, dict) or not isinstance(item.get("text"), str) or not isinstance(item.get("spans"), list):
-        expected = '{"tokens": [...], "tags": [...]} or {"text": ..., "spans": [...]}'
-        faults.add(f"{where}: expected {expected}; {in_place(item)}")
-        return None
-    tokens = tokens_of(item["text"])
-    begins = {token.start: i for i, token in enumerate(tokens)}
-    ends = {token.end: i + 1 for i, token in enumerate(tokens)}
-    spans: list[Span] = []
-    n_before = faults.n_faults
-    for span in item["spans"]:
-        match span:
-            case {"start": int(start), "end": int(end), "label": str(label)} if label:
-                if start not in begins or end not in ends or begins[start] >= ends[end]:
-                    piece = item["text"][start:end]
-                    faults.add(
-                        f"{where}: the span {start} to {end}, {shortened(piece)}, does not begin and end with tokens"
-                    )
-                else:
-                    spans.append(Span(begins[start], ends[end], label))
-            case _:
-                faults.add(
-                    f'{where}: a span must be {{"start": ..., "end": ..., "label": ...}}; got {shortened(str(span))}'
-                )
-    spans.sort(key=lambda span: span.start)
-    if any(a.end > b.start for a, b in zip(spans, spans[1:], strict=False)):
-        faults.add(f"{where}: spans overlap, which tags cannot mark")
-    if faults.n_faults > n_before:
-        return None
-    return [token.text for token in tokens], schemes.tags_of(spans, len(tokens), "BIOES")

@@ -68,12 +68,14 @@ class TagModel(Estimator[TagSettings, Tagged, TagFitted]):
     def read(self, files: Files) -> Tagged:
         paths = paths_of(files)
         settings = self.settings
-        return read_tagged(paths, scheme=settings.scheme, encoding=settings.encoding, learnt=self.read_as)
+        return read_tagged(
+            paths, scheme=settings.scheme, columns=settings.columns, encoding=settings.encoding, learnt=self.read_as
+        )
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a file of tagged ones, whose tags are left out; None of another."""
         tags = self.fitted.tags
-        return sentences_of(path, form.encoding, tags, self.read_as)
+        return sentences_of(path, form, tags, self.read_as, self.settings.columns)
 
     def prepare(
         self,

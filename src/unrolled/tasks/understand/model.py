@@ -63,13 +63,15 @@ class UnderstandModel(Estimator[UnderstandSettings, Intents, UnderstandFitted]):
     default_training = TrainSettings(minutes=5, lr=2e-3, average=0.998, precision="float32")
 
     def read(self, files: Files) -> Intents:
-        paths = paths_of(files)
-        return read_intents(paths, encoding=self.settings.encoding, learnt=self.read_as)
+        paths, settings = paths_of(files), self.settings
+        return read_intents(
+            paths, columns=settings.columns, intent=settings.intent, encoding=settings.encoding, learnt=self.read_as
+        )
 
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sentences of a folder with seq.in, or of tagged ones; None of another file."""
         tags = self.fitted.tags
-        return sentences_in(path, form.encoding, tags)
+        return sentences_in(path, form, tags, self.read_as, self.settings.columns)
 
     def prepare(
         self,

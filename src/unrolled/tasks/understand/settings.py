@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from unrolled.data.tag_columns import TagColumns
 from unrolled.nn.token_encoder import EncoderSettings
 from unrolled.settings import option
 from unrolled.tasks.class_weights import parsed
@@ -13,6 +14,12 @@ from unrolled.tasks.class_weights import parsed
 class UnderstandSettings(EncoderSettings):
     """What the model is, and how the files are read."""
 
+    sentence: str | None = option(
+        None, "column that tells the sentences of a table apart  [guessed from its name]", reads="inputs"
+    )
+    token: str | None = option(None, "column with the tokens  [guessed from its name]", reads="inputs")
+    tag: str | None = option(None, "column with the tags  [guessed from its name]", reads="answers")
+    intent: str | None = option(None, "column with the intents  [guessed from its name]", reads="answers")
     smoothing: float = option(
         0.1, "share of an intent's certainty spread over the others in training", least=0, most=0.5
     )
@@ -33,3 +40,8 @@ class UnderstandSettings(EncoderSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         parsed(self.class_weights)
+
+    @property
+    def columns(self) -> TagColumns:
+        """The columns of sentences, tokens and tags that are named."""
+        return TagColumns(self.sentence, self.token, self.tag)

@@ -1,0 +1,178 @@
+"""Which columns of a table have sentences, tokens and tags: as asked, as learnt, by name, or by what the cells hold.
+
+Inputs: names and first rows. Outputs: names, and what was guessed. A file of its own, as taggers and models of intents
+read the same tables.
+"""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unrolled.data.table import check_learnt, names_shown, no_column
+from unrolled.errors import DataError
+
+TOKEN_NAMES = ("token", "word", "tokens", "words", "form", "text")
+TAG_NAMES = ("tag", "label", "ner", "ner_tag", "tags", "labels", "ner_tags", "slots", "seq.out", "pos", "upos")
+_SENTENCE_NAMES = ("sentence", "sentence #", "sentence_id", "sentence id", "sent_id", "sent", "sentence number")
+_WHOLE_NAMES = ("seq.in", "sentence", "utterance", "query")  # of columns with whole sentences
+_USUAL = {"sentence": _SENTENCE_NAMES, "token": TOKEN_NAMES, "tag": TAG_NAMES}
+_WHAT = {"sentence": "tells sentences apart", "token": "has the tokens", "tag": "has the tags"}
+
+OUTSIDE = "O"  # in place of tags that are not there
+Sentence = tuple[list[str], list[str], Sequence[int]]  # tokens, tags, and the line of each
+
+
+@dataclass(frozen=True)
+class TagColumns:
+    """The columns that a user names, None where not: names of a table or of JSON, numbers from 1 of lines without any.
+
+    Attributes:
+        sentence: that tells the sentences of a table apart.
+        token: with the tokens.
+        tag: with the tags.
+    """
+
+    sentence: str | None = None
+    token: str | None = None
+    tag: str | None = None
+
+    def of(self, role: str) -> str | None:
+        """The one that is named for a role."""
+        return {"sentence": self.sentence, "token": self.token, "tag": self.tag}[role]
+
+
+@dataclass(frozen=True)
+class TagRoles:
+    """The columns that are read.
+
+    Attributes:
+        token, tag: with them; without a column of tags, as a file to predict may be, None.
+        sentence: that tells sentences apart; None where each row is one, or where none is known.
+        is_whole: whether each row is a sentence.
+        notes: what was guessed, for the user.
+    """
+
+    token: str
+    tag: str | None
+    sentence: str | None
+    is_whole: bool
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The columns by their roles."""
+        found = {"sentence": self.sentence, "token": self.token, "tag": self.tag}
+        return {role: name for role, name in found.items() if name is not None}
+
+
+def tag_roles(
+    name: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    asked: TagColumns,
+    learnt: dict[str, Any],
+    *,
+    taken: str | None = None,
+    needs_tags: bool = True,
+) -> TagRoles:
+    """The columns of sentences, tokens and tags.
+
+    Args:
+        name: of the table, for faults.
+        head: names of its columns.
+        rows: its first rows.
+        asked: what the user named.
+        learnt: the columns of a training, by role.
+        taken: a column that has none of these.
+        needs_tags: whether there must be tags.
+
+    Raises:
+        DataError: a column is not there, or none is known for a role; the option that names it is told.
+    """
+    for role in _USUAL:
+        if asked.of(role) is None and role in learnt and (role != "tag" or needs_tags):
+            check_learnt(name, head, [learnt[role]], option=role)
+    known = {role: found for role in _USUAL if (found := asked.of(role) or learnt.get(role))}
+    if not needs_tags and known.get("tag") not in head:
+        known.pop("tag", None)
+    for role, column in known.items():
+        if column not in head:
+            told = no_column(name, head, column)
+            raise DataError(told if told.endswith("?") else f"{told}; pass --{role} with the one that is meant")
+    wholes = {column for i, column in enumerate(head) if are_wholes([row[i] for row in rows])}
+    free = [each for each in head if each != taken and each not in known.values()]
+    tag = known.get("tag") or next(iter(_named(free, TAG_NAMES)), None)
+    usual = (*TOKEN_NAMES, *(_WHOLE_NAMES if tag is None or tag in wholes else ()))
+    free = [each for each in free if each != tag]
+    token = known.get("token") or next(iter(_named(free, usual)), None)
+    if token is None or (tag is None and needs_tags):
+        raise DataError(_unknown(name, head, {"token": token, "tag": tag if needs_tags else ""}))
+    free = [each for each in free if each != token]
+    is_whole = "sentence" not in known and token in wholes and (tag is None or tag in wholes)
+    sentence = None if is_whole else known.get("sentence") or next(iter(_named(free, _SENTENCE_NAMES)), None)
+    found = {"token": token, "tag": tag} | ({} if is_whole else {"sentence": sentence})
+    others = {
+        role: [each for each in _named(free, _USUAL[role]) if each != sentence]
+        for role, column in found.items()
+        if column is not None and role not in known
+    }
+    return TagRoles(token, tag, sentence, is_whole, _notes(name, found, others, is_whole=is_whole))
+
+
+def _unknown(name: str, head: Sequence[str], found: dict[str, str | None]) -> str:
+    """What is asked for where no column is known for a role."""
+    roles = [role for role, column in found.items() if column is None]
+    return (
+        f"{name}: which column {' and which '.join(_WHAT[role] for role in roles)}? Pass "
+        f"{' and '.join(f'--{role}' for role in roles)} with one of {names_shown(head)}"
+    )
+
+
+def cells(text: str) -> list[str]:
+    """The words of a cell with several: between spaces, or in a list as Python writes it."""
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            found = None
+        if isinstance(found, list) and all(isinstance(each, str | int) for each in found):
+            return [str(each) for each in found]
+    return text.split()
+
+
+def no_sentences(name: str, head: Sequence[str]) -> str:
+    """What is said of a table without a column, or empty rows, that tell sentences apart."""
+    return (
+        f"{name}: which column tells sentences apart? Pass --sentence with one of {names_shown(head)}, or leave a row "
+        "empty after each sentence"
+    )
+
+
+def no_table(name: str) -> str:
+    """What is said of a file without columns, where --sentence names one."""
+    return f"{name}: is no table, so --sentence makes no difference in it"
+
+
+def are_wholes(column: Sequence[str]) -> bool:
+    """Whether most cells of a column have several words."""
+    filled = [each for each in column if each.strip()]
+    return 2 * sum(len(cells(each)) > 1 for each in filled) > len(filled)
+
+
+def _named(head: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """The columns with one of the usual names, in any case, in the order of those."""
+    lowered = [(each.strip().lower(), each) for each in head]
+    return [each for name in usual for lower, each in lowered if lower == name]
+
+
+def _notes(name: str, roles: dict[str, str | None], others: dict[str, list[str]], *, is_whole: bool) -> tuple[str, ...]:
+    """How a table is read, and for which role there are other columns of a usual name."""
+    said = ", ".join(f"{found!r} {_WHAT[role]}" for role, found in roles.items() if found is not None)
+    notes = [f"{name}: a {'sentence' if is_whole else 'token'} a row; {said}"]
+    for role, found in others.items():
+        if found:
+            meant = " or ".join(map(repr, found))
+            notes.append(f"{name}: {meant} may be the column that {_WHAT[role]}; if so, pass --{role}")
+    return tuple(notes)
