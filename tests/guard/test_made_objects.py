@@ -166,10 +166,12 @@ def held_case(use: str, place: str, held: str, way: str) -> Case:
     return Case(step_of(wrap(function)), change_it, fuses=False)
 
 
+#: of these all that they hold, in all places; of the others a list
+WHOLE = ("init", "method", "equal, there")
 HELD = {
     ", ".join(names): names
     for names in itertools.product(USES, PLACES, HOLDS, ("exchanged", "in place"))
-    if names[3] == "exchanged" or HOLDS[names[2]][2] is not None
+    if (names[3] == "exchanged" or HOLDS[names[2]][2] is not None) and (names[0] in WHOLE or names[2] == "list")
 }
 SAMPLE = [
     *(f"{use}, default, list, in place" for use in USES),
