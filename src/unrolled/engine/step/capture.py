@@ -32,7 +32,7 @@ from unrolled.engine.step.path import Ended, Path
 from unrolled.engine.step.refusals import reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
 from unrolled.engine.step.sources import HELPERS, all_have_sources
-from unrolled.engine.step.undisturbed import undisturbed
+from unrolled.engine.step.undisturbed import undisturbed, unforked
 
 _SETTINGS: dict[str, Any] = {
     "side_effect_replay_policy": "error",  # a graph alone does not write what the step writes
@@ -148,7 +148,7 @@ class Guarded:
         made = _Guards(_call.__code__, output, path)
         self._scope = scope  # which torch's guards read, and do not keep
         self._manager = made.guard_manager
-        self._check = made.guard_manager.root.check
+        self._check = unforked(made.guard_manager.root.check)
         by_address = vars(made).get("by_address", ())
         made_of: list[Any] = list(output.guards)
         objects = [guard.obj_weakref() for guard in made_of if guard.obj_weakref is not None]

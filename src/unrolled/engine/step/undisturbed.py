@@ -1,12 +1,14 @@
 """What a capture must leave as it was: random states, warnings, and the objects of a capture around it.
 
-Inputs: none. Outputs: a context manager, in which one capture runs at a time.
+Inputs: none. Outputs: a context manager, in which one capture runs at a time; and a check of guards beside forks.
 """
 
 import contextlib
+import os
 import random
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,21 @@ _TABLES: tuple[Any, ...] = (
     graph_bytecode_inputs.index_to_external_object_weakref,
     graph_bytecode_inputs.keep_alive,
 )
+
+# torch's check of guards holds a lock of C++, which would stay locked in a child that is forked meanwhile
+_CHECKING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_CHECKING.acquire, after_in_parent=_CHECKING.release, after_in_child=_CHECKING.release)
+
+
+def unforked(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """The check, during which no other thread forks."""
+
+    def checked(given: Any) -> bool:
+        with _CHECKING:
+            return check(given)
+
+    return checked
 
 
 @contextlib.contextmanager
