@@ -267,6 +267,28 @@ def test_weights_that_another_thread_trains_are_no_change(n_calls_before, monkey
     assert w[0] > 1
 
 
+def test_a_gradient_that_cannot_be_taken_is_no_fault_of_the_call(monkeypatch):
+    """As of weights that another thread writes into meanwhile, or of an operation that has none."""
+
+    def written(*_):
+        raise RuntimeError("one of the variables needed for gradient computation has been modified")
+
+    step = scaled_by([0.5])
+    xs, h = Case(step).arguments()
+    unrolled.scan(step, xs, h)
+    monkeypatch.setattr(compared, "_gradients", written)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        unrolled.scan(step, xs, h, engine="fused")
+    miss_all(monkeypatch)
+    box = [0.5]
+    step = scaled_by(box)
+    unrolled.scan(step, xs, h)
+    box[0] = 0.25
+    with pytest.warns(NotFusedWarning, match="did not see"):
+        unrolled.scan(step, xs, h)
+
+
 @pytest.mark.parametrize("at", [1, 2])
 def test_what_a_signal_raises_comes_out(at, monkeypatch):
     """As a limit of time that a handler sets, amid the step or amid its graph."""

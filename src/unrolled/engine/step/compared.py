@@ -5,6 +5,7 @@ same. This is the second net under the guards: they say what may have changed, t
 functions of torch in the same order, so results that differ by much more than a rounding are not those of one step.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,8 @@ class _Outcome:
             _, second = run(xs, first[len(first) - len(states) :])
             self.results = [*first, *second]
             self.reached = _reached(self.results, (*xs, *states), ends)
-            self.gradients = _gradients(self.results, (*xs, *states))
+            with contextlib.suppress(RuntimeError):  # what a gradient needs was written into, or it has no derivative
+                self.gradients = _gradients(self.results, (*xs, *states))
         except Exception as fault:  # its own words come from the loop
             self.fault = fault
 
