@@ -24,7 +24,7 @@ class Scored(ABC):
     def as_data(self, data: Any) -> Any:
         """Data of the task, from files, from examples in memory, or as it is."""
 
-    def data_of(self, data: Any) -> Any:
+    def _data_of(self, data: Any) -> Any:
         """Data that `evaluate` was given, as it reads them."""
         return self.as_data(data)
 
@@ -54,7 +54,7 @@ class Scored(ABC):
         """
         if data is None:
             return self._report(None)
-        found = self.data_of(data if answers is None else self.paired(data, answers))
+        found = self._data_of(data if answers is None else self.paired(data, answers))
         return self._report(self.evaluate(found), is_flattered=self.is_flattered_by(found))
 
     def _report(self, metrics: Metrics | None, *, is_flattered: bool = False) -> Any:

@@ -126,7 +126,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         """From text files; without any, the source of Python's standard library."""
         return data if isinstance(data, Corpus) else self.read(data)
 
-    def data_of(self, data: Any) -> Any:
+    def _data_of(self, data: Any) -> Any:
         return _in_memory(data) if isinstance(data, str | (bytes if self.item == "byte" else str)) else data
 
     def is_of_files(self, data: Any) -> bool:
