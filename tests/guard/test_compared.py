@@ -406,6 +406,27 @@ def test_what_has_not_changed_is_not_told(kind):
     assert not tells_apart(UNCHANGED[kind])
 
 
+#: what torch's capture writes in another way
+REWRITTEN = {
+    "a power of a negative number": lambda h: (-2) ** torch.round(h),
+    "a quotient that is scaled": lambda h: torch.addcdiv(h, h, h + 2, value=0.5),
+    "a product that is scaled": lambda h: h.clone().addcmul_(h, h, value=0.5),
+    "mixed": lambda h: torch.lerp(h, -h, 0.7),
+}
+
+
+@pytest.mark.parametrize("largest", [1.0, 1e30, 1e300, float("inf")])
+@pytest.mark.parametrize("kind", REWRITTEN)
+def test_what_the_capture_writes_in_another_way_fuses(kind, largest):
+    def step(x, h):
+        return REWRITTEN[kind](h), torch.tanh(h + x.sum(1, keepdim=True))
+
+    xs, h = Case(step).arguments()
+    for _ in range(2):
+        explained = unrolled.explain(step, xs, h * largest)
+        assert "its graph" not in explained.reason
+
+
 TAKEN_APART = {
     "unpacked": lambda w: sum(iter([a * 1 for a in w])),
     "starred": lambda w: torch.add(*w[:2]) + w[2],

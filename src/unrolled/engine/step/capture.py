@@ -27,7 +27,7 @@ from torch.utils import _pytree as pytree
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.step.dict_keys import DictKeys
 from unrolled.engine.step.extra_guards import ExtraGuards
-from unrolled.engine.step.interpreter import Interpreter
+from unrolled.engine.step.interpreter import Interpreter, Plain
 from unrolled.engine.step.path import Ended, Path
 from unrolled.engine.step.refusals import reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
@@ -338,7 +338,7 @@ class Captured(Guarded):
         pools: dict[str, Any] = {"x": xs, "state": states, "tensor": tensors, "rows": [n_rows]}
         results: Any = []
         if self.graph is not None:
-            run = Interpreter(self.graph).run if is_traced else self.graph.forward  # a call would print what it raises
+            run = (Interpreter if is_traced else Plain)(self.graph).run
             results = run(*[i if kind == "size" else pools[kind][i] for kind, i in self.places])
         return [
             results[leaf.index] if isinstance(leaf, _Result) else pools[leaf[0]][leaf[1]]

@@ -20,14 +20,16 @@ from unrolled.engine.trees import unflatten
 if TYPE_CHECKING:
     from unrolled.engine.step.capture import Captured
 
+_SMALL = 1e-3
 Run = Callable[[list[Tensor], list[Tensor]], tuple[Any, list[Any]]]  # inputs, states → form and leaves of the results
 
 
 def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], leaves: Leaves) -> bool:
     """Whether a step does now what its graph does, neither of which draws random numbers: values and dtypes, the
     tensors that gradients reach, and gradients of inputs and states. Those of what the step reads are not taken, as
-    hooks of the user's would see them. A difference counts if it comes again, and the step does not differ from itself,
-    as where another thread trains its weights.
+    hooks of the user's would see them. A difference counts if there is one at numbers of usual size too, as torch's
+    capture computes a few functions in another order, which shows where they overflow; and if the step does not differ
+    from itself, as where another thread trains its weights.
 
     Raises:
         Exception: one that only one of the two raised, and not again: no step's, but a signal's, say.
@@ -46,12 +48,30 @@ def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], lea
         first, of_first = _Outcome(of_step, leaves, ends), _Outcome(of_graph, leaves, ends)
         if first.equals(of_first):
             return True
-        second, of_second = _Outcome(of_step, leaves, ends), _Outcome(of_graph, leaves, ends)
+        ordinary = leaves._replace(xs=_ordinary(leaves.xs), states=_ordinary(leaves.states))
+        second, of_second = _Outcome(of_step, ordinary, ends), _Outcome(of_graph, ordinary, ends)
         is_same = second.equals(of_second)
         fault = first.fault or of_first.fault
         if is_same and fault is not None and second.fault is None:
             raise fault
-        return is_same or not first.equals(second)
+        return is_same or not second.equals(_Outcome(of_step, ordinary, ends))
+
+
+def _ordinary(leaves: list[Tensor]) -> list[Tensor]:
+    """The same, with numbers of usual size in place of those that are not."""
+    found = []
+    for leaf in leaves:
+        if leaf.is_floating_point():
+            is_usual = (leaf.abs() > _SMALL) & (leaf.abs() < 1 / _SMALL)
+            leaf = torch.where(is_usual, leaf, _numbers_like(leaf)).detach().requires_grad_(leaf.requires_grad)
+        found.append(leaf)
+    return found
+
+
+def _numbers_like(tensor: Tensor) -> Tensor:
+    """Numbers between -1 and 1 that are all different."""
+    numbers = torch.arange(1, tensor.numel() + 1, dtype=torch.float64, device=tensor.device).cos()
+    return numbers.to(tensor.dtype).view(tensor.shape)
 
 
 class _Outcome:
@@ -153,8 +173,5 @@ def _gradients(results: list[Any], given: Sequence[Tensor]) -> list[Tensor]:
     roots = [result for result in results if torch.is_tensor(result) and result.requires_grad]
     if not wanted or not roots:
         return []
-    numbers = [
-        torch.arange(1, root.numel() + 1, dtype=torch.float64, device=root.device).cos().to(root.dtype).view_as(root)
-        for root in roots
-    ]
+    numbers = [_numbers_like(root) for root in roots]
     return list(torch.autograd.grad(roots, wanted, numbers, allow_unused=True, materialize_grads=True))

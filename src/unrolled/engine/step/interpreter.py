@@ -13,12 +13,16 @@ from unrolled.engine.reasons import NotTraceable
 from unrolled.engine.step.refusals import reason_at
 
 
-class Interpreter(fx.Interpreter):
-    """Hands the lines of the step on, also of an operation that cannot be traced."""
+class Plain(fx.Interpreter):
+    """Torch's own. The source that torch makes of a graph would be faster, and takes (-2) ** h for -(2 ** h)."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
         self.extra_traceback = False  # torch would add its own words to the reason
+
+
+class Interpreter(Plain):
+    """Hands the lines of the step on, also of an operation that cannot be traced."""
 
     def run_node(self, n: fx.Node) -> Any:
         try:
