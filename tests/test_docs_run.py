@@ -61,6 +61,8 @@ def sentences():
     tagged = ["Ada B-person\nmet O\nBob B-person\n", "in O\nNew B-location\nYork I-location\n"] * 12
     for name in ("entities.conll", "train.conll", "dev.conll", "test.conll", "other.conll"):
         write(name, tagged)
+    numbered = [(i, *line.split()) for i, text in enumerate(tagged) for line in text.splitlines()]
+    write("words.csv", ["id,form,label", *(",".join(map(str, row)) for row in numbered)])
     write("texts.txt", ["Ada met Bob", "Bob in York"])
     for part in ("train", "valid", "test"):
         write(f"atis/{part}/seq.in", ["flights to boston", "rain in denver"] * 8)
