@@ -106,9 +106,9 @@ def known():
 
     for shape, calls, rounds, burst in (("", rivals(), ROUNDS, 50), (", (100, 32, 256)", wholes(), 15, 1)):
         with torch.no_grad():
-            inference = interleaved(calls, rounds=rounds, warm_up=20 if burst > 1 else 3, burst=burst)
+            inference = interleaved(calls, rounds=rounds, warm_up=20, burst=burst)
         learns = {name: training(call) for name, call in calls.items() if result_of(call()).requires_grad}
-        trained = interleaved(learns, rounds=rounds, warm_up=20 if burst > 1 else 3, burst=burst)
+        trained = interleaved(learns, rounds=rounds, warm_up=20, burst=burst)
         for way, found in (("inference", inference), ("training", trained)):
             for name, seconds in found.items():
                 print(f"{way}{shape}, {name}", *quartiles(seconds).values(), sep="\t")
