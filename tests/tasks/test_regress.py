@@ -221,6 +221,14 @@ def test_on_the_command_line_and_resumed_bit_for_bit(call, tmp_path, monkeypatch
     code, _, err = call("train", "regress", "bad.csv", *brief)
     assert code == 2
     assert err.splitlines()[0].startswith("unrolled: bad.csv, line 3, column 'price': 'much' is not a number")
+    for n_empty in (0, 1, 5):
+        (tmp_path / "words.csv").write_text("text,rating\n" + "a house,\n" * n_empty + "a house,good\na flat,bad\n" * 5)
+        code, _, err = call("train", "regress", "words.csv", *brief)
+        assert (code, err) == (
+            2,
+            f"unrolled: words.csv, line {2 + n_empty}, column 'rating': 'good' is no number, nor is any other value of "
+            "the column. To learn which class a text belongs to: unrolled train classify\n",
+        )
 
 
 def test_windows_on_the_command_line(call, tmp_path, monkeypatch):

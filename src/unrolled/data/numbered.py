@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults
+from unrolled.data.files import Faults, shortened
 from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, same_number
 from unrolled.data.labeled import items_of_frame, read_windows
-from unrolled.data.numbers import mark_to_keep, numbers_of
+from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
 from unrolled.data.roles import Roles, Wanted, roles_of, roles_of_frame
 from unrolled.data.table import NOTHING, Learnt, Table, read_table
 from unrolled.errors import DataError
@@ -92,6 +92,7 @@ def read_numbered(
     faults, notes = Faults(), list[str]()
     table = read_table(list(files), encoding=encoding, header=header, choose=choose, faults=faults)
     names = (found_roles[0].text, found_roles[0].answer)
+    _check_for_numbers(table, names[1], faults)
     mark = learnt.get("decimal", "")
     targets = numbers_of(table, names[1:], faults, notes, decimal=decimal, learnt=mark)[names[1]]
     faults.stop()
@@ -110,6 +111,22 @@ def read_numbered(
         notes.append(counted(left, "row[|s] without a text or a number [is|are] left out"))
     read_as = {"text": names[0], "target": names[1], "decimal": mark_to_keep(table, names[1:], decimal)}
     return Numbered([texts[i] for i in kept], targets[kept], tuple(notes), sha256=table.sha256, read_as=read_as)
+
+
+def _check_for_numbers(table: Table, name: str, faults: Faults) -> None:
+    """A column of words alone is one fault, and another task.
+
+    Raises:
+        DataError: none of the column's values is a number.
+    """
+    values = [(place, text) for place, text in zip(table.places, table.columns[name], strict=True) if text.strip()]
+    if values and not any(is_number(text) for _, text in values):
+        place, text = values[0]
+        faults.add(
+            f"{place}, column {name!r}: {shortened(text)} is no number, nor is any other value of the column. To learn "
+            "which class a text belongs to: unrolled train classify"
+        )
+        faults.stop()
 
 
 def read_numbered_windows(
