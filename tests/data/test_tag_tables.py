@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from unrolled.data.files import Faults
 from unrolled.data.intents import read_intents
 from unrolled.data.items import ItemForm
 from unrolled.data.tag_columns import TagColumns
 from unrolled.data.tagged import read_tagged, sentences_of
+from unrolled.data.tagged_lines import conll_sentences
 from unrolled.errors import DataError
 
 NOUNS = ["Ada", "Bob", "Rome", "Oslo", "New York", 'x"y', "a,b"]
@@ -228,3 +230,15 @@ def test_tokens_whose_sentences_are_not_known_are_no_texts(head, columns, told, 
     with pytest.raises(DataError) as found:
         sentences_of(tmp_path / "a.csv", ItemForm(), [], learnt, TagColumns(**columns))
     assert str(found.value) == f"{tmp_path / 'a.csv'}: {told}"
+
+
+@pytest.mark.parametrize("head", ["", "form\tner\n", "token\tlabel\n"])
+def test_a_model_that_learnt_from_a_table_reads_lines_with_and_without_names(head):
+    learnt, asked = {"token": "form", "tag": "label"}, TagColumns(token="form", tag="label")
+    text = head + "Ada\tB-person\nmet\tO\n"
+    if not head:
+        found = conll_sentences("a.conll", text, Faults(), [], dict(learnt), asked)
+        assert [(tokens, tags) for tokens, tags, _ in found] == [(["Ada", "met"], ["B-person", "O"])]
+    for read_as in [{}, learnt] if head else [{}]:
+        with pytest.raises(DataError, match=r"no column is named '(form|label)'"):
+            conll_sentences("a.conll", text, Faults(), [], dict(read_as), asked)

@@ -126,6 +126,8 @@ def _layout(
     some = sentences[:200]
     n_columns = len(some[0][0]) if some else 2
     named = {role: column for role in ("token", "tag") if (column := asked.of(role)) is not None}
+    if not head:  # names that a model learnt from a table say nothing of lines without any
+        named = {role: column for role, column in named.items() if column != read_as.get(role)}
     numbers = {role: _number(name, role, column, head) for role, column in named.items()}
     width, *learnt = read_as.get("layout", ("0",))
     if numbers.keys() == {"token", "tag"}:
