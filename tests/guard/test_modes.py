@@ -42,6 +42,10 @@ MODES: dict[str, Callable[[], Any]] = {
     "anomaly without a look for nan": lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
     "deterministic": lambda: deterministic(warn_only=False),
     "deterministic, warns": lambda: deterministic(warn_only=True),
+    "a default device": lambda: between(
+        lambda: torch.set_default_device("cpu"), lambda: torch.set_default_device(None)
+    ),
+    "a device": lambda: torch.device("cpu"),
     "default dtype": lambda: between(
         lambda: torch.set_default_dtype(torch.float64), lambda: torch.set_default_dtype(torch.float32)
     ),
@@ -73,13 +77,18 @@ def plain(x, h):
     return h, h
 
 
+def making(x, h):
+    h = torch.tanh(h + torch.ones(HIDDEN, dtype=h.dtype) + torch.zeros_like(h) + x.sum(1, keepdim=True))
+    return h, h
+
+
 def of_torch(x, h):
     h = CELL(x, h)
     return h, h
 
 
 @pytest.mark.parametrize("name", MODES)
-@pytest.mark.parametrize("step", [plain, of_torch, GRU(INPUT, HIDDEN).double()])
+@pytest.mark.parametrize("step", [plain, making, of_torch, GRU(INPUT, HIDDEN).double()])
 def test_a_first_call_within_a_mode_fuses(name, step, monkeypatch):
     monkeypatch.setattr(disk, "load", lambda _: None)  # all is made anew, as by the first call of all
     monkeypatch.setattr(disk, "save", lambda *_: None)

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch._dynamo import graph_bytecode_inputs
+from torch._dynamo.utils import clear_torch_function_mode_stack, set_torch_function_mode_stack
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from unrolled.engine.context import making
 
@@ -29,14 +32,33 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_CHECKING.acquire, after_in_parent=_CHECKING.release, after_in_child=_CHECKING.release)
 
 
-def unforked(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def unforked(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The check, during which no other thread forks."""
 
-    def checked(given: Any) -> bool:
+    def checked(given: Any) -> Any:
         with _CHECKING:
-            return check(given)
+            if not torch._C._len_torch_function_stack():
+                return check(given)
+            with _without_default_cpu():
+                return check(given)
 
     return checked
+
+
+@contextlib.contextmanager
+def _without_default_cpu() -> Iterator[None]:
+    """Takes `torch.device("cpu")` as a context, and as the default device, off the modes of this thread: it changes
+    nothing that is made on a CPU, and torch's capture fails to look into it.
+    """
+    modes = _get_current_function_mode_stack()
+    if not all(isinstance(mode, DeviceContext) and mode.device == torch.device("cpu") for mode in modes):
+        yield
+        return
+    clear_torch_function_mode_stack()
+    try:
+        yield
+    finally:
+        set_torch_function_mode_stack(modes)
 
 
 @contextlib.contextmanager
@@ -71,6 +93,7 @@ def undisturbed() -> Iterator[None]:
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         _random_states(),
+        _without_default_cpu(),
         torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),  # within torch.compile
     ):
         warnings.simplefilter("ignore")
