@@ -147,7 +147,7 @@ class Guarded:
     def __init__(self, output: OutputGraphCommon, scope: dict[str, Any], path: Path) -> None:
         made = _Guards(_call.__code__, output, path)
         self._scope = scope  # which torch's guards read, and do not keep
-        self._why_not = unforked(made.guard_manager.check_verbose)
+        self._manager = made.guard_manager
         self._check = unforked(made.guard_manager.root.check)
         by_address = vars(made).get("by_address", ())
         made_of: list[Any] = list(output.guards)
@@ -188,7 +188,7 @@ class Guarded:
 
     def why_not(self, step: Callable, x: Any, state: Any) -> str:
         """The first guard that fails, as torch words it."""
-        found = self._why_not({"step": step, "x": x, "state": state})
+        found = unforked(self._manager.check_verbose)({"step": step, "x": x, "state": state})
         return "" if found.result else "; ".join(found.verbose_code_parts)
 
 
