@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 import unrolled
 from tests.test_reading_options import BRIEF, MODELS, TASKS
+from tests.tones import write_tones
 from unrolled.cli.main import cli
 
 NAMES = ["texts", "numbers", "tag", "understand", "transcribe", "text"]  # a translator's two files are one part
@@ -17,10 +18,8 @@ HEADS = {"texts", "numbers", "transcribe"}  # a table has the names of its colum
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Paths of three files of different lengths that are a training file together, by its name."""
-    soundfile = pytest.importorskip("soundfile")
     folder = tmp_path_factory.mktemp("parts")
-    for i in range(12):
-        soundfile.write(folder / f"{i}.wav", np.sin(np.arange(4000) * (0.1 + 0.02 * (i % 2))), 8000)
+    write_tones(folder)
     suffixes = {"tag": "conll", "understand": "jsonl", "text": "txt"}
 
     def files(name):

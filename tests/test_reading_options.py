@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import unrolled
 from tests.tasks.test_tokens import SMALL
+from tests.tones import write_tones
 from unrolled import tasks
 from unrolled.cli.main import cli
 from unrolled.cli.options import declared, flag
@@ -188,10 +189,8 @@ def test_every_option_of_every_task_is_tried():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The path of a model by its name, and that of its training file, whose folder holds what it names."""
-    soundfile = pytest.importorskip("soundfile")
     folder = tmp_path_factory.mktemp("models")
-    for i in range(12):
-        soundfile.write(folder / f"{i}.wav", np.sin(np.arange(4000) * (0.1 + 0.02 * (i % 2))), 8000)
+    write_tones(folder)
 
     @cache
     def trained(name):
