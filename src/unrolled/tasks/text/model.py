@@ -127,7 +127,8 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         return data if isinstance(data, Corpus) else self.read(data)
 
     def _data_of(self, data: Any) -> Any:
-        return _in_memory(data) if isinstance(data, str | (bytes if self.item == "byte" else str)) else data
+        kinds = (str, bytes) if self.item == "byte" else (str,)
+        return _in_memory(data) if isinstance(data, kinds) else data
 
     def is_of_files(self, data: Any) -> bool:
         return bool(data.sha256)  # a text in memory has none
@@ -234,7 +235,7 @@ class TextModel(Estimator[TextSettings, Corpus, TextFitted], ReadsUnits):
         if not text:
             raise DataError("evaluate: the text is empty")
         ids = units.encode(text)
-        n_streams = n_streams or (1 if len(ids) <= 200_000 else streams_for(len(ids)))
+        n_streams = (1 if len(ids) <= 200_000 else streams_for(len(ids))) if n_streams is None else n_streams
         n_items = len(ids) if self.item == "byte" else len(text)
         metrics, bit = self._metrics(ids, n_items, n_streams=n_streams), math.log(2)
         bits = {"bits": metrics["nats"] / bit, "baseline_bits": metrics["baseline_nats"] / bit}
