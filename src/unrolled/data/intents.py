@@ -8,13 +8,12 @@ sentence or a token a row, its tags and its intent. Outputs: lists.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, in_place, json_lines, read_texts, shortened
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column
-from unrolled.data.tag_columns import TagColumns, no_table
+from unrolled.data.tag_columns import TagColumns, keep_columns, no_table
 from unrolled.data.tagged import Tagged, sentences_of, settled
 from unrolled.data.tagged_lines import NO_COLUMNS, json_sentence
 from unrolled.data.tagged_table import is_sheet, read_tagged_table
@@ -86,12 +85,12 @@ def read_intents(
     faults, notes = Faults(), list[str]()
     rows: list[_Row] = []
     digest = ""
-    read_as = dict(learnt)
+    of_tables: dict[str, str] = {}
     for file in map(Path, files):
         if file.is_dir():
             found, sha256 = _folder(file, encoding, faults)
         elif is_sheet(file, encoding, columns):
-            found, sha256 = _table(str(file), encoding, columns, intent, read_as, faults, notes)
+            found, sha256 = _table(str(file), encoding, columns, intent, learnt, of_tables, faults, notes)
         else:
             found, sha256 = _json_lines(file, encoding, faults, columns, intent or "intent")
         if columns.sentence is not None and not is_sheet(file, encoding, columns):
@@ -103,7 +102,7 @@ def read_intents(
         raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
     sentences, tags, intents, where = (list(each) for each in zip(*rows, strict=True))
     scheme, more = settled(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}", learnt)
-    read_as["scheme"] = scheme
+    read_as = {**learnt, **of_tables, "scheme": scheme}
     return Intents(Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], read_as=read_as), intents, digest)
 
 
@@ -140,22 +139,26 @@ def _table(
     encoding: str,
     columns: TagColumns,
     intent: str | None,
-    read_as: dict[str, Any],
+    learnt: Learnt,
+    of_tables: dict[str, str],
     faults: Faults,
     notes: list[str],
 ) -> tuple[list[_Row], str]:
-    """Rows of a table, and its digest."""
+    """Rows of a table, and its digest; `of_tables` gets its columns."""
+    chosen = ""
 
     def apart(name: str, head: Sequence[str]) -> str:
-        if intent is None and "intent" in read_as:
-            check_learnt(name, head, [read_as["intent"]], option="intent")
-        asked = {columns.of(role) or read_as.get(role) for role in ("sentence", "token", "tag")}
+        nonlocal chosen
+        if intent is None and "intent" in learnt:
+            check_learnt(name, head, [learnt["intent"]], option="intent")
+        asked = {columns.of(role) or learnt.get(role) for role in ("sentence", "token", "tag")}
         free = [each for each in head if each not in asked]
-        read_as["intent"] = choose_column(name, free, intent or read_as.get("intent"), _INTENT_NAMES, "intent")
-        return str(read_as["intent"])
+        chosen = choose_column(name, free, intent or learnt.get("intent"), _INTENT_NAMES, "intent")
+        return chosen
 
-    found, table, _ = read_tagged_table(name, encoding, columns, read_as, faults, notes, apart=apart)
-    intents = dict(zip(table.lines, map(str.strip, table.columns[read_as["intent"]]), strict=True))
+    found, table, roles = read_tagged_table(name, encoding, columns, learnt, faults, notes, apart=apart)
+    keep_columns(of_tables, name, {**roles.names, "intent": chosen}, faults)
+    intents = dict(zip(table.lines, map(str.strip, table.columns[chosen]), strict=True))
     places = dict(zip(table.lines, table.places, strict=True))
     rows: list[_Row] = []
     for tokens, tags, lines in found:

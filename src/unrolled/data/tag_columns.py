@@ -5,11 +5,16 @@ read the same tables.
 """
 
 import ast
-from collections.abc import Sequence
+import contextlib
+import itertools
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from unrolled.data.table import check_learnt, names_shown, no_column
+from unrolled.data.files import Faults, shortened
+from unrolled.data.table import Learnt, check_learnt, names_shown, no_column
 from unrolled.errors import DataError
 
 TOKEN_NAMES = ("token", "word", "tokens", "words", "form", "text")
@@ -18,6 +23,8 @@ _SENTENCE_NAMES = ("sentence", "sentence #", "sentence_id", "sentence id", "sent
 _WHOLE_NAMES = ("seq.in", "sentence", "utterance", "query")  # of columns with whole sentences
 _USUAL = {"sentence": _SENTENCE_NAMES, "token": TOKEN_NAMES, "tag": TAG_NAMES}
 _WHAT = {"sentence": "tells sentences apart", "token": "has the tokens", "tag": "has the tags"}
+
+_ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[+-]?\d+)(?:\s*,\s*|\s+|\Z|(?=['"]))""", re.DOTALL)
 
 OUTSIDE = "O"  # in place of tags that are not there
 Sentence = tuple[list[str], list[str], Sequence[int]]  # tokens, tags, and the line of each
@@ -31,11 +38,20 @@ class TagColumns:
         sentence: that tells the sentences of a table apart.
         token: with the tokens.
         tag: with the tags.
+
+    Raises:
+        DataError: one is named for two roles.
     """
 
     sentence: str | None = None
     token: str | None = None
     tag: str | None = None
+
+    def __post_init__(self) -> None:
+        named = [(role, column) for role in _USUAL if (column := self.of(role)) is not None]
+        for (one, column), (other, same) in itertools.combinations(named, 2):
+            if column == same:
+                raise DataError(f"--{one} and --{other} both name the column {shortened(column)}; expected two columns")
 
     def of(self, role: str) -> str | None:
         """The one that is named for a role."""
@@ -71,7 +87,7 @@ def tag_roles(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     asked: TagColumns,
-    learnt: dict[str, Any],
+    learnt: Learnt,
     *,
     taken: str | None = None,
     needs_tags: bool = True,
@@ -129,17 +145,61 @@ def _unknown(name: str, head: Sequence[str], found: dict[str, str | None]) -> st
     )
 
 
-def cells(text: str) -> list[str]:
-    """The words of a cell with several: between spaces, or in a list as Python writes it."""
-    text = text.strip()
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            found = None
-        if isinstance(found, list) and all(isinstance(each, str | int) for each in found):
-            return [str(each) for each in found]
-    return text.split()
+def cells(column: Sequence[str]) -> list[list[str] | None]:
+    """The words of each cell with several: between spaces; or in a list as Python, NumPy or JSON write it, if most
+    cells are lists. None for a cell that is no list where most are.
+    """
+    return [_elements(each.strip()) for each in column] if are_lists(column) else [each.split() for each in column]
+
+
+def are_lists(column: Sequence[str]) -> bool:
+    """Whether most cells of a column are lists."""
+    filled = [stripped for each in column if (stripped := each.strip())]
+    return bool(filled) and 2 * sum(each[0] == "[" and each[-1] == "]" for each in filled) >= len(filled)
+
+
+def _elements(text: str) -> list[str] | None:
+    """Texts and whole numbers of a list, between commas or, as NumPy writes them, between spaces; None if it has others
+    or is none. A cell without anything has none.
+    """
+    if not text:
+        return []
+    if len(text) < 2 or text[0] != "[" or text[-1] != "]":
+        return None
+    found, at, end = list[str](), 1, len(text) - 1
+    while at < end:
+        element = _ELEMENT.match(text, at, end)
+        word = None if element is None else _unquoted(element[1])
+        if element is None or word is None or not word.strip():
+            return None
+        found.append(word)
+        at = element.end()
+    return found
+
+
+def _unquoted(element: str) -> str | None:
+    """The text of an element; None where its quotation has no meaning."""
+    if element[0] not in "'\"":
+        return element
+    if "\\" not in element:
+        return element[1:-1]
+    for read in (json.loads, ast.literal_eval):  # JSON has signs of its own, as for what takes two numbers in UTF-16
+        with contextlib.suppress(ValueError, SyntaxError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a backslash that means nothing
+            return str(read(element))
+    return None
+
+
+def keep_columns(kept: dict[str, str], name: str, names: Mapping[str, str], faults: Faults) -> None:
+    """Notes by which columns a table is read; that those of another file have other names is a fault, as a model keeps
+    one name for each.
+    """
+    before = {role: kept.setdefault(role, column) for role, column in names.items()}
+    if before != names:
+        faults.add(
+            f"{name}: is read by the columns {names_shown([*names.values()])}, the file before by "
+            f"{names_shown([*before.values()])}; give the columns of both the same names"
+        )
 
 
 def no_sentences(name: str, head: Sequence[str]) -> str:
@@ -156,9 +216,9 @@ def no_table(name: str) -> str:
 
 
 def are_wholes(column: Sequence[str]) -> bool:
-    """Whether most cells of a column have several words."""
-    filled = [each for each in column if each.strip()]
-    return 2 * sum(len(cells(each)) > 1 for each in filled) > len(filled)
+    """Whether most cells of a column have several words, or are lists."""
+    n_words = [len(each.split()) for each in column]
+    return are_lists(column) or 2 * sum(n > 1 for n in n_words) > sum(map(bool, n_words))
 
 
 def _named(head: Sequence[str], usual: Sequence[str]) -> list[str]:

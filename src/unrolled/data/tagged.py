@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from unrolled.data import schemes
 from unrolled.data.counted import counted
@@ -19,7 +18,7 @@ from unrolled.data.files import Faults, decode, read_bytes, read_texts, refuse_a
 from unrolled.data.items import ItemForm, Items, lines_of, of_table, opened_file
 from unrolled.data.packed import unpacked
 from unrolled.data.table import NOTHING, Learnt
-from unrolled.data.tag_columns import Sentence, TagColumns, no_table
+from unrolled.data.tag_columns import Sentence, TagColumns, are_lists, keep_columns, no_table
 from unrolled.data.tagged_lines import NO_COLUMNS, conll_sentences, json_sentences
 from unrolled.data.tagged_table import has_words, is_sheet, read_tagged_table
 from unrolled.errors import DataError
@@ -89,16 +88,17 @@ def read_tagged(
     texts, sha256 = read_texts([file for file in files if str(file) not in sheets], encoding=encoding)
     faults, notes = Faults(), list[str]()
     found: list[tuple[str, Sentence]] = []
-    read_as = dict(learnt)
+    of_tables, of_lines = dict[str, str](), dict(learnt)
     for name in map(str, files):
         if name in sheets:
-            read, table, _ = read_tagged_table(name, encoding, columns, read_as, faults, notes)
+            read, table, roles = read_tagged_table(name, encoding, columns, learnt, faults, notes)
+            keep_columns(of_tables, name, roles.names, faults)
             sha256 += table.sha256
         elif texts[name].lstrip()[:1] == "{":
             read = json_sentences(name, texts[name], faults, columns)
         else:
             refuse_array(name, texts[name])
-            read = conll_sentences(name, texts[name], faults, notes, read_as, columns)
+            read = conll_sentences(name, texts[name], faults, notes, of_lines, columns)
         if name not in sheets and columns.sentence is not None:
             notes.append(no_table(name))
         found += [(name, each) for each in read]
@@ -112,7 +112,7 @@ def read_tagged(
 
     sentences, tags = [each[0] for _, each in found], [each[1] for _, each in found]
     scheme, more = settled(sentences, tags, scheme, where, learnt)
-    read_as["scheme"] = scheme
+    read_as = {**of_lines, **of_tables, "scheme": scheme}
     return Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], sha256, read_as)
 
 
@@ -204,7 +204,7 @@ def sentences_of(
         return None
     faults, encoding = Faults(), form.encoding
     if is_sheet(path, encoding, columns):
-        return _of_sheet(path, encoding, dict(learnt), columns)
+        return _of_sheet(path, encoding, learnt, columns)
     lines = [line for line in itertools.islice(lines_of(opened_file(path), str(path), encoding), 500) if line]
     begin = lines[0].lstrip()[:1] if lines else ""
     if begin == "[":
@@ -222,7 +222,7 @@ def sentences_of(
     return Items([(tokens, {}) for tokens, _, _ in found], _told(path, len(found)))
 
 
-def _of_sheet(path: Path, encoding: str, learnt: dict[str, Any], columns: TagColumns) -> Items | None:
+def _of_sheet(path: Path, encoding: str, learnt: Learnt, columns: TagColumns) -> Items | None:
     """The sentences of a table with tokens; None where it may have texts, as columns are neither named nor learnt.
 
     Raises:
@@ -243,7 +243,7 @@ def _of_sheet(path: Path, encoding: str, learnt: dict[str, Any], columns: TagCol
     faults.stop()
     if not roles.is_whole:
         return Items([(tokens, {}) for tokens, _, _ in found], _told(path, len(found)))
-    if roles.tag is None:
+    if roles.tag is None and not are_lists(table.columns[roles.token]):
         return of_table(path, ItemForm(roles.token, encoding=encoding))
     beside = (dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True))
     rows = dict(zip(table.lines, beside, strict=True))

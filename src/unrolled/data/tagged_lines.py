@@ -41,8 +41,14 @@ def conll_sentences(
     token, tag = _layout(name, [rows for rows, _ in blocks], head, notes, read_as, asked)
     found: list[Sentence] = []
     for rows, lines in blocks:
-        if len(rows[0]) <= max(token, tag):
-            faults.add(f"{name}, line {lines[0]}: has no column {max(token, tag) + 1}, but {len(rows[0])}")
+        n, n_first = len(rows[0]), len(blocks[0][0][0])
+        if n <= max(token, tag):
+            faults.add(f"{name}, line {lines[0]}: has no column {max(token, tag) + 1}, but {n}")
+        elif n != n_first and asked.tag is None:  # its last column is another one
+            faults.add(
+                f"{name}, line {lines[0]}: has {counted(n, 'column')}, the first sentence has {n_first}; expected as "
+                "many, or --tag with the number of the column with the tags"
+            )
         else:
             found.append(([row[token].strip() for row in rows], [row[tag].strip() for row in rows], lines))
     return found
@@ -56,7 +62,7 @@ def are_conll(text: str, asked: TagColumns) -> bool:
         asked: the columns that a user named; numbers, where they have no names.
     """
     lines = text.strip().split("\n")
-    rows = [line.split("\t") for line in lines if line.strip()]
+    rows = [line.split("\t") for line in lines if line.strip()] or [[]]
     if any(name in rows[0] for name in (asked.sentence, asked.token, asked.tag) if name and not name.isdecimal()):
         return False
     is_in_blocks = len(rows) < len(lines) and len(rows[0]) > 1 and not _are_names(rows[0])
@@ -146,9 +152,9 @@ def _number(name: str, role: str, column: str, head: list[str]) -> int:
     """The number of a column, from 0, by its name, if columns have names, or by its number from 1."""
     if column in head:
         return head.index(column)
-    if not column.isdecimal() or int(column) < 1:
+    if not re.fullmatch(r"0*[1-9]\d{0,8}", column, re.ASCII):
         raise DataError(
-            f"{name}: no column is named {column!r}; pass --{role} with "
+            f"{name}: no column is named {shortened(column)}; pass --{role} with "
             + (f"one of {names_shown(head)}, or with its number, from 1" if head else "its number, from 1")
         )
     return int(column) - 1
@@ -237,7 +243,10 @@ def _of_text(item: object, where: str, faults: Faults) -> tuple[list[str], list[
     n_before = faults.n_faults
     for span in item["spans"]:
         match span:
-            case {"start": int(start), "end": int(end), "label": str(label)} if label:
+            case {"start": int(start), "end": int(end), "label": str(label)} if label and bool not in (
+                type(start),
+                type(end),
+            ):
                 if start not in begins or end not in ends or begins[start] >= ends[end]:
                     piece = item["text"][start:end]
                     faults.add(

@@ -6,12 +6,11 @@ Inputs: a file's name. Outputs: sentences with their tags. A file of its own, as
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, decode, read_bytes
+from unrolled.data.files import Faults, decode, read_bytes, shortened
 from unrolled.data.packed import unpacked
-from unrolled.data.table import Table, is_table, read_table
+from unrolled.data.table import Learnt, Table, is_table, read_table
 from unrolled.data.tag_columns import (
     OUTSIDE,
     Sentence,
@@ -25,6 +24,7 @@ from unrolled.data.tag_columns import (
 from unrolled.data.tagged_lines import are_conll
 from unrolled.errors import DataError
 
+_LONGEST_NUMBER = 18  # digits
 _FEW = 10  # rows that may all be sentences of one token
 Apart = Callable[[str, Sequence[str]], str]
 _Row = tuple[str, str, int]  # token, tag, line
@@ -54,7 +54,7 @@ def read_tagged_table(
     name: str,
     encoding: str,
     asked: TagColumns,
-    read_as: dict[str, Any],
+    learnt: Learnt,
     faults: Faults,
     notes: list[str],
     *,
@@ -67,7 +67,7 @@ def read_tagged_table(
         name: of the file.
         encoding: of the file.
         asked: the columns that a user named.
-        read_as: names the columns, or gets their names.
+        learnt: how the data were read that a model learnt from; "sentence", "token" and "tag" name columns.
         faults: gets what is wrong with rows.
         notes: get how the table is read, and what is left out.
         apart: takes a table's name and columns, returns the one that has something else.
@@ -80,14 +80,13 @@ def read_tagged_table(
 
     def choose(name: str, head: list[str], rows: list[list[str]]) -> list[str]:
         taken = apart(name, head) if apart else None
-        found[:] = [tag_roles(name, head, rows, asked, read_as, taken=taken, needs_tags=needs_tags)]
+        found[:] = [tag_roles(name, head, rows, asked, learnt, taken=taken, needs_tags=needs_tags)]
         return head  # also the others, which stand beside the predictions
 
     table = read_table([name], encoding=encoding, has_option=False, choose=choose)
     [roles] = found
     notes += [*table.notes, *roles.notes]
-    read_as |= roles.names
-    sentences = _wholes(table, roles, faults) if roles.is_whole else _of_tokens(name, table, roles, notes)
+    sentences = _wholes(table, roles, faults) if roles.is_whole else _of_tokens(name, table, roles, faults, notes)
     return sentences, table, roles
 
 
@@ -102,26 +101,50 @@ def has_words(name: str, encoding: str, column: str) -> bool:
 
 def _wholes(table: Table, roles: TagRoles, faults: Faults) -> list[Sentence]:
     """A sentence for each row."""
+    words = _cells(table, roles.token, faults)
+    of_tags = None if roles.tag is None else _cells(table, roles.tag, faults)
     found: list[Sentence] = []
-    rows = zip(table.columns[roles.token], _tags(table, roles), table.places, table.lines, strict=True)
-    for text, marks, place, line in rows:
-        tokens, tags = cells(text), cells(marks)
+    for i, line in enumerate(table.lines):
+        tokens = words[i]
+        tags = [OUTSIDE] * len(tokens or ()) if of_tags is None else of_tags[i]
+        if tokens is None or tags is None:
+            continue  # which is told
         if len(tokens) != len(tags):
-            faults.add(f"{place}: {counted(len(tokens), 'token')} and {counted(len(tags), 'tag')}; expected as many")
-        else:
+            faults.add(
+                f"{table.places[i]}: {counted(len(tokens), 'token')} and {counted(len(tags), 'tag')}; expected as many"
+            )
+        elif tokens:
             found.append((tokens, tags, [line] * len(tokens)))
-    return [each for each in found if each[0]]
+    return found
 
 
-def _of_tokens(name: str, table: Table, roles: TagRoles, notes: list[str]) -> list[Sentence]:
+def _cells(table: Table, name: str, faults: Faults) -> list[list[str] | None]:
+    """The words of each cell of a column; None, which is a fault, for one that is no list where most are."""
+    found = cells(table.columns[name])
+    for i, each in enumerate(found):
+        if each is None:
+            faults.add(
+                f"{table.places[i]}, column {name!r}: {shortened(table.columns[name][i])} is no list of texts, such as "
+                "['a', 'b']; most cells of the column are in brackets"
+            )
+    return found
+
+
+def _of_tokens(name: str, table: Table, roles: TagRoles, faults: Faults, notes: list[str]) -> list[Sentence]:
     """Sentences of rows with a token each; rows without a token or a tag are left out, and told."""
-    rows = list(zip(table.columns[roles.token], _tags(table, roles), table.lines, strict=True))
+    tags = [OUTSIDE] * len(table) if roles.tag is None else table.columns[roles.tag]
+    rows = list(zip(table.columns[roles.token], tags, table.lines, strict=True))
     groups = _by_column(name, table, roles, rows, notes) if roles.sentence else _by_empty_rows(name, table, rows)
     found: list[Sentence] = []
     lost: list[int] = []
     for group in groups:
         filled = [(token.strip(), tag.strip(), line) for token, tag, line in group if token.strip() and tag.strip()]
         lost += [line for token, tag, line in group if bool(token.strip()) != bool(tag.strip())]
+        for token, tag, line in filled:
+            if "\n" in token or "\n" in tag:
+                faults.add(
+                    f"{name}, line {line}: {shortened(token)} goes over several lines; is a quotation mark left open?"
+                )
         if filled:
             tokens, tags, lines = map(list, zip(*filled, strict=True))
             found.append((tokens, tags, lines))
@@ -151,6 +174,7 @@ def _by_column(
             if last is None or (value and value != last):
                 starts.append(i)
                 last = value
+        notes += _again(f"{name}: column {roles.sentence!r}", [(values[i], rows[i][2]) for i in starts])
     if len(starts) == len(values) > _FEW:
         raise DataError(
             f"{name}: column {roles.sentence!r} has another value in each row, so each token would be a sentence. Pass "
@@ -160,9 +184,20 @@ def _by_column(
     return (list(rows[start:end]) for start, end in zip(starts, ends, strict=True))
 
 
+def _again(where: str, starts: Sequence[tuple[str, int]]) -> list[str]:
+    """A note on values of sentences, with the lines on which they begin, that come again after others."""
+    firsts = dict(reversed(starts))
+    again = [(value, line) for value, line in starts if line != firsts[value]]
+    if not again:
+        return []
+    value, line = again[0]
+    more = f", and so do {len(again) - 1:,} more" if len(again) > 1 else ""
+    return [f"{where}: {shortened(value)} in line {line} stands after other values again, and begins a sentence{more}"]
+
+
 def _restarts(values: Sequence[str]) -> list[int]:
     """Where numbers of tokens begin anew, if values are such: each the one before plus one, or the first again."""
-    if not all(each.isdecimal() for each in values):
+    if not all(each.isdecimal() and len(each) <= _LONGEST_NUMBER for each in values):
         return []
     numbers = [int(each) for each in values]
     starts = [i for i, each in enumerate(numbers) if not i or each != numbers[i - 1] + 1]
@@ -190,12 +225,3 @@ def _by_empty_rows(name: str, table: Table, rows: Sequence[_Row]) -> list[list[_
     if len(found) < 2:
         raise DataError(no_sentences(name, list(table.columns)))
     return found
-
-
-def _tags(table: Table, roles: TagRoles) -> list[str]:
-    """The column of tags; without one all tokens are outside of what tags mark."""
-    if roles.tag is not None:
-        return table.columns[roles.tag]
-    return [
-        " ".join([OUTSIDE] * len(cells(each))) if roles.is_whole else OUTSIDE for each in table.columns[roles.token]
-    ]
