@@ -66,6 +66,15 @@ PAIRS = {
     "pairs of Tatoeba": ([range(40), SOURCES, range(900, 940), TARGETS], "columns 2 and 4"),
     "numbered pairs": ([range(40), SOURCES, TARGETS], "columns 2 and 3"),
     "with languages": ([["eng"] * 40, SOURCES, ["deu"] * 40, TARGETS], "columns 2 and 4"),
+    "scored pairs": ([[f"{i % 7 / 8}" for i in range(40)], SOURCES, TARGETS], "columns 2 and 3"),
+    "shares": (
+        [[f"{i},5 %".replace(" ", "") for i in range(40)], SOURCES, ["1.5e-3"] * 40, TARGETS],
+        "columns 2 and 4",
+    ),
+    "crawled pairs": (
+        [[f"https://a.org/{i}" for i in range(40)], ["http://b.org/?q=1"] * 40, SOURCES, TARGETS],
+        "columns 3 and 4",
+    ),
     "with a license": ([SOURCES, ["CC0"] * 40, TARGETS], "columns 1 and 3"),
 }
 
@@ -77,6 +86,39 @@ def test_numbers_of_lines_and_languages_are_no_sentences(name, tmp_path):
     found = unrolled.TranslateModel().read([written(tmp_path / "p.tsv", rows)])
     assert (found.sources, found.targets) == (SOURCES, TARGETS)
     assert any(told in note for note in found.notes)
+
+
+@pytest.mark.parametrize("at", [3, 17, 39])
+@pytest.mark.parametrize("name", [each for each in PAIRS if "columns after" not in PAIRS[each][1]])
+def test_a_line_with_fewer_columns_is_told_and_changes_none(name, at, tmp_path):
+    """One such line let numbers and languages be the sentences of all."""
+    columns, told = PAIRS[name]
+    rows = ["\t".join(map(str, row)) for row in zip(*columns, strict=True)]
+    rows[at] = "a\tb"
+    path = written(tmp_path / "p.tsv", rows)
+    target = told.rsplit(" ", 1)[1]
+    with pytest.raises(DataError) as found:
+        unrolled.TranslateModel().read([path])
+    told = f"line {at + 1}: {rows[at]!r} has 2 columns; the translations are in column {target}"
+    assert str(found.value) == f"{path}, {told}"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("x" * 300 + ".wav", "no such file"),
+        ("a\0b.wav", "no such file"),
+        (".", "is a folder or a device; expected a file of sound"),
+        ("/dev/zero", "is a folder or a device; expected a file of sound"),
+    ],
+)
+def test_the_path_of_a_sound_may_be_anything(name, told, tmp_path):
+    """One that is too long was an error of the system, without the place."""
+    pytest.importorskip("soundfile")
+    path = written(tmp_path / "m.csv", ["path,text", f"{name},hello"])
+    with pytest.raises(DataError) as found:
+        unrolled.TranscribeModel().read([path])
+    assert str(found.value) == f"{path}, line 2: {tmp_path / name}: {told}"
 
 
 def test_words_for_numbers_are_pairs(tmp_path):

@@ -329,24 +329,24 @@ def test_columns_that_make_a_stamp_together(columns, then):
 _HOURS = [(day, hour) for day in (27, 28, 29) for hour in range(24)]
 
 
+_PARTS = [
+    {"date": "2024-02-{day}", "Uhrzeit": "{hour:02}:{minute:02}"},
+    {"date": "2024-02-{day}", "clock": "{hour}:{minute:02}:00"},
+    {"date": "202402{day}", "hour": "{hour:02}:{minute:02}"},
+    {"date": "2024-02-{day}", "hour": "{hour}", "minute": "{minute}"},
+    {"Datum": "{day}.02.2024", "Uhrzeit": "{hour:02}:{minute:02}"},
+    {"Datum": "{day}.02.2024", "Uhrzeit": "{hour}.{minute:02}"},
+    {"Datum": "{day}.02.2024", "Stunde": "{hour}", "Minute": "{minute}"},
+    {"日期": "2024/2/{day}", "时刻": "{hour:02}:{minute:02}:00"},
+    {"year": "2024", "month": "2", "day": "{day}", "hour": "{hour}", "minute": "{minute}"},
+    {"year": "2024", "month": "2", "day": "{day}", "hour": "{hour}", "minute": "{minute}", "second": "0"},
+    {"year": "2024", "month": "2", "day": "{day}", "time": "{hour:02}:{minute:02}"},
+    {"Jahr": "2024", "Monat": "2", "Tag": "{day}", "Zeit": "{hour:02}:{minute:02}"},
+]
+
+
 @pytest.mark.parametrize("minute", [0, 30])
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"date": "2024-02-{day}", "Uhrzeit": "{hour:02}:{minute:02}"},
-        {"date": "2024-02-{day}", "clock": "{hour}:{minute:02}:00"},
-        {"date": "202402{day}", "hour": "{hour:02}:{minute:02}"},
-        {"date": "2024-02-{day}", "hour": "{hour}", "minute": "{minute}"},
-        {"Datum": "{day}.02.2024", "Uhrzeit": "{hour:02}:{minute:02}"},
-        {"Datum": "{day}.02.2024", "Uhrzeit": "{hour}.{minute:02}"},
-        {"Datum": "{day}.02.2024", "Stunde": "{hour}", "Minute": "{minute}"},
-        {"日期": "2024/2/{day}", "时刻": "{hour:02}:{minute:02}:00"},
-        {"year": "2024", "month": "2", "day": "{day}", "hour": "{hour}", "minute": "{minute}"},
-        {"year": "2024", "month": "2", "day": "{day}", "hour": "{hour}", "minute": "{minute}", "second": "0"},
-        {"year": "2024", "month": "2", "day": "{day}", "time": "{hour:02}:{minute:02}"},
-        {"Jahr": "2024", "Monat": "2", "Tag": "{day}", "Zeit": "{hour:02}:{minute:02}"},
-    ],
-)
+@pytest.mark.parametrize("parts", _PARTS)
 def test_no_part_of_a_stamp_is_lost_whatever_the_columns_are_called(parts, minute):
     """Minutes were, beside a column `date`, and in a fifth column; elsewhere the stamp was refused, or a crash."""
     columns = {
@@ -358,6 +358,65 @@ def test_no_part_of_a_stamp_is_lost_whatever_the_columns_are_called(parts, minut
     assert found.notes[-1] == f"1 series of {n} values, every hour"
     assert found.values[0].tolist() == list(range(n))
     assert f"0:{minute:02}" in found.stamps(0, n, n + 1)[0]
+
+
+@pytest.mark.parametrize("gap", ["", " ", "-", "?", "NA", "None", "-."])
+@pytest.mark.parametrize(
+    "parts",
+    [*_PARTS, {"year": "{hour}", "month": "2"}, {"year": "{hour}", "quarter": "1"}, {"year": "{hour}", "week": "7"}],
+)
+def test_a_stamp_that_lacks_a_part_is_told(parts, gap):
+    """A day whose time was missing was its midnight, and a year without a month a year."""
+    for i, name in enumerate(parts):
+        columns = {
+            key: [form.format(day=day, hour=hour + 2000 * (key == "year"), minute=30) for day, hour in _HOURS[:24]]
+            for key, form in parts.items()
+        }
+        columns[name][7] = gap
+        lines = [f"line {n + 2}" for n in range(24)]
+        with pytest.raises(DataError, match=r"^line 9, column ") as told:
+            read_series(
+                Table({**columns, "x": list(map(str, range(24)))}, lines, "t"),
+                target="x", time=",".join(parts), reads=Reads(day_first=True),
+            )  # fmt: skip
+        assert "is no time" in str(told.value), (i, name)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        each
+        for each in _PARTS
+        if [*each]
+        in (
+            ["date", "hour", "minute"],
+            ["year", "month", "day", "hour", "minute"],
+            ["year", "month", "day", "hour", "minute", "second"],
+        )
+    ],
+)
+def test_minutes_in_a_column_of_their_own_are_found(parts):
+    columns = {
+        name: [form.format(day=day, hour=hour, minute=minute) for day, hour in _HOURS for minute in (0, 20, 40)]
+        for name, form in parts.items()
+    }
+    n = 3 * len(_HOURS)
+    whole = Table({**columns, "x": list(map(str, range(n)))}, [f"line {i}" for i in range(n)], "t")
+    assert read_series(whole, target="x").notes[-1] == f"1 series of {n} values, every 20 minutes"
+
+
+@pytest.mark.parametrize("day", [["date"], ["year", "month", "day"]])
+@pytest.mark.parametrize("part", ["minute", "minutes", "second", "Seconds"])
+def test_minutes_without_hours_are_no_hours(day, part):
+    names = [*day, part]
+    whole = Table(
+        {**{name: ["2024-01-01" if name == "date" else "7"] * 3 for name in day}, part: list("123"), "x": list("123")},
+        list("123"),
+        "t",
+    )
+    told = f"^t: a stamp of {', '.join(names)}: expected the hours beside the day, before {part}$"
+    with pytest.raises(DataError, match=told):
+        read_series(whole, target="x", time=",".join(names))
 
 
 @pytest.mark.parametrize("kind", ["week", "quarter"])

@@ -5,6 +5,8 @@ user is told of each rule that was applied: a pair with an empty side is skipped
 columns; of more than two columns the first two count, without those that number the lines or name their languages.
 """
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ _WORDS = (
 _LOOKED_AT = 1000  # lines that tell which columns hold sentences
 _LEAST = 20  # of them
 _LONGEST_MARK = 12  # characters
+_NO_SENTENCE = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?%?|https?://\S+")
 _NAMES = frozenset(_WORDS.split())  # of columns, where both sides of a first line are among them
 
 
@@ -136,6 +139,12 @@ def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> li
             rows.append(pair)
             is_wider = is_wider or len(columns) > 2
         elif line.strip():
+            if len(columns) > 1:
+                faults.add(
+                    f"{name}, line {number}: {shortened(line)} has {len(columns)} columns; the translations are in "
+                    f"column {target + 1}"
+                )
+                continue
             found = f"{name}, line {number}: {shortened(line)} has no tab; expected a source, a tab, its translation"
             if not has_tab:
                 faults.add(f"{found}. No line has one: put tabs in, or name the file of the translations too")
@@ -151,7 +160,8 @@ def _of_one(name: str, lines: list[str], faults: Faults, notes: list[str]) -> li
 def _sides(name: str, lines: list[str], faults: Faults, notes: list[str]) -> tuple[int, int]:
     """The columns of sources and translations: the first two, or of more than two the first that hold sentences."""
     rows = [line.split("\t") for line in lines[1:_LOOKED_AT] if line.strip()]
-    width = min(map(len, rows), default=0)
+    [(width, _)] = Counter(map(len, rows)).most_common(1) or [(0, 0)]
+    rows = [row for row in rows if len(row) == width]
     if width < 3 or len(rows) < _LEAST:
         return 0, 1
     are_marks = [_are_marks([row[i].strip() for row in rows]) for i in range(width)]
@@ -170,9 +180,9 @@ def _sides(name: str, lines: list[str], faults: Faults, notes: list[str]) -> tup
 
 
 def _are_marks(cells: Sequence[str]) -> bool:
-    """Whether a column numbers its lines, or names a few kinds of them, such as languages; no sentences do."""
+    """Whether a column has numbers or addresses, or names a few kinds of lines, such as languages; no sentences do."""
     kinds = {each for each in cells if each}
-    return all(map(str.isdecimal, kinds)) or (
+    return all(map(_NO_SENTENCE.fullmatch, kinds)) or (
         10 * len(kinds) <= len(cells) and all(len(each) <= _LONGEST_MARK and " " not in each for each in kinds)
     )
 

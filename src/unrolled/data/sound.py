@@ -70,7 +70,8 @@ def read_sound(path: Path | str) -> Sound:
     """
     library = optional_libraries.library("soundfile", "speech needs", "speech")
     if not os.path.isfile(path):  # Path's own method raises where a name is too long
-        raise DataError(f"{path}: no such file")
+        found = "is a folder or a device; expected a file of sound" if os.path.exists(path) else "no such file"
+        raise DataError(f"{path}: {found}")
     try:
         claimed = library.info(str(path))
         n_claimed = claimed.frames * claimed.channels

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unrolled.data.counted import counted
-from unrolled.data.files import Faults, shortened
+from unrolled.data.files import MISSING, Faults, shortened
 from unrolled.data.frequency import find_frequency
 from unrolled.data.number_stamps import numbers_as_stamps
 from unrolled.data.stamp_forms import StampForm, readings
@@ -24,7 +24,9 @@ _NAMES = ("date", "time", "timestamp", "datetime", "ds", "day", "month", "year",
           "ts", "epoch", "unixtime", "unix", "dt", "datum", "fecha", "zeit",
           "日期", "时间", "年份", "月份")  # fmt: skip
 #: columns that make one stamp together
-_TOGETHER = (("date", "time"), ("date", "hour"), ("date",), ("datetime",), ("timestamp",), ("ds",),
+_TOGETHER = (("date", "time"), ("date", "hour", "minute", "second"), ("date", "hour", "minute"), ("date", "hour"),
+             ("date",), ("datetime",), ("timestamp",), ("ds",),
+             ("year", "month", "day", "hour", "minute", "second"), ("year", "month", "day", "hour", "minute"),
              ("year", "month", "day", "hour"), ("year", "month", "day"), ("year", "month"), ("year", "quarter"),
              ("year", "week"))  # fmt: skip
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2})?(\s*[AaPp][Mm])?")
@@ -37,6 +39,9 @@ _RESEMBLES = re.compile(
 #: a day or a year beside a word, in which a month may stand; in East Asia beside the sign of months
 _WORDED = re.compile(r"(?=.*\d)(?:.*[^\W\d_]{3}|.*\w月|.*月\w|.*월)", re.DOTALL)
 _DATED = re.compile(r"\b(?:date|datetime|day|datum|fecha|ds)\b|(?<=[a-z_ ])(?:date|Date|DATE)\b|日期", re.I)
+_SMALL_PARTS = ("minute", "second")
+_PART = re.compile(r"\d{1,2}(?:\.\d+)?")
+_GAP = "NA"  # for a part of a stamp that is missing
 _MOST_TRAILING = 3  # rows after the last stamp that are left out
 _READABLE = 0.8  # share of a column's texts that makes it one of stamps
 ROWS = "row"  # in place of a column's name: rows as they stand
@@ -204,6 +209,9 @@ def _belong(table: Table, names: list[str]) -> bool:
         return not _are_numbers(first[:100]) and _looks_like_time(first)
     if names[-1].strip().lower() == "time":
         return all(_CLOCK.fullmatch(text.strip()) for text in rest[0][:100])
+    small = [table.columns[name] for name in names if name.strip().lower() in _SMALL_PARTS]
+    if not all(_PART.fullmatch(text.strip()) for column in small for text in column[:100]):
+        return False
     if names[0].strip().lower() == "date":
         return all(re.fullmatch(r"\d{1,2}(:00)?(:00)?", text.strip()) for text in rest[0][:100])
     return all(re.fullmatch(r"\d{4}(\.0+)?", text.strip()) for text in first[:100])
@@ -228,7 +236,8 @@ def _joined(table: Table, names: Sequence[str]) -> Sequence[str]:
     if len(columns) == 1:
         return columns[0]
     kinds = [name.strip().lower() for name in names]
-    plain = [[re.sub(r"^(\d+)\.0+$", r"\1", text.strip()) for text in column] for column in columns]
+    rows = ([re.sub(r"^(\d+)\.0+$", r"\1", text.strip()) for text in row] for row in zip(*columns, strict=True))
+    plain = list(zip(*map(_with_gaps, rows), strict=True))
     if kinds[1] in ("quarter", "week"):
         if len(kinds) > 2:
             raise DataError(f"{table.name}: a stamp of {', '.join(names)}: expected a {kinds[1]} beside a year alone")
@@ -239,6 +248,10 @@ def _joined(table: Table, names: Sequence[str]) -> Sequence[str]:
             for year, number in zip(plain[0], numbers, strict=True)
         ]
     n_of_day = _n_of_day(kinds, plain)
+    if kinds[n_of_day : n_of_day + 1] and kinds[n_of_day].removesuffix("s") in _SMALL_PARTS:
+        raise DataError(
+            f"{table.name}: a stamp of {', '.join(names)}: expected the hours beside the day, before {names[n_of_day]}"
+        )
     days = (
         plain[0] if n_of_day == 1 else ["-".join(map(_of_two, parts)) for parts in zip(*plain[:n_of_day], strict=True)]
     )
@@ -248,22 +261,32 @@ def _joined(table: Table, names: Sequence[str]) -> Sequence[str]:
     return [f"{day} {clock}" for day, clock in zip(days, clocks, strict=True)]
 
 
+def _with_gaps(row: Sequence[str]) -> list[str]:
+    """The parts of a stamp; for those that are missing, if others are there, what makes it none. Else a day whose time
+    is missing would be a midnight, as signs alone say nothing.
+    """
+    are_there = [bool(re.search(r"[^\W_]", text)) and text.lower() not in MISSING for text in row]
+    return [text if is_there or not any(are_there) else _GAP for text, is_there in zip(row, are_there, strict=True)]
+
+
 def _n_of_day(kinds: Sequence[str], plain: Sequence[Sequence[str]]) -> int:
     """How many of some columns, the first ones, make the day; those after them are its time."""
-    if kinds[0] == "date" or all(re.search(r"\d\D+\d", text) for text in plain[0]):
+    first, last = ([text for text in column if text and text != _GAP] for column in (plain[0], plain[-1]))
+    if kinds[0] == "date" or all(re.search(r"\d\D+\d", text) for text in first):
         return 1
-    has_clock = kinds[-1] == "time" or all(map(_TIME_OF_DAY.fullmatch, plain[-1]))
+    has_clock = kinds[-1] == "time" or all(map(_TIME_OF_DAY.fullmatch, last))
     return min(3, len(plain) - has_clock)
 
 
 def _of_two(part: str) -> str:
-    return part.zfill(2) if part.isdigit() else part
+    whole, point, rest = part.partition(".")
+    return f"{whole.zfill(2)}{point}{rest}" if whole.isdigit() else part
 
 
 def _clock(parts: Sequence[str], *, is_named: bool) -> str:
     """A time of day: of one text, of an hour, or of an hour, its minute and its second."""
     if len(parts) > 1:
-        return ":".join(map(_of_two, parts))
+        return ":".join(_of_two(part) if _PART.fullmatch(part) else _GAP for part in parts)
     [text] = parts
     if is_named or _CLOCK.fullmatch(text):
         return text.replace(".", ":")

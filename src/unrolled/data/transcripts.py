@@ -5,6 +5,7 @@ samples are read again when they are needed.
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,7 +210,8 @@ def _of_manifest(
 def _beside(manifest: Path, name: str) -> Path:
     """A sound that a manifest names: in its folder, or in the one of Common Voice's sounds in that."""
     sound, clip = manifest.parent / name, manifest.parent / _CLIPS / name
-    return clip if not sound.exists() and clip.exists() else sound
+    # a method of Path raises where a name is too long
+    return clip if not os.path.exists(sound) and os.path.exists(clip) else sound
 
 
 def _said_in(folder: Path, encoding: str, faults: Faults) -> dict[str, tuple[str, str]]:
