@@ -1,10 +1,11 @@
 """Tables become series: columns and frequencies are found, rules for what is missing are kept, faults told."""
 
 import contextlib
+import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.data.frequency import Frequency
@@ -210,3 +211,18 @@ def test_a_point_that_may_group_thousands_is_told(values, first, note):
     data = read_series(table("date,x\n" + "\n".join(f"2024-01-0{i},{each}" for i, each in enumerate(values, 1))))
     assert data.values[0][0] == first
     assert [each for each in data.notes if "thousands" in each] == ([note] if note else [])
+
+
+@given(st.lists(st.integers(1, 999_999), min_size=4, max_size=30), st.sampled_from([".", ","]))
+@settings(deadline=None)
+def test_thousands_apart_beside_smaller_ones_are_asked_for(numbers, mark):
+    """1.234 beside 567: read as 1.234 they would be wrong by a thousand; the whole of the column tells."""
+    texts = [f"{each:,}".replace(",", mark) for each in (*numbers, 1234, 567, 89)]
+    places = [f"l {i + 2}" for i in range(len(texts))]
+    named = Table({"x": texts}, places, "t")
+    first = next(i for i, each in enumerate(texts) if mark in each)
+    asked = re.escape(f"l {first + 2}, column 'x': {texts[first]!r} may be {texts[first].replace(mark, '')} or ")
+    with pytest.raises(DataError, match=asked):
+        read_series(named)
+    other = {".": ",", ",": "."}[mark]
+    assert read_series(named, decimal=other).values[0].tolist() == [*numbers, 1234, 567, 89]

@@ -680,3 +680,47 @@ def test_chinese_days_are_read_and_written_so():
         table = Table({"日期": texts, "v": list(map(str, range(61)))}, [f"line {i}" for i in range(61)], "t.csv")
         found = read_series(table)
         assert (found.frequency.words, found.stamps(0, 61, 62)) == ("every day", [form.format(2024, 6, 20)])
+
+
+@given(begin=st.integers(1950, 2009), n=st.integers(2, 30), mark=st.sampled_from("-/"))
+@settings(max_examples=30, deadline=None)
+def test_years_that_go_on_into_the_next_are_no_months(begin, n, mark):
+    texts = [f"{year}{mark}{(year + 1) % 100:02}" for year in range(begin, begin + n)]
+    with pytest.raises(DataError, match=r"may be a year that goes on into the next|is no time"):
+        read_series(table(texts))
+    if begin >= 2001 and begin + n <= 2012:
+        found = read_series(table(texts), reads=Reads(pattern=f"%Y{mark}%m"))
+        assert found.frequency.words == "every 13 months"  # as the user says
+
+
+@given(begin=st.dates(min_value=DAYS[0].date()), freq=st.sampled_from(["D", "B", "7D", "2D"]), day_first=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_dates_of_which_a_sheet_has_turned_a_part_are_refused(begin, freq, day_first):
+    stamps = pandas.date_range(min(pandas.Timestamp(begin), pandas.Timestamp("2200-01-01")), periods=90, freq=freq)
+    whole, turned = (
+        ("%d/%m/%Y", "{0.month}/{0.day}/{0.year}") if day_first else ("%m/%d/%Y", "{0.day}/{0.month}/{0.year}")
+    )
+    good = [f"{each:{whole}}" for each in stamps]
+    assert len(read_series(table(good)).values[0]) == 90
+    mixed = [turned.format(each) if each.day <= 12 else text for each, text in zip(stamps, good, strict=True)]
+    with pytest.raises(DataError, match="some stamps have the month first, others the day"):
+        read_series(table(mixed))
+
+
+@given(begin=st.integers(1800, 2150), month=st.integers(1, 12), n=st.integers(3, 60), mark=st.sampled_from("._:-/"))
+@settings(max_examples=40, deadline=None)
+def test_months_after_years_are_months_whatever_stands_between(begin, month, n, mark):
+    stamps = months(f"{begin}-{month:02}", n)
+    texts = [f"{each.year}{mark}{each.month:02}" for each in stamps]
+    found = read_series(table(texts))
+    assert found.frequency.words == "every month"
+    assert found.stamps(0, 0, n) == texts
+
+
+@pytest.mark.parametrize("form", ["%Y_%m_%d", "%Y_%m_%d_%H:%M", "%Y_%m_%d %H:%M"])
+def test_dates_with_underscores_are_no_numbers(form):
+    for stamps, words in ((DAYS, "every day"), (HOURS, "every hour")):
+        texts = [f"{each:{form}}" for each in stamps]
+        if len(set(texts)) == len(texts):
+            found = read_series(table(texts))
+            assert (found.frequency.words, found.stamps(0, 0, len(texts))) == (words, texts)

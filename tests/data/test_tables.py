@@ -13,7 +13,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import unrolled
@@ -21,6 +21,7 @@ from unrolled.data.files import Faults, read_texts
 from unrolled.data.items import lines_of, opened_file
 from unrolled.data.labeled import read_labeled
 from unrolled.data.numbers import is_number, numbers_of
+from unrolled.data.rows import rows_of
 from unrolled.data.table import Table, choose_column, is_table, of_frame, read_table
 from unrolled.errors import DataError
 
@@ -607,3 +608,22 @@ def test_names_of_columns_are_no_titles(tmp_path, text):
     found = read_table([tmp_path / "t.csv"])
     assert found.notes == ()
     assert len(found.places) == len(text.splitlines()) - 1
+
+
+@given(
+    st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=2, max_size=8),
+    st.sampled_from(["\t", ";"]),
+    st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_commas_within_fields_are_no_delimiter(rows, delimiter, has_head):
+    """Lists in brackets between tabs, as vaderSentiment's lexicon has, and decimal commas between semicolons."""
+    cells = [
+        [f"w{i}", str(row) if delimiter == "\t" else f"{row[0]},{abs(row[1])}", f"{row[2]},5"]
+        for i, row in enumerate(rows)
+    ]
+    head = [["word", "list, of three,", "x,"]] if has_head and delimiter == "\t" else []
+    text = "".join(delimiter.join(line) + "\n" for line in head + cells)
+    names, found = rows_of("t", text, Faults(), [], header=bool(head))
+    assert names == (head[0] if head else ["1", "2", "3"])
+    assert [row for _, row in found] == cells

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from unrolled.data.frequency import find_frequency
 from unrolled.data.stamp_forms import SHEET_EPOCH, Part, Reading, StampForm, form_of
 from unrolled.data.stamps import Reads, Stamps, parsed, read_stamps
 from unrolled.data.zones import of_calendar
@@ -35,6 +36,8 @@ def numbers_as_stamps(
         return None
     if lengths == {7} and all(text[2] == "." for text in plain) and (found := read_stamps(plain, Reads())) is not None:
         return None if len(found.bad) else found
+    if lengths == {7} and (months := _months(plain)) is not None:
+        return months
     if is_whole and lengths == {6} and (found := _digits(plain)) is not None:
         return found
     low, high = float(numbers.min()), float(numbers.max())
@@ -86,6 +89,14 @@ def _digits(texts: Sequence[str]) -> Stamps | None:
         and (values < np.datetime64("2200")).all()
     )
     return Stamps(values, form_of([reading])) if is_time else None
+
+
+def _months(texts: Sequence[str]) -> Stamps | None:
+    """Months written as 2010.01 to 2010.12; None where they do not follow each other, as parts of years do not."""
+    if not all(re.fullmatch(r"\d{4}\.(0[1-9]|1[0-2])", text) for text in texts) or len({t[5:] for t in texts}) < 2:
+        return None  # 2010.08, 2011.08 may be Augusts, and Februaries as parts of years
+    found = read_stamps(texts, Reads())
+    return found if found is not None and find_frequency([found.values]).frequency.unit == "month" else None
 
 
 def _years(numbers: np.ndarray, texts: Sequence[str], *, is_whole: bool) -> Stamps | None:

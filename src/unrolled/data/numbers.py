@@ -69,7 +69,11 @@ def numbers_of(
                 found[name] = np.full(len(table), np.nan)
                 continue
         elif not mark and all(_mark_in(text) is None for text in values) and any("." in text for text in values):
-            mark = _mark_of_points(table, name, of_table, notes)
+            n_before = faults.n_faults
+            mark = _mark_of_points(table, name, of_table, faults, notes)
+            if faults.n_faults > n_before:
+                found[name] = np.full(len(table), np.nan)
+                continue
         why = "" if decimal else "; if that is wrong, pass --decimal"
         if learnt and mark == learnt and not decimal:
             why = "; the data that the model learnt from have the same decimal mark"
@@ -155,12 +159,31 @@ def _mark_of(table: Table, name: str, of_table: _Shown, faults: Faults) -> str:
     return mark or "."
 
 
-def _mark_of_points(table: Table, name: str, of_table: _Shown, notes: list[str]) -> str:
-    """The decimal mark of a column whose every point may stand between thousands, as in 1.234; a guess is told."""
-    mark = of_table.mark
-    if not mark and (shown := next((each.strip() for each in table.columns[name] if _is_open(each)), "")):
-        notes.append(f"column {name!r}: {shown!r} is {_plain(shown):.15g}; if '.' groups thousands, pass --decimal ,")
-    return mark or "."
+def _mark_of_points(table: Table, name: str, of_table: _Shown, faults: Faults, notes: list[str]) -> str:
+    """The decimal mark of a column whose every point may stand between thousands, as in 1.234; a guess is told, and
+    where numbers such as 537 without a point stand beside them, the user is asked.
+    """
+    mark, texts = of_table.mark, table.columns[name]
+    i = next((i for i, each in enumerate(texts) if _is_open(each)), None)
+    if mark or i is None:
+        return mark or "."
+    text = texts[i].strip()
+    if _has_small_ones(texts):
+        faults.add(
+            f"{table.places[i]}, column {name!r}: {text!r} may be {text.replace('.', '')} or {text}. Pass --decimal , "
+            "if '.' groups thousands, --decimal . if it is the decimal mark"
+        )
+    else:
+        notes.append(f"column {name!r}: {text!r} is {_plain(text):.15g}; if '.' groups thousands, pass --decimal ,")
+    return "."
+
+
+def _has_small_ones(texts: Iterable[str]) -> bool:
+    """Whether several different whole numbers stand without a point, all below 1000: of numbers with three decimals
+    hardly one is whole.
+    """
+    whole = {plain for text in texts if _is_digits(plain := text.strip().lstrip(f"+-{_MINUS}"))}
+    return len(whole - {"0"}) > 1 and all(len(each) <= 3 for each in whole)
 
 
 def _is_open(text: str) -> bool:

@@ -26,6 +26,7 @@ _MOST_WIDTHS = 5  # lines of another width than the header that are told one by 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _IN_QUOTES = re.compile(r"""(?<!\S)(?:"[^"]*"|'[^']*')(?!\S)""")
 _SINGLE = re.compile(r"\s*'[^']+'(?:[\t;,| ]+'[^']+')+\s*")  # names of columns as SAS and Matlab write them
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _POWER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)[eE][+-]?\d+\s*")  # numbers such as 1.51e+02
 _STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
 
@@ -276,6 +277,10 @@ def _delimiter(content: str) -> str:
     even = [mark for mark in fitting if len(set(counts[mark])) == 1]
     if not even and _are_apart_by_spaces(whole):
         return " "
+    if "\t" in even:
+        return "\t"  # which hardly a text has, while a field may have as many commas in each line: [1, 2, 3]
+    if ";" in even and all(len(_DECIMAL_COMMA.findall(line)) == line.count(",") for line in lines):
+        return ";"
     return max(even or fitting, key=lambda mark: counts[mark][0], default=",")
 
 

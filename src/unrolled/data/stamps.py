@@ -108,6 +108,8 @@ def read_stamps(texts: Sequence[str], reads: Reads, groups: Sequence[np.ndarray]
     if not found or any(np.isnat(each.values).any() for each in found.values()):
         found |= {order: _by_order(plain, shapes, ways, order) for order in tops if order == "ydm"}  # a rare one
     order = _choose(found, groups, plain)
+    _check_years(found[order].values, order, plain)
+    _check_mixture(found, order, groups, plain)
     used = found[order].used
     form = form_of(used, next((each.zone for each in used if each.zone), ""))
     hours = found[order].hours
@@ -247,6 +249,42 @@ def _choose(found: dict[str, _Found], groups: Sequence[np.ndarray], texts: Seque
         f"{shown!r} can be read {ways}, and the stamps are as regular either way. Pass --day-first or "
         f"--month-first{more}"
     )
+
+
+def _check_years(values: np.ndarray, order: str, texts: Sequence[str]) -> None:
+    """Years that go on into the next, as 2001-02, are no months, though each of 2001-02 to 2011-12 could be one.
+
+    Raises:
+        AmbiguousError: all stamps are of that kind.
+    """
+    if order != "ym":
+        return
+    months = np.unique(values[~np.isnat(values)]).astype("datetime64[M]").astype(np.int64)
+    if len(months) > 1 and (months % 12 + 1 == (1970 + months // 12 + 1) % 100).all():
+        shown = texts[0]
+        raise AmbiguousError(
+            f"{shown!r} may be a year that goes on into the next, as all stamps may. Write the year that it begins in "
+            "alone, or pass --time-format, such as %Y-%m, if they are months"
+        )
+
+
+def _check_mixture(found: dict[str, _Found], order: str, groups: Sequence[np.ndarray], texts: Sequence[str]) -> None:
+    """A sheet that takes a part of the dates for its own, and turns them, leaves two orders in one column.
+
+    Raises:
+        AmbiguousError: stamps are regular only if a part of them is read in the other order.
+    """
+    other = {"dmy": "mdy", "mdy": "dmy"}.get(order, "")
+    if other not in found or all(_regularity(found[order].values, groups)):
+        return
+    mixed = np.where(np.isnat(found[other].values), found[order].values, found[other].values)
+    turned = np.flatnonzero(mixed != found[order].values)
+    if len(turned) and all(_regularity(mixed, groups)):
+        rest = next(text for text, is_other in zip(texts, np.isnat(found[other].values), strict=True) if is_other)
+        raise AmbiguousError(
+            f"some stamps have the month first, others the day, such as {texts[turned[0]]!r} and {rest!r}: together "
+            "they are regular only so, as after a sheet has turned a part of them. Write all of them in one order"
+        )
 
 
 def _regularity(values: np.ndarray, groups: Sequence[np.ndarray]) -> tuple[bool, bool]:

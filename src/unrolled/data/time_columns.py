@@ -298,7 +298,7 @@ def _is_plain(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # 2024_01_31 is a date, though Python takes it for a number
 
 
 def _are_numbers(texts: Sequence[str]) -> bool:
