@@ -67,6 +67,21 @@ def test_the_line_of_a_terminal_is_one_and_goes():
     assert shown.rsplit("\r", 2)[1].strip() == shown.rsplit("\r", 2)[2] == ""
 
 
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+@pytest.mark.parametrize("n_before", [0, 5])
+def test_a_closed_stream_ends_no_check_up(n_before, kind, monkeypatch):
+    stream = kind()
+    progress = Progress(stream, Clock(1.0))
+    progress.start(40)
+    for i in range(20):
+        if i == n_before:
+            stream.close()
+        progress.step()
+    progress.stop()
+    monkeypatch.setattr("sys.stderr", stream)
+    unrolled.checkup(nn.RNN(2, 4), torch.randn(5, 3, 2))
+
+
 class Counted(Progress):
     def __init__(self):
         super().__init__()

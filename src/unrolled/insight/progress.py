@@ -25,6 +25,7 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
+        self._is_terminal = stream is not None and _is_terminal(stream)
         self._total = self._done = self._width = 0
         self._begun = self._told = 0.0
 
@@ -40,7 +41,7 @@ class Progress:
         now = self._clock()
         spent = now - self._begun
         left = spent / self._done * (self._total - self._done)
-        every = _REDRAWN_S if self._stream.isatty() else _EVERY_S
+        every = _REDRAWN_S if self._is_terminal else _EVERY_S
         is_due = now - self._told >= every if self._told else left > _LONG_S
         if spent >= _FIRST_S and is_due:
             self._told = now
@@ -57,7 +58,7 @@ class Progress:
     def _write(self, text: str) -> None:
         assert self._stream is not None
         with contextlib.suppress(OSError, ValueError):  # it may be closed
-            if self._stream.isatty():
+            if self._is_terminal:
                 self._stream.write("\r" + " " * self._width + "\r" + text)
                 self._width = len(text)
             else:
@@ -68,8 +69,14 @@ class Progress:
 def of_call() -> Progress:
     """What a call from Python shows: its progress on a terminal or in a notebook, nothing elsewhere."""
     stream = sys.stderr
-    is_seen = stream is not None and (stream.isatty() or type(stream).__module__.startswith("ipykernel"))
+    is_seen = stream is not None and (_is_terminal(stream) or type(stream).__module__.startswith("ipykernel"))
     return Progress(stream if is_seen else None)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # it may be closed
+        return stream.isatty()
+    return False
 
 
 def _words(seconds: float) -> str:

@@ -89,7 +89,7 @@ class Found:
         """
         if self.is_random:
             return False
-        if not self._calls_left:
+        if self._calls_left <= 0:  # less where threads count at once
             return True
         self._calls_left -= 1
         return False
