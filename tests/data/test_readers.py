@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.data import schemes
@@ -353,3 +355,45 @@ def test_tables_from_files_and_frames(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(DataError, match=r"bad\.parquet: cannot be read as Parquet"):
         read_table([tmp_path / "bad.parquet"])
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from(["a", "b b", "it's", 'c"d', "é"]), max_size=3), min_size=4, max_size=20),
+    how=st.sampled_from(["json", "csv of JSON", "csv of Python"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_lists_of_labels_are_several_labels(rows, how):
+    """As exports write them; each list as one label, in its quotes and brackets, would be a class of its own."""
+    rows = [*rows, ["a"], ["a", "b b"]]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("t.jsonl" if how == "json" else "t.csv")
+        if how == "json":
+            lines = [json.dumps({"text": f"t {i}", "label": row}) for i, row in enumerate(rows)]
+        else:
+            written = json.dumps if how == "csv of JSON" else str
+            lines = [
+                "text,label",
+                *(f't {i},"{written(row).replace(chr(34), chr(34) * 2)}"' for i, row in enumerate(rows)),
+            ]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        found = read_labeled([path])
+    assert found.labels == [sorted(set(row)) for row in rows]
+    assert found.is_multiple
+    assert "column 'label' holds lists: a text may have several labels" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Yes", "yes"), ("1", "1.0"), ("01", "1"), ("very  good", "very good"), ("ß", "ss")]
+)
+def test_labels_written_in_two_ways_are_told(tmp_path, one, other):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f"word {i},{[one, other, 'x'][i % 3]}\n" for i in range(12)), "utf-8")
+    found = read_labeled([path])
+    first, second = sorted([one, other])
+    assert found.notes[-1] == (
+        f"column 'label': {first!r} and {second!r} are taken as two classes; write them alike if they are one"
+    )
+    path.write_text(
+        "text,label\n" + "".join(f"word {i},{['yes', 'no', '1', '2'][i % 4]}\n" for i in range(12)), "utf-8"
+    )
+    assert not any("alike" in note for note in read_labeled([path]).notes)

@@ -4,6 +4,7 @@ Inputs: a user's table, folder or files. Outputs: items with their classes.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, ite
 from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
 from unrolled.data.roles import ROWS, TEXT_NAMES, Roles, Wanted, roles_of, roles_of_frame
 from unrolled.data.table import NOTHING, Learnt, Table, is_table, read_table
+from unrolled.data.tag_columns import are_lists, cells
 from unrolled.errors import DataError
 
 _LABEL_NAMES = ("label", "class", "sentiment", "category", "target", "intent", "topic", "rating", "labels", "tags")
@@ -114,39 +116,78 @@ def read_labeled(
     names = (found_roles[0].text, found_roles[0].answer)
     found: list[str] = []
     labels: list[list[str]] = []
-    for place, value, classes in zip(table.places, *(table.columns[name] for name in names), strict=True):
-        if not classes.strip() and separator is None:
+    cut, is_multiple = _cut(table.columns[names[1]], separator)
+    for place, value, cell, classes in zip(table.places, *(table.columns[name] for name in names), cut, strict=True):
+        if classes is None:
+            faults.add(f"{place}, column {names[1]!r}: {shortened(cell)} is no list of labels; most cells are")
+        elif not classes and not is_multiple:
             unlabeled.append(f"{place}, column {names[1]!r}: is empty; expected a label")
         elif not value.strip():
             n_empty += 1
         else:
             found.append(value.strip())
-            cut = [classes] if separator is None else classes.split(separator)
-            labels.append(sorted({each.strip() for each in cut if each.strip()}))
+            labels.append(sorted(set(classes)))
     _tell_unlabeled(unlabeled, table.columns[names[1]], faults)
     faults.stop()
     if not found:
         raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {names[0]!r}")
-    kinds = {each for row in labels for each in row}
-    n_kinds = len(kinds)
-    notes = [
-        f"{counted(len(found), 'text')} in column {names[0]!r}, {counted(n_kinds, 'class')} in column {names[1]!r}",
-        *found_roles[0].notes,
-        *table.notes,
-    ]
-    if len(found) >= _MANY and 2 * n_kinds > len(found):
-        notes.append(f"most labels stand at one text alone; are the classes in another column than {names[1]!r}?")
-    if 2 * n_kinds > _MANY and all(map(is_number, kinds)) and not all(map(str.isdigit, kinds)):
-        notes.append(
-            f"column {names[1]!r} holds {n_kinds:,} numbers, taken as classes; to predict them as numbers: "
-            f"unrolled train regress ... --target {names[1]!r}"
-        )
-    if separator is None:
-        notes += _joined(kinds, names[1])
+    of_table = [*found_roles[0].notes, *table.notes]
+    notes = _notes_on(found, labels, names, of_table, is_cut=separator is not None, is_multiple=is_multiple)
     if n_empty:
         notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
     read_as = {"text": names[0], "label": names[1]}
-    return Labeled(found, labels, separator is not None, tuple(notes), sha256=table.sha256, read_as=read_as)
+    return Labeled(found, labels, is_multiple, tuple(notes), sha256=table.sha256, read_as=read_as)
+
+
+def _notes_on(
+    texts: Sequence[str],
+    labels: Sequence[Sequence[str]],
+    names: tuple[str, str],
+    of_table: Sequence[str],
+    *,
+    is_cut: bool,
+    is_multiple: bool,
+) -> list[str]:
+    """What a user is told of texts and classes in a table: how many, and what may be meant in another way."""
+    where, kinds = f"column {names[1]!r}", {each for row in labels for each in row}
+    n_kinds = len(kinds)
+    notes = [f"{counted(len(texts), 'text')} in column {names[0]!r}, {counted(n_kinds, 'class')} in {where}", *of_table]
+    if len(texts) >= _MANY and 2 * n_kinds > len(texts):
+        notes.append(f"most labels stand at one text alone; are the classes in another column than {names[1]!r}?")
+    if 2 * n_kinds > _MANY and all(map(is_number, kinds)) and not all(map(str.isdigit, kinds)):
+        notes.append(
+            f"{where} holds {n_kinds:,} numbers, taken as classes; to predict them as numbers: "
+            f"unrolled train regress ... --target {names[1]!r}"
+        )
+    if is_multiple and not is_cut:
+        notes.append(f"{where} holds lists: a text may have several labels")
+    if not is_cut:
+        notes += _joined(kinds, names[1])
+    return notes + _alike(kinds, where)
+
+
+def _cut(column: Sequence[str], separator: str | None) -> tuple[list[list[str] | None], bool]:
+    """The labels of each cell, None where one is no list among lists, and whether a text may have several."""
+    if separator is not None:
+        return [[name for each in cell.split(separator) if (name := each.strip())] for cell in column], True
+    if are_lists(column):
+        found = cells(column)
+        return found, any(each is None or len(each) != 1 for each in found)
+    return [[name] if (name := cell.strip()) else [] for cell in column], False
+
+
+def _alike(kinds: Collection[str], where: str) -> list[str]:
+    """A note on labels that one may have written in two ways, as Yes and yes, or 1 and 1.0."""
+    plain: dict[str | float, list[str]] = {}
+    for label in sorted(kinds):
+        number = float(label) if re.fullmatch(r"[+-]?\d+(\.\d+)?", label, re.ASCII) else None
+        plain.setdefault(" ".join(label.casefold().split()) if number is None else number, []).append(label)
+    alike = [names for names in plain.values() if len(names) > 1]
+    if not alike:
+        return []
+    shown = " and ".join(map(shortened, alike[0][:2]))
+    more = f", and so are {counted(len(alike) - 1, 'such pair')} more" if len(alike) > 1 else ""
+    return [f"{where}: {shown} are taken as two classes{more}; write them alike if they are one"]
 
 
 def _tell_unlabeled(texts: Sequence[str], cells: Sequence[str], faults: Faults) -> None:
@@ -295,6 +336,7 @@ def read_windows(
     note = (
         f"{counted(len(items), 'window')} of {span} row{'' if span == '1' else 's'} of {counted(len(values), 'number')}"
     )
+    notes += _alike({each for found in labels for each in found}, f"column {label!r}")
     notes, read_as = [note, *notes, *table.notes], {"decimal": mark_to_keep(table, values, decimal)}
     return Labeled(items, labels, notes=tuple(notes), names=tuple(rows), sha256=table.sha256, read_as=read_as)
 
@@ -343,6 +385,7 @@ def labeled_frame(
     if separator is not None:
         answers = [[each.strip() for each in str(row).split(separator) if each.strip()] for row in answers]
     found = labeled_in_memory(of_text, answers)
-    several = [] if found.is_multiple else _joined({each for row in found.labels for each in row}, roles.answer)
+    kinds = {each for row in found.labels for each in row}
+    several = [*([] if found.is_multiple else _joined(kinds, roles.answer)), *_alike(kinds, f"column {roles.answer!r}")]
     read_as = {"text": roles.text, "label": roles.answer}
     return replace(found, notes=(*roles.notes, *several), read_as=read_as)
