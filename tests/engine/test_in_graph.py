@@ -7,6 +7,7 @@ import torch
 from tests import strategies
 from tests.plans import forget_plans
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.library import opcheck
 
 import unrolled
@@ -15,7 +16,7 @@ from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.ir.loop_programs import RowGradient
 from unrolled.engine.run.plan import Plan
 from unrolled.engine.step.declared import declared
-from unrolled.engine.torch_compile import operator
+from unrolled.engine.torch_compile import in_graph, operator
 from unrolled.engine.trees import flatten
 
 pytestmark = pytest.mark.filterwarnings(
@@ -111,6 +112,38 @@ def test_layers_compile_without_a_break(layer):
     torch.testing.assert_close(compiled(xs), layer(xs))
     given = (layer(xs)[1],)
     torch.testing.assert_close(compiled(xs, *given), layer(xs, *given))
+
+
+@pytest.mark.parametrize("make", [lambda: unrolled.GRU(3, 5), lambda: unrolled.Recurrent(unrolled.cells.LSTM(3, 5))])
+@torch._dynamo.config.patch(allow_rnn=True)
+def test_the_librarys_own_steps_are_not_captured_in_a_graph(make, monkeypatch):
+    """Torch's tracing lays functions of its own over nn.Module's, and to capture takes as long as all else."""
+    monkeypatch.setattr(in_graph, "_captured", None)
+    torch._dynamo.reset()
+    layer, xs = make(), torch.randn(7, 2, 3)
+    found, exact = torch.compile(layer, backend="aot_eager", fullgraph=True)(xs), layer(xs)
+    torch.testing.assert_close(found, exact)
+    ours, theirs = (torch.autograd.grad(ys.square().sum(), list(layer.parameters())) for ys, _ in (found, exact))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("n_traces", [1, 2])
+@pytest.mark.parametrize("name", ["", "__call__", "__getattr__", "_call_impl"])
+def test_what_is_exchanged_beneath_torchs_tracing_is_seen(name, n_traces, monkeypatch):
+    cell, found = unrolled.cells.GRU(3, 4), []
+    if name:
+        right = getattr(nn.Module, name)
+        monkeypatch.setattr(nn.Module, name, lambda *given, **options: right(*given, **options))
+
+    def look(x, n):
+        if n:
+            make_fx(lambda x: look(x, n - 1))(x)
+        else:
+            found.append(declared(cell))
+        return x
+
+    look(torch.zeros(2), n_traces)
+    assert [step is None for step in found] == [bool(name)]
 
 
 @pytest.mark.parametrize("recompute", [False, True])

@@ -131,12 +131,36 @@ _CALLED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 _called = [(itemgetter(*names), space, itemgetter(*names)(space)) for space, names in _CALLED]
 
 
+_MOST_TRACES = 8  # one within another
 _size_of_vf = len(vars(torch._VF))  # of names that lie over torch's own functions of cells
 
 
 def _is_torch_as_it_was() -> bool:
     is_same = [all(map(is_, get(space), then)) for get, space, then in _called]
-    return all(is_same) and len(vars(torch._VF)) == _size_of_vf
+    return (all(is_same) or _is_traced(is_same)) and len(vars(torch._VF)) == _size_of_vf
+
+
+def _is_traced(is_same: list[bool]) -> bool:
+    """Whether nothing differs but what torch's tracing lays over `nn.Module` for as long as it lasts, as torch.compile
+    does on the way to a graph: its functions do what those beneath them do.
+    """
+    *others, _ = is_same
+    if not all(others):
+        return False
+    now = {name: vars(nn.Module)[name] for name in _CALLED[-1][1]}
+    for _ in range(_MOST_TRACES):
+        if all(map(is_, now.values(), _called[-1][2])):
+            return True
+        call = now["__call__"]
+        if getattr(call, "__globals__", None) is not vars(torch.fx._symbolic_trace):
+            return False
+        held = dict(zip(call.__code__.co_freevars, call.__closure__ or (), strict=True))
+        if "patcher" not in held:  # torch's tracing is another one
+            return False
+        for patch in held["patcher"].cell_contents.patches_made:
+            if patch.frame_dict is nn.Module and now[patch.fn_name] is patch.new_fn:
+                now[patch.fn_name] = patch.orig_fn
+    return False
 
 
 # ---- cells: modules of a closed set of classes
@@ -144,7 +168,6 @@ def _is_torch_as_it_was() -> bool:
 _LSTM_CELL = nn.LSTMCell  # torch's own, whatever the name is exchanged for later
 _OF_TORCH = (nn.RNNCell, _LSTM_CELL, nn.GRUCell, nn.Linear, nn.LogSoftmax)
 _CELLS_OF_TORCH = _OF_TORCH[:3]
-_CALL = nn.Module.__call__
 _FORWARDS = {kind: kind.forward for kind in _OF_TORCH}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PRIVATE = frozenset(vars(nn.Module()))
@@ -152,7 +175,7 @@ _PRIVATE = frozenset(vars(nn.Module()))
 
 def _is_of_the_set(module: nn.Module) -> bool:
     kind: Any = type(module)
-    if kind.__call__ is not _CALL:
+    if kind.__call__ is not nn.Module.__call__:  # which `_is_torch_as_it_was` has looked at
         return False
     if kind in _FORWARDS:
         return kind.forward is _FORWARDS[kind]
