@@ -20,6 +20,7 @@ import torch
 import torch._dynamo
 from tests.guard.checks import HIDDEN, INPUT, assert_reason, assert_same, scan_quietly, slow_but_for
 from torch import Tensor, nn
+from torch._dynamo import guards
 from torch.utils.checkpoint import checkpoint
 
 import unrolled
@@ -663,6 +664,17 @@ def test_a_users_own_torch_compile_is_left_alone():
     dynamo.reset()
     number = 0.33
     assert_same(list(scan_quietly(step, xs, state)), list(unrolled.scan(step, xs, state, engine="eager")))
+
+
+def test_a_capture_does_not_time_its_guards(monkeypatch):
+    """Torch does for each graph, and flushes the processor's caches first; it goes on to do so for a user's own."""
+    timed = lambda *_: timings.append(0.0) or 0.0
+    timings = []
+    monkeypatch.setattr(guards, "profile_guard_manager", timed)
+    assert unrolled.explain(a_step(0.78), torch.zeros(3, 2, 3), torch.zeros(2, HIDDEN)).path == "fused"
+    assert timings == []
+    torch.compile(lambda a: torch.tanh(a) * 3, backend="eager")(torch.randn(3))
+    assert timings == [0.0]
 
 
 DRAWING = """

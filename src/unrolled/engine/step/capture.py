@@ -49,6 +49,7 @@ _SETTINGS: dict[str, Any] = {
     "suppress_errors": False,
     "verbose": False,
     "disable": False,
+    "fake_tensor_cache_enabled": False,  # of open sizes nothing is found again: a sixth of the time
 }
 shapes_config: Any = _shapes_config  # whose type torch does not tell
 _DictGuards = torch._C._dynamo.guards.DictGuardManager
@@ -119,8 +120,7 @@ class _Guards(guards.CheckFunctionManager):
         try:
             super().__init__(code, output)
         except AssertionError as fault:  # no guard holds for the call that it was made of
-            is_nan = re.search(r"\bnan\b", str(fault))
-            raise Unguarded(_NOT_ITSELF if is_nan else _NEVER_HOLDS, step) from fault
+            raise Unguarded(_NOT_ITSELF if re.search(r"\bnan\b", str(fault)) else _NEVER_HOLDS, step) from fault
         self._check_nodes(self.guard_manager.root, path.globals)
 
     def id_ref(self, obj: object, obj_str: str) -> int:
