@@ -199,7 +199,9 @@ WORDS = "1,Ada,B-X\n1,met,O\n2,Go,O\n"
         ("a.csv", "nr,mot\n1,Ada\n1,met\n2,Go\n", LEARNT, {}, [["Ada", "met"], ["Go"]]),
         ("a.csv", "id,mot\n1,Ada\n1,met\n2,Go\n", LEARNT, {"sentence": "id"}, [["Ada", "met"], ["Go"]]),
         ("a.csv", f"nr,mot,etiq\n{WORDS}", {}, {"sentence": "nr", "token": "mot", "tag": "etiq"}, [["Ada", "met"], ["Go"]]),
-        ("a.csv", "sentence,token\n1,Ada\n", {}, {}, None),  # of another form: it may hold texts
+        ("a.csv", "sentence,token\n1,Ada\n1,met\n2,Go\n", {}, {}, [["Ada", "met"], ["Go"]]),  # no texts, though `sentence` may name some
+        ("a.csv", "sentence,token\nAda met Bob,Ada\nGo to Rome,Rome\n", {}, {}, None),  # of another form: it may hold texts
+        ("a.csv", "text,token\n1,Ada\n", {}, {}, None),
         ("a.csv", "nr,text\n1,Ada met Bob.\n2,Go to Rome.\n", LEARNT, {}, None),
         ("a.csv", "mot,etiq\nAda met,B-X O\nGo,O\nGo to,O O\n", WHOLE, {}, [["Ada", "met"], ["Go"], ["Go", "to"]]),
         ("a.csv", "mot\nAda met.\nGo on.\n", WHOLE, {}, ["Ada met.", "Go on."]),  # to be cut as texts are

@@ -18,7 +18,7 @@ from unrolled.data.files import Faults, decode, read_bytes, read_texts, refuse_a
 from unrolled.data.items import ItemForm, Items, lines_of, of_table, opened_file
 from unrolled.data.packed import unpacked
 from unrolled.data.table import NOTHING, Learnt
-from unrolled.data.tag_columns import Sentence, TagColumns, are_lists, keep_columns, no_table
+from unrolled.data.tag_columns import Sentence, TagColumns, are_lists, are_wholes, keep_columns, no_table
 from unrolled.data.tagged_lines import NO_COLUMNS, conll_sentences, json_sentences
 from unrolled.data.tagged_table import has_words, is_sheet, read_tagged_table
 from unrolled.errors import DataError
@@ -223,7 +223,8 @@ def sentences_of(
 
 
 def _of_sheet(path: Path, encoding: str, learnt: Learnt, columns: TagColumns) -> Items | None:
-    """The sentences of a table with tokens; None where it may have texts, as columns are neither named nor learnt.
+    """The sentences of a table with tokens; None where it may have texts, as columns are neither named nor learnt, nor
+    is there one that tells sentences apart.
 
     Raises:
         DataError: a column that the user named now, and not for the training, is not there; or it holds tokens, of
@@ -238,7 +239,7 @@ def _of_sheet(path: Path, encoding: str, learnt: Learnt, columns: TagColumns) ->
         if is_named or has_words(str(path), encoding, columns.token or learnt.get("token", "")):
             raise
         return None
-    if roles.tag is None and not is_known:
+    if roles.tag is None and not is_known and (roles.sentence is None or are_wholes(table.columns[roles.sentence])):
         return None
     faults.stop()
     if not roles.is_whole:
