@@ -14,9 +14,9 @@ from unrolled.data.files import Faults, in_place, json_lines, read_texts, shorte
 from unrolled.data.items import ItemForm, Items
 from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column
 from unrolled.data.tag_columns import TagColumns, keep_columns, no_table
-from unrolled.data.tagged import Tagged, sentences_of, settled
+from unrolled.data.tagged import Tagged, sentences_of, settle_scheme
 from unrolled.data.tagged_lines import NO_COLUMNS, json_sentence
-from unrolled.data.tagged_table import is_sheet, read_tagged_table
+from unrolled.data.tagged_table import is_tagged_table, read_tagged_table
 from unrolled.errors import DataError
 
 PARTS = ("seq.in", "seq.out", "label")
@@ -87,13 +87,14 @@ def read_intents(
     digest = ""
     of_tables: dict[str, str] = {}
     for file in map(Path, files):
+        has_columns = not file.is_dir() and is_tagged_table(file, encoding, columns)
         if file.is_dir():
             found, sha256 = _folder(file, encoding, faults)
-        elif is_sheet(file, encoding, columns):
+        elif has_columns:
             found, sha256 = _table(str(file), encoding, columns, intent, learnt, of_tables, faults, notes)
         else:
             found, sha256 = _json_lines(file, encoding, faults, columns, intent or "intent")
-        if columns.sentence is not None and not is_sheet(file, encoding, columns):
+        if columns.sentence is not None and not has_columns:
             notes.append(no_table(str(file)))
         digest += sha256
         rows += found
@@ -101,7 +102,7 @@ def read_intents(
     if not rows:
         raise DataError(f"{', '.join(map(str, files))}: holds no sentences")
     sentences, tags, intents, where = (list(each) for each in zip(*rows, strict=True))
-    scheme, more = settled(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}", learnt)
+    scheme, more = settle_scheme(sentences, tags, scheme, lambda i, j: f"{where[i]}, token {j + 1}", learnt)
     read_as = {**learnt, **of_tables, "scheme": scheme}
     return Intents(Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], read_as=read_as), intents, digest)
 

@@ -20,7 +20,7 @@ from unrolled.data.packed import unpacked
 from unrolled.data.table import NOTHING, Learnt
 from unrolled.data.tag_columns import Sentence, TagColumns, are_lists, are_wholes, keep_columns, no_table
 from unrolled.data.tagged_lines import NO_COLUMNS, conll_sentences, json_sentences
-from unrolled.data.tagged_table import has_words, is_sheet, read_tagged_table
+from unrolled.data.tagged_table import has_words, is_tagged_table, read_tagged_table
 from unrolled.errors import DataError
 
 _LONGEST_TOKEN = 10_000  # characters
@@ -84,13 +84,13 @@ def read_tagged(
     Raises:
         DataError: lines cannot be used; all such lines are told at once.
     """
-    sheets = {str(file) for file in files if is_sheet(Path(file), encoding, columns)}
-    texts, sha256 = read_texts([file for file in files if str(file) not in sheets], encoding=encoding)
+    tables = {str(file) for file in files if is_tagged_table(Path(file), encoding, columns)}
+    texts, sha256 = read_texts([file for file in files if str(file) not in tables], encoding=encoding)
     faults, notes = Faults(), list[str]()
     found: list[tuple[str, Sentence]] = []
     of_tables, of_lines = dict[str, str](), dict(learnt)
     for name in map(str, files):
-        if name in sheets:
+        if name in tables:
             read, table, roles = read_tagged_table(name, encoding, columns, learnt, faults, notes)
             keep_columns(of_tables, name, roles.names, faults)
             sha256 += table.sha256
@@ -99,7 +99,7 @@ def read_tagged(
         else:
             refuse_array(name, texts[name])
             read = conll_sentences(name, texts[name], faults, notes, of_lines, columns)
-        if name not in sheets and columns.sentence is not None:
+        if name not in tables and columns.sentence is not None:
             notes.append(no_table(name))
         found += [(name, each) for each in read]
     faults.stop()
@@ -111,12 +111,12 @@ def read_tagged(
         return f"{name}, line {lines[token]}"
 
     sentences, tags = [each[0] for _, each in found], [each[1] for _, each in found]
-    scheme, more = settled(sentences, tags, scheme, where, learnt)
+    scheme, more = settle_scheme(sentences, tags, scheme, where, learnt)
     read_as = {**of_lines, **of_tables, "scheme": scheme}
     return Tagged(sentences, tags, scheme, [more[0], *notes, *more[1:]], sha256, read_as)
 
 
-def settled(
+def settle_scheme(
     sentences: list[list[str]],
     tags: list[list[str]],
     scheme: str,
@@ -203,8 +203,8 @@ def sentences_of(
     if not path.is_file() or form.text is not None or form.header is not None:  # or a folder, a pipe
         return None
     faults, encoding = Faults(), form.encoding
-    if is_sheet(path, encoding, columns):
-        return _of_sheet(path, encoding, learnt, columns)
+    if is_tagged_table(path, encoding, columns):
+        return _of_table(path, encoding, learnt, columns)
     lines = [line for line in itertools.islice(lines_of(opened_file(path), str(path), encoding), 500) if line]
     begin = lines[0].lstrip()[:1] if lines else ""
     if begin == "[":
@@ -222,7 +222,7 @@ def sentences_of(
     return Items([(tokens, {}) for tokens, _, _ in found], _told(path, len(found)))
 
 
-def _of_sheet(path: Path, encoding: str, learnt: Learnt, columns: TagColumns) -> Items | None:
+def _of_table(path: Path, encoding: str, learnt: Learnt, columns: TagColumns) -> Items | None:
     """The sentences of a table with tokens; None where it may have texts, as columns are neither named nor learnt, nor
     is there one that tells sentences apart.
 

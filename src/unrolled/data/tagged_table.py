@@ -30,7 +30,7 @@ Apart = Callable[[str, Sequence[str]], str]
 _Row = tuple[str, str, int]  # token, tag, line
 
 
-def is_sheet(path: Path, encoding: str, asked: TagColumns) -> bool:
+def is_tagged_table(path: Path, encoding: str, asked: TagColumns) -> bool:
     """Whether a file is a table, and not JSON, which has a form of its own here, nor lines without names of columns.
 
     Args:
