@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from unrolled.data import schemes
 from unrolled.data.intents import read_intents
 from unrolled.data.items import ItemForm
 from unrolled.data.tag_columns import TagColumns, are_wholes, cells
@@ -168,3 +169,33 @@ def test_a_place_is_a_whole_number(span, tmp_path):
     (tmp_path / "t.jsonl").write_text(json.dumps({"text": "a b", "spans": [{**span, "label": "X"}]}))
     with pytest.raises(DataError, match=r'a span must be \{"start"'):
         read_tagged([tmp_path / "t.jsonl"])
+
+
+SPANS = [
+    {"start": 0, "end": 3, "label": "X"},
+    {"start": 8, "end": 20, "label": "Y"},
+    {"start": 21, "end": 24, "label": "Y"},
+]
+WORDS = "Ada met Big New York Bob"
+PLACES = [schemes.Span(0, 1, "X"), schemes.Span(2, 5, "Y"), schemes.Span(5, 6, "Y")]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize(("n_tagged", "n_spans"), [(50, 2), (2, 50), (0, 5), (5, 0)])
+@pytest.mark.parametrize("scheme", [each for each in schemes.SCHEMES if each != "plain"])
+def test_spans_follow_the_scheme_of_tags_beside_them(scheme, n_tagged, n_spans, asked, tmp_path):
+    """They are BIOES by themselves, of which a part was taken for strays, and lost."""
+    tags = schemes.tags_of(PLACES, 6, scheme)
+    objects = [{"tokens": ["no", "name"], "tags": ["O", "O"]}]
+    objects += n_tagged * [{"tokens": WORDS.split(), "tags": tags}] + n_spans * [{"text": WORDS, "spans": SPANS}]
+    lines = [json.dumps({**each, "intent": "go"}) for each in objects]
+    for at in (0, len(lines) // 2):
+        (tmp_path / "t.jsonl").write_text("\n".join([*lines[at:], *lines[:at]]))
+        given = {"scheme": scheme} if asked else {}
+        for read in (read_tagged, read_intents):
+            found = read([tmp_path / "t.jsonl"], **given)
+            found = getattr(found, "tagged", found)
+            assert found.scheme == scheme or not asked
+            of_each = [schemes.spans_of(each, found.scheme) for each in found.tags]
+            assert [spans for spans in of_each if spans] == [PLACES] * (n_tagged + n_spans)
+            assert len(found.notes) == 1

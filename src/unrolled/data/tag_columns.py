@@ -30,6 +30,10 @@ OUTSIDE = "O"  # in place of tags that are not there
 Sentence = tuple[list[str], list[str], Sequence[int]]  # tokens, tags, and the line of each
 
 
+class TagsOfSpans(list[str]):
+    """Tags of a sentence whose spans were given, in BIOES: they follow the scheme of the other sentences."""
+
+
 @dataclass(frozen=True)
 class TagColumns:
     """The columns that a user names, None where not: names of a table or of JSON, numbers from 1 of lines without any.

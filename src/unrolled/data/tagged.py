@@ -18,7 +18,16 @@ from unrolled.data.files import Faults, decode, read_bytes, read_texts, refuse_a
 from unrolled.data.items import ItemForm, Items, lines_of, of_table, opened_file
 from unrolled.data.packed import unpacked
 from unrolled.data.table import NOTHING, Learnt
-from unrolled.data.tag_columns import Sentence, TagColumns, are_lists, are_wholes, keep_columns, no_table
+from unrolled.data.tag_columns import (
+    OUTSIDE,
+    Sentence,
+    TagColumns,
+    TagsOfSpans,
+    are_lists,
+    are_wholes,
+    keep_columns,
+    no_table,
+)
 from unrolled.data.tagged_lines import NO_COLUMNS, conll_sentences, json_sentences
 from unrolled.data.tagged_table import has_words, is_tagged_table, read_tagged_table
 from unrolled.errors import DataError
@@ -135,7 +144,12 @@ def settle_scheme(
     Raises:
         DataError: many tags are of no scheme, or there are more kinds than a tagger can tell apart.
     """
-    scheme = schemes.recognize(tags, learnt.get("scheme", "")) if scheme == "auto" else scheme
+    if scheme == "auto":
+        as_tags = [each for each in tags if not isinstance(each, TagsOfSpans) and {*each} != {OUTSIDE}]
+        scheme = schemes.recognize(as_tags or tags, learnt.get("scheme", ""))
+    for i, each in enumerate(tags):
+        if isinstance(each, TagsOfSpans) and scheme != "plain":
+            tags[i] = schemes.tags_of(schemes.spans_of(each, "BIOES"), len(each), scheme)
     for i, tokens in enumerate(sentences):
         for j, token in enumerate(tokens):
             if len(token) > _LONGEST_TOKEN:

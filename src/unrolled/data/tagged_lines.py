@@ -12,7 +12,7 @@ from unrolled.data.counted import counted
 from unrolled.data.files import Faults, in_place, json_lines, shortened
 from unrolled.data.schemes import Span
 from unrolled.data.table import names_shown
-from unrolled.data.tag_columns import OUTSIDE, TAG_NAMES, TOKEN_NAMES, Sentence, TagColumns
+from unrolled.data.tag_columns import OUTSIDE, TAG_NAMES, TOKEN_NAMES, Sentence, TagColumns, TagsOfSpans
 from unrolled.data.tokens import tokens_of
 from unrolled.errors import DataError
 from unrolled.json_values import JsonObject, are_texts
@@ -263,4 +263,4 @@ def _of_text(item: object, where: str, faults: Faults) -> tuple[list[str], list[
         faults.add(f"{where}: spans overlap, which tags cannot mark")
     if faults.n_faults > n_before:
         return None
-    return [token.text for token in tokens], schemes.tags_of(spans, len(tokens), "BIOES")
+    return [token.text for token in tokens], TagsOfSpans(schemes.tags_of(spans, len(tokens), "BIOES"))
