@@ -10,6 +10,7 @@ from unrolled.data.intents import read_intents
 from unrolled.data.items import ItemForm
 from unrolled.data.tag_columns import TagColumns, are_wholes, cells
 from unrolled.data.tagged import read_tagged, sentences_of
+from unrolled.data.tagging import rewritten
 from unrolled.errors import DataError
 
 LETTERS = ["a", "B", "7", "'", '"', "\\", "é", "京", "😀", ",", "[", "]", ".", "\t"]
@@ -199,3 +200,20 @@ def test_spans_follow_the_scheme_of_tags_beside_them(scheme, n_tagged, n_spans, 
             of_each = [schemes.spans_of(each, found.scheme) for each in found.tags]
             assert [spans for spans in of_each if spans] == [PLACES] * (n_tagged + n_spans)
             assert len(found.notes) == 1
+
+
+@pytest.mark.parametrize("wanted", schemes.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
+def test_tags_of_spans_and_plain_ones_are_not_judged_by_each_other(scheme, wanted):
+    """Plain tags were no spans at all, and a model was as good as its baseline on them: F1 of 0 % both."""
+    words = 6 * ["O"]
+    tags = ["X", *words[1:]] if scheme == "plain" else schemes.tags_of(PLACES, 6, scheme)
+    assert rewritten([words], scheme, wanted) == [words]
+    if (scheme == "plain") == (wanted == "plain"):
+        assert schemes.spans_of(rewritten([tags], scheme, wanted)[0], wanted) == schemes.spans_of(tags, scheme)
+        return
+    kinds = "tag of a span, such as B-city", "plain tag, such as city"
+    here, there = kinds if wanted == "plain" else kinds[::-1]
+    with pytest.raises(DataError) as told:
+        rewritten([words, tags], scheme, wanted)
+    assert str(told.value) == f"{tags[0]!r} is a {here}; expected each to be a {there}, as in the training part"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unrolled.data import schemes
 from unrolled.data.counted import counted
+from unrolled.data.files import shortened
 from unrolled.data.schemes import SpanCounts, count_spans, spans_of, tags_of
 from unrolled.data.tokens import Token, is_without_spaces, joined, tokens_of, words_of
 from unrolled.data.vocabulary import TokenVocabulary
@@ -63,9 +64,18 @@ def complete(tags: list[str], scheme: str) -> list[str]:
 
 
 def rewritten(tags: Sequence[Sequence[str]], scheme: str, wanted: str) -> list[list[str]]:
-    """The same spans in another scheme; tags without spans as they are."""
-    if scheme == wanted or wanted == "plain":
+    """The same spans in another scheme; tags without spans as they are.
+
+    Raises:
+        DataError: one of both schemes has spans, the other has none.
+    """
+    marked = next((tag for each in tags for tag in each if tag != "O"), None)
+    if scheme == wanted or marked is None:
         return [list(each) for each in tags]
+    if "plain" in (scheme, wanted):
+        kinds = "tag of a span, such as B-city", "plain tag, such as city"
+        here, there = kinds if wanted == "plain" else kinds[::-1]
+        raise DataError(f"{shortened(marked)} is a {here}; expected each to be a {there}, as in the training part")
     return [tags_of(spans_of(each, scheme), len(each), wanted) for each in tags]
 
 
