@@ -272,3 +272,30 @@ def test_a_model_file_by_itself_knows_what_it_learnt_from(runs, call, folder):
     assert call("evaluate", "moved.safetensors", "r.csv")[1].splitlines()[-1] == FLATTERED
     (folder / "r.csv").write_text(REVIEWS + "61,good food,up\n")
     assert call("evaluate", "moved.safetensors", "r.csv")[1].splitlines()[-1].startswith("The model does as well as ")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_the_rows_of_a_table_of_numbers_keep_their_columns(call, folder, task, form):
+    """With --series row each row is an item: its answer stands beside it, and nothing is named a text that is none."""
+    answer = "kind" if task == "classify" else "y"
+    table = folder / "t.csv"
+    lines = [f"{'ab'[i % 2]},r{i},{i % 7},{i % 2 * 10 + i % 3}" for i in range(60)]
+    if task == "regress":
+        lines = [line.replace("a,", "1.5,", 1).replace("b,", "2.5,", 1) for line in lines]
+    table.write_text("\n".join([f"{answer},name,x,z", *lines]))
+    option = "--label" if task == "classify" else "--target"
+    training = ["train", task, table, "--values", "x,z", "--series", "row", option, answer, "--steps", 2]
+    assert call(*training, "--hidden", 4, "--folder", "run")[0] == 0
+    code, text, err = call("predict", "run", table, "--format", form)
+    assert (code, err) == (0, "60 windows of 1 row of 2 numbers\n")
+    rows = rows_of(text) if form == "csv" else list(map(json.loads, text.splitlines()))
+    assert [",".join(row[name] for name in (answer, "name", "x", "z")) for row in rows] == lines
+    assert "text" not in rows[0]
+    assert ("labels" if task == "classify" else "number") in rows[0]
+
+    series = ["train", task, table, "--values", "x,z", "--series", "name", option, answer, "--steps", 2]
+    assert call(*series, "--hidden", 4, "--folder", "other")[0] == 0
+    named = rows_of(call("predict", "other", table, "--format", "csv")[1])
+    assert [row["name"] for row in named] == [f"r{i}" for i in range(60)]
+    assert "text" not in named[0]

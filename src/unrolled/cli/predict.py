@@ -18,7 +18,7 @@ from unrolled.cli.options import PATH
 from unrolled.cli.reading import check_files, read_by, reading_options, take_options
 from unrolled.data.items import Beside, ItemForm, lines_of, lines_without_names, opened_file, read_items
 from unrolled.errors import DataError
-from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsItems, who
+from unrolled.tasks.capabilities import Answer, Predicts, PredictsTables, ReadsItems, TellsBeside, who
 from unrolled.tasks.estimator import Estimator
 
 _STANDARD_INPUT = "standard input"
@@ -79,7 +79,8 @@ def predict(
         with about(paths):
             answers = loaded.predict_table(paths, **more)
         tell(loaded.notes)
-        write(((found, {}) for found in answers), form, out)
+        beside = loaded.beside if isinstance(loaded, TellsBeside) else ()
+        write(zip(answers, beside or [{}] * len(answers), strict=True), form, out, has_text=not beside)
     elif isinstance(loaded, Predicts):
         more = given(model, loaded, "predict_all", options)
         names = list(items) if file is None else [str(file)]

@@ -39,6 +39,7 @@ class Labeled:
         is_multiple: whether an item may have none or several.
         notes: what was noticed on reading, for the user.
         names: of the items, where they have any.
+        beside: what a table has beside each window: all of its row, or the name in the column that tells windows apart.
         sha256: of the files.
         kind: what the labels were before they became texts: a key of `LABEL_KINDS`.
         read_as: what reading a table found out by itself: the columns "text" and "label", or the mark "decimal".
@@ -49,6 +50,7 @@ class Labeled:
     is_multiple: bool = False
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    beside: tuple[dict[str, str], ...] = ()
     sha256: str = ""
     kind: str = "str"
     read_as: Learnt = field(default_factory=dict)
@@ -337,8 +339,12 @@ def read_windows(
         f"{counted(len(items), 'window')} of {span} row{'' if span == '1' else 's'} of {counted(len(values), 'number')}"
     )
     notes += _alike({each for found in labels for each in found}, f"column {label!r}")
-    notes, read_as = [note, *notes, *table.notes], {"decimal": mark_to_keep(table, values, decimal)}
-    return Labeled(items, labels, notes=tuple(notes), names=tuple(rows), sha256=table.sha256, read_as=read_as)
+    all_notes, read_as = (note, *notes, *table.notes), {"decimal": mark_to_keep(table, values, decimal)}
+    of_rows = (dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True))
+    beside = tuple(of_rows) if is_by_row else tuple({series: name} for name in rows)
+    return Labeled(
+        items, labels, False, all_notes, names=tuple(rows), beside=beside, sha256=table.sha256, read_as=read_as
+    )
 
 
 def items_of_frame(frame: Any, text: str | None, learnt: Learnt = NOTHING) -> list[Any]:

@@ -4,7 +4,7 @@ A model has a capability by having its methods; nothing is declared. Options of 
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -53,6 +53,13 @@ class PredictsTables(Protocol):
     def predict_table(self) -> Callable[..., list[Answer]]:
         """Takes paths of tables, and options of its own; returns answers."""
         ...
+
+
+@runtime_checkable
+class TellsBeside(Protocol):
+    """Tells what stood beside the items of the last table that it answered."""
+
+    beside: Sequence[dict[str, str]]
 
 
 @runtime_checkable

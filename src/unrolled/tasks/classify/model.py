@@ -197,7 +197,7 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         """The class of each window in a table; it needs no column of labels."""
         self.ready()
         data = LabeledReader(self.settings, self.read_as).windows(files, None)
-        self.notes = list(data.notes)
+        self.notes, self.beside = list(data.notes), data.beside
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     @torch.inference_mode()

@@ -45,7 +45,13 @@ F = TypeVar("F", bound=SequenceFitted)
 
 
 class SequenceModel(Estimator[S, D, F]):
-    """A model that reads whole texts or windows, with the verbs of prediction."""
+    """A model that reads whole texts or windows, with the verbs of prediction.
+
+    Attributes:
+        beside: what stood beside the windows of the last table that was predicted.
+    """
+
+    beside: Sequence[dict[str, str]] = ()
 
     def predict(self, items: object, *, highlights: bool = False) -> Any:
         """The answer for a text or for a window [time, features]; or for each of several: a list, an array, a series,

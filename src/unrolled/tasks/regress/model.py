@@ -212,7 +212,7 @@ class RegressModel(SequenceModel[RegressSettings, Numbered, RegressFitted]):
         table = read_table(list(files), encoding=self.settings.encoding, header=self.settings.header)
         decimal = self.settings.decimal or ""
         data = read_windows(table, values=names, series=series, label=None, decimal=decimal, learnt=self.read_as)
-        self.notes = list(data.notes)
+        self.notes, self.beside = list(data.notes), data.beside
         return self.predict_all(data.items, highlights=highlights, names=data.names)
 
     def evaluate(self, data: object) -> Metrics:
