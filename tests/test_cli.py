@@ -86,7 +86,7 @@ def test_default_run_folders_do_not_meet(call, folder):
         (["train", "text", "absent.txt"], "absent.txt: no such file"),
         (["train", "text", "."], ".: is a folder; name the files in it, such as ./*.txt"),
         (["train", "text", "short.txt"], "short.txt: holds 5 chars; a text model needs at least 1000. Give more text"),
-        (["train", "text", "empty.txt"], "empty.txt: is empty; expected text to learn from"),
+        (["train", "text", "empty.txt"], "empty.txt: is empty; expected a text or a table"),
         (
             ["train", "text", "latin.txt"],
             "latin.txt, line 1: byte 0xf6 is not utf-8. Pass --encoding with the right one (such as latin-1), "

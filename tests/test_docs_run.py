@@ -51,6 +51,10 @@ def tables():
     patients = [",".join(f"{draw:.3g}" for draw in np.random.default_rng(i).normal(size=11)) for i in range(40)]
     write("diabetes.csv", ["age,sex,bmi,bp,s1,s2,s3,s4,s5,s6,target", *patients])
     posts = [{"body": f"{a} and {b}", "topics": f"{a};{b}"} for a in ("art", "food", "tax") for b in ("law", "war")]
+    comments = [
+        f"so {('bad', 'good')[i % 2]} a comment as {i},{int(i % 2 == 0)},{int(i % 3 == 0)},0" for i in range(24)
+    ]
+    write("comments.csv", ["comment,toxic,threat,insult", *comments])
     write("posts.jsonl", map(json.dumps, posts * 6))
     sensors = [f"{i},{['up', 'down'][i % 2]},{t * (i % 2)},{i},{t},{i % 5 + 0.5}" for i in range(30) for t in range(6)]
     for name in ("sensors.csv", "new.csv"):
@@ -74,6 +78,7 @@ def sentences():
     pairs = [(f"Ein {a} {b}.", f"A {c} {d}.") for a, c in (("Hund", "dog"), ("Mann", "man"))
              for b, d in (("läuft", "runs"), ("geht im Schnee", "walks in the snow"))] * 6  # fmt: skip
     write("pairs.tsv", ["\t".join(pair) for pair in pairs])
+    write("questions.csv", ["id,english,french", *(f"{i},where is {i},où est {i}" for i in range(24))])
     write("german.txt", [pair[0] for pair in pairs[:2]])
     for name in ("train", "val", "test"):
         write(f"{name}.de", [pair[0] for pair in pairs])

@@ -87,6 +87,16 @@ def test_odd_files_are_answered_or_told(folder, call, task):
             assert_answered_or_told(folder, before, call(*arguments), arguments)
 
 
+@pytest.mark.parametrize("task", NAMES)
+def test_an_empty_file_is_told_as_what_a_verb_needs(folder, call, task):
+    for name in ("a.csv", "a.txt", "a.jsonl", "a.tsv"):
+        (folder / name).write_bytes(b"")
+        for verb in ("predict", "evaluate", "checkup"):
+            code, out, err = call(verb, OLD / f"{task}.safetensors", name)
+            assert (code, out, "learn" in err) == (2, "", False), (verb, name, err)
+            assert "is empty" in err or "no such" in err or task in ("text", "transcribe"), (verb, name, err)
+
+
 NUMBERS = ["", "abc", "-1", "nan", "inf", "-inf", "1e400", "9" * 30, "0x10", "１２", "1_0", "é" * 300]
 
 

@@ -98,6 +98,7 @@ def tagged(form):
 SALES = [i % 7 + i % 3 for i in range(N)]
 SOME = {"x": [i % 5 + 1.5 for i in range(N)], "who": WHO, "label": [w % 2 for w in WHO]}
 PAIRS = [f"the house number {i}\tdas Haus Nummer {i} ist schön" for i in range(N)]
+SIDES = dict(zip(("en", "de"), zip(*(each.split("\t") for each in PAIRS), strict=True), strict=True))
 SAID = [json.dumps({"tokens": ["open", "the", "café" if i % 2 else "box"], "tags": ["O", "O", "B-thing"], "intent": "ab"[i % 2]},
                    ensure_ascii=False) for i in range(N)]  # fmt: skip
 WORDS = ["Ada", "met", "Bob", "Li"] * 15
@@ -123,6 +124,7 @@ MODELS = {
     "understand": ("understand", SMALL, lines(SAID)),
     "intents": ("understand", {**SMALL, "sentence": "nr", "token": "mot", "tag": "etiq", "intent": "but"}, table(OF_INTENTS)),
     "translate": ("translate", {"hidden": 8, "subwords": 60}, lines(PAIRS)),
+    "pairs": ("translate", {"hidden": 8, "subwords": 60}, table(SIDES)),
     "transcribe": ("transcribe", {"hidden": 8, "layers": 1}, table(SPEECH)),
     "text": ("text", {"hidden": 8, "layers": 1, "batch": 2, "k1": 16, "size": "given"}, lines(TEXTS)),
 }  # fmt: skip
@@ -172,6 +174,9 @@ CASES = [
     ("understand", ["--encoding", "latin-1"], lines(SAID, "latin-1"), True),
     ("translate", ["--encoding", "latin-1"], lines(PAIRS, "latin-1"), True),
     ("translate", ["--direction", "backward"], lines("\t".join(each.split("\t")[::-1]) for each in PAIRS), True),
+    ("pairs", ["--source", "eng"], table({**SIDES, "en": MOODS, "eng": SIDES["en"]}), True),
+    ("pairs", ["--target", "ger"], table({**SIDES, "de": MOODS, "ger": SIDES["de"]}), True),
+    ("pairs", ["--no-header", "--source", "2", "--target", "1"], table(dict(reversed(SIDES.items())), header=False), True),
     ("transcribe", ["--path", "sound"], table({"path": ["none"] * 12, "sound": SPEECH["path"], "text": SPEECH["text"]}), True),
     ("transcribe", ["--text", "said"], table({"path": SPEECH["path"], "said": SPEECH["text"], "text": ["x"] * 12}), True),
     ("transcribe", ["--encoding", "latin-1"], table(SPEECH, encoding="latin-1"), True),

@@ -44,8 +44,8 @@ def test_all_faults_are_told_at_once_word_for_word(tmp_path):
     advice = "or --units byte to learn from raw bytes"
     assert str(caught.value).replace(f"{tmp_path}/", "").split("; ") == [
         "absent: no such file",
-        ["empty: is empty", "expected text to learn from"][0],
-        "expected text to learn from",
+        ["empty: is empty", "expected a text or a table"][0],
+        "expected a text or a table",
         f"{tmp_path}: is a folder",
         f"name the files in it, such as {tmp_path}/*.txt".replace(f"{tmp_path}/", ""),
         f"bad, line 2: byte 0xfc is not utf-8. Pass --encoding with the right one (such as latin-1), {advice}",

@@ -34,7 +34,7 @@ def test_a_file_of_pairs_is_translated_by_the_column_that_the_training_read(name
     for is_backward, column in ((False, "first"), (True, "second")):
         found = sources_in(path, form, is_backward=is_backward)
         both = (pairs.targets, pairs.sources) if is_backward else (pairs.sources, pairs.targets)
-        assert list(found.pairs) == [(a, {"reference": b}) for a, b in zip(*both, strict=True)]
+        assert list(found.pairs) == [(a, {"text": a, "reference": b}) for a, b in zip(*both, strict=True)]
         assert found.note == f"{path}: 2 pairs of sentences, the {column} column is translated"
 
 
@@ -104,7 +104,10 @@ def test_faults_are_told_at_once(tmp_path, monkeypatch):
             "a.tsv has 4 lines, long has 3; expected as many, line by line the same sentences",
         ),
         (["a.tsv", "a.tsv"], "a.tsv: is given twice; expected a file with sources and one with translations"),
-        (["a", "b", "c"], "3 files: expected one with a tab in each line, or two whose lines belong together"),
+        (
+            ["a.tsv", "long", "blank"],
+            "3 files: expected one with a tab in each line, or two whose lines belong together",
+        ),
         (["blank"], "blank: holds no pairs"),
         (
             ["absent", "latin"],

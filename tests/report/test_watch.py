@@ -18,7 +18,8 @@ from tests.report import samples
 from tests.report.pages import Page, faults_of
 from unrolled import tasks
 from unrolled.errors import RunError
-from unrolled.pages.server import FIRST_PORT, HOST, listening
+from unrolled.pages.server import FIRST_PORT, HOST, Server, listening
+from unrolled.training.run_folder import CHECKPOINT
 
 
 @contextlib.contextmanager
@@ -136,6 +137,22 @@ def test_what_is_no_run_is_told(tmp_path):
     )
 
 
+@pytest.mark.parametrize("n_beside", [0, 1, 5])
+def test_a_run_that_is_not_there_is_told_with_those_beside_it(n_beside, tmp_path, call, monkeypatch):
+    for i in range(n_beside):
+        (tmp_path / f"run{i}").mkdir()
+        (tmp_path / f"run{i}" / CHECKPOINT).touch()
+    monkeypatch.setattr(Server, "serve_forever", lambda *_, **__: None)
+    code, out, err = call("watch", tmp_path / "run")
+    last = [str(tmp_path / f"run{i}") for i in range(n_beside)][-3:]
+    beside = f" Runs beside it: {', '.join(last)}." if last else ""
+    told = f"{tmp_path / 'run'}: is not there yet; waiting for a training that makes it.{beside}\n"
+    assert (code, out.split("\n", 1)[1], err) == (0, told, "")
+    if n_beside:
+        _, out, _ = call("watch", tmp_path / "run0")
+        assert "is not there" not in out
+
+
 def test_ctrl_c_ends_it_cleanly(tmp_path):
     command = [sys.executable, "-m", "unrolled", "watch", str(tmp_path / "run"), "--port", "0"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -144,6 +161,8 @@ def test_ctrl_c_ends_it_cleanly(tmp_path):
     ) as process:
         line = process.stdout.readline()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/  \(Ctrl-C ends it\)\n", line)
+        told = f"{tmp_path / 'run'}: is not there yet; waiting for a training that makes it.\n"
+        assert process.stdout.readline() == told
         assert "Waiting for the run" in get(line.split()[0])
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)

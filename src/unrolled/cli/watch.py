@@ -7,6 +7,7 @@ import click
 from unrolled.cli.options import PATH
 from unrolled.pages.server import FIRST_PORT, listening
 from unrolled.training.interrupts import Terminated
+from unrolled.training.run_folder import runs_beside
 
 
 @click.command("watch", short_help="A run that goes on, in the browser.")
@@ -24,6 +25,8 @@ def watch(run: Path, port: int | None) -> None:
     server = listening(run, port)
     try:
         click.echo(f"{server.address}  (Ctrl-C ends it)")
+        if not run.exists():
+            click.echo(f"{run}: is not there yet; waiting for a training that makes it.{runs_beside(run)}")
         server.serve_forever(poll_interval=0.2)
     except Terminated:
         raise

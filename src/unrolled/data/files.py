@@ -96,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
     except OSError as fault:
         raise DataError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
     if not content:
-        raise DataError(f"{path}: is empty; expected text to learn from")
+        raise DataError(f"{path}: is empty; expected a text or a table")
     return content
 
 

@@ -1,17 +1,21 @@
 """Sentences with an intent and slots.
 
-Inputs: a folder with seq.in (tokens, a sentence a line), seq.out (their tags) and label (intents); or JSON lines:
+Inputs: a folder with seq.in (tokens, a sentence a line), seq.out (their tags) and label (intents); or lines as those of
+ATIS, BOS to rome EOS, a tab, O O B-city flight; or JSON lines:
 {"text": "...", "intent": "...", "spans": [...]} or {"tokens": [...], "tags": [...], "intent": "..."}; or a table with a
 sentence or a token a row, its tags and its intent. Outputs: lists.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrolled.data.alike import told_alike
+from unrolled.data.atis import are_atis, atis_sentences
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, in_place, json_lines, read_texts, shortened
-from unrolled.data.items import ItemForm, Items
+from unrolled.data.items import ItemForm, Items, lines_of, opened_file
 from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column
 from unrolled.data.tag_columns import TagColumns, keep_columns, no_table
 from unrolled.data.tagged import Tagged, sentences_of, settle_scheme
@@ -48,7 +52,11 @@ class Intents:
     @property
     def notes(self) -> list[str]:
         """What was noticed on reading, for the user."""
-        return [*self.tagged.notes, counted(len(set(self.intents)), "intent")]
+        return [
+            *self.tagged.notes,
+            counted(len(set(self.intents)), "intent"),
+            *told_alike(self.intents, "intents", "intents"),
+        ]
 
     def part(self, places: Sequence[int]) -> "Intents":
         """The sentences at some places."""
@@ -69,7 +77,7 @@ def read_intents(
     encoding: str = "utf-8",
     learnt: Learnt = NOTHING,
 ) -> Intents:
-    """Reads folders of seq.in, seq.out and label, files of JSON lines, and tables.
+    """Reads folders of seq.in, seq.out and label, lines as those of ATIS, files of JSON lines, and tables.
 
     Args:
         files: folders, or files.
@@ -90,6 +98,8 @@ def read_intents(
         has_columns = not file.is_dir() and is_tagged_table(file, encoding, columns)
         if file.is_dir():
             found, sha256 = _folder(file, encoding, faults)
+        elif _is_atis(file, encoding):
+            found, sha256 = _atis(file, encoding, faults, notes)
         elif has_columns:
             found, sha256 = _table(str(file), encoding, columns, intent, learnt, of_tables, faults, notes)
         else:
@@ -170,6 +180,22 @@ def _table(
             shown = f"has the intents {', '.join(map(shortened, of_sentence[:3]))}" if of_sentence else "has no intent"
             faults.add(f"{places[lines[0]]}: the sentence {shown}; expected one")
     return rows, table.sha256
+
+
+def _is_atis(file: Path, encoding: str) -> bool:
+    """Whether a file has lines as those of ATIS; what cannot be read has none."""
+    if not file.is_file():
+        return False
+    with contextlib.suppress(DataError):
+        return are_atis(lines_of(opened_file(file), str(file), encoding))
+    return False
+
+
+def _atis(file: Path, encoding: str, faults: Faults, notes: list[str]) -> tuple[list[_Row], str]:
+    texts, sha256 = read_texts([file], encoding=encoding)
+    found = atis_sentences(str(file), texts[str(file)], faults, needs_intents=True)
+    notes.append(f"{file}: lines as those of ATIS, BOS words EOS and their tags; the last one is the intent")
+    return [(tokens, tags, intent, f"{file}, line {line}") for tokens, tags, intent, line in found], sha256
 
 
 def _folder(folder: Path, encoding: str, faults: Faults) -> tuple[list[_Row], str]:

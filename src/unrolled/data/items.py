@@ -5,6 +5,7 @@ beside it. A file of its own, as the models of several tasks take texts.
 """
 
 import codecs
+import contextlib
 import csv
 import io
 import itertools
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unrolled.data import fasttext
 from unrolled.data.counted import counted
-from unrolled.data.files import decode, is_binary, read_bytes
+from unrolled.data.files import decode, is_binary, read_bytes, shortened
 from unrolled.data.packed import kind_of, opened, unpacked
 from unrolled.data.roles import TEXT_NAMES
 from unrolled.data.table import is_table, names_shown, no_column, of_usual_name, read_table
@@ -68,6 +70,8 @@ def read_items(path: Path, form: ItemForm) -> Items:
     if path.exists() and not path.is_file():  # a pipe, which can be read once
         lines = lines_without_names(opened_file(path), str(path), form)
         return Items(((line, {}) for line in lines), f"{path}: a text a line")
+    if form.header is None and is_fasttext(path, form.encoding):
+        return _of_fasttext(path, form.encoding)
     with opened_file(path) as file:
         is_binary = kind_of(file.peek(_LOOKED_AT)) is not None  # a workbook under another name, or told what it is
     if is_table(path) or is_binary:
@@ -77,6 +81,24 @@ def read_items(path: Path, form: ItemForm) -> Items:
         return of_table(path, ItemForm(column, form.header, form.encoding))
     lines = lines_of(opened_file(path), str(path), form.encoding)
     return Items(((line, {}) for line in lines), f"{path}: a text a line")
+
+
+def is_fasttext(path: Path, encoding: str) -> bool:
+    """Whether a file has lines with labels, as fastText writes them; what cannot be read has none."""
+    if not path.is_file():
+        return False
+    with contextlib.suppress(DataError), opened_file(path) as stream, reading(str(path)):
+        begin = opened(stream).peek(_LOOKED_AT)
+        if fasttext.PREFIX.encode() in begin.replace(b"\0", b"") or begin.startswith(b"PK\x03\x04"):
+            return fasttext.are_labeled(lines_of(opened_file(path), str(path), encoding))
+    return False
+
+
+def _of_fasttext(path: Path, encoding: str) -> Items:
+    """The texts of lines with labels, as they come."""
+    lines = (fasttext.parted(line) for line in lines_of(opened_file(path), str(path), encoding))
+    pairs = ((text, {"label": " ".join(labels), "text": text}) for labels, text in lines)
+    return Items(pairs, f"{path}: lines as fastText has them, {fasttext.PREFIX}NAME and a text; the texts are read")
 
 
 def of_table(path: Path, form: ItemForm) -> Items:
@@ -168,6 +190,11 @@ def lines_without_names(stream: io.BufferedReader, name: str, form: ItemForm) ->
         raise DataError(
             f"{name}: looks like a table, whose first line names the column {column!r}; expected a text a "
             "line. Name the file instead: unrolled predict MODEL table.csv"
+        )
+    if form.header is None and fasttext.are_labeled([first]):
+        raise DataError(
+            f"{name}: begins with a label, {shortened(first.split()[0])}, as fastText has it; expected a text a line. "
+            "Name the file instead: unrolled predict MODEL FILE"
         )
     return itertools.chain([first], lines)
 

@@ -4,7 +4,6 @@ Inputs: a user's table, folder or files. Outputs: items with their classes.
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,12 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data import fasttext
+from unrolled.data.alike import told_alike
 from unrolled.data.counted import counted
-from unrolled.data.files import MISSING, Faults, read_texts, shortened
-from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, labels_of, same_number
-from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
-from unrolled.data.roles import ROWS, TEXT_NAMES, Roles, Wanted, roles_of, roles_of_frame
-from unrolled.data.table import NOTHING, Learnt, Table, is_table, read_table
+from unrolled.data.files import Faults, read_texts, shortened
+from unrolled.data.flags import flagged
+from unrolled.data.in_memory import as_list, column_of, is_frame, items_of, labels_of, same_number
+from unrolled.data.items import is_fasttext
+from unrolled.data.numbers import is_number
+from unrolled.data.roles import TEXT_NAMES, Roles, Wanted, roles_of, roles_of_frame
+from unrolled.data.sound import NO_CLASSES, SUFFIXES
+from unrolled.data.table import NOTHING, Learnt, Table, is_table, names_shown, of_frame, read_table
 from unrolled.data.tag_columns import are_lists, cells
 from unrolled.errors import DataError
 
@@ -42,7 +46,8 @@ class Labeled:
         beside: what a table has beside each window: all of its row, or the name in the column that tells windows apart.
         sha256: of the files.
         kind: what the labels were before they became texts: a key of `LABEL_KINDS`.
-        read_as: what reading a table found out by itself: the columns "text" and "label", or the mark "decimal".
+        read_as: what reading files found out by itself: the columns "text" and "label" of a table, the mark "decimal",
+            or the amount of "labels" in a line.
     """
 
     items: list[Any]
@@ -88,12 +93,14 @@ def read_labeled(
     header: bool | None = None,
     learnt: Learnt = NOTHING,
 ) -> Labeled:
-    """Reads tables; or folders whose sub-folders are the classes, a text each file; or a file of lines for each class.
+    """Reads tables; or folders whose sub-folders are the classes, a text each file; or a file of lines for each class;
+    or lines with their labels, as fastText has them.
 
     Args:
-        files: tables with the same columns each (see `read_table`); or one folder; or several files of lines.
+        files: tables with the same columns each (see `read_table`); or one folder; or several files of lines; or files
+            of lines with labels.
         text: name of the column with the texts; guessed from usual names if None.
-        label: name of the column with the classes, likewise.
+        label: name of the column with the classes, likewise; or of several columns of 0 and 1, with commas between.
         separator: what stands between the labels of a text that may have several; None where each has one.
         encoding: of the files.
         header: whether the first line of a table names the columns; see `read_table`.
@@ -103,69 +110,62 @@ def read_labeled(
         DataError: a column is missing, or rows cannot be used; all faults are told at once.
     """
     paths = list(map(Path, files))
+    if header is None and any(are_labeled := [is_fasttext(path, encoding) for path in paths]):
+        if not all(are_labeled):
+            labeled, other = paths[are_labeled.index(True)], paths[are_labeled.index(False)]
+            raise DataError(f"{labeled} has lines as fastText has them, {other} has not; name files of one form")
+        return _of_fasttext(paths, encoding, learnt, has_columns=bool(text or label), separator=separator)
     if text is None and label is None and (classes := classes_of(paths)):
         return _of_classes(classes, encoding)
+    return _of_tables(paths, Wanted(text, label, "label", _LABEL_NAMES).like(learnt), separator, encoding, header)
+
+
+def _of_tables(
+    paths: Sequence[Path], wanted: Wanted, separator: str | None, encoding: str, header: bool | None
+) -> Labeled:
+    """Texts and labels in the columns of tables."""
     found_roles: list[Roles] = []
 
     def choose(name: str, head: list[str], rows: list[list[str]]) -> list[str]:
         if not found_roles:
-            wanted = Wanted(text, label, "label", _LABEL_NAMES).like(learnt)
             found_roles.append(roles_of(name, head, rows, wanted))
         return found_roles[0].in_head(name, head)
 
-    faults, n_empty, unlabeled = Faults(), 0, list[str]()
+    faults = Faults()
     table = read_table(paths, encoding=encoding, header=header, choose=choose, faults=faults)
-    names = (found_roles[0].text, found_roles[0].answer)
-    found: list[str] = []
-    labels: list[list[str]] = []
-    cut, is_multiple = _cut(table.columns[names[1]], separator)
-    for place, value, cell, classes in zip(table.places, *(table.columns[name] for name in names), cut, strict=True):
-        if classes is None:
-            faults.add(f"{place}, column {names[1]!r}: {shortened(cell)} is no list of labels; most cells are")
-        elif not classes and not is_multiple:
-            unlabeled.append(f"{place}, column {names[1]!r}: is empty; expected a label")
-        elif not value.strip():
-            n_empty += 1
-        else:
-            found.append(value.strip())
-            labels.append(sorted(set(classes)))
-    _tell_unlabeled(unlabeled, table.columns[names[1]], faults)
+    [roles] = found_roles
+    texts = [value.strip() for value in table.columns[roles.text]]
+    is_multiple, is_cut = True, separator is not None
+    if len(roles.answers) > 1:
+        rows = flagged(table, roles.answers, faults)
+        if separator is not None:
+            faults.add(f"{table.name}: labels are in {len(roles.answers)} columns; leave --separator out")
+    else:
+        rows, is_multiple = _labels_in(table, roles.answer, separator, faults)
     faults.stop()
-    if not found:
-        raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {names[0]!r}")
-    of_table = [*found_roles[0].notes, *table.notes]
-    notes = _notes_on(found, labels, names, of_table, is_cut=separator is not None, is_multiple=is_multiple)
-    if n_empty:
-        notes.append(counted(n_empty, "row[|s] without a text [is|are] left out"))
-    read_as = {"text": names[0], "label": names[1]}
-    return Labeled(found, labels, is_multiple, tuple(notes), sha256=table.sha256, read_as=read_as)
+    kept = [i for i, text in enumerate(texts) if text]
+    if not kept:
+        raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {roles.text!r}")
+    labels = [rows[i] for i in kept]
+    notes = _told(roles, labels, table.notes, is_cut=is_cut, is_multiple=is_multiple)
+    if len(kept) < len(texts):
+        notes.append(counted(len(texts) - len(kept), "row[|s] without a text [is|are] left out"))
+    read_as = {"text": roles.text, "label": roles.answer}
+    return Labeled([texts[i] for i in kept], labels, is_multiple, tuple(notes), sha256=table.sha256, read_as=read_as)
 
 
-def _notes_on(
-    texts: Sequence[str],
-    labels: Sequence[Sequence[str]],
-    names: tuple[str, str],
-    of_table: Sequence[str],
-    *,
-    is_cut: bool,
-    is_multiple: bool,
-) -> list[str]:
-    """What a user is told of texts and classes in a table: how many, and what may be meant in another way."""
-    where, kinds = f"column {names[1]!r}", {each for row in labels for each in row}
-    n_kinds = len(kinds)
-    notes = [f"{counted(len(texts), 'text')} in column {names[0]!r}, {counted(n_kinds, 'class')} in {where}", *of_table]
-    if len(texts) >= _MANY and 2 * n_kinds > len(texts):
-        notes.append(f"most labels stand at one text alone; are the classes in another column than {names[1]!r}?")
-    if 2 * n_kinds > _MANY and all(map(is_number, kinds)) and not all(map(str.isdigit, kinds)):
-        notes.append(
-            f"{where} holds {n_kinds:,} numbers, taken as classes; to predict them as numbers: "
-            f"unrolled train regress ... --target {names[1]!r}"
-        )
-    if is_multiple and not is_cut:
-        notes.append(f"{where} holds lists: a text may have several labels")
-    if not is_cut:
-        notes += _joined(kinds, names[1])
-    return notes + _alike(kinds, where)
+def _labels_in(table: Table, name: str, separator: str | None, faults: Faults) -> tuple[list[list[str]], bool]:
+    """The labels of each row, out of one column, and whether a text may have several; a missing one is told."""
+    column, unlabeled = table.columns[name], list[str]()
+    found, is_multiple = _cut(column, separator)
+    for place, cell, labels in zip(table.places, column, found, strict=True):
+        if labels is None:
+            faults.add(f"{place}, column {name!r}: {shortened(cell)} is no list of labels; most cells are")
+        elif not labels and not is_multiple:
+            unlabeled.append(f"{place}, column {name!r}: is empty; expected a label")
+    for i, text in enumerate(unlabeled):
+        faults.add(text if i else f"{text}{_several(column)}")
+    return [sorted(set(labels or [])) for labels in found], is_multiple
 
 
 def _cut(column: Sequence[str], separator: str | None) -> tuple[list[list[str] | None], bool]:
@@ -178,24 +178,48 @@ def _cut(column: Sequence[str], separator: str | None) -> tuple[list[list[str] |
     return [[name] if (name := cell.strip()) else [] for cell in column], False
 
 
-def _alike(kinds: Collection[str], where: str) -> list[str]:
-    """A note on labels that one may have written in two ways, as Yes and yes, or 1 and 1.0."""
-    plain: dict[str | float, list[str]] = {}
-    for label in sorted(kinds):
-        number = float(label) if re.fullmatch(r"[+-]?\d+(\.\d+)?", label, re.ASCII) else None
-        plain.setdefault(" ".join(label.casefold().split()) if number is None else number, []).append(label)
-    alike = [names for names in plain.values() if len(names) > 1]
-    if not alike:
-        return []
-    shown = " and ".join(map(shortened, alike[0][:2]))
-    more = f", and so are {counted(len(alike) - 1, 'such pair')} more" if len(alike) > 1 else ""
-    return [f"{where}: {shown} are taken as two classes{more}; write them alike if they are one"]
+def _told(
+    roles: Roles, labels: Sequence[Sequence[str]], of_table: Sequence[str], *, is_cut: bool, is_multiple: bool
+) -> list[str]:
+    """What a user is told of texts and classes in a table: how many, and what may be meant in another way."""
+    kinds = {each for row in labels for each in row}
+    n_kinds, name = len(kinds), roles.answer
+    where = f"{counted(n_kinds, 'class')} in column {name!r}"
+    if len(roles.answers) > 1:
+        n_none = sum(not row for row in labels)
+        where = f"{len(roles.answers)} columns of 0 and 1 are the labels ({counted(n_none, 'text')} without any)"
+    notes = [f"{counted(len(labels), 'text')} in column {roles.text!r}, {where}", *roles.notes, *of_table]
+    if len(roles.answers) > 1 and (never := [each for each in roles.answers if each not in kinds]):
+        notes.append(f"no text has the label{'s' if len(never) > 1 else ''} {names_shown(never)}")
+    if len(labels) >= _MANY and 2 * n_kinds > len(labels):
+        notes.append(f"most labels stand at one text alone; are the classes in another column than {name!r}?")
+    if 2 * n_kinds > _MANY and all(map(is_number, kinds)) and not all(map(str.isdigit, kinds)):
+        notes.append(
+            f"column {name!r} holds {n_kinds:,} numbers, taken as classes; to predict them as numbers: "
+            f"unrolled train regress ... --target {name!r}"
+        )
+    if len(roles.answers) == 1 and not is_cut:
+        notes += [f"column {name!r} holds lists: a text may have several labels"] if is_multiple else []
+        notes += _joined(kinds, name)
+    return notes + told_alike(kinds, f"column {name!r}")
 
 
-def _tell_unlabeled(texts: Sequence[str], cells: Sequence[str], faults: Faults) -> None:
-    """Tells of cells without a label, and at the first what to do about them."""
-    for i, text in enumerate(texts):
-        faults.add(text if i else f"{text}{_several(cells)}")
+def _of_fasttext(
+    paths: Sequence[Path], encoding: str, learnt: Learnt, *, has_columns: bool, separator: str | None
+) -> Labeled:
+    """Texts out of lines that have their labels in them."""
+    texts, sha256 = read_texts(paths, encoding=encoding)
+    faults = Faults()
+    amount = learnt.get("labels") if separator is None else fasttext.SEVERAL
+    found = fasttext.read_lines(texts, faults, amount=amount)
+    faults.stop()
+    if not found.texts:
+        raise DataError(f"{', '.join(texts)}: holds no texts behind the labels")
+    notes = [*found.notes, *told_alike((each for row in found.labels for each in row), "labels")]
+    if has_columns:
+        notes.append(f"{', '.join(texts)}: has no columns; --text and --label make no difference")
+    read_as = {"labels": fasttext.SEVERAL if found.is_multiple else fasttext.ONE}
+    return Labeled(found.texts, found.labels, found.is_multiple, tuple(notes), sha256=sha256, read_as=read_as)
 
 
 def _several(cells: Sequence[str]) -> str:
@@ -262,9 +286,15 @@ def _texts_in(folder: Path) -> Iterator[Path]:
 def _of_classes(classes: dict[str, list[Path]], encoding: str) -> Labeled:
     """Texts out of a file each, if a class has several; else out of the lines of its one file."""
     are_lines = all(len(files) == 1 for files in classes.values())
+    sound = next((file for files in classes.values() for file in files if file.suffix.lower() in SUFFIXES), None)
+    if sound is not None:
+        raise DataError(f"{sound}: is a sound, and no text; {NO_CLASSES}")
     texts, sha256 = read_texts([file for files in classes.values() for file in files], encoding=encoding)
     items: list[str] = []
     labels: list[list[str]] = []
+    for [file] in classes.values() if are_lines else ():
+        if fasttext.are_labeled(texts[str(file)].split("\n")):
+            raise DataError(f"{file}: has labels in its lines, as fastText has them; name it, not the folder")
     for name, files in classes.items():
         whole = [texts[str(file)] for file in files]
         found = [
@@ -275,76 +305,9 @@ def _of_classes(classes: dict[str, list[Path]], encoding: str) -> Labeled:
     counts = Counter(name for names in labels for name in names)
     shown = ", ".join(f"{name!r} {n:,}" for name, n in counts.most_common(20)) + (", ..." if len(counts) > 20 else "")
     how = "lines are texts, and files classes" if are_lines else "files are texts, and folders classes"
-    note = f"{counted(len(items), 'text')}: {how} ({shown})"
+    notes = (f"{counted(len(items), 'text')}: {how} ({shown})", *told_alike(counts, "labels"))
     one = hashlib.sha256(sha256.encode()).hexdigest()  # there may be a file for each text
-    return Labeled(items, labels, notes=(note,), sha256=one)
-
-
-def read_windows(
-    table: Table,
-    *,
-    values: Sequence[str],
-    series: str,
-    label: str | None,
-    decimal: str = "",
-    learnt: Learnt = NOTHING,
-) -> Labeled:
-    """Windows of numbers out of a long table: the rows with the same name are one window, in their order.
-
-    Args:
-        table: as read.
-        values: the columns with the numbers.
-        series: the column that tells windows apart; "row": each row is a window.
-        label: the column with the class, the same in all rows of a window; None where classes are not known.
-        decimal: the decimal mark of numbers, "," or "."; "" to tell it from the columns.
-        learnt: how the data were read that a model learnt from.
-
-    Raises:
-        DataError: columns are missing, values are no numbers, a window has two labels; all faults are told at once.
-    """
-    faults = Faults()
-    is_by_row = series == ROWS and ROWS not in table.columns
-    for name in (*values, *([] if is_by_row else [series]), *([label] if label else [])):
-        try:
-            table.column(name)
-        except DataError as fault:
-            faults.add(str(fault))
-    faults.stop()
-    notes: list[str] = []
-    read = numbers_of(table, values, faults, notes, decimal=decimal, learnt=learnt.get("decimal", ""))
-    columns = np.stack([read[name] for name in values], 1)
-    is_empty = np.array([[text.strip().lower() in MISSING for text in table.columns[name]] for name in values]).T
-    for i, name in np.argwhere(is_empty):
-        faults.add(f"{table.places[i]}, column {values[name]!r}: is empty; expected a number")
-    for i, k in np.argwhere(np.abs(columns) > MOST_SIZE):
-        shown = table.columns[values[k]][i]
-        faults.add(f"{table.places[i]}, column {values[k]!r}: {shown!r} is beyond {MOST_SIZE:g} in size")
-    rows: dict[str, list[int]] = {}
-    for i, name in enumerate(map(str, range(1, len(table) + 1)) if is_by_row else table.column(series)):
-        rows.setdefault(name.strip(), []).append(i)
-    labels: list[list[str]] = []
-    for name, places in rows.items():
-        found = {table.column(label)[i].strip() for i in places} if label else set()
-        if len(found) > 1 or "" in found:
-            shown = ", ".join(sorted(map(repr, found)))
-            faults.add(
-                f"{table.places[places[0]]}: the window {name!r} has the labels {shown}; expected one for all its rows"
-            )
-        labels.append(sorted(found))
-    faults.stop()
-    items = [columns[places] for places in rows.values()]
-    lengths = [len(each) for each in items]
-    span = f"{min(lengths):,}" + (f" to {max(lengths):,}" if max(lengths) > min(lengths) else "")
-    note = (
-        f"{counted(len(items), 'window')} of {span} row{'' if span == '1' else 's'} of {counted(len(values), 'number')}"
-    )
-    notes += _alike({each for found in labels for each in found}, f"column {label!r}")
-    all_notes, read_as = (note, *notes, *table.notes), {"decimal": mark_to_keep(table, values, decimal)}
-    of_rows = (dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True))
-    beside = tuple(of_rows) if is_by_row else tuple({series: name} for name in rows)
-    return Labeled(
-        items, labels, False, all_notes, names=tuple(rows), beside=beside, sha256=table.sha256, read_as=read_as
-    )
+    return Labeled(items, labels, notes=notes, sha256=one)
 
 
 def items_of_frame(frame: Any, text: str | None, learnt: Learnt = NOTHING) -> list[Any]:
@@ -375,7 +338,8 @@ def labeled_in_memory(data: object, answers: object, *, text: str | None = None)
     same_number(items, labels)
     if not items:
         raise DataError("there are no items; expected some, with a label each")
-    return Labeled(items, labels, is_multiple, kind=kind)
+    alike = told_alike((each for row in labels for each in row), "labels") if kind == "str" else ()
+    return Labeled(items, labels, is_multiple, tuple(alike), kind=kind)
 
 
 def labeled_frame(
@@ -387,11 +351,22 @@ def labeled_frame(
         DataError: a column is missing, or cannot be used.
     """
     roles = roles_of_frame(frame, Wanted(text, label, "label", _LABEL_NAMES).like(learnt))
-    of_text, answers = column_of(frame, roles.text, (), "text"), as_list(column_of(frame, roles.answer, (), "label"))
+    of_text = column_of(frame, roles.text, (), "text")
+    if len(roles.answers) > 1:
+        faults, table = Faults(), of_frame(frame)
+        answers: list[Any] = flagged(table, roles.answers, faults)
+        if separator is not None:
+            faults.add(f"{table.name}: labels are in {len(roles.answers)} columns; leave --separator out")
+        faults.stop()
+        found = labeled_in_memory(of_text, answers)
+        read_as = {"text": roles.text, "label": roles.answer}
+        return replace(
+            found, notes=tuple(_told(roles, found.labels, (), is_cut=True, is_multiple=True)), read_as=read_as
+        )
+    answers = as_list(column_of(frame, roles.answer, (), "label"))
     if separator is not None:
         answers = [[each.strip() for each in str(row).split(separator) if each.strip()] for row in answers]
     found = labeled_in_memory(of_text, answers)
-    kinds = {each for row in found.labels for each in row}
-    several = [*([] if found.is_multiple else _joined(kinds, roles.answer)), *_alike(kinds, f"column {roles.answer!r}")]
+    several = [] if found.is_multiple else _joined({each for row in found.labels for each in row}, roles.answer)
     read_as = {"text": roles.text, "label": roles.answer}
-    return replace(found, notes=(*roles.notes, *several), read_as=read_as)
+    return replace(found, notes=(*roles.notes, *several, *found.notes), read_as=read_as)

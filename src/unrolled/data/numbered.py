@@ -13,10 +13,11 @@ import numpy as np
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, shortened
 from unrolled.data.in_memory import MOST_SIZE, as_list, column_of, is_frame, items_of, same_number
-from unrolled.data.labeled import items_of_frame, read_windows
+from unrolled.data.labeled import items_of_frame
 from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
 from unrolled.data.roles import Roles, Wanted, roles_of, roles_of_frame
 from unrolled.data.table import NOTHING, Learnt, Table, read_table
+from unrolled.data.windows_of_table import read_windows
 from unrolled.errors import DataError
 
 _TARGET_NAMES = ("target", "number", "value", "price", "score", "rating", "stars", "amount", "label", "y")
@@ -137,7 +138,9 @@ def read_numbered_windows(
     Raises:
         DataError: columns are missing, values are no numbers, a window has two numbers; all faults are told at once.
     """
-    found = read_windows(table, values=values, series=series, label=target, decimal=decimal, learnt=learnt)
+    found = read_windows(
+        table, values=values, series=series, label=target, decimal=decimal, learnt=learnt, are_numbers=True
+    )
     faults = Faults()
     numbers = Table(
         {target: [row[0] for row in found.labels]}, [f"{table.name}, window {n!r}" for n in found.names], ""

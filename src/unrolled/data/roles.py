@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from unrolled.data.files import shortened
+from unrolled.data.flags import are_flags, columns_named
 from unrolled.data.in_memory import as_list
 from unrolled.data.numbers import is_number
 from unrolled.data.table import Learnt, check_learnt, choose_column, names_shown, of_usual_name
+from unrolled.data.tokens import is_without_spaces
 from unrolled.errors import DataError
 
 TEXT_NAMES = ("text", "review", "sentence", "content", "comment", "message", "body", "tweet", "document", "title")
@@ -25,13 +28,20 @@ class Roles:
 
     Attributes:
         text: with the texts.
-        answer: with the classes, or numbers.
+        answer: with the classes, or numbers; several with commas between, as the user named them.
         notes: what was guessed from the cells, for the user.
+        several: the columns that `answer` names, if it names several.
     """
 
     text: str
     answer: str
     notes: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The columns with the answers."""
+        return self.several or (self.answer,)
 
     def in_head(self, name: str, head: Sequence[str]) -> list[str]:
         """The columns of a table of that name that are read, each once.
@@ -39,7 +49,7 @@ class Roles:
         Raises:
             DataError: one is not there.
         """
-        return [choose_column(name, head, each, (), "text") for each in dict.fromkeys((self.text, self.answer))]
+        return [choose_column(name, head, each, (), "text") for each in dict.fromkeys((self.text, *self.answers))]
 
 
 @dataclass(frozen=True)
@@ -83,16 +93,32 @@ def roles_of(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], want
         DataError: a column is not there, or several may be meant.
     """
     for option, column in wanted.learnt.items():
-        check_learnt(name, head, [column], option=option)
+        is_label = option == wanted.option and not wanted.are_numbers
+        check_learnt(name, head, columns_named(head, column) if is_label else [column], option=option)
     text = wanted.text or of_usual_name(head, TEXT_NAMES)
     some = rows[: max(2, _MOST_CELLS // max(1, len(head)))] if text is None else []
     cells = {column: [row[i].strip() for row in some if row[i].strip()] for i, column in enumerate(head)}
     if text is None and len(head) == 2:
         if (guessed := _guessed(cells, wanted)) is not None:
             return guessed
-    elif text is None and (hint := _of_numbers(cells, wanted)):
-        raise DataError(f"{name}: which column is the text? Pass --text with one of {names_shown(head)}. {hint}")
+    elif text is None and (hint := _of_texts(cells, wanted) + _of_numbers(cells, wanted)):
+        raise DataError(f"{name}: which column is the text? Pass --text with one of {names_shown(head)}.{hint}")
     text = choose_column(name, head, text, TEXT_NAMES, "text")
+    several = columns_named(head, wanted.answer) if wanted.answer and not wanted.are_numbers else []
+    if len(several) > 1:
+        for each in several:
+            choose_column(name, head, each, (), wanted.option)
+        return Roles(text, str(wanted.answer), several=tuple(several))
+    if (
+        wanted.answer is None
+        and of_usual_name(head, wanted.usual) is None
+        and len(flags := _flags(head, rows, wanted)) > 1
+    ):
+        raise DataError(
+            f"{name}: which column is the {wanted.option}? Pass --{wanted.option} with one of "
+            f"{names_shown([each for each in head if each != text])}, or with several whose 1 says that a text has the "
+            f"label: --{wanted.option} {_quoted(','.join(flags))}"
+        )
     rest = [each for each in head if each != text]
     only = rest[0] if len(rest) == 1 else None
     return Roles(text, choose_column(name, head, wanted.answer or only, wanted.usual, wanted.option))
@@ -139,12 +165,44 @@ def _fit(texts: Sequence[str], answers: Sequence[str], wanted: Wanted) -> bool:
     return are_apart and length[0] > length[1] and 2 <= n_classes <= len(answers) / 2
 
 
+def _flags(head: Sequence[str], rows: Sequence[Sequence[str]], wanted: Wanted) -> list[str]:
+    """The columns of 0 and 1 that may be labels of texts."""
+    if wanted.are_numbers:
+        return []
+    return [column for i, column in enumerate(head) if are_flags(row[i] for row in rows)]
+
+
+def _of_texts(cells: dict[str, list[str]], wanted: Wanted) -> str:
+    """How texts are read, where one column alone holds them; else ""."""
+    texts = [name for name, found in cells.items() if _are_texts(found)]
+    if len(texts) != 1:
+        return ""
+    answer = wanted.answer or of_usual_name(list(cells), wanted.usual)
+    flags = [name for name, found in cells.items() if not wanted.are_numbers and are_flags(found)]
+    answer = answer or (",".join(flags) if flags else "COLUMN")
+    way = f"--text {_quoted(texts[0])} --{wanted.option} {_quoted(answer)}"
+    return f" {shortened(texts[0])} holds texts; to learn from them: {way}."
+
+
+def _are_texts(cells: Sequence[str]) -> bool:
+    """Whether cells hold texts: most of them once, of several words, or long in a script without blanks."""
+    if not cells or 2 * len(set(cells)) <= len(cells) or _are_numbers(cells):
+        return False
+    return 2 * sum(len(cell.split()) > 2 or (is_without_spaces(cell) and len(cell) > 5) for cell in cells) > len(cells)
+
+
 def _of_numbers(cells: dict[str, list[str]], wanted: Wanted) -> str:
     """How rows of numbers are read, where a table has such columns and none of texts; else ""."""
     answer = wanted.answer or of_usual_name(list(cells), wanted.usual)
     numbers = [name for name, found in cells.items() if name != answer and found and _are_numbers(found)]
+    if (
+        not wanted.are_numbers
+        and any(map(_are_texts, cells.values()))
+        and all(are_flags(cells[name]) for name in numbers)
+    ):
+        return ""  # they are labels
     known = set(numbers)
-    rest = [name for name in cells if name not in known]
+    rest = [name for name, found in cells.items() if name not in known and not _are_texts(found)]
     if not numbers:
         return ""
     if answer is None and wanted.are_numbers and len(numbers) > 1:
@@ -153,7 +211,7 @@ def _of_numbers(cells: dict[str, list[str]], wanted: Wanted) -> str:
     given = ",".join(numbers[:20]) + (",..." if len(numbers) > 20 else "")
     is_one = len(numbers) == 1
     return (
-        f"{names_shown(numbers)} {'holds' if is_one else 'hold'} numbers; to learn from them, each row by itself: "
+        f" {names_shown(numbers)} {'holds' if is_one else 'hold'} numbers; to learn from them, each row by itself: "
         f"--values {_quoted(given)} --series {ROWS} --{wanted.option} {_quoted(answer)}; or --series COLUMN, which "
         "tells windows of rows apart"
     )

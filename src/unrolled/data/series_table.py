@@ -5,6 +5,8 @@ applied: rows are sorted by time; a missing stamp becomes a row of values drawn 
 as truth; stamps without a frequency are taken as evenly spaced.
 """
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +25,10 @@ from unrolled.data.table import NOTHING, Learnt, Table, check_learnt
 from unrolled.data.time_columns import ROWS, Times, is_named_as_time, rows_with_stamps, times_of
 from unrolled.errors import DataError
 
+_STAMP = re.compile(
+    r"(?:1[5-9]|20|21)\d\d(?:[-/.]?(?:\d{1,2}|[QqWw]\d{1,2})(?:[-/.]\d{1,2})?)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
+)
+_LEAST_STAMPS = 3  # among the names of columns
 _INDEXES = ("1", "unnamed: 0", "index", "rownames", "row", "no", "no.", "id")
 
 
@@ -214,7 +220,21 @@ def _targets(
         raise DataError(f"{table.name}: has no column of numbers to forecast{_no_numbers(table, free)}")
     raise DataError(
         f"{table.name}: which column is the target? Pass --target with one of "
-        f"{', '.join(map(shortened, left[:20]))}{', ...' if len(left) > 20 else ''}"
+        f"{', '.join(map(shortened, left[:20]))}{', ...' if len(left) > 20 else ''}{_as_rows(table, left)}"
+    )
+
+
+def _as_rows(table: Table, names: Sequence[str]) -> str:
+    """How a table is turned whose columns are named by times, as where each row is a series."""
+    stamps = [name for name in names if _STAMP.fullmatch(name.strip())]
+    beside = [name for name in table.columns if name not in names]
+    if len(stamps) < _LEAST_STAMPS or 2 * len(stamps) < len(names) or not beside:
+        return ""
+    name = next((each for each in beside if len(set(table.columns[each])) == len(table)), beside[0])
+    return (
+        f". If each row is a series over {shortened(stamps[0])} to {shortened(stamps[-1])}, turn the table first: "
+        f"pandas.read_csv(FILE).melt({beside}, var_name='time').to_csv('long.csv', index=False); then pass --series "
+        f"{shlex.quote(name)} --time time --target value"
     )
 
 

@@ -15,6 +15,11 @@ from unrolled import optional_libraries
 from unrolled.errors import DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+#: what a user can do whose sounds have classes, and no transcripts
+NO_CLASSES = (
+    "no task learns classes of sounds. Write the loudness of each sound's bands over time, say, as rows of a table, "
+    "and learn from that: unrolled train classify TABLE --values COLUMNS --series COLUMN --label COLUMN"
+)
 _MOST_HZ = 384_000
 MOST_SAMPLES = 2**30  # of a sound: four gigabytes in memory
 _FULL = 0.999  # of full scale

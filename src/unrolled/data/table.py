@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import io
 import itertools
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -250,6 +251,8 @@ def _texts(values: Sequence[object]) -> list[str]:
 def _text(value: object) -> str:
     if value is None or str(value) in ("<NA>", "NaT", "nan"):  # pandas' NA is neither equal to itself nor not
         return ""
+    if isinstance(value, dict):  # of a column with several fields
+        return json.dumps(value, ensure_ascii=False, default=str)
     return value.isoformat(" ") if isinstance(value, datetime.datetime) else str(value)
 
 

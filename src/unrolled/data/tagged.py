@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unrolled.data import schemes
+from unrolled.data.alike import told_alike
+from unrolled.data.atis import are_atis, atis_sentences
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, decode, read_bytes, read_texts, refuse_array, shortened
 from unrolled.data.items import ItemForm, Items, lines_of, of_table, opened_file
@@ -105,6 +107,10 @@ def read_tagged(
             sha256 += table.sha256
         elif texts[name].lstrip()[:1] == "{":
             read = json_sentences(name, texts[name], faults, columns)
+        elif are_atis(texts[name].split("\n")):
+            of_atis = atis_sentences(name, texts[name], faults, needs_intents=False)
+            read = [(tokens, tags, [line] * len(tokens)) for tokens, tags, _, line in of_atis]
+            notes.append(f"{name}: lines as those of ATIS, BOS words EOS and their tags; intents are left out")
         else:
             refuse_array(name, texts[name])
             read = conll_sentences(name, texts[name], faults, notes, of_lines, columns)
@@ -180,7 +186,8 @@ def settle_scheme(
         shown = ", ".join(f"{tags[i][j]!r} in {where(i, j)}" for i, j in wrong[:3]) + (" ..." if len(wrong) > 3 else "")
         what = "tag does not fit the scheme and is" if len(wrong) == 1 else "tags do not fit the scheme and are"
         notes.append(f"{len(wrong):,} {what} read as conlleval reads them: {shown}")
-    return scheme, [*notes, *_unlike_text(sentences)]
+    alike = told_alike((schemes.split_tag(tag)[1] or tag for each in tags for tag in each), "tags", "kinds")
+    return scheme, [*notes, *alike, *_unlike_text(sentences)]
 
 
 def _unlike_text(sentences: list[list[str]]) -> list[str]:
@@ -223,12 +230,15 @@ def sentences_of(
     begin = lines[0].lstrip()[:1] if lines else ""
     if begin == "[":
         refuse_array(str(path), decode(unpacked(read_bytes(path), str(path)), str(path), encoding))
-    is_json = begin == "{"
+    is_json, is_atis = begin == "{", are_atis(lines)
     key = f'"{columns.token or "tokens"}"'
-    if not (all(key in line for line in lines) if is_json else _are_columns(lines, tags)):
+    if not (all(key in line for line in lines) if is_json else is_atis or _are_columns(lines, tags)):
         return None
     text = decode(unpacked(read_bytes(path), str(path)), str(path), encoding)
-    if is_json:
+    if is_atis:
+        of_atis = atis_sentences(str(path), text, faults, needs_intents=False)
+        found: list[Sentence] = [(tokens, tags, [line]) for tokens, tags, _, line in of_atis]
+    elif is_json:
         found = json_sentences(str(path), text, faults, columns, needs_tags=False)
     else:
         found = conll_sentences(str(path), text, faults, [], dict(learnt), replace(columns, tag=None))

@@ -5,6 +5,7 @@ models of intents read JSON too.
 """
 
 import re
+from collections import Counter
 from typing import Any
 
 from unrolled.data import schemes
@@ -19,6 +20,7 @@ from unrolled.json_values import JsonObject, are_texts
 
 NO_COLUMNS = TagColumns()
 _WIDTH_OF_CONLLU = 10
+_Block = tuple[list[list[str]], list[int]]  # rows of columns of a sentence, and their lines
 
 
 def conll_sentences(
@@ -38,15 +40,17 @@ def conll_sentences(
         DataError: a column that the user named has no number.
     """
     blocks, head = _blocks(name, text, faults, notes)
-    token, tag = _layout(name, [rows for rows, _ in blocks], head, notes, read_as, asked)
+    [(width, _)] = Counter(len(rows[0]) for rows, _ in blocks).most_common(1) or [(0, 0)]
+    token, tag = _layout(name, [rows for rows, _ in blocks if len(rows[0]) == width], head, notes, read_as, asked)
     found: list[Sentence] = []
+    which = "the first sentence has" if blocks and len(blocks[0][0][0]) == width else "most sentences have"
     for rows, lines in blocks:
-        n, n_first = len(rows[0]), len(blocks[0][0][0])
+        n = len(rows[0])
         if n <= max(token, tag):
             faults.add(f"{name}, line {lines[0]}: has no column {max(token, tag) + 1}, but {n}")
-        elif n != n_first and asked.tag is None:  # its last column is another one
+        elif n != width and asked.tag is None:  # its last column is another one
             faults.add(
-                f"{name}, line {lines[0]}: has {counted(n, 'column')}, the first sentence has {n_first}; expected as "
+                f"{name}, line {lines[0]}: has {counted(n, 'column')}, {which} {width}; expected as "
                 "many, or --tag with the number of the column with the tags"
             )
         else:
@@ -69,14 +73,13 @@ def are_conll(text: str, asked: TagColumns) -> bool:
     return is_in_blocks and any(row[-1] == rows[0][-1] for row in rows[1:])
 
 
-def _blocks(
-    name: str, text: str, faults: Faults, notes: list[str]
-) -> tuple[list[tuple[list[list[str]], list[int]]], list[str]]:
+def _blocks(name: str, text: str, faults: Faults, notes: list[str]) -> tuple[list[_Block], list[str]]:
     """Rows of columns, and their lines, of each sentence; and the names of the columns, if the first line has them."""
     head: list[str] = []
-    blocks: list[tuple[list[list[str]], list[int]]] = []
+    blocks: list[_Block] = []
     rows: list[list[str]] = []
     lines: list[int] = []
+    told: list[tuple[int, str]] = []
     for number, line in enumerate([*text.split("\n"), ""], 1):
         if not line.strip():
             if rows:
@@ -90,18 +93,33 @@ def _blocks(
             head = [each.strip() for each in columns]
             notes.append(f"{name}, line {number}: {shortened(line)} names the columns; left out")
         elif len(columns) < 2 or not columns[0].strip() or not columns[-1].strip():
-            faults.add(
-                f"{name}, line {number}: {shortened(line)} has no tag; expected a token, a space or tab, and its tag"
-            )
-        elif rows and len(columns) != len(rows[0]):
-            faults.add(
-                f"{name}, line {number}: has {counted(len(columns), 'column')}, the sentence's lines before "
-                f"{len(rows[0])}"
-            )
+            told.append((number, f"{shortened(line)} has no tag; expected a token, a space or tab, and its tag"))
         else:
             rows.append(columns)
             lines.append(number)
-    return blocks, head
+    kept, odd = _of_one_width(blocks)
+    for number, text in sorted([*told, *odd]):
+        faults.add(f"{name}, line {number}: {text}")
+    return kept, head
+
+
+def _of_one_width(blocks: list[_Block]) -> tuple[list[_Block], list[tuple[int, str]]]:
+    """Sentences without their lines of another width than the others; and these, with what is told of them. A line that
+    begins a sentence may be the odd one: the width that most lines have tells it.
+    """
+    widths = Counter(len(row) for rows, _ in blocks for row in rows)
+    kept: list[_Block] = []
+    told: list[tuple[int, str]] = []
+    for rows, lines in blocks:
+        own = Counter(map(len, rows))
+        width = max(own, key=lambda each: (own[each], widths[each]))
+        for row, line in zip(rows, lines, strict=True):
+            if len(row) != width:
+                where = "after it" if line == lines[0] else "before"
+                told.append((line, f"has {counted(len(row), 'column')}, the sentence's lines {where} {width}"))
+        fitting = [i for i, row in enumerate(rows) if len(row) == width]
+        kept.append(([rows[i] for i in fitting], [lines[i] for i in fitting]))
+    return kept, told
 
 
 def _is_no_token(line: str, columns: list[str], *, is_first: bool) -> bool:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from unrolled.data.atis import are_atis
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, decode, read_bytes, shortened
 from unrolled.data.packed import unpacked
@@ -47,7 +48,7 @@ def is_tagged_table(path: Path, encoding: str, asked: TagColumns) -> bool:
         text = decode(unpacked(read_bytes(path), str(path)), str(path), encoding)
     except DataError:
         return True  # which is told on reading it
-    return not are_conll(text, asked)
+    return not are_conll(text, asked) and not are_atis(text.split("\n"))
 
 
 def read_tagged_table(

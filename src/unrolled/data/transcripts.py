@@ -5,25 +5,22 @@ samples are read again when they are needed.
 """
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_bytes, read_texts
 from unrolled.data.items import ItemForm, Items
-from unrolled.data.rows import rows_of
-from unrolled.data.sound import SUFFIXES, Sound, read_sound
-from unrolled.data.table import NOTHING, Learnt, check_learnt, choose_column, is_table, read_table
+from unrolled.data.manifests import PATH_NAMES, headless_rows, rows_of_manifest, sound_of
+from unrolled.data.sound import NO_CLASSES, SUFFIXES, Sound, read_sound
+from unrolled.data.table import NOTHING, Learnt, choose_column, is_table, names_shown, read_table
 from unrolled.errors import DataError
 
-_PATH_NAMES = ("path", "file", "filename", "file_name", "audio", "audio_path", "audio_filepath", "wav", "sound")
-_TEXT_NAMES = ("transcript", "transcription", "text", "sentence", "normalized_text", "label", "words")
-_CLIPS = "clips"
 _MANIFESTS = ("manifest.csv", "metadata.csv", "manifest.tsv", "metadata.jsonl", "manifest.jsonl")
 
 
@@ -38,7 +35,7 @@ class Transcribed:
         rates: samples a second, of each.
         notes: what was noticed on reading, for the user.
         sha256: of each manifest or folder, with its sounds.
-        read_as: the columns "path" and "text" of a manifest, where there was one.
+        read_as: the columns "path" and "text" of a manifest, where there was one; or the "layout" of one without names.
     """
 
     sounds: list[Path | Sound]
@@ -78,8 +75,9 @@ def read_transcribed(
     encoding: str = "utf-8",
     learnt: Learnt = NOTHING,
 ) -> Transcribed:
-    """Reads manifests (CSV, TSV or JSON lines with a column of paths and one of transcripts), or folders: with a
-    manifest in them, a text file of the same name beside each sound, or LibriSpeech's *.trans.txt.
+    """Reads manifests (CSV, TSV or JSON lines with a column of paths and one of transcripts, or LJSpeech's lines with
+    bars), or folders: with a manifest in them, a text file of the same name beside each sound, or LibriSpeech's
+    *.trans.txt.
 
     Args:
         files: of manifests and folders. Paths in a manifest start at the manifest's folder, or are absolute.
@@ -95,7 +93,7 @@ def read_transcribed(
     rows: list[tuple[int, str, Path, str]] = []
     notes: list[str] = []
     digests = [hashlib.sha256() for _ in files]
-    read_as: dict[str, str] = {}
+    read_as: dict[str, Any] = {"layout": learnt["layout"]} if "layout" in learnt else {}
     for number, file in enumerate(map(Path, files)):
         try:
             if file.is_dir() and not any((file / name).is_file() for name in _MANIFESTS):
@@ -106,7 +104,7 @@ def read_transcribed(
                 )
                 digests[number].update(read_bytes(manifest))
                 asked = {"path": (path, learnt.get("path")), "text": (text, learnt.get("text"))}
-                found = _of_manifest(manifest, asked, encoding, faults, notes, read_as)
+                found = rows_of_manifest(manifest, asked, encoding, faults, notes, read_as)
         except DataError as fault:
             faults.add(str(fault))
             continue
@@ -155,14 +153,40 @@ def sounds_of(path: Path, form: ItemForm, column: str | None = None) -> Items | 
         if not found:
             raise DataError(f"{path}: is a folder without sounds")
         return Items(((str(each), {}) for each in found), f"{path}: {counted(len(found), 'sound')}")
+    if (headless := _headless(path, form)) is not None:
+        return headless
     if not is_table(path):
         return None
     table = read_table([path], encoding=form.encoding, header=form.header)
     known = column if column in table.columns else None
-    name = choose_column(str(path), list(table.columns), known, _PATH_NAMES, "path")
+    name = choose_column(str(path), list(table.columns), known, PATH_NAMES, "path")
     rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
-    pairs = [(str(_beside(path, row[name].strip())), row) for row in rows]
+    pairs = [(str(sound_of(path, row[name].strip())), row) for row in rows]
     return Items(pairs, f"{path}: a table of {counted(len(rows), 'row')}, sounds in column {name!r}")
+
+
+def _headless(path: Path, form: ItemForm) -> Items | None:
+    """The sounds that a table without names of columns names, with its other columns by their numbers."""
+    if form.header or path.suffix.lower() in SUFFIXES or not path.is_file():
+        return None
+    faults = Faults()
+    try:
+        texts, _ = read_texts([path], encoding=form.encoding)
+    except DataError:
+        return None  # no text: told where it is read as what it is
+    found = headless_rows(path, texts[str(path)], faults)
+    if found is None:
+        return None
+    for line, row in found.rows:
+        if len(row) != found.width:
+            faults.add(f"{path}, line {line}: has {counted(len(row), 'column')}, the first line {found.width:,}")
+    faults.stop()
+    pairs = [
+        (str(sound_of(path, row[found.path].strip())), {str(i): cell.strip() for i, cell in enumerate(row, 1)})
+        for _, row in found.rows
+    ]
+    note = f"{path}: a table of {counted(len(pairs), 'row')} without names, sounds in column {found.path + 1}"
+    return Items(pairs, note)
 
 
 def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[int]) -> str:
@@ -176,42 +200,6 @@ def described(seconds: np.ndarray, transcripts: Sequence[str], rates: Sequence[i
         f"{counted(len(seconds), 'sound')}, {whole}, {seconds.min():.2f} to {seconds.max():.2f} s (median "
         f"{np.median(seconds):.2f}), {kinds} samples a second; {counted(len(characters), 'character')}: {shown!r}"
     )
-
-
-def _of_manifest(
-    manifest: Path,
-    asked: Mapping[str, tuple[str | None, str | None]],
-    encoding: str,
-    faults: Faults,
-    notes: list[str],
-    read_as: dict[str, str],
-) -> list[tuple[str, Path, str]]:
-    """Rows of a manifest; `asked` has for each column its name as the user gave it, and as a model learnt it."""
-    texts, _ = read_texts([manifest], encoding=encoding)
-    [(name, content)] = texts.items()
-    head, rows = rows_of(name, content, faults, notes, has_option=False)
-    if not head:  # what is wrong is told
-        return []
-    for option, usual in (("path", _PATH_NAMES), ("text", _TEXT_NAMES)):
-        own, learnt = asked[option]
-        check_learnt(name, head, [learnt] if learnt and own is None else [], option=option)
-        read_as[option] = choose_column(name, head, own or learnt, usual, option)
-    places = head.index(read_as["path"]), head.index(read_as["text"])
-    found = []
-    for line, row in rows:
-        of_path, transcript = (row[place] for place in places)
-        if of_path.strip():
-            found.append((f"{name}, line {line}", _beside(manifest, of_path.strip()), transcript))
-        else:
-            faults.add(f"{name}, line {line}: the path is empty")
-    return found
-
-
-def _beside(manifest: Path, name: str) -> Path:
-    """A sound that a manifest names: in its folder, or in the one of Common Voice's sounds in that."""
-    sound, clip = manifest.parent / name, manifest.parent / _CLIPS / name
-    # a method of Path raises where a name is too long
-    return clip if not os.path.exists(sound) and os.path.exists(clip) else sound
 
 
 def _said_in(folder: Path, encoding: str, faults: Faults) -> dict[str, tuple[str, str]]:
@@ -230,10 +218,27 @@ def _said_in(folder: Path, encoding: str, faults: Faults) -> dict[str, tuple[str
     return found
 
 
+def _without_transcripts(folder: Path, sounds: Sequence[Path]) -> str:
+    """What is said of several sounds without any transcript; "" of others."""
+    folders = sorted({each.parent for each in sounds})
+    has_any = any(each.with_suffix(".txt").is_file() for each in sounds)
+    if len(sounds) < 2 or has_any or any(any(each.glob("*.trans.txt")) for each in folders):
+        return ""
+    told = (
+        f"{folder}: holds {counted(len(sounds), 'sound')} and no transcripts; expected a text file beside each, such "
+        f"as {sounds[0].stem}.txt, or one of {', '.join(_MANIFESTS)}"
+    )
+    names = names_shown([each.name for each in folders])
+    return told if len(folders) < 2 else f"{told}. If its folders are classes ({names}): {NO_CLASSES}"
+
+
 def _of_folder(folder: Path, encoding: str, faults: Faults) -> list[tuple[str, Path, str]]:
     sounds = sorted(each for each in folder.rglob("*") if each.suffix.lower() in SUFFIXES)
     if not sounds:
         faults.add(f"{folder}: holds neither sounds nor one of {', '.join(_MANIFESTS)}")
+    if told := _without_transcripts(folder, sounds):
+        faults.add(told)
+        return []
     found = []
     said = {each: _said_in(each, encoding, faults) for each in dict.fromkeys(sound.parent for sound in sounds)}
     for sound in sounds:

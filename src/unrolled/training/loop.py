@@ -61,6 +61,7 @@ def train(
     device = next(job.module.parameters()).device
     with set_aside(device):
         training = _Training(job, settings, run, display or Display(), make_optimizer)
+        resumed_at = training.position.step
         try:
             if training.is_evaluation_owed():
                 training.evaluate()
@@ -70,6 +71,7 @@ def train(
                     training.evaluate()
                 if training.is_checkpoint_due():
                     training.checkpoint()
+            training.tell_finished(resumed_at, reason)
             training.checkpoint()
         except KeyboardInterrupt:
             # several processes stop at different steps; and half an update is none: the checkpoint before holds
@@ -267,6 +269,15 @@ class _Training:
             until = stopping.in_minutes(self.position.minutes or 0.0)
             self.display.note(f"no better than the baseline yet: goes on to {until}")
         return stopping.reason_to_stop(self.position, self.settings) or self.display.stop_reason
+
+    def tell_finished(self, resumed_at: int, reason: str) -> None:
+        """Says of a run that was resumed and has not gone on that it had ended before."""
+        if self.run is not None and self.position.step == resumed_at > 0:
+            self.display.note(
+                f"the run had ended before, {reason}: nothing is left to train. To "
+                f"train its model further: unrolled train {self.run.config.get('task', 'TASK')} FILE --from "
+                f"{self.run.folder}"
+            )
 
     def is_evaluation_due(self) -> bool:
         return stopping.is_evaluation_due(self.position, self.settings) or bool(self.display.stop_reason)

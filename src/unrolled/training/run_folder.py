@@ -98,11 +98,8 @@ class Run:
         """
         path = Path(folder) / CHECKPOINT
         if not os.path.isfile(path):  # Path's own method raises where a name is too long
-            there: list[Path] = []
-            with contextlib.suppress(OSError):
-                there = sorted(each.parent for each in Path(folder).parent.glob(f"*/{CHECKPOINT}"))[-3:]
-            hint = f" Runs beside it: {', '.join(map(str, there))}." if there else ""
-            raise RunError(f"{folder}: no run to resume here; expected a folder with {CHECKPOINT}.{hint}")
+            told = f"{folder}: no run to resume here; expected a folder with {CHECKPOINT}.{runs_beside(Path(folder))}"
+            raise RunError(told)
         return cls(Path(folder), *_read(path))
 
     @contextlib.contextmanager
@@ -218,6 +215,14 @@ def _who(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError):
         return path.read_text(encoding="utf-8")[:200] or "another process"
     return "another process"
+
+
+def runs_beside(folder: Path) -> str:
+    """The last runs in the same folder, for a message; "" where there are none."""
+    there: list[Path] = []
+    with contextlib.suppress(OSError):
+        there = sorted(each.parent for each in folder.parent.glob(f"*/{CHECKPOINT}"))[-3:]
+    return f" Runs beside it: {', '.join(map(str, there))}." if there else ""
 
 
 def free_folder(task: str) -> Path:

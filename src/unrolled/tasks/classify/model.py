@@ -243,6 +243,8 @@ class ClassifyModel(SequenceModel[ClassifySettings, Labeled, ClassifyFitted]):
         return LabeledReader(self.settings, self.read_as).data(data)
 
     def check_answers(self, data: Labeled) -> None:
+        if not self.fitted.is_multiple and any(len(each) > 1 for each in data.labels):
+            raise DataError("some items have several labels; the model learnt one label for each")
         check_known(self.fitted.classes, (label for each in data.labels for label in each), "labels")
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.data.in_memory import is_frame
-from unrolled.data.labeled import Labeled, labeled_frame, labeled_in_memory, read_labeled, read_windows
+from unrolled.data.labeled import Labeled, labeled_frame, labeled_in_memory, read_labeled
 from unrolled.data.table import Learnt, Table, of_frame, read_table
+from unrolled.data.windows_of_table import read_windows
 from unrolled.errors import DataError
 from unrolled.tasks.classify.settings import ClassifySettings
 from unrolled.tasks.estimator import Files, are_files, paths_of

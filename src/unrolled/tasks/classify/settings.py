@@ -12,7 +12,11 @@ from unrolled.tasks.item_settings import ItemSettings
 class ClassifySettings(ItemSettings):
     """What the model is, and how the files are read."""
 
-    label: str | None = option(None, "column with the classes  [guessed from its name]", reads="answers")
+    label: str | None = option(
+        None,
+        "column with the classes, or several of 0 and 1 with commas between  [guessed from its name]",
+        reads="answers",
+    )
     separator: str | None = option(
         None, "what stands between the labels of a text that may have several", reads="answers"
     )

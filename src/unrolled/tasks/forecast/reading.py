@@ -5,6 +5,7 @@ Inputs: data and settings. Outputs: series. A frame's index of dates is its time
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from unrolled.data.series import Series
 from unrolled.data.series_table import read_series
 from unrolled.data.stamps import Reads
 from unrolled.data.table import Table, of_frame, read_table
+from unrolled.data.time_columns import ROWS
+from unrolled.data.wide_series import SERIES, VALUE, wide_table
 from unrolled.errors import DataError
 from unrolled.tasks.arguments import accepts
 from unrolled.tasks.estimator import Files, are_files, paths_of
@@ -51,8 +54,13 @@ class Reader:
         return self._of_frame(data)
 
     def files(self, files: Files) -> Series:
-        paths = paths_of(files)
-        return self._of_table(read_table(paths, encoding=self.settings.encoding, header=self.settings.header))
+        paths, settings = paths_of(files), self.settings
+        if settings.header is None and not any(getattr(settings, name) for name in _COLUMNS):
+            wide = wide_table(list(map(Path, paths)), settings.encoding)
+            if wide is not None:
+                long = replace(settings, series=SERIES, target=VALUE, time=ROWS)
+                return Reader(long, self.fitted)._of_table(wide)
+        return self._of_table(read_table(paths, encoding=settings.encoding, header=settings.header))
 
     def _of_frame(self, frame: Any) -> Series:
         settings = self.settings

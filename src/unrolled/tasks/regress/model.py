@@ -12,9 +12,9 @@ from unrolled.baselines.cross_fitted import cross_fitted
 from unrolled.baselines.ridge import Ridge
 from unrolled.data.counted import counted
 from unrolled.data.in_memory import is_frame
-from unrolled.data.labeled import read_windows
 from unrolled.data.numbered import Numbered, numbered_frame, numbered_in_memory, read_numbered, read_numbered_windows
 from unrolled.data.table import Table, of_frame, read_table
+from unrolled.data.windows_of_table import read_windows
 from unrolled.errors import DataError, SettingsError
 from unrolled.report.comparison import compare, root_ratio
 from unrolled.report.metrics import Metrics

@@ -63,8 +63,10 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
     default_training = TrainSettings(minutes=30, lr=2e-3, average=0.998)
 
     def read(self, files: Files) -> Pairs:
-        paths = paths_of(files)
-        pairs = read_pairs(paths, encoding=self.settings.encoding)
+        paths, settings = paths_of(files), self.settings
+        pairs = read_pairs(
+            paths, asked=settings.sides, header=settings.header, encoding=settings.encoding, learnt=self.read_as
+        )
         if self.settings.direction == "backward":
             return replace(pairs, sources=pairs.targets, targets=pairs.sources)
         return pairs
@@ -72,7 +74,8 @@ class TranslateModel(Estimator[TranslateSettings, Pairs, TranslateFitted]):
     def items_of(self, path: Path, form: ItemForm) -> Items | None:
         """The sources of a file of pairs, each with its translation beside it; None of another."""
         self.ready()
-        return sources_in(path, form, is_backward=self.settings.direction == "backward")
+        is_backward = self.settings.direction == "backward"
+        return sources_in(path, form, is_backward=is_backward, asked=self.settings.sides, learnt=self.read_as)
 
     @accepts("pairs of a text and its translation")
     def as_data(self, data: Any) -> Pairs:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from unrolled.data.pair_sides import AskedSides
 from unrolled.settings import option
 from unrolled.tasks.fallback import answer_option
 from unrolled.tasks.translate.net import NetSettings
@@ -38,5 +39,20 @@ class TranslateSettings(NetSettings):
         choices=("forward", "backward"),
         reads="inputs",
     )
+    source: str | None = option(
+        None, "column of a table with the sources  [guessed from names, or from the cells]", reads="inputs"
+    )
+    target: str | None = option(None, "column of a table with the translations  [likewise]", reads="inputs")
+    header: bool | None = option(
+        None,
+        "whether a table's first line names the columns  [told from its words; else asked]",
+        with_start="new",
+        reads="inputs",
+    )
     validation: float = option(0.05, "share of the pairs kept for validation, where no file is", above=0, most=0.5)
     encoding: str = option("utf-8", "of the files", with_start="new", reads="inputs")
+
+    @property
+    def sides(self) -> AskedSides:
+        """The columns that are named."""
+        return AskedSides(self.source, self.target)
