@@ -10,6 +10,9 @@ import unrolled
 from tests.test_reading_options import BRIEF, MODELS, TASKS
 from tests.tones import write_tones
 from unrolled.cli.main import cli
+from unrolled.data.frequency import ROWS, Frequency
+from unrolled.data.series import Series
+from unrolled.tasks.checksums import checksums_of
 
 NAMES = ["texts", "numbers", "tag", "understand", "transcribe", "text"]  # a translator's two files are one part
 HEADS = {"texts", "numbers", "transcribe"}  # a table has the names of its columns in each file
@@ -126,6 +129,20 @@ def test_a_validation_part_in_memory_is_known():
     pairs = list(zip(WORDS, ["+-"[i % 2] for i in range(N)], strict=True))
     model = unrolled.ClassifyModel(hidden=4, layers=1).fit(pairs[:30], valid=pairs[30:], train=BRIEF)
     assert [model.report(each).is_flattered for each in (pairs[:30], pairs[30:], pairs)] == [True, True, False]
+
+
+@pytest.mark.parametrize("stamps", [None, "2024-01-01T00"])
+def test_the_checksum_of_series_in_memory_does_not_change_with_what_they_were_asked(stamps):
+    first = [] if stamps is None else [np.datetime64(stamps)]
+    frequency = ROWS if stamps is None else Frequency("second", 3600)
+    series = Series(["a"], [np.sin(np.arange(200.0)) + np.arange(200) / 50], frequency, first)
+    before = checksums_of(series)
+    model = unrolled.ForecastModel(hidden=4, layers=1, horizon=4, context=12).fit(series, train=BRIEF)
+    model.evaluate(series)
+    model.predict(series)
+    assert series._changes  # it keeps what it worked out
+    assert checksums_of(series) == before == model.training["sha256"]
+    assert checksums_of(Series(["a"], [series.values[0] + 1e-9], frequency, first)) != before
 
 
 @pytest.mark.parametrize("units", ["char", "byte"])

@@ -47,7 +47,7 @@ def _pieces(value: Any) -> Iterable[bytes]:
         yield np.ascontiguousarray(value).tobytes()
     elif is_dataclass(value) and not isinstance(value, type):
         for each in fields(value):
-            if each.name not in _BESIDE:
+            if each.name not in _BESIDE and each.compare:  # what data keep of their own work is not compared
                 yield from _pieces(getattr(value, each.name))
     elif isinstance(value, list | tuple | np.ndarray):
         yield f"list {len(value)} ".encode()
