@@ -226,3 +226,37 @@ def test_thousands_apart_beside_smaller_ones_are_asked_for(numbers, mark):
         read_series(named)
     other = {".": ",", ",": "."}[mark]
     assert read_series(named, decimal=other).values[0].tolist() == [*numbers, 1234, 567, 89]
+
+
+@given(st.sets(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), min_size=1), st.sampled_from([",", ", "]))
+@settings(deadline=None)
+def test_several_columns_tell_series_apart(kinds, between):
+    kinds = sorted(kinds)
+    rows = [(day, *kind, 10 * i + day) for i, kind in enumerate(kinds) for day in range(1, 7)]
+    columns = {
+        "date": [f"2024-01-0{row[0]}" for row in rows],
+        "store": [row[1] for row in rows],
+        "item": [row[2] for row in rows],
+        "sold": [str(row[3]) for row in rows],
+    }
+    data = read_series(Table(columns, [f"l {i}" for i in range(len(rows))], "t"), series=f"store{between}item")
+    assert data.names == [", ".join(kind) for kind in kinds]
+    assert [each.tolist() for each in data.values] == [[10 * i + day for day in range(1, 7)] for i in range(len(kinds))]
+    assert data.target == "sold"
+    with pytest.raises(DataError, match=r"^t: has no column 'stores'\. Did you mean 'store'\?$"):
+        read_series(Table(columns, [f"l {i}" for i in range(len(rows))], "t"), series="stores,item")
+
+
+@given(st.integers(1950, 2000), st.integers(3, 12), st.sampled_from(["{}", "{}-01", "{}Q1", "01/01/{}"]))
+@settings(deadline=None)
+def test_a_series_in_each_row_is_told(begin, n, form):
+    """Each column would be a series over the countries, with --target '*' without a word."""
+    times = [form.format(begin + i) for i in range(n)]
+    columns = {"Country": ["A", "B"], **{name: ["1", "2"] for name in times}}
+    told = re.escape(f"If each row is a series over {times[0]!r} to {times[-1]!r}, turn the table first: ")
+    for target in (None, "*"):
+        with pytest.raises(DataError, match=told):
+            read_series(Table(columns, ["l 2", "l 3"], "t"), target=target)
+    assert read_series(Table(columns, ["l 2", "l 3"], "t"), target=times[0]).values[0].tolist() == [1, 2]
+    dated = {"date": ["2024-01-01", "2024-01-02"], **{name: ["1", "2"] for name in times}}
+    assert len(read_series(Table(dated, ["l 2", "l 3"], "t"), target="*")) == n  # years side by side

@@ -90,7 +90,8 @@ def _placeholders(name: str, values: np.ndarray) -> list[str]:
     for far in {values.min(), values.max()} if len(values) >= _LEAST_VALUES else ():
         rest = values[values != far]
         low, high = (rest.min(), rest.max()) if len(rest) >= _LEAST_VALUES // 2 else (0.0, 0.0)
-        n, gap = len(values) - len(rest), max(low - far, far - high)
+        with np.errstate(over="ignore"):
+            n, gap = len(values) - len(rest), max(low - far, far - high)
         if low < high and n > 1 and gap > high - low and abs(far) >= _LEAST_PLACEHOLDER and far == round(far):
             return [
                 f"column {name!r}: {far:g} stands {n:,} times, far from all other values ({low:g} to {high:g}); if it "

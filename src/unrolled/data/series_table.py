@@ -70,7 +70,7 @@ def read_series(
         table: as read.
         target: the column to forecast; several with commas between are series side by side; "*" are all of numbers.
         time: the column with the stamps, several with commas between, or "row" for none; guessed if None.
-        series: the column that tells series apart, in a long table.
+        series: the column that tells series apart, in a long table; several that do together, with commas.
         future: covariates that are known in advance, numbers or kinds.
         past: covariates known for the past alone, numbers or kinds.
         static: columns of one value a series, numbers or kinds.
@@ -86,10 +86,11 @@ def read_series(
             faults at once.
     """
     faults, learnt = Faults(), like.read_as if like is not None else NOTHING
+    table, apart = _with_joined(table, series)
     _check_columns(table, (*future, *past, *static, *([series] if series else [])), faults)
     faults.stop()
     table, times, notes = _timed(table, time or _learnt_time(table, learnt), reads or Reads(), series, faults)
-    own = {*times.name.split(", "), times.name, series, *future, *past, *static}
+    own = {*times.name.split(", "), times.name, series, *apart, *future, *past, *static}
     targets = _learnt_targets(table, target, learnt) or _targets(table, target, own, thousands, decimal, notes)
     _check_columns(table, targets, faults)
     if series and len(targets) > 1:
@@ -179,6 +180,20 @@ def _check_columns(table: Table, names: Sequence[str], faults: Faults) -> None:
             faults.add(str(fault))
 
 
+def _with_joined(table: Table, series: str | None) -> tuple[Table, list[str]]:
+    """A table with a column of the names of series that several columns tell apart, as "store 1, apples", and these.
+
+    Raises:
+        DataError: one of them is not there.
+    """
+    parts = [] if series is None or series in table.columns else [each.strip() for each in series.split(",")]
+    if series is None or len(parts) < 2:
+        return table, []
+    cells = [[text.strip() for text in table.column(name)] for name in parts]
+    joined = [", ".join(row) for row in zip(*cells, strict=True)]
+    return replace(table, columns=table.columns | {series: joined}), parts
+
+
 def _groups(table: Table, series: str | None) -> dict[str, np.ndarray]:
     """Rows of each series."""
     if series is None:
@@ -202,6 +217,8 @@ def _targets(
     counting = [name for name in fitting if name.strip().lower() in _INDEXES and _counts(table.columns[name])]
     timely = [name for name in fitting if name not in counting and is_named_as_time(name)]
     left = [name for name in fitting if name not in (*counting, *timely)]
+    if target == "*" and "" in others and (hint := _as_rows(table, left)):
+        raise DataError(f"{table.name}: columns are named as times, and no column has times{hint}")
     if len(left) == 1 or (target == "*" and left):
         notes += [f"column {name!r} numbers the rows, and is left out" for name in counting]
         notes += [f"column {name!r} holds no values, and is left out" for name in empty]

@@ -44,7 +44,9 @@ class ForecastSettings(ForecastNetSettings):
         0.3, "share of a series that may be missing, and is drawn between", least=0, most=1, reads="inputs"
     )
     series: str | None = option(
-        None, "column that tells series apart, in a table with many below each other", reads="inputs"
+        None,
+        "column that tells series apart, in a table with many below each other; several with commas",
+        reads="inputs",
     )
     future: str = option("", "covariates known in advance, numbers or kinds such as holidays, with commas between")
     past: str = option("", "covariates known for the past alone, likewise")
