@@ -211,6 +211,7 @@ class Captured(Guarded):
         by_row: of the tensors that the step reads beside its arguments, those with a row for each row of the batch.
         shares_rows: whether the sizes of those tensors are left open.
         is_for_all_rows: whether no condition of its guards is on the number of rows, from 2 on.
+        asks_for_gradients: whether it may be another one with and without gradients.
     """
 
     def __init__(
@@ -229,6 +230,7 @@ class Captured(Guarded):
         if path.reason:
             raise NotTraceable(path.reason)
         self.graph: fx.GraphModule | None = None if backend is None else backend.graph_module
+        self.asks_for_gradients = path.grad_mode.matters(self.graph)
         name = "" if backend is None else backend.backend_id
         self._gather = types.FunctionType(made.bytecode, {**scope, name: _gather})
         self._read_tensors: Callable[[dict[str, Any], dict[str, Any]], list[Tensor]] | None = None
@@ -241,7 +243,7 @@ class Captured(Guarded):
         are_open = all(shapes.replace(size).free_symbols for size in shapes.var_to_sources)
         self.is_for_all_rows = are_open and not any(shapes.replace(each.expr).free_symbols for each in shapes.guards)
         if self.graph is not None:
-            self._find_rows(shapes)
+            self._find_rows(self.graph, shapes)
 
     def _results(self, *inputs: Any) -> tuple[_Result, ...]:
         self._inputs = inputs
@@ -287,9 +289,8 @@ class Captured(Guarded):
             raise NotTraceable("its state does not keep its structure")
         self.states = list(map(named, leaves))
 
-    def _find_rows(self, shapes: Any) -> None:
+    def _find_rows(self, graph: fx.GraphModule, shapes: Any) -> None:
         """Which sizes are those of the batch."""
-        assert self.graph is not None
         batch = {
             shapes.replace(symbol)
             for symbol, sources in shapes.var_to_sources.items()
@@ -297,7 +298,7 @@ class Captured(Guarded):
         }
         if any(expression.is_number for expression in batch):
             raise NotTraceable(ROWS_MATTER)
-        placeholders = [node for node in self.graph.graph.nodes if node.op == "placeholder"]
+        placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
         for at, (node, (kind, i)) in enumerate(zip(placeholders, self.places, strict=True)):
             value = node.meta["example_value"]
             if kind == "size" and isinstance(value, torch.SymInt) and shapes.replace(value.node.expr) in batch:
@@ -361,11 +362,10 @@ def capture(step: Callable, x: Any, state: Any, *, shares_rows: bool = False) ->
     """
     scope: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins}
     frame, path = types.FunctionType(_call.__code__, scope), Path()
-    settings = {**_SETTINGS, "assume_static_by_default": not shares_rows}
+    config = torch._dynamo.config.patch(**_SETTINGS, assume_static_by_default=not shares_rows)
     shapes = shapes_config.patch(use_duck_shape=not shares_rows)
-    context = get_metrics_context(), dynamo_timed("unrolled")
     read = {"L": {"step": step, "x": x, "state": state}, "G": scope}
-    with undisturbed(), own_globals(), torch._dynamo.config.patch(**settings), shapes, context[0], context[1]:
+    with undisturbed(), own_globals(), config, shapes, get_metrics_context(), dynamo_timed("unrolled"):
         try:
             with torch_function_mode_stack_state_mgr, path.followed(), all_have_sources(read):
                 found = convert_frame.fullgraph_capture(frame, (step, x, state))

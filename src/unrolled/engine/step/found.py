@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from unrolled.engine.reasons import NotTraceable
@@ -52,6 +53,7 @@ class Found:
         is_random: whether it draws random numbers: it is not compared with the step, as other threads may draw too.
         is_wrong: whether it gave something else than the step, and holds no more.
         is_distrusted: whether it is compared with the step at every call, as its guards missed a change.
+        serves_without_gradients: whether a graph that was captured with gradients is the one without them too.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Found:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
-        self.is_random = self.is_distrusted = self.is_wrong = False
+        self.is_random = self.is_distrusted = self.is_wrong = self.serves_without_gradients = self._is_lent = False
         self._calls_left = self._n_compared = 0
         self._owner = None if owner is None else weakref.ref(owner)  # what no guard tells of may hold for it alone
 
@@ -76,7 +78,18 @@ class Found:
             return self._owner is None or self._owner() is step
         if isinstance(self.graph, NotTraceable):
             examples = self._examples
-        return self._guards.holds(step, *examples)
+        if not self._is_lent:
+            return self._guards.holds(step, *examples)
+        if torch.is_grad_enabled():
+            return False
+        with torch.enable_grad():  # as it was captured
+            return self._guards.holds(step, *examples)
+
+    def without_gradients(self) -> "Found":
+        """The same for calls without gradients; it is compared with the step by itself."""
+        lent = Found(self._guards, self.graph, self._examples)
+        lent.is_random, lent._is_lent = self.is_random, True
+        return lent
 
     def tensors(self, step: Callable, examples: tuple[Any, Any]) -> list[Tensor]:
         """What the step reads now beside its arguments."""
@@ -106,4 +119,5 @@ class Found:
 
     def why_not(self, step: Callable, examples: tuple[Any, Any]) -> str:
         """What has changed, as torch words it."""
-        return "" if self._guards is None else self._guards.why_not(step, *examples)
+        with torch.set_grad_enabled(self._is_lent or torch.is_grad_enabled()):
+            return "" if self._guards is None else self._guards.why_not(step, *examples)

@@ -45,6 +45,7 @@ from unrolled.engine.step.doing import (
     words_of_text,
 )
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
+from unrolled.engine.step.grad_mode import GradMode
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 from unrolled.engine.step.sources import guard_classes, realized
 
@@ -134,6 +135,7 @@ class Path:
         classes: that its code named.
         reason: why no guard can tell what the step did there; empty where they can.
         doing: the instruction of the step's own that the capture came to last.
+        grad_mode: what it asked of gradients.
     """
 
     def __init__(self) -> None:
@@ -142,6 +144,7 @@ class Path:
         self.classes: dict[type, None] = {}
         self.reason = ""
         self.doing: Doing | None = None
+        self.grad_mode = GradMode()
         self._translator: Any = None
         self._n_instructions = self._n_operations = 0
 
@@ -165,6 +168,7 @@ class Path:
 
         with contextlib.ExitStack() as stack:
             patch = lambda *what: stack.enter_context(mock.patch.object(*what))
+            stack.enter_context(self.grad_mode.followed())
             patch(symbolic_convert.InstructionTranslatorBase, "step", follow_step)
             patch(fx.Graph, "create_node", follow_add)
             # a mark on parameters, for graphs of GPUs, that would stay on the user's tensors

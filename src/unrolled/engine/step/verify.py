@@ -64,6 +64,7 @@ def found(step: Callable, leaves: Leaves, n_rows: int) -> Found:
         return Found(guards, reason, others if n_rows == 1 else examples)
     result = Found(guards, base, examples)
     result.traced, result.is_random = traced, any(map(is_random, traced.graph.graph.nodes))
+    result.serves_without_gradients = not (base.asks_for_gradients or other.asks_for_gradients)
     return result
 
 
