@@ -1,5 +1,6 @@
 """Odd command lines, files and model files, generated: each ends in one clear line and exit code 2, or answers."""
 
+import dataclasses
 import gzip
 import io
 import json
@@ -248,16 +249,23 @@ print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """
 
 
-def peak_of(folder, n_lines):
+def peak_of(folder, n_lines, model, encoding):
     """Mebibytes that a prediction of so many lines takes at most."""
-    (folder / "lines.txt").write_text("good food and wine\n" * n_lines)
-    command = [sys.executable, "-c", PEAK, "predict", str(OLD / "classify.safetensors"), "--file", "lines.txt"]
+    (folder / "lines.txt").write_bytes(("good food and café\n" * n_lines).encode(encoding))
+    command = [sys.executable, "-c", PEAK, "predict", str(model), "--file", "lines.txt"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     code, peak = done.stderr.splitlines()[-1].split()
     assert (code, len(done.stdout.splitlines())) == ("0", n_lines)
     return int(peak) / 1024
 
 
-def test_memory_of_predict_does_not_grow_with_the_number_of_lines(folder):
-    few, many = peak_of(folder, 2_000), peak_of(folder, 12_000)
+@pytest.mark.parametrize(
+    ("of_training", "encoding"),
+    [("utf-8", "utf-8"), ("latin-1", "latin-1"), ("latin-1", "utf-8"), ("utf-8", "utf-16"), ("utf-16", "utf-16")],
+)
+def test_memory_of_predict_does_not_grow_with_the_number_of_lines(folder, of_training, encoding):
+    model, path = unrolled.load(OLD / "classify.safetensors"), folder / "m.safetensors"
+    model.settings = dataclasses.replace(model.settings, encoding=of_training)
+    model.save(path)
+    few, many = (peak_of(folder, n, path, encoding) for n in (2_000, 12_000))
     assert many - few < 8  # kept answers alone would take 15: each has its text, and a probability of each class

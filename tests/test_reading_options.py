@@ -158,6 +158,7 @@ CASES = [
     ("panel", ["--series", "id"], table({"day": [*DAYS, *DAYS], "id": ["a"] * N + ["b"] * N, "who": 2 * ["a"] * N, "sales": SALES * 2}), True),
     ("forecast", ["--duplicates", "first"], table({"day": [DAYS[0], *DAYS], "sales": [SALES[0], *SALES]}), True),
     ("forecast", ["--max-missing", "0.6"], table({"day": DAYS[::2], "sales": SALES[::2]}), "predict"),
+    ("forecast", ["--missing", "-99"], table({"day": DAYS, "sales": [-99 if i == N - 3 else each for i, each in enumerate(SALES)]}), "predict"),
     ("forecast", ["--no-header", "--time", "1", "--target", "2"], table({"day": DAYS, "sales": SALES}, header=False), True),
     ("forecast", ["--encoding", "utf-16-le"], table({"day": DAYS, "sales": SALES}, encoding="utf-16-le"), True),
     ("tokens", ["--sentence", "id"], table({"nr": ["x"] * N, "id": WHO, "mot": WORDS, "etiq": MARKS}), True),

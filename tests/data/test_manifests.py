@@ -112,6 +112,14 @@ def test_names_of_columns_stay_names(mark, head, tmp_path):
     assert (found.transcripts, found.read_as) == (texts, {"path": head[0], "text": head[1]})
 
 
+@pytest.mark.parametrize("mark", [",", "\t", ";", "|"])
+def test_a_column_may_have_the_name_of_a_sound(mark, tmp_path):
+    with_sounds(tmp_path, ["file.wav", "b.wav", "clips/text.wav"])
+    rows = [("file", "text"), ("file.wav", "one"), ("b.wav", "two")]
+    found = read_transcribed([written(tmp_path / "m.csv", rows, mark)])
+    assert (found.transcripts, found.read_as) == (["one", "two"], {"path": "file", "text": "text"})
+
+
 def test_sounds_in_folders_of_classes_are_told_as_such(tmp_path):
     with_sounds(tmp_path, [f"{kind}/{i}.wav" for kind in ("cat", "dog", "rain") for i in range(3)])
     way = (

@@ -35,8 +35,19 @@ def test_what_stands_for_no_value_is_told_and_empty_rows_are_left_out(missing, t
     assert [note for note in found.notes if "rows" in note or "stands" in note] == [
         "3 empty rows are left out",
         f"column 'CO(GT)': {number} stands 4 times, far from all other values (2 to 2.8); if it means that nothing was "
-        "measured, leave those cells empty",
+        f"measured, pass --missing {number}",
     ]
+
+
+@pytest.mark.parametrize("missing", ["-200", "9999", "-999,0"])
+def test_what_the_note_offers_makes_it_missing(missing, tmp_path):
+    values = air_quality(tmp_path / "a.csv", missing)
+    code = missing.partition(",")[0]
+    found = unrolled.ForecastModel(target="CO(GT)", horizon=2, missing=code).read([tmp_path / "a.csv"])
+    is_there = [value != float(code) for value in values]
+    assert (found.known[0].tolist(), found.values[0].max() < 3, found.values[0].min() > 1) == (is_there, True, True)
+    assert f"column 'CO(GT)': 4 values are {code}, and missing" in found.notes
+    assert not any("stands" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from typing import Any
 import click
 
 from unrolled import tasks
-from unrolled.data.files import read_bytes
-from unrolled.data.packed import unpacked
+from unrolled.data.items import is_utf8
 from unrolled.data.table import SUFFIXES
 from unrolled.errors import DataError, SettingsError
 from unrolled.tasks import capabilities
@@ -73,11 +72,7 @@ def encoding_for(path: Path, model: Estimator) -> str:
     of_training = str(model.settings.to_dict().get("encoding", "utf-8"))
     if of_training.lower() in ("utf-8", "utf8") or not path.is_file():
         return of_training
-    try:
-        unpacked(read_bytes(path), str(path)).decode("utf-8-sig")
-    except UnicodeError:
-        return of_training
-    return "utf-8"
+    return "utf-8" if is_utf8(path) else of_training
 
 
 def given(path: Path, model: Estimator, verb: str, options: Mapping[str, object]) -> dict[str, object]:

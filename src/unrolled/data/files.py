@@ -113,7 +113,7 @@ def decode(content: bytes, name: str, encoding: str, otherwise: str = "") -> str
         raise DataError(f"{name}: is {kind}{advice}{otherwise}")
     is_default = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     try:
-        text = content.decode(_marked(content) if is_default else encoding)
+        text = content.decode(encoding_marked(content) if is_default else encoding)
     except LookupError:
         raise DataError(
             f"{name}: encoding {encoding!r} is not known; expected one of Python's, such as utf-8"
@@ -129,7 +129,7 @@ def decode(content: bytes, name: str, encoding: str, otherwise: str = "") -> str
             f"{name}, line {line}: {found} is not {encoding}. "
             f"Pass --encoding with the right one (such as {_guessed(rest, at)}){otherwise}"
         ) from None
-    if _is_no_text(text[:_LOOKED_AT]):
+    if is_no_text(text[:_LOOKED_AT]):
         raise DataError(_binary(content, name, otherwise))
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -151,17 +151,17 @@ _CHINESE = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\xff]{2,}(?![A-Za-z\x80-\xf
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
-def _marked(content: bytes) -> str:
+def encoding_marked(content: bytes) -> str:
     """The encoding that a byte-order mark tells; utf-8 without."""
     return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
 
 
 def is_binary(content: bytes) -> bool:
     """Whether the begin of a file is no text in any encoding of single bytes."""
-    return _is_no_text(content[:_LOOKED_AT].decode("latin-1"))
+    return is_no_text(content[:_LOOKED_AT].decode("latin-1"))
 
 
-def _is_no_text(text: str) -> bool:
+def is_no_text(text: str) -> bool:
     """Whether more than a twentieth of the characters are control characters: of random bytes a tenth are."""
     return 20 * len(_CONTROL.findall(text)) > len(text)
 

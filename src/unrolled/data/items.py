@@ -16,16 +16,17 @@ from typing import Any
 
 from unrolled.data import fasttext
 from unrolled.data.counted import counted
-from unrolled.data.files import decode, is_binary, read_bytes, shortened
+from unrolled.data.files import decode, encoding_marked, is_binary, is_no_text, read_bytes, shortened
 from unrolled.data.packed import kind_of, opened, unpacked
 from unrolled.data.roles import TEXT_NAMES
 from unrolled.data.table import is_table, names_shown, no_column, of_usual_name, read_table
 from unrolled.errors import DataError
-from unrolled.files.bounds import bounded_lines, open_no_device, read_whole, reading
+from unrolled.files.bounds import MOST_LINE, bounded_lines, open_no_device, read_whole, reading
 
 Beside = dict[str, str]  # the other columns of an item's row
 _LONGEST_NAME = 40  # characters of a column's name
 _LOOKED_AT = 4096  # bytes of a file that tell what it is
+_CHUNK = 2**20  # bytes that are read at once
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
@@ -205,12 +206,16 @@ def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> I
     Raises:
         DataError: it is empty, or a line is not in that encoding.
     """
-    number = 0
     with stream:
         with reading(name):
             source = opened(stream)
             begin = source.peek(_LOOKED_AT)
+        if not begin:
+            raise DataError(f"{name}: is empty; expected a text a line")
         is_wide = begin.startswith(_WIDE_MARKS) or encoding.lower().startswith(("utf-16", "utf-32", "utf16", "utf32"))
+        if is_wide and (wide := _wide_encoding(begin, encoding)):
+            yield from _wide_lines(source, name, wide)
+            return
         if is_wide or begin.startswith(b"PK\x03\x04") or kind_of(begin) or is_binary(begin):
             with reading(name):
                 content = read_whole(source, name)
@@ -218,8 +223,52 @@ def lines_of(stream: io.BufferedReader, name: str, encoding: str = "utf-8") -> I
             return
         for number, line in enumerate(bounded_lines(source, name), 1):
             yield _decoded(line, number, name, encoding)
-    if not number:
-        raise DataError(f"{name}: is empty; expected a text a line")
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a file, packed or not, is utf-8 to its end; it is read a part at a time.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with opened_file(path) as stream, reading(str(path)):
+        source: io.BufferedIOBase = opened(stream)
+        if stream.peek(_LOOKED_AT).startswith(b"PK\x03\x04"):  # whose end tells what is in it
+            source = io.BytesIO(unpacked(read_bytes(path), str(path)))
+        try:
+            while chunk := source.read(_CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeError:
+            return False
+    return True
+
+
+def _wide_encoding(begin: bytes, encoding: str) -> str | None:
+    """The encoding of two or four bytes a character of a file that begins so; None where it is no text in it."""
+    name = encoding_marked(begin) if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    try:
+        text = begin[: len(begin) // 4 * 4].decode(name, "ignore")
+    except LookupError:
+        return None
+    return None if is_no_text(text) or not text else name
+
+
+def _wide_lines(source: io.BufferedReader, name: str, encoding: str) -> Iterator[str]:
+    """Lines of a stream with two or four bytes a character, as they come."""
+    with reading(name), io.TextIOWrapper(source, encoding=encoding) as text:
+        for number in itertools.count(1):
+            try:
+                line = text.readline(MOST_LINE)
+            except UnicodeError:
+                told = f"{name}, line {number}: is not {encoding}. Pass --encoding with the right one"
+                raise DataError(told) from None
+            if not line:
+                return
+            if len(line) == MOST_LINE and not line.endswith("\n"):
+                raise DataError(f"{name}, line {number}: has {MOST_LINE:,} characters or more; expected a text a line")
+            yield line.removesuffix("\n")
 
 
 def _decoded(line: bytes, number: int, name: str, encoding: str) -> str:

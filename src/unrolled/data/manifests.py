@@ -87,9 +87,9 @@ def headless_rows(manifest: Path, content: str, faults: Faults, named: Sequence[
     cells = [each.strip() for each in first.split(mark)] if mark else []
     if not cells or any(name in cells and not name.isdecimal() for name in named):
         return None
-    sounds = [i for i, cell in enumerate(cells) if cell and _is_sound(sound_of(manifest, cell.strip('"')))]
-    lowered = {cell.lower() for cell in cells}
-    if not sounds and (mark != "|" or lowered & {*PATH_NAMES, *_TEXT_NAMES, "id"}):
+    has_bars = mark == "|" and not {cell.lower() for cell in cells} & {*PATH_NAMES, *_TEXT_NAMES, "id"}
+    sounds = [i for i, cell in enumerate(cells) if _names_sound(manifest, cell.strip('"'), has_bars=has_bars)]
+    if not sounds and not has_bars:
         return None
     if mark in "|\t":  # fields are not quoted: sentences may begin with a quotation mark
         rows = [(i, line.split(mark)) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
@@ -110,7 +110,13 @@ def sound_of(manifest: Path, name: str) -> Path:
     return places[0]
 
 
-def _is_sound(path: Path) -> bool:
+def _names_sound(manifest: Path, cell: str, *, has_bars: bool) -> bool:
+    """Whether a cell of a first line names a sound that is there; between bars alone it may do so without a suffix, as
+    the name of a column beside other marks may be that of a sound.
+    """
+    if not cell or not (has_bars or Path(cell).suffix.lower() in SUFFIXES):
+        return False
+    path = sound_of(manifest, cell)
     return path.suffix.lower() in SUFFIXES and os.path.isfile(path)
 
 

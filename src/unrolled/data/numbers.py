@@ -78,11 +78,11 @@ def numbers_of(
         if learnt and mark == learnt and not decimal:
             why = "; the data that the model learnt from have the same decimal mark"
         found[name] = _column(table, name, mark or ".", thousands, faults, notes, why)
-        notes += _placeholders(name, found[name])
+        notes += _placeholders(name, found[name], has_option=thousands is not None)
     return found
 
 
-def _placeholders(name: str, values: np.ndarray) -> list[str]:
+def _placeholders(name: str, values: np.ndarray, *, has_option: bool) -> list[str]:
     """A note on a whole number such as -200 or 9999 that stands several times, farther from all other values than those
     are from each other: in many files it means that nothing was measured.
     """
@@ -92,10 +92,11 @@ def _placeholders(name: str, values: np.ndarray) -> list[str]:
         low, high = (rest.min(), rest.max()) if len(rest) >= _LEAST_VALUES // 2 else (0.0, 0.0)
         with np.errstate(over="ignore"):
             n, gap = len(values) - len(rest), max(low - far, far - high)
+        way = f"pass --missing {far:g}" if has_option else "leave those cells empty"
         if low < high and n > 1 and gap > high - low and abs(far) >= _LEAST_PLACEHOLDER and far == round(far):
             return [
                 f"column {name!r}: {far:g} stands {n:,} times, far from all other values ({low:g} to {high:g}); if it "
-                "means that nothing was measured, leave those cells empty"
+                f"means that nothing was measured, {way}"
             ]
     return []
 

@@ -17,6 +17,7 @@ from unrolled.data.beside import covariates_of, static_of
 from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, Faults, shortened
 from unrolled.data.frequency import Frequency, find_frequency
+from unrolled.data.missing import without_codes
 from unrolled.data.numbers import is_number, mark_to_keep, numbers_of
 from unrolled.data.series import Column, Series
 from unrolled.data.series_builder import Builder, parts_of
@@ -62,6 +63,7 @@ def read_series(
     reads: Reads | None = None,
     duplicates: str = "refuse",
     max_missing: float = 0.3,
+    missing: Sequence[str] = (),
     like: Like | None = None,
 ) -> Series:
     """Series out of a table: one; several below each other, told apart by a column; or several side by side.
@@ -79,6 +81,7 @@ def read_series(
         reads: how stamps are read.
         duplicates: what becomes of rows of a series with the same stamp: "refuse", "first" or "mean".
         max_missing: share of a series that may be missing.
+        missing: what stands for a missing value, beside the usual words.
         like: what a model learnt, if the series are read for it.
 
     Raises:
@@ -88,14 +91,11 @@ def read_series(
     faults, learnt = Faults(), like.read_as if like is not None else NOTHING
     table, apart = _with_joined(table, series)
     _check_columns(table, (*future, *past, *static, *([series] if series else [])), faults)
-    faults.stop()
     table, times, notes = _timed(table, time or _learnt_time(table, learnt), reads or Reads(), series, faults)
     own = {*times.name.split(", "), times.name, series, *apart, *future, *past, *static}
+    table = without_codes(table, missing, own - {*future, *past}, notes)
     targets = _learnt_targets(table, target, learnt) or _targets(table, target, own, thousands, decimal, notes)
-    _check_columns(table, targets, faults)
-    if series and len(targets) > 1:
-        faults.add(f"--series goes with one target; got {', '.join(targets)}")
-    faults.stop()
+    _check_columns(table, targets, faults, of_series=series)
     rows, stamps = _groups(table, series), times.stamps.values
     mark = learnt.get("decimal", "")
     read = partial(numbers_of, table, faults=faults, notes=notes, thousands=thousands, decimal=decimal, learnt=mark)
@@ -172,12 +172,20 @@ def _timed(
     return replace(table, columns=columns, places=[table.places[i] for i in good]), times, notes
 
 
-def _check_columns(table: Table, names: Sequence[str], faults: Faults) -> None:
+def _check_columns(table: Table, names: Sequence[str], faults: Faults, *, of_series: str | None = None) -> None:
+    """Holds columns to be there; and where a column tells series apart, one target to be named.
+
+    Raises:
+        DataError: they are not.
+    """
     for name in names:
         try:
             table.column(name)
         except DataError as fault:
             faults.add(str(fault))
+    if of_series and len(names) > 1:
+        faults.add(f"--series goes with one target; got {', '.join(names)}")
+    faults.stop()
 
 
 def _with_joined(table: Table, series: str | None) -> tuple[Table, list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.frame_index import only_counts, with_index
+from unrolled.data.missing import codes_of
 from unrolled.data.series import Series
 from unrolled.data.series_table import read_series
 from unrolled.data.stamps import Reads
@@ -104,6 +105,7 @@ class Reader:
             reads=self._reads(),
             duplicates=settings.duplicates,
             max_missing=settings.max_missing,
+            missing=codes_of(settings.missing),
             like=None if fitted is None else fitted.like,
             **names,
         )

@@ -43,6 +43,12 @@ class ForecastSettings(ForecastNetSettings):
     max_missing: float = option(
         0.3, "share of a series that may be missing, and is drawn between", least=0, most=1, reads="inputs"
     )
+    missing: str = option(
+        "",
+        "what stands for a missing value, such as -200; several with commas  [NA, null, - and the like]",
+        with_start="new",
+        reads="inputs",
+    )
     series: str | None = option(
         None,
         "column that tells series apart, in a table with many below each other; several with commas",
