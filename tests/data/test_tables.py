@@ -211,6 +211,42 @@ def test_json_without_an_object_is_told(tmp_path):
     assert told(tmp_path, "{1}\n", "t.jsonl").startswith("t.jsonl, line 1: is no JSON: ")
 
 
+@pytest.mark.parametrize("index", [[0, 1, 2], ["2024-01-01", "2024-01-02", "2024-01-03"], [-86400000, 0, 86400000]])
+@pytest.mark.parametrize("orient", ["columns", "index"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_pandas_writes_in_one_object_is_told(tmp_path, index, orient, indent):
+    import pandas as pd
+
+    frame = pd.DataFrame({"text": ["good", "bad", "fine"], "label": ["+", "-", "+"]}, index=index)
+    path = tmp_path / "t.json"
+    frame.to_json(path, orient=orient, indent=indent)
+    with pytest.raises(DataError) as told:
+        read_table([path])
+    assert str(told.value) == (
+        f"{path}: is one JSON object with all rows in it, as DataFrame.to_json(path) writes them; expected an object "
+        "for each row, as DataFrame.to_json(path, orient='records', lines=True) writes them"
+    )
+    frame.to_json(path, orient="records", lines=True)
+    assert read_table([path]).columns == {"text": ["good", "bad", "fine"], "label": ["+", "-", "+"]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"a": {"x": 1}, "b": {"x": 2}},
+        {"a": 1, "0": 2},
+        {"translation": {"en": "a", "de": "b"}},
+        {"a": {}},
+        {"a": {"0": 1, "1": 2}, "b": {"x": 1, "y": 2}},
+        {"a": {"0": 1, "1": 2}, "b": 1},
+    ],
+)
+def test_a_row_of_json_by_itself_is_a_row(row):
+    head, rows = rows_of("t.jsonl", json.dumps(row) + "\n", Faults(), [])
+    assert head == list(row)
+    assert len(list(rows)) == 1
+
+
 def test_a_header_in_between_is_told(tmp_path):
     assert told(tmp_path, "text,n\na,1\ntext,n\nb,2\n") == "t.csv, line 3: is the header again; leave it out"
 

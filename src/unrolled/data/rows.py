@@ -46,9 +46,14 @@ def rows_of(
         has_option: whether a user can tell it.
 
     Raises:
-        DataError: the first line looks like data, or names two columns alike.
+        DataError: the first line looks like data, or names two columns alike; a JSON object holds all rows.
     """
     if (begin := content.lstrip()[:1]) in ("{", "["):
+        if begin == "{" and _holds_all_rows(content):
+            raise DataError(
+                f"{name}: is one JSON object with all rows in it, as DataFrame.to_json(path) writes them; expected an "
+                "object for each row, as DataFrame.to_json(path, orient='records', lines=True) writes them"
+            )
         read = _json_lines if begin == "{" or _are_arrays(content) else _json_array
         objects = (item for _, item in read(name, content, Faults()) if isinstance(item, _Object))
         head = list(dict.fromkeys(key for item in objects for key, _ in item))
@@ -306,6 +311,19 @@ def _json_lines(name: str, content: str, faults: Faults) -> Iterator[tuple[int, 
                 yield line, json.loads(row, object_pairs_hook=_Object)
             except (ValueError, RecursionError) as fault:
                 faults.add(f"{name}, line {line}: is no JSON: {fault}")
+
+
+def _holds_all_rows(content: str) -> bool:
+    """Whether one JSON object holds columns of cells, {"a": {"0": 1, "1": 2}, ...}, or rows, {"0": {"a": 1}, ...}."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return False  # such as a line for each row
+    inner = list(found.values()) if isinstance(found, dict) else []
+    if not inner or not all(isinstance(each, dict) and each.keys() == inner[0].keys() for each in inner):
+        return False
+    are_numbered = all(map(str.isdecimal, found)) or all(map(str.isdecimal, inner[0]))
+    return bool(inner[0]) and (are_numbered or (len(inner) > 1 and len(inner[0]) > 1))
 
 
 def _are_arrays(content: str) -> bool:
