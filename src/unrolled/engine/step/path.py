@@ -13,7 +13,6 @@ import random
 import types
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -48,6 +47,7 @@ from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.grad_mode import GradMode
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 from unrolled.engine.step.sources import guard_classes, realized
+from unrolled.engine.step.undisturbed import patched_here
 
 MOST_OPERATIONS = 2_000  # of a graph; a step of the library's largest cells has 60
 MOST_INSTRUCTIONS = 100_000  # of Python, which torch follows at 20,000 a second
@@ -167,7 +167,7 @@ class Path:
             return add(graph, *args, **options)
 
         with contextlib.ExitStack() as stack:
-            patch = lambda *what: stack.enter_context(mock.patch.object(*what))
+            patch = lambda *what: stack.enter_context(patched_here(*what))
             stack.enter_context(self.grad_mode.followed())
             patch(symbolic_convert.InstructionTranslatorBase, "step", follow_step)
             patch(fx.Graph, "create_node", follow_add)

@@ -9,11 +9,12 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 from torch._dynamo import symbolic_convert
 from torch._dynamo.source import DictGetItemSource, GlobalSource
 from torch._dynamo.variables.base import VariableTracker
+
+from unrolled.engine.step.undisturbed import patched_here
 
 _Inlined: Any = symbolic_convert.InliningInstructionTranslator
 _load_global = _Inlined._load_global
@@ -38,5 +39,5 @@ def _load(translator: Any, instruction: Any) -> None:
 def own_globals() -> Iterator[None]:
     """Within, a capture reads each global in its own scope."""
     symbolic_convert._import_module.cache_clear()  # modules of before may have made place for others
-    with mock.patch.object(_Inlined, "_load_global", _load):
+    with patched_here(_Inlined, "_load_global", _load):
         yield

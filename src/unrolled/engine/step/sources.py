@@ -7,13 +7,13 @@ makes has no source; so torch guards neither which class is called nor what the 
 import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
-from unittest import mock
 
 from torch._dynamo import guards
 from torch._dynamo.source import GlobalSource
 from torch._dynamo.variables import LazyVariableTracker, UserDefinedClassVariable, functions
 
 from unrolled.engine.source_lines import is_of_torch
+from unrolled.engine.step.undisturbed import patched_here
 
 HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
 
@@ -59,8 +59,8 @@ def all_have_sources(read: dict[str, Any]) -> Iterator[None]:
         return GlobalSource(name)
 
     with (
-        mock.patch.object(UserDefinedClassVariable, "call_function", called),
-        mock.patch.object(functions.UserFunctionVariable, "get_source", found),
+        patched_here(UserDefinedClassVariable, "call_function", called),
+        patched_here(functions.UserFunctionVariable, "get_source", found),
     ):
         yield
 

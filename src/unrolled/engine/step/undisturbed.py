@@ -47,6 +47,18 @@ def unforked(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 @contextlib.contextmanager
+def patched_here(owner: Any, name: str, new: Callable[..., Any]) -> Iterator[None]:
+    """Within, a function of torch's is another one for this thread alone: others may be within torch.compile."""
+    old, here = getattr(owner, name), threading.get_ident()
+
+    def called(*args: Any, **options: Any) -> Any:
+        return (new if threading.get_ident() == here else old)(*args, **options)
+
+    with mock.patch.object(owner, name, called):
+        yield
+
+
+@contextlib.contextmanager
 def _without_default_cpu() -> Iterator[None]:
     """Takes `torch.device("cpu")` as a context, and as the default device, off the modes of this thread: it changes
     nothing that is made on a CPU, and torch's capture fails to look into it.
