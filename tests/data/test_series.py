@@ -260,3 +260,27 @@ def test_a_series_in_each_row_is_told(begin, n, form):
     assert read_series(Table(columns, ["l 2", "l 3"], "t"), target=times[0]).values[0].tolist() == [1, 2]
     dated = {"date": ["2024-01-01", "2024-01-02"], **{name: ["1", "2"] for name in times}}
     assert len(read_series(Table(dated, ["l 2", "l 3"], "t"), target="*")) == n  # years side by side
+
+
+@pytest.mark.parametrize("times", [[1990, 1991, 1992, 1993], ["1990Q1", "1990Q2", "1990Q3", "1990Q4"]])
+@pytest.mark.parametrize("target", ["when", "x,when"])
+def test_the_column_that_tells_the_time_is_no_target(times, target):
+    rows = "".join(f"{time},{i}\n" for i, time in enumerate(times))
+    with pytest.raises(DataError) as told:
+        read_series(table(f"when,x\n{rows}"), target=target, time="when")
+    assert str(told.value) == (
+        "t.csv: column 'when' tells the time, and cannot be the target too; pass another --target, or --time row to "
+        "take the rows in their order"
+    )
+    assert read_series(table(f"when,x\n{rows}"), target="x").values[0].tolist() == [0, 1, 2, 3]
+
+
+@given(st.lists(st.integers(-(2**70), 2**70), min_size=2, max_size=5))
+def test_numbers_with_more_digits_than_are_kept_are_told(numbers):
+    data = read_series(table("x\n" + "".join(f"{each}\n" for each in numbers)), time="row")
+    first = next((each for each in numbers if int(float(each)) != each), None)
+    told = [note for note in data.notes if "digits" in note]
+    if first is None:
+        assert not told
+    else:
+        assert told == [f"column 'x': {first} has more digits than are kept, and is read as {float(first):.0f}"]

@@ -18,6 +18,7 @@ from unrolled.data.table import Table
 
 _SPACES = " \u00a0\u2009\u202f'\u2019"  # between thousands, in France and Switzerland
 _LOOKED_AT = 1000  # rows of the other columns
+_LARGEST_EXACT = 2.0**53  # up to here float64 has all whole numbers
 _LEAST_VALUES = 20  # of a column that tell whether one is far from the others
 _LEAST_PLACEHOLDER = 9
 _MARKS = re.compile(r"[.,]")
@@ -78,7 +79,9 @@ def numbers_of(
         if learnt and mark == learnt and not decimal:
             why = "; the data that the model learnt from have the same decimal mark"
         found[name] = _column(table, name, mark or ".", thousands, faults, notes, why)
-        notes += _placeholders(name, found[name], has_option=thousands is not None)
+        notes += _placeholders(name, found[name], has_option=thousands is not None) + _rounded(
+            name, values, found[name]
+        )
     return found
 
 
@@ -98,6 +101,15 @@ def _placeholders(name: str, values: np.ndarray, *, has_option: bool) -> list[st
                 f"column {name!r}: {far:g} stands {n:,} times, far from all other values ({low:g} to {high:g}); if it "
                 f"means that nothing was measured, {way}"
             ]
+    return []
+
+
+def _rounded(name: str, texts: Sequence[str], values: np.ndarray) -> list[str]:
+    """A note on a whole number with more digits than a float64 keeps, as in numbers that name something."""
+    for i in np.flatnonzero(np.abs(values) > _LARGEST_EXACT).tolist():
+        text = texts[i].strip().lstrip("+")
+        if re.fullmatch(r"-?\d+", text, re.ASCII) and text.lstrip("-0") != f"{abs(values[i]):.0f}":
+            return [f"column {name!r}: {text} has more digits than are kept, and is read as {values[i]:.0f}"]
     return []
 
 

@@ -95,7 +95,7 @@ def read_series(
     own = {*times.name.split(", "), times.name, series, *apart, *future, *past, *static}
     table = without_codes(table, missing, own - {*future, *past}, notes)
     targets = _learnt_targets(table, target, learnt) or _targets(table, target, own, thousands, decimal, notes)
-    _check_columns(table, targets, faults, of_series=series)
+    _check_columns(table, targets, faults, of_series=series, of_time=times.name)
     rows, stamps = _groups(table, series), times.stamps.values
     mark = learnt.get("decimal", "")
     read = partial(numbers_of, table, faults=faults, notes=notes, thousands=thousands, decimal=decimal, learnt=mark)
@@ -172,8 +172,10 @@ def _timed(
     return replace(table, columns=columns, places=[table.places[i] for i in good]), times, notes
 
 
-def _check_columns(table: Table, names: Sequence[str], faults: Faults, *, of_series: str | None = None) -> None:
-    """Holds columns to be there; and where a column tells series apart, one target to be named.
+def _check_columns(
+    table: Table, names: Sequence[str], faults: Faults, *, of_series: str | None = None, of_time: str = ""
+) -> None:
+    """Holds columns to be there; targets not to tell the time, and to be one where a column tells series apart.
 
     Raises:
         DataError: they are not.
@@ -183,6 +185,11 @@ def _check_columns(table: Table, names: Sequence[str], faults: Faults, *, of_ser
             table.column(name)
         except DataError as fault:
             faults.add(str(fault))
+    for name in set(names) & set(of_time.split(", ")):
+        faults.add(
+            f"{table.name}: column {name!r} tells the time, and cannot be the target too; pass another --target, or "
+            "--time row to take the rows in their order"
+        )
     if of_series and len(names) > 1:
         faults.add(f"--series goes with one target; got {', '.join(names)}")
     faults.stop()
