@@ -117,11 +117,13 @@ def read_labeled(
         return _of_fasttext(paths, encoding, learnt, has_columns=bool(text or label), separator=separator)
     if text is None and label is None and (classes := classes_of(paths)):
         return _of_classes(classes, encoding)
-    return _of_tables(paths, Wanted(text, label, "label", _LABEL_NAMES).like(learnt), separator, encoding, header)
+    return _of_tables(
+        paths, Wanted(text, label, "label", _LABEL_NAMES).like(learnt), separator, encoding, header=header
+    )
 
 
 def _of_tables(
-    paths: Sequence[Path], wanted: Wanted, separator: str | None, encoding: str, header: bool | None
+    paths: Sequence[Path], wanted: Wanted, separator: str | None, encoding: str, *, header: bool | None
 ) -> Labeled:
     """Texts and labels in the columns of tables."""
     found_roles: list[Roles] = []

@@ -79,10 +79,10 @@ def read_pairs(
         faults.stop()
         read_as = {"source": found.sides.source, "target": found.sides.target}
         return _kept(found.rows, found.places, list(files), list(found.notes), found.sha256, read_as)
-    return _of_lines(files, encoding, header, is_asked=asked != NO_SIDES)
+    return _of_lines(files, encoding, header=header, is_asked=asked != NO_SIDES)
 
 
-def _of_lines(files: Sequence[Path | str], encoding: str, header: bool | None, *, is_asked: bool) -> Pairs:
+def _of_lines(files: Sequence[Path | str], encoding: str, *, header: bool | None, is_asked: bool) -> Pairs:
     """Pairs in lines: with tabs in them, or of two files."""
     texts, sha256 = read_texts(files, encoding=encoding)
     # at line feeds only: a sentence may hold any other character that Python takes for the end of a line
@@ -100,7 +100,7 @@ def _of_lines(files: Sequence[Path | str], encoding: str, header: bool | None, *
     else:
         rows, places = [], []
         for name, each in lines.items():
-            some = _of_one(name, each, faults, notes, header)
+            some = _of_one(name, each, faults, notes, header=header)
             rows += some
             places += [f"{'' if len(lines) == 1 else f'{name}, '}line {i}" for i in range(1, len(some) + 1)]
         if len(lines) > 1:
@@ -181,7 +181,7 @@ def _of_two(lines: dict[str, list[str]], faults: Faults) -> list[tuple[str, str]
 
 
 def _of_one(
-    name: str, lines: list[str], faults: Faults, notes: list[str], header: bool | None
+    name: str, lines: list[str], faults: Faults, notes: list[str], *, header: bool | None
 ) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     is_wider, has_tab = False, any("\t" in line for line in lines)
