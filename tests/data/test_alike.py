@@ -72,7 +72,7 @@ def test_frames_and_many_groups():
     )
     [note] = [each for each in labeled_frame(frame, text=None, label=None, separator=None).notes if "alike" in each]
     assert note == (
-        "labels: 'Down' and 'down' are taken as two classes, and so are 1 such pair more; write them alike if they are one"
+        "labels: 'Down' and 'down' are taken as two classes (and 1 such pair more); write them alike if they are one"
     )
 
 

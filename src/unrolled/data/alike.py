@@ -27,7 +27,7 @@ def told_alike(names: Iterable[str], where: str, what: str = "classes") -> list[
     if not alike:
         return []
     shown = " and ".join(map(shortened, alike[0][:2]))
-    more = f", and so are {counted(len(alike) - 1, 'such pair')} more" if len(alike) > 1 else ""
+    more = f" (and {counted(len(alike) - 1, 'such pair')} more)" if len(alike) > 1 else ""
     return [f"{where}: {shown} are taken as two {what}{more}; write them alike if they are one"]
 
 
