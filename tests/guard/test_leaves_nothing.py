@@ -733,3 +733,28 @@ def test_a_mark_of_the_users_stays_and_none_is_added(is_refused):
     )
     assert vars(marked) == {"_dynamo_static_input_type": "unguarded"}
     assert vars(plain) == {}
+
+
+@pytest.mark.parametrize("reads", ["weights", "a buffer", "a captured tensor"])
+def test_what_a_step_reads_may_be_swapped(reads):
+    """As `module.to` does, where torch is told to: it swaps no tensor that something refers to weakly."""
+    captured = torch.full((HIDDEN,), 0.5, dtype=torch.float64)
+
+    def inside(self, y):
+        return {"weights": y, "a buffer": y * self.offset, "a captured tensor": y * captured}[reads]
+
+    step = Model(inside)
+    step.register_buffer("offset", torch.full((HIDDEN,), 0.75, dtype=torch.float64))
+    xs, h = (torch.ones(*shape, dtype=torch.float64) for shape in ((3, 2, INPUT), (2, HIDDEN)))
+
+    def assert_right():  # what it gives holds the tensors until it ends, as a loop's results do
+        ours, theirs = (scan_quietly(step, xs, h, engine=engine)[0] for engine in ("auto", "eager"))
+        torch.testing.assert_close(ours, theirs)
+
+    for scale in (1, 2):
+        assert_right()
+        assert_right()
+        for tensor in (step.linear.weight, step.linear.bias, step.offset, captured):
+            other = tensor.detach() * (0.5 / scale)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            torch.utils.swap_tensors(tensor, nn.Parameter(other) if is_parameter else other)

@@ -82,7 +82,7 @@ def without_keys(patch: Any) -> None:
 SABOTAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "attributes and methods of classes": (without(_classes=[], _present=[]), "helper_method_exchanged_on_the_class"),
     "methods of modules": (without(_present=[]), "forward_of_linear_exchanged"),
-    "methods of tensors": (without(_present=[], _absent=[]), "method_of_tensor_exchanged"),
+    "methods of tensors": (without(_classes=[]), "method_of_tensor_exchanged"),
     "names that hide another": (without(_absent=[]), "name_hides_a_builtin"),
     "code of functions": (without(_functions={}), "code_of_a_method_exchanged"),
     "code of torch's functions": (without(_codes={}), "code_of_a_function_of_torch_exchanged"),

@@ -53,6 +53,12 @@ def merged(h: Tensor) -> Tensor:
 # ---- operations, dtypes
 
 
+@unfused("aten.frexp is not among the operations that a fused loop can hold", "y, _ = torch.frexp(x)")
+def several_results_of_each_element(x, h):
+    y, _ = torch.frexp(x)
+    return y, new(x, h)
+
+
 @unfused("aten.sort is not among the operations that a fused loop can hold", "return h, torch.sort(h)[0] + new(x, h)")
 def sorted_features(x, h):
     return h, torch.sort(h)[0] + new(x, h)

@@ -67,7 +67,10 @@ def _is_pointwise(node: fx.Node) -> bool:
     """Whether an operation is elementwise, and the batch stands first wherever it stands."""
     if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.pointwise not in node.target.tags:
         return False
-    shapes = [tuple(arg.meta["val"].shape) for arg in (node, *node.all_input_nodes)]
+    values = [arg.meta["val"] for arg in (node, *node.all_input_nodes)]
+    if not all(isinstance(value, torch.Tensor) for value in values):  # several results, as of frexp
+        return False
+    shapes = [tuple(value.shape) for value in values]
     return shapes[0][:1] == (BATCH,) and all(
         BATCH not in shape[1:] and (shape[:1] != (BATCH,) or len(shape) == len(shapes[0])) for shape in shapes
     )

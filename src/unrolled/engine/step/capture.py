@@ -31,7 +31,7 @@ from unrolled.engine.step.interpreter import Interpreter, Plain
 from unrolled.engine.step.path import Ended, Path
 from unrolled.engine.step.refusals import reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
-from unrolled.engine.step.sources import HELPERS, all_have_sources
+from unrolled.engine.step.sources import HELPERS, all_have_sources, exchanged_methods
 from unrolled.engine.step.undisturbed import undisturbed, unforked
 
 _SETTINGS: dict[str, Any] = {
@@ -227,8 +227,8 @@ class Captured(Guarded):
         self.shares_rows = shares_rows
         made, backend = capture.graph_capture_output, capture.backend_input
         super().__init__(made.output_graph, scope, path)
-        if path.reason:
-            raise NotTraceable(path.reason)
+        if reason := path.reason or exchanged_methods():
+            raise NotTraceable(reason)
         self.graph: fx.GraphModule | None = None if backend is None else backend.graph_module
         self.asks_for_gradients = path.grad_mode.matters(self.graph)
         name = "" if backend is None else backend.backend_id

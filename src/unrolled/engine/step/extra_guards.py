@@ -39,11 +39,15 @@ _LOOKUPS = ("forward", "__call__", "__getattr__", "__getattribute__")
 OPERATORS = [
     f"__{name}__"
     for name in (
-        "abs", "add", "and", "bool", "eq", "float", "floordiv", "ge", "getitem", "gt", "iadd", "imul", "invert", "isub",
-        "itruediv", "iter", "le", "len", "lt", "matmul", "mod", "mul", "ne", "neg", "or", "pow", "radd", "rmatmul",
-        "rmul", "rpow", "rsub", "rtruediv", "setitem", "sub", "truediv", "xor",
+        "abs", "add", "and", "bool", "contains", "divmod", "eq", "float", "floordiv", "ge", "getitem", "gt", "iadd",
+        "iand", "ifloordiv", "ilshift", "imatmul", "imod", "imul", "index", "int", "invert", "ior", "ipow", "irshift",
+        "isub", "iter", "itruediv", "ixor", "le", "len", "lshift", "lt", "matmul", "mod", "mul", "ne", "neg", "or",
+        "pos", "pow", "radd", "rand", "rdivmod", "reversed", "rfloordiv", "rlshift", "rmatmul", "rmod", "rmul", "ror",
+        "round", "rpow", "rrshift", "rshift", "rsub", "rtruediv", "rxor", "setitem", "sub", "truediv", "xor",
     )
 ]  # fmt: skip
+# whose base is of C, and cannot be changed
+_TENSORS = (torch.Tensor, nn.Parameter)
 _FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)
 _NUMBERS = (bool, int, float, complex)
 # that two values are equal may leave out what tells them apart
@@ -95,7 +99,8 @@ class ExtraGuards:
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
         for kind in _classes(met):
             self._class(kind, names)
-        self._class(torch.Tensor, OPERATORS)
+        for kind in _TENSORS:
+            self._tensors(kind, [*names, *OPERATORS])
         own = [frame for frame in frames if not frame.code.co_filename.startswith(_TORCH)]
         for frame in own:  # functions of torch are compared by its guards
             self._frame(frame)
@@ -145,6 +150,14 @@ class ExtraGuards:
                     for space in hiding:
                         self._item(space, name)
                     break
+
+    def _tensors(self, kind: type, names: Iterable[str]) -> None:
+        """All of a class of tensors: operators and functions of torch call its methods by names that no code has, and a
+        new one hides what it inherits.
+        """
+        self._classes.append((vars(kind), list(vars(kind).values())))
+        for name in names:
+            self._function(vars(kind).get(name))
 
     def _space_of(self, kind: type) -> Any:
         """The attributes of a class, one object for a class."""
@@ -253,10 +266,10 @@ def _is_torchs(kind: type) -> bool:
 
 def _classes(met: Iterable[Any]) -> list[type]:
     """The classes of objects, and theirs, but for those of C, which cannot be changed."""
-    found: dict[type, None] = {torch.Tensor: None, nn.Module: None}
+    found: dict[type, None] = {nn.Module: None}
     for value in met:
         for kind in (value, type(value)):
-            if isinstance(kind, type) and kind.__flags__ & _IS_HEAP and kind is not nn.Parameter:
+            if isinstance(kind, type) and kind.__flags__ & _IS_HEAP and kind not in _TENSORS:
                 found[kind] = None
                 if not _is_torchs(type(kind)):
                     found[type(kind)] = None

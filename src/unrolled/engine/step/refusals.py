@@ -42,6 +42,9 @@ _TOO_DEEP = "its functions call each other too deeply to be captured"
 _SHAPES = "the shape of a tensor depends on its values; torch.where(condition, a, b) keeps the shape"
 _MISSING = "it reads a name that is not there"
 ADDRESS = "it asks for the address of an object"
+_MOMENTS = (
+    "it takes mean and deviation of native_group_norm, whose gradient torch has in part; torch.var_mean has it whole"
+)
 _SPARSE = "it uses sparse tensors"
 _QUANTIZED = "it uses quantized tensors"
 _LEFT_OUT = "a function that torch.compile leaves out, such as unrolled.scan"
@@ -223,7 +226,7 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
         elif node.op == "call_module":
             words = _CALLS.format(name=f"the module {node.target}")
         elif node.op == "call_function":
-            words = _refused(node.target)
+            words = _MOMENTS if _takes_moments(node) else _refused(node.target)
         if words:  # where torch notes no line, it is that of what follows
             raise NotTraceable(words + next(filter(None, map(line_of_node, nodes[at:])), ""))
     try:
@@ -232,6 +235,15 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
         raise NotTraceable(_NOT_TRACED) from fault
     if writes is not None:
         raise NotTraceable(_HIDDEN + line_of_node(writes))
+
+
+def _takes_moments(node: fx.Node) -> bool:
+    """Whether more than the first result of a group norm is used: torch's backward counts the gradients of the others
+    only where the first has one.
+    """
+    return "native_group_norm" in str(node.target) and any(
+        user.target is not operator.getitem or user.args[1] != 0 for user in node.users
+    )
 
 
 def _refused(target: Callable) -> str | None:

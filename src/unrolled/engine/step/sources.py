@@ -5,17 +5,55 @@ makes has no source; so torch guards neither which class is called nor what the 
 """
 
 import contextlib
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
+from torch import nn
 from torch._dynamo import guards
 from torch._dynamo.source import GlobalSource
-from torch._dynamo.variables import LazyVariableTracker, UserDefinedClassVariable, functions
+from torch._dynamo.variables import LazyVariableTracker, TensorVariable, UserDefinedClassVariable, functions
 
 from unrolled.engine.source_lines import is_of_torch
 from unrolled.engine.step.undisturbed import patched_here
 
 HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
+# what torch itself defines of parameters; all of a later Python's and torch's
+_OF_PARAMETERS = {
+    f"__{name}__"
+    for name in (
+        "annotations", "deepcopy", "dict", "doc", "firstlineno", "hash", "module", "new", "reduce_ex", "repr",
+        "slotnames", "static_attributes", "torch_function", "weakref",
+    )
+}  # fmt: skip
+# attributes of tensors that torch's capture tells by itself
+_TOLD = {
+    "__len__",
+    *(name.removeprefix("method_").removeprefix("attr_") for name in dir(TensorVariable) if name.startswith("method_")),
+}
+_OF_C = (types.MethodDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.BuiltinFunctionType)
+
+
+def exchanged_methods() -> str:
+    """Why no graph stands for a step, if a class of tensors has methods that torch's capture does not call: those of
+    parameters, which are plain tensors where a graph is traced, and those whose results the capture tells by itself.
+    """
+    found = [
+        ("nn.Parameter", name) for name in vars(nn.Parameter).keys() - _OF_PARAMETERS if hasattr(torch.Tensor, name)
+    ]
+    found += [
+        ("Tensor", name) for name in vars(torch.Tensor).keys() & _TOLD if not _is_torchs(vars(torch.Tensor)[name])
+    ]
+    if not found:
+        return ""
+    kind, name = min(found)
+    return f"torch.{kind} has an attribute {name} that is not torch's, which a capture does not ask"
+
+
+def _is_torchs(attribute: Any) -> bool:
+    code = getattr(attribute, "__code__", None)
+    return isinstance(attribute, _OF_C) or (code is not None and is_of_torch(code.co_filename))
 
 
 def realized(variable: Any) -> Any:

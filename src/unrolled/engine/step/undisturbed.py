@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch._dynamo import graph_bytecode_inputs, guards
 from torch._dynamo.utils import clear_torch_function_mode_stack, set_torch_function_mode_stack
+from torch._guards import TracingContext
+from torch._subclasses.meta_utils import MetaTensorDescriber
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
@@ -103,6 +105,35 @@ def _untimed(*_: Any) -> float:
 
 
 @contextlib.contextmanager
+def _without_references() -> Iterator[None]:
+    """Torch notes the tensors that a capture has met, and refers to them weakly for as long as the graph is there;
+    `torch.utils.swap_tensors`, by which modules may be converted, refuses a tensor that something refers to.
+    """
+    made: dict[type, list[Any]] = {MetaTensorDescriber: [], TracingContext: []}
+
+    def noting(kind: Any) -> Any:
+        init = kind.__init__
+
+        def noted(self: Any, *arguments: Any, **options: Any) -> None:
+            init(self, *arguments, **options)
+            made[kind].append(self)
+
+        return mock.patch.object(kind, "__init__", noted)
+
+    with noting(MetaTensorDescriber), noting(TracingContext):
+        try:
+            yield
+        finally:
+            for describer in made[MetaTensorDescriber]:
+                describer.lookup_tensor.clear()
+                describer.lookup_storage.clear()
+            for context in made[TracingContext]:
+                context.tensor_to_context.clear()
+                for guard in context.guards_context.dynamo_guards:
+                    guard.obj_weakref = None
+
+
+@contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """One capture at a time, which leaves no warning and no changed random state behind."""
     with (
@@ -111,6 +142,7 @@ def undisturbed() -> Iterator[None]:
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         _random_states(),
+        _without_references(),
         _without_default_cpu(),
         torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.Functionalize, False),  # within torch.compile
         mock.patch.object(guards, "profile_guard_manager", _untimed),
