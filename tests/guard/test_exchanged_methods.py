@@ -1,5 +1,6 @@
 """Methods and operators of torch's tensor classes are exchanged between two calls; the net below the guards is off."""
 
+import functools
 import operator
 
 import pytest
@@ -101,3 +102,44 @@ def test_the_reason_is_told_until_the_method_is_torchs_again(kind, name, words, 
     assert exchanged_methods() == ""
     assert_as_eager(case)
     assert unrolled.explain(case.step, xs, h).path == "fused"
+
+
+class Holder:
+    """Something that has a function."""
+
+
+#: where a function of C may be held → how it is put there, and what a step does with it
+HELD = {
+    "closure": lambda box: lambda t: box(t),
+    "attribute": lambda box: lambda t: HOLDER.act(t),
+    "dictionary": lambda box: lambda t: TABLE["act"](t),
+    "mapped": lambda box: lambda t: next(iter([f(t) for f in LIST])),
+    "handed on": lambda box: lambda t: applied(box, t),
+    "default": lambda box: lambda t, act=box: act(t),
+    "partial": lambda box: functools.partial(box),
+}
+HOLDER, LIST, TABLE = Holder(), [None], {}
+METHODS = [(Tensor.tanh, Tensor.sigmoid), (Tensor.neg, Tensor.abs), (torch.tanh, torch.sigmoid)]
+
+
+def applied(function, value):
+    return function(value)
+
+
+def scan_with(place, method):
+    HOLDER.act = LIST[0] = TABLE["act"] = method
+    act = HELD[place](method)
+
+    def step(x, h):
+        h = torch.tanh(h + act(x).sum(1, keepdim=True))
+        return h, h
+
+    assert_as_eager(Case(step))
+
+
+@pytest.mark.parametrize("place", HELD)
+@pytest.mark.parametrize("pair", METHODS, ids=["tanh", "neg", "function"])
+def test_another_function_of_c_is_held(place, pair):
+    """As the activation of a setting: `act = torch.Tensor.tanh`."""
+    for method in (*pair, pair[0]):
+        scan_with(place, method)

@@ -5,6 +5,7 @@ makes has no source; so torch guards neither which class is called nor what the 
 """
 
 import contextlib
+import functools
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._dynamo import guards
-from torch._dynamo.source import GlobalSource
+from torch._dynamo.source import AttrSource, GlobalSource
 from torch._dynamo.variables import LazyVariableTracker, TensorVariable, UserDefinedClassVariable, functions
 
 from unrolled.engine.source_lines import is_of_torch
@@ -32,7 +33,8 @@ _TOLD = {
     "__len__",
     *(name.removeprefix("method_").removeprefix("attr_") for name in dir(TensorVariable) if name.startswith("method_")),
 }
-_OF_C = (types.MethodDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.BuiltinFunctionType)
+_METHODS_OF_C = (types.MethodDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+_OF_C = (*_METHODS_OF_C, types.BuiltinFunctionType)
 
 
 def exchanged_methods() -> str:
@@ -62,11 +64,31 @@ def realized(variable: Any) -> Any:
 
 
 def guard_classes(variables: Iterable[Any]) -> None:
-    """Guards which classes they are, those that are classes; of others torch looks at none before it has to."""
+    """Guards which classes they are, those that are classes, and which methods of C, as `torch.Tensor.tanh`; of others
+    torch looks at none before it has to.
+    """
     for variable in variables:
         is_new = isinstance(variable, LazyVariableTracker) and not variable.is_realized()
+        if isinstance(variable, LazyVariableTracker) and _guard_method(variable):
+            continue
         if not is_new or isinstance(variable.peek_value(), type):
             _guard_class(realized(variable))
+
+
+def _guard_method(variable: LazyVariableTracker) -> bool:
+    """Guards a method of C, or a partial one, by which it is; tells whether the value is the method itself."""
+    try:
+        value = variable.peek_value()
+    except AssertionError:  # it was looked at, as tensors are
+        return False
+    is_partial = isinstance(value, functools.partial)
+    if not isinstance(value.func if is_partial else value, _METHODS_OF_C):
+        return False
+    source = variable.source or variable.original_source()
+    if source is not None:
+        source = AttrSource(source, "func") if is_partial else source
+        guards.install_guard(source.make_guard(guards.GuardBuilder.ID_MATCH))
+    return source is not None and not is_partial
 
 
 def _guard_class(variable: Any) -> None:
