@@ -5,10 +5,11 @@ import threading
 import pytest
 import torch
 from tests.plans import forget_plans
+from torch._subclasses.meta_utils import MetaTensorDescriber
 
 import unrolled
 from unrolled.engine.step import capture
-from unrolled.engine.step.undisturbed import patched_here
+from unrolled.engine.step.undisturbed import _without_references, patched_here
 
 
 class Made:
@@ -77,3 +78,19 @@ def test_a_function_is_another_one_in_its_thread():
         found.append(Owner().method(2))
     found.append(Owner().method(2))
     assert found == [2, -2, 2]
+
+
+def test_what_another_thread_compiles_keeps_its_references():
+    made, tensor = [], torch.zeros(3)
+
+    def describe():
+        describer = MetaTensorDescriber()
+        describer.describe_tensor(tensor)
+        made.append(describer)
+
+    with _without_references():
+        describe()
+        thread = threading.Thread(target=describe)
+        thread.start()
+        thread.join()
+    assert [len(each.lookup_tensor) for each in made] == [0, 1]

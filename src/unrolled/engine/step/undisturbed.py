@@ -118,7 +118,7 @@ def _without_references() -> Iterator[None]:
             init(self, *arguments, **options)
             made[kind].append(self)
 
-        return mock.patch.object(kind, "__init__", noted)
+        return patched_here(kind, "__init__", noted)  # what another thread compiles is its own
 
     with noting(MetaTensorDescriber), noting(TracingContext):
         try:
