@@ -120,6 +120,17 @@ def test_a_column_may_have_the_name_of_a_sound(mark, tmp_path):
     assert (found.transcripts, found.read_as) == (["one", "two"], {"path": "file", "text": "text"})
 
 
+@pytest.mark.parametrize("head", [("clip name", "spoken words"), ("recording", "said"), ("sprecher", "satz", "klang")])
+def test_names_that_are_not_usual_are_asked(head, tmp_path):
+    """Bars between names made the names a sound that was not there."""
+    with_sounds(tmp_path, [f"{each}.wav" for each in IDS])
+    path = written(tmp_path / "m.csv", [head, *([f"{each}.wav", *["so it is"] * (len(head) - 1)] for each in IDS)])
+    with pytest.raises(DataError, match=r"m.csv: which column is the path\? Pass --path with one of"):
+        read_transcribed([path])
+    if len(head) == 2:
+        assert read_transcribed([path], path=head[0], text=head[1]).transcripts == ["so it is"] * len(IDS)
+
+
 def test_sounds_in_folders_of_classes_are_told_as_such(tmp_path):
     with_sounds(tmp_path, [f"{kind}/{i}.wav" for kind in ("cat", "dog", "rain") for i in range(3)])
     way = (

@@ -7,7 +7,7 @@ import polars
 import pytest
 
 import unrolled
-from unrolled.data.items import ItemForm
+from unrolled.data.items import ItemForm, read_items
 from unrolled.data.pair_sides import AskedSides, are_names
 from unrolled.data.pairs import read_pairs, sources_in
 from unrolled.errors import DataError
@@ -235,3 +235,60 @@ def test_a_later_table_is_translated_by_the_column_of_the_training(tmp_path):
     other = written(tmp_path / "later", "csv", {"note": TARGETS, "fr": SOURCES})
     with pytest.raises(DataError, match=r"has no column 'en', from which the model learnt"):
         model.read([other])
+
+
+OBJECTS = [{"a": "x", "b": "y"}, {"author": "x", "place": "y"}, {"url": "x", "licence": "y", "by": "z"}]
+SIDES = [("en", "de"), ("source", "target"), ("sentence_en", "sentence_fr")]
+
+
+@pytest.mark.parametrize("beside", OBJECTS)
+@pytest.mark.parametrize("names", SIDES)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_object_beside_two_sides_is_not_the_pair(names, beside, is_first, tmp_path):
+    """Objects that describe a pair, with two texts in them, were read in the place of its sentences."""
+    path = tmp_path / "p.jsonl"
+    rows = [dict(zip(names, pair, strict=True)) for pair in zip(SOURCES, TARGETS, strict=True)]
+    rows = [{"meta": beside} | row if is_first else row | {"meta": beside} for row in rows]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    for asked in (AskedSides(), AskedSides(*names), AskedSides(source=names[0])):
+        if asked.source is None or asked.target is not None:
+            found = read_pairs([path], asked=asked)
+            assert (found.sources, found.targets) == (SOURCES, TARGETS)
+        items = sources_in(path, ItemForm(), is_backward=False, asked=asked)
+        assert [text for text, _ in items.pairs] == SOURCES
+
+
+@pytest.mark.parametrize("beside", OBJECTS)
+def test_objects_without_sides_are_none(beside, tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text, "label": "a", "meta": beside}) for text in SOURCES))
+    with pytest.raises(DataError, match="which columns are the sentences and their translations"):
+        read_pairs([path])
+    assert sources_in(path, ItemForm(), is_backward=False) is None
+
+
+@pytest.mark.parametrize("keys", [("en", "de"), ("ast", "oc"), ("eu", "ca"), ("xx_YY", "zz")])
+def test_objects_of_a_column_of_translations_are_pairs_whatever_the_languages(keys, tmp_path):
+    path = tmp_path / "p.jsonl"
+    rows = [dict(zip(keys, pair, strict=True)) for pair in zip(SOURCES, TARGETS, strict=True)]
+    path.write_text("\n".join(json.dumps({"id": i, "translation": row}) for i, row in enumerate(rows)))
+    found = read_pairs([path])
+    assert (found.sources, found.targets) == (SOURCES, TARGETS)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("names", [("category", "text"), ("text", "label"), ("user", "message")])
+@pytest.mark.parametrize("is_backward", [True, False])
+def test_a_table_that_is_no_table_of_pairs_is_read_by_its_texts(names, suffix, is_backward, tmp_path):
+    """Of two columns of any names the first was translated, though the other was known to hold texts."""
+    path = written(tmp_path, suffix, {names[0]: SOURCES, names[1]: TARGETS})
+    assert sources_in(path, ItemForm(), is_backward=is_backward) is None
+    texts = SOURCES if names[0] == "text" else TARGETS
+    assert [text for text, _ in read_items(path, ItemForm()).pairs] == texts
+
+
+def test_a_blank_line_above_pairs_makes_no_table_of_them(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("\n" + "".join(f"{a}\t{b}\n" for a, b in zip(SOURCES, TARGETS, strict=True)))
+    found = read_pairs([path])
+    assert (found.sources, found.targets) == (SOURCES, TARGETS)

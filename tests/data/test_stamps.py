@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from unrolled.data.frequency import find_frequency
 from unrolled.data.series_table import read_series
+from unrolled.data.stamp_forms import readings
 from unrolled.data.stamps import Reads
 from unrolled.data.table import Table
 from unrolled.errors import DataError, SettingsError
@@ -724,3 +725,9 @@ def test_dates_with_underscores_are_no_numbers(form):
         if len(set(texts)) == len(texts):
             found = read_series(table(texts))
             assert (found.frequency.words, found.stamps(0, 0, len(texts))) == (words, texts)
+
+
+@pytest.mark.parametrize("text", ["['a', " * 200_000, "1 " * 500_000, "May " * 300_000, "2024-01-31 " * 100_000])
+def test_a_long_text_is_no_stamp_at_once(text):
+    """Each of its words was tried as a part of a date: minutes for a cell of ten megabytes."""
+    assert readings(text) == []

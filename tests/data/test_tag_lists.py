@@ -8,6 +8,7 @@ import pytest
 from unrolled.data import schemes
 from unrolled.data.intents import read_intents
 from unrolled.data.items import ItemForm
+from unrolled.data.labeled import read_labeled
 from unrolled.data.tag_columns import TagColumns, are_wholes, cells
 from unrolled.data.tagged import read_tagged, sentences_of
 from unrolled.data.tagging import rewritten
@@ -75,6 +76,28 @@ def test_brackets_in_texts_are_words():
     assert are_wholes(["['a']", "['b']"])
     assert not are_wholes(["a", "b", "c d"])
     assert cells(["", "['a']", " "]) == [[], ["a"], []]
+
+
+@pytest.mark.parametrize("cell", ["[{}]", "[ {} ]", "[{}] now and [{}]", "[ ok ] {} [ ok ]"])
+@pytest.mark.parametrize("words", [["pos", "neg"], ["good-film", "京"], ["a.b", "x/y"]])
+def test_words_in_brackets_are_no_lists(cell, words, tmp_path):
+    """Such classes and sentences were refused, as lists that cannot be read."""
+    column = [cell.format(*(word, word)[: cell.count("{}")]) for word in words * 10]
+    assert cells(column) == [each.split() for each in column]
+    (tmp_path / "t.csv").write_text(csv([["text", "label"], *([f"it is {i}", each] for i, each in enumerate(column))]))
+    assert read_labeled([tmp_path / "t.csv"]).labels == [[each] for each in column]
+
+
+@pytest.mark.parametrize("cell", ["[a, b]", "[None]", "[0.5]", "[nan]", "[a b]", "[['a'], [b]]"])
+def test_what_may_be_a_list_is_none_of_words(cell):
+    assert cells([cell] * 20) == [None] * 20
+
+
+@pytest.mark.parametrize("n", [1, 19, 40])
+def test_texts_beside_lists_of_labels_are_texts_to_a_tagger(n, tmp_path):
+    rows = [[f"this is text {i}", "['a', 'b']"] for i in range(n)]
+    (tmp_path / "t.csv").write_text(csv([["text", "labels"], *rows]))
+    assert sentences_of(tmp_path / "t.csv", ItemForm(), ["O", "B-X"]) is None
 
 
 @pytest.mark.parametrize("name", ["t.conll", "t.tsv"])

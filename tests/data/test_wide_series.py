@@ -71,6 +71,7 @@ OTHERS = {
     "lines": "one\ntwo\n",
     "even rows without names": "\n".join(f"n{i},{i},{i},{i},{i}" for i in range(30)),
     "rows longer than the names": "V1,V2,V3,V4,V5\na,1,2,3,4,5,6\nb,1,2\n",
+    "days of a calendar": "day,one\n" + "".join(f"Day {i},{i},{i},{i}" + ",5" * (i % 2) + "\n" for i in range(20)),
     "open quote": 'a,1,2,3,4\nb,"1,2\n',
 }  # fmt: skip
 
@@ -133,3 +134,46 @@ def test_columns_that_are_times_are_told_how_to_turn(stamps, beside, tmp_path):
         f"then pass --series {beside[0] if ' ' not in beside[0] else repr(beside[0])} --time time --target value"
     )
     assert [each.tolist() for each in found.values] == [[10 * i + k % 5 for k in range(30)] for i in range(6)]
+
+
+COUNTS = [str(i + 1) for i in range(24)]
+STAMPS = ["%d %b %Y", "%B %d %Y", "%a %d %b %Y", "%Y-%m-%d", "%d.%m.%y", "%m/%d/%Y", "%Y-%m", "%d-%b-%Y"]
+WORDED = [f"Q{i % 4 + 1} {2000 + i // 4}" for i in range(30)]
+
+
+@pytest.mark.parametrize("head", ["V", "numbers"])
+@pytest.mark.parametrize("stamps", [*STAMPS, None])
+def test_rows_of_a_day_with_a_column_an_hour_are_no_series_each(stamps, head, tmp_path):
+    """An hour in each column, a day in each row: each day was taken for a series of its own."""
+    days = WORDED if stamps is None else pandas.date_range("2020-01-29", periods=30, freq="31D").strftime(stamps)
+    names = [f"V{i + 1}" for i in range(25)] if head == "V" else ["x", *COUNTS]
+    lines = [",".join(names), *(",".join([day, *COUNTS]) for day in days)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    assert wide_table([tmp_path / "a.csv"], "utf-8") is None
+
+
+@pytest.mark.parametrize("name", ["day", "Week", "date", "YEAR", "time"])
+def test_a_first_column_that_is_named_as_time_names_no_series(name, tmp_path):
+    lines = [",".join([name, *COUNTS]), *(",".join([f"d{i}", *COUNTS]) for i in range(30))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    assert wide_table([tmp_path / "a.csv"], "utf-8") is None
+
+
+@pytest.mark.parametrize("first", ["country", "id", "shop 1"])
+@pytest.mark.parametrize(
+    "names",
+    [range(2001, 2009), [202011, 202012, 202101, 202102], [1960, 1970, 1980, 2000], range(0, 80, 10), range(5, 12)],
+)
+def test_names_of_columns_above_a_short_row_are_no_values(names, first, tmp_path):
+    """One row that is cut off made the years above all rows a series."""
+    rows = [[first, *map(str, names)], *([f"n{i}", *["7"] * len(names)] for i in range(9)), ["last", "7", "7"]]
+    (tmp_path / "a.csv").write_text("\n".join(map(",".join, rows)))
+    assert wide_table([tmp_path / "a.csv"], "utf-8") is None
+
+
+@pytest.mark.parametrize("letter", "YQMWDHTS")
+@pytest.mark.parametrize("n", [2, 30, 300])
+def test_numbered_names_of_any_letter_name_series(letter, n, tmp_path):
+    rows = [[f"{letter}{i + 1}", *[str(1 + i * j % 9) for j in range(4 + i % 5)]] for i in range(n)]
+    (tmp_path / "a.csv").write_text("\n".join(map(",".join, rows)))
+    assert len(set(wide_table([tmp_path / "a.csv"], "utf-8").columns["series"])) == n

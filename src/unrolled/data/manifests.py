@@ -80,7 +80,8 @@ def rows_of_manifest(
 
 def headless_rows(manifest: Path, content: str, faults: Faults, named: Sequence[str] = ()) -> Headless | None:
     """The rows of a table without names: its first line names a sound that is there; or, with bars as LJSpeech has
-    them, has no usual name of a column. None of other tables, and where the first line has a `named` column.
+    them, has no usual name of a column and begins with a name that has a number. None of other tables, and where the
+    first line has a `named` column.
     """
     first = next((line for line in content.split("\n") if line.strip()), "")
     mark = next((mark for mark in _MARKS if mark in first), "")
@@ -89,7 +90,7 @@ def headless_rows(manifest: Path, content: str, faults: Faults, named: Sequence[
         return None
     has_bars = mark == "|" and not {cell.lower() for cell in cells} & {*PATH_NAMES, *_TEXT_NAMES, "id"}
     sounds = [i for i, cell in enumerate(cells) if _names_sound(manifest, cell.strip('"'), has_bars=has_bars)]
-    if not sounds and not has_bars:
+    if not sounds and not (has_bars and re.search(r"\d", cells[0])):  # a name of a sound numbers it
         return None
     if mark in "|\t":  # fields are not quoted: sentences may begin with a quotation mark
         rows = [(i, line.split(mark)) for i, line in enumerate(content.split("\n"), 1) if line.strip()]
@@ -101,13 +102,12 @@ def headless_rows(manifest: Path, content: str, faults: Faults, named: Sequence[
 
 def sound_of(manifest: Path, name: str) -> Path:
     """The sound that a manifest names, with its suffix or without: in its folder, or in one of sounds in that."""
-    places = [manifest.parent / folder / name for folder in _FOLDERS]
-    suffixes = ("",) if Path(name).suffix.lower() in SUFFIXES else ("", *SUFFIXES)
+    places = [os.path.join(manifest.parent, folder, name) for folder in _FOLDERS]
+    suffixes = ("",) if os.path.splitext(name)[1].lower() in SUFFIXES or not name else ("", *SUFFIXES)
     for place, suffix in itertools.product(places, suffixes):
-        found = place.with_name(place.name + suffix) if suffix and place.name else place
-        if os.path.isfile(found):  # a method of Path raises where a name is too long
-            return found
-    return places[0]
+        if os.path.isfile(place + suffix):  # a method of Path raises where a name is too long, and takes longer
+            return Path(place + suffix)
+    return Path(places[0])
 
 
 def _names_sound(manifest: Path, cell: str, *, has_bars: bool) -> bool:

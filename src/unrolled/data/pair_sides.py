@@ -5,7 +5,7 @@ Inputs: names and first rows. Outputs: two columns, and what was guessed. A file
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unrolled.data.table import choose_column, names_shown
 from unrolled.errors import DataError
@@ -22,17 +22,18 @@ _LANGUAGES = frozenset(_WORDS.split())
 _NAMES = _SOURCES | _TARGETS | _LANGUAGES | {"sentence", "text"}  # of columns, where both sides are among them
 _BESIDE = frozenset({"sentence", "text", "lang", "language", "col", "column", "str", "string"})  # as in en_text
 LEAST = 20  # rows that tell which columns hold sentences
-_NO_SENTENCE = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?%?|https?://\S+")
+_NO_SENTENCE = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?%?|https?://\S+|\{\"[^\"]*\":.*\}", re.DOTALL)
 _LONGEST_MARK = 12  # characters
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The columns of sentences and of their translations, and what is told of a guess."""
+    """The columns of sentences and of their translations, what is told of a guess, and whether names told them."""
 
     source: str
     target: str
     note: str = ""
+    are_named: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def are_names(columns: Sequence[str]) -> bool:
 
 
 def are_marks(cells: Sequence[str]) -> bool:
-    """Whether a column has numbers or addresses, or names a few kinds of lines, such as languages; no sentences do."""
+    """Whether a column has numbers, addresses or objects, or names a few kinds of lines, such as languages; no
+    sentences do.
+    """
     kinds = {each for each in cells if each}
     return all(map(_NO_SENTENCE.fullmatch, kinds)) or (
         10 * len(kinds) <= len(cells) and all(len(each) <= _LONGEST_MARK and " " not in each for each in kinds)
@@ -92,9 +95,9 @@ def sides_of(
     rest = [each for each in head if each not in (asked.source, asked.target)]
     places = named_sides(rest) if asked.source is asked.target is None else None
     if places is not None:
-        return _told(rest[places[0]], rest[places[1]])
+        return replace(_told(rest[places[0]], rest[places[1]]), are_named=True)
     if asked.source is not None and asked.target is not None:
-        return Sides(asked.source, asked.target)
+        return Sides(asked.source, asked.target, are_named=True)
     free = [each for each in rest if not _are_marks_in(rows, head.index(each))]
     fitting = rest if len(rest) + (asked.source is not None) + (asked.target is not None) == 2 else free
     if asked.source is not None or asked.target is not None:

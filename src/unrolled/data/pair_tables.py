@@ -13,13 +13,14 @@ from pathlib import Path
 
 from unrolled.data.files import Faults, shortened
 from unrolled.data.items import ItemForm, Items, lines_of, of_table, opened_file
-from unrolled.data.pair_sides import AskedSides, Sides, sides_of
+from unrolled.data.pair_sides import AskedSides, Sides, named_sides, sides_of
 from unrolled.data.table import NOTHING, Learnt, Table, check_learnt, is_table, read_table
 from unrolled.errors import DataError
 from unrolled.files.bounds import reading
 
 _OF_LINES = (".tsv", ".tab")  # tables by name whose lines are read with tabs
 _NAMED = (".json", ".jsonl", ".ndjson", ".parquet", ".pq")
+_OBJECTS = ("translation", "translations")  # columns of objects, whatever the languages
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 
@@ -52,7 +53,7 @@ def is_pair_table(path: Path, encoding: str, asked: AskedSides, *, header: bool 
         if file.peek(4)[:4] == b"PAR1":
             return True
     with contextlib.suppress(DataError):
-        first = next(lines_of(opened_file(path), str(path), encoding), "").strip()
+        first = first_line(path, encoding).strip()
         if _is_object(first):
             return True
         named = [each for each in (asked.source, asked.target) if each is not None]
@@ -61,6 +62,11 @@ def is_pair_table(path: Path, encoding: str, asked: AskedSides, *, header: bool 
             return True
         return _suffix(path) == ".csv" and len(columns) == 1  # Tatoeba names files so that have tabs
     return _suffix(path) == ".csv"
+
+
+def first_line(path: Path, encoding: str) -> str:
+    """The first line of a file that holds more than blanks; "" where there is none."""
+    return next((line for line in lines_of(opened_file(path), str(path), encoding) if line.strip()), "")
 
 
 def read_pair_table(
@@ -105,7 +111,7 @@ def sources_in_table(
     column = asked.target if is_backward else asked.source
     column = column or learnt.get(option)
     with_header = replace(form, text=column, learnt=None)
-    if column is not None and not _is_nested(path, form):
+    if column is not None and not _is_nested(path, form, asked, learnt):
         return of_table(path, with_header)
     faults = Faults()
     try:
@@ -116,6 +122,8 @@ def sources_in_table(
     except DataError:
         if column is not None:
             raise
+        return None
+    if column is None and not found.sides.are_named:  # two columns of any names may be a class and a text
         return None
     named = found.sides.source, found.sides.target
     rows = [dict(zip(named, row, strict=True)) for row in found.rows]
@@ -129,20 +137,38 @@ def _chosen(
     name: str, head: list[str], rows: list[list[str]], asked: AskedSides, learnt: Learnt, *, is_named: bool
 ) -> tuple[str | None, Sides]:
     """The column that holds objects of both sides, if one does; and the sides."""
-    nested = next((each for i, each in enumerate(head) if _languages([row[i] for row in rows])), None)
+    sides = asked.source or learnt.get("source"), asked.target or learnt.get("target")
+    nested, keys = _nested(head, rows, sides)
     own_head, own_rows = head, rows
-    if nested is not None and asked.source not in head:
-        place = head.index(nested)
-        own_head = list(_languages([row[place] for row in rows]))
+    if nested is not None:
+        place, own_head = head.index(nested), keys
         objects = [_object(row[place]) or {} for row in rows]
         own_rows = [[str(each.get(key) or "") for key in own_head] for each in objects]
-    else:
-        nested = None
-    sides = asked.source or learnt.get("source"), asked.target or learnt.get("target")
     if asked.source is asked.target is None and None not in sides:
         for option, column in zip(("source", "target"), sides, strict=True):
             check_learnt(name, own_head, [str(column)], option=option)
     return nested, sides_of(name, own_head, own_rows, AskedSides(*sides), are_named=is_named or nested is not None)
+
+
+def _nested(
+    head: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str | None]
+) -> tuple[str | None, list[str]]:
+    """The column with objects of both sides, and their keys; None where columns of the table are the sides, or where
+    neither the keys nor the name of the column tell sides: an object that describes a text has keys, too.
+    """
+    named = [each for each in sides if each is not None]
+    if any(each in head for each in named):
+        return None, []
+    objects = {each: keys for i, each in enumerate(head) if (keys := list(_languages([row[i] for row in rows])))}
+    if named:
+        return next(((each, keys) for each, keys in objects.items() if set(named) <= {*keys}), (None, []))
+    fitting = {
+        each: keys
+        for each, keys in objects.items()
+        if named_sides(keys) is not None or each.strip().lower() in _OBJECTS or len(head) == 1
+    }
+    has_sides = named_sides([each for each in head if each not in fitting]) is not None
+    return (None, []) if has_sides else next(iter(fitting.items()), (None, []))
 
 
 def _languages(cells: Sequence[str]) -> dict[str, None]:
@@ -178,13 +204,14 @@ def _unfolded(table: Table, nested: str, keys: Sequence[str], faults: Faults) ->
     return columns
 
 
-def _is_nested(path: Path, form: ItemForm) -> bool:
+def _is_nested(path: Path, form: ItemForm, asked: AskedSides, learnt: Learnt) -> bool:
     """Whether a table has objects of both sides in its rows."""
     is_nested = False
 
     def choose(_: str, head: list[str], rows: list[list[str]]) -> list[str]:
         nonlocal is_nested
-        is_nested = any(_languages([row[i] for row in rows]) for i in range(len(head)))
+        sides = asked.source or learnt.get("source"), asked.target or learnt.get("target")
+        is_nested = _nested(head, rows, sides)[0] is not None
         return head[:1]
 
     with contextlib.suppress(DataError):
@@ -202,7 +229,7 @@ def _has_names(path: Path) -> bool:
     if _suffix(path) in _NAMED:
         return True
     with contextlib.suppress(DataError):
-        return _is_object(next(lines_of(opened_file(path), str(path)), "").strip())
+        return _is_object(first_line(path, "utf-8").strip())
     return False
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from unrolled.data.counted import counted
 from unrolled.data.files import Faults, read_texts, shortened
-from unrolled.data.items import ItemForm, Items, column_in, lines_of, opened_file
+from unrolled.data.items import ItemForm, Items, column_in
 from unrolled.data.pair_sides import LEAST, AskedSides, are_marks, are_names, named_sides
-from unrolled.data.pair_tables import is_pair_table, read_pair_table, sources_in_table
+from unrolled.data.pair_tables import first_line, is_pair_table, read_pair_table, sources_in_table
 from unrolled.data.table import NOTHING, Learnt, is_table
 from unrolled.errors import DataError
 
@@ -155,7 +155,7 @@ def sources_in(
         return sources_in_table(path, form, asked, learnt, is_backward=is_backward)
     if form.header is not None:
         return None
-    first = next(lines_of(opened_file(path), str(path), form.encoding), "")
+    first = first_line(path, form.encoding)
     columns = first.split("\t")
     if len(columns) < 2 or (len(columns) > 2 and is_table(path) and named_sides(columns) is None):
         return None

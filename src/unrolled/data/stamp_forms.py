@@ -24,6 +24,7 @@ _PARTS = re.compile(
     r"|(?P<clock24>\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?|(?<=[Tt ])\d{2}))"
     r"(?P<zone>\s*(?:[Zz]|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?|(?<=\s)(?!AM|PM)[A-Z]{2,5}))?)?"
 )
+_LONGEST = 200  # characters of a stamp; a cell may have millions
 _CTIME = re.compile(  # the year last, as C, Unix and Twitter write it
     r"(?P<date>[^\W\d].*?\d{1,2})(?P<gap>\s+)(?P<clock>\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
     r"(?P<zone>\s+(?:UTC|GMT|[+-]\d{4}))?(?P<last>\s+\d{4})"
@@ -87,6 +88,8 @@ class Reading:
 
 def readings(text: str) -> list[Reading]:
     """The ways in which a text can be a stamp; the usual one first, none if it is no stamp."""
+    if len(text) > _LONGEST:
+        return []
     if found := _CTIME.fullmatch(text):
         between = (Part("", found["gap"]), *_clock(found["clock"], ""), Part("", found["zone"] or ""))
         dates = _dates(found["date"] + found["last"])

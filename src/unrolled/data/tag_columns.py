@@ -26,6 +26,12 @@ _WHAT = {"sentence": "tells sentences apart", "token": "has the tokens", "tag": 
 
 _ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[+-]?\d+)(?:\s*,\s*|\s+|\Z|(?=['"]))""", re.DOTALL)
 
+#: a name in brackets, a text between brackets that stand apart, or one with brackets at both of its ends
+_IN_BRACKETS = re.compile(
+    r"""\[(?!(?:None|nan|null|True|False|[-+.\d]+)\])[^\s,'"\[\]]+\]|\[\s[^,'"]*\s\]|\[[^,'"\[\]]*\].*\[[^,'"\[\]]*\]""",
+    re.DOTALL,
+)
+
 OUTSIDE = "O"  # in place of tags that are not there
 Sentence = tuple[list[str], list[str], Sequence[int]]  # tokens, tags, and the line of each
 
@@ -157,9 +163,13 @@ def cells(column: Sequence[str]) -> list[list[str] | None]:
 
 
 def are_lists(column: Sequence[str]) -> bool:
-    """Whether most cells of a column are lists."""
+    """Whether most cells of a column are lists, also such as cannot be read."""
     filled = [stripped for each in column if (stripped := each.strip())]
-    return bool(filled) and 2 * sum(each[0] == "[" and each[-1] == "]" for each in filled) >= len(filled)
+    in_brackets = [each for each in filled if each[0] == "[" and each[-1] == "]"]
+    if not filled or 2 * len(in_brackets) < len(filled):
+        return False
+    lists = [each for each in in_brackets if not _IN_BRACKETS.fullmatch(each) or _elements(each) is not None]
+    return 2 * len(lists) >= len(filled)
 
 
 def _elements(text: str) -> list[str] | None:

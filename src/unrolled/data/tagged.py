@@ -265,6 +265,8 @@ def _of_table(path: Path, encoding: str, learnt: Learnt, columns: TagColumns) ->
         return None
     if roles.tag is None and not is_known and (roles.sentence is None or are_wholes(table.columns[roles.sentence])):
         return None
+    if faults.n_faults and not is_known and not are_lists(table.columns[roles.token]):
+        return None  # texts beside lists of another kind, such as labels of texts
     faults.stop()
     if not roles.is_whole:
         return Items([(tokens, {}) for tokens, _, _ in found], _told(path, len(found)))

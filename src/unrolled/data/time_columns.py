@@ -140,7 +140,7 @@ def _likely(table: Table) -> Iterator[tuple[list[str], bool]]:
         yield [name], True
     named = [name for name in table.columns if name not in usual and _is_named(name)]
     for name in (*named, *(each for each in table.columns if each not in usual and each not in named)):
-        if name in named or _looks_like_time(table.columns[name]) or _resembles_time(table.columns[name]):
+        if name in named or looks_like_time(table.columns[name]) or _resembles_time(table.columns[name]):
             yield [name], False
 
 
@@ -165,7 +165,7 @@ def is_clearly_time(name: str, texts: Sequence[str], reads: Reads, groups: Seque
         groups: rows of each series.
     """
     if not texts or (not _are_numbers(texts) and not reads.pattern):
-        return bool(texts) and _looks_like_time(texts)
+        return bool(texts) and looks_like_time(texts)
     if reads.pattern:
         found = read_stamps(texts, reads, groups)
         return found is not None and not len(found.bad)
@@ -206,7 +206,7 @@ def _belong(table: Table, names: list[str]) -> bool:
     """Whether columns are the parts of one stamp, and the first alone is not; one column: whether it has whole ones."""
     first, *rest = (table.columns[name] for name in names)
     if not rest:
-        return not _are_numbers(first[:100]) and _looks_like_time(first)
+        return not _are_numbers(first[:100]) and looks_like_time(first)
     if names[-1].strip().lower() == "time":
         return all(_CLOCK.fullmatch(text.strip()) for text in rest[0][:100])
     small = [table.columns[name] for name in names if name.strip().lower() in _SMALL_PARTS]
@@ -217,7 +217,8 @@ def _belong(table: Table, names: list[str]) -> bool:
     return all(re.fullmatch(r"\d{4}(\.0+)?", text.strip()) for text in first[:100])
 
 
-def _looks_like_time(values: Sequence[str]) -> bool:
+def looks_like_time(values: Sequence[str]) -> bool:
+    """Whether most of some texts can be read as stamps; numbers only where they are days such as 20240131."""
     some = [text.strip() for text in (*values[:50], *values[-50:])]
     if _are_numbers(some):
         return all(len(text) == 8 and text.isdigit() for text in some)

@@ -15,6 +15,7 @@ from unrolled.data.counted import counted
 from unrolled.data.files import MISSING, decode, read_bytes
 from unrolled.data.packed import is_workbook, unpacked
 from unrolled.data.table import Table
+from unrolled.data.time_columns import is_named_as_time, looks_like_time
 from unrolled.errors import DataError
 
 SERIES, VALUE = "series", "value"  # columns of the long table
@@ -23,6 +24,8 @@ _LEAST_EVEN = 12  # columns of numbered ones, where all rows are as long: fewer 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
 _STAMPS = frozenset([*_MONTHS.split(), "mon", "tue", "wed", "thu", "fri", "sat", "sun"])  # begins of names
+_DATE = re.compile(r"(?:1[5-9]|20|21)\d\d(?:(?:0[1-9]|1[0-2])(?:\d\d)?)?")  # a year, a month or a day
+_LONGEST_STEP = 18  # digits
 _COUNTED = re.compile(r"([A-Za-z_]*)(\d+)")
 
 
@@ -80,6 +83,8 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
         return []
     head = found[0][1] if found and _begin(found[0][1]) == "names" else None
     body = found[1:] if head else found
+    if (head and is_named_as_time(head[0])) or looks_like_time([row[0] for _, row in body]):
+        return []
     widths = {len(row) for _, row in body}
     has_form = len(widths) > 1 or (head is not None and len(head) > _LEAST_EVEN)
     if not body or not has_form or max(widths) <= _LEAST_VALUES or (head and max(widths) > len(head)):
@@ -88,7 +93,9 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
 
 
 def _begin(row: Sequence[str]) -> str | None:
-    """What a first row is: "names" that count the values, or the "values" of a series; None: something else."""
+    """What a first row is: "names" that count the values, or the "values" of a series; None: something else, such as a
+    name and numbers that go up evenly, or years and months, which name columns where no row is one of values.
+    """
     cells = [cell.strip() for cell in row]
     while cells and not cells[-1]:
         cells.pop()
@@ -100,7 +107,16 @@ def _begin(row: Sequence[str]) -> str | None:
     is_counted = len(matches) == len(names) and numbers[0] in (0, 1) and len(marks) == 1
     if is_counted and (names is cells or marks == {""}) and all(b - a == 1 for a, b in itertools.pairwise(numbers)):
         return "names"
-    return "values" if _is_series(cells) else None
+    return "values" if _is_series(cells) and not _may_name(cells[1:]) else None
+
+
+def _may_name(cells: Sequence[str]) -> bool:
+    """Whether numbers may be names of columns: whole ones that go up by the same step, or years, months or days do."""
+    if not all(map(str.isdecimal, cells)) or max(map(len, cells)) > _LONGEST_STEP:
+        return False
+    numbers = list(map(int, cells))
+    steps = {b - a for a, b in itertools.pairwise(numbers)}
+    return min(steps) > 0 and (len(steps) == 1 or all(map(_DATE.fullmatch, cells)))
 
 
 def _is_series(row: Sequence[str]) -> bool:
