@@ -8,8 +8,23 @@ from types import FunctionType
 import pytest
 import torch
 from tests.guard.changes import CHANGES, PLACES, USES, pairs, placed, plain_step, weights
-from tests.guard.checks import Case, are_equal, assert_as_eager, assert_change_is_seen, at_most, outcome, slow_but_for
+from tests.guard.checks import (
+    HIDDEN,
+    INPUT,
+    Case,
+    are_equal,
+    assert_as_eager,
+    assert_change_is_seen,
+    at_most,
+    outcome,
+    parameters_of,
+    slow_but_for,
+)
 from tests.guard.texts import OBJECTS, TEXTS, WAYS
+from torch import nn
+
+import unrolled
+from unrolled.engine.step.declared import declared
 
 # what runs by default: steps whose compiled loops are the same, and those that never reach one
 SAMPLE = [f"{place}-number" for place in PLACES][::3]
@@ -165,3 +180,39 @@ def test_a_change_while_gradients_are_pending():
         gradients[engine] = torch.autograd.grad(ys.sum(), wanted())
     for ours, theirs in zip(gradients["auto"], gradients["eager"], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+KNOWN_CELLS = [unrolled.cells.GRU, unrolled.cells.LSTM, nn.GRUCell, nn.LSTMCell, nn.RNNCell]
+PARTS = [(kind, at) for kind in KNOWN_CELLS for at, _ in enumerate(kind(INPUT, HIDDEN).modules())]
+
+
+@pytest.mark.parametrize(("kind", "at"), PARTS)
+def test_another_class_of_a_known_cell_or_its_part_is_seen(kind, at):
+    """Whose attributes are the same, but not what it makes of them."""
+    step = kind(INPUT, HIDDEN).double()
+    part = list(step.modules())[at]
+
+    def attribute(self, name):
+        found = nn.Module.__getattr__(self, name)
+        return found * 2 if isinstance(found, nn.Parameter) else found
+
+    def change():
+        part.__class__ = type("Doubled", (type(part),), {"__getattr__": attribute})
+
+    state = [(2, HIDDEN)] * 2 if "LSTM" in kind.__name__ else (2, HIDDEN)
+    assert_change_is_seen(Case(step, change, wanted=parameters_of(step), state=tuple(state)))
+
+
+OF_TENSORS = ["chunk", "unbind", "split", "__mul__", "__rsub__", "__add__", "__torch_function__"]
+
+
+@pytest.mark.parametrize("owner", [torch.Tensor, nn.Parameter])
+@pytest.mark.parametrize("name", OF_TENSORS)
+def test_a_method_of_tensors_that_is_exchanged_is_seen_by_the_librarys_cells(name, owner, monkeypatch):
+    right, cell = getattr(owner, name), unrolled.cells.GRU(INPUT, HIDDEN)
+    assert declared(cell) is not None
+    monkeypatch.setattr(owner, name, lambda *given, **options: right(*given, **options))
+    assert declared(cell) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(owner, "of_the_users", right, raising=False)
+    assert declared(cell) is not None

@@ -1,5 +1,6 @@
 """A step that was captured with gradients is not captured again without them, unless it asks for them."""
 
+import inspect
 import operator
 import warnings
 
@@ -10,7 +11,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import unrolled
-from unrolled.engine.step import grad_mode, guarded
+from unrolled.engine import reasons
+from unrolled.engine.step import capture, grad_mode, guarded
+from unrolled.engine.step.origin import ORIGIN
+from unrolled.errors import NotFusedWarning
 
 SCALE = 2.0
 
@@ -77,6 +81,7 @@ ASKS = {
         torch.no_grad()(lambda a: a * 2)(h).requires_grad or h.requires_grad
     ),
     "of a leaf": lambda h: not h.is_leaf,
+    "descriptor of a leaf": lambda h: not torch.Tensor.is_leaf.__get__(h),
     "of its function": lambda h: h.grad_fn is not None,
     "all at once": lambda h: any(each.requires_grad for each in (h, h * 2)),
 }
@@ -181,3 +186,80 @@ def test_a_checkpoint_within_a_step_is_right_with_and_without():
         with mode():
             ours, theirs = scan_quietly(step, *given), unrolled.scan(step, *given, engine="eager")
             assert_same(list(ours), list(theirs))
+
+
+def miss_all_but_the_mode(monkeypatch):
+    """Guards that hold whatever a step reads."""
+    guarded.forget()
+    make = capture.Guarded.__init__
+
+    def made(self, *given):
+        self.mode = torch.is_grad_enabled()
+        make(self, *given)
+
+    monkeypatch.setattr(capture.Guarded, "__init__", made)
+    monkeypatch.setattr(capture.Guarded, "holds", lambda self, *_: torch.is_grad_enabled() is self.mode)
+    monkeypatch.setattr(reasons, "is_strict", False)
+
+
+@pytest.mark.parametrize("first", [torch.enable_grad, torch.no_grad])
+def test_a_change_that_guards_missed_in_one_mode_is_caught_in_the_other(first, monkeypatch):
+    miss_all_but_the_mode(monkeypatch)
+    of, given = [0.5], arguments(0.3)
+    step = lambda x, h: (h, torch.tanh(h * of[0] + x))
+    modes = [torch.enable_grad, torch.no_grad] if first is torch.enable_grad else [torch.no_grad, torch.enable_grad]
+    for mode in (torch.enable_grad, torch.no_grad):
+        for _ in range(12):  # after which it is compared at few calls
+            with mode():
+                unrolled.scan(step, *given)
+    of[0] = 0.25
+    with modes[0](), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotFusedWarning)
+        for _ in range(20):
+            unrolled.scan(step, *given)
+    with modes[1](), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotFusedWarning)
+        ours, theirs = (unrolled.scan(step, *given, engine=engine) for engine in ("auto", "eager"))
+    assert_same(list(ours), list(theirs))
+
+
+def test_what_guards_missed_once_is_compared_at_each_call_without_gradients_too(monkeypatch):
+    miss_all_but_the_mode(monkeypatch)
+    of, given = [0.5], arguments(0.3)
+    step = lambda x, h: (h, torch.tanh(h * of[0] + x))
+    unrolled.scan(step, *given)
+    of[0] = 0.25
+    with pytest.warns(NotFusedWarning, match="did not see"):
+        unrolled.scan(step, *given)
+    with torch.no_grad():
+        for _ in range(12):
+            unrolled.scan(step, *given)
+        of[0] = 0.75
+        with pytest.warns(NotFusedWarning, match="did not see"):
+            ours = unrolled.scan(step, *given)
+    assert_same(list(ours), list(unrolled.scan(step, *given, engine="eager")))
+
+
+def _kept_with_tensors():
+    """Data of torch's tensors, by name, and by each way of a class to read it."""
+    found = {}
+    for name in sorted(ORIGIN):
+        kept = inspect.getattr_static(torch.Tensor, name)
+        if not callable(kept):
+            found[f"{name} of an attribute"] = operator.attrgetter(name)
+            found[f"{name} of a class"] = lambda h, kept=kept: kept.__get__(h)
+    return found
+
+
+KEPT = _kept_with_tensors()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.parametrize("name", KEPT)
+def test_what_a_capture_tells_of_its_own_tensors_is_refused(name):
+    read = KEPT[name]
+    step = lambda x, h: (h, h * x if read(h) is None else h + x)
+    if name.startswith("is_leaf"):
+        step = lambda x, h: (h, h * x if read(h) else h + x)
+    found = unrolled.explain(step, *arguments(0.5))
+    assert found.path == "eager"

@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Hashable, Sequence
 from operator import attrgetter, is_, itemgetter
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -131,13 +131,24 @@ _CALLED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 _called = [(itemgetter(*names), space, itemgetter(*names)(space)) for space, names in _CALLED]
 
 
+_tensors = [(kind, dict(vars(kind))) for kind in (torch.Tensor, nn.Parameter)]
 _MOST_TRACES = 8  # one within another
 _size_of_vf = len(vars(torch._VF))  # of names that lie over torch's own functions of cells
 
 
 def _is_torch_as_it_was() -> bool:
     is_same = [all(map(is_, get(space), then)) for get, space, then in _called]
-    return (all(is_same) or _is_traced(is_same)) and len(vars(torch._VF)) == _size_of_vf
+    is_known = (all(is_same) or _is_traced(is_same)) and len(vars(torch._VF)) == _size_of_vf
+    return is_known and all(_has_its_methods(*each) for each in _tensors)
+
+
+def _has_its_methods(kind: type, then: dict[str, Any]) -> bool:
+    """Whether a class of tensors has the methods that it had: none was exchanged, nor laid over what it inherits."""
+    now = vars(kind)
+    if len(now) == len(then) and all(map(is_, now.values(), then.values())):
+        return True
+    is_same = all(now.get(name) is value for name, value in then.items())
+    return is_same and not any(hasattr(kind.__base__, name) for name in now.keys() - then.keys())
 
 
 def _is_traced(is_same: list[bool]) -> bool:
@@ -198,6 +209,7 @@ class _Cell:
     def __init__(self, module: nn.Module) -> None:
         self._spaces = [vars(each) for each in module.modules()]
         self._values = list(map(_values_of, self._spaces))
+        self._parts = list(map(ref, module.modules()))
         self._kinds: list[Any] = list(map(type, module.modules()))
         self._forwards = [(kind.forward, kind.__call__) for kind in self._kinds]
         self._hooks = [space[name] for space in self._spaces for name in _HOOKS]
@@ -219,6 +231,7 @@ class _Cell:
             all(all(map(is_, _values_of(s), v)) for s, v in zip(self._spaces, self._values, strict=True))
             and not any(self._hooks)
             and not has_global_hooks()
+            and all(type(part()) is kind for part, kind in zip(self._parts, self._kinds, strict=True))
             and all(
                 kind.forward is forward and kind.__call__ is call
                 for kind, (forward, call) in zip(self._kinds, self._forwards, strict=True)

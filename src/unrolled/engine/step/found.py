@@ -66,19 +66,20 @@ class Found:
         self._guards, self.graph, self._examples = guards, graph, examples
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
-        self.is_random = self.is_distrusted = self.is_wrong = self.serves_without_gradients = self._is_lent = False
+        self.is_random = self.is_distrusted = self.is_wrong = self.serves_without_gradients = False
+        self._lender: Found | None = None
         self._calls_left = self._n_compared = 0
         self._owner = None if owner is None else weakref.ref(owner)  # what no guard tells of may hold for it alone
 
     def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
         """Whether it holds for a step now, in a call of which these are examples."""
-        if self.is_wrong:
+        if self.is_wrong or (self._lender is not None and self._lender.is_wrong):
             return False
         if self._guards is None:
             return self._owner is None or self._owner() is step
         if isinstance(self.graph, NotTraceable):
             examples = self._examples
-        if not self._is_lent:
+        if self._lender is None:
             return self._guards.holds(step, *examples)
         if torch.is_grad_enabled():
             return False
@@ -88,7 +89,7 @@ class Found:
     def without_gradients(self) -> "Found":
         """The same for calls without gradients; it is compared with the step by itself."""
         lent = Found(self._guards, self.graph, self._examples)
-        lent.is_random, lent._is_lent = self.is_random, True
+        lent.is_random, lent.is_distrusted, lent._lender = self.is_random, self.is_distrusted, self
         return lent
 
     def tensors(self, step: Callable, examples: tuple[Any, Any]) -> list[Tensor]:
@@ -112,6 +113,8 @@ class Found:
         self._n_compared += 1
         self._calls_left = 0 if self.is_distrusted else 2 ** max(0, self._n_compared - _OFTEN) - 1
         self.is_wrong = not is_same
+        if self.is_wrong and self._lender is not None:
+            self._lender._calls_left = 0  # guards that missed a change missed it for both
 
     def refused(self, reason: str) -> "Found":
         """The same, as why there is no graph."""
@@ -119,5 +122,5 @@ class Found:
 
     def why_not(self, step: Callable, examples: tuple[Any, Any]) -> str:
         """What has changed, as torch words it."""
-        with torch.set_grad_enabled(self._is_lent or torch.is_grad_enabled()):
+        with torch.set_grad_enabled(self._lender is not None or torch.is_grad_enabled()):
             return "" if self._guards is None else self._guards.why_not(step, *examples)

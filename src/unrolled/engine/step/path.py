@@ -45,6 +45,7 @@ from unrolled.engine.step.doing import (
 )
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.grad_mode import GradMode
+from unrolled.engine.step.origin import ORIGIN, ORIGIN_WORDS, noting_attributes
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 from unrolled.engine.step.sources import guard_classes, realized
 from unrolled.engine.step.undisturbed import patched_here
@@ -58,11 +59,6 @@ _COMPUTES = ("BINARY_OP", "COMPARE_OP", "UNARY_NEGATIVE", "UNARY_INVERT", "UNARY
 _LOADS = 2  # values that an instruction puts on the stack at most, or one that is called and a null on it
 _PLAIN_DICTIONARIES = ("builtins", "collections")
 _PLAIN = ("builtins", "enum", "numpy")  # modules whose classes keep to the operators of numbers
-# what a step may ask of a tensor: how it came about
-_ORIGIN = frozenset(
-    ("grad_fn", "is_leaf", "retains_grad", "output_nr", "grad", "_version", "_base", "_grad_fn", "data_ptr", "_is_view")
-)
-_ORIGIN_WORDS = "it asks a tensor how it came about, which may differ from step to step"
 _OWN_WORDS = "it asks a tensor for an attribute of its own, which the first state alone may have"
 _KEY_WORDS = "it looks for a tensor among keys, which depends on which object it is"
 _SHARED_WORDS = "it goes through all parameters or buffers of a module; no guard sees which of them become one"
@@ -184,6 +180,7 @@ class Path:
                 )
             texts = builtin.BuiltinVariable
             patch(texts, "call_function", self._refusing_texts(texts.call_function))
+            patch(TensorVariable, "var_getattr", noting_attributes(self._note))
             patch(UserDefinedObjectVariable, _COMPARE, self._noting_compared())
             for module in (lists, utils):  # dictionaries take it from there when they are asked
                 patch(module, "iter_contains", self._noting_sought(utils.iter_contains))
@@ -246,7 +243,7 @@ class Path:
         def asked(variable: Any, translator: Any, arguments: Any, *options: Any) -> Any:
             of, name = (_value_of(each) for each in arguments[:2])
             if _is_tensor(arguments[0]):
-                words = _ORIGIN_WORDS if name in _ORIGIN else _OWN_WORDS if not hasattr(torch.Tensor, name) else ""
+                words = ORIGIN_WORDS if name in ORIGIN else _OWN_WORDS if not hasattr(torch.Tensor, name) else ""
                 self._note(words, translator)
             is_guarded = not isinstance(of, _WITHOUT_GUARDS) or (hasattr(of, name) and not refuses_all)
             if not is_guarded and not is_of_torch(translator.f_code.co_filename):
@@ -321,8 +318,8 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
         asks = next(filter(None, map(_words_of_function, translator.stack[-_LOADS:])), None)
         if asks:
             return asks
-    if kind in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _ORIGIN and _is_tensor(translator.stack[-1]):
-        return _ORIGIN_WORDS
+    if kind in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in ORIGIN and _is_tensor(translator.stack[-1]):
+        return ORIGIN_WORDS
     if kind in ("LOAD_ATTR", "LOAD_METHOD") and _is_of_a_dictionary(translator.stack[-1], instruction.argval):
         return "it reads an attribute of a dictionary of a class of its own, whose changes no guard sees"
     if kind == "CONTAINS_OP" and _is_tensor(translator.stack[-2]) and not _is_tensor(translator.stack[-1]):
