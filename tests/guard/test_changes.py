@@ -216,3 +216,9 @@ def test_a_method_of_tensors_that_is_exchanged_is_seen_by_the_librarys_cells(nam
     monkeypatch.undo()
     monkeypatch.setattr(owner, "of_the_users", right, raising=False)
     assert declared(cell) is not None
+
+
+def test_a_cell_whose_tensors_are_cut_otherwise_is_as_the_plain_loop(monkeypatch):
+    step, right = unrolled.cells.GRU(INPUT, HIDDEN).double(), torch.Tensor.chunk
+    halved = lambda tensor, *given, **options: [each * 0.5 for each in right(tensor, *given, **options)]
+    assert_change_is_seen(Case(step, lambda: monkeypatch.setattr(torch.Tensor, "chunk", halved)))

@@ -19,6 +19,7 @@ from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node, line_of_stack
 from unrolled.engine.step.doing import CANNOT, LOGS, NOT_CAPTURED, RANDOM, READS, TEXT, Doing
 from unrolled.engine.step.hidden_writes import hidden_write
+from unrolled.engine.step.sources import exchanged_methods
 
 _BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
 _WRITES = "it writes to an object that outlives the step; put what changes into the state"
@@ -223,6 +224,7 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
             words = _METHODS.get(node.target)
             if node.target == "view_as" and node.args[0] is node.args[1]:  # how torch captures tensor.numpy()
                 words = _NUMPY
+            words = words or exchanged_methods([node.target])  # which the graph would call once more
         elif node.op == "call_module":
             words = _CALLS.format(name=f"the module {node.target}")
         elif node.op == "call_function":

@@ -37,15 +37,18 @@ _METHODS_OF_C = (types.MethodDescriptorType, types.GetSetDescriptorType, types.W
 _OF_C = (*_METHODS_OF_C, types.BuiltinFunctionType)
 
 
-def exchanged_methods() -> str:
+def exchanged_methods(called: Iterable[Any] = ()) -> str:
     """Why no graph stands for a step, if a class of tensors has methods that torch's capture does not call: those of
-    parameters, which are plain tensors where a graph is traced, and those whose results the capture tells by itself.
+    parameters, which are plain tensors where a graph is traced, and those whose results the capture tells by itself;
+    or those of tensors that a graph has `called` by name.
     """
     found = [
         ("nn.Parameter", name) for name in vars(nn.Parameter).keys() - _OF_PARAMETERS if hasattr(torch.Tensor, name)
     ]
     found += [
-        ("Tensor", name) for name in vars(torch.Tensor).keys() & _TOLD if not _is_torchs(vars(torch.Tensor)[name])
+        ("Tensor", name)
+        for name in vars(torch.Tensor).keys() & {*_TOLD, *called}
+        if not _is_torchs(vars(torch.Tensor)[name])
     ]
     if not found:
         return ""
