@@ -15,6 +15,7 @@ from torch import nn
 from torch._dynamo import guards
 from torch._dynamo.source import AttrSource, GlobalSource
 from torch._dynamo.variables import LazyVariableTracker, TensorVariable, UserDefinedClassVariable, functions
+from torch._dynamo.variables.nn_module import UnspecializedNNModuleVariable
 
 from unrolled.engine.source_lines import is_of_torch
 from unrolled.engine.step.undisturbed import patched_here
@@ -99,14 +100,30 @@ def _guard_class(variable: Any) -> None:
         guards.install_guard(variable.source.make_guard(guards.GuardBuilder.CLASS_MATCH))
 
 
+def _guard_what_hides(variable: Any, name: str) -> None:
+    """Guards that nothing comes before what a module has by that name, where a module looks: its own attributes, then
+    its parameters, buffers and submodules.
+    """
+    absent = functools.partial(guards.GuardBuilder.NOT_PRESENT_IN_GENERIC_DICT, attr=name)
+    guards.install_guard(variable.source.make_guard(absent))
+    for registry in ("_parameters", "_buffers", "_modules"):
+        held = vars(variable.value).get(registry)
+        if held is None or name in held:
+            break
+        absent = functools.partial(guards.GuardBuilder.DICT_NOT_CONTAINS, key=name)
+        guards.install_guard(AttrSource(variable.source, registry).make_guard(absent))
+
+
 @contextlib.contextmanager
 def all_have_sources(read: dict[str, Any]) -> Iterator[None]:
-    """Within, the class that a step calls is guarded, and each function that it calls has a source.
+    """Within, the class that a step calls is guarded, and each function that it calls has a source; so is that no
+    attribute of a module itself hides a parameter, a buffer or a submodule that the step reads.
 
     Args:
         read: what guards read: "L", the arguments of the capture; "G", its globals, to which functions are added.
     """
     call, source_of = UserDefinedClassVariable.call_function, functions.UserFunctionVariable.get_source
+    registered = UnspecializedNNModuleVariable.manually_trace_nn_module_getattr
 
     def called(variable: Any, *arguments: Any) -> Any:
         _guard_class(variable)
@@ -121,7 +138,13 @@ def all_have_sources(read: dict[str, Any]) -> Iterator[None]:
         read["G"][name] = function
         return GlobalSource(name)
 
+    def looked_up(variable: Any, translator: Any, name: str) -> Any:
+        if variable.source is not None:
+            _guard_what_hides(variable, name)
+        return registered(variable, translator, name)
+
     with (
+        patched_here(UnspecializedNNModuleVariable, "manually_trace_nn_module_getattr", looked_up),
         patched_here(UserDefinedClassVariable, "call_function", called),
         patched_here(functions.UserFunctionVariable, "get_source", found),
     ):

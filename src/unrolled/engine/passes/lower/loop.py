@@ -7,11 +7,19 @@ from typing import Any
 from torch import fx
 
 from unrolled.engine.ir.program import Builder, Value
+from unrolled.engine.passes.batch_sizes import BATCH
 from unrolled.engine.passes.differentiate import Joint
-from unrolled.engine.passes.lower.lowering import Lowering
+from unrolled.engine.passes.lower.lowering import Lowering, operation
 from unrolled.engine.passes.lower.product_operands import Gradients, OverBatch, Weights
 from unrolled.engine.passes.shapes import is_by_row, row_shape
 from unrolled.engine.passes.split import Split
+from unrolled.engine.reasons import NotTraceable
+from unrolled.engine.source_lines import line_of_node
+
+_GROWS = (
+    "gives a tensor, the same at each step, of which an axis grows with the batch and is not the batch itself; "
+    "a fused loop reads whole rows of the batch alone"
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,14 @@ class _Constants:
         self.matrices: list[tuple[int, int]] = []
 
     def add(self, place: fx.Node, node: fx.Node) -> None:
-        """Adds a constant: its placeholder in the joint graph, and its node in the traced one."""
+        """Adds a constant: its placeholder in the joint graph, and its node in the traced one.
+
+        Raises:
+            NotTraceable: it has other rows than those of the batch, as many as the batch is large.
+        """
+        # a loop would hold one matrix for each of its first axis
+        if any(size >= BATCH for size in node.meta["val"].shape[is_by_row(node) :]):
+            raise NotTraceable(f"{operation(node)} {_GROWS}{line_of_node(node)}")
         if is_by_row(node):
             value: Any = self.lowering.builder.input("held", len(self.held), _width(node))
             self.held.append(value.width)
