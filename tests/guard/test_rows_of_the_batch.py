@@ -13,6 +13,7 @@ import unrolled
 
 HEADS = 2
 WIDTH = HIDDEN // HEADS
+BATCH = 3  # not as many as heads
 MADE = {
     "repeated": lambda w, n: w.repeat(n, 1, 1),
     "expanded": lambda w, n: w.expand(n, HEADS, WIDTH, WIDTH).reshape(-1, WIDTH, WIDTH),
@@ -50,7 +51,7 @@ class Attending(nn.Module):
         super().__init__()
         self.of_input = nn.Linear(INPUT, HIDDEN)
         self.attention = nn.MultiheadAttention(HIDDEN, HEADS, batch_first=True, **options)
-        self.register_buffer("memory", torch.rand(2, 5, HIDDEN))
+        self.register_buffer("memory", torch.rand(BATCH, 5, HIDDEN))
         self.double()
 
     def forward(self, x, h):
@@ -60,7 +61,7 @@ class Attending(nn.Module):
 
 
 def _assert_right(step):
-    case = Case(step, wanted=lambda: list(step.parameters()))
+    case = Case(step, wanted=lambda: list(step.parameters()), inputs=(3, BATCH, INPUT), state=(BATCH, HIDDEN))
     with at_most(20):
         assert_as_eager(case, times=2)
         explanation = unrolled.explain(step, *case.arguments())
