@@ -557,6 +557,11 @@ def text_of_a_dictionary(x, h):
     return h, new(x, h) * len(f"{FUSED}")
 
 
+@refused(f"it formats the number of rows of the batch as text{CANNOT}", 'return h, new(x, h) * len(f"{len(x):b}")')
+def rows_in_a_form(x, h):
+    return h, new(x, h) * len(f"{len(x):b}")
+
+
 @refused(f"it turns a Vector into text{CANNOT}", 'return h, new(x, h) * len(f"{Vector(h)}")')
 def text_of_an_object(x, h):
     return h, new(x, h) * len(f"{Vector(h)}")

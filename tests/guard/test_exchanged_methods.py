@@ -1,13 +1,20 @@
 """Methods and operators of torch's tensor classes are exchanged between two calls; the net below the guards is off."""
 
+import collections
+import dataclasses
 import functools
+import math
 import operator
+import types
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from tests.guard.checks import INPUT, Case, assert_as_eager, assert_change_is_seen, slow_but_for
 from tests.plans import forget_plans
 from torch import Tensor, nn
+from torch.nn import functional
 
 import unrolled
 from unrolled.engine.cache import disk
@@ -104,42 +111,125 @@ def test_the_reason_is_told_until_the_method_is_torchs_again(kind, name, words, 
     assert unrolled.explain(case.step, xs, h).path == "fused"
 
 
-class Holder:
-    """Something that has a function."""
+class Named(NamedTuple):
+    """A pair of settings."""
+
+    act: Any
 
 
-#: where a function of C may be held → how it is put there, and what a step does with it
+@dataclasses.dataclass
+class Setting:
+    """A setting."""
+
+    act: Any
+
+
+#: where a function of C may be held → how it is put there, and what calls it there
 HELD = {
-    "closure": lambda box: lambda t: box(t),
-    "attribute": lambda box: lambda t: HOLDER.act(t),
-    "dictionary": lambda box: lambda t: TABLE["act"](t),
-    "mapped": lambda box: lambda t: next(iter([f(t) for f in LIST])),
-    "handed on": lambda box: lambda t: applied(box, t),
-    "default": lambda box: lambda t, act=box: act(t),
-    "partial": lambda box: functools.partial(box),
+    "itself": (lambda f: f, lambda held, t: held(t)),
+    "list": (lambda f: [f], lambda held, t: held[0](t)),
+    "tuple": (lambda f: (f,), lambda held, t: held[0](t)),
+    "dictionary": (lambda f: {"act": f}, lambda held, t: held["act"](t)),
+    "get": (lambda f: {"act": f}, lambda held, t: held.get("act")(t)),
+    "values": (lambda f: {"act": f}, lambda held, t: next(iter(held.values()))(t)),
+    "items": (lambda f: {"act": f}, lambda held, t: sum([each(t) for _, each in held.items()])),
+    "ordered": (lambda f: collections.OrderedDict(act=f), lambda held, t: held["act"](t)),
+    "view": (lambda f: types.MappingProxyType({"act": f}), lambda held, t: held["act"](t)),
+    "set": (lambda f: {f}, lambda held, t: sum([each(t) for each in held])),
+    "frozenset": (lambda f: frozenset({f}), lambda held, t: sum([each(t) for each in held])),
+    "deque": (lambda f: collections.deque([f]), lambda held, t: held[0](t)),
+    "nested": (lambda f: {"act": [(f,)]}, lambda held, t: held["act"][0][0](t)),
+    "named tuple": (Named, lambda held, t: held.act(t)),
+    "dataclass": (Setting, lambda held, t: held.act(t)),
+    "object": (lambda f: types.SimpleNamespace(act=f), lambda held, t: held.act(t)),
+    "partial": (functools.partial, lambda held, t: held(t)),
+    "list of partials": (lambda f: [functools.partial(f)], lambda held, t: held[0](t)),
+    "slice": (lambda f: [f, f], lambda held, t: held[:1][0](t)),
+    "sum": (lambda f: [f], lambda held, t: (held + held)[0](t)),
+    "taken": (lambda f: [f], lambda held, t: list(held).pop()(t)),
+    "reversed": (lambda f: [f], lambda held, t: sum([each(t) for each in reversed(held)])),
+    "map": (lambda f: [f], lambda held, t: sum(map(applied, held, [t]))),
+    "mapped": (lambda f: [f], lambda held, t: sum(map(held[0], [t]))),
+    "filter": (lambda f: [f], lambda held, t: sum([each(t) for each in filter(callable, held)])),
+    "zip": (lambda f: [f], lambda held, t: sum([each(a) for each, a in zip(held, [t], strict=True)])),
+    "reduce": (lambda f: [f], lambda held, t: functools.reduce(lambda a, each: each(a), held, t)),
+    "handed on": (lambda f: [f], lambda held, t: applied(held[0], t)),
+    "unpacked": (lambda f: [f], lambda held, t: applied(*held, t)),
+    "by keyword": (lambda f: {"function": f}, lambda held, t: applied(value=t, **held)),
+    "chosen": (lambda f: [f], lambda held, t: (held[0] or None)(t)),
+    "compared": (lambda f: [f], lambda held, t: t * (2.0 if held[0] is Tensor.tanh else 3.0)),
+    "sought": (lambda f: [f], lambda held, t: t * (2.0 if Tensor.tanh in held else 3.0)),
 }
-HOLDER, LIST, TABLE = Holder(), [None], {}
-METHODS = [(Tensor.tanh, Tensor.sigmoid), (Tensor.neg, Tensor.abs), (torch.tanh, torch.sigmoid)]
+#: two functions of C of each kind that torch has a way of its own with
+METHODS = {
+    "method": (Tensor.tanh, Tensor.sigmoid),
+    "operator of tensors": (Tensor.__neg__, Tensor.__abs__),
+    "method of the base": (torch._C.TensorBase.exp, torch._C.TensorBase.cos),
+    "function": (torch.tanh, torch.sigmoid),
+    "of functional": (functional.logsigmoid, functional.softplus),
+    "in Python": (functional.relu, functional.silu),
+    "of torch._C": (torch._C._nn.gelu, torch._C._nn.silu),
+    "packet": (torch.ops.aten.tanh, torch.ops.aten.sigmoid),
+    "overload": (torch.ops.aten.tanh.default, torch.ops.aten.sigmoid.default),
+    "special": (torch.special.expit, torch.special.erf),
+    "operator": (operator.neg, operator.abs),
+    "builtin": (abs, operator.neg),
+    "method of a class": (operator.methodcaller("tanh"), operator.methodcaller("sigmoid")),
+}
+#: the same of numbers
+OF_NUMBERS = {
+    "math": (math.sqrt, math.exp),
+    "numpy": (np.sqrt, np.exp),
+    "method of numbers": (float.__neg__, float.__abs__),
+    "class": (int, float),
+    "of a number": ((2.5).__mul__, (2.5).__add__),
+    "of a dictionary": ({1.5: 2.5}.get, {1.5: 3.5}.get),
+    "of a list": ([1.5, 2.0, 1.5].count, [1.5].count),
+}
+ALL_METHODS = {**METHODS, **OF_NUMBERS}
+_PLACES = [(place, kind) for place in HELD for kind in ALL_METHODS]
+_PLACES_SAMPLE = [
+    (place, "method") for place in ("itself", "list", "values", "list of partials", "handed on", "sought")
+]
+_PLACES_SAMPLE += [("list", kind) for kind in ("operator of tensors", "packet", "math", "of a number", "of a list")]
 
 
 def applied(function, value):
     return function(value)
 
 
-def scan_with(place, method):
-    HOLDER.act = LIST[0] = TABLE["act"] = method
-    act = HELD[place](method)
+@pytest.mark.parametrize("pair", slow_but_for(_PLACES_SAMPLE, _PLACES), ids="-".join)
+def test_another_function_of_c_is_held(pair):
+    """As the activation of a setting: `act = torch.Tensor.tanh`."""
+    place, kind = pair
+    hold, use = HELD[place]
+    holder = types.SimpleNamespace()
 
     def step(x, h):
-        h = torch.tanh(h + act(x).sum(1, keepdim=True))
+        h = torch.tanh(h + use(holder.held, 1.5 if kind in OF_NUMBERS else x) * 0.5)
         return h, h
 
-    assert_as_eager(Case(step))
+    for method in (*ALL_METHODS[kind], ALL_METHODS[kind][0]):
+        holder.held = hold(method)
+        assert_as_eager(Case(step, state=(2, INPUT)))
 
 
-@pytest.mark.parametrize("place", HELD)
-@pytest.mark.parametrize("pair", METHODS, ids=["tanh", "neg", "function"])
-def test_another_function_of_c_is_held(place, pair):
-    """As the activation of a setting: `act = torch.Tensor.tanh`."""
-    for method in (*pair, pair[0]):
-        scan_with(place, method)
+#: where a step that is made anew, of the same code, may hold a function of C
+OWN = {
+    "closure": lambda act: lambda t: act(t),
+    "default": lambda act: lambda t, act=act: act(t),
+    "partial": functools.partial,
+}
+
+
+@pytest.mark.parametrize("place", OWN)
+@pytest.mark.parametrize("kind", ["method", "function"])
+def test_another_step_of_the_same_code_holds_another(place, kind):
+    for method in (*METHODS[kind], METHODS[kind][0]):
+        act = OWN[place](method)
+
+        def step(x, h, act=act):
+            h = torch.tanh(h + act(x))
+            return h, h
+
+        assert_as_eager(Case(step, state=(2, INPUT)))

@@ -339,14 +339,17 @@ def words_of_sought(sought: Any, items: list[Any]) -> str:
     return "it looks for a constant among values that are none; compare with each by `==`" if is_passed else ""
 
 
-def words_of_text(variable: Any, how: Callable[[Any], str] | None = None) -> str:
+def words_of_text(variable: Any, how: Callable[[Any], str] | None = None, *, has_form: bool = False) -> str:
     """What prevents a loop where it is turned into text: torch guards no keys that a dictionary may get, no names of
     functions and classes, and takes the text of an object without a `__str__` for a constant. `how` is `str` or `repr`;
-    None where torch refuses such an object by itself. Of what `str.format` takes it guards plain values alone.
+    None where torch refuses such an object by itself. Of what `str.format` takes it guards plain values alone. A size
+    in a form, as `f"{n:b}"`, becomes an object of torch's own that is no text yet.
     """
     variable = variable.realize() if isinstance(variable, LazyVariableTracker) else variable
     if isinstance(variable, BaseListVariable) and how is not str.format:
         return next(filter(None, (words_of_text(each, repr) for each in variable.items)), "")
+    if has_form and isinstance(variable, SymNodeVariable):
+        return f"it formats the number of rows of the batch as text{CANNOT}"
     is_object = isinstance(variable, UserDefinedObjectVariable)
     if isinstance(variable, TensorVariable) or (is_object and variable.source is None):  # one that the step makes
         return ""

@@ -304,7 +304,7 @@ def _words_of(translator: Any, instruction: Any) -> str | None:
     kind = instruction.opname
     if kind in _FORMATS:
         has_form = kind == "FORMAT_WITH_SPEC" or (kind == "FORMAT_VALUE" and instruction.arg & 4)
-        return words_of_text(translator.stack[-2 if has_form else -1])
+        return words_of_text(translator.stack[-2 if has_form else -1], has_form=bool(has_form))
     if kind in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _TEXTS:
         return words_of_text(translator.stack[-1])
     if kind == "PUSH_EXC_INFO":

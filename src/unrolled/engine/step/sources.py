@@ -15,6 +15,7 @@ from torch import nn
 from torch._dynamo import guards
 from torch._dynamo.source import AttrSource, GlobalSource
 from torch._dynamo.variables import LazyVariableTracker, TensorVariable, UserDefinedClassVariable, functions
+from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.nn_module import UnspecializedNNModuleVariable
 
 from unrolled.engine.source_lines import is_of_torch
@@ -35,6 +36,7 @@ _TOLD = {
     *(name.removeprefix("method_").removeprefix("attr_") for name in dir(TensorVariable) if name.startswith("method_")),
 }
 _METHODS_OF_C = (types.MethodDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+_UNGUARDED = (*_METHODS_OF_C, types.MethodWrapperType)  # of which torch guards none, wherever a step finds them
 _OF_C = (*_METHODS_OF_C, types.BuiltinFunctionType)
 
 
@@ -68,31 +70,11 @@ def realized(variable: Any) -> Any:
 
 
 def guard_classes(variables: Iterable[Any]) -> None:
-    """Guards which classes they are, those that are classes, and which methods of C, as `torch.Tensor.tanh`; of others
-    torch looks at none before it has to.
-    """
+    """Guards which classes they are, those that are classes; of others torch looks at none before it has to."""
     for variable in variables:
         is_new = isinstance(variable, LazyVariableTracker) and not variable.is_realized()
-        if isinstance(variable, LazyVariableTracker) and _guard_method(variable):
-            continue
         if not is_new or isinstance(variable.peek_value(), type):
             _guard_class(realized(variable))
-
-
-def _guard_method(variable: LazyVariableTracker) -> bool:
-    """Guards a method of C, or a partial one, by which it is; tells whether the value is the method itself."""
-    try:
-        value = variable.peek_value()
-    except AssertionError:  # it was looked at, as tensors are
-        return False
-    is_partial = isinstance(value, functools.partial)
-    if not isinstance(value.func if is_partial else value, _METHODS_OF_C):
-        return False
-    source = variable.source or variable.original_source()
-    if source is not None:
-        source = AttrSource(source, "func") if is_partial else source
-        guards.install_guard(source.make_guard(guards.GuardBuilder.ID_MATCH))
-    return source is not None and not is_partial
 
 
 def _guard_class(variable: Any) -> None:
@@ -116,14 +98,16 @@ def _guard_what_hides(variable: Any, name: str) -> None:
 
 @contextlib.contextmanager
 def all_have_sources(read: dict[str, Any]) -> Iterator[None]:
-    """Within, the class that a step calls is guarded, and each function that it calls has a source; so is that no
-    attribute of a module itself hides a parameter, a buffer or a submodule that the step reads.
+    """Within, the class that a step calls is guarded, and which method of C it finds, as `torch.Tensor.tanh`, and that
+    no attribute of a module itself hides a parameter, a buffer or a submodule that the step reads. Each function that
+    it calls has a source.
 
     Args:
         read: what guards read: "L", the arguments of the capture; "G", its globals, to which functions are added.
     """
     call, source_of = UserDefinedClassVariable.call_function, functions.UserFunctionVariable.get_source
     registered = UnspecializedNNModuleVariable.manually_trace_nn_module_getattr
+    look_at = VariableBuilder._wrap
 
     def called(variable: Any, *arguments: Any) -> Any:
         _guard_class(variable)
@@ -143,8 +127,14 @@ def all_have_sources(read: dict[str, Any]) -> Iterator[None]:
             _guard_what_hides(variable, name)
         return registered(variable, translator, name)
 
+    def looked_at(builder: Any, value: Any) -> Any:
+        if isinstance(value, _UNGUARDED) and _is_at(value, builder.source, read):
+            guards.install_guard(builder.source.make_guard(guards.GuardBuilder.ID_MATCH))
+        return look_at(builder, value)
+
     with (
         patched_here(UnspecializedNNModuleVariable, "manually_trace_nn_module_getattr", looked_up),
+        patched_here(VariableBuilder, "_wrap", looked_at),
         patched_here(UserDefinedClassVariable, "call_function", called),
         patched_here(functions.UserFunctionVariable, "get_source", found),
     ):
@@ -152,7 +142,7 @@ def all_have_sources(read: dict[str, Any]) -> Iterator[None]:
 
 
 def _is_at(function: Any, source: Any, read: dict[str, Any]) -> bool:
-    """Whether a source leads to the function: torch takes that of a method by the function's own name."""
+    """Whether a source leads to the function or method: torch takes that of a method by the function's own name."""
     if source is None:
         return False
     try:
