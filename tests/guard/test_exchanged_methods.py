@@ -1,6 +1,8 @@
 """Methods and operators of torch's tensor classes are exchanged between two calls; the net below the guards is off."""
 
 import collections
+import copy
+import copyreg
 import dataclasses
 import functools
 import math
@@ -19,6 +21,8 @@ from torch.nn import functional
 import unrolled
 from unrolled.engine.cache import disk
 from unrolled.engine.step import guarded
+from unrolled.engine.step.declared import declared
+from unrolled.engine.step.extra_guards import NO_PART
 from unrolled.engine.step.sources import exchanged_methods
 
 
@@ -233,3 +237,26 @@ def test_another_step_of_the_same_code_holds_another(place, kind):
             return h, h
 
         assert_as_eager(Case(step, state=(2, INPUT)))
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, torch.nn.Parameter])
+@pytest.mark.parametrize("name", sorted(NO_PART))
+def test_what_no_result_comes_from_changes_nothing(kind, name, monkeypatch):
+    """Such as `__slotnames__`, which copy.deepcopy leaves on the classes of tensors."""
+    cell, linear = unrolled.cells.GRU(4, 4), torch.nn.Linear(4, 4)
+    step = lambda x, h: (h, torch.tanh(linear(x) + h))
+    xs, state = torch.zeros(3, 2, 4), torch.zeros(2, 4)
+    monkeypatch.setattr(kind, name, "another", raising=False)
+    assert declared(cell) is not None
+    assert declared(cell) is not None  # and the next call need not look again
+    assert unrolled.explain(step, xs, state).path == "fused"
+    monkeypatch.undo()
+    assert declared(cell) is not None
+
+
+def test_copies_of_tensors_leave_a_cell_the_librarys_own():
+    cell = copy.deepcopy(unrolled.cells.GRU(4, 4))
+    for kind in (torch.Tensor, torch.nn.Parameter):
+        copyreg._slotnames(kind)  # as copies and pickles do
+    assert {"__slotnames__"} <= vars(torch.Tensor).keys() & vars(torch.nn.Parameter).keys()
+    assert declared(cell) is not None

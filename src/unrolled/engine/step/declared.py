@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor, nn
 
-from unrolled.engine.step.extra_guards import has_global_hooks
+from unrolled.engine.step.extra_guards import NO_PART, has_global_hooks
 
 #: what a plan may depend on of a tensor: not its numbers
 kind_of = attrgetter("shape", "dtype", "device", "requires_grad", "__class__")
@@ -131,7 +131,10 @@ _CALLED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 _called = [(itemgetter(*names), space, itemgetter(*names)(space)) for space, names in _CALLED]
 
 
-_tensors = [(kind, dict(vars(kind))) for kind in (torch.Tensor, nn.Parameter)]
+_tensors: dict[type, dict[str, Any]] = {kind: dict(vars(kind)) for kind in (torch.Tensor, nn.Parameter)}
+_last: dict[type, list[Any]] = {
+    kind: list(then.values()) for kind, then in _tensors.items()
+}  # that differed in nothing that counts
 _MOST_TRACES = 8  # one within another
 _size_of_vf = len(vars(torch._VF))  # of names that lie over torch's own functions of cells
 
@@ -139,16 +142,19 @@ _size_of_vf = len(vars(torch._VF))  # of names that lie over torch's own functio
 def _is_torch_as_it_was() -> bool:
     is_same = [all(map(is_, get(space), then)) for get, space, then in _called]
     is_known = (all(is_same) or _is_traced(is_same)) and len(vars(torch._VF)) == _size_of_vf
-    return is_known and all(_has_its_methods(*each) for each in _tensors)
+    return is_known and all(map(_has_its_methods, _tensors))
 
 
-def _has_its_methods(kind: type, then: dict[str, Any]) -> bool:
+def _has_its_methods(kind: type) -> bool:
     """Whether a class of tensors has the methods that it had: none was exchanged, nor laid over what it inherits."""
-    now = vars(kind)
-    if len(now) == len(then) and all(map(is_, now.values(), then.values())):
+    now, then, last = vars(kind), _tensors[kind], _last[kind]
+    if len(now) == len(last) and all(map(is_, now.values(), last)):
         return True
-    is_same = all(now.get(name) is value for name, value in then.items())
-    return is_same and not any(hasattr(kind.__base__, name) for name in now.keys() - then.keys())
+    other = {name for name in now.keys() | then.keys() if now.get(name) is not then.get(name)} - NO_PART
+    if any(name in then or hasattr(kind.__base__, name) for name in other):
+        return False
+    _last[kind] = list(now.values())
+    return True
 
 
 def _is_traced(is_same: list[bool]) -> bool:

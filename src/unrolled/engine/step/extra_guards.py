@@ -46,6 +46,13 @@ OPERATORS = [
         "round", "rpow", "rrshift", "rshift", "rsub", "rtruediv", "rxor", "setitem", "sub", "truediv", "xor",
     )
 ]  # fmt: skip
+# attributes of classes of tensors that no result of a step comes from: what happens after it, and what Python keeps
+NO_PART = frozenset(
+    (
+        "__annotations__", "__annotations_cache__", "__slotnames__", "backward", "record_stream", "register_hook",
+        "register_post_accumulate_grad_hook", "retain_grad", "share_memory_",
+    )
+)  # fmt: skip
 # whose base is of C, and cannot be changed
 _TENSORS = (torch.Tensor, nn.Parameter)
 _FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)

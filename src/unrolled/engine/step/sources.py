@@ -19,6 +19,7 @@ from torch._dynamo.variables.builder import VariableBuilder
 from torch._dynamo.variables.nn_module import UnspecializedNNModuleVariable
 
 from unrolled.engine.source_lines import is_of_torch
+from unrolled.engine.step.extra_guards import NO_PART
 from unrolled.engine.step.undisturbed import patched_here
 
 HELPERS: dict[str, Any] = guards._get_closure_vars()  # by which torch words what it reads
@@ -34,7 +35,7 @@ _OF_PARAMETERS = {
 _TOLD = {
     "__len__",
     *(name.removeprefix("method_").removeprefix("attr_") for name in dir(TensorVariable) if name.startswith("method_")),
-}
+} - NO_PART
 _METHODS_OF_C = (types.MethodDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 _UNGUARDED = (*_METHODS_OF_C, types.MethodWrapperType)  # of which torch guards none, wherever a step finds them
 _OF_C = (*_METHODS_OF_C, types.BuiltinFunctionType)
@@ -46,7 +47,9 @@ def exchanged_methods(called: Iterable[Any] = ()) -> str:
     or those of tensors that a graph has `called` by name.
     """
     found = [
-        ("nn.Parameter", name) for name in vars(nn.Parameter).keys() - _OF_PARAMETERS if hasattr(torch.Tensor, name)
+        ("nn.Parameter", name)
+        for name in vars(nn.Parameter).keys() - _OF_PARAMETERS - NO_PART
+        if hasattr(torch.Tensor, name)
     ]
     found += [
         ("Tensor", name)
