@@ -14,7 +14,9 @@ from torch._dynamo.variables import TensorVariable
 from unrolled.engine.source_lines import is_of_torch
 
 ORIGIN_WORDS = "it asks a tensor how it came about, which may differ from step to step"
-_read: Any = TensorVariable.var_getattr
+#: torch's reading of an attribute of a tensor: of 2.13, of 2.14
+READS = "var_getattr" if hasattr(TensorVariable, "var_getattr") else "tp_getattro_impl"
+_read: Any = getattr(TensorVariable, READS)
 
 
 def _is_private(name: str) -> bool:

@@ -45,7 +45,7 @@ from unrolled.engine.step.doing import (
 )
 from unrolled.engine.step.extra_guards import OPERATORS, Frame
 from unrolled.engine.step.grad_mode import GradMode
-from unrolled.engine.step.origin import ORIGIN, ORIGIN_WORDS, noting_attributes
+from unrolled.engine.step.origin import ORIGIN, ORIGIN_WORDS, READS, noting_attributes
 from unrolled.engine.step.refusals import ADDRESS, SCRIPT
 from unrolled.engine.step.sources import guard_classes, realized
 from unrolled.engine.step.undisturbed import patched_here
@@ -180,7 +180,7 @@ class Path:
                 )
             texts = builtin.BuiltinVariable
             patch(texts, "call_function", self._refusing_texts(texts.call_function))
-            patch(TensorVariable, "var_getattr", noting_attributes(self._note))
+            patch(TensorVariable, READS, noting_attributes(self._note))
             patch(UserDefinedObjectVariable, _COMPARE, self._noting_compared())
             for module in (lists, utils):  # dictionaries take it from there when they are asked
                 patch(module, "iter_contains", self._noting_sought(utils.iter_contains))
