@@ -56,7 +56,7 @@ def converted_dictionary(x, h):
     return h, new(x, h) * len(f"{DICTIONARY!r}")
 
 
-@refused(f"it turns a torch.Tensor into text{CANNOT}", 'return h, new(x, h) * len("%s" % (h,))')
+@refused("it turns a tensor into text", 'return h, new(x, h) * len("%s" % (h,))')
 def tensor_by_percent(x, h):
     return h, new(x, h) * len("%s" % (h,))
 

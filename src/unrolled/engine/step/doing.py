@@ -159,7 +159,7 @@ class Doing:
         if kind in ("GET_ITER", "FOR_ITER", "UNPACK_SEQUENCE", "UNPACK_EX", "LIST_EXTEND", "SET_UPDATE"):
             return f"it loops over {last}{CANNOT}"
         if kind.startswith(("FORMAT", "CONVERT")):
-            return f"it turns {last} into text{CANNOT}"
+            return TEXT if _is(self._stack[-1], TensorVariable) else f"it turns {last} into text{CANNOT}"
         return NOT_CAPTURED
 
     def _entered(self) -> Any:
