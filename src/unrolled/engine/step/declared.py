@@ -131,10 +131,9 @@ _CALLED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 _called = [(itemgetter(*names), space, itemgetter(*names)(space)) for space, names in _CALLED]
 
 
+# the attributes of torch's two classes of tensors at the start, and those that were last found to differ in nothing
 _tensors: dict[type, dict[str, Any]] = {kind: dict(vars(kind)) for kind in (torch.Tensor, nn.Parameter)}
-_last: dict[type, list[Any]] = {
-    kind: list(then.values()) for kind, then in _tensors.items()
-}  # that differed in nothing that counts
+_last: dict[type, list[Any]] = {kind: list(then.values()) for kind, then in _tensors.items()}
 _MOST_TRACES = 8  # one within another
 _size_of_vf = len(vars(torch._VF))  # of names that lie over torch's own functions of cells
 

@@ -67,19 +67,19 @@ class Found:
         self.plans: dict[Hashable, Any] = {}
         self.traced: Any = None
         self.is_random = self.is_distrusted = self.is_wrong = self.serves_without_gradients = False
-        self._lender: Found | None = None
+        self._with_gradients: Found | None = None  # whose graph this one shares
         self._calls_left = self._n_compared = 0
         self._owner = None if owner is None else weakref.ref(owner)  # what no guard tells of may hold for it alone
 
     def holds(self, step: Callable, examples: tuple[Any, Any]) -> bool:
         """Whether it holds for a step now, in a call of which these are examples."""
-        if self.is_wrong or (self._lender is not None and self._lender.is_wrong):
+        if self.is_wrong or (self._with_gradients is not None and self._with_gradients.is_wrong):
             return False
         if self._guards is None:
             return self._owner is None or self._owner() is step
         if isinstance(self.graph, NotTraceable):
             examples = self._examples
-        if self._lender is None:
+        if self._with_gradients is None:
             return self._guards.holds(step, *examples)
         if torch.is_grad_enabled():
             return False
@@ -88,9 +88,9 @@ class Found:
 
     def without_gradients(self) -> "Found":
         """The same for calls without gradients; it is compared with the step by itself."""
-        lent = Found(self._guards, self.graph, self._examples)
-        lent.is_random, lent.is_distrusted, lent._lender = self.is_random, self.is_distrusted, self
-        return lent
+        shared = Found(self._guards, self.graph, self._examples)
+        shared.is_random, shared.is_distrusted, shared._with_gradients = self.is_random, self.is_distrusted, self
+        return shared
 
     def tensors(self, step: Callable, examples: tuple[Any, Any]) -> list[Tensor]:
         """What the step reads now beside its arguments."""
@@ -113,8 +113,8 @@ class Found:
         self._n_compared += 1
         self._calls_left = 0 if self.is_distrusted else 2 ** max(0, self._n_compared - _OFTEN) - 1
         self.is_wrong = not is_same
-        if self.is_wrong and self._lender is not None:
-            self._lender._calls_left = 0  # guards that missed a change missed it for both
+        if self.is_wrong and self._with_gradients is not None:
+            self._with_gradients._calls_left = 0  # guards that missed a change missed it for both
 
     def refused(self, reason: str) -> "Found":
         """The same, as why there is no graph."""
@@ -122,5 +122,5 @@ class Found:
 
     def why_not(self, step: Callable, examples: tuple[Any, Any]) -> str:
         """What has changed, as torch words it."""
-        with torch.set_grad_enabled(self._lender is not None or torch.is_grad_enabled()):
+        with torch.set_grad_enabled(self._with_gradients is not None or torch.is_grad_enabled()):
             return "" if self._guards is None else self._guards.why_not(step, *examples)

@@ -54,10 +54,11 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     examples = leaves.examples(n_rows)
     found = next((each for each in list(captures) if each.holds(step, examples)), None)
     is_missed = False
-    lent = _lent(captures, step, leaves, n_rows) if found is None and not torch.is_grad_enabled() else None
-    if lent is not None:
-        _keep(key, lent)
-        return lent
+    if found is None and not torch.is_grad_enabled():
+        shared = _shared_with_gradients(captures, step, leaves, n_rows)
+        if shared is not None:
+            _keep(key, shared)
+            return shared
     if found is None and captures:
         _count_change(step, captures[0].why_not(step, examples))
     elif found is not None and not _is_still_the_step(found, step, leaves, n_rows):
@@ -75,13 +76,15 @@ def graph_for(step: Callable, leaves: Leaves, n_rows: int) -> Found:
     return found
 
 
-def _lent(captures: list[Found], step: Callable, leaves: Leaves, n_rows: int) -> Found | None:
+def _shared_with_gradients(captures: list[Found], step: Callable, leaves: Leaves, n_rows: int) -> Found | None:
     """What was captured with gradients, for a call without them: a step that never asks for them has one graph."""
     examples = leaves.examples(n_rows)
     with torch.enable_grad():
         known = [each for each in list(captures) if each.serves_without_gradients and each.holds(step, examples)]
-    lent = known[0].without_gradients() if known else None
-    return lent if lent is not None and _is_still_the_step(lent, step, leaves, n_rows) else None
+    if not known:
+        return None
+    shared = known[0].without_gradients()
+    return shared if _is_still_the_step(shared, step, leaves, n_rows) else None
 
 
 def _keep(key: Hashable, found: Found) -> None:
