@@ -137,28 +137,27 @@ def _of_tables(
     table = read_table(paths, encoding=encoding, header=header, choose=choose, faults=faults)
     [roles] = found_roles
     texts = [value.strip() for value in table.columns[roles.text]]
-    is_multiple, is_cut = True, separator is not None
-    if len(roles.answers) > 1:
-        rows = flagged(table, roles.answers, faults)
-        if separator is not None:
-            faults.add(f"{table.name}: labels are in {len(roles.answers)} columns; leave --separator out")
-    else:
-        rows, is_multiple = _labels_in(table, roles.answer, separator, faults)
+    rows, is_multiple = _labels_in(table, roles, separator, faults)
     faults.stop()
     kept = [i for i, text in enumerate(texts) if text]
     if not kept:
         raise DataError(f"{table.name}: holds no texts: all {len(table):,} rows are empty in column {roles.text!r}")
     labels = [rows[i] for i in kept]
-    notes = _told(roles, labels, table.notes, is_cut=is_cut, is_multiple=is_multiple)
+    notes = _told(roles, labels, table.notes, is_cut=separator is not None, is_multiple=is_multiple)
     if len(kept) < len(texts):
         notes.append(counted(len(texts) - len(kept), "row[|s] without a text [is|are] left out"))
     read_as = {"text": roles.text, "label": roles.answer}
     return Labeled([texts[i] for i in kept], labels, is_multiple, tuple(notes), sha256=table.sha256, read_as=read_as)
 
 
-def _labels_in(table: Table, name: str, separator: str | None, faults: Faults) -> tuple[list[list[str]], bool]:
-    """The labels of each row, out of one column, and whether a text may have several; a missing one is told."""
-    column, unlabeled = table.columns[name], list[str]()
+def _labels_in(table: Table, roles: Roles, separator: str | None, faults: Faults) -> tuple[list[list[str]], bool]:
+    """The labels of each row, and whether a text may have several; a missing one is told."""
+    if len(roles.answers) > 1:
+        if separator is not None:
+            faults.add(f"{table.name}: labels are in {len(roles.answers)} columns; leave --separator out")
+        return flagged(table, roles.answers, faults), True
+    name, unlabeled = roles.answer, list[str]()
+    column = table.columns[name]
     found, is_multiple = _cut(column, separator)
     for place, cell, labels in zip(table.places, column, found, strict=True):
         if labels is None:
@@ -355,12 +354,10 @@ def labeled_frame(
     roles = roles_of_frame(frame, Wanted(text, label, "label", _LABEL_NAMES).like(learnt))
     of_text = column_of(frame, roles.text, (), "text")
     if len(roles.answers) > 1:
-        faults, table = Faults(), of_frame(frame)
-        answers: list[Any] = flagged(table, roles.answers, faults)
-        if separator is not None:
-            faults.add(f"{table.name}: labels are in {len(roles.answers)} columns; leave --separator out")
+        faults = Faults()
+        flags, _ = _labels_in(of_frame(frame), roles, separator, faults)
         faults.stop()
-        found = labeled_in_memory(of_text, answers)
+        found = labeled_in_memory(of_text, flags)
         read_as = {"text": roles.text, "label": roles.answer}
         return replace(
             found, notes=tuple(_told(roles, found.labels, (), is_cut=True, is_multiple=True)), read_as=read_as

@@ -212,7 +212,7 @@ def _is_nested(path: Path, form: ItemForm, asked: AskedSides, learnt: Learnt) ->
         nonlocal is_nested
         sides = asked.source or learnt.get("source"), asked.target or learnt.get("target")
         is_nested = _nested(head, rows, sides)[0] is not None
-        return head[:1]
+        raise DataError("the other rows need not be read")
 
     with contextlib.suppress(DataError):
         read_table([path], encoding=form.encoding, header=form.header, choose=choose)
