@@ -14,25 +14,15 @@ import numpy as np
 import pytest
 import torch
 from tests.guard.checks import INPUT, Case, assert_as_eager, assert_change_is_seen, slow_but_for
-from tests.plans import forget_plans
 from torch import Tensor, nn
 from torch.nn import functional
 
 import unrolled
-from unrolled.engine.cache import disk
-from unrolled.engine.step import guarded
 from unrolled.engine.step.declared import declared
 from unrolled.engine.step.extra_guards import NO_PART
 from unrolled.engine.step.sources import exchanged_methods
 
-
-@pytest.fixture(autouse=True)
-def by_guards_alone(monkeypatch):
-    monkeypatch.setattr(disk, "save", lambda *_: None)
-    monkeypatch.setattr(guarded, "gives_the_same", lambda *_: True)
-    forget_plans()
-    yield
-    forget_plans()
+pytestmark = pytest.mark.usefixtures("by_guards_alone")
 
 
 #: name of a method → what calls it of a matrix

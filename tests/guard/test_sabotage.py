@@ -20,15 +20,7 @@ from unrolled.engine.step.dict_keys import DictKeys
 from unrolled.engine.step.extra_guards import ExtraGuards
 from unrolled.engine.step.found import Leaves
 
-
-@pytest.fixture(autouse=True)
-def anew(monkeypatch):
-    """Nothing that is made here is used by others; nor does the net below the guards catch what they miss."""
-    monkeypatch.setattr(disk, "save", lambda *_: None)
-    monkeypatch.setattr(guarded, "gives_the_same", lambda *_: True)
-    forget_plans()
-    yield
-    forget_plans()
+pytestmark = pytest.mark.usefixtures("by_guards_alone")
 
 
 def without(**attributes: Any) -> Callable[[Any], None]:
