@@ -26,7 +26,25 @@ STATES = {
     "detached": lambda x, a, b, w: a.detach() * 0.5,
     "chosen": lambda x, a, b, w: torch.where(a > 0, x, torch.ones_like(x)),
     "product": lambda x, a, b, w: x @ w.outer(w) * 0.1,
+    "filled": lambda x, a, b, w: torch.fill(a, 0.5),
+    "filled_twice": lambda x, a, b, w: (a * w).fill_(0.5).sin().fill_(2.0),
+    "overwritten": lambda x, a, b, w: _written(b * 1.0, ..., x),
+    "overwritten_by_a_number": lambda x, a, b, w: _written(b.clone(), slice(None), 0.5),
+    "overwritten_by_all_columns": lambda x, a, b, w: _written(torch.sin(a), (slice(None), slice(0, 4)), w),
+    "overwritten_in_part": lambda x, a, b, w: _written(b.clone(), (slice(None), slice(1, 3)), 0.5),
+    "overwritten_zeros": lambda x, a, b, w: _written(torch.zeros_like(a), ..., 0.5),
+    "part_of_zeros": lambda x, a, b, w: _written(torch.zeros_like(a), (slice(None), 1), w[1] * x[:, 0]),
+    "copied": lambda x, a, b, w: a.clone().copy_(torch.ones_like(w)),
+    "zeroed": lambda x, a, b, w: torch.sin(a).zero_(),
+    "filled_mask": lambda x, a, b, w: a.masked_fill(a == a, 0.5),
 }
+
+
+def _written(to, place, what):
+    to[place] = what
+    return to
+
+
 OUTPUTS = {
     **{name: STATES[name] for name in ("zeros", "of_x", "other", "compared", "detached", "of_w")},
     "state": lambda x, a, b, w: a,
@@ -75,6 +93,21 @@ def test_results_require_a_gradient_where_the_loops_do(case):
     assert ours[0] == theirs[0]
     for a, b in zip(ours[1], theirs[1], strict=True):
         torch.testing.assert_close(*torch.broadcast_tensors(a, b), rtol=1e-10, atol=1e-10, check_dtype=False)
+
+
+WRITES = [name for name in STATES if name.startswith(("filled", "overwritten", "copied", "zeroed", "part_of"))]
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_is_overwritten_has_a_gradient_of_zeros(name, monkeypatch):
+    """As torch gives it; a trained model's loss on it may be called without an error."""
+    monkeypatch.setitem(OUTPUTS, name, STATES[name])
+    for needs in itertools.product((False, True), repeat=4):
+        ours, theirs = (asked(("kept", "other", name, "zeros"), needs, 2, engine) for engine in ("auto", "eager"))
+        assert ours[2], "not fused"
+        assert ours[0] == theirs[0]
+        for a, b in zip(ours[1], theirs[1], strict=True):
+            torch.testing.assert_close(*torch.broadcast_tensors(a, b), rtol=1e-10, atol=1e-10, check_dtype=False)
 
 
 def test_a_state_that_comes_and_goes():

@@ -7,11 +7,11 @@ import torch
 from torch import fx
 
 from unrolled.engine.ir.loop_programs import LoopPrograms
-from unrolled.engine.passes.differentiate import detached_results, has_gradient
+from unrolled.engine.passes.differentiate import detached_results
 from unrolled.engine.passes.lower.lowering import operation
 from unrolled.engine.passes.outside import Outside
 from unrolled.engine.passes.products import take_products
-from unrolled.engine.passes.shapes import row_shape
+from unrolled.engine.passes.shapes import has_gradient, row_shape
 from unrolled.engine.passes.split import Split
 from unrolled.engine.passes.subgraph import part_of
 from unrolled.engine.run.plan import Plan

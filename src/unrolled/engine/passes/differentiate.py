@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 from unrolled.engine.gradient_clip import CLIP
 from unrolled.engine.passes.decompositions import decompositions
+from unrolled.engine.passes.shapes import has_gradient
 from unrolled.engine.passes.split import Split
 from unrolled.engine.passes.subgraph import part_of
 from unrolled.engine.passes.subtracted_means import correct_means
@@ -118,13 +119,6 @@ class _Clipping:
         own = found[n - self._n_states : n]
         more = self._back(tuple(clamped))
         return [*found[: n - self._n_states], *(a + b for a, b in zip(own, more, strict=True))]
-
-
-def has_gradient(node: fx.Node) -> bool:
-    """Whether a gradient goes through it, if it comes of something that has one."""
-    value = node.meta["val"]
-    is_cut = isinstance(value, Tensor) and not value.is_floating_point()
-    return not is_cut and node.target is not torch.ops.aten.detach.default
 
 
 def _differentiable(parts: Split) -> set[fx.Node]:

@@ -2,19 +2,21 @@
 
 A product over a concatenation, W·[x, h], becomes two, so that its x half leaves the loop. A score of each place of a
 memory becomes a sum within a row of the batch. What depends on the shape of a tensor alone is made of that shape, so
-that it does not depend on the tensor. What is written twice is computed once.
+that it does not depend on the tensor. What is written over a whole tensor is what was written, with a gradient of
+zeros for what was there. What is computed twice is computed once.
 """
 
 import operator
 from collections.abc import Hashable
 from typing import Any
 
+import torch
 from torch import Tag, fx, ops
 from torch._ops import OpOverload
 
 from unrolled.engine.passes.products import PRODUCTS
-from unrolled.engine.passes.shapes import is_by_row, shape_of
-from unrolled.engine.passes.trace import BATCH, Traced
+from unrolled.engine.passes.shapes import has_gradient, is_by_row, shape_of
+from unrolled.engine.passes.trace import BATCH, PARTS, Traced
 
 aten = ops.aten
 VIEWED_AS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
@@ -27,11 +29,12 @@ LIKES = {
     aten.zeros_like.default: aten.zeros.default, aten.new_zeros.default: aten.zeros.default,
     aten.ones_like.default: aten.ones.default, aten.new_ones.default: aten.ones.default,
     aten.full_like.default: aten.full.default, aten.new_full.default: aten.full.default,
-    aten.fill.Scalar: aten.full.default,
     aten.empty_like.default: aten.empty.memory_format, aten.new_empty.default: aten.empty.memory_format,
     aten.rand_like.default: aten.rand.default, aten.randn_like.default: aten.randn.default,
 }  # fmt: skip
 
+# what is written over all of a tensor
+WRITES = {aten.fill.Scalar, aten.fill.Tensor, aten.copy.default} | FILLS
 
 # whose two arguments may change places
 COMMUTATIVE = {aten.add.Tensor, aten.mul.Tensor, aten.maximum.default, aten.minimum.default}
@@ -44,6 +47,7 @@ def normalize(traced: Traced) -> Traced:
         _take_scores_apart(graph)
     _take_products_apart(graph)
     _take_shapes_alone(graph)
+    _take_writes_apart(graph)
     _merge_equals(graph)
     graph.eliminate_dead_code()
     return traced
@@ -140,18 +144,62 @@ def _take_products_apart(graph: fx.Graph) -> None:
 def _take_shapes_alone(graph: fx.Graph) -> None:
     """What depends on the shape of a tensor alone depends on no state."""
     for node in list(graph.nodes):
-        if node.target not in FILLS | LIKES.keys():
+        if node.target not in LIKES:
             continue
-        value, target = node.meta["val"], LIKES.get(node.target, aten.empty.memory_format)
+        value, target = node.meta["val"], LIKES[node.target]
         fill = node.args[-1:] if target is aten.full.default else ()
         with graph.inserting_before(node):
             made = _call(graph, target, ([*value.shape], *fill), node)
         made.kwargs = {"dtype": value.dtype, "device": value.device}
-        if node.target in FILLS:
-            node.args = (made, *node.args[1:])
-        else:
-            node.replace_all_uses_with(made)
-            graph.erase_node(node)
+        node.replace_all_uses_with(made)
+        graph.erase_node(node)
+
+
+def _take_writes_apart(graph: fx.Graph) -> None:
+    """What is written over a tensor depends on its numbers no more, but has a gradient if that had one."""
+    carrying = set[fx.Node]()
+    for node in [each for each in graph.nodes if each.op != "output"]:
+        if has_gradient(node) and (node.op == "placeholder" or not carrying.isdisjoint(node.all_input_nodes)):
+            carrying.add(node)
+        if node.target not in WRITES:
+            continue
+        to = node.args[0]
+        is_part = all(use.target in PARTS for use in node.users)  # of another, which has the gradient anyway
+        with graph.inserting_before(node):
+            written = _written(graph, node)
+            if to in carrying and has_gradient(node) and not is_part:
+                everywhere = _full(graph, node, True, torch.bool)
+                written = _call(graph, aten.where.self, (everywhere, written, to), node)
+        if node in carrying:
+            carrying.add(written)
+        node.replace_all_uses_with(written)
+        graph.erase_node(node)
+
+
+def _written(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    """What a node writes over all of a tensor, as wide as that."""
+    shape, dtype = [*node.meta["val"].shape], node.meta["val"].dtype
+    if node.target is aten.fill.Scalar:
+        return _full(graph, node, node.args[1], dtype)
+    if node.target in FILLS:
+        empty = _call(graph, aten.empty.memory_format, (shape,), node)
+        empty.kwargs = {"dtype": dtype, "device": node.meta["val"].device}
+        made = _call(graph, node.target, (empty, *node.args[1:]), node)
+        made.kwargs = node.kwargs
+        return made
+    source: Any = node.args[1]
+    if source.meta["val"].dtype != dtype:
+        source = _call(graph, aten._to_copy.default, (source,), source)
+        source.kwargs, source.meta["val"] = {"dtype": dtype}, source.meta["val"].to(dtype)
+    return _call(graph, aten.expand.default, (source, shape), node)
+
+
+def _full(graph: fx.Graph, like: fx.Node, number: Any, dtype: torch.dtype) -> fx.Node:
+    value = like.meta["val"]
+    node = _call(graph, aten.full.default, ([*value.shape], number), like)
+    node.kwargs = {"dtype": dtype, "device": value.device}
+    node.meta["val"] = value.new_empty(value.shape, dtype=dtype)
+    return node
 
 
 def _is_cat(node: fx.Node) -> bool:

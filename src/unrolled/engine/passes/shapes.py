@@ -1,8 +1,8 @@
-"""Shapes in a traced graph, where `trace.BATCH` stands for the rows of the batch."""
+"""Shapes and gradients in a traced graph, where `trace.BATCH` stands for the rows of the batch."""
 
 from collections.abc import Sequence
 
-from torch import Tensor, fx
+from torch import Tensor, fx, ops
 
 from unrolled.engine.passes.trace import BATCH
 
@@ -21,6 +21,13 @@ def is_by_row(node: fx.Node) -> bool:
     """Whether a tensor has a row for each row of the batch."""
     value = node.meta.get("val")
     return isinstance(value, Tensor) and value.shape[:1] == (BATCH,)
+
+
+def has_gradient(node: fx.Node) -> bool:
+    """Whether a gradient goes through it, if it comes of something that has one."""
+    value = node.meta["val"]
+    is_cut = isinstance(value, Tensor) and not value.is_floating_point()
+    return not is_cut and node.target is not ops.aten.detach.default
 
 
 def shown(shape: Sequence[int]) -> str:

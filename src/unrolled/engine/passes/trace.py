@@ -35,7 +35,7 @@ _NOT_TRACED = "torch cannot trace it as a graph of its own operations"
 _NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
 
 # what puts a tensor into a part of another → what takes that part
-_PARTS: dict[Any, Callable] = {
+PARTS: dict[Any, Callable] = {
     aten.select_scatter.default: aten.select.int,
     aten.slice_scatter.default: aten.slice.Tensor,
     aten.diagonal_scatter.default: aten.diagonal.default,
@@ -209,20 +209,15 @@ def trace(
         _check_part(node)
         if node.target is aten.copy_.default:
             raise NotTraceable("it changes one of its arguments, or a tensor that it holds, in place")
-        # what is written to a part of a tensor, as wide as that
-        if node.target in (aten.copy.default, aten.fill.Tensor):
-            to, source = (arg.meta["val"] for arg in node.args[:2])
-            if source.dtype == to.dtype:
-                node.target, node.args = aten.expand.default, (node.args[1], list(to.shape))
     [(n_outputs, form)] = found
     return Traced(graph, n + len(made), len(xs), len(states), n_outputs, made, form)
 
 
 def _check_part(node: Any) -> None:
     """Holds what is put into a part of a tensor to be as large as that, which torch checks of numbers alone."""
-    if node.target in _PARTS:
+    if node.target in PARTS:
         whole, part, *place = node.args
-        if part.meta["val"].shape != _PARTS[node.target](whole.meta["val"], *place, **node.kwargs).shape:
+        if part.meta["val"].shape != PARTS[node.target](whole.meta["val"], *place, **node.kwargs).shape:
             raise NotTraceable(ROWS_MATTER + line_of_node(node))  # it may be for the rows of the call alone
 
 
