@@ -530,7 +530,7 @@ def without_gradient(x, h):
         (lambda x, h: (h, h.sort(1)[0] + x), "aten.sort is not among the operations that a fused loop can hold"),
         (lambda x, h: (h, h.cumsum(0) + x), "works along another axis than the features"),
         (lambda x, h: (h, h.view(-1, 2, 2).max(2)[0].repeat(1, 2) + x), "amax and amin find what stands there"),
-        (lambda x, h: (h, torch.bernoulli(torch.sigmoid(h)) + x), "random numbers whose law depends on the state"),
+        (lambda x, h: (h, torch.bernoulli(torch.sigmoid(h)) + x), "random numbers whose law may depend on the state"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_traced_faithfully_runs_eagerly_and_right(step, reason):

@@ -108,7 +108,7 @@ def truth_as_output(x, h):
 
 
 @unfused(
-    "it draws random numbers whose law depends on the state",
+    "it draws random numbers whose law may depend on the state",
     "return h, new(x, h) + torch.bernoulli(torch.sigmoid(h))",
 )
 def law_of_the_state(x, h):

@@ -199,7 +199,7 @@ def _refuse(parts: Split) -> None:
             raise NotTraceable(f"{ROWS_MATTER}{line_of_node(node)}")
     for node in parts.loop:
         if is_random(node):
-            raise NotTraceable(f"it draws random numbers whose law depends on the state{line_of_node(node)}")
+            raise NotTraceable(f"it draws random numbers whose law may depend on the state{line_of_node(node)}")
     for node in [*parts.next_states, *parts.kept]:
         if not node.meta["val"].is_floating_point():
             raise NotTraceable(
