@@ -146,6 +146,25 @@ def test_what_is_exchanged_beneath_torchs_tracing_is_seen(name, n_traces, monkey
     assert [step is None for step in found] == [bool(name)]
 
 
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize(("name", "factor"), [("chunk", 2), ("__add__", 3), ("__mul__", 0.5), ("__rsub__", 2)])
+@pytest.mark.filterwarnings("ignore::unrolled.errors.NotFusedWarning")
+def test_an_exchanged_method_of_tensors_is_called_once(name, factor, engine, monkeypatch):
+    """In a graph that runs as it was captured; a mode of ours would make of torch's method the exchanged one."""
+    right = getattr(torch.Tensor, name)
+
+    def exchanged(*given):
+        found = right(*given)
+        return tuple(each * factor for each in found) if isinstance(found, tuple) else torch.mul(found, factor)
+
+    torch._dynamo.reset()
+    cell, xs, state = unrolled.cells.GRU(3, 4), torch.randn(2, 3, 3), torch.randn(3, 4)
+    compiled = torch.compile(lambda xs: unrolled.scan(cell, xs, state, engine=engine)[0], backend="eager")
+    monkeypatch.setattr(torch.Tensor, name, exchanged)
+    found = compiled(xs)
+    torch.testing.assert_close(found, unrolled.scan(cell, xs, state, engine="eager")[0])
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_export_keeps_time_and_batch_open(recompute):
     model, xs, state = made("lstm", recompute=recompute)

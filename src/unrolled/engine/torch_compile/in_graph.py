@@ -167,7 +167,9 @@ def _planned(scan: CheckedScan) -> tuple[Planned, list[Tensor], Call]:
 
 def _eagerly(scan: CheckedScan) -> tuple[Any, Any]:
     """The definition, whose step is held to what `_check_of_graph` asks for."""
-    with _OfGraph(scan.step, flatten(scan.xs)[0][0]):
+    x = flatten(scan.xs)[0][0]
+    # under a mode torch takes a method by its name on torch.Tensor, be it exchanged there or not
+    with _OfGraph(scan.step, x) if _is_of_graph(x) else contextlib.nullcontext():
         return eager.run_scan(scan)
 
 
@@ -184,9 +186,14 @@ class _OfGraph(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def _is_of_graph(x: Tensor) -> bool:
+    """Whether an input stands for one of a graph whose tensors are told from others."""
+    return isinstance(x, FunctionalTensor) and not torch.compiler.is_exporting()
+
+
 def _check_of_graph(step: Callable, x: Tensor, tensors: list[Tensor]) -> None:
     """Raises StepError if one of the tensors that a step reads is not of the graph that its input is of."""
-    if isinstance(x, FunctionalTensor) and not torch.compiler.is_exporting():
+    if _is_of_graph(x):
         held = [tensor for tensor in tensors if not isinstance(tensor, FunctionalTensor)]
         if held:
             raise StepError(_NOT_OF_GRAPH.format(" and ".join(_name_in(step, tensor) for tensor in held)))
