@@ -21,7 +21,11 @@ def flatten(tree: Tree) -> tuple[list[Any], Form]:
         return [tree], None
     if type(tree) is tuple and all([isinstance(leaf, Tensor) for leaf in tree]):  # noqa: C419 - a generator takes longer
         return list(tree), len(tree)
-    return pytree.tree_flatten(tree)
+    leaves, spec = pytree.tree_flatten(tree)
+    if spec.is_leaf():
+        return leaves, None
+    is_flat = spec.type is tuple and all(child.is_leaf() for child in spec.children())
+    return leaves, spec.num_children if is_flat else spec
 
 
 def unflatten(leaves: list[Any], form: Form) -> Tree:

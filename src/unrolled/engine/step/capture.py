@@ -22,7 +22,6 @@ from torch._dynamo.output_graph import OutputGraphCommon
 from torch._dynamo.utils import dynamo_timed, get_metrics_context
 from torch._dynamo.variables.torch_function import torch_function_mode_stack_state_mgr
 from torch.fx.experimental import _config as _shapes_config
-from torch.utils import _pytree as pytree
 
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.step.dict_keys import DictKeys
@@ -33,6 +32,7 @@ from unrolled.engine.step.refusals import reason_of, refuse_nodes
 from unrolled.engine.step.scopes import own_globals
 from unrolled.engine.step.sources import HELPERS, all_have_sources, exchanged_methods
 from unrolled.engine.step.undisturbed import undisturbed, unforked
+from unrolled.engine.trees import flatten
 
 _SETTINGS: dict[str, Any] = {
     "side_effect_replay_policy": "error",  # a graph alone does not write what the step writes
@@ -260,7 +260,7 @@ class Captured(Guarded):
         known = {
             id(leaf): (kind, i)
             for kind, tree in zip(("x", "state"), examples, strict=True)
-            for i, leaf in enumerate(pytree.tree_leaves(tree))
+            for i, leaf in enumerate(flatten(tree)[0])
         }
         self.places: list[tuple[str, int]] = []
         self._at: list[int] = []
@@ -282,10 +282,10 @@ class Captured(Guarded):
                 raise NotTraceable("it returns a tensor that it holds, as it is")
             return known[id(leaf)]
 
-        leaves, self.outputs_form = pytree.tree_flatten(result[0])
+        leaves, self.outputs_form = flatten(result[0])
         self.outputs = list(map(named, leaves))
-        leaves, form = pytree.tree_flatten(result[1])
-        if form != pytree.tree_structure(examples[1]):
+        leaves, form = flatten(result[1])
+        if form != flatten(examples[1])[1]:
             raise NotTraceable("its state does not keep its structure")
         self.states = list(map(named, leaves))
 

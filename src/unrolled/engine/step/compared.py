@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from unrolled.engine.context import without_saved_tensor_hooks
 from unrolled.engine.step.found import Leaves
-from unrolled.engine.trees import unflatten
+from unrolled.engine.trees import flatten, unflatten
 
 if TYPE_CHECKING:
     from unrolled.engine.step.capture import Captured
@@ -37,8 +36,8 @@ def gives_the_same(step: Callable, graph: "Captured", tensors: list[Tensor], lea
 
     def of_step(xs: list[Tensor], states: list[Tensor]) -> tuple[Any, list[Any]]:
         y, state = step(unflatten(xs, leaves.x_form), unflatten(states, leaves.state_form))
-        found, form = pytree.tree_flatten(y)
-        return form, found + pytree.tree_leaves(state)
+        found, form = flatten(y)
+        return form, found + flatten(state)[0]
 
     def of_graph(xs: list[Tensor], states: list[Tensor]) -> tuple[Any, list[Any]]:
         return graph.outputs_form, graph.run(tensors, xs, states, len(states[0]), is_traced=False)

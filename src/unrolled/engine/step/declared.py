@@ -104,7 +104,7 @@ def declared(step: Callable) -> Declared | None:
     """A step as one of the library's own: itself, or a cell of the library's or of torch's that nothing was changed in.
     None of any other.
     """
-    if type(step) is types.FunctionType or not _is_torch_as_it_was():
+    if not _may_be_declared(type(step)) or not _is_torch_as_it_was():
         return None  # a step of the user's, which is captured with what was exchanged
     if isinstance(step, Declared):
         return step
@@ -120,6 +120,11 @@ def declared(step: Callable) -> Declared | None:
     if cell.step is not None and not is_in_graph:
         _cells[step] = cell
     return cell.step
+
+
+def _may_be_declared(kind: type) -> bool:
+    """Whether steps of a class may be of the library's own: most are not, which this tells in no time."""
+    return kind in _FORWARDS or str(kind.__module__).startswith("unrolled.")
 
 
 # functions that the library's steps call by name, which a user might exchange
