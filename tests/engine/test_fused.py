@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import math
 import os
 import warnings
 import weakref
@@ -419,6 +420,9 @@ def test_steps_with_parts_that_lie_elsewhere(kind):
         lambda h: torch.empty_like(h).bernoulli_(0.3),
         lambda h: h.new_empty(h.shape).uniform_(-0.3, 0.7) > 0.4,
         lambda h: torch.zeros_like(h).normal_(0.2, 0.9) < -0.27,
+        lambda h: torch.zeros_like(h).cauchy_() > math.tan(0.2 * math.pi),
+        lambda h: h.clone().log_normal_() < math.exp(1 - 2 * 0.5244),
+        lambda h: torch.sin(h).geometric_(0.3) == 1,
     ],
 )
 def test_random_numbers_in_the_shape_of_the_state(draw):

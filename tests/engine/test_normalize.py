@@ -37,6 +37,7 @@ APART = {
     "normal numbers": lambda a, b: (torch.randn_like(a), torch.randn_like(a)),
     "coins": lambda a, b: (torch.bernoulli(torch.full_like(a, 0.5)), torch.bernoulli(torch.full_like(a, 0.5))),
     "numbers filled in": lambda a, b: (torch.empty_like(a).exponential_(), torch.empty_like(a).exponential_()),
+    "other laws": lambda a, b: (a.clone().cauchy_(), a.clone().cauchy_()),
 }
 
 

@@ -39,12 +39,13 @@ _FUNCTIONS: dict[str, tuple[Callable, int]] = {
 #: Written out, as the tables load torch's tracing, which takes seconds; a test holds the list to the tables.
 ATEN = frozenset(
     """
-    _efficientzerotensor.default _unsafe_view.default bernoulli.default bernoulli.p
-    contiguous.default detach.default empty_like.default empty_permuted.default exponential.default
-    hardshrink_backward.default lift_fresh_copy.default normal_functional.default ones.default ones_like.default
-    reshape.default roll.default rsub.Tensor softshrink_backward.default split.Tensor std.correction
-    std_mean.correction sum.default t.default transpose.int uniform.default unsafe_split.Tensor
-    var_mean.correction where.Scalar where.ScalarOther where.ScalarSelf zeros.default zeros_like.default
+    _efficientzerotensor.default _unsafe_view.default bernoulli.default bernoulli.p cauchy.default
+    contiguous.default detach.default empty_like.default empty_permuted.default exponential.default geometric.default
+    hardshrink_backward.default lift_fresh_copy.default log_normal.default normal_functional.default
+    ones.default ones_like.default reshape.default roll.default rsub.Tensor softshrink_backward.default
+    split.Tensor std.correction std_mean.correction sum.default t.default transpose.int uniform.default
+    unsafe_split.Tensor var_mean.correction where.Scalar where.ScalarOther where.ScalarSelf zeros.default
+    zeros_like.default
     """.split()  # noqa: SIM905 - a list would take a line for each
 )
 _STRINGS = ("floor", "trunc", "none", "tanh")  # roundings of a division, ways of a gelu

@@ -2,8 +2,8 @@
 
 A product over a concatenation, W·[x, h], becomes two, so that its x half leaves the loop. A score of each place of a
 memory becomes a sum within a row of the batch. What depends on the shape of a tensor alone is made of that shape, so
-that it does not depend on the tensor. What is written over a whole tensor is what was written, with a gradient of
-zeros for what was there. What is computed twice is computed once.
+that it does not depend on the tensor. A range between tensors has no gradient. What is written over a whole tensor is
+what was written, with a gradient of zeros for what was there. What is computed twice is computed once.
 """
 
 import operator
@@ -23,6 +23,7 @@ VIEWED_AS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 # random numbers in the shape of the first argument, whose own numbers are of no effect
 FILLS = {
     aten.bernoulli.p, aten.normal_functional.default, aten.uniform.default, aten.exponential.default,
+    aten.cauchy.default, aten.log_normal.default, aten.geometric.default,
 }  # fmt: skip
 # what makes a tensor of another's shape, and what makes it of the shape alone
 LIKES = {
@@ -31,6 +32,12 @@ LIKES = {
     aten.full_like.default: aten.full.default, aten.new_full.default: aten.full.default,
     aten.empty_like.default: aten.empty.memory_format, aten.new_empty.default: aten.empty.memory_format,
     aten.rand_like.default: aten.rand.default, aten.randn_like.default: aten.randn.default,
+}  # fmt: skip
+
+# what makes a tensor of numbers in tensors, which torch reads without their gradient
+MADE_OF_NUMBERS = {
+    each for packet in (aten.linspace, aten.logspace)
+    for each in (packet.Tensor_Tensor, packet.Tensor_Scalar, packet.Scalar_Tensor)
 }  # fmt: skip
 
 # what is written over all of a tensor
@@ -47,6 +54,7 @@ def normalize(traced: Traced) -> Traced:
         _take_scores_apart(graph)
     _take_products_apart(graph)
     _take_shapes_alone(graph)
+    _take_gradients_off(graph)
     _take_writes_apart(graph)
     _merge_equals(graph)
     graph.eliminate_dead_code()
@@ -153,6 +161,14 @@ def _take_shapes_alone(graph: fx.Graph) -> None:
         made.kwargs = {"dtype": value.dtype, "device": value.device}
         node.replace_all_uses_with(made)
         graph.erase_node(node)
+
+
+def _take_gradients_off(graph: fx.Graph) -> None:
+    """A range between tensors has no gradient in torch, whose operation below would ask for one."""
+    for node in list(graph.nodes):
+        if node.target in MADE_OF_NUMBERS:
+            with graph.inserting_before(node):
+                node.args = fx.node.map_arg(node.args, lambda arg: _call(graph, aten.detach.default, (arg,), arg))
 
 
 def _take_writes_apart(graph: fx.Graph) -> None:
