@@ -13,6 +13,7 @@ from tests.guard.checks import scan_quietly
 import unrolled
 from unrolled.engine.ir.layout import BatchLayout
 from unrolled.engine.run.with_gradient import with_gradient
+from unrolled.engine.step.interpreter import COMPARES
 
 #: a new state out of x, the states a and b, and a weight w
 STATES = {
@@ -37,11 +38,19 @@ STATES = {
     "copied": lambda x, a, b, w: a.clone().copy_(torch.ones_like(w)),
     "zeroed": lambda x, a, b, w: torch.sin(a).zero_(),
     "filled_mask": lambda x, a, b, w: a.masked_fill(a == a, 0.5),
+    "written_as_compared": lambda x, a, b, w: (a * 1.0).gt_(b),
+    "written_as_compared_in_part": lambda x, a, b, w: _compared(x * 1.0, b),
+    "range": lambda x, a, b, w: x * torch.linspace(w[0], 2.0, 4, dtype=x.dtype),
 }
 
 
 def _written(to, place, what):
     to[place] = what
+    return to
+
+
+def _compared(to, what):
+    to[:, 1:3].ge_(what[:, :2])
     return to
 
 
@@ -95,7 +104,9 @@ def test_results_require_a_gradient_where_the_loops_do(case):
         torch.testing.assert_close(*torch.broadcast_tensors(a, b), rtol=1e-10, atol=1e-10, check_dtype=False)
 
 
-WRITES = [name for name in STATES if name.startswith(("filled", "overwritten", "copied", "zeroed", "part_of"))]
+WRITES = [
+    name for name in STATES if name.startswith(("filled", "overwritten", "copied", "zeroed", "part_of", "written"))
+]
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -103,11 +114,38 @@ def test_what_is_overwritten_has_a_gradient_of_zeros(name, monkeypatch):
     """As torch gives it; a trained model's loss on it may be called without an error."""
     monkeypatch.setitem(OUTPUTS, name, STATES[name])
     for needs in itertools.product((False, True), repeat=4):
-        ours, theirs = (asked(("kept", "other", name, "zeros"), needs, 2, engine) for engine in ("auto", "eager"))
-        assert ours[2], "not fused"
-        assert ours[0] == theirs[0]
-        for a, b in zip(ours[1], theirs[1], strict=True):
-            torch.testing.assert_close(*torch.broadcast_tensors(a, b), rtol=1e-10, atol=1e-10, check_dtype=False)
+        assert_as_eager(name, needs)
+
+
+def assert_as_eager(name, needs):
+    ours, theirs = (asked(("kept", "other", name, "zeros"), needs, 2, engine) for engine in ("auto", "eager"))
+    assert ours[2], "not fused"
+    assert ours[0] == theirs[0]
+    for a, b in zip(ours[1], theirs[1], strict=True):
+        torch.testing.assert_close(*torch.broadcast_tensors(a, b), rtol=1e-10, atol=1e-10, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", sorted(COMPARES))
+def test_what_is_compared_in_place_has_a_gradient_of_zeros(name, monkeypatch):
+    """As torch gives it, of what it is compared with too; a condition has none."""
+    monkeypatch.setitem(OUTPUTS, name, lambda x, a, b, w: getattr(torch.sin(a), name)(0.1))
+    monkeypatch.setitem(OUTPUTS, "other", lambda x, a, b, w: getattr(torch.zeros_like(a), name)(x * w))
+    for needs in itertools.product((False, True), (False, True), (False,), (False, True)):
+        assert_as_eager(name, needs)
+
+
+@pytest.mark.parametrize("ends", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("name", ["linspace", "logspace"])
+def test_a_range_has_no_gradient(name, ends, monkeypatch):
+    """Torch reads the numbers of its ends alone; the operation that it then calls asks for a gradient."""
+
+    def of_a_range(x, a, b, w):
+        first, last = (w[i] if is_tensor else 0.5 for i, is_tensor in enumerate(ends))
+        return b * getattr(torch, name)(first, last, 4, dtype=b.dtype)
+
+    monkeypatch.setitem(OUTPUTS, name, of_a_range)
+    for needs in itertools.product((False,), (False,), (False, True), (False, True)):
+        assert_as_eager(name, needs)
 
 
 def test_a_state_that_comes_and_goes():

@@ -118,6 +118,30 @@ def test_others_are_the_loop(change):
     torch.testing.assert_close(fused, eager)
 
 
+LOGICAL = {
+    "logical_not_": lambda z, x: z.logical_not_(),
+    **{f"logical_{name}_": lambda z, x, name=name: getattr(z, f"logical_{name}_")(x) for name in ("and", "or", "xor")},
+}
+
+
+@pytest.mark.parametrize("name", LOGICAL)
+def test_logic_in_place_on_numbers_is_not_fused(name):
+    """Torch's gradient passes by it, as if nothing had been written; of conditions there is none."""
+
+    def of_numbers(x, h, weight):
+        z = LOGICAL[name](h @ weight, x)
+        return z * h, torch.tanh(z)
+
+    def of_conditions(x, h, weight):
+        z = LOGICAL[name](h @ weight > 0, x > 0)
+        return h, torch.where(z, h @ weight, x)
+
+    with pytest.raises(NotFusedError, match=f"it calls tensor.{name} on numbers"):
+        both(of_numbers)
+    eager, fused = both(of_conditions)
+    torch.testing.assert_close(fused, eager)
+
+
 def test_an_operation_that_has_no_gradient_is_told():
     def step(x, h):
         d = (h + 1).detach()

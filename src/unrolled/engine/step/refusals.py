@@ -46,6 +46,10 @@ ADDRESS = "it asks for the address of an object"
 _MOMENTS = (
     "it takes mean and deviation of native_group_norm, whose gradient torch has in part; torch.var_mean has it whole"
 )
+_LOGICAL = (
+    "it calls tensor.{name} on numbers, whose gradient torch gives as if nothing had been written; "
+    "torch.{function} has none"
+)
 _SPARSE = "it uses sparse tensors"
 _QUANTIZED = "it uses quantized tensors"
 _LEFT_OUT = "a function that torch.compile leaves out, such as unrolled.scan"
@@ -224,6 +228,8 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
             words = _METHODS.get(node.target)
             if node.target == "view_as" and node.args[0] is node.args[1]:  # how torch captures tensor.numpy()
                 words = _NUMPY
+            elif node.target.startswith("logical_") and node.target.endswith("_") and _is_of_numbers(node.args[0]):
+                words = _LOGICAL.format(name=node.target, function=node.target.removesuffix("_"))
             words = words or exchanged_methods([node.target])  # which the graph would call once more
         elif node.op == "call_module":
             words = _CALLS.format(name=f"the module {node.target}")
@@ -246,6 +252,10 @@ def _takes_moments(node: fx.Node) -> bool:
     return "native_group_norm" in str(node.target) and any(
         user.target is not operator.getitem or user.args[1] != 0 for user in node.users
     )
+
+
+def _is_of_numbers(node: fx.Node) -> bool:
+    return bool(node.meta["example_value"].is_floating_point())
 
 
 def _refused(target: Callable) -> str | None:
