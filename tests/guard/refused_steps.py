@@ -117,6 +117,14 @@ GROUPED = nn.Parameter(torch.linspace(-1, 2, 36, dtype=torch.float64).cos().view
 
 
 @refused(
+    "it calls tensor.logical_not_ on numbers, whose gradient torch gives as if nothing had been written",
+    "return h, new(x, h).logical_not_()",
+)
+def logic_in_place(x, h):
+    return h, new(x, h).logical_not_()
+
+
+@refused(
     "it takes mean and deviation of native_group_norm, whose gradient torch has in part; torch.var_mean has it whole",
     "y, mean, _ = torch.native_group_norm(GROUPED, None, None, 2, 6, 3, 2, 1e-5)",
 )

@@ -46,10 +46,7 @@ ADDRESS = "it asks for the address of an object"
 _MOMENTS = (
     "it takes mean and deviation of native_group_norm, whose gradient torch has in part; torch.var_mean has it whole"
 )
-_LOGICAL = (
-    "it calls tensor.{name} on numbers, whose gradient torch gives as if nothing had been written; "
-    "torch.{function} has none"
-)
+_LOGICAL = "it calls tensor.{name} on numbers, whose gradient torch gives as if nothing had been written"
 _SPARSE = "it uses sparse tensors"
 _QUANTIZED = "it uses quantized tensors"
 _LEFT_OUT = "a function that torch.compile leaves out, such as unrolled.scan"
@@ -229,7 +226,7 @@ def refuse_nodes(graph: fx.GraphModule) -> None:
             if node.target == "view_as" and node.args[0] is node.args[1]:  # how torch captures tensor.numpy()
                 words = _NUMPY
             elif node.target.startswith("logical_") and node.target.endswith("_") and _is_of_numbers(node.args[0]):
-                words = _LOGICAL.format(name=node.target, function=node.target.removesuffix("_"))
+                words = _LOGICAL.format(name=node.target)
             words = words or exchanged_methods([node.target])  # which the graph would call once more
         elif node.op == "call_module":
             words = _CALLS.format(name=f"the module {node.target}")
