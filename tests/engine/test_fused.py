@@ -613,6 +613,36 @@ def test_recomputing_draws_the_same_masks():
     torch.testing.assert_close(gradient, ys.detach())
 
 
+#: what changes a tensor in place that an operation before it has saved
+CHANGES = {
+    "tanh": lambda z: torch.tanh(z).mul_(2),
+    "sigmoid": lambda z: torch.sigmoid(z).add_(1),
+    "exp": lambda z: z.exp().zero_(),
+    "sin": lambda z: (y := z * 1.5, torch.sin(y) + y.neg_())[1],
+    "product": lambda z: (y := z * 1.5, y * y + y.fill_(2.0))[1],
+    "part": lambda z: (y := torch.tanh(z), y[:, 0].mul_(2), y)[2],
+}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("n_steps", [1, 2, 7])
+@pytest.mark.parametrize("change", CHANGES)
+def test_recomputing_raises_of_what_was_changed_in_place(change, n_steps, reverse):
+    """As the plain loop does: torch does not look at what it computes again."""
+    weight = torch.linspace(-1, 1, 9).cos().view(3, 3).requires_grad_()
+
+    def step(x, h):
+        h = CHANGES[change](x + h @ weight)
+        return h, h
+
+    for recompute in (False, True):
+        options = {"reverse": reverse, "engine": "eager", "recompute": recompute}
+        ys, last = unrolled.scan(step, torch.ones(n_steps, 4, 3), torch.zeros(4, 3), **options)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            (ys.sum() + last.sum()).backward()
+        assert weight.grad is None
+
+
 class Scans(torch.utils.data.Dataset):
     """Items that are made by a scan, in a worker process."""
 

@@ -64,8 +64,8 @@ def run_scan(scan: CheckedScan, *, engine: str, recompute: bool = False) -> tupl
     if not is_any_active and scan.idle is None:
         return eager.run_nothing(scan)
     if recompute:
-        _prepare(scan, engine)
-        return run_in_chunks(lambda part: run_scan(part, engine=engine), scan)
+        checks_first = not _prepared(scan, engine)
+        return run_in_chunks(lambda part: run_scan(part, engine=engine), scan, checks_first=checks_first)
     scan = scan._replace(active=_unless_all(scan.active))
     if not is_any_active:
         engine = "eager"  # no row of this part runs: the definition tells the outputs' shapes
@@ -110,11 +110,13 @@ def _is_any_active(active: Tensor | None) -> bool:
     return active is None or bool(active.any())
 
 
-def _prepare(scan: CheckedScan, engine: str) -> None:
-    """Makes the plan of a scan, where there is one, before it runs under hooks that tracing does not bear."""
+def _prepared(scan: CheckedScan, engine: str) -> bool:
+    """Makes the plan of a scan, before it runs under hooks that tracing does not bear; whether there is one."""
     if engine != "eager":
         with contextlib.suppress(NotTraceable, RunsEagerly):  # which `run_scan` tells of
             plan_for(scan.step, call_of(scan))
+            return True
+    return False
 
 
 def _asking(scan: CheckedScan) -> Generator[LoopCall, LoopResult, tuple[Any, Any]]:

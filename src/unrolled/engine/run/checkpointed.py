@@ -28,8 +28,11 @@ def chunk_of(n_steps: int) -> int:
     return max(1, math.isqrt(max(0, n_steps - 1)) + 1)
 
 
-def run_in_chunks(run: Run, scan: CheckedScan) -> tuple[Any, Any]:
-    """Runs a scan as scans over parts of its time, which have its state as their `first`."""
+def run_in_chunks(run: Run, scan: CheckedScan, *, checks_first: bool = False) -> tuple[Any, Any]:
+    """Runs a scan as scans over parts of its time, which have its state as their `first`. With `checks_first` the part
+    that runs first keeps all that it saves: torch's backward then raises of what a step has changed in place after it
+    was saved, which it does not see of what is computed again.
+    """
     scan = eager.with_idle_rows(scan)  # of the whole: a part knows nothing of the steps of a row that it does not run
     _, xs, state, active, resets, is_reversed, *_ = scan
     n_steps, first = pytree.tree_leaves(xs)[0].shape[0], state
@@ -41,7 +44,8 @@ def run_in_chunks(run: Run, scan: CheckedScan) -> tuple[Any, Any]:
         here = slice(n_steps * i // n_parts, n_steps * (i + 1) // n_parts)
         inputs = pytree.tree_map(lambda leaf: leaf[here], xs)  # noqa: B023 - called at once
         runs, goes_back = (None if mask is None else mask[here] for mask in (active, resets))
-        ys, state = keep(run, scan._replace(xs=inputs, state=state, active=runs, resets=goes_back, first=first))
+        part = scan._replace(xs=inputs, state=state, active=runs, resets=goes_back, first=first)
+        ys, state = run(part) if checks_first and not parts else keep(run, part)
         parts.append(ys)
     if is_reversed:
         parts.reverse()
