@@ -761,6 +761,13 @@ def cosine(y, h):
 
 
 @step("")
+def cosine_of_short_rows(y, h):
+    return y * F.cosine_similarity(y, h, 1, 10.0).unsqueeze(1) + F.cosine_similarity(
+        y, torch.ones_like(h), dim=-1, eps=0.7
+    ).unsqueeze(1)
+
+
+@step("")
 def distances(y, h):
     return y + torch.cdist(y, h).mean(1, keepdim=True)
 

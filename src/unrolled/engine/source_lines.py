@@ -40,7 +40,12 @@ def line_of_stack(stack: Any) -> str:
 
 def line_of_node(node: fx.Node) -> str:
     """Where in the user's step an operation came from; nothing where that is not known."""
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    return line_of_trace(node.meta.get("stack_trace"))
+
+
+def line_of_trace(trace: str | None) -> str:
+    """The same, of a traceback as text."""
+    lines = [line.strip() for line in (trace or "").splitlines()]
     for at in reversed(range(len(lines))):
         if lines[at].startswith("File "):
             name, number = lines[at].removeprefix('File "').split('", line ')

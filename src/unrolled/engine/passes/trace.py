@@ -22,6 +22,7 @@ from unrolled.engine.ir.taps import Taps
 from unrolled.engine.passes.batch_sizes import BATCH as BATCH
 from unrolled.engine.passes.batch_sizes import OTHER_BATCH as OTHER_BATCH
 from unrolled.engine.passes.decompositions import decompositions
+from unrolled.engine.passes.gradients_off import GradientsStay
 from unrolled.engine.reasons import ROWS_MATTER, NotTraceable
 from unrolled.engine.source_lines import line_of_node
 from unrolled.engine.trees import Form, flatten, unflatten
@@ -185,7 +186,8 @@ def trace(
     found: list[tuple[int, Form]] = []
 
     def flat(*leaves: Tensor) -> list[Tensor]:
-        outputs, form, new = step(list(leaves[:n]), list(leaves[n:m]), list(leaves[m:]), batch)
+        with GradientsStay():
+            outputs, form, new = step(list(leaves[:n]), list(leaves[n:m]), list(leaves[m:]), batch)
         for leaf, old in zip(new, leaves[m:], strict=True):
             if leaf.shape != old.shape or leaf.dtype != old.dtype:
                 raise NotTraceable("its state does not keep its shape and dtype")
