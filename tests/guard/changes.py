@@ -4,6 +4,7 @@ Rows made of a place and a use stand first; then those that are special to modul
 `patch` undoes what touches what others use.
 """
 
+import builtins
 import functools
 import itertools
 import os
@@ -22,6 +23,7 @@ from tests.guard.uses import USES
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
+from torch.testing._internal.distributed import fake_pg
 
 import unrolled
 
@@ -822,6 +824,81 @@ def autocast_asked_for(patch):
         patch.callback(lambda: context.__exit__(None, None, None))
 
     return Case(step, change, wanted, fuses=False)
+
+
+def _dtype_of_autocast(asks: Callable[[], torch.dtype], patch: Any) -> Case:
+    """Autocast is off."""
+    step, wanted = plain_step(lambda y: y * (0.5 if asks() is torch.float16 else 0.25))
+    before = torch.get_autocast_dtype("cpu"), torch.get_autocast_dtype("cuda")
+
+    def change():
+        for device, dtype in zip(("cpu", "cuda"), before, strict=True):
+            patch.callback(functools.partial(torch.set_autocast_dtype, device, dtype))
+            torch.set_autocast_dtype(device, torch.bfloat16 if dtype is torch.float16 else torch.float16)
+
+    return Case(step, change, wanted, fuses=False)
+
+
+CHANGES["dtype_of_autocast_asked_for"] = functools.partial(_dtype_of_autocast, lambda: torch.get_autocast_dtype("cpu"))
+CHANGES["dtype_of_autocast_on_gpus_asked_for"] = functools.partial(
+    _dtype_of_autocast, lambda: torch.get_autocast_dtype("cuda")
+)
+
+
+def _several_processes(asks: Callable[[], int], patch: Any) -> Case:
+    """The process comes to be the second one of three."""
+    step, wanted = plain_step(lambda y: y / (2 + asks()))
+
+    def change():
+        torch.distributed.init_process_group("fake", rank=1, world_size=3, store=fake_pg.FakeStore())
+        patch.callback(torch.distributed.destroy_process_group)
+
+    return Case(step, change, wanted, fuses=False)
+
+
+CHANGES["several_processes_asked_for"] = functools.partial(
+    _several_processes, lambda: 3 if torch.distributed.is_initialized() else 1
+)
+CHANGES["number_of_processes_asked_for"] = functools.partial(
+    _several_processes, lambda: torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+)
+
+
+def _order_of_classes(asks: Callable[[Any, type], bool], patch: Any) -> Case:
+    """A class comes to be one of another's."""
+
+    class Base:
+        pass
+
+    class Other:
+        pass
+
+    class Settings(Base):
+        pass
+
+    one = Settings()
+    step, wanted = plain_step(lambda y: y * (0.5 if asks(one, Other) else 0.25))
+    return Case(step, lambda: setattr(Settings, "__bases__", (Base, Other)), wanted, fuses=False)
+
+
+ASKS_OF_CLASSES = {
+    "isinstance": isinstance,
+    "issubclass": lambda one, other: issubclass(type(one), other),
+    "several": lambda one, other: isinstance(one, (int, other)),
+    "order": lambda one, other: len(type(one).__mro__) > 3,
+    "bases": lambda one, other: len(type(one).__bases__) > 1,
+}
+for _name, _asks in ASKS_OF_CLASSES.items():
+    CHANGES[f"order_of_classes-{_name}"] = functools.partial(_order_of_classes, _asks)
+
+
+@row
+def builtins_of_its_own(patch):
+    builtins_of_it = {**vars(builtins)}
+    names: dict[str, Any] = {"__builtins__": builtins_of_it}
+    exec("def rate(): return max(0.25, 0.5)", names)
+    step, wanted = plain_step(lambda y: y * names["rate"]())
+    return Case(step, lambda: builtins_of_it.update(max=min), wanted, fuses=False)
 
 
 @row

@@ -1,6 +1,7 @@
 """What a module comes to have by the name of a parameter, buffer or submodule of its own hides it, and is seen.
 
-The rows are generated: where it is put (the module's own attributes, or a registry that comes before), on which module.
+The rows are generated: where it is put (the module's own attributes, a registry that comes before, or a class of the
+module's), on which module.
 """
 
 import functools
@@ -63,3 +64,29 @@ def test_what_hides_it_is_seen(name, where):
     step = Step()
     read = list(step.parameters())
     assert_change_is_seen(Case(step, lambda: _hide(step, name, where), lambda: read))
+
+
+def classes_of(name: str) -> list[type]:
+    """Of the module that has what is hidden: its own class, and those of torch that it comes from."""
+    *path, _ = name.split(".")
+    return list(type(functools.reduce(getattr, path, Step())).__mro__[:-1])
+
+
+OF_CLASSES = [(name, kind) for name in (*NAMES, "norm.weight", "norm.bias", "loop.bias") for kind in classes_of(name)]
+
+
+@pytest.mark.parametrize(("name", "kind"), OF_CLASSES)
+@pytest.mark.parametrize("is_property", [False, True])
+def test_what_a_class_comes_to_have_is_seen(name, kind, is_property, monkeypatch, by_guards_alone):
+    step = Step()
+    *path, last = name.split(".")
+    module = functools.reduce(getattr, path, step)
+    has_tensor = not isinstance(getattr(module, last), nn.Module)
+    # each other module has a tensor or a submodule of that name too, whose width may be another
+    other = torch.tensor(0.5, dtype=torch.float64).expand_as(getattr(module, last)) if has_tensor else nn.Sigmoid()
+    read = list(step.parameters())
+
+    def change():
+        monkeypatch.setattr(kind, last, property(lambda _: other) if is_property else other, raising=False)
+
+    assert_change_is_seen(Case(step, change, lambda: read, raises=True))

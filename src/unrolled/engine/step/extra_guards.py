@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter, is_, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,10 +60,27 @@ _NUMBERS = (bool, int, float, complex)
 # that two values are equal may leave out what tells them apart
 _HAS_SUCH = re.compile(r" == .*(\b0\.0\b|\dj\b|[\[({])")
 _IMPORTS = dis.opmap["IMPORT_NAME"]
-# what torch takes for constants
-_STATES = (sys.getrecursionlimit,)
 _TORCH = str(Path(torch.__file__).parent)
 _IS_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+
+
+def _autocast_dtypes() -> list[torch.dtype]:
+    return [torch.get_autocast_dtype(device) for device in ("cpu", "cuda")]
+
+
+def _processes() -> tuple[int, int]:
+    """This one of how many that compute together; -1 of 0 where it is by itself."""
+    together = torch.distributed
+    is_one_of_several = together.is_available() and together.is_initialized()
+    return (together.get_rank(), together.get_world_size()) if is_one_of_several else (-1, 0)
+
+
+# functions whose results torch takes for constants → what these are
+_STATES: dict[str, Callable[[], Any]] = {
+    "getrecursionlimit": sys.getrecursionlimit,
+    **dict.fromkeys(("get_autocast_dtype", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype"), _autocast_dtypes),
+    **dict.fromkeys(("is_initialized", "get_rank", "get_world_size"), _processes),
+}
 
 
 class Frame(NamedTuple):
@@ -103,9 +120,12 @@ class ExtraGuards:
         self._functions: dict[types.FunctionType, types.CodeType] = {}  # what else they hold torch guards
         self._codes: dict[types.FunctionType, types.CodeType] = {}  # of torch's own functions
         self._classes: list[tuple[Any, list[Any]]] = []
+        self._orders: dict[type, tuple[type, ...]] = {}
         names = dict.fromkeys((*_LOOKUPS, *(name for frame in frames for name in frame.code.co_names)))
+        met = list(met)
+        registered = _registered(met)
         for kind in _classes(met):
-            self._class(kind, names)
+            self._class(kind, names, registered.get(kind, frozenset()))
         for kind in _TENSORS:
             self._tensors(kind, [*names, *OPERATORS])
         own = [frame for frame in frames if not frame.code.co_filename.startswith(_TORCH)]
@@ -113,7 +133,7 @@ class ExtraGuards:
             self._frame(frame)
         asked = {name for frame in own for name in frame.code.co_names}
         self._environment = dict(os.environ) if {"environ", "getenv"} & asked else None
-        self._states = [(state, state()) for state in _STATES if state.__name__ in asked]
+        self._states = [(state, state()) for state in {_STATES[name] for name in _STATES.keys() & asked}]
         self._registered = abc.get_cache_token() if {"isinstance", "issubclass"} & asked else None
         readable = {"L", "G", *vars(builtins), *helpers}
         found = (_blurred(condition, readable) for condition in conditions)
@@ -142,8 +162,15 @@ class ExtraGuards:
         ]
         self._absent = [(spaces[at].keys(), frozenset(names)) for at, names in absent.items()]
 
-    def _class(self, kind: type, names: Iterable[str]) -> None:
-        """A class: all of it where it is the user's, else what is looked up."""
+    def _class(self, kind: type, names: Iterable[str], registered: "set[str] | frozenset[str]") -> None:
+        """A class: all of it where it is the user's, else what is looked up; and what it comes from.
+
+        Args:
+            kind: the class.
+            names: what is looked up.
+            registered: what modules of the class have in a registry, as their weights.
+        """
+        self._orders[kind] = kind.__mro__
         for each in kind.__mro__[:-1]:
             if each.__flags__ & _IS_HEAP and not _is_torchs(each):
                 self._classes.append((vars(each), list(vars(each).values())))
@@ -157,6 +184,10 @@ class ExtraGuards:
                     for space in hiding:
                         self._item(space, name)
                     break
+            else:
+                if name in registered:  # hidden by what the class comes to have
+                    for space in hiding:
+                        self._item(space, name)
 
     def _tensors(self, kind: type, names: Iterable[str]) -> None:
         """All of a class of tensors: operators and functions of torch call its methods by names that no code has, and a
@@ -185,9 +216,9 @@ class ExtraGuards:
                     self._item(frame.names, name)
                 if isinstance(value, types.ModuleType):
                     self._module(value, frame.code.co_names)
-            elif name in vars(builtins):
+            elif name in (found := _builtins_of(frame.names)):
                 self._item(frame.names, name)
-                self._item(vars(builtins), name)
+                self._item(found, name)
 
     def _module(self, module: types.ModuleType, names: Iterable[str]) -> None:
         for name in names:
@@ -213,6 +244,7 @@ class ExtraGuards:
             and list(map(_code, self._codes)) == list(self._codes.values())
             and list(map(_code, self._functions)) == list(self._functions.values())
             and all(len(s) == len(then) and all(map(is_, s.values(), then)) for s, then in self._classes)
+            and list(map(_order, self._orders)) == list(self._orders.values())
             and not has_global_hooks()
             and all([state() == then for state, then in self._states])  # noqa: C419 - a generator takes longer
             and (self._environment is None or self._environment == os.environ)
@@ -235,7 +267,7 @@ class ExtraGuards:
         return [repr(eval(each, self._helpers, scope)) for each in self._values]
 
 
-_code = attrgetter("__code__")
+_code, _order = attrgetter("__code__"), attrgetter("__mro__")
 
 
 def _blurred(condition: str, readable: set[str]) -> str | None:
@@ -261,6 +293,12 @@ def _blurred(condition: str, readable: set[str]) -> str | None:
     return ast.unparse(compared.left) if (has_order or (numbers and is_such)) and names <= readable else None
 
 
+def _builtins_of(names: dict[str, Any]) -> dict[str, Any]:
+    """What a function with these globals takes for builtins: code that was made by `exec` may have its own."""
+    found = names.get("__builtins__", builtins)
+    return found if isinstance(found, dict) else vars(found)
+
+
 def _packages_of(names: dict[str, Any]) -> list[str]:
     """What an import in a function with these globals may put before a module's name: nothing, or its packages."""
     parts = list(filter(None, (names.get("__package__") or "").split(".")))
@@ -269,6 +307,17 @@ def _packages_of(names: dict[str, Any]) -> list[str]:
 
 def _is_torchs(kind: type) -> bool:
     return kind.__module__.split(".")[0] in ("torch", "builtins", "collections", "typing", "abc", "enum")
+
+
+def _registered(met: Iterable[Any]) -> dict[type, set[str]]:
+    """Of each class of modules, the names of their parameters, buffers and submodules."""
+    found: dict[type, set[str]] = {}
+    for module in met:
+        if isinstance(module, nn.Module):
+            space = vars(module)
+            registries = (space.get(name) or () for name in ("_parameters", "_buffers", "_modules"))
+            found.setdefault(type(module), set()).update(*registries)
+    return found
 
 
 def _classes(met: Iterable[Any]) -> list[type]:
