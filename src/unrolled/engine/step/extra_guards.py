@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from operator import attrgetter, is_, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,7 +162,7 @@ class ExtraGuards:
         ]
         self._absent = [(spaces[at].keys(), frozenset(names)) for at, names in absent.items()]
 
-    def _class(self, kind: type, names: Iterable[str], registered: "set[str] | frozenset[str]") -> None:
+    def _class(self, kind: type, names: Iterable[str], registered: Set[str]) -> None:
         """A class: all of it where it is the user's, else what is looked up; and what it comes from.
 
         Args:
