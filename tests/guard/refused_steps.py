@@ -113,6 +113,19 @@ def branch(x, h):
     return h, new(x, h)
 
 
+FLAG = np.bool_(True)
+
+
+@refused(
+    "it branches on a number of numpy's, which a capture takes for a tensor; hold float(number)",
+    "if FLAG:",
+)
+def branch_on_a_number_of_numpys(x, h):
+    if FLAG:
+        h = -h
+    return h, new(x, h)
+
+
 GROUPED = nn.Parameter(torch.linspace(-1, 2, 36, dtype=torch.float64).cos().view(2, 6, 3))
 
 

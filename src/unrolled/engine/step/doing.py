@@ -17,6 +17,7 @@ from torch._dynamo.variables import (
     ConstantVariable,
     GetAttrVariable,
     LazyVariableTracker,
+    NumpyNdarrayVariable,
     StringFormatVariable,
     SymNodeVariable,
     TensorVariable,
@@ -135,6 +136,11 @@ class Doing:
     def is_random(self) -> bool:
         """Whether it calls a function of Python's or numpy's random numbers."""
         return self._kind in _CALLS and _deed_of(self._called()) == RANDOM
+
+    @property
+    def is_of_numpy(self) -> bool:
+        """Whether it takes a number or an array of numpy's."""
+        return bool(self._stack) and _is(self._stack[-1], NumpyNdarrayVariable)
 
     def words(self) -> str:
         """What it does."""

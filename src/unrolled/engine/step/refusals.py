@@ -22,6 +22,7 @@ from unrolled.engine.step.hidden_writes import hidden_write
 from unrolled.engine.step.sources import exchanged_methods
 
 _BRANCHES = "it branches on a value of a tensor; torch.where(condition, a, b) does not"
+_BRANCHES_ON_NUMPYS = "it branches on a number of numpy's, which a capture takes for a tensor; hold float(number)"
 _WRITES = "it writes to an object that outlives the step; put what changes into the state"
 RAISES = "it raises an exception when it is captured; the eager loop tells which, if it is the step's own"
 _HOOKS = "it sets a hook, which a fused loop would not run; put what the hook does into the step"
@@ -173,6 +174,8 @@ def reason_of(fault: BaseException, doing: Doing | None = None, noted: str = "")
         return NotTraceable(f"{_NOT_FAKED}{line}")
     for start, words in _KINDS.items():
         if kind.startswith(start) or (not kind and text.startswith(start)):
+            if words is _BRANCHES and doing is not None and doing.is_of_numpy:
+                words = _BRANCHES_ON_NUMPYS
             if words is RAISES:
                 of_torch = doing.words_of_an_error if doing else ""
                 if noted and "AttributeError" not in text:
