@@ -1,5 +1,5 @@
 """Do intents gain by the sum with naive Bayes on sentences unlike those of the training?
-`python -m benchmarks.intent_sum ATIS_FOLDER [cities|long] [--minutes 10]`.
+`python -m benchmarks.intent_sum ATIS_FOLDER [--held cities|long] [--minutes 10]`.
 
 A part of the training sentences is held out: those with a third of the cities, or the longest quarter. One network is
 trained on the others, its weights in the sum are fitted on the validation part, and the part that was held out is
@@ -57,12 +57,12 @@ def accuracies(folder, name, minutes, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("held", nargs="*", choices=[[], *HELD], default=[])
+    parser.add_argument("--held", choices=HELD, help="one of the two alone")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name in arguments.held or HELD:
+    for name in [arguments.held] if arguments.held else HELD:
         row = accuracies(arguments.folder, name, arguments.minutes, arguments.seed)
         print(row, flush=True)
         append("intent_sum", [row | {"minutes": arguments.minutes, "seed": arguments.seed}])

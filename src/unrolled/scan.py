@@ -67,7 +67,8 @@ def scan(
             with the operation or argument that prevents it. "auto" runs fused where it can, and else eagerly, with one
             warning.
         recompute: keep only the state after every √time steps for the backward, and run the steps between again when
-            it comes: training takes memory as √time, which `explain` tells, and each step runs forward twice. Within
+            it comes: training takes memory as √time, which `explain` tells, and each step runs forward twice. The eager
+            loop keeps the first √time steps whole too, so that torch raises of what a step changes in place. Within
             torch.compile the time that it first meets decides how many states are kept; where the graph itself finds
             the time (`nonzero`), it has no effect.
         clip_state_grad: a number c > 0. The gradient that each step gives the state before it, ∂L/∂s_{t-1} by way of

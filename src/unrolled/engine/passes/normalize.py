@@ -34,8 +34,8 @@ LIKES = {
     aten.rand_like.default: aten.rand.default, aten.randn_like.default: aten.randn.default,
 }  # fmt: skip
 
-# what makes a tensor of numbers in tensors, which torch reads without their gradient
-MADE_OF_NUMBERS = {
+# ranges between tensors, whose numbers torch reads without their gradient
+RANGES = {
     each for packet in (aten.linspace, aten.logspace)
     for each in (packet.Tensor_Tensor, packet.Tensor_Scalar, packet.Scalar_Tensor)
 }  # fmt: skip
@@ -54,7 +54,7 @@ def normalize(traced: Traced) -> Traced:
         _take_scores_apart(graph)
     _take_products_apart(graph)
     _take_shapes_alone(graph)
-    _take_gradients_off(graph)
+    _detach_ends_of_ranges(graph)
     _take_writes_apart(graph)
     _merge_equals(graph)
     graph.eliminate_dead_code()
@@ -163,10 +163,10 @@ def _take_shapes_alone(graph: fx.Graph) -> None:
         graph.erase_node(node)
 
 
-def _take_gradients_off(graph: fx.Graph) -> None:
+def _detach_ends_of_ranges(graph: fx.Graph) -> None:
     """A range between tensors has no gradient in torch, whose operation below would ask for one."""
     for node in list(graph.nodes):
-        if node.target in MADE_OF_NUMBERS:
+        if node.target in RANGES:
             with graph.inserting_before(node):
                 node.args = fx.node.map_arg(node.args, lambda arg: _call(graph, aten.detach.default, (arg,), arg))
 
